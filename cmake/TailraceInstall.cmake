@@ -1,0 +1,1 @@
+# The export set and the package files are defined here.

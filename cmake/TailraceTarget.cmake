@@ -1,0 +1,71 @@
+# How every target of this project is compiled. Dependencies never see these flags.
+
+find_program(TAILRACE_CCACHE ccache)
+if(TAILRACE_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
+  set(CMAKE_CXX_COMPILER_LAUNCHER "${TAILRACE_CCACHE}")
+endif()
+
+set(CMAKE_RUNTIME_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}")
+set(CMAKE_CXX_FLAGS_RELWITHDEBINFO "-O2 -g1 -DNDEBUG" CACHE STRING "" FORCE)
+set(CMAKE_CXX_FLAGS_DEBUG "-O1 -g1" CACHE STRING "" FORCE)
+
+add_library(tailrace_flags INTERFACE)
+target_compile_options(tailrace_flags INTERFACE
+  -Wall -Wextra -Wpedantic -Wshadow -Wnon-virtual-dtor -Woverloaded-virtual -Wimplicit-fallthrough
+  -Werror)
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  # g++ 12 reports uninitialised and overlapping uses inside optional/expected/coroutine frames
+  # that are not there.
+  target_compile_options(tailrace_flags INTERFACE
+    -Wno-maybe-uninitialized -Wno-restrict -Wno-mismatched-new-delete)
+endif()
+if(TAILRACE_SANITIZE STREQUAL "address")
+  target_compile_options(tailrace_flags INTERFACE
+    -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer)
+  target_link_options(tailrace_flags INTERFACE -fsanitize=address,undefined)
+elseif(TAILRACE_SANITIZE STREQUAL "thread")
+  target_compile_options(tailrace_flags INTERFACE -fsanitize=thread -fno-omit-frame-pointer -Wno-tsan)
+  target_link_options(tailrace_flags INTERFACE -fsanitize=thread)
+elseif(NOT TAILRACE_SANITIZE STREQUAL "")
+  message(FATAL_ERROR "TAILRACE_SANITIZE is '${TAILRACE_SANITIZE}'; use address, thread or nothing")
+endif()
+
+# tailrace_library(NAME SOURCES... [PUBLIC deps...] [PRIVATE deps...])
+#
+# One static library a folder, exported as tailrace::NAME. Headers are included from the project's
+# root as "folder/file.h", installed below include/tailrace/.
+function(tailrace_library name)
+  cmake_parse_arguments(arg "" "" "SOURCES;PUBLIC;PRIVATE" ${ARGN})
+  add_library(tailrace_${name} STATIC ${arg_SOURCES})
+  add_library(tailrace::${name} ALIAS tailrace_${name})
+  set_target_properties(tailrace_${name} PROPERTIES EXPORT_NAME ${name}
+                        POSITION_INDEPENDENT_CODE ON)
+  target_include_directories(tailrace_${name} PUBLIC
+    "$<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}>"
+    "$<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}/tailrace>")
+  target_compile_features(tailrace_${name} PUBLIC cxx_std_20)
+  target_link_libraries(tailrace_${name}
+    PUBLIC ${arg_PUBLIC}
+    PRIVATE ${arg_PRIVATE} "$<BUILD_INTERFACE:tailrace_flags>")
+endfunction()
+
+# tailrace_test(NAME SOURCES... [LINK deps...] [LABELS labels...] [TIMEOUT seconds])
+#
+# One GoogleTest program, one CTest entry. LABELS: `unit` runs under address+undefined as well,
+# `concurrent` under the thread sanitizer too.
+function(tailrace_test name)
+  cmake_parse_arguments(arg "" "TIMEOUT" "SOURCES;LINK;LABELS" ${ARGN})
+  if(NOT arg_TIMEOUT)
+    set(arg_TIMEOUT 120)
+  endif()
+  if(NOT arg_LABELS)
+    set(arg_LABELS unit)
+  endif()
+  add_executable(${name} ${arg_SOURCES})
+  target_link_libraries(${name} PRIVATE ${arg_LINK} GTest::gtest GTest::gmock GTest::gtest_main
+                        tailrace_flags)
+  set_target_properties(${name} PROPERTIES
+    RUNTIME_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}/tests")
+  add_test(NAME ${name} COMMAND ${name})
+  set_tests_properties(${name} PROPERTIES LABELS "${arg_LABELS}" TIMEOUT ${arg_TIMEOUT})
+endfunction()

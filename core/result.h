@@ -1,0 +1,66 @@
+#pragma once
+// Expected outcomes are values: every call that can fail for a reason the caller may meet in
+// production returns a Result. A broken invariant is no such outcome; it goes to TAILRACE_CHECK.
+
+#include <string>
+#include <string_view>
+#include <tl/expected.hpp>
+#include <utility>
+
+namespace tailrace {
+
+enum class ErrorCode {
+  kInvalidArgument,     // the caller's value can never work
+  kNotFound,            // absent key, file, record
+  kAlreadyExists,       //
+  kWouldBlock,          // a try form: full now, later it may work
+  kTimedOut,            // the deadline passed; nothing is said about the outcome
+  kCancelled,           // the caller's own stop request
+  kClosed,              // the object was closed, or is closing
+  kResourceExhausted,   // a configured limit (memory, disk budget, connections) is reached
+  kFailedPrecondition,  // valid in itself, refused in the present state
+  kInUse,               // a directory or port that another process holds
+  kTruncated,           // an address below `begin`
+  kOutOfRange,          // an address beyond what exists
+  kCorruption,          // bytes that do not check; never guessed around
+  kUnsupported,         // a newer format or protocol version
+  kIo,                  // the operating system refused an input or output
+  kNotLeader,           // this node can not answer; the message names the leader where known
+  kUnavailable,         // unreachable, or not ready yet
+  kUnknownOutcome,      // it may or may not have happened
+};
+
+/// The code's name in snake case ("would_block"): stable, used in logs, metrics and JSON.
+std::string_view name_of(ErrorCode code);
+
+struct Error {
+  ErrorCode code = ErrorCode::kInvalidArgument;
+  /// For a person: what was tried, on which file, line or address, and the remedy.
+  std::string message;
+
+  bool operator==(const Error&) const = default;
+};
+
+template <typename T = void>
+using Result = tl::expected<T, Error>;
+
+inline tl::unexpected<Error> make_error(ErrorCode code, std::string message) {
+  return tl::unexpected<Error>(Error{code, std::move(message)});
+}
+
+/// An Error of kIo from errno (or a negative io_uring result), naming call and file:
+/// "fdatasync of /data/log/0000.seg: Input/output error". ENOSPC becomes kResourceExhausted,
+/// ENOENT kNotFound, EEXIST kAlreadyExists.
+Error io_error(std::string_view call, std::string_view file, int error_number);
+
+/// The same error with what was being done put in front: "open log: …".
+Error with_context(std::string_view context, Error error);
+
+}  // namespace tailrace
+
+/// Evaluates a Result expression and returns its error from the enclosing function.
+#define TAILRACE_RETURN_IF_ERROR(expression)                                         \
+  do {                                                                               \
+    auto tailrace_result_ = (expression);                                            \
+    if (!tailrace_result_) return tl::unexpected(std::move(tailrace_result_).error()); \
+  } while (false)

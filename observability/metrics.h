@@ -1,0 +1,132 @@
+#pragma once
+// Metric primitives that cost a few nanoseconds where they are counted, and are summed when they are
+// read. A module keeps its own in a small struct (its probe) and registers it; nothing here knows
+// any module, and no header here includes prometheus-cpp.
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace tailrace::observability {
+
+/// How many slots a counter has; a thread uses the slot of its number modulo this.
+inline constexpr size_t kSlots = 16;
+/// A small number, fixed for the calling thread.
+size_t thread_slot();
+
+/// Counts up. add() is one relaxed addition in the thread's own cache line. Any thread.
+class Counter {
+ public:
+  void add(uint64_t amount = 1) {
+    slots_[thread_slot()].value.fetch_add(amount, std::memory_order_relaxed);
+  }
+  uint64_t value() const;
+
+ private:
+  struct alignas(64) Slot {
+    std::atomic<uint64_t> value{0};
+  };
+  Slot slots_[kSlots];
+};
+
+/// The last value set. Any thread.
+class Gauge {
+ public:
+  void set(double value) { value_.store(value, std::memory_order_relaxed); }
+  double value() const { return value_.load(std::memory_order_relaxed); }
+
+ private:
+  std::atomic<double> value_{0};
+};
+
+/// Counts of observations at or below each bound, their sum and number. Any thread.
+class Histogram {
+ public:
+  /// `bounds`: ascending upper bounds, without +Inf, at most kMostBounds.
+  explicit Histogram(std::vector<double> bounds);
+  static constexpr size_t kMostBounds = 24;
+
+  void observe(double value);
+
+  struct Snapshot {
+    std::vector<double> bounds;
+    std::vector<uint64_t> counts;  // one a bound and one for +Inf; not cumulative
+    uint64_t count = 0;
+    double sum = 0;
+    /// The bound that `quantile` (0–1) of the observations do not exceed.
+    double quantile(double quantile) const;
+  };
+  Snapshot snapshot() const;
+
+ private:
+  struct alignas(64) Slot {
+    std::atomic<uint64_t> counts[kMostBounds + 1] = {};
+    std::atomic<double> sum{0};
+  };
+  std::vector<double> bounds_;
+  std::unique_ptr<Slot[]> slots_;
+};
+
+/// Seconds from 10 µs to 10 s: for latencies of disks and requests.
+std::vector<double> latency_bounds_s();
+/// Bytes from 512 to 64 MiB.
+std::vector<double> size_bounds_bytes();
+
+using Labels = std::vector<std::pair<std::string, std::string>>;
+
+/// Names, help texts and labels for the primitives, and their Prometheus exposition. Metrics follow
+/// the Prometheus conventions: base units, `_total` on counters, prefix `tailrace_`.
+///
+/// What is added is read from the scraping thread until the Registration is gone. Any thread.
+class MetricRegistry {
+ public:
+  MetricRegistry();
+  ~MetricRegistry();
+  MetricRegistry(const MetricRegistry&) = delete;
+  MetricRegistry& operator=(const MetricRegistry&) = delete;
+
+  /// Takes out what was added through it. Destroy it before what it reads.
+  class Registration {
+   public:
+    Registration() = default;
+    Registration(Registration&& other) noexcept;
+    Registration& operator=(Registration&& other) noexcept;
+    ~Registration();
+
+   private:
+    friend class MetricRegistry;
+    struct State;
+    std::shared_ptr<State> state_;
+    std::vector<uint64_t> ids_;
+  };
+
+  /// A Registration to pass to the add calls; one a module.
+  Registration registration();
+
+  void add_counter(Registration& to, std::string name, std::string help, Labels labels,
+                   const Counter& counter);
+  void add_counter(Registration& to, std::string name, std::string help, Labels labels,
+                   std::function<double()> read);
+  void add_gauge(Registration& to, std::string name, std::string help, Labels labels,
+                 std::function<double()> read);
+  void add_histogram(Registration& to, std::string name, std::string help, Labels labels,
+                     const Histogram& histogram);
+  /// Series whose labels change while running (one a follower, one an anchor).
+  using Samples = std::vector<std::pair<Labels, double>>;
+  void add_gauges(Registration& to, std::string name, std::string help,
+                  std::function<Samples()> read);
+
+  /// The Prometheus text format, version 0.0.4.
+  std::string expose() const;
+
+ private:
+  std::shared_ptr<Registration::State> state_;
+};
+
+}  // namespace tailrace::observability

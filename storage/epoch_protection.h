@@ -1,0 +1,73 @@
+#pragma once
+// Epoch protection after FASTER (SIGMOD 2018, section 2.4): readers and writers announce that they
+// are inside; whoever wants to change something under them bumps the epoch and learns when all who
+// might still see the old state have left. (Not to be confused with tailrace::Epoch, a leader's term.)
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+namespace tailrace::storage {
+
+/// One table of thread slots. Each engine owns its own. A thread takes a slot at its first enter()
+/// and gives it back when it ends. At most kMostThreads threads at a time.
+///
+/// enter() and leave() are a few nanoseconds and take no lock; they nest. Between them a thread must
+/// not block on anything that itself waits for the epoch to become safe.
+class EpochProtection {
+ public:
+  static constexpr size_t kMostThreads = 256;
+
+  EpochProtection();
+  ~EpochProtection();
+  EpochProtection(const EpochProtection&) = delete;
+  EpochProtection& operator=(const EpochProtection&) = delete;
+
+  void enter();
+  void leave();
+  /// leave() and enter() in one: adopts the current epoch without stepping outside for good.
+  void refresh();
+
+  /// Starts a new epoch and returns the one before: all threads that were inside at the call have
+  /// left (or refreshed) once is_safe(returned) holds.
+  uint64_t bump();
+  /// Starts a new epoch; `action` runs once, on some thread that calls bump, drain, or the last
+  /// leave, as soon as the epoch before is safe. Actions must be short and must not throw.
+  void bump(std::function<void()> action);
+  bool is_safe(uint64_t epoch) const;
+  /// Waits, outside any protection, until is_safe(epoch).
+  void wait_safe(uint64_t epoch);
+  /// Runs the actions whose epoch has become safe.
+  void drain();
+
+  /// enter() now, leave() at the end of the scope.
+  class Guard {
+   public:
+    explicit Guard(EpochProtection& protection) : protection_(protection) { protection_.enter(); }
+    ~Guard() { protection_.leave(); }
+    Guard(const Guard&) = delete;
+    Guard& operator=(const Guard&) = delete;
+
+   private:
+    EpochProtection& protection_;
+  };
+
+ private:
+  struct alignas(64) Slot {
+    std::atomic<uint64_t> epoch{0};  // 0: outside
+    std::atomic<bool> taken{false};
+    uint32_t depth = 0;  // guarded by the thread that took the slot
+  };
+  struct Table;  // outlives this object while a thread still holds a slot of it
+  friend struct ThreadSlots;
+
+  Slot& slot();
+
+  std::shared_ptr<Table> table_;
+};
+
+}  // namespace tailrace::storage

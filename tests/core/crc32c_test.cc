@@ -1,0 +1,29 @@
+#include "core/crc32c.h"
+
+#include <gtest/gtest.h>
+
+#include <string>
+#include <vector>
+
+namespace tailrace {
+namespace {
+
+// The check values of RFC 3720, appendix B.4.
+TEST(Crc32c, MatchesThePublishedVectors) {
+  EXPECT_EQ(crc32c(as_bytes("123456789")), 0xe3069283u);
+  const std::vector<std::byte> zeros(32, std::byte{0});
+  EXPECT_EQ(crc32c(zeros), 0x8a9136aau);
+  const std::vector<std::byte> ones(32, std::byte{0xff});
+  EXPECT_EQ(crc32c(ones), 0x62a8ab43u);
+}
+
+TEST(Crc32c, ContinuesFromAnEarlierValue) {
+  const std::string text = "a leader appends, followers tail";
+  for (size_t cut = 0; cut <= text.size(); ++cut) {
+    const uint32_t first = crc32c(as_bytes(text).first(cut));
+    EXPECT_EQ(crc32c(as_bytes(text).subspan(cut), first), crc32c(as_bytes(text)));
+  }
+}
+
+}  // namespace
+}  // namespace tailrace
