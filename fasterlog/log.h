@@ -1,0 +1,198 @@
+#pragma once
+// FasterLog: a durable commit log.
+//
+// Records are enqueued lock-free by any number of threads into a ring of memory pages; one flusher
+// thread writes what has accumulated, ends it with a commit mark and makes it durable (group
+// commit). What is durable can be read, tailed and shipped as raw bytes. docs/formats/fasterlog.md
+// describes the bytes on disk.
+//
+//     begin <= durable <= tail
+//
+//   tail     next byte to be reserved
+//   durable  end of the newest commit mark that is on this disk, fsynced, with all before it
+//   begin    first byte still kept
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <stop_token>
+#include <string>
+#include <vector>
+
+#include "core/address.h"
+#include "core/bytes.h"
+#include "core/clock.h"
+#include "core/result.h"
+#include "observability/metrics.h"
+#include "storage/file_system.h"
+
+namespace tailrace::fasterlog {
+
+/// The first address of an empty log.
+inline constexpr Address kFirstAddress{64};
+
+/// What a record is. The log writes the first three itself; the others are the embedder's.
+enum class RecordKind : uint8_t {
+  kInvalid = 0,
+  kPadding = 1,     // fills a page to its end; never shown to readers
+  kCommitMark = 2,  // ends a batch; shown only on request
+  kEpochStart = 3,  // a leader's first record: payload is opaque to the log
+  kData = 16,       // and every greater value: the embedder's own kinds
+};
+
+struct RecordView {
+  RecordKind kind = RecordKind::kData;
+  ByteSpan payload;
+};
+
+/// A record as read back. `payload` points into the reader's own buffer, until its next call.
+struct Record {
+  Address address;
+  Address end;  // where the next record may begin
+  Epoch epoch;
+  RecordKind kind = RecordKind::kInvalid;
+  ByteSpan payload;
+};
+
+/// What a commit mark says (payload of RecordKind::kCommitMark).
+struct CommitMark {
+  Address batch_begin;        // the end of the mark before
+  uint64_t unix_time_ns = 0;  // the writer's clock: log time
+};
+Result<CommitMark> parse_commit_mark(const Record& record);
+
+struct EpochStart {
+  Epoch epoch;
+  Address start;  // address of the epoch's first record
+  bool operator==(const EpochStart&) const = default;
+};
+
+struct LogOptions {
+  storage::Path directory;
+  /// Written at creation and compared at every open: the cluster and node the log belongs to.
+  std::string owner;
+  uint32_t page_bytes = 4u << 20;       // power of two, 64 KiB – 64 MiB; fixed at creation
+  uint32_t buffer_pages = 16;           // memory = page_bytes * buffer_pages; at least 4
+  uint64_t segment_bytes = 256u << 20;  // power of two, a multiple of page_bytes; fixed at creation
+  uint32_t flushes_in_flight = 4;
+  /// Enqueue is refused with kResourceExhausted while the disk has less than this to spare.
+  uint64_t reserve_disk_bytes = 64u << 20;
+  /// The proven watermark is at most this far behind durable.
+  uint64_t proven_lag_bytes = 64u << 20;
+  std::chrono::milliseconds proven_lag_time{1000};
+  bool huge_pages = true;
+  /// Told while a long recovery scans: bytes scanned so far, and in all.
+  std::function<void(uint64_t scanned, uint64_t total)> on_recovery_progress;
+};
+
+/// What recovery found.
+struct RecoveryReport {
+  Address begin, durable;
+  Address discarded_end;         // > durable: bytes of unfinished batches were discarded
+  bool valid_beyond_hole = false;  // complete batches stood beyond the first hole (see fasterlog.md)
+  Epoch last_epoch;
+  uint64_t scanned_bytes = 0;
+};
+
+class LogScanner;
+
+class Log {
+ public:
+  /// Creates the log when the directory is absent or empty; else recovers it. Parses everything
+  /// before it changes anything. kInUse, kUnsupported (newer format), kFailedPrecondition (another
+  /// owner or page size), kCorruption (below the proven watermark: names address and file).
+  static Result<std::unique_ptr<Log>> open(storage::FileSystem& file_system, LogOptions options,
+                                           const Clock& clock = system_clock());
+  virtual ~Log() = default;
+
+  // ---- Writing as the log's own writer (single node, leader). Any thread. --------------------
+  /// From now on enqueue is allowed and records carry `epoch`. Not below the last record's epoch.
+  virtual Result<> become_writer(Epoch epoch) = 0;
+  /// From now on only append_raw is allowed. Waits until what was enqueued is flushed.
+  virtual Result<> become_copy() = 0;
+
+  /// Enqueued, not durable. kWouldBlock when the buffer is full; kResourceExhausted when the disk
+  /// nearly is; kInvalidArgument above max_payload_bytes(); after a failed flush that failure.
+  virtual Result<AddressRange> try_enqueue(RecordKind kind, ByteSpan payload) = 0;
+  /// The payload is the parts one after the other.
+  virtual Result<AddressRange> try_enqueue(RecordKind kind, std::span<const ByteSpan> parts) = 0;
+  /// Neighbours in the log, and atomic: after a crash all are there or none. All of them fit in one
+  /// page. `addresses`, when given, receives each record's address.
+  virtual Result<AddressRange> try_enqueue_batch(std::span<const RecordView> records,
+                                                 std::vector<Address>* addresses = nullptr) = 0;
+  /// As try_enqueue, but waits for room until the deadline.
+  virtual Result<AddressRange> enqueue(RecordKind kind, ByteSpan payload,
+                                       SteadyTime deadline = SteadyTime::max()) = 0;
+  virtual size_t max_payload_bytes() const = 0;
+
+  // ---- Writing as a copy (follower). One thread. ----------------------------------------------
+  /// `bytes` are whole batches, ending in a commit mark, that stand at `at` on the sender; `at` is
+  /// this log's tail. Each record is checked (checksum, address, epoch order) before any is taken:
+  /// kCorruption names the address. kWouldBlock when the buffer has no room: call again later with
+  /// the same bytes. kFailedPrecondition when `at` is not the tail.
+  virtual Result<> try_append_raw(Address at, ByteSpan bytes) = 0;
+
+  // ---- Durability. Any thread. -------------------------------------------------------------------
+  /// Resolves once durable() >= address, or fails: kTimedOut, kCancelled, or the flush failure.
+  virtual Result<> wait_durable(Address address, SteadyTime deadline = SteadyTime::max(),
+                                std::stop_token stop = {}) = 0;
+  /// Called on the flusher's thread after each move of durable (and once after a failure, with the
+  /// error). Must be short. Set before the first enqueue; empty clears it and waits for a call
+  /// that runs.
+  using DurableListener = std::function<void(Address durable, const Error* failure)>;
+  virtual void set_durable_listener(DurableListener listener) = 0;
+  /// The sticky failure of a write or fsync, if there was one.
+  virtual std::optional<Error> failure() const = 0;
+
+  virtual Address begin() const = 0;
+  virtual Address durable() const = 0;
+  virtual Address tail() const = 0;
+  virtual Epoch last_epoch() const = 0;
+  /// Each epoch's first address, ascending; reaches back to the epoch that `begin` lies in.
+  virtual std::vector<EpochStart> epoch_table() const = 0;
+  virtual const RecoveryReport& recovery() const = 0;
+
+  // ---- Reading what is durable. Any thread. -------------------------------------------------------
+  /// The record at `address`, its payload copied into `buffer`. kTruncated below begin, kOutOfRange
+  /// at or above durable, kInvalidArgument when no record begins there.
+  virtual Result<Record> read(Address address, std::vector<std::byte>& buffer) = 0;
+  struct ScanOptions {
+    bool with_commit_marks = false;
+    size_t read_ahead_bytes = 1 << 20;
+  };
+  /// A forward scan from a record boundary (or begin); each scanner belongs to one thread.
+  virtual std::unique_ptr<LogScanner> scan(Address from, ScanOptions options) = 0;
+  std::unique_ptr<LogScanner> scan(Address from) { return scan(from, ScanOptions{}); }
+  /// Raw bytes from `from` (the end of a commit mark, or begin): whole batches, as many as fit in
+  /// `most_bytes`, at least one if any is durable (then it may be longer). Replaces `into`. Empty at
+  /// durable. This is what a leader ships.
+  virtual Result<> read_raw(Address from, size_t most_bytes, std::vector<std::byte>& into) = 0;
+
+  // ---- Space ------------------------------------------------------------------------------------------
+  /// Drops what lies before `address`, which may be any address <= durable; lands on the greatest
+  /// commit-mark end (or begin) that is not above it, and returns that. Never backwards. Metadata is
+  /// durable before whole segments are deleted. Any thread.
+  virtual Result<Address> truncate_before(Address address) = 0;
+  virtual uint64_t reclaimable_bytes(Address limit) const = 0;  // segments below limit
+  virtual uint64_t disk_bytes() const = 0;                      // of the segment files
+
+  /// Flushes everything, makes it durable and proven, stops the flusher. Further calls give kClosed.
+  virtual Result<> close() = 0;
+
+  virtual void register_metrics(observability::MetricRegistry& registry) = 0;
+};
+
+/// Yields records in order. One thread at a time.
+class LogScanner {
+ public:
+  virtual ~LogScanner() = default;
+  /// The next record below `limit` (at most durable), or nothing when there is none yet. kTruncated
+  /// when `begin` has passed the position.
+  virtual Result<std::optional<Record>> next(Address limit) = 0;
+  /// Where the next record will be looked for.
+  virtual Address position() const = 0;
+};
+
+}  // namespace tailrace::fasterlog
