@@ -1,0 +1,36 @@
+#pragma once
+// One node's YAML file, checked and turned into each module's own options.
+
+#include <string>
+
+#include "core/result.h"
+#include "fasterlog/log.h"
+#include "kv/store.h"
+#include "observability/http_endpoint.h"
+#include "replication/node.h"
+#include "rpc/server.h"
+#include "statemachine/state_machine.h"
+
+namespace tailrace::config {
+
+struct NodeConfig {
+  std::string data_dir;
+  fasterlog::LogOptions log;
+  kv::StoreOptions store;
+  statemachine::StateMachineOptions state_machine;
+  replication::NodeOptions node;
+  rpc::ServerOptions server;
+  rpc::PeerTransportOptions peers;
+  observability::HttpEndpointOptions metrics;
+  std::string log_level = "info";
+};
+
+/// Every error names file, line and key, and for an unknown key the nearest valid one. Sizes take
+/// KiB, MiB, GiB; times ms, s, m, h.
+Result<NodeConfig> load_node_config(const std::string& file);
+/// A single node with defaults: `serve --data-dir DIR`.
+NodeConfig single_node_config(const std::string& data_dir);
+/// Fills the paths (log, store, promise file) below data_dir and the owner strings.
+void place_in_directory(NodeConfig& config, const std::string& data_dir);
+
+}  // namespace tailrace::config

@@ -1,0 +1,43 @@
+#pragma once
+// Interfaces that the driver needs from the layers above it; rpc/ implements them with Asio.
+
+#include <functional>
+#include <string>
+
+#include "core/address.h"
+#include "replication/messages.h"
+
+namespace tailrace::replication {
+
+/// Runs functions one after the other on one thread. All calls of the driver, and of its transport's
+/// handler, happen there.
+class Executor {
+ public:
+  virtual ~Executor() = default;
+  /// Any thread.
+  virtual void post(std::function<void()> function) = 0;
+};
+
+/// What the transport tells the driver; called on the executor.
+class TransportHandler {
+ public:
+  virtual ~TransportHandler() = default;
+  /// A connection to or from `peer` is up and both sides have proved to be of one cluster.
+  virtual void on_connected(NodeId peer) = 0;
+  virtual void on_disconnected(NodeId peer, const std::string& reason) = 0;
+  virtual void on_message(NodeId peer, Message message) = 0;
+};
+
+/// One connection a pair of nodes, dialled by the follower. Called on the executor.
+class Transport {
+ public:
+  virtual ~Transport() = default;
+  virtual void set_handler(TransportHandler* handler) = 0;
+  /// Dial `peer` and keep dialling (with back-off) until disconnect().
+  virtual void connect(NodeId peer) = 0;
+  virtual void disconnect(NodeId peer) = 0;
+  /// Queued in order; dropped when there is no connection (on_disconnected tells).
+  virtual void send(NodeId peer, Message message) = 0;
+};
+
+}  // namespace tailrace::replication

@@ -1,0 +1,130 @@
+#pragma once
+// The client library: C++ programs and the command line speak to a cluster through it.
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/address.h"
+#include "core/bytes.h"
+#include "core/result.h"
+#include "fasterlog/log.h"
+#include "statemachine/command.h"
+
+namespace tailrace::rpc {
+
+struct ClientOptions {
+  std::vector<std::string> servers{"127.0.0.1:7100"};  // HOST:PORT
+  std::chrono::milliseconds timeout{10000};            // of a call, retries included
+  /// Commands carry a session serial, so that a retry after a lost reply is applied once.
+  bool exactly_once = true;
+  size_t max_frame_bytes = 64u << 20;
+};
+
+struct ReadOptions {
+  enum class Level { kLinearizable, kAny, kAtLeast } level = Level::kLinearizable;
+  Epoch epoch;      // kAtLeast
+  Address address;  // kAtLeast
+};
+
+struct ReadAnswer {
+  bool found = false;
+  std::string value;
+  Epoch epoch;
+  Address applied;             // the state read was that of this address
+  uint64_t staleness_bound_ms = 0;  // how long ago the node last heard from the leader
+};
+
+struct CommandAnswer {
+  Epoch epoch;
+  AddressRange range;  // of the record(s) in the log
+  statemachine::Answer answer;
+};
+
+struct NodeStatusAnswer {
+  uint32_t node = 0;
+  std::string address;  // the server that was asked
+  std::string role, problem;
+  uint64_t epoch = 0;
+  uint32_t leader = 0;
+  std::string leader_address;
+  bool serving = false;
+  uint64_t begin = 0, checkpointed = 0, applied = 0, committed = 0, durable = 0, tail = 0;
+  uint64_t log_disk_bytes = 0, store_used_bytes = 0, live_records = 0;
+  struct Follower {
+    uint32_t node = 0;
+    bool connected = false, needs_checkpoint = false;
+    uint64_t durable = 0, applied = 0, lag_bytes = 0;
+    double lag_seconds = 0;
+  };
+  std::vector<Follower> followers;
+  std::vector<std::pair<std::string, uint64_t>> anchors;
+};
+
+struct DigestAnswer {
+  uint64_t begin = 0;                       // of the node's log
+  uint64_t state_high = 0, state_low = 0, pairs = 0;
+  uint64_t log_high = 0, log_low = 0;       // of [log_from, address)
+};
+
+struct TailRecord {
+  Address address, end;
+  Epoch epoch;
+  fasterlog::RecordKind kind = fasterlog::RecordKind::kInvalid;
+  std::string payload;  // of the record; decode a command with statemachine::decode
+};
+
+/// Blocking calls; one object may be used by several threads. Finds the leader itself for what needs
+/// it. Errors: kTimedOut / kUnavailable (unreachable), kUnknownOutcome (may have happened), else
+/// what the server answered.
+class Client {
+ public:
+  static Result<std::unique_ptr<Client>> create(ClientOptions options);
+  virtual ~Client() = default;
+
+  virtual Result<CommandAnswer> put(ByteSpan key, ByteSpan value) = 0;
+  virtual Result<CommandAnswer> erase(ByteSpan key) = 0;
+  virtual Result<CommandAnswer> add(ByteSpan key, int64_t delta) = 0;
+  virtual Result<CommandAnswer> cas(ByteSpan key, ByteSpan expected, ByteSpan value) = 0;
+  /// One atomic batch of events; its range covers all of them.
+  virtual Result<CommandAnswer> append(std::string_view stream,
+                                       const std::vector<ByteSpan>& events) = 0;
+  virtual Result<ReadAnswer> get(ByteSpan key, ReadOptions options) = 0;
+
+  /// Any command without waiting; `done` runs on the client's thread. Order of commands given from
+  /// one thread is kept. For load.
+  using CommandCallback = std::function<void(Result<CommandAnswer>)>;
+  virtual void async_put(ByteSpan key, ByteSpan value, CommandCallback done) = 0;
+  virtual void async_append(std::string_view stream, const std::vector<ByteSpan>& events,
+                            CommandCallback done) = 0;
+  virtual void async_get(ByteSpan key, ReadOptions options,
+                         std::function<void(Result<ReadAnswer>)> done) = 0;
+
+  /// Committed records from `from` (nothing: the log's begin) until `to` (nothing: the committed
+  /// address at the call; with follow: for ever) or until `visit` returns false. Reads from the first
+  /// reachable server and goes on at the next one when a connection breaks.
+  struct TailOptions {
+    std::optional<Address> from, to;
+    bool from_end = false;
+    bool follow = false;
+  };
+  virtual Result<Address> tail(const TailOptions& options,
+                               const std::function<bool(const TailRecord&)>& visit) = 0;
+
+  /// Each configured server's status, or why there is none.
+  virtual std::vector<std::pair<std::string, Result<NodeStatusAnswer>>> status() = 0;
+  /// One server's checkpoint; returns its address.
+  virtual Result<Address> checkpoint(const std::string& server) = 0;
+  /// Appends a digest command through the leader; returns its end address.
+  virtual Result<Address> request_digest() = 0;
+  /// Waits for `server` to have applied `address`; log digest over [log_from, address).
+  virtual Result<DigestAnswer> digest(const std::string& server, Address address,
+                                      Address log_from) = 0;
+};
+
+}  // namespace tailrace::rpc

@@ -1,0 +1,73 @@
+#pragma once
+// The client-facing server and the peer transport. Asio and Cap'n Proto stop in this folder.
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "core/result.h"
+#include "fasterlog/log.h"
+#include "kv/store.h"
+#include "observability/metrics.h"
+#include "replication/node.h"
+#include "replication/transport.h"
+#include "statemachine/state_machine.h"
+
+namespace tailrace::rpc {
+
+struct ServerOptions {
+  std::string listen = "127.0.0.1:7100";  // HOST:PORT; port 0 takes a free one
+  uint32_t io_threads = 1;                // one io_context each
+  size_t max_frame_bytes = 16u << 20;
+  size_t max_value_bytes = 1u << 20;
+  uint32_t max_connections = 1024;
+  uint32_t max_in_flight = 4096;          // requests of one connection
+};
+
+/// What the server works on; all outlive it.
+struct ServerDependencies {
+  fasterlog::Log* log = nullptr;
+  kv::Store* store = nullptr;
+  statemachine::StateMachine* state_machine = nullptr;
+  statemachine::Watermarks* watermarks = nullptr;
+  statemachine::AnchorRegistry* anchors = nullptr;
+  replication::Node* node = nullptr;
+};
+
+class Server {
+ public:
+  /// Binds at once (kInUse naming the address), serves from start() on.
+  static Result<std::unique_ptr<Server>> create(ServerOptions options, ServerDependencies to);
+  virtual ~Server() = default;
+  virtual void start() = 0;
+  /// Takes no new requests, answers those in flight until the deadline, then closes.
+  virtual void drain_and_stop(std::chrono::milliseconds most) = 0;
+  virtual int port() const = 0;
+  /// The state machine's applied listener calls this. Any thread.
+  virtual void on_applied(std::shared_ptr<const statemachine::AppliedBatch> batch) = 0;
+  /// Role or epoch changed: pending answers of another epoch become "unknown". Any thread.
+  virtual void on_role(const replication::NodeStatus& status) = 0;
+  virtual void register_metrics(observability::MetricRegistry& registry) = 0;
+};
+
+/// An io_context with a thread of its own, behind replication's interfaces.
+struct PeerTransportOptions {
+  NodeId self;
+  std::string cluster;
+  std::string listen;  // HOST:PORT of the peer listener; empty: none (single node)
+  std::vector<replication::Member> members;
+  size_t max_frame_bytes = 64u << 20;
+};
+
+class PeerTransport : public replication::Transport, public replication::Executor {
+ public:
+  static Result<std::unique_ptr<PeerTransport>> create(PeerTransportOptions options);
+  /// Starts the thread; `tick` runs on it every `interval`.
+  virtual void start(std::chrono::milliseconds interval, std::function<void()> tick) = 0;
+  virtual void stop() = 0;  // joins the thread
+  virtual int port() const = 0;
+  virtual void register_metrics(observability::MetricRegistry& registry) = 0;
+};
+
+}  // namespace tailrace::rpc

@@ -1,0 +1,76 @@
+#pragma once
+// Commands: what clients append, as the payload of a log record of kind kCommandRecord.
+// docs/formats/command.md has the byte table.
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/bytes.h"
+#include "core/result.h"
+#include "fasterlog/log.h"
+
+namespace tailrace::statemachine {
+
+/// The kind of every log record that carries a command.
+inline constexpr fasterlog::RecordKind kCommandRecord = fasterlog::RecordKind::kData;
+
+enum class Operation : uint8_t {
+  kEvent = 1,   // key: the stream's name; value: the event. Does not touch the state.
+  kPut = 2,
+  kDelete = 3,
+  kAdd = 4,     // the value is a decimal signed 64-bit integer; an absent key counts as 0
+  kCas = 5,     // sets value if the key's value equals `expected`; an absent key never does
+  kDigest = 6,  // every node computes the digest of its state at this address
+};
+
+struct ClientId {
+  uint64_t high = 0, low = 0;
+  auto operator<=>(const ClientId&) const = default;
+};
+
+/// With it a command is applied exactly once: serials of one client start at 1 and have no gap.
+struct SessionSerial {
+  ClientId client;
+  uint64_t serial = 0;
+  bool operator==(const SessionSerial&) const = default;
+};
+
+/// Views; valid as long as the bytes they were decoded from.
+struct Command {
+  Operation operation = Operation::kEvent;
+  std::optional<SessionSerial> session;
+  ByteSpan key;       // or the stream's name
+  ByteSpan value;     // put, event, cas: the new value
+  ByteSpan expected;  // cas
+  int64_t delta = 0;  // add
+};
+
+inline constexpr size_t kMaxKeyBytes = 65535;
+
+/// Replaces `into`. The caller has validated the sizes (validate()).
+void encode(const Command& command, std::vector<std::byte>& into);
+/// kCorruption when the bytes are no command; kUnsupported for an operation of a newer version.
+Result<Command> decode(ByteSpan payload);
+/// kInvalidArgument naming the limit: empty or overlong key, overlong value, delta out of range.
+Result<> validate(const Command& command, size_t max_value_bytes);
+
+/// What applying came to.
+enum class Outcome : uint8_t {
+  kDone = 0,
+  kAbsent = 1,        // delete of an absent key
+  kCasMismatch = 2,   // answer: the present value, or absent
+  kNotAnInteger = 3,  // add to a value that is no integer, or overflow
+  kSerialGap = 4,     // a serial before this one was never applied; nothing was done
+  kSessionExpired = 5,  // a serial > 1 of a session that is not known (any more); nothing was done
+  kAnswerForgotten = 6,  // applied before, but the answer is no longer kept
+};
+
+struct Answer {
+  Outcome outcome = Outcome::kDone;
+  bool has_value = false;
+  std::string value;  // add: the new number; cas mismatch: the present value
+};
+
+}  // namespace tailrace::statemachine

@@ -1,0 +1,104 @@
+#pragma once
+// Applies committed log records to the store, in order, by one thread whose session serial is the
+// log address; remembers client sessions; takes checkpoints and then truncates the log.
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "core/address.h"
+#include "core/clock.h"
+#include "core/result.h"
+#include "fasterlog/log.h"
+#include "kv/store.h"
+#include "observability/metrics.h"
+#include "statemachine/anchors.h"
+#include "statemachine/command.h"
+#include "statemachine/watermarks.h"
+
+namespace tailrace::statemachine {
+
+struct StateMachineOptions {
+  std::chrono::seconds checkpoint_interval{60};     // 0: never by time
+  uint64_t checkpoint_log_bytes = 256u << 20;       // applied since the last one; 0: never by bytes
+  uint64_t retention_bytes = 0;                     // keep at least this much log below applied
+  std::chrono::seconds session_ttl{3600};           // by log time
+  uint32_t session_answers = 1024;                  // remembered for each session
+  uint64_t store_reserve_bytes = 32u << 20;         // admission stops this far below capacity
+};
+
+/// The answers of one applied stretch [from, to). Only commands whose answer says more than
+/// "done, no value" are listed, ascending by address; every other one is done.
+struct AppliedBatch {
+  AddressRange range;
+  std::vector<std::pair<Address, Answer>> answers;
+};
+
+/// The digest of the state at the address of a kDigest command: order-free sum over all pairs.
+struct StateDigest {
+  Address address;  // end of the kDigest record
+  uint64_t high = 0, low = 0;
+  uint64_t pairs = 0;
+};
+
+struct CheckpointStatus {
+  kv::CheckpointPhase phase = kv::CheckpointPhase::kRest;
+  double progress = 0;
+  Address last_address;
+  uint64_t last_unix_time_ns = 0;
+  std::string last_error;  // empty when the last one succeeded
+};
+
+class StateMachine {
+ public:
+  /// `store` was recovered; applied starts at its checkpoint's point (or log begin when it never
+  /// had one). kCorruption when the log no longer reaches back to it.
+  static Result<std::unique_ptr<StateMachine>> create(fasterlog::Log& log, kv::Store& store,
+                                                      Watermarks& watermarks,
+                                                      AnchorRegistry& anchors,
+                                                      StateMachineOptions options,
+                                                      const Clock& clock = system_clock());
+  virtual ~StateMachine() = default;
+
+  /// Called on the applier's thread after each applied stretch, in order. Set before start().
+  virtual void set_applied_listener(
+      std::function<void(std::shared_ptr<const AppliedBatch>)> listener) = 0;
+  /// Starts the applier and checkpoint threads.
+  virtual void start() = 0;
+  /// Stops them; what is applied stays. No checkpoint is taken.
+  virtual void stop() = 0;
+  /// committed or durable has moved. Any thread, cheap.
+  virtual void notify() = 0;
+  /// The failure that stopped applying (store full, bad record), if any: the node is then unhealthy.
+  virtual std::optional<Error> failure() const = 0;
+
+  /// Whether the leader may take another command of about `bytes`: kResourceExhausted when the store
+  /// together with what is in the log unapplied comes near its capacity. Any thread.
+  virtual Result<> admit(size_t bytes) const = 0;
+
+  /// A key's value in the applied state. kNotFound when absent. Any thread.
+  virtual Result<> read(ByteSpan key, std::string& value) const = 0;
+
+  /// Waits until applied() >= address. kTimedOut, kClosed, or the failure that stopped applying.
+  virtual Result<> wait_applied(Address address, SteadyTime deadline) = 0;
+
+  /// Takes a checkpoint now (or joins the one that runs), truncates, and calls `done` on some thread
+  /// with the checkpoint's address.
+  virtual void request_checkpoint(std::function<void(Result<Address>)> done) = 0;
+  virtual CheckpointStatus checkpoint_status() const = 0;
+
+  /// Digests at recent kDigest commands; kNotFound for an address that is not (or no more) kept.
+  virtual Result<StateDigest> digest_at(Address address) const = 0;
+  /// XXH3-128 of the raw log bytes in `range` (both ends at commit-mark ends or begin).
+  virtual Result<std::pair<uint64_t, uint64_t>> log_digest(AddressRange range) const = 0;
+
+  virtual uint64_t session_count() const = 0;
+  virtual void register_metrics(observability::MetricRegistry& registry) = 0;
+};
+
+}  // namespace tailrace::statemachine
