@@ -49,6 +49,10 @@ function(tailrace_library name)
     PRIVATE ${arg_PRIVATE} "$<BUILD_INTERFACE:tailrace_flags>")
 endfunction()
 
+# What the sanitizer presets build: all tests with that label.
+add_custom_target(unit_tests)
+add_custom_target(concurrent_tests)
+
 # tailrace_test(NAME SOURCES... [LINK deps...] [LABELS labels...] [TIMEOUT seconds])
 #
 # One GoogleTest program, one CTest entry. LABELS: `unit` runs under address+undefined as well,
@@ -66,6 +70,11 @@ function(tailrace_test name)
                         tailrace_flags)
   set_target_properties(${name} PROPERTIES
     RUNTIME_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}/tests")
+  foreach(label unit concurrent)
+    if(label IN_LIST arg_LABELS)
+      add_dependencies(${label}_tests ${name})
+    endif()
+  endforeach()
   add_test(NAME ${name} COMMAND ${name})
   set_tests_properties(${name} PROPERTIES LABELS "${arg_LABELS}" TIMEOUT ${arg_TIMEOUT})
 endfunction()
