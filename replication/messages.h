@@ -29,10 +29,10 @@ struct Accept {
 
 enum class RefusalReason : uint8_t {
   kNotLeader = 1,
-  kStaleEpoch = 2,        // the other side knows a higher epoch
-  kNeedsCheckpoint = 3,   // the follower's end is below the leader's begin
-  kLogDiverges = 4,       // the follower's end or last epoch does not fit the leader's log
-  kUnknownNode = 5,       // not in the leader's configuration
+  kStaleEpoch = 2,       // the other side knows a higher epoch
+  kNeedsCheckpoint = 3,  // the follower's end is below the leader's begin
+  kLogDiverges = 4,      // the follower's end or last epoch does not fit the leader's log
+  kUnknownNode = 5,      // not in the leader's configuration
 };
 std::string_view name_of(RefusalReason reason);
 

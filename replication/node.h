@@ -3,6 +3,7 @@
 // the clock, and carries out its actions.
 
 #include <chrono>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -13,6 +14,7 @@
 #include "core/result.h"
 #include "fasterlog/log.h"
 #include "observability/metrics.h"
+#include "replication/role.h"
 #include "replication/transport.h"
 #include "statemachine/anchors.h"
 #include "statemachine/state_machine.h"
@@ -20,9 +22,6 @@
 #include "storage/file_system.h"
 
 namespace tailrace::replication {
-
-enum class Role : uint8_t { kStarting, kLeader, kFollower, kLearner, kStopped };
-std::string_view name_of(Role role);
 
 struct Member {
   NodeId id;
@@ -34,15 +33,15 @@ struct Member {
 struct NodeOptions {
   NodeId self;
   std::string cluster;
-  storage::Path directory;  // of the promise file
+  storage::Path directory;      // of the promise file
   std::vector<Member> members;  // self included; a single node has just itself
-  NodeId leader;            // the static coordinator's choice
+  NodeId leader;                // the static coordinator's choice
   std::chrono::milliseconds tick_interval{50};
   std::chrono::milliseconds heartbeat_interval{200};
-  std::chrono::milliseconds peer_timeout{3000};      // silence after which a peer is gone
-  uint64_t window_bytes = 16u << 20;                 // shipped beyond a follower's acknowledgement
-  uint32_t batch_bytes = 1u << 20;                   // most bytes in one Data message
-  uint64_t follower_pin_bytes = 4ull << 30;          // log kept for a follower; past it the pin falls
+  std::chrono::milliseconds peer_timeout{3000};  // silence after which a peer is gone
+  uint64_t window_bytes = 16u << 20;             // shipped beyond a follower's acknowledgement
+  uint32_t batch_bytes = 1u << 20;               // most bytes in one Data message
+  uint64_t follower_pin_bytes = 4ull << 30;      // log kept for a follower; past it the pin falls
 };
 
 struct FollowerStatus {
@@ -58,12 +57,12 @@ struct NodeStatus {
   NodeId self;
   Role role = Role::kStarting;
   Epoch epoch;
-  NodeId leader;                       // 0: unknown
-  std::string leader_client_address;   // empty: unknown
-  bool serving = false;                // leader: its epoch-start record is committed
-  bool connected_to_leader = false;    // follower
-  double seconds_since_leader = 0;     // follower: since the last message
-  std::string problem;                 // why it does not take part ("log refused: …"), empty if well
+  NodeId leader;                      // 0: unknown
+  std::string leader_client_address;  // empty: unknown
+  bool serving = false;               // leader: its epoch-start record is committed
+  bool connected_to_leader = false;   // follower
+  double seconds_since_leader = 0;    // follower: since the last message
+  std::string problem;  // why it does not take part ("log refused: …"), empty if well
   std::vector<FollowerStatus> followers;
 };
 
@@ -79,7 +78,8 @@ class Node {
                                               const Clock& clock = system_clock());
   virtual ~Node() = default;
 
-  /// The leader persists its new epoch, becomes the log's writer and appends its epoch-start record.
+  /// The leader persists its new epoch, becomes the log's writer and appends its epoch-start
+  /// record.
   virtual Result<> start() = 0;
   virtual void stop() = 0;
   /// To be called every tick_interval, on the executor.

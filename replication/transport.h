@@ -9,8 +9,8 @@
 
 namespace tailrace::replication {
 
-/// Runs functions one after the other on one thread. All calls of the driver, and of its transport's
-/// handler, happen there.
+/// Runs functions one after the other on one thread. All calls of the driver, and of its
+/// transport's handler, happen there.
 class Executor {
  public:
   virtual ~Executor() = default;

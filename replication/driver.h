@@ -1,0 +1,103 @@
+#pragma once
+// The driver: node.h's implementation. Its own header so that node.cc (events, actions) and
+// node_status.cc (status, metrics) stay files of one idea.
+
+#include <atomic>
+#include <chrono>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "replication/coordinator.h"
+#include "replication/core.h"
+#include "replication/node.h"
+#include "replication/probe.h"
+#include "replication/promise_file.h"
+
+namespace tailrace::replication {
+
+class Driver final : public Node, public TransportHandler {
+ public:
+  Driver(storage::FileSystem& file_system, NodeOptions options, fasterlog::Log& log,
+         statemachine::StateMachine& state_machine, statemachine::Watermarks& watermarks,
+         statemachine::AnchorRegistry& anchors, Executor& executor, Transport& transport,
+         const Clock& clock);
+  ~Driver() override;
+
+  Result<> start() override;
+  void stop() override;
+  void tick() override;
+  std::shared_ptr<const NodeStatus> status() const override;
+  void set_role_listener(std::function<void(const NodeStatus&)> listener) override;
+  void set_fatal_listener(std::function<void(const Error&)> listener) override;
+  void register_metrics(observability::MetricRegistry& registry) override;
+
+  void on_connected(NodeId peer) override;
+  void on_disconnected(NodeId peer, const std::string& reason) override;
+  void on_message(NodeId peer, Message message) override;
+
+ private:
+  /// Lets a posted function find out that the driver is gone.
+  struct Link {
+    std::mutex mutex;
+    Driver* driver = nullptr;  // guarded by mutex
+    std::atomic<bool> posted{false};
+  };
+
+  // All below, but what is named otherwise, belongs to the executor.
+  void handle(Event event);
+  void perform(Action& action);
+  void perform_one(const PersistPromise& action);
+  void perform_one(const BecomeWriter& action);
+  void perform_one(const BecomeCopy& action);
+  void perform_one(const Connect& action);
+  void perform_one(const Disconnect& action);
+  void perform_one(Send& action);
+  void perform_one(const ShipBytes& action);
+  void perform_one(AppendRaw& action);
+  void perform_one(const AdvanceCommitted& action);
+  void perform_one(const SetAnchor& action);
+  void perform_one(const RemoveAnchor& action);
+  void perform_one(const StateChanged& action);
+  void on_log_moved();
+  void drain_appends();
+  LogPosition position();
+  std::chrono::nanoseconds now() const;
+  void fail(Error error);
+  void publish();
+  std::shared_ptr<NodeStatus> make_status() const;
+
+  const NodeOptions options_;
+  fasterlog::Log& log_;
+  statemachine::StateMachine& state_machine_;
+  statemachine::Watermarks& watermarks_;
+  statemachine::AnchorRegistry& anchors_;
+  Executor& executor_;
+  Transport& transport_;
+  const Clock& clock_;
+  PromiseFile promise_file_;
+  std::unique_ptr<Coordinator> coordinator_;
+  Core core_;
+
+  std::deque<Event> events_;     // waiting for step()
+  std::vector<Action> actions_;  // of the present step
+  bool handling_ = false;
+  bool running_ = false;
+  std::deque<AppendRaw> appends_;  // waiting for room in the log, in order
+  std::optional<Error> failed_;    // told to the fatal listener
+  Epoch table_epoch_;              // log.last_epoch() when table_ was read
+  std::vector<fasterlog::EpochStart> table_;
+  std::function<void(const NodeStatus&)> role_listener_;
+  std::function<void(const Error&)> fatal_listener_;
+  std::shared_ptr<Link> link_;
+
+  mutable std::mutex status_mutex_;
+  std::shared_ptr<const NodeStatus> status_;  // guarded by status_mutex_
+  Probe probe_;
+};
+
+}  // namespace tailrace::replication

@@ -1,0 +1,24 @@
+#pragma once
+// What must hold after every step of the core.
+
+#include <optional>
+#include <string>
+
+#include "core/address.h"
+
+namespace tailrace::replication {
+
+class Core;
+
+/// Follows one core; check() after each step, in debug builds and tests.
+class InvariantChecker {
+ public:
+  /// The sentence that is broken, if any.
+  std::optional<std::string> check(const Core& core);
+
+ private:
+  Address committed_;
+  Epoch epoch_, promised_, persisted_;
+};
+
+}  // namespace tailrace::replication

@@ -1,0 +1,139 @@
+// What a node tells of itself: status and metrics.
+
+#include <algorithm>
+#include <string>
+#include <utility>
+
+#include "replication/driver.h"
+
+namespace tailrace::replication {
+
+namespace {
+
+double seconds(std::chrono::nanoseconds time) {
+  return std::chrono::duration<double>(time).count();
+}
+
+using Samples = observability::MetricRegistry::Samples;
+
+}  // namespace
+
+std::shared_ptr<NodeStatus> Driver::make_status() const {
+  const CoreState& state = core_.state();
+  auto result = std::make_shared<NodeStatus>();
+  result->self = options_.self;
+  result->role = failed_ ? Role::kStopped : state.role;
+  result->epoch = state.epoch;
+  result->leader = state.role == Role::kStopped ? NodeId{} : options_.leader;
+  for (const Member& member : options_.members)
+    if (member.id == result->leader) result->leader_client_address = member.client_address;
+  result->serving = state.serving && !failed_ && running_;
+  result->connected_to_leader = state.streaming && state.connected;
+  const bool follows = state.role == Role::kFollower || state.role == Role::kLearner;
+  if (follows && running_) result->seconds_since_leader = seconds(now() - state.last_heard);
+  result->problem = failed_ ? failed_->message : state.problem;
+  for (const auto& [id, follower] : state.followers) {
+    FollowerStatus one;
+    one.id = id;
+    one.connected = follower.streaming;
+    one.needs_checkpoint = follower.needs_checkpoint;
+    one.durable = follower.durable;
+    one.applied = follower.applied;
+    if (state.log.durable > follower.durable) {
+      one.lag_bytes = state.log.durable - follower.durable;
+      one.lag_seconds = std::max(0.0, seconds(now() - follower.passed_time));
+    }
+    result->followers.push_back(one);
+  }
+  return result;
+}
+
+void Driver::publish() {
+  std::shared_ptr<const NodeStatus> next = make_status();
+  std::lock_guard lock(status_mutex_);
+  status_.swap(next);
+}
+
+std::shared_ptr<const NodeStatus> Driver::status() const {
+  std::lock_guard lock(status_mutex_);
+  return status_;
+}
+
+void Driver::set_role_listener(std::function<void(const NodeStatus&)> listener) {
+  role_listener_ = std::move(listener);
+}
+
+void Driver::set_fatal_listener(std::function<void(const Error&)> listener) {
+  fatal_listener_ = std::move(listener);
+}
+
+void Driver::register_metrics(observability::MetricRegistry& registry) {
+  auto& to = probe_.registration;
+  to = registry.registration();
+  registry.add_gauge(to, "tailrace_replication_epoch", "The epoch in which this node acts.", {},
+                     [this] { return static_cast<double>(status()->epoch.value); });
+  registry.add_gauges(
+      to, "tailrace_replication_role", "1 for the role that this node has.", [this] {
+        Samples samples;
+        const Role mine = status()->role;
+        for (Role role :
+             {Role::kStarting, Role::kLeader, Role::kFollower, Role::kLearner, Role::kStopped})
+          samples.push_back({{{"role", std::string(name_of(role))}}, role == mine ? 1.0 : 0.0});
+        return samples;
+      });
+  registry.add_gauge(to, "tailrace_replication_serving",
+                     "1 while this node leads and its epoch is committed.", {},
+                     [this] { return status()->serving ? 1.0 : 0.0; });
+  registry.add_gauge(to, "tailrace_replication_committed_address",
+                     "Address up to which a majority of voters has the log durable.", {},
+                     [this] { return static_cast<double>(watermarks_.committed().value); });
+  registry.add_gauge(to, "tailrace_replication_connected_to_leader",
+                     "1 while the leader streams to this node.", {},
+                     [this] { return status()->connected_to_leader ? 1.0 : 0.0; });
+  registry.add_gauge(to, "tailrace_replication_since_leader_seconds",
+                     "Time since the last message of the leader; 0 on the leader.", {},
+                     [this] { return status()->seconds_since_leader; });
+
+  auto of_followers = [&](std::string name, std::string help,
+                          std::function<double(const FollowerStatus&)> value) {
+    registry.add_gauges(to, std::move(name), std::move(help), [this, value = std::move(value)] {
+      Samples samples;
+      for (const FollowerStatus& follower : status()->followers)
+        samples.push_back({{{"follower", std::to_string(follower.id.value)}}, value(follower)});
+      return samples;
+    });
+  };
+  of_followers("tailrace_replication_follower_lag_bytes",
+               "Durable bytes of the leader that the follower has not acknowledged.",
+               [](const FollowerStatus& f) { return static_cast<double>(f.lag_bytes); });
+  of_followers("tailrace_replication_follower_lag_seconds",
+               "Time since the follower had all that was durable on the leader.",
+               [](const FollowerStatus& f) { return f.lag_seconds; });
+  of_followers("tailrace_replication_follower_connected", "1 while the follower is streamed to.",
+               [](const FollowerStatus& f) { return f.connected ? 1.0 : 0.0; });
+  of_followers("tailrace_replication_follower_needs_checkpoint",
+               "1 when the leader no longer keeps the log from the follower's end on.",
+               [](const FollowerStatus& f) { return f.needs_checkpoint ? 1.0 : 0.0; });
+
+  registry.add_counter(to, "tailrace_replication_shipped_bytes_total",
+                       "Log bytes sent to followers.", {}, probe_.shipped_bytes);
+  registry.add_counter(to, "tailrace_replication_shipped_messages_total",
+                       "Messages with log bytes sent to followers.", {}, probe_.shipped);
+  registry.add_counter(to, "tailrace_replication_received_bytes_total",
+                       "Log bytes of the leader taken into this node's log.", {},
+                       probe_.received_bytes);
+  registry.add_counter(to, "tailrace_replication_acks_sent_total",
+                       "Acknowledgements sent to the leader.", {}, probe_.acks_sent);
+  registry.add_counter(to, "tailrace_replication_acks_received_total",
+                       "Acknowledgements received from followers.", {}, probe_.acks_received);
+  registry.add_counter(to, "tailrace_replication_refusals_sent_total",
+                       "Subscriptions or messages of peers that were refused.", {},
+                       probe_.refusals_sent);
+  registry.add_counter(to, "tailrace_replication_refusals_received_total",
+                       "Refusals received from peers.", {}, probe_.refusals_received);
+  registry.add_counter(to, "tailrace_replication_append_waits_total",
+                       "Times that received bytes waited for room in the log's buffer.", {},
+                       probe_.append_waits);
+}
+
+}  // namespace tailrace::replication

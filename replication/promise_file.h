@@ -1,0 +1,34 @@
+#pragma once
+// The promise on disk: DIRECTORY/PROMISE, replaced atomically. docs/formats/promise.md.
+
+#include <string>
+#include <vector>
+
+#include "core/bytes.h"
+#include "core/result.h"
+#include "replication/events.h"
+#include "storage/file_system.h"
+
+namespace tailrace::replication {
+
+/// One thread at a time.
+class PromiseFile {
+ public:
+  PromiseFile(storage::FileSystem& file_system, storage::Path directory, NodeId node,
+              std::string cluster);
+
+  /// Reads the file. When it is absent, creates it with epoch 0 and `new_incarnation`.
+  /// kFailedPrecondition when it belongs to another node or cluster, kCorruption when it does not
+  /// check, kUnsupported when it is of a newer version.
+  Result<Promise> open(uint64_t new_incarnation);
+  /// Durable when it returns.
+  Result<> write(const Promise& promise);
+
+ private:
+  storage::FileSystem& file_system_;
+  const storage::Path directory_, path_;
+  const NodeId node_;
+  const std::string cluster_;
+};
+
+}  // namespace tailrace::replication
