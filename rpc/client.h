@@ -36,7 +36,7 @@ struct ReadAnswer {
   bool found = false;
   std::string value;
   Epoch epoch;
-  Address applied;             // the state read was that of this address
+  Address applied;                  // the state read was that of this address
   uint64_t staleness_bound_ms = 0;  // how long ago the node last heard from the leader
 };
 
@@ -67,9 +67,9 @@ struct NodeStatusAnswer {
 };
 
 struct DigestAnswer {
-  uint64_t begin = 0;                       // of the node's log
+  uint64_t begin = 0;  // of the node's log
   uint64_t state_high = 0, state_low = 0, pairs = 0;
-  uint64_t log_high = 0, log_low = 0;       // of [log_from, address)
+  uint64_t log_high = 0, log_low = 0;  // of [log_from, address)
 };
 
 struct TailRecord {
@@ -79,9 +79,9 @@ struct TailRecord {
   std::string payload;  // of the record; decode a command with statemachine::decode
 };
 
-/// Blocking calls; one object may be used by several threads. Finds the leader itself for what needs
-/// it. Errors: kTimedOut / kUnavailable (unreachable), kUnknownOutcome (may have happened), else
-/// what the server answered.
+/// Blocking calls; one object may be used by several threads. Finds the leader itself for what
+/// needs it. Errors: kTimedOut / kUnavailable (unreachable), kUnknownOutcome (may have happened),
+/// else what the server answered.
 class Client {
  public:
   static Result<std::unique_ptr<Client>> create(ClientOptions options);
@@ -106,8 +106,8 @@ class Client {
                          std::function<void(Result<ReadAnswer>)> done) = 0;
 
   /// Committed records from `from` (nothing: the log's begin) until `to` (nothing: the committed
-  /// address at the call; with follow: for ever) or until `visit` returns false. Reads from the first
-  /// reachable server and goes on at the next one when a connection breaks.
+  /// address at the call; with follow: for ever) or until `visit` returns false. Reads from the
+  /// first reachable server and goes on at the next one when a connection breaks.
   struct TailOptions {
     std::optional<Address> from, to;
     bool from_end = false;

@@ -22,7 +22,7 @@ struct ServerOptions {
   size_t max_frame_bytes = 16u << 20;
   size_t max_value_bytes = 1u << 20;
   uint32_t max_connections = 1024;
-  uint32_t max_in_flight = 4096;          // requests of one connection
+  uint32_t max_in_flight = 4096;  // requests of one connection
 };
 
 /// What the server works on; all outlive it.

@@ -1,0 +1,410 @@
+#include "rpc/client_queue.h"
+
+#include <asio/post.hpp>
+#include <fmt/format.h>
+
+#include "rpc/wire_error.h"
+
+namespace tailrace::rpc {
+namespace {
+
+constexpr std::chrono::milliseconds kDialTime{2000};
+constexpr std::chrono::milliseconds kRetryPause{50};
+constexpr std::chrono::milliseconds kTick{10};
+constexpr size_t kMostUnsentBytes = 4u << 20;
+
+using Verb = ClientRequest::Verb;
+
+bool writes(const ClientRequest& request) {
+  return request.verb == Verb::kCommand || request.verb == Verb::kAppend;
+}
+
+Error no_answer(const ClientRequest& request, bool in_flight, const std::string& problem) {
+  if (!in_flight && !request.sent_before)
+    return Error{ErrorCode::kUnavailable,
+                 problem.empty() ? "no server could be reached in time"
+                                 : "no server took the request in time; last: " + problem};
+  const bool unknown = writes(request) && request.session.serial == 0;
+  return Error{
+      unknown ? ErrorCode::kUnknownOutcome : ErrorCode::kTimedOut,
+      unknown ? "no answer in time: the write may or may not have happened" : "no answer in time"};
+}
+
+}  // namespace
+
+RequestQueue::RequestQueue(asio::io_context& io, const ClientOptions& options, Route route,
+                           std::vector<std::string> servers, Traffic& traffic)
+    : io_(io),
+      options_(options),
+      route_(route),
+      traffic_(traffic),
+      servers_(std::move(servers)),
+      random_(random_seed()),
+      retry_timer_(io),
+      ticker_(io) {
+  new_session();
+}
+
+void RequestQueue::new_session() {
+  session_ = {{random_.next(), random_.next()}, 0};
+}
+
+void RequestQueue::submit(ClientRequest request) {
+  {
+    const std::lock_guard lock(inbox_mutex_);
+    inbox_.push_back(std::move(request));
+    if (inbox_posted_) return;
+    inbox_posted_ = true;
+  }
+  asio::post(io_, [this] { take_inbox(); });
+}
+
+void RequestQueue::take_inbox() {
+  std::vector<ClientRequest> requests;
+  {
+    const std::lock_guard lock(inbox_mutex_);
+    requests.swap(inbox_);
+    inbox_posted_ = false;
+  }
+  for (ClientRequest& request : requests) {
+    if (shut_down_)
+      finish(request, make_error(ErrorCode::kClosed, "the client is closed"));
+    else
+      queued_.push_back(std::move(request));
+  }
+  if (shut_down_) return;
+  arm_ticker();
+  send_queued();
+}
+
+void RequestQueue::shut_down() {
+  shut_down_ = true;
+  retry_timer_.cancel();
+  ticker_.cancel();
+  if (connection_) std::exchange(connection_, nullptr)->detach();
+  take_inbox();
+  const auto fail = [this](ClientRequest& request) {
+    finish(request, make_error(writes(request) && request.sent_before ? ErrorCode::kUnknownOutcome
+                                                                      : ErrorCode::kClosed,
+                               "the client was closed before the answer came"));
+  };
+  for (auto& [id, request] : std::exchange(bounced_, {}))
+    fail(request);
+  for (auto& [id, request] : std::exchange(sent_, {})) {
+    request.sent_before = true;
+    fail(request);
+  }
+  for (ClientRequest& request : std::exchange(queued_, {}))
+    fail(request);
+}
+
+void RequestQueue::finish(ClientRequest& request, Result<wire::Response::Reader> result) {
+  const auto done = std::exchange(request.done, nullptr);
+  if (done) done(std::move(result));
+}
+
+// ---- Where to.
+
+void RequestQueue::next_server(const std::string& hint) {
+  ++tried_;
+  if (!hint.empty() && hint_.empty())
+    hint_ = hint;
+  else {
+    hint_.clear();
+    server_ = (server_ + 1) % servers_.size();
+  }
+}
+
+void RequestQueue::dial_later() {
+  // A hint, and each server once, without a pause.
+  if (tried_ % (servers_.size() + 1) != 0) return dial();
+  pausing_ = true;
+  retry_timer_.expires_after(kRetryPause);
+  retry_timer_.async_wait([this](const std::error_code& error) {
+    pausing_ = false;
+    if (!error) dial();
+  });
+}
+
+void RequestQueue::dial() {
+  if (shut_down_ || dialling_ || pausing_ || connection_ || (queued_.empty() && bounced_.empty()))
+    return;
+  dialling_ = true;
+  const std::string address = hint_.empty() ? servers_[server_] : hint_;
+  ClientConnection::dial(io_, address, kDialTime, options_.max_frame_bytes, traffic_,
+                         [this](Result<std::shared_ptr<ClientConnection>> connection) {
+                           made(std::move(connection));
+                         });
+}
+
+void RequestQueue::made(Result<std::shared_ptr<ClientConnection>> connection) {
+  dialling_ = false;
+  if (shut_down_) return;
+  if (!connection) return on_closed(connection.error());
+  connection_ = std::move(*connection);
+  ready_ = false;
+  ClientConnection::Events events;
+  events.ready = [this](const ServerHello& hello) { on_ready(hello); };
+  events.response = [this](wire::Response::Reader response) { on_response(response); };
+  events.responses_taken = [this] { send_queued(); };
+  events.written = [this] { send_queued(); };
+  events.closed = [this](const Error& error) { on_closed(error); };
+  connection_->begin(std::move(events), kDialTime);
+}
+
+void RequestQueue::on_ready(const ServerHello& hello) {
+  const bool usable = route_ != Route::kLeader || hello.leader;
+  if (!usable) {
+    const auto left = std::exchange(connection_, nullptr);
+    problem_ = fmt::format("{}: node {} does not lead", left->address(), hello.node);
+    const std::string hint = hello.leader_address == left->address() ? "" : hello.leader_address;
+    left->detach();
+    next_server(hint);
+    return dial_later();
+  }
+  tried_ = 0;
+  ready_ = true;
+  send_queued();
+}
+
+void RequestQueue::on_closed(const Error& error) {
+  problem_ = error.message;
+  connection_.reset();
+  ready_ = false;
+  switching_ = false;
+  // What was in flight stands before what was not sent yet.
+  for (auto& [id, request] : std::exchange(sent_, {})) {
+    request.sent_before = true;
+    bounced_.emplace(id, std::move(request));
+  }
+  std::deque<ClientRequest> again;
+  for (auto& [id, request] : std::exchange(bounced_, {})) {
+    if (may_send_again(request))
+      again.push_back(std::move(request));
+    else
+      finish(request,
+             make_error(ErrorCode::kUnknownOutcome,
+                        "the connection broke before the answer came; the write may or may not "
+                        "have happened (" +
+                            error.message + ")"));
+  }
+  again.insert(again.end(), std::make_move_iterator(queued_.begin()),
+               std::make_move_iterator(queued_.end()));
+  queued_ = std::move(again);
+  // A server that was named is asked once: whoever asked wants to know why it does not answer.
+  if (route_ == Route::kOne || error.code == ErrorCode::kUnsupported) {
+    for (ClientRequest& request : std::exchange(queued_, {}))
+      finish(request, tl::unexpected(error));
+    return;
+  }
+  next_server({});
+  dial_later();
+}
+
+// ---- Sending.
+
+bool RequestQueue::may_send_again(const ClientRequest& request) const {
+  return !writes(request) || !request.sent_before || request.session.serial != 0;
+}
+
+void RequestQueue::send_queued() {
+  if (shut_down_) return;
+  if (sent_.empty() && (!bounced_.empty() || switching_)) settle_bounced();
+  if (!connection_) return dial();
+  if (!ready_ || switching_ || !bounced_.empty()) return;
+  while (!queued_.empty() && connection_->unsent_bytes() < kMostUnsentBytes) {
+    ClientRequest& next = queued_.front();
+    if (next.verb == Verb::kCommand && options_.exactly_once) {
+      // Only one session's commands are in flight: those of an older one settle first, so that a
+      // gap in it can not turn the order round.
+      const statemachine::ClientId client =
+          next.session.serial == 0 ? session_.client : next.session.client;
+      if (!sent_.empty() && client != in_flight_client_) break;
+      in_flight_client_ = client;
+      if (next.session.serial == 0) {
+        ++session_.serial;
+        next.session = session_;
+      }
+    }
+    const uint64_t id = next_id_++;
+    write_request(id, next);
+    sent_.emplace_hint(sent_.end(), id, std::move(next));
+    queued_.pop_front();
+    if (connection_ == nullptr) return;
+  }
+  connection_->flush();
+}
+
+void RequestQueue::write_request(uint64_t id, ClientRequest& request) {
+  OutgoingMessage message;
+  auto to = message.init<wire::Request>();
+  to.setId(id);
+  const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(
+      request.deadline - std::chrono::steady_clock::now());
+  const auto left_ms = static_cast<uint32_t>(std::max<int64_t>(1, left.count()));
+  switch (request.verb) {
+    case Verb::kCommand: {
+      auto command = to.initCommand();
+      command.setOperation(request.operation);
+      if (request.session.serial != 0) {
+        auto session = command.initSession();
+        session.setClientHigh(request.session.client.high);
+        session.setClientLow(request.session.client.low);
+        session.setSerial(request.session.serial);
+      }
+      command.setKey(to_data(request.key));
+      if (!request.value.empty()) command.setValue(to_data(request.value));
+      if (!request.expected.empty()) command.setExpected(to_data(request.expected));
+      command.setDelta(request.delta);
+      break;
+    }
+    case Verb::kAppend: {
+      auto append = to.initAppend();
+      append.setStream(capnp::Text::Reader(request.key.c_str(), request.key.size()));
+      auto events = append.initEvents(static_cast<unsigned>(request.event_sizes.size()));
+      size_t at = 0;
+      for (unsigned i = 0; i < request.event_sizes.size(); ++i) {
+        events.set(i, to_data(std::string_view(request.value).substr(at, request.event_sizes[i])));
+        at += request.event_sizes[i];
+      }
+      break;
+    }
+    case Verb::kGet: {
+      auto get = to.initGet();
+      get.setKey(to_data(request.key));
+      get.setLevel(request.read.level == ReadOptions::Level::kAny ? wire::ReadLevel::ANY
+                   : request.read.level == ReadOptions::Level::kAtLeast
+                       ? wire::ReadLevel::AT_LEAST
+                       : wire::ReadLevel::LINEARIZABLE);
+      get.setEpoch(request.read.epoch.value);
+      get.setAddress(request.read.address.value);
+      get.setTimeoutMs(left_ms);
+      break;
+    }
+    case Verb::kStatus:
+      to.setStatus();
+      break;
+    case Verb::kCheckpoint:
+      to.setCheckpoint();
+      break;
+    case Verb::kDigest: {
+      auto digest = to.initDigest();
+      digest.setAddress(request.address.value);
+      digest.setLogFrom(request.log_from.value);
+      digest.setTimeoutMs(left_ms);
+      break;
+    }
+  }
+  connection_->send(message.builder());
+}
+
+// ---- Answers.
+
+void RequestQueue::on_response(wire::Response::Reader response) {
+  const auto found = sent_.find(response.getId());
+  if (found == sent_.end()) return;  // it has timed out
+  const uint64_t id = found->first;
+  ClientRequest request = std::move(found->second);
+  sent_.erase(found);
+  if (response.isError()) {
+    const auto wire_error = response.getError();
+    const Error error = read_error(wire_error);
+    if (error.code == ErrorCode::kNotLeader && route_ == Route::kLeader) {
+      switching_ = true;
+      problem_ = error.message;
+      hint_ = to_string(wire_error.getLeaderAddress());
+      return bounce(id, std::move(request));
+    }
+    if (error.code == ErrorCode::kUnknownOutcome && request.session.serial != 0) {
+      request.sent_before = true;
+      return bounce(id, std::move(request));
+    }
+    return refused(std::move(request), error);
+  }
+  if (response.isCommand() && request.session.serial != 0) {
+    const auto outcome = static_cast<statemachine::Outcome>(response.getCommand().getOutcome());
+    if (outcome == statemachine::Outcome::kSerialGap ||
+        outcome == statemachine::Outcome::kSessionExpired) {
+      // Nothing was done, in no attempt: it begins anew, in a session without the gap.
+      if (request.session.client == session_.client) new_session();
+      request.session = {};
+      request.sent_before = false;
+      return bounce(id, std::move(request));
+    }
+  }
+  finish(request, response);
+}
+
+void RequestQueue::refused(ClientRequest request, const Error& error) {
+  if (request.session.serial != 0) {
+    // Its serial will never be applied: the session ends here.
+    if (request.session.client == session_.client) new_session();
+    if (request.sent_before && error.code != ErrorCode::kInvalidArgument)
+      return finish(request, make_error(ErrorCode::kUnknownOutcome,
+                                        "sent again after a lost answer, and refused then: " +
+                                            error.message));
+  }
+  finish(request, tl::unexpected(error));
+}
+
+void RequestQueue::bounce(uint64_t id, ClientRequest request) {
+  bounced_.emplace(id, std::move(request));
+}
+
+void RequestQueue::settle_bounced() {
+  // Back to the front, in order. (Those in flight at a bounce were all answered by now.)
+  for (auto it = bounced_.rbegin(); it != bounced_.rend(); ++it)
+    queued_.push_front(std::move(it->second));
+  bounced_.clear();
+  if (!std::exchange(switching_, false) || !connection_) return;
+  const auto left = std::exchange(connection_, nullptr);
+  ready_ = false;
+  const std::string hint = std::exchange(hint_, {});
+  left->detach();
+  next_server(hint == left->address() ? std::string() : hint);
+  dial_later();
+}
+
+// ---- Deadlines.
+
+void RequestQueue::arm_ticker() {
+  if (ticking_ || shut_down_ || (queued_.empty() && sent_.empty() && bounced_.empty())) return;
+  ticking_ = true;
+  ticker_.expires_after(kTick);
+  ticker_.async_wait([this](const std::error_code& error) {
+    ticking_ = false;
+    if (error || shut_down_) return;
+    expire();
+    send_queued();
+    arm_ticker();
+  });
+}
+
+void RequestQueue::expire() {
+  const SteadyTime now = std::chrono::steady_clock::now();
+  std::vector<std::pair<ClientRequest, bool>> late;
+  const auto sweep = [&](std::map<uint64_t, ClientRequest>& requests, bool in_flight) {
+    for (auto it = requests.begin(); it != requests.end();) {
+      if (it->second.deadline > now) {
+        ++it;
+        continue;
+      }
+      late.emplace_back(std::move(it->second), in_flight);
+      it = requests.erase(it);
+    }
+  };
+  sweep(sent_, true);
+  sweep(bounced_, false);
+  for (auto it = queued_.begin(); it != queued_.end();) {
+    if (it->deadline > now) {
+      ++it;
+      continue;
+    }
+    late.emplace_back(std::move(*it), false);
+    it = queued_.erase(it);
+  }
+  for (auto& [request, in_flight] : late)
+    finish(request, tl::unexpected(no_answer(request, in_flight, problem_)));
+}
+
+}  // namespace tailrace::rpc

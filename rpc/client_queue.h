@@ -1,0 +1,103 @@
+#pragma once
+// The requests of one client to one destination (the leader, any server, or one server): finds and
+// dials it, sends in order, sends again what may be sent again, and answers each request exactly
+// once. Internal.
+
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include <asio/io_context.hpp>
+#include <asio/steady_timer.hpp>
+
+#include "core/clock.h"
+#include "core/random.h"
+#include "rpc/client.h"
+#include "rpc/client_connection.h"
+
+namespace tailrace::rpc {
+
+/// One request with all that is needed to send it again.
+struct ClientRequest {
+  enum class Verb { kCommand, kAppend, kGet, kStatus, kCheckpoint, kDigest };
+  Verb verb = Verb::kGet;
+  wire::Operation operation = wire::Operation::NONE;
+  std::string key;  // or the stream
+  std::string value, expected;
+  int64_t delta = 0;
+  std::vector<uint32_t> event_sizes;  // append: of the events in `value`
+  ReadOptions read;
+  Address address, log_from;  // digest
+  SteadyTime deadline;
+  std::function<void(Result<wire::Response::Reader>)> done;
+
+  // The queue's own.
+  statemachine::SessionSerial session;  // serial 0: none yet
+  bool sent_before = false;             // an earlier attempt may have reached a server
+};
+
+class RequestQueue {
+ public:
+  enum class Route { kLeader, kAny, kOne };
+  RequestQueue(asio::io_context& io, const ClientOptions& options, Route route,
+               std::vector<std::string> servers, Traffic& traffic);
+
+  /// Any thread. Requests are sent in the order of the calls.
+  void submit(ClientRequest request);
+  /// On the io thread: every request fails with kClosed.
+  void shut_down();
+
+ private:
+  void take_inbox();
+  void dial();
+  void dial_later();
+  void made(Result<std::shared_ptr<ClientConnection>> connection);
+  void on_ready(const ServerHello& hello);
+  void on_response(wire::Response::Reader response);
+  void on_closed(const Error& error);
+  void next_server(const std::string& hint);
+  void send_queued();
+  void write_request(uint64_t id, ClientRequest& request);
+  /// The server refused it; it was not enqueued in this attempt.
+  void refused(ClientRequest request, const Error& error);
+  /// It goes back to where it stood, to be sent again once all others in flight are settled.
+  void bounce(uint64_t id, ClientRequest request);
+  void settle_bounced();
+  void new_session();
+  bool may_send_again(const ClientRequest& request) const;
+  void finish(ClientRequest& request, Result<wire::Response::Reader> result);
+  void arm_ticker();
+  void expire();
+
+  asio::io_context& io_;
+  const ClientOptions options_;
+  const Route route_;
+  Traffic& traffic_;
+  std::mutex inbox_mutex_;
+  std::vector<ClientRequest> inbox_;  // guarded
+  bool inbox_posted_ = false;         // guarded
+
+  // On the io thread only.
+  std::vector<std::string> servers_;
+  size_t server_ = 0;
+  std::string hint_;     // where the leader is said to be; tried first, once
+  size_t tried_ = 0;     // servers without success since the last one
+  std::string problem_;  // of the last attempt
+  std::shared_ptr<ClientConnection> connection_;
+  bool ready_ = false, dialling_ = false, pausing_ = false, shut_down_ = false, ticking_ = false;
+  bool switching_ = false;  // the server does not lead: leave it once all are settled
+  uint64_t next_id_ = 1;
+  std::deque<ClientRequest> queued_;
+  std::map<uint64_t, ClientRequest> sent_;     // by id: in the order of sending
+  std::map<uint64_t, ClientRequest> bounced_;  // the same
+  Random random_;
+  statemachine::SessionSerial session_;  // serial: the last one given
+  statemachine::ClientId in_flight_client_;
+  asio::steady_timer retry_timer_, ticker_;
+};
+
+}  // namespace tailrace::rpc

@@ -1,0 +1,182 @@
+#include "rpc/connection.h"
+
+#include <limits>
+
+#include <asio/post.hpp>
+#include <fmt/format.h>
+
+#include "observability/logging.h"
+#include "rpc/hello.h"
+#include "rpc/wire_error.h"
+
+namespace tailrace::rpc {
+namespace {
+
+// A client that does not read its answers is not read either.
+constexpr size_t kMostUnsentBytes = 8u << 20;
+constexpr std::chrono::milliseconds kLongestWait{30000};
+
+}  // namespace
+
+Connection::Connection(asio::ip::tcp::socket socket, IoThread& thread)
+    : FramedSocket(std::move(socket), thread.context().options.max_frame_bytes,
+                   thread.context().probe.traffic),
+      thread_(thread),
+      context_(thread.context()) {}
+
+FramedSocket::Take Connection::on_frame(capnp::MessageReader& message) {
+  if (in_flight_ >= context_.options.max_in_flight || unsent_bytes() > kMostUnsentBytes) {
+    held_for_limit_ = true;
+    return Take::kHold;
+  }
+  return dispatch(message.getRoot<wire::Request>());
+}
+
+FramedSocket::Take Connection::dispatch(wire::Request::Reader request) {
+  const uint64_t id = request.getId();
+  if (!greeted_ && !request.isHello()) {
+    close("the first message was no hello");
+    return Take::kDone;
+  }
+  switch (request.which()) {
+    case wire::Request::HELLO:
+      handle_hello(id, request.getHello());
+      break;
+    case wire::Request::COMMAND:
+      return handle_command(id, request.getCommand());
+    case wire::Request::APPEND:
+      return handle_append(id, request.getAppend());
+    case wire::Request::GET:
+      handle_get(id, request.getGet());
+      break;
+    case wire::Request::TAIL:
+      handle_tail(id, request.getTail());
+      break;
+    case wire::Request::CREDIT:
+      handle_credit(id, request.getCredit().getBytes());
+      break;
+    case wire::Request::CANCEL_TAIL:
+      cancel_tail(id);
+      break;
+    case wire::Request::STATUS:
+      handle_status(id);
+      break;
+    case wire::Request::CHECKPOINT:
+      handle_checkpoint(id);
+      break;
+    case wire::Request::DIGEST:
+      handle_digest(id, request.getDigest());
+      break;
+    default: {
+      const Asked asked{id, RequestKind::kStatus, std::chrono::steady_clock::now()};
+      reply_error(asked, Error{ErrorCode::kUnsupported, "this server does not know the request"});
+    }
+  }
+  return Take::kDone;
+}
+
+void Connection::handle_hello(uint64_t id, wire::Hello::Reader hello) {
+  const auto checked = check_protocol_version(hello.getProtocolVersion());
+  OutgoingMessage message;
+  auto response = begin_response(message, id);
+  auto ours = response.initHello();
+  const replication::NodeStatus& now = status();
+  ours.setProtocolVersion(kProtocolVersion);
+  ours.setNode(now.self.value);
+  ours.setLeader(now.role == replication::Role::kLeader && now.serving);
+  ours.setLeaderAddress(now.leader_client_address.c_str());
+  ours.setMaxFrameBytes(context_.options.max_frame_bytes);
+  if (!checked) ours.setError(checked.error().message.c_str());
+  send(message.builder());
+  greeted_ = checked.has_value();
+  if (!checked) close_after_sending(checked.error().message);
+}
+
+void Connection::on_frames_taken() {
+  status_.reset();
+  flush();
+}
+
+void Connection::on_written() {
+  pump_tails();
+  answered();
+}
+
+void Connection::answered() {
+  touched_ = false;
+  status_.reset();
+  if (!held_for_limit_ || in_flight_ >= context_.options.max_in_flight ||
+      unsent_bytes() > kMostUnsentBytes)
+    return;
+  held_for_limit_ = false;
+  resume();
+}
+
+void Connection::on_closed(const std::string& reason) {
+  observability::log_debug("client {}: closed: {}", remote(), reason);
+  subscriptions_.clear();
+  context_.probe.connections.fetch_sub(1, std::memory_order_relaxed);
+  context_.probe.in_flight.fetch_sub(in_flight_, std::memory_order_relaxed);
+  in_flight_ = 0;
+  thread_.forget(std::static_pointer_cast<Connection>(shared_from_this()));
+}
+
+const replication::NodeStatus& Connection::status() {
+  if (!status_) status_ = context_.to.node->status();
+  return *status_;
+}
+
+SteadyTime Connection::deadline(uint32_t timeout_ms) const {
+  const auto asked = std::chrono::milliseconds(timeout_ms);
+  const bool usable = timeout_ms != 0 && asked < kLongestWait;
+  return std::chrono::steady_clock::now() + (usable ? asked : kLongestWait);
+}
+
+wire::Response::Builder Connection::begin_response(OutgoingMessage& message, uint64_t id) {
+  const replication::NodeStatus& now = status();
+  auto response = message.init<wire::Response>();
+  response.setId(id);
+  response.setEpoch(now.epoch.value);
+  response.setApplied(context_.to.watermarks->applied().value);
+  if (now.role == replication::Role::kFollower || now.role == replication::Role::kLearner) {
+    // The status is at most a tick old; never having heard of a leader is no bound at all.
+    const double seconds = now.seconds_since_leader;
+    const bool bounded = seconds >= 0 && seconds < 1e12 && now.leader.value != 0;
+    response.setStalenessBoundMs(bounded ? static_cast<uint64_t>(seconds * 1000) + 50
+                                         : std::numeric_limits<uint64_t>::max());
+  }
+  return response;
+}
+
+void Connection::reply(const Asked& asked, OutgoingMessage& message) {
+  if (closed()) return;
+  context_.probe.count(asked.kind, RequestResult::kOk, asked.started);
+  send(message.builder());
+}
+
+void Connection::reply_error(const Asked& asked, const Error& error) {
+  if (closed()) return;
+  context_.probe.count(asked.kind, result_of(error.code), asked.started);
+  OutgoingMessage message;
+  auto response = begin_response(message, asked.id);
+  const bool elsewhere = error.code == ErrorCode::kNotLeader;
+  write_error(error, elsewhere ? status().leader_client_address : std::string(),
+              response.initError());
+  send(message.builder());
+}
+
+std::function<void(std::function<void(Connection&)>)> Connection::come_back() {
+  auto self = std::static_pointer_cast<Connection>(shared_from_this());
+  const std::weak_ptr<Connection> weak = self;
+  return [weak, poster = thread_.poster()](std::function<void(Connection&)> then) {
+    poster->post([weak, then = std::move(then)] {
+      const auto connection = weak.lock();
+      if (!connection || connection->closed()) return;
+      then(*connection);
+      connection->flush();
+      connection->answered();
+    });
+  };
+}
+
+}  // namespace tailrace::rpc

@@ -1,0 +1,89 @@
+#pragma once
+// A client's connection on the server: decodes requests, hands them to their handlers
+// (handle_*.cc), and gathers the answers. All on its io thread. Internal.
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+
+#include "rpc/framed_socket.h"
+#include "rpc/io_thread.h"
+#include "rpc/message.h"
+#include "rpc/schema/client.capnp.h"
+
+namespace tailrace::rpc {
+
+class Connection : public FramedSocket {
+ public:
+  Connection(asio::ip::tcp::socket socket, IoThread& thread);
+
+  void answer_command(const Pending& pending, const statemachine::Answer* answer);
+  void answer_unknown(const Pending& pending);
+  /// True when it was not touched yet in this turn.
+  bool mark_touched() { return !std::exchange(touched_, true); }
+  /// After answers were flushed: reads on if the limit of requests in flight held it.
+  void answered();
+  /// Pushes records to each subscription as far as its credit goes.
+  void pump_tails();
+
+ private:
+  /// What an answer needs to know of its request.
+  struct Asked {
+    uint64_t id = 0;
+    RequestKind kind = RequestKind::kPut;
+    SteadyTime started;
+  };
+  /// A tail: a scanner in the log, and how many bytes the client will still take.
+  struct Subscription {
+    Asked asked;
+    std::unique_ptr<fasterlog::LogScanner> scanner;
+    Address to;
+    int64_t credit = 0;
+  };
+  enum class Pumped { kIdle, kMore, kEnded };
+
+  Take on_frame(capnp::MessageReader& message) override;
+  void on_frames_taken() override;
+  void on_written() override;
+  void on_closed(const std::string& reason) override;
+
+  Take dispatch(wire::Request::Reader request);
+  void handle_hello(uint64_t id, wire::Hello::Reader hello);
+  Take handle_command(uint64_t id, wire::Command::Reader request);
+  Take handle_append(uint64_t id, wire::Append::Reader request);
+  void handle_get(uint64_t id, wire::Get::Reader request);
+  void handle_tail(uint64_t id, wire::Tail::Reader request);
+  void handle_credit(uint64_t id, uint64_t bytes);
+  void cancel_tail(uint64_t id);
+  void handle_status(uint64_t id);
+  void handle_checkpoint(uint64_t id);
+  void handle_digest(uint64_t id, wire::Digest::Reader request);
+
+  /// Nothing when this node leads and serves; else the error was answered.
+  bool refuse_unless_leader(const Asked& asked);
+  /// Takes what try_enqueue said: a pending answer, a hold, or an error answered.
+  Take enqueued(const Asked& asked, const Result<AddressRange>& range);
+  void answer_get(const Asked& asked, ByteSpan key);
+  Pumped pump(Subscription& subscription);
+
+  /// Epoch, applied and freshness on every answer.
+  wire::Response::Builder begin_response(OutgoingMessage& message, uint64_t id);
+  void reply(const Asked& asked, OutgoingMessage& message);
+  void reply_error(const Asked& asked, const Error& error);
+  void began() { ++in_flight_, context_.probe.in_flight.fetch_add(1, std::memory_order_relaxed); }
+  void ended() { --in_flight_, context_.probe.in_flight.fetch_sub(1, std::memory_order_relaxed); }
+  /// Runs `then` on the io thread with this connection, if both are still there. Any thread.
+  std::function<void(std::function<void(Connection&)>)> come_back();
+  const replication::NodeStatus& status();
+  SteadyTime deadline(uint32_t timeout_ms) const;
+
+  IoThread& thread_;
+  ServerContext& context_;
+  std::shared_ptr<const replication::NodeStatus> status_;  // of this turn; null: ask again
+  uint32_t in_flight_ = 0;
+  bool greeted_ = false, touched_ = false, held_for_limit_ = false, pump_posted_ = false;
+  std::map<uint64_t, Subscription> subscriptions_;
+};
+
+}  // namespace tailrace::rpc

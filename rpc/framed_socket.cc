@@ -1,0 +1,120 @@
+#include "rpc/framed_socket.h"
+
+#include <asio/write.hpp>
+#include <fmt/format.h>
+#include <kj/exception.h>
+
+#include "rpc/message.h"
+
+namespace tailrace::rpc {
+namespace {
+
+// A write buffer that a large answer has blown up is not kept.
+constexpr size_t kKeptBytes = 4u << 20;
+
+}  // namespace
+
+FramedSocket::FramedSocket(asio::ip::tcp::socket socket, size_t max_frame_bytes, Traffic& traffic)
+    : socket_(std::move(socket)), decoder_(max_frame_bytes), traffic_(traffic) {
+  std::error_code ignored;
+  socket_.set_option(asio::ip::tcp::no_delay(true), ignored);
+  const auto remote = socket_.remote_endpoint(ignored);
+  if (!ignored) remote_ = fmt::format("{}:{}", remote.address().to_string(), remote.port());
+}
+
+void FramedSocket::start() {
+  read();
+}
+
+void FramedSocket::send(capnp::MessageBuilder& message) {
+  if (!closed_) append_frame(message, gathered_);
+}
+
+void FramedSocket::flush() {
+  if (closed_ || write_in_flight_ || gathered_.empty()) return;
+  write_in_flight_ = true;
+  writing_.swap(gathered_);
+  auto written = [self = shared_from_this()](const std::error_code& error, size_t bytes) {
+    self->traffic_.bytes_out.add(bytes);
+    self->write_in_flight_ = false;
+    self->writing_.clear();
+    if (self->writing_.capacity() > kKeptBytes) self->writing_.shrink_to_fit();
+    if (self->closed_) return;
+    if (error) return self->close(fmt::format("write: {}", error.message()));
+    if (self->gathered_.empty() && self->closing_) return self->close(self->closing_reason_);
+    self->flush();
+    self->on_written();
+  };
+  asio::async_write(socket_, asio::buffer(writing_), std::move(written));
+}
+
+void FramedSocket::resume() {
+  if (closed_ || taking_) return;
+  held_ = false;
+  take_frames();
+}
+
+void FramedSocket::take_frames() {
+  const auto self = shared_from_this();  // close() may drop the last other owner
+  taking_ = true;
+  while (!closed_ && !closing_ && !stopped_reading_ && !held_) {
+    auto frame = decoder_.peek();
+    if (!frame) {
+      traffic_.bad_frames.add();
+      close(frame.error().message);
+      break;
+    }
+    if (!*frame) break;
+    try {
+      capnp::FlatArrayMessageReader message(to_words(**frame), reader_options((*frame)->size()));
+      held_ = on_frame(message) == Take::kHold;
+    } catch (const kj::Exception& exception) {
+      traffic_.bad_frames.add();
+      close(fmt::format("a frame holds no valid message: {}", exception.getDescription().cStr()));
+    }
+    if (!held_ && !closed_) decoder_.consume();
+  }
+  taking_ = false;
+  if (closed_) return;
+  on_frames_taken();
+  if (!held_) read();
+}
+
+void FramedSocket::read() {
+  if (closed_ || closing_ || read_in_flight_ || stopped_reading_ || held_) return;
+  read_in_flight_ = true;
+  const MutableByteSpan room = decoder_.room();
+  auto came = [self = shared_from_this()](const std::error_code& error, size_t bytes) {
+    self->read_in_flight_ = false;
+    if (self->closed_) return;
+    if (error) {
+      const bool ended = error == asio::error::eof;
+      return self->close(ended ? "the other side closed the connection"
+                               : fmt::format("read: {}", error.message()));
+    }
+    self->traffic_.bytes_in.add(bytes);
+    self->decoder_.filled(bytes);
+    if (!self->held_) self->take_frames();
+  };
+  socket_.async_read_some(asio::buffer(room.data(), room.size()), std::move(came));
+}
+
+void FramedSocket::close(const std::string& reason) {
+  if (closed_) return;
+  closed_ = true;
+  std::error_code ignored;
+  socket_.shutdown(asio::ip::tcp::socket::shutdown_both, ignored);
+  socket_.close(ignored);
+  gathered_.clear();
+  on_closed(reason);
+}
+
+void FramedSocket::close_after_sending(const std::string& reason) {
+  if (closed_) return;
+  flush();
+  if (!write_in_flight_) return close(reason);
+  closing_ = true;
+  closing_reason_ = reason;
+}
+
+}  // namespace tailrace::rpc

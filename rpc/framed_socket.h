@@ -1,0 +1,82 @@
+#pragma once
+// A TCP connection that carries frames; the server's, the client's and the peers' connections are
+// built on it. Internal to this folder.
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <asio/ip/tcp.hpp>
+
+#include "observability/metrics.h"
+#include "rpc/framing.h"
+
+namespace capnp {
+class MessageBuilder;
+class MessageReader;
+}  // namespace capnp
+
+namespace tailrace::rpc {
+
+/// Counters that a connection adds to; they outlive it.
+struct Traffic {
+  observability::Counter bytes_in, bytes_out, bad_frames;
+};
+
+/// Lives on one io_context thread; every call and callback is there. Kept alive by its own pending
+/// reads and writes. Frames are gathered: one write is in flight, what is sent meanwhile goes
+/// together with the next.
+class FramedSocket : public std::enable_shared_from_this<FramedSocket> {
+ public:
+  FramedSocket(asio::ip::tcp::socket socket, size_t max_frame_bytes, Traffic& traffic);
+  virtual ~FramedSocket() = default;
+
+  /// Begins to read. The object must be owned by a shared_ptr.
+  void start();
+  /// Gathers a frame; flush() writes.
+  void send(capnp::MessageBuilder& message);
+  void flush();
+  /// Offers the held frame again, and reads on.
+  void resume();
+  /// Takes no more frames.
+  void stop_reading() { stopped_reading_ = true; }
+  /// on_closed() is called, once, before this returns.
+  void close(const std::string& reason);
+  /// As close(), after what was sent has been written.
+  void close_after_sending(const std::string& reason);
+
+  bool closed() const { return closed_; }
+  size_t unsent_bytes() const { return gathered_.size() + writing_.size(); }
+  /// "127.0.0.1:40012", for log lines.
+  const std::string& remote() const { return remote_; }
+  asio::any_io_executor executor() { return socket_.get_executor(); }
+
+ protected:
+  enum class Take {
+    kDone,
+    kHold,  // not now: resume() offers the same frame again
+  };
+  /// May throw kj::Exception (a malformed message): the connection closes.
+  virtual Take on_frame(capnp::MessageReader& message) = 0;
+  /// All frames that had come were taken, or one was held.
+  virtual void on_frames_taken() { flush(); }
+  /// A write ended; fewer bytes are unsent.
+  virtual void on_written() {}
+  virtual void on_closed(const std::string& reason) = 0;
+
+ private:
+  void take_frames();
+  void read();
+
+  asio::ip::tcp::socket socket_;
+  FrameDecoder decoder_;
+  Traffic& traffic_;
+  std::string remote_;
+  std::vector<std::byte> gathered_, writing_;
+  std::string closing_reason_;
+  bool write_in_flight_ = false, read_in_flight_ = false, taking_ = false, held_ = false;
+  bool stopped_reading_ = false, closed_ = false, closing_ = false;
+};
+
+}  // namespace tailrace::rpc

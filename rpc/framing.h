@@ -1,0 +1,60 @@
+#pragma once
+// Cap'n Proto's standard stream framing: a segment table (number of segments - 1, the words of each
+// one, all 32-bit little-endian, padded to 8 bytes), then the segments. One message is one frame.
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "core/bytes.h"
+#include "core/result.h"
+
+namespace capnp {
+class MessageBuilder;
+}
+
+namespace tailrace::rpc {
+
+inline constexpr uint32_t kMostSegments = 16;
+
+/// Finds the frames in a stream of bytes from someone who may lie. What a segment table announces
+/// is checked before anything is allocated for it, and memory grows only with the bytes that have
+/// really come: at most twice of them (and 64 KiB). One thread.
+class FrameDecoder {
+ public:
+  explicit FrameDecoder(size_t max_frame_bytes);
+
+  /// Where to read the next bytes to; never empty. Invalidates what peek() returned.
+  MutableByteSpan room();
+  /// So many bytes of room() were filled.
+  void filled(size_t bytes);
+
+  /// The next whole frame, aligned to 8 bytes, segment table included; nothing: more bytes are
+  /// needed. kInvalidArgument when the stream can not be one of frames within the limits: then it
+  /// is of no more use.
+  Result<std::optional<ByteSpan>> peek();
+  /// Steps over the frame that peek() returned.
+  void consume();
+
+  size_t capacity() const { return capacity_; }
+
+ private:
+  /// Bytes of the frame that begins at begin_, or nothing while its table is not complete.
+  Result<std::optional<size_t>> announced_bytes() const;
+  const std::byte* data() const { return reinterpret_cast<const std::byte*>(words_.get()); }
+  std::byte* data() { return reinterpret_cast<std::byte*>(words_.get()); }
+  void resize(size_t capacity);
+
+  const size_t max_frame_bytes_;
+  std::unique_ptr<uint64_t[]> words_;  // frames are whole words: aligned once, aligned for ever
+  size_t capacity_ = 0;
+  size_t begin_ = 0, end_ = 0;  // of the bytes not yet consumed
+  size_t frame_bytes_ = 0;      // of the frame at begin_, when known; else 0
+};
+
+/// Adds the message as one frame.
+void append_frame(capnp::MessageBuilder& message, std::vector<std::byte>& out);
+
+}  // namespace tailrace::rpc

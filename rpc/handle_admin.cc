@@ -1,0 +1,113 @@
+// Status, checkpoint, digest.
+#include <asio/post.hpp>
+
+#include "rpc/connection.h"
+
+namespace tailrace::rpc {
+
+void Connection::handle_status(uint64_t id) {
+  const Asked asked{id, RequestKind::kStatus, std::chrono::steady_clock::now()};
+  const auto& to = context_.to;
+  status_ = to.node->status();
+  const replication::NodeStatus& now = *status_;
+  const statemachine::WatermarkSnapshot marks = to.watermarks->snapshot();
+  OutgoingMessage message;
+  auto answer = begin_response(message, id).initStatus();
+  answer.setNode(now.self.value);
+  answer.setRole(std::string(replication::name_of(now.role)).c_str());
+  std::string problem = now.problem;
+  if (const auto failure = to.log->failure(); failure && problem.empty())
+    problem = failure->message;
+  if (const auto failure = to.state_machine->failure(); failure && problem.empty())
+    problem = failure->message;
+  answer.setProblem(problem.c_str());
+  answer.setEpoch(now.epoch.value);
+  answer.setLeader(now.leader.value);
+  answer.setLeaderAddress(now.leader_client_address.c_str());
+  answer.setServing(now.serving);
+  answer.setBegin(marks.begin.value);
+  answer.setCheckpointed(marks.checkpointed.value);
+  answer.setApplied(marks.applied.value);
+  answer.setCommitted(marks.committed.value);
+  answer.setDurable(marks.durable.value);
+  answer.setTail(marks.tail.value);
+  answer.setLogDiskBytes(to.log->disk_bytes());
+  answer.setStoreUsedBytes(to.store->used_bytes());
+  answer.setLiveRecords(to.store->live_records());
+  auto followers = answer.initFollowers(static_cast<unsigned>(now.followers.size()));
+  for (unsigned i = 0; i < now.followers.size(); ++i) {
+    const replication::FollowerStatus& follower = now.followers[i];
+    auto one = followers[i];
+    one.setNode(follower.id.value);
+    one.setConnected(follower.connected);
+    one.setNeedsCheckpoint(follower.needs_checkpoint);
+    one.setDurable(follower.durable.value);
+    one.setApplied(follower.applied.value);
+    one.setLagBytes(follower.lag_bytes);
+    one.setLagSeconds(follower.lag_seconds);
+  }
+  const auto named = to.anchors->all();
+  auto anchors = answer.initAnchors(static_cast<unsigned>(named.size()));
+  for (unsigned i = 0; i < named.size(); ++i) {
+    anchors[i].setName(named[i].first.c_str());
+    anchors[i].setAddress(named[i].second.value);
+  }
+  reply(asked, message);
+}
+
+void Connection::handle_checkpoint(uint64_t id) {
+  const Asked asked{id, RequestKind::kCheckpoint, std::chrono::steady_clock::now()};
+  began();
+  auto done = [back = come_back(), asked](Result<Address> address) {
+    back([asked, address = std::move(address)](Connection& self) {
+      self.ended();
+      if (!address) return self.reply_error(asked, address.error());
+      OutgoingMessage message;
+      self.begin_response(message, asked.id).setCheckpoint(address->value);
+      self.reply(asked, message);
+    });
+  };
+  context_.to.state_machine->request_checkpoint(std::move(done));
+}
+
+void Connection::handle_digest(uint64_t id, wire::Digest::Reader request) {
+  const Asked asked{id, RequestKind::kDigest, std::chrono::steady_clock::now()};
+  const Address address{request.getAddress()};
+  const Address asked_from{request.getLogFrom()};
+  began();
+  auto compute = [to = context_.to, asked, address, asked_from, back = come_back()] {
+    const Address begin = to.log->begin();
+    const Address from = asked_from.value == 0 ? begin : asked_from;
+    auto state = to.state_machine->digest_at(address);
+    Result<std::pair<uint64_t, uint64_t>> log =
+        to.state_machine->log_digest(AddressRange{from, address});
+    back([asked, begin, state = std::move(state), log = std::move(log)](Connection& self) {
+      self.ended();
+      if (!state) return self.reply_error(asked, state.error());
+      if (!log) return self.reply_error(asked, log.error());
+      OutgoingMessage message;
+      auto answer = self.begin_response(message, asked.id).initDigest();
+      answer.setBegin(begin.value);
+      answer.setStateHigh(state->high);
+      answer.setStateLow(state->low);
+      answer.setPairs(state->pairs);
+      answer.setLogHigh(log->first);
+      answer.setLogLow(log->second);
+      self.reply(asked, message);
+    });
+  };
+  auto waited = [weak = weak_from_this(), asked, compute = std::move(compute)](Result<> arrived) {
+    const auto self = std::static_pointer_cast<Connection>(weak.lock());
+    if (!self || self->closed()) return;
+    if (arrived) {
+      asio::post(self->context_.admin, compute);
+      return;
+    }
+    self->ended();
+    self->reply_error(asked, arrived.error());
+    self->thread_.touch(self);
+  };
+  thread_.when_applied(address, Epoch{}, deadline(request.getTimeoutMs()), std::move(waited));
+}
+
+}  // namespace tailrace::rpc

@@ -1,0 +1,172 @@
+// Commands and appends: check, admit, enqueue, and owe the answer until it is applied.
+#include <fmt/format.h>
+
+#include "rpc/connection.h"
+
+namespace tailrace::rpc {
+namespace {
+
+// A record's bytes beside key and value, for admission.
+constexpr size_t kCommandOverhead = 64;
+
+struct Known {
+  statemachine::Operation operation;
+  RequestKind kind;
+};
+
+std::optional<Known> known(wire::Operation operation) {
+  switch (operation) {
+    case wire::Operation::PUT:
+      return Known{statemachine::Operation::kPut, RequestKind::kPut};
+    case wire::Operation::DELETE:
+      return Known{statemachine::Operation::kDelete, RequestKind::kDelete};
+    case wire::Operation::ADD:
+      return Known{statemachine::Operation::kAdd, RequestKind::kAdd};
+    case wire::Operation::CAS:
+      return Known{statemachine::Operation::kCas, RequestKind::kCas};
+    case wire::Operation::DIGEST:
+      return Known{statemachine::Operation::kDigest, RequestKind::kDigest};
+    default:
+      return std::nullopt;
+  }
+}
+
+}  // namespace
+
+bool Connection::refuse_unless_leader(const Asked& asked) {
+  const replication::NodeStatus& now = status();
+  if (now.role == replication::Role::kLeader && now.serving) return false;
+  std::string message = fmt::format("node {} is a {} and does not lead", now.self.value,
+                                    replication::name_of(now.role));
+  if (now.role == replication::Role::kLeader)
+    message = fmt::format("node {} leads but does not serve yet: its epoch is not committed",
+                          now.self.value);
+  else if (!now.leader_client_address.empty())
+    message +=
+        fmt::format("; the leader is node {} at {}", now.leader.value, now.leader_client_address);
+  else
+    message += "; no leader is known";
+  reply_error(asked, Error{ErrorCode::kNotLeader, std::move(message)});
+  return true;
+}
+
+FramedSocket::Take Connection::handle_command(uint64_t id, wire::Command::Reader request) {
+  Asked asked{id, RequestKind::kPut, std::chrono::steady_clock::now()};
+  const auto operation = known(request.getOperation());
+  if (!operation) {
+    reply_error(asked, Error{ErrorCode::kUnsupported, "this server does not know the command"});
+    return Take::kDone;
+  }
+  asked.kind = operation->kind;
+  if (refuse_unless_leader(asked)) return Take::kDone;
+
+  statemachine::Command command;
+  command.operation = operation->operation;
+  command.key = to_span(request.getKey());
+  command.value = to_span(request.getValue());
+  command.expected = to_span(request.getExpected());
+  command.delta = request.getDelta();
+  if (const auto session = request.getSession(); session.getSerial() != 0)
+    command.session = statemachine::SessionSerial{{session.getClientHigh(), session.getClientLow()},
+                                                  session.getSerial()};
+  auto checked = statemachine::validate(command, context_.options.max_value_bytes);
+  const size_t bytes =
+      command.key.size() + command.value.size() + command.expected.size() + kCommandOverhead;
+  if (checked) checked = context_.to.state_machine->admit(bytes);
+  if (!checked) {
+    reply_error(asked, checked.error());
+    return Take::kDone;
+  }
+  std::vector<std::byte>& payload = thread_.encode_buffer();
+  statemachine::encode(command, payload);
+  thread_.expect_applied();
+  return enqueued(asked,
+                  context_.to.log->try_enqueue(statemachine::kCommandRecord, ByteSpan(payload)));
+}
+
+FramedSocket::Take Connection::handle_append(uint64_t id, wire::Append::Reader request) {
+  const Asked asked{id, RequestKind::kAppend, std::chrono::steady_clock::now()};
+  if (refuse_unless_leader(asked)) return Take::kDone;
+
+  const auto events = request.getEvents();
+  const ByteSpan stream = to_span(request.getStream());
+  if (events.size() == 0) {
+    reply_error(asked, Error{ErrorCode::kInvalidArgument, "an append needs at least one event"});
+    return Take::kDone;
+  }
+  auto& buffers = thread_.batch_buffers();
+  if (buffers.size() < events.size()) buffers.resize(events.size());
+  std::vector<fasterlog::RecordView> records;
+  records.reserve(events.size());
+  size_t bytes = 0;
+  for (const capnp::Data::Reader event : events) {
+    statemachine::Command command;
+    command.operation = statemachine::Operation::kEvent;
+    command.key = stream;
+    command.value = to_span(event);
+    if (auto checked = statemachine::validate(command, context_.options.max_value_bytes);
+        !checked) {
+      reply_error(asked, with_context(fmt::format("event {} of the batch", records.size()),
+                                      std::move(checked).error()));
+      return Take::kDone;
+    }
+    std::vector<std::byte>& payload = buffers[records.size()];
+    statemachine::encode(command, payload);
+    bytes += payload.size();
+    records.push_back({statemachine::kCommandRecord, ByteSpan(payload)});
+  }
+  // Events never reach the store: the log's own limits are all there is to admit.
+  thread_.expect_applied();
+  fasterlog::Log& log = *context_.to.log;
+  const Take taken =
+      enqueued(asked, records.size() == 1 ? log.try_enqueue(records[0].kind, records[0].payload)
+                                          : log.try_enqueue_batch(records));
+  // What a batch of large events has blown up is given back.
+  if (bytes > (4u << 20)) buffers.clear();
+  return taken;
+}
+
+FramedSocket::Take Connection::enqueued(const Asked& asked, const Result<AddressRange>& range) {
+  if (!range && range.error().code == ErrorCode::kWouldBlock) {
+    thread_.resume_soon(std::static_pointer_cast<Connection>(shared_from_this()));
+    return Take::kHold;
+  }
+  if (!range) {
+    reply_error(asked, range.error());
+    return Take::kDone;
+  }
+  auto self = std::static_pointer_cast<Connection>(shared_from_this());
+  thread_.pending().push(
+      Pending{*range, status().epoch, std::move(self), asked.id, asked.kind, asked.started});
+  began();
+  return Take::kDone;
+}
+
+void Connection::answer_command(const Pending& pending, const statemachine::Answer* answer) {
+  if (closed()) return;
+  ended();
+  OutgoingMessage message;
+  auto response = begin_response(message, pending.id);
+  response.setEpoch(pending.epoch.value);
+  auto to = response.initCommand();
+  to.setFirst(pending.range.first.value);
+  to.setEnd(pending.range.end.value);
+  if (answer != nullptr) {
+    to.setOutcome(static_cast<uint8_t>(answer->outcome));
+    to.setHasValue(answer->has_value);
+    if (answer->has_value) to.setValue(to_data(answer->value));
+  }
+  reply(Asked{pending.id, pending.kind, pending.started}, message);
+}
+
+void Connection::answer_unknown(const Pending& pending) {
+  if (closed()) return;
+  ended();
+  reply_error(Asked{pending.id, pending.kind, pending.started},
+              Error{ErrorCode::kUnknownOutcome,
+                    fmt::format("this node lost its leadership of epoch {} before the command at "
+                                "address {} was committed; it may or may not survive",
+                                pending.epoch.value, pending.range.first.value)});
+}
+
+}  // namespace tailrace::rpc

@@ -1,0 +1,152 @@
+// Tails: pushes of committed records, as far as the client's credit goes. The log is read on the io
+// thread, a bounded stretch at a time.
+#include <limits>
+
+#include <asio/post.hpp>
+
+#include "rpc/connection.h"
+
+namespace tailrace::rpc {
+namespace {
+
+constexpr size_t kPushBytes = 256u << 10;
+constexpr size_t kPushRecords = 4096;
+constexpr int kPushesInTurn = 4;
+constexpr size_t kMostUnsentBytes = 2u << 20;
+constexpr uint64_t kMostCredit = 256u << 20;
+constexpr size_t kMostSubscriptions = 64;
+// Of a record's place in a push, beside its payload.
+constexpr size_t kRecordOverhead = 48;
+
+}  // namespace
+
+void Connection::handle_tail(uint64_t id, wire::Tail::Reader request) {
+  const Asked asked{id, RequestKind::kTail, std::chrono::steady_clock::now()};
+  if (subscriptions_.size() >= kMostSubscriptions || subscriptions_.contains(id))
+    return reply_error(asked, Error{ErrorCode::kResourceExhausted,
+                                    "too many tails on this connection, or one of the same id"});
+  fasterlog::Log& log = *context_.to.log;
+  const Address readable = context_.to.watermarks->applicable();
+  Address from{request.getFrom()};
+  if (request.getFromEnd())
+    from = readable;
+  else if (from.value == 0)
+    from = log.begin();
+  Address to{request.getTo()};
+  if (request.getFollow())
+    to = to.value == 0 ? Address::max() : to;
+  else
+    to = to.value == 0 ? readable : std::min(to, readable);
+  if (from < log.begin())
+    return reply_error(asked,
+                       Error{ErrorCode::kTruncated, "the log begins at address " +
+                                                        std::to_string(log.begin().value) +
+                                                        "; what stood before it was truncated"});
+  Subscription subscription;
+  subscription.asked = asked;
+  subscription.to = to;
+  subscription.credit = static_cast<int64_t>(std::min(request.getCreditBytes(), kMostCredit));
+  subscription.scanner = log.scan(from);
+  OutgoingMessage message;
+  auto start = begin_response(message, id).initTailStart();
+  start.setFrom(from.value);
+  start.setTo(to.value);
+  send(message.builder());
+  subscriptions_.emplace(id, std::move(subscription));
+  thread_.set_tailing(*this, true);
+  pump_tails();
+}
+
+void Connection::handle_credit(uint64_t id, uint64_t bytes) {
+  const auto found = subscriptions_.find(id);
+  if (found == subscriptions_.end()) return;  // it has just ended
+  const uint64_t more = std::min(bytes, kMostCredit);
+  found->second.credit = std::min(found->second.credit + static_cast<int64_t>(more),
+                                  static_cast<int64_t>(kMostCredit));
+  pump_tails();
+}
+
+void Connection::cancel_tail(uint64_t id) {
+  subscriptions_.erase(id);
+  if (subscriptions_.empty()) thread_.set_tailing(*this, false);
+}
+
+void Connection::pump_tails() {
+  if (closed() || subscriptions_.empty()) return;
+  bool more = false;
+  for (auto it = subscriptions_.begin(); it != subscriptions_.end();) {
+    Pumped pumped = Pumped::kMore;
+    for (int i = 0; i < kPushesInTurn && pumped == Pumped::kMore; ++i)
+      pumped = pump(it->second);
+    more |= pumped == Pumped::kMore;
+    it = pumped == Pumped::kEnded ? subscriptions_.erase(it) : std::next(it);
+  }
+  if (subscriptions_.empty()) thread_.set_tailing(*this, false);
+  flush();
+  // Unsent bytes: on_written() goes on. Else let others have their turn first.
+  if (!more || pump_posted_ || unsent_bytes() > kMostUnsentBytes) return;
+  pump_posted_ = true;
+  auto again = [weak = weak_from_this()] {
+    const auto self = std::static_pointer_cast<Connection>(weak.lock());
+    if (!self) return;
+    self->pump_posted_ = false;
+    self->pump_tails();
+  };
+  asio::post(executor(), std::move(again));
+}
+
+Connection::Pumped Connection::pump(Subscription& subscription) {
+  if (unsent_bytes() > kMostUnsentBytes) return Pumped::kMore;
+  if (subscription.credit <= 0) return Pumped::kIdle;
+  struct Found {
+    fasterlog::Record record;
+    size_t offset;
+  };
+  std::vector<Found> found;
+  std::vector<std::byte>& payloads = thread_.encode_buffer();
+  payloads.clear();
+  const Address limit = std::min(subscription.to, context_.to.watermarks->applicable());
+  std::optional<Error> failure;
+  size_t bytes = 0;
+  while (bytes < kPushBytes && found.size() < kPushRecords &&
+         static_cast<int64_t>(bytes) < subscription.credit) {
+    auto next = subscription.scanner->next(limit);
+    if (!next) failure = std::move(next).error();
+    if (failure || !*next) break;
+    found.push_back({**next, payloads.size()});
+    payloads.insert(payloads.end(), (*next)->payload.begin(), (*next)->payload.end());
+    bytes += (*next)->payload.size() + kRecordOverhead;
+  }
+  if (!found.empty()) {
+    OutgoingMessage message;
+    auto records = begin_response(message, subscription.asked.id)
+                       .initRecords(static_cast<unsigned>(found.size()));
+    for (unsigned i = 0; i < found.size(); ++i) {
+      const fasterlog::Record& record = found[i].record;
+      auto to = records[i];
+      to.setAddress(record.address.value);
+      to.setEnd(record.end.value);
+      to.setEpoch(record.epoch.value);
+      to.setKind(static_cast<uint8_t>(record.kind));
+      to.setPayload(to_data(ByteSpan(payloads).subspan(found[i].offset, record.payload.size())));
+    }
+    send(message.builder());
+    subscription.credit -= static_cast<int64_t>(bytes);
+  }
+  if (payloads.capacity() > (4u << 20)) std::vector<std::byte>().swap(payloads);
+  if (failure) {
+    reply_error(subscription.asked, *failure);
+    return Pumped::kEnded;
+  }
+  const bool full = bytes >= kPushBytes || found.size() >= kPushRecords;
+  if (full) return Pumped::kMore;
+  if (static_cast<int64_t>(bytes) >= subscription.credit && subscription.credit <= 0)
+    return Pumped::kIdle;
+  if (limit < subscription.to) return Pumped::kIdle;
+  OutgoingMessage message;
+  begin_response(message, subscription.asked.id).setTailEnd(subscription.scanner->position().value);
+  reply(subscription.asked, message);
+  return Pumped::kEnded;
+}
+
+}  // namespace tailrace::rpc

@@ -1,0 +1,33 @@
+#include "rpc/hello.h"
+
+#include <fmt/format.h>
+
+namespace tailrace::rpc {
+
+Result<> check_protocol_version(uint32_t theirs) {
+  if (theirs == 0)
+    return make_error(ErrorCode::kInvalidArgument, "the other side states no protocol version");
+  if (theirs > kProtocolVersion)
+    return make_error(
+        ErrorCode::kUnsupported,
+        fmt::format("protocol version {} is newer than {}, the newest one known here: update this "
+                    "program, or connect with an older one",
+                    theirs, kProtocolVersion));
+  return {};
+}
+
+Result<> check_peer(const PeerIdentity& theirs, const PeerIdentity& ours) {
+  TAILRACE_RETURN_IF_ERROR(check_protocol_version(theirs.protocol_version));
+  if (theirs.cluster != ours.cluster)
+    return make_error(
+        ErrorCode::kFailedPrecondition,
+        fmt::format("node {} belongs to cluster '{}', node {} to cluster '{}'", theirs.node.value,
+                    theirs.cluster, ours.node.value, ours.cluster));
+  if (theirs.node == ours.node)
+    return make_error(ErrorCode::kFailedPrecondition,
+                      fmt::format("two nodes of cluster '{}' call themselves node {}", ours.cluster,
+                                  ours.node.value));
+  return {};
+}
+
+}  // namespace tailrace::rpc

@@ -1,0 +1,193 @@
+#include "rpc/io_thread.h"
+
+#include <asio/post.hpp>
+
+#include "rpc/connection.h"
+
+namespace tailrace::rpc {
+namespace {
+
+constexpr std::chrono::milliseconds kRoomRetry{1};
+constexpr std::chrono::milliseconds kTick{10};
+
+}  // namespace
+
+void Poster::post(std::function<void()> function) {
+  const std::lock_guard lock(mutex_);
+  if (io_ != nullptr) asio::post(*io_, std::move(function));
+}
+
+void Poster::close() {
+  const std::lock_guard lock(mutex_);
+  io_ = nullptr;
+}
+
+IoThread::IoThread(ServerContext& context)
+    : context_(context),
+      work_(asio::make_work_guard(io_)),
+      poster_(std::make_shared<Poster>(io_)),
+      room_timer_(io_),
+      ticker_(io_) {}
+
+IoThread::~IoThread() {
+  stop();
+}
+
+void IoThread::start() {
+  thread_ = std::thread([this] { io_.run(); });
+}
+
+void IoThread::stop() {
+  poster_->close();
+  if (thread_.joinable()) {
+    asio::post(io_, [this] {
+      const auto all = connections_;
+      for (const auto& connection : all)
+        connection->close("the server stops");
+      io_.stop();
+    });
+    thread_.join();
+  }
+  connections_.clear();
+  touched_.clear();
+}
+
+void IoThread::adopt(asio::ip::tcp::socket socket) {
+  auto connection = std::make_shared<Connection>(std::move(socket), *this);
+  connections_.insert(connection);
+  if (reading_stopped_) return connection->close("the server stops");
+  connection->start();
+}
+
+void IoThread::forget(const std::shared_ptr<Connection>& connection) {
+  tailing_.erase(connection.get());
+  connections_.erase(connection);
+}
+
+void IoThread::stop_reading() {
+  asio::post(io_, [this] {
+    reading_stopped_ = true;
+    for (const auto& connection : connections_)
+      connection->stop_reading();
+  });
+}
+
+void IoThread::expect_applied() {
+  // An atomic exchange on both sides: either the applier sees the 1, or we see what it has applied.
+  if (expecting_.load(std::memory_order_relaxed) == 0)
+    expecting_.exchange(1, std::memory_order_acq_rel);
+}
+
+void IoThread::applied(std::shared_ptr<const statemachine::AppliedBatch> batch) {
+  if (expecting_.fetch_or(0, std::memory_order_acq_rel) == 0) return;
+  {
+    const std::lock_guard lock(inbox_mutex_);
+    inbox_.push_back(std::move(batch));
+    if (inbox_posted_) return;
+    inbox_posted_ = true;
+  }
+  poster_->post([this] { take_inbox(); });
+}
+
+void IoThread::take_inbox() {
+  std::vector<std::shared_ptr<const statemachine::AppliedBatch>> batches;
+  {
+    const std::lock_guard lock(inbox_mutex_);
+    batches.swap(inbox_);
+    inbox_posted_ = false;
+  }
+  for (const auto& batch : batches) {
+    pending_.pop_applied(*batch,
+                         [this](const Pending& pending, const statemachine::Answer* answer) {
+                           auto connection = pending.connection.lock();
+                           if (!connection) return;
+                           connection->answer_command(pending, answer);
+                           touch(std::move(connection));
+                         });
+  }
+  waiters_.run_ready(context_.to.watermarks->applied(), context_.to.node->status()->epoch);
+  const auto tailing = tailing_;
+  for (Connection* connection : tailing) {
+    if (tailing_.contains(connection)) connection->pump_tails();
+  }
+  settle();
+}
+
+void IoThread::touch(std::shared_ptr<Connection> connection) {
+  if (connection->mark_touched()) touched_.push_back(std::move(connection));
+}
+
+void IoThread::settle() {
+  std::vector<std::shared_ptr<Connection>> touched;
+  touched.swap(touched_);
+  for (const auto& connection : touched) {
+    connection->flush();
+    connection->answered();
+  }
+  if (pending_.empty() && waiters_.empty() && tailing_.empty())
+    expecting_.exchange(0, std::memory_order_acq_rel);
+}
+
+void IoThread::role_changed(Epoch epoch, bool leads) {
+  poster_->post([this, epoch, leads] {
+    const std::optional<Epoch> ours = leads ? std::optional(epoch) : std::nullopt;
+    pending_.pop_other_epochs(ours, [this](const Pending& pending) {
+      auto connection = pending.connection.lock();
+      if (!connection) return;
+      connection->answer_unknown(pending);
+      touch(std::move(connection));
+    });
+    waiters_.run_ready(context_.to.watermarks->applied(), epoch);
+    settle();
+  });
+}
+
+void IoThread::when_applied(Address applied, Epoch epoch, SteadyTime deadline,
+                            AppliedWaiters::Callback callback) {
+  expect_applied();
+  if (context_.to.watermarks->applied() >= applied &&
+      (epoch.value == 0 || context_.to.node->status()->epoch >= epoch))
+    return callback({});
+  waiters_.add(applied, epoch, deadline, std::move(callback));
+  arm_ticker();
+}
+
+void IoThread::arm_ticker() {
+  if (ticking_) return;
+  ticking_ = true;
+  ticker_.expires_after(kTick);
+  ticker_.async_wait([this](const std::error_code& error) {
+    ticking_ = false;
+    if (error) return;
+    waiters_.run_ready(context_.to.watermarks->applied(), context_.to.node->status()->epoch);
+    waiters_.run_expired(std::chrono::steady_clock::now());
+    settle();
+    if (!waiters_.empty()) arm_ticker();
+  });
+}
+
+void IoThread::resume_soon(std::weak_ptr<Connection> connection) {
+  context_.probe.stalls.add();
+  waiting_for_room_.push_back(std::move(connection));
+  if (waiting_for_room_.size() > 1) return;
+  room_timer_.expires_after(kRoomRetry);
+  room_timer_.async_wait([this](const std::error_code& error) {
+    if (error) return;
+    std::vector<std::weak_ptr<Connection>> waiting;
+    waiting.swap(waiting_for_room_);
+    for (const auto& weak : waiting) {
+      if (const auto held = weak.lock()) held->resume();
+    }
+  });
+}
+
+void IoThread::set_tailing(Connection& connection, bool tailing) {
+  if (tailing) {
+    tailing_.insert(&connection);
+    expect_applied();
+  } else {
+    tailing_.erase(&connection);
+  }
+}
+
+}  // namespace tailrace::rpc

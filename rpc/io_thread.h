@@ -1,0 +1,108 @@
+#pragma once
+// One io_context with its thread, the connections dealt to it, and what they wait for. Internal.
+
+#include <atomic>
+#include <memory>
+#include <mutex>
+#include <set>
+#include <thread>
+#include <vector>
+
+#include <asio/executor_work_guard.hpp>
+#include <asio/io_context.hpp>
+#include <asio/steady_timer.hpp>
+#include <asio/thread_pool.hpp>
+
+#include "rpc/pending.h"
+#include "rpc/probe.h"
+#include "rpc/server.h"
+
+namespace tailrace::rpc {
+
+/// What all io threads share.
+struct ServerContext {
+  ServerOptions options;
+  ServerDependencies to;
+  Probe probe;
+  /// Slow administrative work (digests of the log) runs here, never on an io thread.
+  asio::thread_pool admin{1};
+};
+
+/// Posts to an io_context from threads that may outlive it. Any thread.
+class Poster {
+ public:
+  explicit Poster(asio::io_context& io) : io_(&io) {}
+  void post(std::function<void()> function);
+  void close();
+
+ private:
+  std::mutex mutex_;
+  asio::io_context* io_;  // guarded by mutex_; null after close()
+};
+
+class IoThread {
+ public:
+  explicit IoThread(ServerContext& context);
+  ~IoThread();
+
+  void start();
+  /// Closes every connection and joins.
+  void stop();
+
+  // ---- Any thread.
+  void applied(std::shared_ptr<const statemachine::AppliedBatch> batch);
+  void role_changed(Epoch epoch, bool leads);
+  void stop_reading();
+  asio::io_context& io() { return io_; }
+  const std::shared_ptr<Poster>& poster() const { return poster_; }
+
+  // ---- On its thread.
+  ServerContext& context() { return context_; }
+  void adopt(asio::ip::tcp::socket socket);
+  void forget(const std::shared_ptr<Connection>& connection);
+  /// To be called before enqueueing, or before looking at applied in order to wait: from then on no
+  /// applied batch is missed.
+  void expect_applied();
+  PendingQueue& pending() { return pending_; }
+  /// Runs `callback` when applied and epoch are there; may be at once.
+  void when_applied(Address applied, Epoch epoch, SteadyTime deadline,
+                    AppliedWaiters::Callback callback);
+  /// The log's buffer was full: resumes the connection in a moment.
+  void resume_soon(std::weak_ptr<Connection> connection);
+  void set_tailing(Connection& connection, bool tailing);
+  /// It was sent something outside its own frames: flushed at the end of this turn.
+  void touch(std::shared_ptr<Connection> connection);
+  std::vector<std::byte>& encode_buffer() { return encode_buffer_; }
+  std::vector<std::vector<std::byte>>& batch_buffers() { return batch_buffers_; }
+
+ private:
+  void take_inbox();
+  void settle();  // flushes what was touched, lets go of expectations
+  void arm_ticker();
+
+  ServerContext& context_;
+  asio::io_context io_{1};
+  asio::executor_work_guard<asio::io_context::executor_type> work_;
+  std::shared_ptr<Poster> poster_;
+  std::thread thread_;
+
+  std::atomic<int> expecting_{0};  // 1: applied batches are wanted
+  std::mutex inbox_mutex_;
+  std::vector<std::shared_ptr<const statemachine::AppliedBatch>> inbox_;  // guarded
+  bool inbox_posted_ = false;                                             // guarded
+
+  // On its thread only.
+  std::set<std::shared_ptr<Connection>> connections_;
+  std::set<Connection*> tailing_;
+  PendingQueue pending_;
+  AppliedWaiters waiters_;
+  std::vector<std::shared_ptr<Connection>> touched_;
+  std::vector<std::weak_ptr<Connection>> waiting_for_room_;
+  asio::steady_timer room_timer_, ticker_;
+  bool ticking_ = false;
+  bool reading_stopped_ = false;
+  std::vector<std::byte> encode_buffer_;
+  std::vector<std::vector<std::byte>> batch_buffers_;
+};
+
+}  // namespace tailrace::rpc

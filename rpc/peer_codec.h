@@ -1,0 +1,14 @@
+#pragma once
+// Messages between nodes and their Cap'n Proto form. Internal.
+
+#include "core/result.h"
+#include "replication/messages.h"
+#include "rpc/schema/peer.capnp.h"
+
+namespace tailrace::rpc {
+
+void encode_peer(const replication::Message& message, wire::PeerFrame::Builder to);
+/// kUnsupported for a message that this version does not know. The log bytes are copied once.
+Result<replication::Message> decode_peer(wire::PeerFrame::Reader from);
+
+}  // namespace tailrace::rpc

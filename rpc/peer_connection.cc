@@ -1,0 +1,86 @@
+#include "rpc/peer_connection.h"
+
+#include "rpc/message.h"
+#include "rpc/peer_codec.h"
+
+namespace tailrace::rpc {
+
+PeerConnection::PeerConnection(asio::ip::tcp::socket socket, PeerIdentity self,
+                               size_t max_frame_bytes, Traffic& traffic)
+    : FramedSocket(std::move(socket), max_frame_bytes, traffic),
+      self_(std::move(self)),
+      hello_timer_(executor()) {}
+
+void PeerConnection::begin(Events events, bool dialled, std::chrono::milliseconds hello_time) {
+  events_ = std::move(events);
+  dialled_ = dialled;
+  hello_timer_.expires_after(hello_time);
+  auto late = [weak = weak_from_this()](const std::error_code& error) {
+    const auto self = std::static_pointer_cast<PeerConnection>(weak.lock());
+    if (!error && self && !self->introduced()) self->close("no hello in time");
+  };
+  hello_timer_.async_wait(std::move(late));
+  if (dialled_) send_hello({});
+  start();
+}
+
+void PeerConnection::send_hello(const std::string& error) {
+  OutgoingMessage message;
+  auto hello = message.init<wire::PeerFrame>().initHello();
+  hello.setProtocolVersion(self_.protocol_version);
+  hello.setCluster(self_.cluster.c_str());
+  hello.setNode(self_.node.value);
+  if (!error.empty()) hello.setError(error.c_str());
+  send(message.builder());
+  flush();
+}
+
+void PeerConnection::send_message(const replication::Message& message) {
+  OutgoingMessage out;
+  encode_peer(message, out.init<wire::PeerFrame>());
+  send(out.builder());
+  flush();
+}
+
+FramedSocket::Take PeerConnection::on_frame(capnp::MessageReader& message) {
+  const auto frame = message.getRoot<wire::PeerFrame>();
+  if (introduced()) {
+    auto decoded = decode_peer(frame);
+    if (!decoded)
+      close(decoded.error().message);
+    else
+      events_.message(peer_, std::move(*decoded));
+    return Take::kDone;
+  }
+  if (!frame.isHello()) {
+    close("the first message was no hello");
+    return Take::kDone;
+  }
+  const auto hello = frame.getHello();
+  if (hello.getError().size() != 0) {
+    close("refused by the other side: " + to_string(hello.getError()));
+    return Take::kDone;
+  }
+  const PeerIdentity theirs{hello.getProtocolVersion(), to_string(hello.getCluster()),
+                            NodeId{hello.getNode()}};
+  Result<> checked = check_peer(theirs, self_);
+  if (checked) checked = events_.admit(theirs.node);
+  if (!checked) {
+    send_hello(checked.error().message);
+    close_after_sending(checked.error().message);
+    return Take::kDone;
+  }
+  peer_ = theirs.node;
+  if (!dialled_) send_hello({});  // before anything that up() may send
+  events_.up(peer_);
+  hello_timer_.cancel();
+  return Take::kDone;
+}
+
+void PeerConnection::on_closed(const std::string& reason) {
+  hello_timer_.cancel();
+  const auto closed = std::exchange(events_.closed, nullptr);
+  if (closed) closed(reason);
+}
+
+}  // namespace tailrace::rpc

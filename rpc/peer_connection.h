@@ -1,0 +1,47 @@
+#pragma once
+// One connection between two nodes: hello, then messages. Internal.
+
+#include <functional>
+#include <memory>
+#include <string>
+
+#include <asio/steady_timer.hpp>
+
+#include "replication/messages.h"
+#include "rpc/framed_socket.h"
+#include "rpc/hello.h"
+
+namespace tailrace::rpc {
+
+class PeerConnection : public FramedSocket {
+ public:
+  struct Events {
+    /// The other side's hello is in order by itself; an error refuses it (and is sent to it).
+    std::function<Result<>(NodeId)> admit;
+    /// Both hellos are through: messages may be sent.
+    std::function<void(NodeId)> up;
+    std::function<void(NodeId, replication::Message)> message;
+    std::function<void(const std::string& reason)> closed;  // once
+  };
+  PeerConnection(asio::ip::tcp::socket socket, PeerIdentity self, size_t max_frame_bytes,
+                 Traffic& traffic);
+
+  /// `dialled`: this side speaks first.
+  void begin(Events events, bool dialled, std::chrono::milliseconds hello_time);
+  void send_message(const replication::Message& message);
+  NodeId peer() const { return peer_; }
+  bool introduced() const { return peer_.value != 0; }
+
+ private:
+  Take on_frame(capnp::MessageReader& message) override;
+  void on_closed(const std::string& reason) override;
+  void send_hello(const std::string& error);
+
+  const PeerIdentity self_;
+  asio::steady_timer hello_timer_;
+  Events events_;
+  bool dialled_ = false;
+  NodeId peer_;
+};
+
+}  // namespace tailrace::rpc

@@ -1,0 +1,316 @@
+#include <map>
+#include <set>
+#include <thread>
+
+#include <asio/executor_work_guard.hpp>
+#include <asio/io_context.hpp>
+#include <asio/post.hpp>
+#include <asio/steady_timer.hpp>
+#include <fmt/format.h>
+
+#include "observability/logging.h"
+#include "rpc/endpoint.h"
+#include "rpc/peer_connection.h"
+#include "rpc/server.h"
+
+namespace tailrace::rpc {
+namespace {
+
+using replication::Member;
+
+constexpr std::chrono::milliseconds kDialTime{2000};
+constexpr std::chrono::milliseconds kHelloTime{3000};
+constexpr std::chrono::milliseconds kFirstPause{50};
+constexpr std::chrono::milliseconds kLongestPause{1000};
+constexpr std::chrono::milliseconds kAcceptRetry{50};
+constexpr size_t kMostStrangers = 64;
+
+class PeerTransportImpl : public PeerTransport {
+ public:
+  explicit PeerTransportImpl(PeerTransportOptions options)
+      : options_(std::move(options)),
+        work_(asio::make_work_guard(io_)),
+        tick_timer_(io_),
+        accept_timer_(io_) {
+    for (const Member& member : options_.members) {
+      if (member.id != options_.self) peers_.try_emplace(member.id, io_, member.peer_address);
+    }
+  }
+  ~PeerTransportImpl() override { stop(); }
+
+  Result<> listen() {
+    if (options_.listen.empty()) return {};
+    auto acceptor = listen_on(io_, options_.listen);
+    if (!acceptor) return tl::unexpected(std::move(acceptor).error());
+    acceptor_.emplace(std::move(*acceptor));
+    std::error_code ignored;
+    port_ = acceptor_->local_endpoint(ignored).port();
+    accept();
+    return {};
+  }
+
+  void start(std::chrono::milliseconds interval, std::function<void()> tick) override {
+    interval_ = interval;
+    tick_ = std::move(tick);
+    asio::post(io_, [this] { arm_tick(); });
+    thread_ = std::thread([this] { io_.run(); });
+  }
+
+  void stop() override {
+    if (!thread_.joinable()) return;
+    asio::post(io_, [this] {
+      stopping_ = true;
+      handler_ = nullptr;
+      std::error_code ignored;
+      if (acceptor_) acceptor_->close(ignored);
+      const auto strangers = strangers_;
+      for (const auto& stranger : strangers)
+        stranger->close("this node stops");
+      for (auto& [id, peer] : peers_) {
+        peer.wanted = false;
+        if (const auto connection = peer.connection) connection->close("this node stops");
+      }
+      io_.stop();
+    });
+    thread_.join();
+  }
+
+  int port() const override { return port_; }
+
+  void register_metrics(observability::MetricRegistry& registry) override {
+    registration_ = registry.registration();
+    registry.add_counter(registration_, "tailrace_peer_received_bytes_total",
+                         "Bytes received from other nodes.", {}, traffic_.bytes_in);
+    registry.add_counter(registration_, "tailrace_peer_sent_bytes_total",
+                         "Bytes sent to other nodes.", {}, traffic_.bytes_out);
+    registry.add_counter(registration_, "tailrace_peer_bad_frames_total",
+                         "Peer connections closed because of a frame that is none.", {},
+                         traffic_.bad_frames);
+    registry.add_counter(registration_, "tailrace_peer_connections_total",
+                         "Peer connections that came up.", {}, came_up_);
+    registry.add_counter(registration_, "tailrace_peer_failures_total",
+                         "Dials and hellos between nodes that failed.", {}, failures_);
+    registry.add_gauge(registration_, "tailrace_peer_connections", "Peer connections up now.", {},
+                       [this] { return static_cast<double>(up_.load()); });
+  }
+
+  // ---- Executor: any thread.
+  void post(std::function<void()> function) override { asio::post(io_, std::move(function)); }
+
+  // ---- Transport: on the executor.
+  void set_handler(replication::TransportHandler* handler) override { handler_ = handler; }
+
+  void connect(NodeId id) override {
+    const auto found = peers_.find(id);
+    if (found == peers_.end() || found->second.wanted) return;
+    found->second.wanted = true;
+    found->second.pause = kFirstPause;
+    dial(id);
+  }
+
+  void disconnect(NodeId id) override {
+    const auto found = peers_.find(id);
+    if (found == peers_.end()) return;
+    found->second.wanted = false;
+    found->second.timer.cancel();
+    if (const auto connection = found->second.connection)
+      connection->close("this node closed the connection");
+  }
+
+  void send(NodeId id, replication::Message message) override {
+    const auto found = peers_.find(id);
+    if (found == peers_.end() || !found->second.connection) return;
+    found->second.connection->send_message(message);
+  }
+
+ private:
+  struct Peer {
+    Peer(asio::io_context& io, std::string at) : address(std::move(at)), timer(io) {}
+    std::string address;
+    asio::steady_timer timer;
+    std::shared_ptr<PeerConnection> connection;  // up
+    std::chrono::milliseconds pause = kFirstPause;
+    bool wanted = false, dialling = false;
+    std::string last_problem;
+  };
+
+  void arm_tick() {
+    tick_timer_.expires_after(interval_);
+    tick_timer_.async_wait([this](const std::error_code& error) {
+      if (error || stopping_) return;
+      if (tick_) tick_();
+      arm_tick();
+    });
+  }
+
+  // ---- Dialling.
+
+  void dial(NodeId id) {
+    Peer& peer = peers_.at(id);
+    if (stopping_ || !peer.wanted || peer.dialling || peer.connection) return;
+    peer.dialling = true;
+    auto dialled = [this, id](Result<asio::ip::tcp::socket> socket) {
+      Peer& to = peers_.at(id);
+      if (stopping_ || !to.wanted || !socket) {
+        to.dialling = false;
+        if (!stopping_ && to.wanted) dial_failed(id, socket.error().message);
+        return;
+      }
+      introduce(std::move(*socket), id);
+    };
+    rpc::dial(io_, peer.address, kDialTime, std::move(dialled));
+  }
+
+  void dial_failed(NodeId id, const std::string& reason) {
+    Peer& peer = peers_.at(id);
+    failures_.add();
+    // The same problem again is no news.
+    if (peer.last_problem != reason)
+      observability::log_warning("node {} at {}: {}", id.value, peer.address, reason);
+    peer.last_problem = reason;
+    if (handler_ != nullptr) handler_->on_disconnected(id, reason);
+    dial_later(id);
+  }
+
+  void dial_later(NodeId id) {
+    Peer& peer = peers_.at(id);
+    if (stopping_ || !peer.wanted) return;
+    peer.timer.expires_after(peer.pause);
+    peer.pause = std::min(kLongestPause, 2 * peer.pause);
+    peer.timer.async_wait([this, id](const std::error_code& error) {
+      if (!error) dial(id);
+    });
+  }
+
+  // ---- Accepting.
+
+  void accept() {
+    auto accepted = [this](const std::error_code& error, asio::ip::tcp::socket socket) {
+      if (stopping_ || error == asio::error::operation_aborted) return;
+      if (error) {
+        observability::log_warning("accept on {}: {}", options_.listen, error.message());
+        accept_timer_.expires_after(kAcceptRetry);
+        return accept_timer_.async_wait([this](const std::error_code& stopped) {
+          if (!stopped) accept();
+        });
+      }
+      if (strangers_.size() < kMostStrangers) introduce(std::move(socket), NodeId{});
+      accept();
+    };
+    acceptor_->async_accept(std::move(accepted));
+  }
+
+  // ---- Both.
+
+  /// `dialled`: whom we mean to reach; 0: whoever has come.
+  void introduce(asio::ip::tcp::socket socket, NodeId dialled) {
+    auto connection = std::make_shared<PeerConnection>(
+        std::move(socket), PeerIdentity{kProtocolVersion, options_.cluster, options_.self},
+        options_.max_frame_bytes, traffic_);
+    strangers_.insert(connection);
+    PeerConnection::Events events;
+    events.admit = [this, dialled](NodeId peer) { return admit(peer, dialled); };
+    // The connection owns its events: a weak reference keeps that from being a circle.
+    const std::weak_ptr<PeerConnection> weak = connection;
+    events.up = [this, weak](NodeId peer) {
+      if (auto self = weak.lock()) up(peer, std::move(self));
+    };
+    events.message = [this](NodeId peer, replication::Message message) {
+      if (handler_ != nullptr) handler_->on_message(peer, std::move(message));
+    };
+    PeerConnection* const raw = connection.get();
+    events.closed = [this, raw, dialled](const std::string& reason) {
+      closed(raw, dialled, reason);
+    };
+    connection->begin(std::move(events), dialled.value != 0, kHelloTime);
+  }
+
+  Result<> admit(NodeId peer, NodeId dialled) const {
+    if (dialled.value != 0 && peer != dialled)
+      return make_error(ErrorCode::kFailedPrecondition,
+                        fmt::format("node {} answers at {}, which should be node {}: check the "
+                                    "peer addresses in the configuration",
+                                    peer.value, peers_.at(dialled).address, dialled.value));
+    if (!peers_.contains(peer))
+      return make_error(ErrorCode::kFailedPrecondition,
+                        fmt::format("node {} is no member of cluster '{}' in the configuration of "
+                                    "node {}",
+                                    peer.value, options_.cluster, options_.self.value));
+    return {};
+  }
+
+  void up(NodeId id, std::shared_ptr<PeerConnection> connection) {
+    strangers_.erase(connection);
+    Peer& peer = peers_.at(id);
+    // The other side has a new connection: the old one is dead, whether or not TCP knows.
+    if (const auto old = peer.connection) old->close("replaced by a newer connection");
+    peer.connection = std::move(connection);
+    peer.dialling = false;
+    peer.pause = kFirstPause;
+    peer.last_problem.clear();
+    came_up_.add();
+    up_.fetch_add(1);
+    observability::log_info("node {} is connected ({})", id.value, peer.connection->remote());
+    if (handler_ != nullptr) handler_->on_connected(id);
+  }
+
+  void closed(PeerConnection* connection, NodeId dialled, const std::string& reason) {
+    std::erase_if(strangers_, [&](const auto& stranger) { return stranger.get() == connection; });
+    const NodeId id = connection->peer();
+    if (id.value == 0) {
+      if (dialled.value != 0) {
+        peers_.at(dialled).dialling = false;
+        dial_failed(dialled, reason);
+      } else {
+        failures_.add();
+        if (!stopping_)
+          observability::log_warning("peer connection from {}: {}", connection->remote(), reason);
+      }
+      return;
+    }
+    Peer& peer = peers_.at(id);
+    if (peer.connection.get() != connection) return;
+    peer.connection.reset();
+    up_.fetch_sub(1);
+    observability::log_info("node {} is disconnected: {}", id.value, reason);
+    if (handler_ != nullptr) handler_->on_disconnected(id, reason);
+    dial_later(id);
+  }
+
+  const PeerTransportOptions options_;
+  Traffic traffic_;
+  observability::Counter came_up_, failures_;
+  std::atomic<int64_t> up_{0};
+  asio::io_context io_{1};
+  asio::executor_work_guard<asio::io_context::executor_type> work_;
+  std::optional<asio::ip::tcp::acceptor> acceptor_;
+  std::thread thread_;
+  int port_ = 0;
+
+  // On the io thread only.
+  replication::TransportHandler* handler_ = nullptr;
+  std::map<NodeId, Peer> peers_;
+  std::set<std::shared_ptr<PeerConnection>> strangers_;  // without a hello yet
+  asio::steady_timer tick_timer_, accept_timer_;
+  std::chrono::milliseconds interval_{};
+  std::function<void()> tick_;
+  bool stopping_ = false;
+
+  observability::MetricRegistry::Registration registration_;  // last: goes first
+};
+
+}  // namespace
+
+Result<std::unique_ptr<PeerTransport>> PeerTransport::create(PeerTransportOptions options) {
+  for (const Member& member : options.members) {
+    if (member.id == options.self) continue;
+    if (auto parsed = parse_endpoint(member.peer_address); !parsed)
+      return tl::unexpected(with_context(fmt::format("peer address of node {}", member.id.value),
+                                         std::move(parsed).error()));
+  }
+  auto transport = std::make_unique<PeerTransportImpl>(std::move(options));
+  TAILRACE_RETURN_IF_ERROR(transport->listen());
+  return std::unique_ptr<PeerTransport>(std::move(transport));
+}
+
+}  // namespace tailrace::rpc

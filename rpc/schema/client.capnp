@@ -1,0 +1,189 @@
+@0xc730628a146d5545;
+# What clients and servers say to each other. docs/formats/wire.md explains it.
+# Fields are only ever added; their numbers never change.
+
+using Cxx = import "/capnp/c++.capnp";
+$Cxx.namespace("tailrace::rpc::wire");
+
+struct Session {
+  clientHigh @0 :UInt64;
+  clientLow @1 :UInt64;
+  serial @2 :UInt64;  # from 1, without gaps; 0: no session
+}
+
+struct Hello {
+  protocolVersion @0 :UInt32;
+  cluster @1 :Text;
+  node @2 :UInt32;           # 0: a client
+  error @3 :Text;            # not empty: refused, and why; the connection closes
+  leader @4 :Bool;           # server: it leads and serves
+  leaderAddress @5 :Text;    # server: where clients find the leader, empty if unknown
+  maxFrameBytes @6 :UInt64;  # server: the largest frame that it takes
+}
+
+struct Request {
+  id @0 :UInt64;
+  union {
+    hello @1 :Hello;
+    command @2 :Command;
+    append @3 :Append;
+    get @4 :Get;
+    tail @5 :Tail;          # the id becomes the subscription's
+    credit @6 :Credit;      # no answer
+    cancelTail @7 :Void;    # no answer; id: the subscription's
+    status @8 :Void;
+    checkpoint @9 :Void;
+    digest @10 :Digest;
+  }
+}
+
+enum Operation {
+  none @0;
+  put @1;
+  delete @2;
+  add @3;
+  cas @4;
+  digest @5;
+}
+
+struct Command {
+  operation @0 :Operation;
+  session @1 :Session;
+  key @2 :Data;
+  value @3 :Data;
+  expected @4 :Data;
+  delta @5 :Int64;
+}
+
+struct Append {
+  stream @0 :Text;
+  events @1 :List(Data);  # one atomic batch
+}
+
+enum ReadLevel {
+  linearizable @0;
+  any @1;
+  atLeast @2;
+}
+
+struct Get {
+  key @0 :Data;
+  level @1 :ReadLevel;
+  epoch @2 :UInt64;
+  address @3 :UInt64;
+  timeoutMs @4 :UInt32;  # how long the server may wait for its state; 0: its own limit
+}
+
+struct Tail {
+  from @0 :UInt64;  # 0: the log's begin
+  to @1 :UInt64;    # 0: the committed address now, or for ever with follow
+  fromEnd @2 :Bool;
+  follow @3 :Bool;
+  creditBytes @4 :UInt64;
+}
+
+struct Credit {
+  bytes @0 :UInt64;  # more; id: the subscription's
+}
+
+struct Digest {
+  address @0 :UInt64;  # end of a digest command
+  logFrom @1 :UInt64;  # 0: the node's own begin
+  timeoutMs @2 :UInt32;
+}
+
+struct Response {
+  id @0 :UInt64;
+  epoch @1 :UInt64;
+  applied @2 :UInt64;
+  stalenessBoundMs @3 :UInt64;
+  union {
+    hello @4 :Hello;
+    error @5 :Error;
+    command @6 :CommandAnswer;
+    get @7 :GetAnswer;
+    records @8 :List(Record);  # a push of subscription id
+    tailEnd @9 :UInt64;        # the subscription ended at this address
+    status @10 :Status;
+    checkpoint @11 :UInt64;
+    digest @12 :DigestAnswer;
+    tailStart @13 :TailStart;  # first of subscription id: what it will cover
+  }
+}
+
+struct TailStart {
+  from @0 :UInt64;
+  to @1 :UInt64;  # 2^64-1: for ever
+}
+
+struct Error {
+  code @0 :Text;  # "not_leader", …
+  message @1 :Text;
+  leaderAddress @2 :Text;
+}
+
+struct CommandAnswer {
+  first @0 :UInt64;
+  end @1 :UInt64;
+  outcome @2 :UInt8;
+  hasValue @3 :Bool;
+  value @4 :Data;
+}
+
+struct GetAnswer {
+  found @0 :Bool;
+  value @1 :Data;
+}
+
+struct Record {
+  address @0 :UInt64;
+  end @1 :UInt64;
+  epoch @2 :UInt64;
+  kind @3 :UInt8;
+  payload @4 :Data;
+}
+
+struct Status {
+  node @0 :UInt32;
+  role @1 :Text;
+  problem @2 :Text;
+  epoch @3 :UInt64;
+  leader @4 :UInt32;
+  leaderAddress @5 :Text;
+  serving @6 :Bool;
+  begin @7 :UInt64;
+  checkpointed @8 :UInt64;
+  applied @9 :UInt64;
+  committed @10 :UInt64;
+  durable @11 :UInt64;
+  tail @12 :UInt64;
+  logDiskBytes @13 :UInt64;
+  storeUsedBytes @14 :UInt64;
+  liveRecords @15 :UInt64;
+  followers @16 :List(Follower);
+  anchors @17 :List(Anchor);
+}
+
+struct Follower {
+  node @0 :UInt32;
+  connected @1 :Bool;
+  needsCheckpoint @2 :Bool;
+  durable @3 :UInt64;
+  applied @4 :UInt64;
+  lagBytes @5 :UInt64;
+  lagSeconds @6 :Float64;
+}
+
+struct Anchor {
+  name @0 :Text;
+  address @1 :UInt64;
+}
+
+struct DigestAnswer {
+  begin @0 :UInt64;
+  stateHigh @1 :UInt64;
+  stateLow @2 :UInt64;
+  pairs @3 :UInt64;
+  logHigh @4 :UInt64;
+  logLow @5 :UInt64;
+}

@@ -1,0 +1,156 @@
+#include "rpc/server.h"
+
+#include <thread>
+
+#include <asio/steady_timer.hpp>
+#include <asio/write.hpp>
+#include <fmt/format.h>
+
+#include "observability/logging.h"
+#include "rpc/connection.h"
+#include "rpc/endpoint.h"
+#include "rpc/io_thread.h"
+#include "rpc/wire_error.h"
+
+namespace tailrace::rpc {
+namespace {
+
+constexpr std::chrono::milliseconds kAcceptRetry{50};
+
+class ServerImpl : public Server {
+ public:
+  ServerImpl(ServerOptions options, ServerDependencies to) {
+    context_.options = std::move(options);
+    context_.to = to;
+    const uint32_t threads = std::max(1u, context_.options.io_threads);
+    for (uint32_t i = 0; i < threads; ++i)
+      threads_.push_back(std::make_unique<IoThread>(context_));
+  }
+  ~ServerImpl() override { stop(); }
+
+  Result<> listen() {
+    auto acceptor = listen_on(threads_[0]->io(), context_.options.listen);
+    if (!acceptor) return tl::unexpected(std::move(acceptor).error());
+    acceptor_.emplace(std::move(*acceptor));
+    retry_.emplace(threads_[0]->io());
+    std::error_code ignored;
+    port_ = acceptor_->local_endpoint(ignored).port();
+    return {};
+  }
+
+  void start() override {
+    accept();
+    for (auto& thread : threads_)
+      thread->start();
+    started_ = true;
+  }
+
+  void drain_and_stop(std::chrono::milliseconds most) override {
+    if (stopped_) return;
+    if (started_) {
+      threads_[0]->poster()->post([this] { close_acceptor(); });
+      for (auto& thread : threads_)
+        thread->stop_reading();
+      const auto deadline = std::chrono::steady_clock::now() + most;
+      while (context_.probe.in_flight.load() > 0 && std::chrono::steady_clock::now() < deadline)
+        std::this_thread::sleep_for(std::chrono::milliseconds(2));
+    }
+    stop();
+  }
+
+  int port() const override { return port_; }
+
+  void on_applied(std::shared_ptr<const statemachine::AppliedBatch> batch) override {
+    for (auto& thread : threads_)
+      thread->applied(batch);
+  }
+
+  void on_role(const replication::NodeStatus& status) override {
+    const bool leads = status.role == replication::Role::kLeader;
+    for (auto& thread : threads_)
+      thread->role_changed(status.epoch, leads);
+  }
+
+  void register_metrics(observability::MetricRegistry& registry) override {
+    context_.probe.register_at(registry);
+  }
+
+ private:
+  void accept() {
+    IoThread& thread = *threads_[next_++ % threads_.size()];
+    auto accepted = [this, &thread](const std::error_code& error, asio::ip::tcp::socket socket) {
+      if (error == asio::error::operation_aborted || !acceptor_->is_open()) return;
+      if (error) {
+        // Out of descriptors, most likely: trying at once would spin.
+        observability::log_warning("accept on {}: {}", context_.options.listen, error.message());
+        retry_->expires_after(kAcceptRetry);
+        return retry_->async_wait([this](const std::error_code& stopped) {
+          if (!stopped) accept();
+        });
+      }
+      take(thread, std::move(socket));
+      accept();
+    };
+    acceptor_->async_accept(thread.io(), std::move(accepted));
+  }
+
+  void take(IoThread& thread, asio::ip::tcp::socket socket) {
+    Probe& probe = context_.probe;
+    if (probe.connections.load() >= static_cast<int64_t>(context_.options.max_connections)) {
+      probe.refused_connections.add();
+      return refuse(std::move(socket));
+    }
+    probe.connections.fetch_add(1);
+    probe.accepted.add();
+    auto shared = std::make_shared<asio::ip::tcp::socket>(std::move(socket));
+    thread.poster()->post([&thread, shared] { thread.adopt(std::move(*shared)); });
+  }
+
+  void refuse(asio::ip::tcp::socket socket) {
+    OutgoingMessage message;
+    const Error error{ErrorCode::kResourceExhausted,
+                      fmt::format("{} connections are open, the most that this server takes",
+                                  context_.options.max_connections)};
+    write_error(error, {}, message.init<wire::Response>().initError());
+    std::vector<std::byte> frame;
+    append_frame(message.builder(), frame);
+    // A fresh socket has room for it; whatever comes of it, the socket closes.
+    std::error_code ignored;
+    socket.non_blocking(true, ignored);
+    socket.write_some(asio::buffer(frame), ignored);
+    socket.shutdown(asio::ip::tcp::socket::shutdown_both, ignored);
+  }
+
+  void close_acceptor() {
+    std::error_code ignored;
+    if (acceptor_) acceptor_->close(ignored);
+    if (retry_) retry_->cancel();
+  }
+
+  void stop() {
+    if (std::exchange(stopped_, true)) return;
+    context_.admin.join();
+    // The acceptor lives on the first thread: it goes last, after no one posts to the others.
+    for (auto thread = threads_.rbegin(); thread != threads_.rend(); ++thread)
+      (*thread)->stop();
+    close_acceptor();
+  }
+
+  ServerContext context_;
+  std::vector<std::unique_ptr<IoThread>> threads_;
+  std::optional<asio::ip::tcp::acceptor> acceptor_;
+  std::optional<asio::steady_timer> retry_;
+  size_t next_ = 0;
+  int port_ = 0;
+  bool started_ = false, stopped_ = false;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<Server>> Server::create(ServerOptions options, ServerDependencies to) {
+  auto server = std::make_unique<ServerImpl>(std::move(options), to);
+  TAILRACE_RETURN_IF_ERROR(server->listen());
+  return std::unique_ptr<Server>(std::move(server));
+}
+
+}  // namespace tailrace::rpc
