@@ -8,8 +8,8 @@
 
 namespace tailrace::storage {
 
-/// Zeroed anonymous memory, aligned to at least 4096 bytes (2 MiB when huge), returned to the system
-/// on destruction. Moved, not copied.
+/// Zeroed anonymous memory, aligned to at least 4096 bytes (2 MiB when huge), returned to the
+/// system on destruction. Moved, not copied.
 class AlignedBuffer {
  public:
   AlignedBuffer() = default;

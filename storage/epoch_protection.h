@@ -1,7 +1,8 @@
 #pragma once
 // Epoch protection after FASTER (SIGMOD 2018, section 2.4): readers and writers announce that they
 // are inside; whoever wants to change something under them bumps the epoch and learns when all who
-// might still see the old state have left. (Not to be confused with tailrace::Epoch, a leader's term.)
+// might still see the old state have left. (Not to be confused with tailrace::Epoch, a leader's
+// term.)
 
 #include <array>
 #include <atomic>
@@ -16,8 +17,8 @@ namespace tailrace::storage {
 /// One table of thread slots. Each engine owns its own. A thread takes a slot at its first enter()
 /// and gives it back when it ends. At most kMostThreads threads at a time.
 ///
-/// enter() and leave() are a few nanoseconds and take no lock; they nest. Between them a thread must
-/// not block on anything that itself waits for the epoch to become safe.
+/// enter() and leave() are a few nanoseconds and take no lock; they nest. Between them a thread
+/// must not block on anything that itself waits for the epoch to become safe.
 class EpochProtection {
  public:
   static constexpr size_t kMostThreads = 256;
@@ -67,7 +68,8 @@ class EpochProtection {
 
   Slot& slot();
 
-  std::shared_ptr<Table> table_;
+  const std::shared_ptr<Table> table_;
+  const uint64_t identity_;  // tells this table from one that stood at the same address before
 };
 
 }  // namespace tailrace::storage

@@ -55,8 +55,8 @@ class File {
 
 /// What an asynchronous request came to.
 struct Completion {
-  uint64_t token = 0;     // the caller's, as submitted
-  Result<size_t> bytes;   // moved; a short write is an error, a short read is the file's end
+  uint64_t token = 0;    // the caller's, as submitted
+  Result<size_t> bytes;  // moved; a short write is an error, a short read is the file's end
 };
 
 /// Requests in flight to files of the same FileSystem; io_uring where the kernel has it. One thread

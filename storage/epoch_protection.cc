@@ -1,0 +1,161 @@
+#include "storage/epoch_protection.h"
+
+#include <thread>
+#include <utility>
+
+#include "core/check.h"
+
+namespace tailrace::storage {
+
+struct EpochProtection::Table {
+  std::atomic<uint64_t> current{1};
+  std::array<Slot, kMostThreads> slots;
+
+  std::atomic<size_t> action_count{0};
+  std::mutex mutex;
+  std::vector<std::pair<uint64_t, std::function<void()>>> actions;  // guarded by mutex
+};
+
+/// The calling thread's slots, one a table it has entered; given back when the thread ends.
+struct ThreadSlots {
+  struct Entry {
+    std::weak_ptr<EpochProtection::Table> table;
+    EpochProtection::Table* key;
+    EpochProtection::Slot* slot;
+  };
+  // The table entered last is nearly always the one entered next.
+  EpochProtection::Slot* last_slot = nullptr;
+  std::vector<Entry> entries;
+
+  ~ThreadSlots() {
+    for (Entry& entry : entries) {
+      if (const auto table = entry.table.lock()) {
+        entry.slot->taken.store(false, std::memory_order_release);
+      }
+    }
+  }
+
+  EpochProtection::Slot* find(const std::shared_ptr<EpochProtection::Table>& table) {
+    // An entry of a table that is gone may carry the address of a new one.
+    std::erase_if(entries, [](const Entry& entry) { return entry.table.expired(); });
+    for (Entry& entry : entries) {
+      if (entry.key == table.get()) return entry.slot;
+    }
+    for (EpochProtection::Slot& slot : table->slots) {
+      bool taken = false;
+      if (!slot.taken.load(std::memory_order_relaxed) &&
+          slot.taken.compare_exchange_strong(taken, true, std::memory_order_acquire)) {
+        slot.depth = 0;
+        entries.push_back(Entry{table, table.get(), &slot});
+        return &slot;
+      }
+    }
+    TAILRACE_FATAL("more than " + std::to_string(EpochProtection::kMostThreads) +
+                   " threads use one epoch table at a time");
+  }
+};
+
+namespace {
+thread_local ThreadSlots thread_slots;
+// Each table is told from every other by a number, never by its address, which may be used again.
+std::atomic<uint64_t> next_identity{1};
+thread_local uint64_t last_identity = 0;
+}  // namespace
+
+EpochProtection::EpochProtection()
+    : table_(std::make_shared<Table>()),
+      identity_(next_identity.fetch_add(1, std::memory_order_relaxed)) {}
+
+EpochProtection::~EpochProtection() {
+  for (auto& [epoch, action] : table_->actions) {
+    action();
+  }
+}
+
+EpochProtection::Slot& EpochProtection::slot() {
+  if (last_identity != identity_) [[unlikely]] {
+    thread_slots.last_slot = thread_slots.find(table_);
+    last_identity = identity_;
+  }
+  return *thread_slots.last_slot;
+}
+
+void EpochProtection::enter() {
+  Slot& mine = slot();
+  if (mine.depth++ > 0) return;
+  // The second load closes the gap between reading the epoch and announcing it: either it sees a
+  // bump that came between (and announces anew), or every later bump sees the announcement.
+  uint64_t epoch = table_->current.load(std::memory_order_seq_cst);
+  for (;;) {
+    mine.epoch.store(epoch, std::memory_order_seq_cst);
+    const uint64_t again = table_->current.load(std::memory_order_seq_cst);
+    if (again == epoch) return;
+    epoch = again;
+  }
+}
+
+void EpochProtection::leave() {
+  Slot& mine = slot();
+  TAILRACE_CHECK(mine.depth > 0, "leave without enter");
+  if (--mine.depth > 0) return;
+  mine.epoch.store(0, std::memory_order_release);
+  if (table_->action_count.load(std::memory_order_relaxed) > 0) drain();
+}
+
+void EpochProtection::refresh() {
+  Slot& mine = slot();
+  TAILRACE_CHECK(mine.depth > 0, "refresh without enter");
+  if (mine.depth > 1) return;
+  mine.depth = 0;
+  mine.epoch.store(0, std::memory_order_release);
+  enter();
+  if (table_->action_count.load(std::memory_order_relaxed) > 0) drain();
+}
+
+uint64_t EpochProtection::bump() {
+  const uint64_t before = table_->current.fetch_add(1, std::memory_order_seq_cst);
+  if (table_->action_count.load(std::memory_order_relaxed) > 0) drain();
+  return before;
+}
+
+void EpochProtection::bump(std::function<void()> action) {
+  const uint64_t before = table_->current.fetch_add(1, std::memory_order_seq_cst);
+  {
+    const std::lock_guard lock(table_->mutex);
+    table_->actions.emplace_back(before, std::move(action));
+    table_->action_count.store(table_->actions.size(), std::memory_order_relaxed);
+  }
+  drain();
+}
+
+bool EpochProtection::is_safe(uint64_t epoch) const {
+  for (const Slot& slot : table_->slots) {
+    const uint64_t announced = slot.epoch.load(std::memory_order_seq_cst);
+    if (announced != 0 && announced <= epoch) return false;
+  }
+  return true;
+}
+
+void EpochProtection::wait_safe(uint64_t epoch) {
+  for (uint32_t round = 0; !is_safe(epoch); ++round) {
+    if (round > 64) std::this_thread::yield();
+  }
+}
+
+void EpochProtection::drain() {
+  std::vector<std::function<void()>> ready;
+  {
+    const std::lock_guard lock(table_->mutex);
+    std::erase_if(table_->actions, [&](auto& entry) {
+      if (!is_safe(entry.first)) return false;
+      ready.push_back(std::move(entry.second));
+      return true;
+    });
+    table_->action_count.store(table_->actions.size(), std::memory_order_relaxed);
+  }
+  for (const auto& action : ready) {
+    action();
+  }
+}
+
+}  // namespace tailrace::storage

@@ -1,0 +1,164 @@
+#include <algorithm>
+#include <cerrno>
+#include <system_error>
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include "storage/file_system.h"
+#include "storage/io_uring_queue.h"
+#include "storage/posix_file.h"
+#include "storage/posix_queue.h"
+
+namespace tailrace::storage {
+
+namespace {
+
+tl::unexpected<Error> failed(std::string_view call, const Path& path, int error_number) {
+  return tl::unexpected(io_error(call, path.native(), error_number));
+}
+
+/// Holds LOCK by flock: the kernel lets go when the process ends, however it ends.
+class PosixDirectoryLock final : public DirectoryLock {
+ public:
+  explicit PosixDirectoryLock(int descriptor) : descriptor_(descriptor) {}
+  ~PosixDirectoryLock() override { ::close(descriptor_); }
+  PosixDirectoryLock(const PosixDirectoryLock&) = delete;
+  PosixDirectoryLock& operator=(const PosixDirectoryLock&) = delete;
+
+ private:
+  const int descriptor_;
+};
+
+class PosixFileSystem final : public FileSystem {
+ public:
+  Result<std::unique_ptr<File>> open(const Path& path, const OpenOptions& options) override {
+    int flags = O_CLOEXEC;
+    flags |= options.mode == OpenMode::kReadOnly ? O_RDONLY : O_RDWR;
+    if (options.mode == OpenMode::kCreateReadWrite) flags |= O_CREAT;
+    int descriptor = ::open(path.c_str(), flags | (options.direct ? O_DIRECT : 0), 0644);
+    if (descriptor < 0 && options.direct && errno == EINVAL) {
+      descriptor = ::open(path.c_str(), flags, 0644);
+    }
+    if (descriptor < 0) return failed("open", path, errno);
+    return std::make_unique<PosixFile>(path, descriptor);
+  }
+
+  Result<std::unique_ptr<IoQueue>> make_queue(size_t depth) override {
+    auto queue = make_io_uring_queue(depth);
+    if (queue || queue.error().code != ErrorCode::kUnsupported) return queue;
+    return make_posix_queue();
+  }
+
+  Result<bool> exists(const Path& path) override {
+    struct stat info {};
+    if (::stat(path.c_str(), &info) == 0) return true;
+    if (errno == ENOENT || errno == ENOTDIR) return false;
+    return failed("stat", path, errno);
+  }
+
+  Result<std::vector<std::string>> list(const Path& directory) override {
+    std::error_code error;
+    std::filesystem::directory_iterator entries(directory, error);
+    std::vector<std::string> names;
+    while (!error && entries != std::filesystem::directory_iterator()) {
+      names.push_back(entries->path().filename().string());
+      entries.increment(error);
+    }
+    if (error) return failed("list", directory, error.value());
+    std::sort(names.begin(), names.end());
+    return names;
+  }
+
+  Result<> make_directory(const Path& directory) override {
+    if (directory.empty()) return {};
+    if (::mkdir(directory.c_str(), 0755) == 0) return sync_directory(parent_of(directory));
+    if (errno == EEXIST) {
+      struct stat info {};
+      if (::stat(directory.c_str(), &info) == 0 && S_ISDIR(info.st_mode)) return {};
+      return failed("mkdir", directory, ENOTDIR);
+    }
+    if (errno != ENOENT) return failed("mkdir", directory, errno);
+    TAILRACE_RETURN_IF_ERROR(make_directory(parent_of(directory)));
+    if (::mkdir(directory.c_str(), 0755) != 0 && errno != EEXIST) {
+      return failed("mkdir", directory, errno);
+    }
+    return sync_directory(parent_of(directory));
+  }
+
+  Result<> rename(const Path& from, const Path& to) override {
+    if (::rename(from.c_str(), to.c_str()) != 0) return failed("rename", from, errno);
+    return {};
+  }
+
+  Result<> remove(const Path& path) override {
+    if (::unlink(path.c_str()) != 0) return failed("unlink", path, errno);
+    return {};
+  }
+
+  Result<> remove_directory(const Path& directory) override {
+    std::error_code error;
+    std::filesystem::remove_all(directory, error);
+    if (error) return failed("remove", directory, error.value());
+    return {};
+  }
+
+  Result<> sync_directory(const Path& directory) override {
+    const Path target = directory.empty() ? Path(".") : directory;
+    const int descriptor = ::open(target.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (descriptor < 0) return failed("open", target, errno);
+    const int result = ::fsync(descriptor);
+    const int error_number = errno;
+    ::close(descriptor);
+    if (result != 0) return failed("fsync", target, error_number);
+    return {};
+  }
+
+  Result<std::unique_ptr<DirectoryLock>> lock(const Path& directory) override {
+    const Path path = directory / "LOCK";
+    const int descriptor = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+    if (descriptor < 0) return failed("open", path, errno);
+    auto held = std::make_unique<PosixDirectoryLock>(descriptor);
+    if (::flock(descriptor, LOCK_EX | LOCK_NB) != 0) {
+      if (errno != EWOULDBLOCK) return failed("flock", path, errno);
+      char holder[32] = {};
+      const ssize_t length = ::pread(descriptor, holder, sizeof holder - 1, 0);
+      return make_error(ErrorCode::kInUse,
+                        directory.string() + " is in use by process " +
+                            (length > 0 ? std::string(holder) : std::string("(unknown)")) +
+                            "; stop that process or choose another directory");
+    }
+    // Only for the message above; the lock itself is the kernel's.
+    const std::string self = std::to_string(::getpid());
+    if (::ftruncate(descriptor, 0) != 0 || ::pwrite(descriptor, self.data(), self.size(), 0) < 0) {
+      return failed("write", path, errno);
+    }
+    return held;
+  }
+
+  Result<SpaceInfo> space(const Path& directory) override {
+    struct statvfs info {};
+    if (::statvfs(directory.c_str(), &info) != 0) return failed("statvfs", directory, errno);
+    return SpaceInfo{info.f_blocks * info.f_frsize, info.f_bavail * info.f_frsize};
+  }
+
+ private:
+  static Path parent_of(const Path& path) {
+    // "a/b/" has the parent "a/b" by the library's reckoning; here it is "a".
+    const Path trimmed = path.has_filename() ? path : path.parent_path();
+    const Path parent = trimmed.parent_path();
+    return parent.empty() ? Path(".") : parent;
+  }
+};
+
+}  // namespace
+
+FileSystem& posix_file_system() {
+  static PosixFileSystem file_system;
+  return file_system;
+}
+
+}  // namespace tailrace::storage

@@ -1,0 +1,185 @@
+#include <map>
+#include <thread>
+
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "core/random.h"
+#include "storage/aligned_buffer.h"
+#include "storage/file_system.h"
+#include "storage/posix_queue.h"
+#include "tests/support/temporary_directory.h"
+
+namespace tailrace::storage {
+namespace {
+
+class PosixFileSystemTest : public ::testing::Test {
+ protected:
+  std::unique_ptr<File> create(const std::string& name, bool direct = false) {
+    auto file = disk_.open(directory_.path() / name, {OpenMode::kCreateReadWrite, direct});
+    EXPECT_TRUE(file) << file.error().message;
+    return std::move(*file);
+  }
+
+  testing::TemporaryDirectory directory_;
+  FileSystem& disk_ = posix_file_system();
+};
+
+TEST_F(PosixFileSystemTest, ReadsBackWhatWasWrittenAndStopsAtTheEnd) {
+  const auto file = create("data");
+  ASSERT_TRUE(file->write_at(3, as_bytes("payload")));
+  ASSERT_TRUE(file->sync());
+  std::vector<std::byte> bytes(64);
+  const auto got = file->read_at(0, bytes);
+  ASSERT_TRUE(got);
+  EXPECT_EQ(*got, 10u);
+  EXPECT_EQ(as_text(ByteSpan(bytes).subspan(3, 7)), "payload");
+  EXPECT_EQ(*file->size(), 10u);
+}
+
+TEST_F(PosixFileSystemTest, ErrorsNameTheFileAndTheCall) {
+  const auto file = disk_.open(directory_.path() / "absent", {});
+  ASSERT_FALSE(file);
+  EXPECT_EQ(file.error().code, ErrorCode::kNotFound);
+  EXPECT_NE(file.error().message.find("absent"), std::string::npos);
+  EXPECT_NE(file.error().message.find("open"), std::string::npos);
+}
+
+TEST_F(PosixFileSystemTest, MakesAllParentsAndListsInOrder) {
+  const Path deep = directory_.path() / "a" / "b" / "c";
+  ASSERT_TRUE(disk_.make_directory(deep));
+  ASSERT_TRUE(disk_.make_directory(deep));
+  for (const char* name : {"2", "1", "3"}) {
+    ASSERT_TRUE(disk_.open(deep / name, {OpenMode::kCreateReadWrite, false}));
+  }
+  EXPECT_EQ(*disk_.list(deep), (std::vector<std::string>{"1", "2", "3"}));
+  EXPECT_EQ(disk_.list(directory_.path() / "x").error().code, ErrorCode::kNotFound);
+  EXPECT_TRUE(*disk_.exists(deep / "1"));
+  ASSERT_TRUE(disk_.remove(deep / "1"));
+  EXPECT_FALSE(*disk_.exists(deep / "1"));
+}
+
+// Two processes never work on one directory: the second is told who has it.
+TEST_F(PosixFileSystemTest, ALockedDirectoryIsRefusedToAnotherProcess) {
+  auto lock = disk_.lock(directory_.path());
+  ASSERT_TRUE(lock) << lock.error().message;
+  const auto second = disk_.lock(directory_.path());
+  ASSERT_FALSE(second);
+  EXPECT_EQ(second.error().code, ErrorCode::kInUse);
+  EXPECT_NE(second.error().message.find(std::to_string(::getpid())), std::string::npos);
+  lock->reset();
+  EXPECT_TRUE(disk_.lock(directory_.path()));
+}
+
+TEST_F(PosixFileSystemTest, AlignedBuffersAreZeroedAndAligned) {
+  for (const bool huge : {false, true}) {
+    const auto buffer = AlignedBuffer::allocate(3 << 20, huge);
+    ASSERT_TRUE(buffer);
+    EXPECT_EQ(reinterpret_cast<uintptr_t>(buffer->data()) % kBlockBytes, 0u);
+    for (size_t i = 0; i < buffer->size(); i += 4096)
+      EXPECT_EQ(buffer->data()[i], std::byte{0});
+  }
+}
+
+/// Both forms of the queue keep the same promises.
+class IoQueueTest : public PosixFileSystemTest, public ::testing::WithParamInterface<bool> {
+ protected:
+  std::unique_ptr<IoQueue> make_queue(size_t depth) {
+    auto queue = GetParam() ? disk_.make_queue(depth) : make_posix_queue();
+    EXPECT_TRUE(queue) << queue.error().message;
+    return std::move(*queue);
+  }
+  static constexpr auto kLong = std::chrono::seconds(20);
+};
+
+// Every request is answered once, under its own token, also with more requests than the depth.
+TEST_P(IoQueueTest, AnswersEveryRequestOnceAndTheBytesAreThere) {
+  const auto file = create("blocks", true);
+  const auto queue = make_queue(4);
+  constexpr size_t kBlocks = 64;
+  auto memory = AlignedBuffer::allocate(kBlocks * kBlockBytes);
+  ASSERT_TRUE(memory);
+  Random random(1);
+  random.fill(memory->span());
+  for (size_t block = 0; block < kBlocks; ++block) {
+    queue->write(*file, block * kBlockBytes,
+                 memory->span().subspan(block * kBlockBytes, kBlockBytes), 100 + block);
+  }
+  std::map<uint64_t, int> seen;
+  std::vector<Completion> completions;
+  while (queue->in_flight() > 0) {
+    completions.clear();
+    ASSERT_TRUE(queue->wait(completions, kLong));
+    for (const Completion& completion : completions) {
+      ASSERT_TRUE(completion.bytes) << completion.bytes.error().message;
+      EXPECT_EQ(*completion.bytes, kBlockBytes);
+      ++seen[completion.token];
+    }
+  }
+  EXPECT_EQ(seen.size(), kBlocks);
+  for (const auto& [token, times] : seen)
+    EXPECT_EQ(times, 1) << token;
+
+  auto back = AlignedBuffer::allocate(kBlocks * kBlockBytes);
+  ASSERT_TRUE(back);
+  queue->sync(*file, 1);
+  queue->read(*file, 0, back->span(), 2);
+  while (queue->in_flight() > 0) {
+    completions.clear();
+    ASSERT_TRUE(queue->wait(completions, kLong));
+    for (const Completion& completion : completions)
+      EXPECT_TRUE(completion.bytes);
+  }
+  EXPECT_EQ(std::memcmp(back->data(), memory->data(), back->size()), 0);
+}
+
+TEST_P(IoQueueTest, AReadBeyondTheEndIsShortAndNoError) {
+  const auto file = create("short");
+  ASSERT_TRUE(file->write_at(0, as_bytes("0123456789")));
+  const auto queue = make_queue(4);
+  std::vector<std::byte> into(100);
+  queue->read(*file, 4, into, 9);
+  std::vector<Completion> completions;
+  while (completions.empty())
+    ASSERT_TRUE(queue->wait(completions, kLong));
+  ASSERT_TRUE(completions[0].bytes);
+  EXPECT_EQ(*completions[0].bytes, 6u);
+}
+
+TEST_P(IoQueueTest, AFailureNamesItsFile) {
+  ASSERT_TRUE(create("readonly"));
+  auto file = disk_.open(directory_.path() / "readonly", {OpenMode::kReadOnly, false});
+  ASSERT_TRUE(file);
+  const auto queue = make_queue(4);
+  queue->write(**file, 0, as_bytes("x"), 5);
+  std::vector<Completion> completions;
+  while (completions.empty())
+    ASSERT_TRUE(queue->wait(completions, kLong));
+  ASSERT_FALSE(completions[0].bytes);
+  EXPECT_EQ(completions[0].token, 5u);
+  EXPECT_NE(completions[0].bytes.error().message.find("readonly"), std::string::npos);
+}
+
+// A wake is never lost: neither one that comes during the wait nor one that came before it.
+TEST_P(IoQueueTest, AWakeEndsTheWaitThatRunsOrTheNextOne) {
+  const auto queue = make_queue(4);
+  std::vector<Completion> completions;
+  for (int round = 0; round < 50; ++round) {
+    const auto started = std::chrono::steady_clock::now();
+    std::thread waker([&] { queue->wake(); });
+    ASSERT_TRUE(queue->wait(completions, kLong));
+    waker.join();
+    EXPECT_LT(std::chrono::steady_clock::now() - started, kLong);
+    queue->wake();
+    ASSERT_TRUE(queue->wait(completions, kLong));
+    EXPECT_LT(std::chrono::steady_clock::now() - started, kLong);
+  }
+  EXPECT_TRUE(completions.empty());
+}
+
+INSTANTIATE_TEST_SUITE_P(Forms, IoQueueTest, ::testing::Bool(),
+                         [](const auto& form) { return form.param ? "IoUring" : "Posix"; });
+
+}  // namespace
+}  // namespace tailrace::storage
