@@ -47,9 +47,7 @@ Epoch epoch_before(const std::vector<fasterlog::EpochStart>& table, Address end)
 }
 
 Core::Core(CoreOptions options) : options_(std::move(options)) {
-#ifndef NDEBUG
-  checker_ = std::make_unique<InvariantChecker>();
-#endif
+  if (options_.check_invariants) checker_ = std::make_unique<InvariantChecker>();
 }
 
 Core::~Core() = default;

@@ -42,6 +42,12 @@ struct CoreOptions {
   uint64_t window_bytes = 16u << 20;
   uint64_t batch_bytes = 1u << 20;
   uint64_t follower_pin_bytes = 4ull << 30;
+  /// Stops the process when a step breaks an invariant (invariants.h).
+#ifdef NDEBUG
+  bool check_invariants = false;
+#else
+  bool check_invariants = true;
+#endif
   ProtocolFaults faults;
 };
 
@@ -157,7 +163,7 @@ class Core {
 
   CoreOptions options_;
   CoreState state_;
-  std::unique_ptr<InvariantChecker> checker_;  // null in release builds
+  std::unique_ptr<InvariantChecker> checker_;  // null unless options_.check_invariants
 };
 
 }  // namespace tailrace::replication

@@ -1,0 +1,69 @@
+#include "model_log.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "core/crc32c.h"
+
+namespace tailrace::simulation {
+
+namespace {
+constexpr size_t kHeaderBytes = 16;  // size, epoch
+}
+
+void ModelLog::push(Epoch epoch, std::vector<std::byte> bytes) {
+  const Address start = tail();
+  const uint32_t chain = crc32c(bytes, batches_.empty() ? 0 : batches_.back().chain);
+  batches_.push_back({start, epoch, std::move(bytes), chain});
+}
+
+AddressRange ModelLog::append(Epoch epoch, size_t payload, Random& random) {
+  std::vector<std::byte> bytes(kHeaderBytes + payload);
+  random.fill(bytes);
+  store(bytes.data(), static_cast<uint64_t>(bytes.size()));
+  store(bytes.data() + 8, epoch.value);
+  push(epoch, std::move(bytes));
+  return {batches_.back().start, batches_.back().end()};
+}
+
+bool ModelLog::append_raw(Address at, ByteSpan bytes) {
+  if (at != tail()) return false;
+  while (!bytes.empty()) {
+    if (bytes.size() < kHeaderBytes) return false;
+    const uint64_t size = load<uint64_t>(bytes.data());
+    const Epoch epoch{load<uint64_t>(bytes.data() + 8)};
+    if (size < kHeaderBytes || size > bytes.size()) return false;
+    if (!batches_.empty() && epoch < batches_.back().epoch) return false;
+    push(epoch, {bytes.begin(), bytes.begin() + static_cast<long>(size)});
+    bytes = bytes.subspan(size);
+  }
+  return true;
+}
+
+std::vector<std::byte> ModelLog::read(Address from, size_t most, Address limit) const {
+  std::vector<std::byte> result;
+  for (auto it = std::ranges::lower_bound(batches_, from, {}, &Batch::start); it != batches_.end();
+       ++it) {
+    const Batch& batch = *it;
+    if (batch.end() > limit) break;
+    if (!result.empty() && result.size() + batch.bytes.size() > most) break;
+    result.insert(result.end(), batch.bytes.begin(), batch.bytes.end());
+  }
+  return result;
+}
+
+replication::LogPosition ModelLog::position() const {
+  return {begin, durable(), durable_batches == 0 ? Epoch{} : batches_[durable_batches - 1].epoch};
+}
+
+std::vector<fasterlog::EpochStart> ModelLog::epoch_table() const {
+  std::vector<fasterlog::EpochStart> table;
+  for (const Batch& batch : batches_) {
+    if (!table.empty() && table.back().epoch == batch.epoch) continue;
+    if (batch.start <= begin) table.clear();  // reaches back to the epoch that begin lies in
+    table.push_back({batch.epoch, batch.start});
+  }
+  return table;
+}
+
+}  // namespace tailrace::simulation

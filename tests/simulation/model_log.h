@@ -1,0 +1,51 @@
+#pragma once
+// A log in memory that remembers what an fsync has reached: crash() loses the rest.
+
+#include <cstddef>
+#include <memory>
+#include <vector>
+
+#include "core/address.h"
+#include "core/random.h"
+#include "replication/events.h"
+
+namespace tailrace::simulation {
+
+struct Batch {
+  Address start;
+  Epoch epoch;
+  std::vector<std::byte> bytes;
+  uint32_t chain = 0;  // crc32c of all bytes of the log up to here
+  Address end() const { return start + bytes.size(); }
+};
+
+class ModelLog {
+ public:
+  Address begin = fasterlog::kFirstAddress;
+  size_t durable_batches = 0;
+
+  Address tail() const {
+    return batches_.empty() ? fasterlog::kFirstAddress : batches_.back().end();
+  }
+  Address durable() const {
+    return durable_batches == 0 ? fasterlog::kFirstAddress : batches_[durable_batches - 1].end();
+  }
+  const std::vector<Batch>& batches() const { return batches_; }
+
+  /// A batch: its size and epoch, then random bytes.
+  AddressRange append(Epoch epoch, size_t payload, Random& random);
+  /// False unless `bytes` are whole batches that continue this log.
+  bool append_raw(Address at, ByteSpan bytes);
+  /// Whole batches from `from`, about `most` bytes, none at or above `limit`.
+  std::vector<std::byte> read(Address from, size_t most, Address limit) const;
+  void crash() { batches_.resize(durable_batches); }
+  replication::LogPosition position() const;
+  std::vector<fasterlog::EpochStart> epoch_table() const;
+
+ private:
+  void push(Epoch epoch, std::vector<std::byte> bytes);
+
+  std::vector<Batch> batches_;
+};
+
+}  // namespace tailrace::simulation
