@@ -1,0 +1,140 @@
+#include "statemachine/command.h"
+
+#include <algorithm>
+#include <limits>
+#include <string>
+
+// The payload of a command record, little-endian, 48 bytes of header and then the bytes themselves:
+//
+//    0  u8   operation        Operation
+//    1  u8   flags            bit 0: a session serial is given; the others are zero
+//    2  u16  key_bytes        of the key or the stream's name
+//    4  u32  value_bytes
+//    8  u32  expected_bytes   cas only, else zero
+//   12  u32  reserved         zero
+//   16  u64  client_high      zero without a session
+//   24  u64  client_low
+//   32  u64  serial
+//   40  i64  delta            add only, else zero
+//   48       key, value, expected, one after the other; nothing follows
+
+namespace tailrace::statemachine {
+
+namespace {
+
+struct Header {
+  uint8_t operation;
+  uint8_t flags;
+  uint16_t key_bytes;
+  uint32_t value_bytes;
+  uint32_t expected_bytes;
+  uint32_t reserved;
+  uint64_t client_high;
+  uint64_t client_low;
+  uint64_t serial;
+  int64_t delta;
+};
+static_assert(sizeof(Header) == 48 && std::is_trivially_copyable_v<Header>);
+
+constexpr uint8_t kHasSession = 1;
+
+tl::unexpected<Error> damaged(const std::string& what) {
+  return make_error(ErrorCode::kCorruption, "no command: " + what);
+}
+
+}  // namespace
+
+void encode(const Command& command, std::vector<std::byte>& into) {
+  Header header{};
+  header.operation = static_cast<uint8_t>(command.operation);
+  header.key_bytes = static_cast<uint16_t>(command.key.size());
+  header.value_bytes = static_cast<uint32_t>(command.value.size());
+  header.expected_bytes = static_cast<uint32_t>(command.expected.size());
+  header.delta = command.delta;
+  if (command.session) {
+    header.flags = kHasSession;
+    header.client_high = command.session->client.high;
+    header.client_low = command.session->client.low;
+    header.serial = command.session->serial;
+  }
+  into.resize(sizeof header + command.key.size() + command.value.size() + command.expected.size());
+  store(into.data(), header);
+  std::byte* place = into.data() + sizeof header;
+  for (const ByteSpan part : {command.key, command.value, command.expected}) {
+    if (part.empty()) continue;
+    std::memcpy(place, part.data(), part.size());
+    place += part.size();
+  }
+}
+
+Result<Command> decode(ByteSpan payload) {
+  if (payload.size() < sizeof(Header)) {
+    return damaged(std::to_string(payload.size()) + " bytes are less than its header");
+  }
+  const auto header = load<Header>(payload.data());
+  if (header.operation == 0) return damaged("operation 0");
+  if (header.operation > static_cast<uint8_t>(Operation::kDigest)) {
+    return make_error(ErrorCode::kUnsupported, "command operation " +
+                                                   std::to_string(header.operation) +
+                                                   " is of a newer version; upgrade this node");
+  }
+  if ((header.flags & ~kHasSession) != 0) {
+    return make_error(ErrorCode::kUnsupported, "command flags " + std::to_string(header.flags) +
+                                                   " are of a newer version; upgrade this node");
+  }
+  const uint64_t bytes =
+      sizeof(Header) + uint64_t{header.key_bytes} + header.value_bytes + header.expected_bytes;
+  if (bytes != payload.size()) {
+    return damaged("its parts take " + std::to_string(bytes) + " bytes, the record has " +
+                   std::to_string(payload.size()));
+  }
+  Command command;
+  command.operation = static_cast<Operation>(header.operation);
+  const bool has_session = (header.flags & kHasSession) != 0;
+  if (header.reserved != 0) return damaged("a reserved field is not zero");
+  if (!has_session && (header.client_high | header.client_low | header.serial) != 0) {
+    return damaged("a session is given but not flagged");
+  }
+  if (has_session && header.serial == 0) return damaged("serials start at 1");
+  if (command.operation != Operation::kCas && header.expected_bytes != 0) {
+    return damaged("only cas has an expected value");
+  }
+  if (command.operation != Operation::kAdd && header.delta != 0)
+    return damaged("only add has a delta");
+  if (has_session) {
+    command.session = SessionSerial{{header.client_high, header.client_low}, header.serial};
+  }
+  ByteSpan rest = payload.subspan(sizeof(Header));
+  command.key = rest.first(header.key_bytes);
+  rest = rest.subspan(header.key_bytes);
+  command.value = rest.first(header.value_bytes);
+  command.expected = rest.subspan(header.value_bytes);
+  command.delta = header.delta;
+  return command;
+}
+
+Result<> validate(const Command& command, size_t max_value_bytes) {
+  const auto too_long = [](const char* what, size_t bytes, size_t most) {
+    return make_error(ErrorCode::kInvalidArgument,
+                      std::string(what) + " of " + std::to_string(bytes) + " bytes: the limit is " +
+                          std::to_string(most) + " bytes");
+  };
+  const bool has_key =
+      command.operation != Operation::kEvent && command.operation != Operation::kDigest;
+  if (has_key && command.key.empty()) {
+    return make_error(ErrorCode::kInvalidArgument, "the key is empty; a key has at least one byte");
+  }
+  if (command.key.size() > kMaxKeyBytes) return too_long("a key", command.key.size(), kMaxKeyBytes);
+  const size_t most =
+      std::min<size_t>(max_value_bytes, std::numeric_limits<uint32_t>::max() - sizeof(Header));
+  if (command.value.size() > most) return too_long("a value", command.value.size(), most);
+  if (command.expected.size() > most) {
+    return too_long("an expected value", command.expected.size(), most);
+  }
+  if (command.session && command.session->serial == 0) {
+    return make_error(ErrorCode::kInvalidArgument, "session serials start at 1");
+  }
+  return {};
+}
+
+}  // namespace tailrace::statemachine

@@ -1,0 +1,114 @@
+#include "statemachine/command.h"
+
+#include <gtest/gtest.h>
+
+#include "core/random.h"
+
+namespace tailrace::statemachine {
+namespace {
+
+std::vector<Command> samples() {
+  Command event{Operation::kEvent, std::nullopt, as_bytes("orders"), as_bytes("created"), {}, 0};
+  Command put{Operation::kPut, SessionSerial{{1, 2}, 3}, as_bytes("key"), as_bytes(""), {}, 0};
+  Command erase{Operation::kDelete, std::nullopt, as_bytes(std::string_view("\0b", 2)), {}, {}, 0};
+  Command add{Operation::kAdd, SessionSerial{{~0ull, ~0ull}, ~0ull}, as_bytes("n"), {}, {}, -7};
+  Command cas{Operation::kCas, std::nullopt, as_bytes("k"), as_bytes("new"), as_bytes("old"), 0};
+  Command digest{Operation::kDigest, std::nullopt, {}, {}, {}, 0};
+  return {event, put, erase, add, cas, digest};
+}
+
+TEST(Command, ComesBackAsItWasEncoded) {
+  for (const Command& command : samples()) {
+    std::vector<std::byte> bytes;
+    encode(command, bytes);
+    const auto back = decode(bytes);
+    ASSERT_TRUE(back) << back.error().message;
+    EXPECT_EQ(back->operation, command.operation);
+    EXPECT_EQ(back->session, command.session);
+    EXPECT_EQ(to_string(back->key), to_string(command.key));
+    EXPECT_EQ(to_string(back->value), to_string(command.value));
+    EXPECT_EQ(to_string(back->expected), to_string(command.expected));
+    EXPECT_EQ(back->delta, command.delta);
+  }
+}
+
+// The layout is a format: bytes that older nodes wrote must stay readable.
+TEST(Command, HasTheDocumentedLayout) {
+  const Command put{
+      Operation::kPut, SessionSerial{{1, 2}, 3}, as_bytes("k"), as_bytes("vw"), {}, 0};
+  std::vector<std::byte> bytes;
+  encode(put, bytes);
+  std::vector<unsigned> expected{2, 1, 1, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0};
+  for (const unsigned word : {1u, 2u, 3u, 0u}) {
+    expected.push_back(word);
+    expected.insert(expected.end(), 7, 0u);
+  }
+  for (const char letter : {'k', 'v', 'w'})
+    expected.push_back(static_cast<unsigned>(letter));
+  std::vector<unsigned> got;
+  for (const std::byte byte : bytes)
+    got.push_back(std::to_integer<unsigned>(byte));
+  EXPECT_EQ(got, expected);
+}
+
+TEST(Command, EveryTruncationAndEveryExtensionIsRefused) {
+  for (const Command& command : samples()) {
+    std::vector<std::byte> bytes;
+    encode(command, bytes);
+    for (size_t length = 0; length < bytes.size(); ++length) {
+      EXPECT_FALSE(decode(ByteSpan(bytes).first(length))) << length;
+    }
+    bytes.push_back(std::byte{0});
+    EXPECT_FALSE(decode(bytes));
+  }
+}
+
+// Whatever stands in a record, decoding ends in a command or an error, and never reads beyond it.
+TEST(Command, RandomBytesNeverCrash) {
+  Random random(20);
+  std::vector<std::byte> bytes;
+  for (int round = 0; round < 100000; ++round) {
+    bytes.resize(random.below(96));
+    random.fill(bytes);
+    if (bytes.size() >= 12 && random.chance(3, 4)) {
+      // Lengths that nearly fit reach deeper than pure noise.
+      bytes[0] = static_cast<std::byte>(random.below(8));
+      bytes[1] = static_cast<std::byte>(random.below(2));
+      store(bytes.data() + 2, static_cast<uint16_t>(random.below(16)));
+      store(bytes.data() + 4, static_cast<uint32_t>(random.below(32)));
+      store(bytes.data() + 8, static_cast<uint32_t>(random.below(8)));
+    }
+    const auto command = decode(bytes);
+    if (command) {
+      std::vector<std::byte> again;
+      encode(*command, again);
+      EXPECT_EQ(again, bytes);
+    }
+  }
+}
+
+TEST(Command, ANewerOperationIsUnsupportedAndNotCorrupt) {
+  std::vector<std::byte> bytes;
+  encode(samples()[0], bytes);
+  bytes[0] = std::byte{200};
+  EXPECT_EQ(decode(bytes).error().code, ErrorCode::kUnsupported);
+}
+
+TEST(Command, LimitsAreNamedInTheError) {
+  Command put{Operation::kPut, std::nullopt, {}, as_bytes("v"), {}, 0};
+  EXPECT_EQ(validate(put, 10).error().code, ErrorCode::kInvalidArgument);
+  put.key = as_bytes("k");
+  EXPECT_TRUE(validate(put, 10));
+  const std::string long_value(11, 'x');
+  put.value = as_bytes(long_value);
+  const auto refused = validate(put, 10);
+  ASSERT_FALSE(refused);
+  EXPECT_NE(refused.error().message.find("the limit is 10 bytes"), std::string::npos);
+  const std::string long_key(kMaxKeyBytes + 1, 'k');
+  put.value = {};
+  put.key = as_bytes(long_key);
+  EXPECT_FALSE(validate(put, 10));
+}
+
+}  // namespace
+}  // namespace tailrace::statemachine
