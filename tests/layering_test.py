@@ -1,0 +1,85 @@
+#!/usr/bin/env python3
+"""Fails when a file includes a higher folder or a library kept to one folder, or names a place
+outside this repository. Run from anywhere; CTest runs it under the label `lint`."""
+
+import pathlib
+import re
+import subprocess
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+ORDER = ["core", "observability", "storage", "fasterlog", "kv", "statemachine", "replication",
+         "rpc", "config", "app"]
+# Library -> (its headers, the folder that may include them).
+KEPT = [
+    ("asio", re.compile(r"asio(\.hpp|/)"), "rpc"),
+    ("capnp", re.compile(r"(capnp|kj)/|.*\.capnp\.h$"), "rpc"),
+    ("prometheus", re.compile(r"prometheus/"), "observability"),
+    ("civetweb", re.compile(r"(civetweb\.h|CivetServer\.h)$"), "observability"),
+    ("spdlog", re.compile(r"spdlog/"), "observability"),
+]
+INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]')
+# Written in pieces, so that this file does not find itself.
+OUTSIDE = ["../" + "shared", "/" + "work/"]
+
+
+def include_errors(folder, name, text):
+    """What is wrong with the includes of one file in `folder`."""
+    errors = []
+    for number, line in enumerate(text.splitlines(), 1):
+        match = INCLUDE.match(line)
+        if not match:
+            continue
+        header = match.group(2)
+        target = header.split("/")[0]
+        if match.group(1) == '"' and "/" in header and target in ORDER:
+            if ORDER.index(target) > ORDER.index(folder):
+                errors.append(f"{name}:{number}: {folder} must not include the higher {header}")
+        for library, pattern, home in KEPT:
+            if pattern.match(header) and folder != home:
+                errors.append(f"{name}:{number}: {library} is included in {home}/ only: {header}")
+    return errors
+
+
+def outside_errors(name, text):
+    return [f"{name}:{number}: names a place outside the repository: {place}"
+            for number, line in enumerate(text.splitlines(), 1)
+            for place in OUTSIDE if place in line]
+
+
+def self_check():
+    """The checks themselves must be able to fail."""
+    assert include_errors("core", "x", '#include "kv/store.h"')
+    assert include_errors("app", "x", "#include <asio.hpp>")
+    assert include_errors("kv", "x", "#include <spdlog/spdlog.h>")
+    assert not include_errors("kv", "x", '#include "core/result.h"')
+    assert not include_errors("rpc", "x", "#include <asio/io_context.hpp>")
+    assert outside_errors("x", "see " + OUTSIDE[0])
+
+
+def main():
+    self_check()
+    listed = subprocess.run(["git", "-C", str(ROOT), "ls-files", "-z"], capture_output=True)
+    tracked = [n for n in listed.stdout.decode().split("\0") if n]
+    if listed.returncode != 0 or not tracked:
+        # An exported tree has no list of tracked files: the folders are checked all the same.
+        print("layering: not a git checkout: only the source folders are checked")
+        tracked = [str(p.relative_to(ROOT)) for f in ORDER for p in (ROOT / f).rglob("*")]
+    errors = []
+    checked = 0
+    for name in sorted(tracked):
+        path = ROOT / name
+        if not path.is_file():
+            continue
+        text = path.read_text(encoding="utf-8", errors="replace")
+        checked += 1
+        errors += outside_errors(name, text)
+        folder = name.split("/")[0]
+        if folder in ORDER and path.suffix in (".h", ".cc"):
+            errors += include_errors(folder, name, text)
+    print("\n".join(errors + [f"layering: {checked} files, {len(errors)} errors"]))
+    return 1 if errors else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
