@@ -1,0 +1,357 @@
+#pragma once
+// A node in memory: a log that is durable at once, a state machine that applies it on its own
+// thread (and can be held), so that the service is tested alone.
+
+#include <condition_variable>
+#include <deque>
+#include <map>
+#include <mutex>
+#include <thread>
+
+#include "replication/node.h"
+#include "rpc/server.h"
+
+namespace tailrace::rpc::testing {
+
+class FakeLog : public fasterlog::Log {
+ public:
+  struct Stored {
+    Address address, end;
+    fasterlog::RecordKind kind;
+    std::string payload;
+  };
+
+  Result<AddressRange> try_enqueue_batch(std::span<const fasterlog::RecordView> records,
+                                         std::vector<Address>* addresses) override {
+    const std::lock_guard lock(mutex_);
+    if (would_block_ > 0) {
+      --would_block_;
+      return make_error(ErrorCode::kWouldBlock, "full");
+    }
+    const Address first = tail_;
+    for (const fasterlog::RecordView& record : records) {
+      const Address at = tail_;
+      tail_ = tail_ + align_up(32 + record.payload.size(), 8);
+      records_.push_back({at, tail_, record.kind, to_string(record.payload)});
+      if (addresses != nullptr) addresses->push_back(at);
+    }
+    if (listener_) listener_();
+    return AddressRange{first, tail_};
+  }
+  Result<AddressRange> try_enqueue(fasterlog::RecordKind kind, ByteSpan payload) override {
+    const fasterlog::RecordView record{kind, payload};
+    return try_enqueue_batch({&record, 1}, nullptr);
+  }
+  Result<AddressRange> try_enqueue(fasterlog::RecordKind, std::span<const ByteSpan>) override {
+    return make_error(ErrorCode::kUnsupported, "fake");
+  }
+  Result<AddressRange> enqueue(fasterlog::RecordKind kind, ByteSpan payload, SteadyTime) override {
+    return try_enqueue(kind, payload);
+  }
+  Result<> become_writer(Epoch) override { return {}; }
+  Result<> become_copy() override { return {}; }
+  size_t max_payload_bytes() const override { return 4u << 20; }
+  Result<> try_append_raw(Address, ByteSpan) override {
+    return make_error(ErrorCode::kUnsupported, "fake");
+  }
+  Result<> wait_durable(Address, SteadyTime, std::stop_token) override { return {}; }
+  void set_durable_listener(DurableListener) override {}
+  std::optional<Error> failure() const override { return std::nullopt; }
+  Address begin() const override { return fasterlog::kFirstAddress; }
+  Address durable() const override { return tail(); }
+  Address tail() const override {
+    const std::lock_guard lock(mutex_);
+    return tail_;
+  }
+  Epoch last_epoch() const override { return Epoch{1}; }
+  std::vector<fasterlog::EpochStart> epoch_table() const override { return {}; }
+  const fasterlog::RecoveryReport& recovery() const override { return recovery_; }
+  Result<fasterlog::Record> read(Address, std::vector<std::byte>&) override {
+    return make_error(ErrorCode::kUnsupported, "fake");
+  }
+  std::unique_ptr<fasterlog::LogScanner> scan(Address from, ScanOptions) override;
+  Result<> read_raw(Address, size_t, std::vector<std::byte>&) override { return {}; }
+  Result<Address> truncate_before(Address address) override { return address; }
+  uint64_t reclaimable_bytes(Address) const override { return 0; }
+  uint64_t disk_bytes() const override { return tail().value; }
+  Result<> close() override { return {}; }
+  void register_metrics(observability::MetricRegistry&) override {}
+
+  /// The first record at or above `from` that ends at or below `limit`.
+  std::optional<Stored> next(Address from, Address limit) const {
+    const std::lock_guard lock(mutex_);
+    auto it = std::lower_bound(records_.begin(), records_.end(), from,
+                               [](const Stored& one, Address at) { return one.address < at; });
+    if (it == records_.end() || it->end > limit) return std::nullopt;
+    return *it;
+  }
+  size_t count() const {
+    const std::lock_guard lock(mutex_);
+    return records_.size();
+  }
+  void block_next(int times) {
+    const std::lock_guard lock(mutex_);
+    would_block_ = times;
+  }
+  std::function<void()> listener_;  // set before use
+
+ private:
+  mutable std::mutex mutex_;
+  std::deque<Stored> records_;
+  Address tail_ = fasterlog::kFirstAddress;
+  int would_block_ = 0;
+  fasterlog::RecoveryReport recovery_;
+};
+
+class FakeScanner : public fasterlog::LogScanner {
+ public:
+  FakeScanner(const FakeLog& log, Address from) : log_(log), position_(from) {}
+  Result<std::optional<fasterlog::Record>> next(Address limit) override {
+    auto found = log_.next(position_, limit);
+    if (!found) return std::nullopt;
+    current_ = std::move(*found);
+    position_ = current_.end;
+    return fasterlog::Record{current_.address, current_.end, Epoch{1}, current_.kind,
+                             as_bytes(current_.payload)};
+  }
+  Address position() const override { return position_; }
+
+ private:
+  const FakeLog& log_;
+  Address position_;
+  FakeLog::Stored current_;
+};
+
+inline std::unique_ptr<fasterlog::LogScanner> FakeLog::scan(Address from, ScanOptions) {
+  return std::make_unique<FakeScanner>(*this, from);
+}
+
+class FakeStore : public kv::Store {
+ public:
+  const std::optional<kv::CheckpointInfo>& recovered() const override { return recovered_; }
+  const std::vector<std::string>& recovery_notes() const override { return notes_; }
+  Result<std::vector<kv::CheckpointInfo>> checkpoints() const override {
+    return std::vector<kv::CheckpointInfo>{};
+  }
+  Result<std::unique_ptr<kv::Session>> start_session(kv::SessionId) override { return nullptr; }
+  Result<> read(ByteSpan, std::string&) override { return {}; }
+  Result<> start_checkpoint(kv::CheckpointHooks) override { return {}; }
+  kv::CheckpointProgress checkpoint_progress() const override { return {}; }
+  void for_each(const std::function<void(ByteSpan, ByteSpan)>&) override {}
+  uint64_t live_records() const override { return 7; }
+  uint64_t used_bytes() const override { return 0; }
+  uint64_t capacity_bytes() const override { return 0; }
+  size_t max_record_bytes() const override { return 1u << 20; }
+  void register_metrics(observability::MetricRegistry&) override {}
+
+ private:
+  std::optional<kv::CheckpointInfo> recovered_;
+  std::vector<std::string> notes_;
+};
+
+class FakeStateMachine : public statemachine::StateMachine {
+ public:
+  using Listener = std::function<void(std::shared_ptr<const statemachine::AppliedBatch>)>;
+  FakeStateMachine(FakeLog& log, statemachine::Watermarks& marks) : log_(log), marks_(marks) {}
+  ~FakeStateMachine() override { stop(); }
+
+  void set_applied_listener(Listener listener) override {
+    const std::lock_guard lock(mutex_);
+    listener_ = std::move(listener);
+  }
+  void start() override {
+    thread_ = std::thread([this] { run(); });
+  }
+  void stop() override {
+    {
+      const std::lock_guard lock(mutex_);
+      stop_ = true;
+    }
+    changed_.notify_all();
+    if (thread_.joinable()) thread_.join();
+  }
+  void notify() override {
+    const std::lock_guard lock(mutex_);
+    ++turns_;
+    changed_.notify_all();
+  }
+  /// While held, nothing is applied.
+  void hold(bool held) {
+    const std::lock_guard lock(mutex_);
+    held_ = held;
+    ++turns_;
+    changed_.notify_all();
+  }
+  std::optional<Error> failure() const override { return std::nullopt; }
+  Result<> admit(size_t) const override { return {}; }
+  Result<> read(ByteSpan key, std::string& value) const override {
+    const std::lock_guard lock(state_mutex_);
+    const auto found = state_.find(std::string(as_text(key)));
+    if (found == state_.end()) return make_error(ErrorCode::kNotFound, "absent");
+    value = found->second;
+    return {};
+  }
+  Result<> wait_applied(Address, SteadyTime) override { return {}; }
+  void request_checkpoint(std::function<void(Result<Address>)> done) override {
+    std::thread([done = std::move(done)] { done(Address{4096}); }).detach();
+  }
+  statemachine::CheckpointStatus checkpoint_status() const override { return {}; }
+  Result<statemachine::StateDigest> digest_at(Address address) const override {
+    return statemachine::StateDigest{address, 1, 2, 3};
+  }
+  Result<std::pair<uint64_t, uint64_t>> log_digest(AddressRange range) const override {
+    return std::pair{range.first.value, range.end.value};
+  }
+  uint64_t session_count() const override { return sessions_.size(); }
+  void register_metrics(observability::MetricRegistry&) override {}
+
+ private:
+  void run() {
+    Address position = fasterlog::kFirstAddress;
+    std::unique_lock lock(mutex_);
+    uint64_t seen = turns_;
+    while (true) {
+      changed_.wait(lock, [&] { return stop_ || (turns_ != seen && !held_); });
+      if (stop_) return;
+      seen = turns_;
+      const Listener listener = listener_;
+      lock.unlock();
+      auto batch = std::make_shared<statemachine::AppliedBatch>();
+      batch->range.first = position;
+      const Address tail = log_.tail();
+      marks_.advance_committed(tail);
+      while (auto record = log_.next(position, tail)) {
+        position = record->end;
+        auto answer = apply(statemachine::decode(as_bytes(record->payload)).value());
+        if (answer.outcome != statemachine::Outcome::kDone || answer.has_value)
+          batch->answers.emplace_back(record->address, std::move(answer));
+      }
+      batch->range.end = position;
+      marks_.advance_applied(position);
+      if (listener && !batch->range.empty()) listener(batch);
+      lock.lock();
+    }
+  }
+
+  statemachine::Answer apply(const statemachine::Command& command) {
+    using statemachine::Operation;
+    using statemachine::Outcome;
+    const std::lock_guard lock(state_mutex_);
+    if (command.session) {
+      auto& [last, answer] = sessions_[command.session->client];
+      if (command.session->serial <= last) return answer;
+      if (command.session->serial != last + 1) return {Outcome::kSerialGap, false, {}};
+      last = command.session->serial;
+      return answer = change(command);
+    }
+    return change(command);
+  }
+
+  statemachine::Answer change(const statemachine::Command& command) {
+    using statemachine::Operation;
+    using statemachine::Outcome;
+    const std::string key(as_text(command.key)), value(as_text(command.value));
+    switch (command.operation) {
+      case Operation::kPut:
+        state_[key] = value;
+        return {};
+      case Operation::kDelete:
+        return {state_.erase(key) != 0 ? Outcome::kDone : Outcome::kAbsent, false, {}};
+      case Operation::kAdd: {
+        std::string& number = state_[key];
+        number = std::to_string((number.empty() ? 0 : std::stoll(number)) + command.delta);
+        return {Outcome::kDone, true, number};
+      }
+      case Operation::kCas: {
+        const auto found = state_.find(key);
+        if (found == state_.end()) return {Outcome::kCasMismatch, false, {}};
+        if (found->second != as_text(command.expected))
+          return {Outcome::kCasMismatch, true, found->second};
+        found->second = value;
+        return {};
+      }
+      default:
+        return {};
+    }
+  }
+
+  FakeLog& log_;
+  statemachine::Watermarks& marks_;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  Listener listener_;
+  bool stop_ = false, held_ = false;
+  uint64_t turns_ = 0;
+  mutable std::mutex state_mutex_;
+  std::map<std::string, std::string> state_;
+  std::map<statemachine::ClientId, std::pair<uint64_t, statemachine::Answer>> sessions_;
+  std::thread thread_;
+};
+
+class FakeReplication : public replication::Node {
+ public:
+  FakeReplication() {
+    replication::NodeStatus status;
+    status.self = NodeId{1};
+    status.role = replication::Role::kLeader;
+    status.epoch = Epoch{1};
+    status.leader = NodeId{1};
+    status.serving = true;
+    set(status);
+  }
+  Result<> start() override { return {}; }
+  void stop() override {}
+  void tick() override {}
+  std::shared_ptr<const replication::NodeStatus> status() const override {
+    const std::lock_guard lock(mutex_);
+    return status_;
+  }
+  void set(replication::NodeStatus status) {
+    const std::lock_guard lock(mutex_);
+    status_ = std::make_shared<const replication::NodeStatus>(std::move(status));
+  }
+  void set_role_listener(std::function<void(const replication::NodeStatus&)>) override {}
+  void set_fatal_listener(std::function<void(const Error&)>) override {}
+  void register_metrics(observability::MetricRegistry&) override {}
+
+ private:
+  mutable std::mutex mutex_;
+  std::shared_ptr<const replication::NodeStatus> status_;
+};
+
+/// All of it, and a server on a free port.
+struct FakeNode {
+  FakeNode() : marks(log), machine(log, marks) {
+    log.listener_ = [this] { machine.notify(); };
+    machine.start();
+    serve({});
+  }
+  ~FakeNode() { stop_serving(); }
+
+  void serve(ServerOptions options) {
+    options.listen = "127.0.0.1:" + std::to_string(port);
+    auto created = Server::create(options, {&log, &store, &machine, &marks, &anchors, &node});
+    if (!created) throw std::runtime_error(created.error().message);
+    server = std::move(*created);
+    port = server->port();
+    machine.set_applied_listener([this, to = server.get()](auto batch) { to->on_applied(batch); });
+    server->start();
+  }
+  void stop_serving() {
+    if (!server) return;
+    machine.stop();
+    server->drain_and_stop(std::chrono::milliseconds(0));
+  }
+  std::string address() const { return "127.0.0.1:" + std::to_string(port); }
+
+  FakeLog log;
+  FakeStore store;
+  statemachine::Watermarks marks;
+  statemachine::AnchorRegistry anchors;
+  FakeReplication node;
+  FakeStateMachine machine;
+  int port = 0;
+  std::unique_ptr<Server> server;
+};
+
+}  // namespace tailrace::rpc::testing

@@ -1,0 +1,183 @@
+#include "rpc/framing.h"
+
+#include <capnp/message.h>
+#include <gtest/gtest.h>
+
+#include "core/random.h"
+#include "rpc/message.h"
+#include "rpc/peer_codec.h"
+
+namespace tailrace::rpc {
+namespace {
+
+std::vector<std::byte> frame_of(const replication::Message& message) {
+  capnp::MallocMessageBuilder builder;
+  encode_peer(message, builder.initRoot<wire::PeerFrame>());
+  std::vector<std::byte> frame;
+  append_frame(builder, frame);
+  return frame;
+}
+
+void feed(FrameDecoder& decoder, ByteSpan bytes) {
+  while (!bytes.empty()) {
+    const MutableByteSpan room = decoder.room();
+    const size_t some = std::min(room.size(), bytes.size());
+    std::memcpy(room.data(), bytes.data(), some);
+    decoder.filled(some);
+    bytes = bytes.subspan(some);
+  }
+}
+
+replication::Data data_of(size_t bytes, uint64_t seed) {
+  std::vector<std::byte> content(bytes);
+  Random(seed).fill(content);
+  replication::Data data{Epoch{3}, Address{64}, nullptr, Address{50}, Address{70}, 99};
+  data.bytes = std::make_shared<const std::vector<std::byte>>(std::move(content));
+  return data;
+}
+
+// A frame cut anywhere is no frame yet, and becomes the same frame when the rest comes.
+TEST(Framing, AFrameCutAtEveryByteIsWaitedFor) {
+  const auto frame = frame_of(data_of(300, 1));
+  for (size_t cut = 0; cut < frame.size(); ++cut) {
+    FrameDecoder decoder(1 << 20);
+    feed(decoder, ByteSpan(frame).first(cut));
+    auto peeked = decoder.peek();
+    ASSERT_TRUE(peeked);
+    EXPECT_FALSE(*peeked) << cut;
+    feed(decoder, ByteSpan(frame).subspan(cut));
+    peeked = decoder.peek();
+    ASSERT_TRUE(peeked && *peeked) << cut;
+    EXPECT_TRUE(std::equal(frame.begin(), frame.end(), (*peeked)->begin(), (*peeked)->end()));
+  }
+}
+
+// Many frames of many sizes, in pieces of any size, come out as they went in.
+TEST(Framing, FramesComeOutInOrderWhateverThePieces) {
+  const uint64_t seed = random_seed();
+  SCOPED_TRACE("seed " + std::to_string(seed));
+  Random random(seed);
+  std::vector<std::byte> stream;
+  std::vector<std::vector<std::byte>> frames;
+  for (int i = 0; i < 200; ++i) {
+    frames.push_back(frame_of(data_of(random.below(i % 20 == 0 ? 300000 : 500), random.next())));
+    stream.insert(stream.end(), frames.back().begin(), frames.back().end());
+  }
+  FrameDecoder decoder(1 << 20);
+  size_t at = 0, next = 0;
+  while (at < stream.size()) {
+    const size_t piece = std::min<size_t>(stream.size() - at, random.between(1, 20000));
+    feed(decoder, ByteSpan(stream).subspan(at, piece));
+    at += piece;
+    for (auto peeked = decoder.peek(); *peeked; peeked = decoder.peek()) {
+      ASSERT_LT(next, frames.size());
+      EXPECT_EQ(reinterpret_cast<uintptr_t>((*peeked)->data()) % 8, 0u);
+      ASSERT_TRUE(std::equal(frames[next].begin(), frames[next].end(), (*peeked)->begin(),
+                             (*peeked)->end()));
+      decoder.consume();
+      ++next;
+    }
+  }
+  EXPECT_EQ(next, frames.size());
+}
+
+// What a segment table announces is refused, or not allocated before its bytes have come.
+TEST(Framing, ALyingSizeNeverAllocates) {
+  std::vector<std::byte> table(8);
+  for (const uint32_t words : {0xffffffffu, 0x7fffffffu, 0x200001u}) {
+    FrameDecoder decoder(16u << 20);
+    store(table.data(), uint32_t{0});
+    store(table.data() + 4, words);
+    feed(decoder, table);
+    EXPECT_FALSE(decoder.peek());
+    EXPECT_LE(decoder.capacity(), 64u << 10);
+  }
+  for (const uint32_t segments : {16u, 0xffffffffu, 0x7fffffffu}) {
+    FrameDecoder decoder(16u << 20);
+    store(table.data(), segments);
+    feed(decoder, table);
+    EXPECT_FALSE(decoder.peek());
+  }
+  FrameDecoder decoder(16u << 20);
+  store(table.data(), uint32_t{0});
+  store(table.data() + 4, uint32_t{0x100000});  // 8 MiB: allowed, and not there
+  feed(decoder, table);
+  ASSERT_TRUE(decoder.peek());
+  EXPECT_FALSE(*decoder.peek());
+  decoder.room();
+  EXPECT_LE(decoder.capacity(), 64u << 10);
+}
+
+// Random bytes give an error, a wait, or a frame whose reading throws or ends; never a crash.
+TEST(Framing, RandomBytesNeverCrash) {
+  const uint64_t seed = random_seed();
+  SCOPED_TRACE("seed " + std::to_string(seed));
+  Random random(seed);
+  for (int round = 0; round < 3000; ++round) {
+    auto frame = frame_of(data_of(random.below(200), random.next()));
+    for (uint64_t flips = random.below(8); flips > 0; --flips)
+      frame[random.below(frame.size())] ^= static_cast<std::byte>(random.next());
+    if (random.chance(1, 4)) random.fill(frame);
+    FrameDecoder decoder(1 << 16);
+    feed(decoder, frame);
+    const auto peeked = decoder.peek();
+    if (!peeked || !*peeked) continue;
+    try {
+      capnp::FlatArrayMessageReader reader(to_words(**peeked), reader_options((*peeked)->size()));
+      (void)decode_peer(reader.getRoot<wire::PeerFrame>());
+    } catch (const kj::Exception&) {
+    }
+  }
+}
+
+replication::Message round_trip(const replication::Message& message) {
+  const auto frame = frame_of(message);
+  // Words must be aligned.
+  std::vector<uint64_t> words(frame.size() / 8);
+  std::memcpy(words.data(), frame.data(), frame.size());
+  capnp::FlatArrayMessageReader reader(
+      to_words({reinterpret_cast<const std::byte*>(words.data()), frame.size()}),
+      reader_options(frame.size()));
+  return decode_peer(reader.getRoot<wire::PeerFrame>()).value();
+}
+
+TEST(PeerCodec, EveryMessageComesBackAsItWas) {
+  const auto subscribe = std::get<replication::Subscribe>(
+      round_trip(replication::Subscribe{Epoch{1}, Epoch{2}, Address{3}, Address{4}, 5}));
+  EXPECT_EQ(subscribe.promised, Epoch{1});
+  EXPECT_EQ(subscribe.last_epoch, Epoch{2});
+  EXPECT_EQ(subscribe.begin, Address{3});
+  EXPECT_EQ(subscribe.durable, Address{4});
+  EXPECT_EQ(subscribe.incarnation, 5u);
+  const auto accept = std::get<replication::Accept>(
+      round_trip(replication::Accept{Epoch{1}, Address{2}, Address{3}}));
+  EXPECT_EQ(accept.epoch, Epoch{1});
+  EXPECT_EQ(accept.start, Address{2});
+  EXPECT_EQ(accept.committed, Address{3});
+  const auto refuse = std::get<replication::Refuse>(round_trip(
+      replication::Refuse{replication::RefusalReason::kLogDiverges, Epoch{8}, "because"}));
+  EXPECT_EQ(refuse.reason, replication::RefusalReason::kLogDiverges);
+  EXPECT_EQ(refuse.epoch, Epoch{8});
+  EXPECT_EQ(refuse.message, "because");
+  const auto acknowledge = std::get<replication::Acknowledge>(
+      round_trip(replication::Acknowledge{Epoch{1}, Address{2}, Address{3}}));
+  EXPECT_EQ(acknowledge.epoch, Epoch{1});
+  EXPECT_EQ(acknowledge.durable, Address{2});
+  EXPECT_EQ(acknowledge.applied, Address{3});
+  for (const size_t bytes : {size_t{0}, size_t{1}, size_t{4096}, size_t{1} << 20}) {
+    const auto sent = data_of(bytes, 7);
+    const auto data = std::get<replication::Data>(round_trip(sent));
+    EXPECT_EQ(data.epoch, sent.epoch);
+    EXPECT_EQ(data.from, sent.from);
+    EXPECT_EQ(data.committed, sent.committed);
+    EXPECT_EQ(data.leader_durable, sent.leader_durable);
+    EXPECT_EQ(data.leader_unix_time_ns, sent.leader_unix_time_ns);
+    if (bytes == 0)
+      EXPECT_EQ(data.bytes, nullptr);  // a heartbeat
+    else
+      EXPECT_EQ(*data.bytes, *sent.bytes);
+  }
+}
+
+}  // namespace
+}  // namespace tailrace::rpc

@@ -1,0 +1,285 @@
+// Server and client together, over loopback.
+#include <future>
+
+#include <gtest/gtest.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "core/random.h"
+#include "fake_node.h"
+#include "rpc/client.h"
+
+namespace tailrace::rpc {
+namespace {
+
+using statemachine::Outcome;
+using testing::FakeNode;
+
+std::unique_ptr<Client> client_of(std::vector<std::string> servers, bool exactly_once = true,
+                                  int timeout_ms = 10000) {
+  ClientOptions options;
+  options.servers = std::move(servers);
+  options.exactly_once = exactly_once;
+  options.timeout = std::chrono::milliseconds(timeout_ms);
+  return Client::create(options).value();
+}
+
+TEST(Service, EveryCommandIsAnsweredByItsApplication) {
+  FakeNode node;
+  auto client = client_of({node.address()});
+  const auto put = client->put(as_bytes("k"), as_bytes("v"));
+  ASSERT_TRUE(put) << put.error().message;
+  EXPECT_EQ(put->answer.outcome, Outcome::kDone);
+  EXPECT_EQ(put->epoch, Epoch{1});
+  auto got = client->get(as_bytes("k"), {});
+  ASSERT_TRUE(got) << got.error().message;
+  EXPECT_TRUE(got->found);
+  EXPECT_EQ(got->value, "v");
+  EXPECT_GE(got->applied, put->range.end);
+  EXPECT_EQ(client->add(as_bytes("n"), 5)->answer.value, "5");
+  EXPECT_EQ(client->add(as_bytes("n"), -7)->answer.value, "-2");
+  const auto lost = client->cas(as_bytes("k"), as_bytes("x"), as_bytes("y"));
+  EXPECT_EQ(lost->answer.outcome, Outcome::kCasMismatch);
+  EXPECT_EQ(lost->answer.value, "v");
+  EXPECT_EQ(client->cas(as_bytes("k"), as_bytes("v"), as_bytes("w"))->answer.outcome,
+            Outcome::kDone);
+  EXPECT_EQ(client->erase(as_bytes("k"))->answer.outcome, Outcome::kDone);
+  EXPECT_EQ(client->erase(as_bytes("k"))->answer.outcome, Outcome::kAbsent);
+  EXPECT_FALSE(client->get(as_bytes("k"), {})->found);
+}
+
+TEST(Service, AnAppendIsOneRangeAndIsTailedInOrder) {
+  FakeNode node;
+  auto client = client_of({node.address()});
+  std::vector<std::string> sent;
+  for (int batch = 0; batch < 30; ++batch) {
+    std::vector<ByteSpan> events;
+    const size_t first = sent.size();
+    for (int i = 0; i < 100; ++i)
+      sent.push_back(std::string(400, 'x') + std::to_string(sent.size()));
+    for (size_t i = first; i < sent.size(); ++i)
+      events.push_back(as_bytes(sent[i]));
+    const auto answer = client->append("s", events);
+    ASSERT_TRUE(answer) << answer.error().message;
+  }
+  std::vector<std::string> seen;
+  Client::TailOptions options;
+  const auto end = client->tail(options, [&](const TailRecord& record) {
+    seen.emplace_back(as_text(statemachine::decode(as_bytes(record.payload))->value));
+    return true;
+  });
+  ASSERT_TRUE(end) << end.error().message;
+  EXPECT_EQ(seen, sent);
+  EXPECT_EQ(*end, node.log.tail());
+}
+
+TEST(Service, AFollowingTailSeesWhatIsAppendedLaterAndEndsOnRequest) {
+  FakeNode node;
+  auto client = client_of({node.address()});
+  ASSERT_TRUE(client->append("s", {as_bytes("old")}));
+  std::promise<void> started;
+  std::vector<std::string> seen;
+  Client::TailOptions options;
+  options.follow = true;
+  std::thread writer([&] {
+    started.get_future().wait();
+    for (int i = 0; i < 10; ++i)
+      ASSERT_TRUE(client->append("s", {as_bytes(std::to_string(i))}));
+  });
+  const auto end = client->tail(options, [&](const TailRecord& record) {
+    if (seen.empty()) started.set_value();
+    seen.emplace_back(as_text(statemachine::decode(as_bytes(record.payload))->value));
+    return seen.size() < 11;
+  });
+  writer.join();
+  ASSERT_TRUE(end);
+  EXPECT_EQ(seen.front(), "old");
+  EXPECT_EQ(seen.back(), "9");
+}
+
+TEST(Service, ManyRequestsInFlightAreAllAnsweredOnce) {
+  FakeNode node;
+  auto client = client_of({node.address()});
+  node.log.block_next(3);  // a full buffer holds the connection for a while, and loses nothing
+  constexpr int kRequests = 20000;
+  std::atomic<int> done{0}, failed{0};
+  std::promise<void> all;
+  for (int i = 0; i < kRequests; ++i) {
+    client->async_put(as_bytes("k"), as_bytes(std::to_string(i)),
+                      [&](Result<CommandAnswer> answer) {
+                        if (!answer) ++failed;
+                        if (++done == kRequests) all.set_value();
+                      });
+  }
+  all.get_future().wait();
+  EXPECT_EQ(failed, 0);
+  EXPECT_EQ(node.log.count(), static_cast<size_t>(kRequests));
+  EXPECT_EQ(client->get(as_bytes("k"), {})->value, std::to_string(kRequests - 1));
+}
+
+TEST(Service, AClientOfAFollowerFindsTheLeader) {
+  FakeNode leader, follower;
+  replication::NodeStatus status;
+  status.self = NodeId{2};
+  status.role = replication::Role::kFollower;
+  status.epoch = Epoch{1};
+  status.leader = NodeId{1};
+  status.leader_client_address = leader.address();
+  follower.node.set(status);
+  auto client = client_of({follower.address()});
+  ASSERT_TRUE(client->put(as_bytes("k"), as_bytes("v")));
+  EXPECT_EQ(leader.log.count(), 1u);
+  EXPECT_EQ(follower.log.count(), 0u);
+  // Local reads stay where they were sent.
+  ReadOptions any;
+  any.level = ReadOptions::Level::kAny;
+  EXPECT_FALSE(client->get(as_bytes("k"), any)->found);
+}
+
+TEST(Service, AReadAtLeastWaitsForItsAddressAndTimesOut) {
+  FakeNode node;
+  auto client = client_of({node.address()}, true, 300);
+  ReadOptions at_least;
+  at_least.level = ReadOptions::Level::kAtLeast;
+  at_least.address = Address{1 << 20};
+  const auto late = client->get(as_bytes("k"), at_least);
+  ASSERT_FALSE(late);
+  EXPECT_EQ(late.error().code, ErrorCode::kTimedOut);
+}
+
+TEST(Service, AnOversizedValueIsRefusedAndTheSessionGoesOn) {
+  FakeNode node;
+  auto client = client_of({node.address()});
+  ASSERT_TRUE(client->put(as_bytes("k"), as_bytes("v")));
+  const std::string huge((1u << 20) + 1, 'x');
+  const auto refused = client->put(as_bytes("k"), as_bytes(huge));
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, ErrorCode::kInvalidArgument);
+  const auto after = client->put(as_bytes("k"), as_bytes("w"));
+  ASSERT_TRUE(after) << after.error().message;
+  EXPECT_EQ(after->answer.outcome, Outcome::kDone);
+  EXPECT_EQ(client->get(as_bytes("k"), {})->value, "w");
+}
+
+// The refused one leaves a gap in the session; those sent behind it are not lost by that.
+TEST(Service, ARefusalInThePipelineDoesNotTakeItsNeighboursAlong) {
+  FakeNode node;
+  auto client = client_of({node.address()});
+  const std::string huge((1u << 20) + 1, 'x');
+  std::atomic<int> good{0}, bad{0}, done{0};
+  std::promise<void> all;
+  for (int i = 0; i < 100; ++i) {
+    client->async_put(as_bytes("k"), as_bytes(i == 50 ? huge : std::to_string(i)),
+                      [&](Result<CommandAnswer> answer) {
+                        const bool ok = answer && answer->answer.outcome == Outcome::kDone;
+                        ++(ok ? good : bad);
+                        if (++done == 100) all.set_value();
+                      });
+  }
+  all.get_future().wait();
+  EXPECT_EQ(good, 99);
+  EXPECT_EQ(bad, 1);
+  EXPECT_EQ(client->get(as_bytes("k"), {})->value, "99");
+}
+
+TEST(Service, ACommandWhoseAnswerWasLostIsAppliedOnce) {
+  FakeNode node;
+  auto client = client_of({node.address()});
+  ASSERT_TRUE(client->add(as_bytes("n"), 1));
+  node.machine.hold(true);
+  auto added = std::async(std::launch::async, [&] { return client->add(as_bytes("n"), 1); });
+  auto appended =
+      std::async(std::launch::async, [&] { return client->append("s", {as_bytes("event")}); });
+  while (node.log.count() < 3)
+    std::this_thread::yield();
+  node.machine.set_applied_listener({});
+  node.server->drain_and_stop(std::chrono::milliseconds(0));  // both answers are lost
+  node.server.reset();
+  node.serve({});
+  node.machine.hold(false);
+  const auto answer = added.get();
+  ASSERT_TRUE(answer) << answer.error().message;
+  EXPECT_EQ(answer->answer.value, "2");
+  EXPECT_EQ(client->get(as_bytes("n"), {})->value, "2");
+  // An append carries no session: it is not sent again, and not called a success.
+  const auto event = appended.get();
+  ASSERT_FALSE(event);
+  EXPECT_EQ(event.error().code, ErrorCode::kUnknownOutcome);
+}
+
+TEST(Service, LosingTheLeadershipMakesPendingAnswersUnknown) {
+  FakeNode node;
+  auto client = client_of({node.address()}, false);
+  node.machine.hold(true);
+  auto put =
+      std::async(std::launch::async, [&] { return client->put(as_bytes("k"), as_bytes("v")); });
+  while (node.log.count() < 1)
+    std::this_thread::yield();
+  replication::NodeStatus status;
+  status.self = NodeId{1};
+  status.role = replication::Role::kFollower;
+  status.epoch = Epoch{2};
+  node.node.set(status);
+  node.server->on_role(status);
+  const auto answer = put.get();
+  ASSERT_FALSE(answer);
+  EXPECT_EQ(answer.error().code, ErrorCode::kUnknownOutcome);
+}
+
+TEST(Service, StatusCheckpointAndDigestAreAnswered) {
+  FakeNode node;
+  auto client = client_of({node.address(), "127.0.0.1:1"});
+  const auto status = client->status();
+  ASSERT_EQ(status.size(), 2u);
+  ASSERT_TRUE(status[0].second) << status[0].second.error().message;
+  EXPECT_EQ(status[0].second->role, "leader");
+  EXPECT_EQ(status[0].second->live_records, 7u);
+  ASSERT_FALSE(status[1].second);
+  EXPECT_EQ(status[1].second.error().code, ErrorCode::kUnavailable);
+  EXPECT_EQ(client->checkpoint(node.address()), Address{4096});
+  const auto at = client->request_digest();
+  ASSERT_TRUE(at) << at.error().message;
+  const auto digest = client->digest(node.address(), *at, Address{64});
+  ASSERT_TRUE(digest) << digest.error().message;
+  EXPECT_EQ(digest->pairs, 3u);
+  EXPECT_EQ(digest->log_low, at->value);
+}
+
+TEST(Service, RandomBytesCloseOnlyTheirOwnConnection) {
+  FakeNode node;
+  auto client = client_of({node.address()});
+  ASSERT_TRUE(client->put(as_bytes("k"), as_bytes("v")));
+  const uint64_t seed = random_seed();
+  SCOPED_TRACE("seed " + std::to_string(seed));
+  Random random(seed);
+  for (int i = 0; i < 20; ++i) {
+    const int fd = ::socket(AF_INET, SOCK_STREAM, 0);
+    sockaddr_in to{};
+    to.sin_family = AF_INET;
+    to.sin_port = htons(static_cast<uint16_t>(node.port));
+    to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    ASSERT_EQ(::connect(fd, reinterpret_cast<sockaddr*>(&to), sizeof to), 0);
+    std::vector<std::byte> bytes(4096);
+    random.fill(bytes);
+    store(bytes.data(), static_cast<uint32_t>(random.between(16, 0xffffffff)));
+    (void)!::send(fd, bytes.data(), bytes.size(), MSG_NOSIGNAL);
+    while (::recv(fd, bytes.data(), bytes.size(), 0) > 0) {
+    }
+    ::close(fd);  // recv came to an end: the server closed
+  }
+  EXPECT_EQ(client->get(as_bytes("k"), {})->value, "v");
+}
+
+TEST(Service, APortInUseIsNamed) {
+  FakeNode node;
+  ServerOptions options;
+  options.listen = node.address();
+  const auto second = Server::create(options, {});
+  ASSERT_FALSE(second);
+  EXPECT_EQ(second.error().code, ErrorCode::kInUse);
+  EXPECT_NE(second.error().message.find(node.address()), std::string::npos);
+}
+
+}  // namespace
+}  // namespace tailrace::rpc
