@@ -1,0 +1,362 @@
+#include "fasterlog/flusher.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "core/check.h"
+#include "observability/logging.h"
+
+namespace tailrace::fasterlog {
+
+namespace {
+
+// Up to here a flush is copied together and written in one piece.
+constexpr uint64_t kSmallFlushBytes = 64u << 10;
+// From here on the mark is stretched to the end of its block, so that the next flush need not wait
+// for this one's last block.
+constexpr uint64_t kStretchedMarkBytes = 64u << 10;
+constexpr auto kIdle = std::chrono::milliseconds(50);
+constexpr auto kTick = std::chrono::milliseconds(500);
+
+}  // namespace
+
+size_t Flusher::queue_depth(const LogOptions& options) {
+  return size_t{options.flushes_in_flight} * (options.buffer_pages + 4);
+}
+
+Flusher::Flusher(LogCore& core, std::unique_ptr<storage::IoQueue> queue)
+    : core_(core),
+      queue_(std::move(queue)),
+      proven_(core.durable.load()),
+      flushes_(core.options.flushes_in_flight),
+      flushed_(core.durable.load()) {
+  writable_end_ = core_.ring.head() + core_.ring.bytes();
+  const std::vector<uint64_t> indexes = core_.segments.indexes();
+  segments_end_ = indexes.empty()
+                      ? Address{core_.segments.index_of(flushed_) * core_.options.segment_bytes}
+                      : Address{(indexes.back() + 1) * core_.options.segment_bytes};
+  proven_at_ = last_work_ = core_.clock.now();
+}
+
+Flusher::~Flusher() { stop(); }
+
+void Flusher::start() {
+  make_room();
+  thread_ = std::thread([this] { run(); });
+}
+
+void Flusher::stop() {
+  if (!thread_.joinable()) return;
+  stop_.store(true);
+  queue_->wake();
+  thread_.join();
+}
+
+bool Flusher::unflushed() const { return core_.ring.tail() > flushed_; }
+
+bool Flusher::may_start() const {
+  if (core_.failed.load(std::memory_order_relaxed) || order_.size() >= flushes_.size())
+    return false;
+  // A flush that begins inside a block rewrites it: not while the one before still writes it.
+  return order_.empty() || flushed_.value % storage::kBlockBytes == 0 ||
+         flushes_[order_.back()].state != Flush::State::kWriting;
+}
+
+void Flusher::run() {
+  std::vector<storage::Completion> completions;
+  for (;;) {
+    if (!core_.failed.load(std::memory_order_relaxed)) {
+      make_room();
+      while (may_start() && unflushed() && start_flush()) make_room();
+      write_proven_if_due(core_.clock.now());
+    }
+    if (order_.empty() && queue_->in_flight() == 0 && stop_.load() &&
+        (core_.failed.load() || !unflushed()))
+      break;
+    // Asleep first, then a last look: whoever enqueues after the look sees the flag.
+    auto timeout = std::chrono::nanoseconds(kTick);
+    if (proven_.load() < core_.durable.load()) timeout = kIdle;
+    asleep_.store(true);
+    if ((may_start() && unflushed()) || stop_.load()) {
+      timeout = queue_->in_flight() > 0 ? std::chrono::nanoseconds(std::chrono::milliseconds(1))
+                                        : std::chrono::nanoseconds(0);
+      if (may_start() && unflushed()) timeout = std::chrono::nanoseconds(0);
+    }
+    completions.clear();
+    auto waited = queue_->wait(completions, timeout);
+    asleep_.store(false);
+    if (!waited) {
+      fail(std::move(waited).error());
+      if (queue_->in_flight() == 0) order_.clear();
+    }
+    for (const storage::Completion& completion : completions) complete(completion);
+    advance();
+  }
+  if (!core_.failed.load()) {
+    if (auto written = write_proven(true); !written) fail(std::move(written).error());
+  }
+}
+
+bool Flusher::start_flush() {
+  Address end;
+  {
+    const storage::EpochProtection::Guard guard(core_.protection);
+    if (core_.mode.load() == Mode::kCopy) {
+      // The sender's marks are in what was appended; the tail moves after the bytes are in place.
+      end = core_.ring.tail();
+    } else {
+      const Epoch epoch{core_.epoch.load()};
+      const Address limit = std::min(writable_end_, segments_end_);
+      const auto mark_bytes = [&](Address first) -> uint64_t {
+        if (first - flushed_ < kStretchedMarkBytes) return kLeastMarkBytes;
+        return align_up((first + kLeastMarkBytes).value, storage::kBlockBytes) - first.value;
+      };
+      const auto at = core_.ring.reserve(limit, mark_bytes);
+      if (!at) return false;
+      if (at->pad_from != at->first)
+        write_page_padding(core_.ring.at(at->pad_from), at->pad_from,
+                           core_.ring.page_ceil(at->pad_from), epoch);
+      write_commit_mark(core_.ring.at(at->first), at->first, at->end - at->first, epoch,
+                        {flushed_, core_.clock.unix_time_ns()});
+      end = at->end;
+    }
+  }
+  // Whoever reserved below the mark was inside the epoch before this bump; once it is safe all of
+  // them have copied.
+  core_.protection.wait_safe(core_.protection.bump());
+
+  size_t slot = 0;
+  while (flushes_[slot].state != Flush::State::kFree) ++slot;
+  Flush& flush = flushes_[slot];
+  flush.state = Flush::State::kWriting;
+  flush.begin = flushed_;
+  flush.end = end;
+  flush.started = core_.clock.now();
+  flush.outstanding = 0;
+  flush.files.clear();
+  if (flush.bounce.size() == 0) {
+    auto bounce = storage::AlignedBuffer::allocate(kSmallFlushBytes);
+    if (!bounce) {
+      flush.state = Flush::State::kFree;
+      fail(std::move(bounce).error());
+      return false;
+    }
+    flush.bounce = std::move(*bounce);
+  }
+  order_.push_back(slot);
+  core_.probe.flushes_in_flight.store(static_cast<uint32_t>(order_.size()),
+                                      std::memory_order_relaxed);
+  const Address from{align_down(flushed_.value, storage::kBlockBytes)};
+  flushed_ = end;
+  last_work_ = flush.started;
+  write_flush(flush, from, end);
+  return true;
+}
+
+void Flusher::write_flush(Flush& flush, Address from, Address end) {
+  // Behind `end` others may be copying now, so the last block goes through the bounce buffer.
+  const uint64_t whole = align_up(end.value, storage::kBlockBytes) - from.value;
+  Address bounce_from{align_down(end.value, storage::kBlockBytes)};
+  if (whole <= flush.bounce.size()) bounce_from = from;
+  for (Address at = from; at < bounce_from;) {
+    const Address part_end =
+        std::min(bounce_from, core_.ring.page_floor(at) + core_.options.page_bytes);
+    submit_write(flush, at, {core_.ring.at(at), part_end - at});
+    at = part_end;
+  }
+  if (bounce_from == end) return;
+  const uint64_t kept = end - bounce_from;
+  const uint64_t bytes = align_up(kept, storage::kBlockBytes);
+  core_.ring.copy_out(bounce_from, flush.bounce.span().first(kept));
+  std::memset(flush.bounce.data() + kept, 0, bytes - kept);
+  submit_write(flush, bounce_from, {flush.bounce.data(), bytes});
+}
+
+void Flusher::submit_write(Flush& flush, Address from, ByteSpan bytes) {
+  const uint64_t token = static_cast<uint64_t>(&flush - flushes_.data());
+  while (!bytes.empty()) {
+    const uint64_t offset = from.value % core_.options.segment_bytes;
+    const size_t part = std::min<uint64_t>(bytes.size(), core_.options.segment_bytes - offset);
+    const std::shared_ptr<storage::File> file = core_.segments.file(core_.segments.index_of(from));
+    TAILRACE_CHECK(file != nullptr, "no segment for address " + std::to_string(from.value));
+    if (std::find(flush.files.begin(), flush.files.end(), file) == flush.files.end())
+      flush.files.push_back(file);
+    queue_->write(*file, offset, bytes.first(part), token);
+    ++flush.outstanding;
+    from = from + part;
+    bytes = bytes.subspan(part);
+  }
+}
+
+void Flusher::complete(const storage::Completion& completion) {
+  Flush& flush = flushes_[completion.token];
+  --flush.outstanding;
+  if (!completion.bytes) fail(completion.bytes.error());
+  if (flush.outstanding > 0) return;
+  if (core_.failed.load(std::memory_order_relaxed)) {
+    flush.state = Flush::State::kDone;
+    return;
+  }
+  if (flush.state == Flush::State::kWriting) {
+    flush.state = Flush::State::kSyncing;
+    for (const auto& file : flush.files) {
+      queue_->sync(*file, completion.token);
+      ++flush.outstanding;
+    }
+    return;
+  }
+  flush.state = Flush::State::kDone;
+}
+
+void Flusher::advance() {
+  Address durable{core_.durable.load()};
+  const Address before = durable;
+  const SteadyTime now = core_.clock.now();
+  while (!order_.empty() && flushes_[order_.front()].state == Flush::State::kDone) {
+    Flush& flush = flushes_[order_.front()];
+    flush.state = Flush::State::kFree;
+    flush.files.clear();
+    order_.pop_front();
+    if (core_.failed.load(std::memory_order_relaxed)) continue;
+    durable = flush.end;
+    core_.probe.flushes.add();
+    core_.probe.flushed_bytes.add(flush.end - flush.begin);
+    core_.probe.flush_bytes.observe(static_cast<double>(flush.end - flush.begin));
+    core_.probe.flush_seconds.observe(std::chrono::duration<double>(now - flush.started).count());
+  }
+  core_.probe.flushes_in_flight.store(static_cast<uint32_t>(order_.size()),
+                                      std::memory_order_relaxed);
+  if (durable == before) return;
+  last_work_ = now;
+  {
+    const std::lock_guard lock(core_.index_mutex);
+    if (durable - core_.marks.back() >= core_.options.page_bytes) core_.marks.push_back(durable);
+  }
+  core_.durable.store(durable.value);
+  if (core_.durable_waiters.load() > 0) {
+    const std::lock_guard lock(core_.wait_mutex);
+    core_.durable_moved.notify_all();
+  }
+  tell_listener(durable, nullptr);
+}
+
+void Flusher::make_room() {
+  PageRing& ring = core_.ring;
+  const uint64_t page = core_.options.page_bytes;
+  const Address durable{core_.durable.load()};
+  // Memory: a quarter is kept for readers of what is durable, the rest lies ahead of the tail.
+  const Address wanted =
+      std::min(ring.page_floor(durable) + ring.bytes(),
+               ring.page_ceil(ring.tail()) + align_down(ring.bytes() / 4 * 3, page));
+  if (wanted > writable_end_) {
+    ring.set_head(wanted - ring.bytes());
+    core_.protection.wait_safe(core_.protection.bump());
+    writable_end_ = wanted;
+  }
+  // Disk: always as far as memory reaches, so that a flush finds its file.
+  const SteadyTime now = core_.clock.now();
+  while (segments_end_ < writable_end_ &&
+         (!core_.disk_full.load(std::memory_order_relaxed) || now - disk_full_since_ >= kTick)) {
+    if (!make_segment(segments_end_.value / core_.options.segment_bytes)) break;
+    segments_end_ = segments_end_ + core_.options.segment_bytes;
+  }
+  // A batch takes at most half of the memory, so a copy with the same memory has room for it; and
+  // a page is left below each end for the batch's own mark.
+  const Address raw = std::min(writable_end_, segments_end_);
+  const Address writer = std::min({writable_end_ - storage::kBlockBytes, segments_end_ - page,
+                                   flushed_ + ring.bytes() / 2});
+  if (writer <= ring.writer_limit() && raw <= ring.raw_limit()) return;
+  ring.set_limits(std::max(writer, ring.writer_limit()), std::max(raw, ring.raw_limit()));
+  if (core_.room_waiters.load() > 0) {
+    const std::lock_guard lock(core_.wait_mutex);
+    core_.room_made.notify_all();
+  }
+}
+
+bool Flusher::make_segment(uint64_t index) {
+  const auto full = [&](const std::string& why) {
+    if (!core_.disk_full.exchange(true))
+      observability::log_warning("log {}: no room for the next segment: {}",
+                                 core_.options.directory.string(), why);
+    disk_full_since_ = core_.clock.now();
+    if (core_.room_waiters.load() > 0) {
+      const std::lock_guard lock(core_.wait_mutex);
+      core_.room_made.notify_all();
+    }
+    return false;
+  };
+  auto space = core_.file_system.space(core_.options.directory);
+  if (!space) {
+    fail(std::move(space).error());
+    return false;
+  }
+  const uint64_t least = core_.options.segment_bytes + core_.options.reserve_disk_bytes;
+  if (space->available_bytes < least)
+    return full("the disk has " + std::to_string(space->available_bytes) + " bytes to spare, " +
+                std::to_string(least) + " are needed");
+  if (auto created = core_.segments.create(index); !created) {
+    if (created.error().code == ErrorCode::kResourceExhausted) return full(created.error().message);
+    fail(std::move(created).error());
+    return false;
+  }
+  core_.disk_full.store(false);
+  return true;
+}
+
+void Flusher::write_proven_if_due(SteadyTime now) {
+  const uint64_t durable = core_.durable.load();
+  const uint64_t proven = proven_.load();
+  if (proven >= durable) {
+    proven_at_ = now;
+    return;
+  }
+  const bool idle = order_.empty() && !unflushed() && now - last_work_ >= kIdle;
+  if (!idle && durable - proven < core_.options.proven_lag_bytes &&
+      now - proven_at_ < core_.options.proven_lag_time)
+    return;
+  proven_at_ = now;
+  // A full disk is no failed write: the watermark stays behind until there is room.
+  if (auto written = write_proven(false);
+      !written && written.error().code != ErrorCode::kResourceExhausted)
+    fail(std::move(written).error());
+}
+
+Result<> Flusher::write_proven(bool clean) {
+  const Address durable{core_.durable.load()};
+  std::vector<EpochStart> epochs;
+  {
+    const std::lock_guard lock(core_.index_mutex);
+    for (const EpochStart& epoch : core_.epochs) {
+      if (epoch.start < durable) epochs.push_back(epoch);
+    }
+  }
+  TAILRACE_RETURN_IF_ERROR(core_.keeper.update([&](LogMetadata& metadata) {
+    metadata.proven = std::max(metadata.proven, durable);
+    metadata.epochs = epochs;
+    metadata.clean = clean;
+  }));
+  proven_.store(durable.value);
+  return {};
+}
+
+void Flusher::fail(Error error) {
+  {
+    const std::lock_guard lock(core_.wait_mutex);
+    if (core_.failure) return;
+    error = with_context("the log stopped taking writes", std::move(error));
+    core_.failure = error;
+    core_.failed.store(true);
+    core_.durable_moved.notify_all();
+    core_.room_made.notify_all();
+  }
+  core_.probe.failures.add();
+  observability::log_error("log {}: {}", core_.options.directory.string(), error.message);
+  tell_listener(Address{core_.durable.load()}, &error);
+}
+
+void Flusher::tell_listener(Address durable, const Error* failure) {
+  const std::lock_guard lock(core_.listener_mutex);
+  if (core_.listener) core_.listener(durable, failure);
+}
+
+}  // namespace tailrace::fasterlog

@@ -1,0 +1,85 @@
+#pragma once
+// The one thread that moves bytes from memory to disk and `durable` up.
+
+#include <atomic>
+#include <deque>
+#include <memory>
+#include <thread>
+#include <vector>
+
+#include "fasterlog/log_core.h"
+#include "storage/aligned_buffer.h"
+
+namespace tailrace::fasterlog {
+
+/// Group commit: whatever was enqueued while the flushes before ran becomes the next batch. It is
+/// ended by a commit mark, written with O_DIRECT, fsynced once its own writes have completed, and
+/// counts as durable only after all batches before it.
+class Flusher {
+ public:
+  /// The core's ring, durable and segments are at the recovered end.
+  Flusher(LogCore& core, std::unique_ptr<storage::IoQueue> queue);
+  ~Flusher();
+  Flusher(const Flusher&) = delete;
+  Flusher& operator=(const Flusher&) = delete;
+
+  void start();
+  /// Flushes what there is, writes the proven watermark and ends the thread.
+  void stop();
+  /// After the tail moved, and when room is wanted. Any thread; cheap when the flusher is awake.
+  void nudge() {
+    if (asleep_.load() && asleep_.exchange(false)) queue_->wake();
+  }
+  Address proven() const { return Address{proven_.load()}; }
+
+  /// Most flushes' writes and syncs at once.
+  static size_t queue_depth(const LogOptions& options);
+
+ private:
+  struct Flush {
+    enum class State { kFree, kWriting, kSyncing, kDone };
+    State state = State::kFree;
+    Address begin, end;
+    size_t outstanding = 0;  // requests of this state
+    std::vector<std::shared_ptr<storage::File>> files;
+    storage::AlignedBuffer bounce;
+    SteadyTime started;
+  };
+
+  void run();
+  bool unflushed() const;
+  /// A flush could begin now, if there is something to flush.
+  bool may_start() const;
+  /// False when the mark finds no room yet.
+  bool start_flush();
+  void write_flush(Flush& flush, Address from, Address end);
+  void submit_write(Flush& flush, Address from, ByteSpan bytes);
+  void complete(const storage::Completion& completion);
+  void advance();
+  /// Evicts pages, makes segments and raises the limits.
+  void make_room();
+  bool make_segment(uint64_t index);
+  void write_proven_if_due(SteadyTime now);
+  Result<> write_proven(bool clean);
+  void fail(Error error);
+  void tell_listener(Address durable, const Error* failure);
+
+  LogCore& core_;
+  std::unique_ptr<storage::IoQueue> queue_;
+  std::thread thread_;
+  std::atomic<bool> stop_{false};
+  std::atomic<bool> asleep_{false};
+  std::atomic<uint64_t> proven_;
+
+  // The rest belongs to the flusher's thread.
+  std::vector<Flush> flushes_;
+  std::deque<size_t> order_;  // flushes not yet durable, oldest first
+  Address flushed_;           // the end of the newest flush begun: always the end of a commit mark
+  Address writable_end_;      // memory
+  Address segments_end_;      // disk
+  SteadyTime disk_full_since_;
+  SteadyTime proven_at_;
+  SteadyTime last_work_;
+};
+
+}  // namespace tailrace::fasterlog

@@ -1,0 +1,36 @@
+#pragma once
+// The log's small file META: what cannot be learnt from the records themselves.
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "fasterlog/log.h"
+#include "storage/file_system.h"
+
+namespace tailrace::fasterlog {
+
+inline constexpr const char* kMetadataName = "META";
+
+struct LogMetadata {
+  std::string owner;
+  uint32_t page_bytes = 0;
+  uint64_t segment_bytes = 0;
+  Address begin = kFirstAddress;   // the end of a commit mark, or the first address
+  Address proven = kFirstAddress;  // the end of a commit mark; all below was fsynced on this disk
+  bool clean = false;              // closed in order: nothing was ever written beyond proven
+  std::vector<EpochStart> epochs;  // of what lies below proven
+};
+
+/// Durable when it returns.
+Result<> write_log_metadata(storage::FileSystem& file_system, const storage::Path& directory,
+                            const LogMetadata& metadata);
+/// kNotFound, kCorruption or kUnsupported as read_atomic_file; also kCorruption when a field is
+/// impossible.
+Result<LogMetadata> read_log_metadata(storage::FileSystem& file_system,
+                                      const storage::Path& directory);
+
+/// Nothing, or what is wrong with these sizes (kInvalidArgument).
+Result<> check_log_sizes(uint64_t page_bytes, uint64_t segment_bytes);
+
+}  // namespace tailrace::fasterlog

@@ -1,0 +1,134 @@
+#include "fasterlog/segment_files.h"
+
+#include <algorithm>
+#include <charconv>
+#include <cstdio>
+#include <cstring>
+
+namespace tailrace::fasterlog {
+
+std::string segment_name(uint64_t first_address) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%016llx.seg", static_cast<unsigned long long>(first_address));
+  return text;
+}
+
+std::optional<uint64_t> parse_segment_name(std::string_view name) {
+  if (name.size() != 20 || name.substr(16) != ".seg") return std::nullopt;
+  uint64_t value = 0;
+  const auto [end, error] = std::from_chars(name.data(), name.data() + 16, value, 16);
+  if (error != std::errc{} || end != name.data() + 16 || segment_name(value) != name)
+    return std::nullopt;
+  return value;
+}
+
+storage::Path SegmentFiles::path_of(Address address) const {
+  return directory_ / segment_name(index_of(address) * segment_bytes_);
+}
+
+Result<> SegmentFiles::open_existing(bool writable) {
+  auto names = file_system_.list(directory_);
+  if (!names) return tl::unexpected(std::move(names).error());
+  for (const std::string& name : *names) {
+    const std::optional<uint64_t> first = parse_segment_name(name);
+    if (!first) continue;
+    if (*first % segment_bytes_ != 0)
+      return make_error(ErrorCode::kCorruption,
+                        (directory_ / name).string() + ": no segment of " +
+                            std::to_string(segment_bytes_) + " bytes begins at that address");
+    auto file = file_system_.open(
+        directory_ / name,
+        {writable ? storage::OpenMode::kReadWrite : storage::OpenMode::kReadOnly, true});
+    if (!file) return tl::unexpected(std::move(file).error());
+    const std::lock_guard lock(mutex_);
+    files_[*first / segment_bytes_] = std::move(*file);
+    count_.store(files_.size(), std::memory_order_relaxed);
+  }
+  return {};
+}
+
+Result<> SegmentFiles::create(uint64_t index) {
+  const storage::Path path = path_of(Address{index * segment_bytes_});
+  auto file = file_system_.open(path, {storage::OpenMode::kCreateReadWrite, true});
+  if (!file) return tl::unexpected(std::move(file).error());
+  if (auto allocated = (*file)->allocate(segment_bytes_); !allocated) {
+    // Nothing was written: giving the half-made file back leaves the log as it was.
+    file->reset();
+    (void)file_system_.remove(path);
+    return allocated;
+  }
+  TAILRACE_RETURN_IF_ERROR((*file)->sync());
+  TAILRACE_RETURN_IF_ERROR(file_system_.sync_directory(directory_));
+  const std::lock_guard lock(mutex_);
+  files_[index] = std::move(*file);
+  count_.store(files_.size(), std::memory_order_relaxed);
+  return {};
+}
+
+Result<> SegmentFiles::remove_before(uint64_t index) {
+  bool any = false;
+  for (const uint64_t each : indexes()) {
+    if (each >= index) break;
+    {
+      const std::lock_guard lock(mutex_);
+      files_.erase(each);
+      count_.store(files_.size(), std::memory_order_relaxed);
+    }
+    auto removed = file_system_.remove(path_of(Address{each * segment_bytes_}));
+    if (!removed && removed.error().code != ErrorCode::kNotFound) return removed;
+    any = true;
+  }
+  if (!any) return {};
+  return file_system_.sync_directory(directory_);
+}
+
+Result<> SegmentFiles::remove_from(uint64_t index) {
+  std::vector<uint64_t> all = indexes();
+  std::reverse(all.begin(), all.end());
+  bool any = false;
+  for (const uint64_t each : all) {
+    if (each < index) break;
+    {
+      const std::lock_guard lock(mutex_);
+      files_.erase(each);
+      count_.store(files_.size(), std::memory_order_relaxed);
+    }
+    auto removed = file_system_.remove(path_of(Address{each * segment_bytes_}));
+    if (!removed && removed.error().code != ErrorCode::kNotFound) return removed;
+    any = true;
+  }
+  if (!any) return {};
+  return file_system_.sync_directory(directory_);
+}
+
+std::shared_ptr<storage::File> SegmentFiles::file(uint64_t index) const {
+  const std::lock_guard lock(mutex_);
+  const auto found = files_.find(index);
+  return found == files_.end() ? nullptr : found->second;
+}
+
+std::vector<uint64_t> SegmentFiles::indexes() const {
+  const std::lock_guard lock(mutex_);
+  std::vector<uint64_t> result;
+  for (const auto& [index, file] : files_) result.push_back(index);
+  return result;
+}
+
+Result<> SegmentFiles::read_aligned(Address from, MutableByteSpan into) const {
+  while (!into.empty()) {
+    const uint64_t offset = from.value % segment_bytes_;
+    const size_t part = std::min<uint64_t>(into.size(), segment_bytes_ - offset);
+    const std::shared_ptr<storage::File> segment = file(index_of(from));
+    if (!segment)
+      return make_error(ErrorCode::kNotFound,
+                        "segment file " + path_of(from).string() + " is absent");
+    auto got = segment->read_at(offset, into.first(part));
+    if (!got) return tl::unexpected(std::move(got).error());
+    if (*got < part) std::memset(into.data() + *got, 0, part - *got);
+    from = from + part;
+    into = into.subspan(part);
+  }
+  return {};
+}
+
+}  // namespace tailrace::fasterlog
