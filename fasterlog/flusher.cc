@@ -38,7 +38,9 @@ Flusher::Flusher(LogCore& core, std::unique_ptr<storage::IoQueue> queue)
   proven_at_ = last_work_ = core_.clock.now();
 }
 
-Flusher::~Flusher() { stop(); }
+Flusher::~Flusher() {
+  stop();
+}
 
 void Flusher::start() {
   make_room();
@@ -52,7 +54,9 @@ void Flusher::stop() {
   thread_.join();
 }
 
-bool Flusher::unflushed() const { return core_.ring.tail() > flushed_; }
+bool Flusher::unflushed() const {
+  return core_.ring.tail() > flushed_;
+}
 
 bool Flusher::may_start() const {
   if (core_.failed.load(std::memory_order_relaxed) || order_.size() >= flushes_.size())
@@ -67,7 +71,8 @@ void Flusher::run() {
   for (;;) {
     if (!core_.failed.load(std::memory_order_relaxed)) {
       make_room();
-      while (may_start() && unflushed() && start_flush()) make_room();
+      while (may_start() && unflushed() && start_flush())
+        make_room();
       write_proven_if_due(core_.clock.now());
     }
     if (order_.empty() && queue_->in_flight() == 0 && stop_.load() &&
@@ -89,7 +94,8 @@ void Flusher::run() {
       fail(std::move(waited).error());
       if (queue_->in_flight() == 0) order_.clear();
     }
-    for (const storage::Completion& completion : completions) complete(completion);
+    for (const storage::Completion& completion : completions)
+      complete(completion);
     advance();
   }
   if (!core_.failed.load()) {
@@ -126,7 +132,8 @@ bool Flusher::start_flush() {
   core_.protection.wait_safe(core_.protection.bump());
 
   size_t slot = 0;
-  while (flushes_[slot].state != Flush::State::kFree) ++slot;
+  while (flushes_[slot].state != Flush::State::kFree)
+    ++slot;
   Flush& flush = flushes_[slot];
   flush.state = Flush::State::kWriting;
   flush.begin = flushed_;
@@ -263,8 +270,8 @@ void Flusher::make_room() {
   // A batch takes at most half of the memory, so a copy with the same memory has room for it; and
   // a page is left below each end for the batch's own mark.
   const Address raw = std::min(writable_end_, segments_end_);
-  const Address writer = std::min({writable_end_ - storage::kBlockBytes, segments_end_ - page,
-                                   flushed_ + ring.bytes() / 2});
+  const Address writer = std::min(
+      {writable_end_ - storage::kBlockBytes, segments_end_ - page, flushed_ + ring.bytes() / 2});
   if (writer <= ring.writer_limit() && raw <= ring.raw_limit()) return;
   ring.set_limits(std::max(writer, ring.writer_limit()), std::max(raw, ring.raw_limit()));
   if (core_.room_waiters.load() > 0) {

@@ -26,7 +26,9 @@ enum class Mode : uint8_t { kNone, kWriter, kCopy, kClosed };
 class MetadataKeeper {
  public:
   MetadataKeeper(storage::FileSystem& file_system, storage::Path directory, LogMetadata metadata)
-      : file_system_(file_system), directory_(std::move(directory)), metadata_(std::move(metadata)) {}
+      : file_system_(file_system),
+        directory_(std::move(directory)),
+        metadata_(std::move(metadata)) {}
 
   /// Changes a copy, makes it durable, then takes it over. The mutex is held meanwhile, so updates
   /// follow each other.
@@ -65,8 +67,8 @@ struct LogCore {
   MetadataKeeper keeper;
   LogProbe probe;
 
-  std::atomic<Mode> mode{Mode::kNone};      // read inside the epoch, so a change can wait for readers
-  std::atomic<uint64_t> epoch{0};           // of what is written now; set while nobody writes
+  std::atomic<Mode> mode{Mode::kNone};  // read inside the epoch, so a change can wait for readers
+  std::atomic<uint64_t> epoch{0};       // of what is written now; set while nobody writes
   std::atomic<uint64_t> begin{0};
   std::atomic<uint64_t> durable{0};
   /// The next segment could not be made: the disk has not enough to spare.
@@ -86,7 +88,7 @@ struct LogCore {
   std::atomic<bool> failed{false};
   std::optional<Error> failure;  // guarded by wait_mutex, set once, before `failed`
 
-  std::mutex listener_mutex;  // held while the listener runs
+  std::mutex listener_mutex;      // held while the listener runs
   Log::DurableListener listener;  // guarded by listener_mutex
 
   std::optional<Error> failure_copy() {

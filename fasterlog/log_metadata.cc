@@ -70,8 +70,8 @@ Result<LogMetadata> read_log_metadata(storage::FileSystem& file_system,
   for (uint32_t i = 0; i < epochs; ++i) {
     const std::byte* at = bytes.data() + kFixedBytes + size_t{i} * 16;
     const EpochStart next{Epoch{load<uint64_t>(at)}, Address{load<uint64_t>(at + 8)}};
-    if (!metadata.epochs.empty() && (metadata.epochs.back().epoch >= next.epoch ||
-                                     metadata.epochs.back().start >= next.start))
+    if (!metadata.epochs.empty() &&
+        (metadata.epochs.back().epoch >= next.epoch || metadata.epochs.back().start >= next.start))
       return wrong("epochs out of order");
     metadata.epochs.push_back(next);
   }

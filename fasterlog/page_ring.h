@@ -14,9 +14,9 @@
 
 namespace tailrace::fasterlog {
 
-/// Page p of the log stands in slot p mod `pages`. What is in memory is [head, head + memory): a slot
-/// is reused only after `head` has passed its old page and all readers that saw the older head have
-/// left the epoch (the flusher sees to that before it raises the limits).
+/// Page p of the log stands in slot p mod `pages`. What is in memory is [head, head + memory): a
+/// slot is reused only after `head` has passed its old page and all readers that saw the older head
+/// have left the epoch (the flusher sees to that before it raises the limits).
 ///
 ///     head <= durable <= tail <= writer_limit <= writable_end = head + memory
 class PageRing {
@@ -61,7 +61,8 @@ class PageRing {
       }
       const Address end = first + bytes;
       if (end > limit) return std::nullopt;
-      if (tail_.compare_exchange_weak(tail, end.value)) return Reservation{Address{tail}, first, end};
+      if (tail_.compare_exchange_weak(tail, end.value))
+        return Reservation{Address{tail}, first, end};
     }
   }
 
@@ -69,16 +70,15 @@ class PageRing {
   void copy_out(Address from, MutableByteSpan into) const {
     for (size_t done = 0; done < into.size();) {
       const Address at_address = from + done;
-      const size_t part = std::min<uint64_t>(into.size() - done,
-                                             page_bytes_ - at_address.value % page_bytes_);
+      const size_t part =
+          std::min<uint64_t>(into.size() - done, page_bytes_ - at_address.value % page_bytes_);
       std::memcpy(into.data() + done, at(at_address), part);
       done += part;
     }
   }
   void copy_in(Address to, ByteSpan bytes) {
     while (!bytes.empty()) {
-      const size_t part =
-          std::min<uint64_t>(bytes.size(), page_bytes_ - to.value % page_bytes_);
+      const size_t part = std::min<uint64_t>(bytes.size(), page_bytes_ - to.value % page_bytes_);
       std::memcpy(at(to), bytes.data(), part);
       to = to + part;
       bytes = bytes.subspan(part);

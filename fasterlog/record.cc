@@ -18,7 +18,9 @@ uint32_t record_crc(const std::byte* record, uint64_t payload_bytes, Address add
                 crc32c({record + 4, kHeaderBytes - 4 + static_cast<size_t>(payload_bytes)}));
 }
 
-ParseOutcome bad(std::string_view reason) { return {ParseStatus::kBad, 0, reason, {}}; }
+ParseOutcome bad(std::string_view reason) {
+  return {ParseStatus::kBad, 0, reason, {}};
+}
 
 }  // namespace
 
@@ -66,7 +68,8 @@ ParseOutcome parse_record(Address address, ByteSpan bytes, uint64_t page_bytes) 
   if (record_crc(bytes.data(), header.payload_bytes, address) != header.crc)
     return bad("the checksum does not match");
   const ByteSpan payload = bytes.subspan(kHeaderBytes, header.payload_bytes);
-  if (!all_zero(bytes.subspan(kHeaderBytes + payload.size(), whole - kHeaderBytes - payload.size())))
+  if (!all_zero(
+          bytes.subspan(kHeaderBytes + payload.size(), whole - kHeaderBytes - payload.size())))
     return bad("the bytes that align the record are not zero");
   const auto kind = static_cast<RecordKind>(header.kind);
   if (kind == RecordKind::kPadding && (whole != left || !all_zero(payload)))
@@ -98,13 +101,13 @@ CommitMark mark_of(const ParsedRecord& record) {
 
 Result<CommitMark> parse_commit_mark(const Record& record) {
   if (record.kind != RecordKind::kCommitMark)
-    return make_error(ErrorCode::kInvalidArgument, "record at address " +
-                                                       std::to_string(record.address.value) +
-                                                       " is no commit mark");
+    return make_error(
+        ErrorCode::kInvalidArgument,
+        "record at address " + std::to_string(record.address.value) + " is no commit mark");
   if (record.payload.size() < kMarkPayloadBytes)
-    return make_error(ErrorCode::kCorruption, "commit mark at address " +
-                                                  std::to_string(record.address.value) +
-                                                  " is too short");
+    return make_error(
+        ErrorCode::kCorruption,
+        "commit mark at address " + std::to_string(record.address.value) + " is too short");
   return CommitMark{Address{load<uint64_t>(record.payload.data())},
                     load<uint64_t>(record.payload.data() + 8)};
 }

@@ -40,8 +40,8 @@ constexpr uint64_t record_bytes(uint64_t payload_bytes) {
   return align_up(kHeaderBytes + payload_bytes, kRecordAlignment);
 }
 
-/// Completes a record at `to`, where header and payload are to stand: the payload and the zeros that
-/// align it must be in place; this writes the header, checksum included.
+/// Completes a record at `to`, where header and payload are to stand: the payload and the zeros
+/// that align it must be in place; this writes the header, checksum included.
 void seal_record(std::byte* to, Address address, Epoch epoch, RecordKind kind,
                  uint32_t payload_bytes);
 
@@ -69,15 +69,15 @@ enum class ParseStatus {
 
 struct ParseOutcome {
   ParseStatus status = ParseStatus::kBad;
-  uint64_t needed_bytes = 0;     // with kNeedMore: how many from the record's address on
-  std::string_view reason;       // with kBad
-  ParsedRecord record;           // with kOk
+  uint64_t needed_bytes = 0;  // with kNeedMore: how many from the record's address on
+  std::string_view reason;    // with kBad
+  ParsedRecord record;        // with kOk
 };
 
 /// Parses the record at `address`, whose bytes are the beginning of `bytes`. Checks everything that
-/// can be checked without its neighbours: length against the page, flags, reserved fields, checksum,
-/// the zeros behind the payload, and a mark's form. The caller has skipped page ends too short for
-/// a header (see next_record_address).
+/// can be checked without its neighbours: length against the page, flags, reserved fields,
+/// checksum, the zeros behind the payload, and a mark's form. The caller has skipped page ends too
+/// short for a header (see next_record_address).
 ParseOutcome parse_record(Address address, ByteSpan bytes, uint64_t page_bytes);
 
 /// Where the record after `end` begins: `end`, or the next page when no header fits behind it.

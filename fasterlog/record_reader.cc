@@ -44,8 +44,11 @@ Result<RecordReader::Step> RecordReader::next(Address limit) {
       case ParseStatus::kOk:
         position_ = outcome.record.end;
         return Step{Status::kRecord, outcome.record, {}, {}};
-      case ParseStatus::kNeedMore: needed = outcome.needed_bytes; break;
-      case ParseStatus::kBad: return Step{Status::kBad, {}, address, outcome.reason};
+      case ParseStatus::kNeedMore:
+        needed = outcome.needed_bytes;
+        break;
+      case ParseStatus::kBad:
+        return Step{Status::kBad, {}, address, outcome.reason};
     }
   }
 }

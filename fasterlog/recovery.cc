@@ -16,7 +16,8 @@ constexpr uint64_t kProgressBytes = 64u << 20;
 // The end of the last file of those that follow each other without a gap from `from` on.
 Address contiguous_end(const SegmentFiles& segments, Address from) {
   uint64_t index = segments.index_of(from);
-  while (segments.file(index)) ++index;
+  while (segments.file(index))
+    ++index;
   return std::max(from, Address{index * segments.segment_bytes()});
 }
 
@@ -55,7 +56,8 @@ Result<> look_beyond(const SegmentFiles& segments, uint64_t page_bytes, Address 
       const ByteSpan bytes = ByteSpan(page->span()).subspan(skip);
       if (all_zero(bytes)) continue;
       size_t last = bytes.size();
-      while (bytes[last - 1] == std::byte{0}) --last;
+      while (bytes[last - 1] == std::byte{0})
+        --last;
       found.report.discarded_end = Address{align_up((at + skip + last).value, kRecordAlignment)};
       for (uint64_t offset = skip;
            !found.report.valid_beyond_hole && offset + kLeastMarkBytes <= page_bytes;
@@ -168,8 +170,8 @@ Result<> discard_beyond(SegmentFiles& segments, Address begin, Address durable) 
   // The block that durable lies in is rewritten with the same bytes below it; the rest of the file
   // is given back and taken anew, which reads as zeros.
   const Address block_begin{align_down(durable.value, storage::kBlockBytes)};
-  const uint64_t kept_below = align_up(durable.value, storage::kBlockBytes) -
-                              index * segments.segment_bytes();
+  const uint64_t kept_below =
+      align_up(durable.value, storage::kBlockBytes) - index * segments.segment_bytes();
   if (block_begin != durable) {
     auto block = storage::AlignedBuffer::allocate(storage::kBlockBytes);
     if (!block) return tl::unexpected(std::move(block).error());

@@ -22,8 +22,8 @@ struct RecoveredLog {
   std::string hole_reason;  // what is wrong there
 };
 
-/// Scans every record from `metadata.begin` on. Changes nothing. kCorruption when the log ends below
-/// the proven watermark.
+/// Scans every record from `metadata.begin` on. Changes nothing. kCorruption when the log ends
+/// below the proven watermark.
 Result<RecoveredLog> scan_log(const SegmentFiles& segments, const LogMetadata& metadata,
                               const std::function<void(uint64_t, uint64_t)>& progress);
 

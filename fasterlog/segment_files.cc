@@ -33,9 +33,9 @@ Result<> SegmentFiles::open_existing(bool writable) {
     const std::optional<uint64_t> first = parse_segment_name(name);
     if (!first) continue;
     if (*first % segment_bytes_ != 0)
-      return make_error(ErrorCode::kCorruption,
-                        (directory_ / name).string() + ": no segment of " +
-                            std::to_string(segment_bytes_) + " bytes begins at that address");
+      return make_error(ErrorCode::kCorruption, (directory_ / name).string() + ": no segment of " +
+                                                    std::to_string(segment_bytes_) +
+                                                    " bytes begins at that address");
     auto file = file_system_.open(
         directory_ / name,
         {writable ? storage::OpenMode::kReadWrite : storage::OpenMode::kReadOnly, true});
@@ -110,7 +110,8 @@ std::shared_ptr<storage::File> SegmentFiles::file(uint64_t index) const {
 std::vector<uint64_t> SegmentFiles::indexes() const {
   const std::lock_guard lock(mutex_);
   std::vector<uint64_t> result;
-  for (const auto& [index, file] : files_) result.push_back(index);
+  for (const auto& [index, file] : files_)
+    result.push_back(index);
   return result;
 }
 

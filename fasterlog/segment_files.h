@@ -25,7 +25,9 @@ std::optional<uint64_t> parse_segment_name(std::string_view name);
 class SegmentFiles {
  public:
   SegmentFiles(storage::FileSystem& file_system, storage::Path directory, uint64_t segment_bytes)
-      : file_system_(file_system), directory_(std::move(directory)), segment_bytes_(segment_bytes) {}
+      : file_system_(file_system),
+        directory_(std::move(directory)),
+        segment_bytes_(segment_bytes) {}
 
   uint64_t segment_bytes() const { return segment_bytes_; }
   uint64_t index_of(Address address) const { return address.value / segment_bytes_; }
@@ -33,8 +35,8 @@ class SegmentFiles {
 
   /// Opens what the directory has. `writable` as wanted; creates nothing.
   Result<> open_existing(bool writable);
-  /// Creates the segment, allocates it and makes both durable. kResourceExhausted, with nothing left
-  /// behind, when the disk has no room.
+  /// Creates the segment, allocates it and makes both durable. kResourceExhausted, with nothing
+  /// left behind, when the disk has no room.
   Result<> create(uint64_t index);
   /// Deletes the segments before `index`, lowest first, and syncs the directory if there were any.
   Result<> remove_before(uint64_t index);

@@ -1,0 +1,36 @@
+#pragma once
+// Looks at a log's files without opening the log: works on damaged ones and on ones in use.
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/address.h"
+#include "core/result.h"
+#include "fasterlog/log_metadata.h"
+#include "storage/file_system.h"
+
+namespace tailrace::fasterlog {
+
+struct InspectReport {
+  LogMetadata metadata;
+  struct Segment {
+    std::string name;
+    Address first;
+  };
+  std::vector<Segment> segments;
+  uint64_t records = 0;  // in whole batches, without padding and marks
+  uint64_t batches = 0;
+  Address durable;  // the end of the last whole batch
+  std::vector<EpochStart> epochs;
+  Address first_bad;  // where the scan ended
+  std::string first_bad_file;
+  std::string first_bad_reason;
+  bool damaged = false;  // first_bad lies below the proven watermark
+};
+
+/// Reads only. Fails when META cannot be read.
+Result<InspectReport> inspect(storage::FileSystem& file_system, const storage::Path& directory);
+
+}  // namespace tailrace::fasterlog

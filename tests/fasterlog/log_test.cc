@@ -1,0 +1,283 @@
+#include "fasterlog/log.h"
+
+#include <filesystem>
+#include <fstream>
+#include <thread>
+
+#include <gtest/gtest.h>
+
+#include "fasterlog/inspect.h"
+#include "fasterlog/log_metadata.h"
+#include "fasterlog/segment_files.h"
+#include "storage/atomic_file.h"
+
+namespace tailrace::fasterlog {
+namespace {
+
+class LogTest : public ::testing::Test {
+ protected:
+  LogTest() {
+    std::string name = (std::filesystem::temp_directory_path() / "tailrace_log_XXXXXX").string();
+    root_ = mkdtemp(name.data());
+  }
+  ~LogTest() override { std::filesystem::remove_all(root_); }
+
+  LogOptions options(const char* name = "log") {
+    LogOptions result;
+    result.directory = root_ / name;
+    result.owner = "test/1";
+    result.page_bytes = 64u << 10;
+    result.buffer_pages = 4;
+    result.segment_bytes = 256u << 10;
+    result.reserve_disk_bytes = 0;
+    return result;
+  }
+  std::unique_ptr<Log> open(const char* name = "log") {
+    auto log = Log::open(storage::posix_file_system(), options(name));
+    EXPECT_TRUE(log.has_value()) << (log ? "" : log.error().message);
+    return log ? std::move(*log) : nullptr;
+  }
+  static std::vector<std::string> payloads(Log& log, Address from) {
+    std::vector<std::string> result;
+    const auto scanner = log.scan(from);
+    for (;;) {
+      auto record = scanner->next(Address::max());
+      EXPECT_TRUE(record.has_value()) << (record ? "" : record.error().message);
+      if (!record || !*record) return result;
+      result.push_back(to_string((*record)->payload));
+    }
+  }
+  void fill(Log& log, int count, size_t bytes) {
+    Address end;
+    for (int i = 0; i < count; ++i) {
+      const std::string text = std::to_string(i) + std::string(bytes, 'x');
+      auto range = log.enqueue(RecordKind::kData, as_bytes(text));
+      ASSERT_TRUE(range.has_value()) << range.error().message;
+      end = range->end;
+      if (i % 10 == 0) {
+        ASSERT_TRUE(log.wait_durable(end).has_value());
+      }
+    }
+    ASSERT_TRUE(log.wait_durable(end).has_value());
+  }
+
+  std::filesystem::path root_;
+};
+
+TEST_F(LogTest, WhatWasDurableIsReadBackAndSurvivesAReopen) {
+  std::vector<std::string> expected;
+  Address first;
+  {
+    auto log = open();
+    ASSERT_TRUE(log->become_writer(Epoch{3}).has_value());
+    Address end;
+    for (int i = 0; i < 3000; ++i) {
+      expected.push_back("record " + std::to_string(i) + std::string(i % 700, 'a'));
+      auto range = log->enqueue(RecordKind::kData, as_bytes(expected.back()));
+      ASSERT_TRUE(range.has_value()) << range.error().message;
+      if (i == 0) first = range->first;
+      end = range->end;
+    }
+    ASSERT_TRUE(log->wait_durable(end).has_value());
+    EXPECT_EQ(payloads(*log, log->begin()), expected);
+    std::vector<std::byte> buffer;
+    auto record = log->read(first, buffer);
+    ASSERT_TRUE(record.has_value());
+    EXPECT_EQ(to_string(record->payload), expected[0]);
+    EXPECT_EQ(record->epoch, Epoch{3});
+    EXPECT_EQ(log->read(first + 8, buffer).error().code, ErrorCode::kInvalidArgument);
+    EXPECT_EQ(log->read(log->durable(), buffer).error().code, ErrorCode::kOutOfRange);
+    ASSERT_TRUE(log->close().has_value());
+  }
+  auto log = open();
+  EXPECT_EQ(log->last_epoch(), Epoch{3});
+  EXPECT_EQ(payloads(*log, log->begin()), expected);
+  EXPECT_EQ(log->become_writer(Epoch{2}).error().code, ErrorCode::kFailedPrecondition);
+  ASSERT_TRUE(log->become_writer(Epoch{4}).has_value());
+  auto more = log->enqueue(RecordKind::kData, as_bytes("after"));
+  ASSERT_TRUE(log->wait_durable(more->end).has_value());
+  expected.push_back("after");
+  EXPECT_EQ(payloads(*log, log->begin()), expected);
+  ASSERT_EQ(log->epoch_table().size(), 2u);
+  EXPECT_EQ(log->epoch_table()[1].start, more->first);
+  auto report = inspect(storage::posix_file_system(), root_ / "log");
+  ASSERT_TRUE(report.has_value()) << report.error().message;
+  EXPECT_EQ(report->records, expected.size());
+  EXPECT_FALSE(report->damaged);
+}
+
+TEST_F(LogTest, ManyWritersAndAScannerSeeEveryRecordOnceInOrder) {
+  auto log = open();
+  ASSERT_TRUE(log->become_writer(Epoch{1}).has_value());
+  constexpr int kWriters = 4;
+  constexpr int kEach = 3000;
+  std::vector<std::thread> writers;
+  for (int w = 0; w < kWriters; ++w) {
+    writers.emplace_back([&, w] {
+      for (int i = 0; i < kEach; ++i) {
+        const std::string text = std::to_string(w) + " " + std::to_string(i);
+        auto range = log->enqueue(RecordKind::kData, as_bytes(text));
+        ASSERT_TRUE(range.has_value()) << range.error().message;
+        if (i % 50 == 0) {
+          ASSERT_TRUE(log->wait_durable(range->end).has_value());
+        }
+      }
+    });
+  }
+  int next[kWriters] = {};
+  const auto scanner = log->scan(log->begin());
+  for (int seen = 0; seen < kWriters * kEach;) {
+    auto record = scanner->next(Address::max());
+    ASSERT_TRUE(record.has_value()) << record.error().message;
+    if (!*record) {
+      std::this_thread::yield();
+      continue;
+    }
+    int w = 0;
+    int i = 0;
+    ASSERT_EQ(std::sscanf(to_string((*record)->payload).c_str(), "%d %d", &w, &i), 2);
+    ASSERT_EQ(i, next[w]++);
+    if (++seen % 1000 == 0) {
+      auto begin = log->truncate_before((*record)->address);
+      ASSERT_TRUE(begin.has_value()) << begin.error().message;
+      ASSERT_LE(*begin, (*record)->address);
+    }
+  }
+  for (std::thread& writer : writers)
+    writer.join();
+}
+
+TEST_F(LogTest, ACopyHoldsTheSameBytesAndRefusesBadOnes) {
+  auto log = open();
+  ASSERT_TRUE(log->become_writer(Epoch{1}).has_value());
+  auto copy = open("copy");
+  ASSERT_TRUE(copy->become_copy().has_value());
+  EXPECT_EQ(copy->try_enqueue(RecordKind::kData, as_bytes("x")).error().code,
+            ErrorCode::kFailedPrecondition);
+  fill(*log, 500, 1000);
+  std::vector<std::byte> raw;
+  while (copy->tail() < log->durable()) {
+    ASSERT_TRUE(log->read_raw(copy->tail(), 10000, raw).has_value());
+    ASSERT_FALSE(raw.empty());
+    raw[raw.size() / 2] ^= std::byte{1};
+    EXPECT_EQ(copy->try_append_raw(copy->tail(), raw).error().code, ErrorCode::kCorruption);
+    raw[raw.size() / 2] ^= std::byte{1};
+    const Address at = copy->tail();
+    auto appended = copy->try_append_raw(at, raw);
+    while (!appended && appended.error().code == ErrorCode::kWouldBlock) {
+      std::this_thread::yield();
+      appended = copy->try_append_raw(at, raw);
+    }
+    ASSERT_TRUE(appended.has_value()) << appended.error().message;
+  }
+  ASSERT_TRUE(copy->wait_durable(copy->tail()).has_value());
+  std::vector<std::byte> theirs;
+  for (Address at = log->begin(); at < log->durable(); at = at + raw.size()) {
+    ASSERT_TRUE(log->read_raw(at, 50000, raw).has_value());
+    ASSERT_TRUE(copy->read_raw(at, 50000, theirs).has_value());
+    ASSERT_EQ(raw, theirs);
+  }
+  EXPECT_EQ(copy->epoch_table(), log->epoch_table());
+}
+
+TEST_F(LogTest, TruncationDeletesSegmentsAndSurvivesAReopen) {
+  Address begin;
+  {
+    auto log = open();
+    ASSERT_TRUE(log->become_writer(Epoch{1}).has_value());
+    fill(*log, 2000, 1000);
+    const uint64_t before = log->disk_bytes();
+    auto to = log->truncate_before(Address{1500000});
+    ASSERT_TRUE(to.has_value());
+    begin = *to;
+    EXPECT_LE(begin, Address{1500000});
+    EXPECT_GT(begin, Address{1400000});
+    EXPECT_LT(log->disk_bytes(), before);
+    std::vector<std::byte> buffer;
+    EXPECT_EQ(log->read(kFirstAddress, buffer).error().code, ErrorCode::kTruncated);
+    EXPECT_EQ(log->truncate_before(Address{64}).value(), begin);
+  }
+  auto log = open();
+  EXPECT_EQ(log->begin(), begin);
+  EXPECT_FALSE(payloads(*log, begin).empty());
+}
+
+TEST_F(LogTest, ABadRecordBelowProvenIsRefusedAndNamed) {
+  Address at;
+  {
+    auto log = open();
+    ASSERT_TRUE(log->become_writer(Epoch{1}).has_value());
+    fill(*log, 100, 100);
+    at = log->begin();
+  }
+  {
+    std::fstream file(root_ / "log" / segment_name(0), std::ios::in | std::ios::out);
+    file.seekp(1000);
+    file.put('!');
+  }
+  auto log = Log::open(storage::posix_file_system(), options());
+  ASSERT_FALSE(log.has_value());
+  EXPECT_EQ(log.error().code, ErrorCode::kCorruption);
+  EXPECT_NE(log.error().message.find(segment_name(0)), std::string::npos);
+  auto report = inspect(storage::posix_file_system(), root_ / "log");
+  ASSERT_TRUE(report.has_value());
+  EXPECT_TRUE(report->damaged);
+}
+
+TEST_F(LogTest, AnUnfinishedBatchBeyondProvenIsDiscarded) {
+  Address durable;
+  LogMetadata metadata;
+  {
+    auto log = open();
+    ASSERT_TRUE(log->become_writer(Epoch{1}).has_value());
+    auto range = log->enqueue(RecordKind::kData, as_bytes("kept"));
+    ASSERT_TRUE(log->wait_durable(range->end).has_value());
+    durable = log->durable();
+    fill(*log, 1, 5000);
+  }
+  // As if the crash had come before the proven watermark and half of the second batch.
+  metadata = *read_log_metadata(storage::posix_file_system(), root_ / "log");
+  metadata.proven = durable;
+  metadata.clean = false;
+  ASSERT_TRUE(
+      write_log_metadata(storage::posix_file_system(), root_ / "log", metadata).has_value());
+  {
+    std::fstream file(root_ / "log" / segment_name(0), std::ios::in | std::ios::out);
+    file.seekp(2000);
+    file.put('!');
+  }
+  auto log = open();
+  EXPECT_EQ(log->durable(), durable);
+  EXPECT_GT(log->recovery().discarded_end, durable);
+  EXPECT_FALSE(log->recovery().valid_beyond_hole);
+  EXPECT_EQ(payloads(*log, log->begin()), std::vector<std::string>{"kept"});
+}
+
+TEST_F(LogTest, ForeignAndNewerLogsAreRefusedUntouched) {
+  { auto log = open(); }
+  EXPECT_EQ(Log::open(storage::posix_file_system(),
+                      [&] {
+                        auto other = options();
+                        other.owner = "test/2";
+                        return other;
+                      }())
+                .error()
+                .code,
+            ErrorCode::kFailedPrecondition);
+  const std::vector<std::byte> content(64);
+  ASSERT_TRUE(storage::replace_atomic_file(storage::posix_file_system(), root_ / "log" / "META",
+                                           {storage::four_letters("FLOG"), 2}, content)
+                  .has_value());
+  EXPECT_EQ(Log::open(storage::posix_file_system(), options()).error().code,
+            ErrorCode::kUnsupported);
+}
+
+TEST_F(LogTest, ASecondOpenIsRefused) {
+  auto log = open();
+  auto second = Log::open(storage::posix_file_system(), options());
+  ASSERT_FALSE(second.has_value());
+  EXPECT_EQ(second.error().code, ErrorCode::kInUse);
+}
+
+}  // namespace
+}  // namespace tailrace::fasterlog
