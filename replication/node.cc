@@ -146,7 +146,7 @@ void Driver::on_connected(NodeId peer) {
 }
 
 void Driver::on_disconnected(NodeId peer, const std::string& reason) {
-  observability::log_info("connection with node {} ended: {}", peer.value, reason);
+  observability::log_debug("connection with node {} ended: {}", peer.value, reason);
   handle(PeerDisconnected{peer});
 }
 

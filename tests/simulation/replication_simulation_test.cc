@@ -1,7 +1,9 @@
 // Whole clusters of the replication core from seeds. TAILRACE_SEED=N replays one, TAILRACE_SEEDS=N
 // tries so many.
 
+#include <cstdio>
 #include <cstdlib>
+#include <functional>
 #include <string>
 
 #include <gtest/gtest.h>
@@ -16,6 +18,12 @@ uint64_t from_environment(const char* name, uint64_t otherwise) {
   return text != nullptr ? std::strtoull(text, nullptr, 10) : otherwise;
 }
 
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || !defined(NDEBUG)
+constexpr uint64_t kSeeds = 200;
+#else
+constexpr uint64_t kSeeds = 1000;
+#endif
+
 ClusterOptions shape(uint64_t seed) {
   ClusterOptions options;
   options.nodes = seed % 3 == 2 ? 5 : 3;
@@ -26,7 +34,7 @@ ClusterOptions shape(uint64_t seed) {
 TEST(ReplicationSimulation, CommittedIsNeverLostAndProgressReturnsWhenFaultsStop) {
   const bool one = std::getenv("TAILRACE_SEED") != nullptr;
   const uint64_t first = from_environment("TAILRACE_SEED", 1);
-  const uint64_t count = one ? 1 : from_environment("TAILRACE_SEEDS", 600);
+  const uint64_t count = one ? 1 : from_environment("TAILRACE_SEEDS", kSeeds);
   Outcome total;
   for (uint64_t seed = first; seed < first + count; ++seed) {
     const Outcome outcome = Cluster(seed, shape(seed)).run();
