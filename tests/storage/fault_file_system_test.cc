@@ -1,0 +1,102 @@
+#include "tests/support/fault_file_system.h"
+
+#include <gtest/gtest.h>
+
+#include "storage/atomic_file.h"
+
+// The disk that other tests stand on: these tests keep it honest.
+namespace tailrace::testing {
+namespace {
+
+using storage::OpenMode;
+
+std::unique_ptr<storage::File> create(FaultFileSystem& disk, const std::string& path) {
+  EXPECT_TRUE(disk.make_directory(storage::Path(path).parent_path()));
+  auto file = disk.open(path, {OpenMode::kCreateReadWrite, false});
+  EXPECT_TRUE(file) << file.error().message;
+  return std::move(*file);
+}
+
+TEST(FaultFileSystem, ACrashTakesWhatWasNotSynced) {
+  FaultFileSystem disk(1);
+  const auto file = create(disk, "/d/f");
+  ASSERT_TRUE(file->write_at(0, as_bytes("synced")));
+  ASSERT_TRUE(file->sync());
+  ASSERT_TRUE(disk.sync_directory("/d"));
+  ASSERT_TRUE(file->write_at(0, as_bytes("UNSYNC")));
+  create(disk, "/d/nameless");
+  disk.crash(CrashPolicy::kLoseUnsynced);
+  EXPECT_EQ(as_text(disk.content("/d/f")), "synced");
+  EXPECT_FALSE(*disk.exists("/d/nameless"));
+  EXPECT_FALSE(file->write_at(0, as_bytes("x"))) << "a file of the dead process";
+}
+
+TEST(FaultFileSystem, ARandomCrashTearsAWriteBetweenSectors) {
+  bool torn = false;
+  for (uint64_t seed = 0; seed < 50 && !torn; ++seed) {
+    FaultFileSystem disk(seed);
+    const auto file = create(disk, "/d/f");
+    const std::vector<std::byte> zeros(4096);
+    const std::vector<std::byte> ones(4096, std::byte{1});
+    ASSERT_TRUE(file->write_at(0, zeros));
+    ASSERT_TRUE(file->sync());
+    ASSERT_TRUE(disk.sync_directory("/d"));
+    ASSERT_TRUE(file->write_at(0, ones));
+    disk.crash(CrashPolicy::kRandom);
+    const auto bytes = disk.content("/d/f");
+    size_t changed = 0;
+    for (size_t sector = 0; sector < 8; ++sector) {
+      for (size_t place = 1; place < 512; ++place) {
+        ASSERT_EQ(bytes[sector * 512 + place], bytes[sector * 512]) << "a sector is never torn";
+      }
+      changed += bytes[sector * 512] == std::byte{1} ? 1 : 0;
+    }
+    torn = changed > 0 && changed < 8;
+  }
+  EXPECT_TRUE(torn);
+}
+
+TEST(FaultFileSystem, AFullDiskRefusesAndSaysSo) {
+  FaultFileSystem disk(1);
+  disk.set_capacity(4096);
+  const auto file = create(disk, "/d/f");
+  const auto refused = file->allocate(8192);
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, ErrorCode::kResourceExhausted);
+}
+
+// The promise of atomic files, at every operation the replacement consists of: after a failure or a
+// power cut, and whatever the crash keeps, the file holds the old content or the new.
+TEST(AtomicFileOnAFaultyDisk, HoldsTheOldOrTheNewContentAfterAFaultAnywhere) {
+  constexpr storage::AtomicFileFormat kFormat{storage::four_letters("TEST"), 1};
+  const std::string old_content(1500, 'o');
+  const std::string new_content(2500, 'n');
+  for (const FaultKind kind : {FaultKind::kError, FaultKind::kNoSpace, FaultKind::kPowerCut}) {
+    for (const CrashPolicy policy :
+         {CrashPolicy::kLoseUnsynced, CrashPolicy::kKeepAll, CrashPolicy::kRandom}) {
+      for (uint64_t seed = 0; seed < 20; ++seed) {
+        bool faulted = true;
+        for (uint64_t step = 0; faulted; ++step) {
+          FaultFileSystem disk(seed);
+          ASSERT_TRUE(disk.make_directory("/d"));
+          ASSERT_TRUE(
+              storage::replace_atomic_file(disk, "/d/META", kFormat, as_bytes(old_content)));
+          disk.fail_at(disk.operations() + step, kind);
+          const auto replaced =
+              storage::replace_atomic_file(disk, "/d/META", kFormat, as_bytes(new_content));
+          faulted = !replaced;
+          disk.crash(policy);
+          const auto content = storage::read_atomic_file(disk, "/d/META", kFormat);
+          ASSERT_TRUE(content) << content.error().message << " seed " << seed << " step " << step;
+          const std::string text = to_string(content->bytes);
+          EXPECT_TRUE(text == new_content || (faulted && text == old_content))
+              << "seed " << seed << " step " << step;
+          ASSERT_LT(step, 100u);
+        }
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace tailrace::testing

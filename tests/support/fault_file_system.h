@@ -1,0 +1,104 @@
+#pragma once
+// A disk in memory that behaves as badly as real ones may, for crash and fault tests.
+//
+// Written sectors (512 bytes) reach the "platter" only by a sync of their file, names only by a
+// sync of their directory. A crash keeps or loses each unsynced sector and each unsynced name on
+// its own, so writes come back torn and out of order. Files opened before a crash fail from then
+// on, as the process that had them is gone.
+
+#include <condition_variable>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "core/random.h"
+#include "storage/file_system.h"
+
+namespace tailrace::testing {
+
+enum class FaultKind {
+  kError,     // this one operation fails with EIO; a write leaves a random part of itself
+  kNoSpace,   // this one operation fails with ENOSPC, a write having done nothing
+  kPowerCut,  // this operation is done in part, and it and all later ones fail until crash()
+};
+
+enum class CrashPolicy {
+  kLoseUnsynced,  // exactly what was synced
+  kKeepAll,       // all that was written, synced or not
+  kRandom,        // each unsynced sector and name by chance
+};
+
+class FaultFileSystem final : public storage::FileSystem {
+ public:
+  explicit FaultFileSystem(uint64_t seed) : random_(seed) {}
+
+  // ---- The test's side. Any thread. -----------------------------------------------------------
+  /// Operations so far that change the disk: writes, syncs, allocations, truncations, creations,
+  /// renames, removals, directory syncs.
+  uint64_t operations() const;
+  /// Operation number `operation` (counting from 0, see operations()) will fail so.
+  void fail_at(uint64_t operation, FaultKind kind);
+  /// Power cut and restart: open files are dead, injected faults are gone.
+  void crash(CrashPolicy policy);
+  /// The present bytes of a file, and a way to damage them (both views: it is on the platter).
+  std::vector<std::byte> content(const storage::Path& path) const;
+  void flip_bit(const storage::Path& path, uint64_t byte, int bit);
+  std::vector<storage::Path> files() const;
+  /// Writes and allocations beyond it fail with ENOSPC.
+  void set_capacity(uint64_t bytes);
+
+  // ---- storage::FileSystem ---------------------------------------------------------------------
+  Result<std::unique_ptr<storage::File>> open(const storage::Path& path,
+                                              const storage::OpenOptions& options) override;
+  Result<std::unique_ptr<storage::IoQueue>> make_queue(size_t depth) override;
+  Result<bool> exists(const storage::Path& path) override;
+  Result<std::vector<std::string>> list(const storage::Path& directory) override;
+  Result<> make_directory(const storage::Path& directory) override;
+  Result<> rename(const storage::Path& from, const storage::Path& to) override;
+  Result<> remove(const storage::Path& path) override;
+  Result<> remove_directory(const storage::Path& directory) override;
+  Result<> sync_directory(const storage::Path& directory) override;
+  Result<std::unique_ptr<storage::DirectoryLock>> lock(const storage::Path& directory) override;
+  Result<storage::SpaceInfo> space(const storage::Path& directory) override;
+
+ private:
+  static constexpr size_t kSectorBytes = 512;
+
+  struct Inode {
+    std::vector<std::byte> written;  // what a read sees
+    std::vector<std::byte> durable;  // what a power cut can not take
+    std::set<size_t> dirty_sectors;  // where the two may differ
+  };
+  using Names = std::map<std::string, std::shared_ptr<Inode>>;
+
+  friend class FaultFile;
+  friend class FaultQueue;
+  friend class FaultLock;
+
+  /// Counts an operation. Nothing: go on; else the fault that strikes it.
+  std::optional<FaultKind> next_operation();
+  tl::unexpected<Error> failure(std::string_view call, const std::string& path, FaultKind kind);
+  Result<> write(Inode& inode, const std::string& path, uint64_t offset, ByteSpan bytes);
+  Result<> resize(Inode& inode, const std::string& path, std::string_view call, uint64_t bytes,
+                  bool only_grow);
+  Result<> sync(Inode& inode, const std::string& path);
+  uint64_t used_bytes() const;
+
+  mutable std::mutex mutex_;  // guards all below
+  Random random_;
+  uint64_t operations_ = 0;
+  uint64_t generation_ = 0;  // how many crashes there were
+  bool power_is_cut_ = false;
+  std::map<uint64_t, FaultKind> faults_;
+  uint64_t capacity_bytes_ = uint64_t{1} << 40;
+  Names names_;
+  Names durable_names_;
+  std::set<std::string> directories_;
+  std::map<std::string, uint64_t> locks_;  // held, and in which generation
+};
+
+}  // namespace tailrace::testing
