@@ -1,9 +1,13 @@
 #include "observability/http_endpoint.h"
 
+#include <cerrno>
 #include <cstring>
-#include <mutex>
+#include <string_view>
+#include <utility>
+#include <vector>
 
 #include <CivetServer.h>
+#include <fmt/format.h>
 
 #include "observability/metrics.h"
 
@@ -11,60 +15,35 @@ namespace tailrace::observability {
 
 namespace {
 
-void respond(mg_connection* connection, int status, const char* content_type,
-             const std::string& body) {
-  mg_printf(connection,
-            "HTTP/1.1 %d %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\n"
-            "Cache-Control: no-store\r\nConnection: close\r\n\r\n",
-            status, status == 200 ? "OK" : "Service Unavailable", content_type, body.size());
+// What civetweb says while it starts: its exception does not carry the reason. It speaks on the
+// starting thread, so a thread's own pointer is enough.
+thread_local std::string* start_log = nullptr;
+
+int keep_message(const mg_connection*, const char* message) {
+  if (start_log != nullptr) start_log->append(message).append("\n");
+  return 1;  // handled: nothing is printed
+}
+
+bool valid_listen(std::string_view listen) {
+  const size_t colon = listen.rfind(':');
+  if (colon == std::string_view::npos || colon == 0) return false;
+  const std::string_view port = listen.substr(colon + 1);
+  if (port.empty() || port.size() > 5) return false;
+  if (port.find_first_not_of("0123456789") != std::string_view::npos) return false;
+  if (listen.find_first_of(", \t") != std::string_view::npos) return false;
+  return std::stoi(std::string(port)) <= 65535;
+}
+
+void respond(mg_connection* connection, int status, const char* reason, const char* type,
+             std::string_view body, const char* more_headers = "") {
+  const std::string head = fmt::format(
+      "HTTP/1.1 {} {}\r\nContent-Type: {}\r\nContent-Length: {}\r\nConnection: close\r\n{}\r\n",
+      status, reason, type, body.size(), more_headers);
+  mg_write(connection, head.data(), head.size());
   mg_write(connection, body.data(), body.size());
 }
 
-class MetricsHandler final : public CivetHandler {
- public:
-  explicit MetricsHandler(const MetricRegistry& metrics) : metrics_(metrics) {}
-  bool handleGet(CivetServer*, mg_connection* connection) override {
-    respond(connection, 200, "text/plain; version=0.0.4; charset=utf-8", metrics_.expose());
-    return true;
-  }
-
- private:
-  const MetricRegistry& metrics_;
-};
-
-class HealthHandler final : public CivetHandler {
- public:
-  explicit HealthHandler(std::function<Health()> ask) : ask_(std::move(ask)) {}
-  bool handleGet(CivetServer*, mg_connection* connection) override {
-    const Health health = ask_();
-    respond(connection, health.ok ? 200 : 503, "text/plain; charset=utf-8",
-            health.ok ? "ok\n" : health.reasons + "\n");
-    return true;
-  }
-
- private:
-  const std::function<Health()> ask_;
-};
-
-/// Keeps all that the library says: the first message names the reason, the last one does not.
-struct Messages {
-  std::mutex mutex;
-  std::string text;  // guarded by mutex
-};
-
-int keep_message(const mg_connection* connection, const char* message) {
-  // The server object hands itself to the library and keeps our pointer as its own context.
-  const auto* server =
-      static_cast<const CivetServer*>(mg_get_user_data(mg_get_context(connection)));
-  if (server == nullptr) return 1;
-  auto* said = static_cast<Messages*>(const_cast<void*>(server->getUserContext()));
-  if (said != nullptr) {
-    const std::lock_guard lock(said->mutex);
-    if (!said->text.empty()) said->text += "; ";
-    said->text += message;
-  }
-  return 1;
-}
+constexpr const char* kPlain = "text/plain; charset=utf-8";
 
 class CivetEndpoint final : public HttpEndpoint {
  public:
@@ -72,25 +51,37 @@ class CivetEndpoint final : public HttpEndpoint {
                 std::function<Health()> readyz)
       : metrics_(metrics), healthz_(std::move(healthz)), readyz_(std::move(readyz)) {}
 
-  Result<> listen(const std::string& address) {
+  Result<> open(const std::string& listen) {
+    if (!valid_listen(listen))
+      return make_error(ErrorCode::kInvalidArgument,
+                        fmt::format("metrics address '{}': write it as HOST:PORT", listen));
+    const std::vector<std::string> options = {"listening_ports",    listen, "num_threads", "2",
+                                              "request_timeout_ms", "10000"};
     CivetCallbacks callbacks;
     callbacks.log_message = keep_message;
+    callbacks.begin_request = [](mg_connection* connection) {
+      const auto* server =
+          static_cast<const CivetServer*>(mg_get_user_data(mg_get_context(connection)));
+      return static_cast<const CivetEndpoint*>(server->getUserContext())->handle(connection);
+    };
+    std::string log;
+    start_log = &log;
+    std::string failure;
     try {
-      server_ = std::make_unique<CivetServer>(
-          std::vector<std::string>{"listening_ports", address, "num_threads", "2",
-                                   "request_timeout_ms", "10000"},
-          &callbacks, &messages_);
+      server_ = std::make_unique<CivetServer>(options, &callbacks, this);
     } catch (const CivetException& exception) {
-      const std::lock_guard lock(messages_.mutex);
-      const bool in_use = messages_.text.find("in use") != std::string::npos;
-      return make_error(in_use ? ErrorCode::kInUse : ErrorCode::kInvalidArgument,
-                        "metrics endpoint " + address + ": " +
-                            (messages_.text.empty() ? exception.what() : messages_.text) +
-                            "; choose another metrics address");
+      failure = exception.what();
     }
-    server_->addHandler("/metrics$", metrics_);
-    server_->addHandler("/healthz$", healthz_);
-    server_->addHandler("/readyz$", readyz_);
+    start_log = nullptr;
+    if (!server_) {
+      if (log.find(std::strerror(EADDRINUSE)) != std::string::npos)
+        return make_error(
+            ErrorCode::kInUse,
+            fmt::format("metrics address {} is in use: stop what listens there or choose another",
+                        listen));
+      return make_error(ErrorCode::kIo, fmt::format("can not listen on metrics address {}: {} {}",
+                                                    listen, failure, log));
+    }
     const std::vector<int> ports = server_->getListeningPorts();
     port_ = ports.empty() ? 0 : ports.front();
     return {};
@@ -99,12 +90,37 @@ class CivetEndpoint final : public HttpEndpoint {
   int port() const override { return port_; }
 
  private:
-  Messages messages_;
-  MetricsHandler metrics_;
-  HealthHandler healthz_;
-  HealthHandler readyz_;
+  int handle(mg_connection* connection) const {
+    const mg_request_info* request = mg_get_request_info(connection);
+    const std::string_view path = request->local_uri;
+    const bool known = path == "/metrics" || path == "/healthz" || path == "/readyz";
+    if (!known) {
+      respond(connection, 404, "Not Found", kPlain, "not found\n");
+      return 404;
+    }
+    if (std::string_view(request->request_method) != "GET") {
+      respond(connection, 405, "Method Not Allowed", kPlain, "only GET\n", "Allow: GET\r\n");
+      return 405;
+    }
+    if (path == "/metrics") {
+      respond(connection, 200, "OK", "text/plain; version=0.0.4; charset=utf-8", metrics_.expose());
+      return 200;
+    }
+    const Health health = path == "/healthz" ? healthz_() : readyz_();
+    if (health.ok) {
+      respond(connection, 200, "OK", kPlain, "ok\n");
+      return 200;
+    }
+    respond(connection, 503, "Service Unavailable", kPlain, health.reasons + "\n");
+    return 503;
+  }
+
+  const MetricRegistry& metrics_;
+  const std::function<Health()> healthz_;
+  const std::function<Health()> readyz_;
   int port_ = 0;
-  std::unique_ptr<CivetServer> server_;  // last: its threads use what stands above
+  // Last, so that its threads end before what they read.
+  std::unique_ptr<CivetServer> server_;
 };
 
 }  // namespace
@@ -114,7 +130,7 @@ Result<std::unique_ptr<HttpEndpoint>> HttpEndpoint::start(const HttpEndpointOpti
                                                           std::function<Health()> healthz,
                                                           std::function<Health()> readyz) {
   auto endpoint = std::make_unique<CivetEndpoint>(metrics, std::move(healthz), std::move(readyz));
-  TAILRACE_RETURN_IF_ERROR(endpoint->listen(options.listen));
+  TAILRACE_RETURN_IF_ERROR(endpoint->open(options.listen));
   return endpoint;
 }
 

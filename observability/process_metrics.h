@@ -1,0 +1,11 @@
+#pragma once
+
+#include "observability/metrics.h"
+
+namespace tailrace::observability {
+
+/// Adds what Prometheus clients usually tell of their process: resident memory, processor seconds,
+/// open file descriptors and start time. Read from /proc at each scrape.
+void register_process_metrics(MetricRegistry& registry, MetricRegistry::Registration& to);
+
+}  // namespace tailrace::observability
