@@ -4,6 +4,26 @@
 #include "rpc/connection.h"
 
 namespace tailrace::rpc {
+namespace {
+
+/// The greatest commit-mark end in [from, address]: what a digest of whole batches can end at. The
+/// same on every node that holds these bytes.
+Result<Address> last_batch_end(fasterlog::Log& log, Address from, Address address) {
+  fasterlog::Log::ScanOptions options;
+  options.with_commit_marks = true;
+  const auto scanner = log.scan(from, options);
+  Address last = from;
+  while (true) {
+    auto next = scanner->next(address);
+    if (!next) return tl::unexpected(std::move(next).error());
+    if (!*next) return last;
+    const fasterlog::Record& record = **next;
+    if (record.kind == fasterlog::RecordKind::kCommitMark && record.end <= address)
+      last = record.end;
+  }
+}
+
+}  // namespace
 
 void Connection::handle_status(uint64_t id) {
   const Asked asked{id, RequestKind::kStatus, std::chrono::steady_clock::now()};
@@ -79,8 +99,12 @@ void Connection::handle_digest(uint64_t id, wire::Digest::Reader request) {
     const Address begin = to.log->begin();
     const Address from = asked_from.value == 0 ? begin : asked_from;
     auto state = to.state_machine->digest_at(address);
-    Result<std::pair<uint64_t, uint64_t>> log =
-        to.state_machine->log_digest(AddressRange{from, address});
+    Result<std::pair<uint64_t, uint64_t>> log = std::pair<uint64_t, uint64_t>{};
+    // The digest command stands inside a batch: the log is compared up to the batch before.
+    if (auto end = last_batch_end(*to.log, from, address); !end)
+      log = tl::unexpected(std::move(end).error());
+    else if (from < *end)
+      log = to.state_machine->log_digest(AddressRange{from, *end});
     back([asked, begin, state = std::move(state), log = std::move(log)](Connection& self) {
       self.ended();
       if (!state) return self.reply_error(asked, state.error());

@@ -1,5 +1,7 @@
 #include "rpc/io_thread.h"
 
+#include <future>
+
 #include <asio/post.hpp>
 
 #include "rpc/connection.h"
@@ -70,6 +72,18 @@ void IoThread::stop_reading() {
     for (const auto& connection : connections_)
       connection->stop_reading();
   });
+}
+
+bool IoThread::all_sent() {
+  auto promise = std::make_shared<std::promise<bool>>();
+  auto answer = promise->get_future();
+  asio::post(io_, [this, promise] {
+    bool sent = true;
+    for (const auto& connection : connections_)
+      sent &= connection->unsent_bytes() == 0;
+    promise->set_value(sent);
+  });
+  return answer.get();
 }
 
 void IoThread::expect_applied() {

@@ -53,6 +53,8 @@ class IoThread {
   void applied(std::shared_ptr<const statemachine::AppliedBatch> batch);
   void role_changed(Epoch epoch, bool leads);
   void stop_reading();
+  /// Whether every answer was handed to the operating system. Asks the thread: not from it.
+  bool all_sent();
   asio::io_context& io() { return io_; }
   const std::shared_ptr<Poster>& poster() const { return poster_; }
 

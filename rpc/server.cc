@@ -1,5 +1,6 @@
 #include "rpc/server.h"
 
+#include <algorithm>
 #include <thread>
 
 #include <asio/steady_timer.hpp>
@@ -52,7 +53,12 @@ class ServerImpl : public Server {
       for (auto& thread : threads_)
         thread->stop_reading();
       const auto deadline = std::chrono::steady_clock::now() + most;
-      while (context_.probe.in_flight.load() > 0 && std::chrono::steady_clock::now() < deadline)
+      const auto busy = [this] {
+        if (context_.probe.in_flight.load() > 0) return true;
+        return !std::all_of(threads_.begin(), threads_.end(),
+                            [](const auto& thread) { return thread->all_sent(); });
+      };
+      while (std::chrono::steady_clock::now() < deadline && busy())
         std::this_thread::sleep_for(std::chrono::milliseconds(2));
     }
     stop();
