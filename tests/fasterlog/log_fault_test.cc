@@ -1,0 +1,131 @@
+#include <gtest/gtest.h>
+
+#include "fasterlog/log.h"
+#include "tests/support/fault_file_system.h"
+
+namespace tailrace::fasterlog {
+namespace {
+
+using testing::CrashPolicy;
+using testing::FaultFileSystem;
+using testing::FaultKind;
+
+LogOptions options() {
+  LogOptions result;
+  result.directory = "/log";
+  result.owner = "test/1";
+  result.page_bytes = 64u << 10;
+  result.buffer_pages = 4;
+  result.segment_bytes = 64u << 10;
+  result.reserve_disk_bytes = 0;
+  result.huge_pages = false;
+  return result;
+}
+
+// Record i's payload: its number, then bytes that follow from it.
+std::string payload(int i) {
+  return std::to_string(i) + ":" + std::string((i * 131) % 3000, static_cast<char>('a' + i % 26));
+}
+
+struct Outcome {
+  int acknowledged = 0;  // records 0..acknowledged were reported durable
+  Address begin = kFirstAddress;
+  bool failed = false;
+};
+
+// Enqueues singly and in pairs, waits for durability, truncates, reopens; stops at any failure.
+Outcome run_scenario(FaultFileSystem& disk) {
+  Outcome outcome;
+  int next = 0;
+  for (uint64_t epoch = 1; epoch <= 2; ++epoch) {
+    auto log = Log::open(disk, options());
+    if (!log || !(*log)->become_writer(Epoch{epoch})) return outcome.failed = true, outcome;
+    for (int round = 0; round < 6; ++round) {
+      Result<AddressRange> last = (*log)->enqueue(RecordKind::kData, as_bytes(payload(next)));
+      if (!last) return outcome.failed = true, outcome;
+      const std::string first = payload(next + 1);
+      const std::string second = payload(next + 2);
+      const RecordView pair[] = {{RecordKind::kData, as_bytes(first)},
+                                 {RecordKind::kData, as_bytes(second)}};
+      last = (*log)->try_enqueue_batch(pair);
+      if (!last) return outcome.failed = true, outcome;
+      next += 3;
+      if (!(*log)->wait_durable(last->end)) {
+        // The failure is final: nothing is taken any more.
+        EXPECT_FALSE((*log)->try_enqueue(RecordKind::kData, as_bytes("x")).has_value());
+        EXPECT_TRUE((*log)->failure().has_value());
+        return outcome.failed = true, outcome;
+      }
+      outcome.acknowledged = next;
+      if (round == 4) {
+        auto begin = (*log)->truncate_before(Address{(*log)->durable().value - 5000});
+        if (!begin) return outcome.failed = true, outcome;
+        outcome.begin = *begin;
+      }
+    }
+    if (!(*log)->close()) return outcome.failed = true, outcome;
+  }
+  return outcome;
+}
+
+void check_reopened(FaultFileSystem& disk, const Outcome& outcome) {
+  auto log = Log::open(disk, options());
+  ASSERT_TRUE(log.has_value()) << log.error().message;
+  ASSERT_GE((*log)->begin(), outcome.begin);
+  int expected = -1;
+  const auto scanner = (*log)->scan((*log)->begin());
+  for (;;) {
+    auto record = scanner->next(Address::max());
+    ASSERT_TRUE(record.has_value()) << record.error().message;
+    if (!*record) break;
+    const std::string text = to_string((*record)->payload);
+    const int number = std::atoi(text.c_str());
+    if (expected < 0) expected = number;
+    ASSERT_EQ(number, expected++);
+    ASSERT_EQ(text, payload(number));
+  }
+  if (outcome.acknowledged > 0) {
+    ASSERT_GE(expected, outcome.acknowledged) << "an acknowledged record is missing";
+  }
+  // Records 1 and 2 of each three were enqueued together: both or neither.
+  if (expected > 0) {
+    ASSERT_NE(expected % 3, 2) << "half of a batch is there";
+  }
+  // What is there can be continued.
+  ASSERT_TRUE((*log)->become_writer(Epoch{9}).has_value());
+  auto more = (*log)->enqueue(RecordKind::kData, as_bytes("more"));
+  ASSERT_TRUE(more.has_value()) << more.error().message;
+  ASSERT_TRUE((*log)->wait_durable(more->end).has_value());
+}
+
+class FaultAtEveryOperation : public ::testing::TestWithParam<std::tuple<FaultKind, CrashPolicy>> {
+};
+
+TEST_P(FaultAtEveryOperation, LosesNothingAcknowledgedAndKeepsNothingHalf) {
+  const auto [kind, policy] = GetParam();
+  uint64_t operations = 0;
+  {
+    FaultFileSystem disk(1);
+    ASSERT_FALSE(run_scenario(disk).failed);
+    operations = disk.operations();
+  }
+  for (uint64_t operation = 0; operation < operations; ++operation) {
+    SCOPED_TRACE("operation " + std::to_string(operation));
+    FaultFileSystem disk(operation + 1);
+    disk.fail_at(operation, kind);
+    const Outcome outcome = run_scenario(disk);
+    disk.crash(policy);
+    check_reopened(disk, outcome);
+    if (HasFatalFailure()) return;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Faults, FaultAtEveryOperation,
+    ::testing::Combine(::testing::Values(FaultKind::kError, FaultKind::kNoSpace,
+                                         FaultKind::kPowerCut),
+                       ::testing::Values(CrashPolicy::kLoseUnsynced, CrashPolicy::kKeepAll,
+                                         CrashPolicy::kRandom)));
+
+}  // namespace
+}  // namespace tailrace::fasterlog
