@@ -1,0 +1,62 @@
+#pragma once
+// Takes checkpoints and then truncates the log, in the one safe order: the store's data fsynced,
+// the log durable past the point, the manifest published, the anchor moved, the log truncated.
+
+#include <condition_variable>
+#include <functional>
+#include <mutex>
+#include <stop_token>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "statemachine/applier.h"
+
+namespace tailrace::statemachine {
+
+class Checkpointer {
+ public:
+  using Done = std::function<void(Result<Address>)>;
+
+  Checkpointer(fasterlog::Log& log, kv::Store& store, Watermarks& watermarks,
+               AnchorRegistry& anchors, Applier& applier, const StateMachineOptions& options,
+               const Clock& clock, Probe& probe);
+  ~Checkpointer();
+
+  void start();
+  /// Waits for a checkpoint that runs; the applier must still be there.
+  void stop();
+  void request(Done done);
+  CheckpointStatus status() const;
+  /// Sets the anchors for a published checkpoint at `point` and truncates to the least of all.
+  Result<> truncate(Address point);
+  void recovered(const kv::CheckpointInfo& info, Address point);
+
+ private:
+  void run();
+  Result<Address> take();
+  bool due() const;  // mutex_ held
+
+  fasterlog::Log& log_;
+  kv::Store& store_;
+  Watermarks& watermarks_;
+  AnchorRegistry& anchors_;
+  Applier& applier_;
+  const StateMachineOptions options_;
+  const Clock& clock_;
+  Probe& probe_;
+
+  mutable std::mutex mutex_;
+  std::condition_variable work_;
+  bool stopping_ = false;       // guarded by mutex_
+  std::vector<Done> requests_;  // guarded by mutex_: for the next, or the running one
+  SteadyTime last_;             // guarded by mutex_: the last attempt
+  CheckpointStatus status_;     // guarded by mutex_
+  std::stop_source stop_;
+  std::thread thread_;
+};
+
+/// Where the applier's session stands in a checkpoint.
+Result<Address> point_of(const kv::CheckpointInfo& info);
+
+}  // namespace tailrace::statemachine

@@ -1,0 +1,48 @@
+#include "statemachine/digest.h"
+
+#include <algorithm>
+
+#include <xxhash.h>
+
+namespace tailrace::statemachine {
+
+StateDigest digest_of(kv::Store& store, Address address) {
+  StateDigest digest;
+  digest.address = address;
+  std::vector<std::byte> pair;
+  store.for_each([&](ByteSpan key, ByteSpan value) {
+    // Length-prefixed, so that no two different pairs give the same bytes.
+    pair.resize(8 + key.size() + value.size());
+    tailrace::store(pair.data(), static_cast<uint32_t>(key.size()));
+    std::copy(key.begin(), key.end(), pair.begin() + 4);
+    tailrace::store(pair.data() + 4 + key.size(), static_cast<uint32_t>(value.size()));
+    std::copy(value.begin(), value.end(), pair.begin() + 8 + static_cast<ptrdiff_t>(key.size()));
+    const XXH128_hash_t hash = XXH3_128bits(pair.data(), pair.size());
+    digest.high += hash.high64;
+    digest.low += hash.low64;
+    ++digest.pairs;
+  });
+  return digest;
+}
+
+Result<std::pair<uint64_t, uint64_t>> digest_of(fasterlog::Log& log, AddressRange range) {
+  if (range.end < range.first)
+    return make_error(ErrorCode::kInvalidArgument, "log digest: the range ends before it begins");
+  std::unique_ptr<XXH3_state_t, decltype(&XXH3_freeState)> state(XXH3_createState(),
+                                                                 XXH3_freeState);
+  XXH3_128bits_reset(state.get());
+  std::vector<std::byte> bytes;
+  for (Address at = range.first; at < range.end;) {
+    TAILRACE_RETURN_IF_ERROR(log.read_raw(at, 4u << 20, bytes));
+    if (bytes.empty())
+      return make_error(ErrorCode::kOutOfRange,
+                        "log digest: address " + std::to_string(at.value) + " is not durable yet");
+    const size_t take = std::min<uint64_t>(bytes.size(), range.end - at);
+    XXH3_128bits_update(state.get(), bytes.data(), take);
+    at = at + take;
+  }
+  const XXH128_hash_t hash = XXH3_128bits_digest(state.get());
+  return std::pair{hash.high64, hash.low64};
+}
+
+}  // namespace tailrace::statemachine

@@ -1,0 +1,18 @@
+#pragma once
+// What the state machine counts.
+
+#include "observability/metrics.h"
+
+namespace tailrace::statemachine {
+
+struct Probe {
+  observability::Counter applied_records;
+  observability::Counter applied_bytes;
+  observability::Counter replays;
+  observability::Counter checkpoints;
+  observability::Counter checkpoint_failures;
+  observability::Gauge checkpoint_seconds;
+  observability::Gauge checkpoint_bytes;
+};
+
+}  // namespace tailrace::statemachine

@@ -1,0 +1,192 @@
+#include "statemachine/state_machine.h"
+
+#include "statemachine/applier.h"
+#include "statemachine/checkpointer.h"
+#include "statemachine/digest.h"
+
+namespace tailrace::statemachine {
+namespace {
+
+class StateMachineImpl final : public StateMachine {
+ public:
+  StateMachineImpl(fasterlog::Log& log, kv::Store& store, Watermarks& watermarks,
+                   AnchorRegistry& anchors, const StateMachineOptions& options, const Clock& clock)
+      : log_(log),
+        store_(store),
+        watermarks_(watermarks),
+        anchors_(anchors),
+        options_(options),
+        applier_(log, store, watermarks, options, probe_),
+        checkpointer_(log, store, watermarks, anchors, applier_, options, clock, probe_) {}
+  ~StateMachineImpl() override { stop(); }
+
+  Result<> recover() {
+    Address from = log_.begin();
+    const auto& recovered = store_.recovered();
+    if (recovered) {
+      const auto point = point_of(*recovered);
+      if (!point) return tl::unexpected(point.error());
+      from = *point;
+      if (from < log_.begin())
+        return make_error(ErrorCode::kCorruption,
+                          "the log begins at " + std::to_string(log_.begin().value) +
+                              ", above the checkpoint at " + std::to_string(from.value) +
+                              ": what lies between is gone; copy the state from a peer");
+      if (from > log_.durable())
+        return make_error(ErrorCode::kCorruption,
+                          "the log ends at " + std::to_string(log_.durable().value) +
+                              ", below the checkpoint at " + std::to_string(from.value) +
+                              ": the log lost what was durable; copy log and state from a peer");
+    } else if (from > fasterlog::kFirstAddress) {
+      return make_error(ErrorCode::kCorruption,
+                        "the log begins at " + std::to_string(from.value) +
+                            " and there is no checkpoint of what came before; restore the "
+                            "checkpoint directory or copy the state from a peer");
+    }
+    TAILRACE_RETURN_IF_ERROR(applier_.recover(from));
+    // A checkpoint holds only what was committed.
+    watermarks_.advance_committed(from);
+    watermarks_.advance_applied(from);
+    watermarks_.advance_checkpointed(from);
+    if (recovered) {
+      checkpointer_.recovered(*recovered, from);
+      // A crash may have come between publishing and truncating.
+      TAILRACE_RETURN_IF_ERROR(checkpointer_.truncate(from));
+    }
+    return {};
+  }
+
+  void set_applied_listener(
+      std::function<void(std::shared_ptr<const AppliedBatch>)> listener) override {
+    applier_.set_listener(std::move(listener));
+  }
+  void start() override {
+    applier_.start();
+    checkpointer_.start();
+  }
+  void stop() override {
+    checkpointer_.stop();  // first: a checkpoint that runs needs the applier's session
+    applier_.stop();
+  }
+  void notify() override { applier_.wake(); }
+  std::optional<Error> failure() const override { return applier_.failure(); }
+
+  Result<> admit(size_t bytes) const override {
+    const Address applied = watermarks_.applied();  // before tail, which is never below it
+    const uint64_t unapplied = log_.tail() - applied;
+    const uint64_t need =
+        store_.used_bytes() + unapplied * 2 + bytes + options_.store_reserve_bytes;
+    if (need <= store_.capacity_bytes()) return {};
+    return make_error(ErrorCode::kResourceExhausted, "the store would need " +
+                                                         std::to_string(need) + " of its " +
+                                                         std::to_string(store_.capacity_bytes()) +
+                                                         " bytes; delete keys or raise its memory");
+  }
+  Result<> read(ByteSpan key, std::string& value) const override {
+    thread_local std::string full;
+    full.assign(1, 'u');
+    full.append(as_text(key));
+    return store_.read(as_bytes(full), value);
+  }
+  Result<> wait_applied(Address address, SteadyTime deadline) override {
+    return applier_.wait_applied(address, deadline);
+  }
+  void request_checkpoint(std::function<void(Result<Address>)> done) override {
+    checkpointer_.request(std::move(done));
+  }
+  CheckpointStatus checkpoint_status() const override { return checkpointer_.status(); }
+  Result<StateDigest> digest_at(Address address) const override {
+    return applier_.digest_at(address);
+  }
+  Result<std::pair<uint64_t, uint64_t>> log_digest(AddressRange range) const override {
+    return digest_of(log_, range);
+  }
+  uint64_t session_count() const override { return applier_.session_count(); }
+
+  void register_metrics(observability::MetricRegistry& registry) override {
+    metrics_ = registry.registration();
+    auto& m = metrics_;
+    registry.add_counter(m, "tailrace_applied_records_total", "Log records applied", {},
+                         probe_.applied_records);
+    registry.add_counter(m, "tailrace_applied_bytes_total", "Log bytes applied", {},
+                         probe_.applied_bytes);
+    registry.add_counter(m, "tailrace_session_refusals_total",
+                         "Session commands answered without being applied", {}, probe_.replays);
+    registry.add_counter(m, "tailrace_checkpoints_total", "Checkpoints published", {},
+                         probe_.checkpoints);
+    registry.add_counter(m, "tailrace_checkpoint_failures_total", "Checkpoints that failed", {},
+                         probe_.checkpoint_failures);
+    const auto gauge = [&](const char* name, const char* help, auto read) {
+      registry.add_gauge(m, name, help, {}, [read] { return static_cast<double>(read()); });
+    };
+    gauge("tailrace_checkpoint_duration_seconds", "Of the last checkpoint",
+          [this] { return probe_.checkpoint_seconds.value(); });
+    gauge("tailrace_checkpoint_size_bytes", "Of the last checkpoint",
+          [this] { return probe_.checkpoint_bytes.value(); });
+    gauge("tailrace_checkpoint_progress_ratio", "Of the running checkpoint",
+          [this] { return checkpoint_status().progress; });
+    gauge("tailrace_checkpoint_address_bytes", "Of the newest checkpoint",
+          [this] { return checkpoint_status().last_address.value; });
+    gauge("tailrace_checkpoint_time_seconds", "Unix time of the newest checkpoint",
+          [this] { return static_cast<double>(checkpoint_status().last_unix_time_ns) * 1e-9; });
+    gauge("tailrace_sessions", "Client sessions known", [this] { return session_count(); });
+    gauge("tailrace_apply_lag_bytes", "Committed and durable, not yet applied", [this] {
+      const Address applied = watermarks_.applied();
+      return watermarks_.applicable() - applied;
+    });
+    gauge("tailrace_truncation_limit_bytes", "The least anchor",
+          [this] { return anchors_.limit().first.value; });
+    using Samples = observability::MetricRegistry::Samples;
+    registry.add_gauges(m, "tailrace_checkpoint_phase", "1 for the present phase", [this] {
+      return Samples{{{{"phase", std::string(kv::name_of(checkpoint_status().phase))}}, 1.0}};
+    });
+    registry.add_gauges(m, "tailrace_truncation_anchor_bytes", "Who needs the log from where",
+                        [this] {
+                          Samples samples;
+                          for (const auto& [name, at] : anchors_.all())
+                            samples.push_back({{{"anchor", name}}, static_cast<double>(at.value)});
+                          return samples;
+                        });
+    registry.add_gauges(m, "tailrace_watermark_address_bytes", "Log addresses", [this] {
+      const WatermarkSnapshot s = watermarks_.snapshot();
+      Samples samples;
+      const auto add = [&](const char* name, Address at) {
+        samples.push_back({{{"watermark", name}}, static_cast<double>(at.value)});
+      };
+      add("begin", s.begin);
+      add("checkpointed", s.checkpointed);
+      add("applied", s.applied);
+      add("committed", s.committed);
+      add("durable", s.durable);
+      add("tail", s.tail);
+      return samples;
+    });
+  }
+
+ private:
+  fasterlog::Log& log_;
+  kv::Store& store_;
+  Watermarks& watermarks_;
+  AnchorRegistry& anchors_;
+  const StateMachineOptions options_;
+  Probe probe_;
+  Applier applier_;
+  Checkpointer checkpointer_;
+  observability::MetricRegistry::Registration metrics_;  // last: goes before what it reads
+};
+
+}  // namespace
+
+Result<std::unique_ptr<StateMachine>> StateMachine::create(fasterlog::Log& log, kv::Store& store,
+                                                           Watermarks& watermarks,
+                                                           AnchorRegistry& anchors,
+                                                           StateMachineOptions options,
+                                                           const Clock& clock) {
+  auto machine =
+      std::make_unique<StateMachineImpl>(log, store, watermarks, anchors, options, clock);
+  if (auto recovered = machine->recover(); !recovered)
+    return tl::unexpected(with_context("state machine", recovered.error()));
+  return machine;
+}
+
+}  // namespace tailrace::statemachine
