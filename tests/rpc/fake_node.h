@@ -209,7 +209,7 @@ class FakeStateMachine : public statemachine::StateMachine {
   void run() {
     Address position = fasterlog::kFirstAddress;
     std::unique_lock lock(mutex_);
-    uint64_t seen = turns_;
+    uint64_t seen = 0;  // what was notified before this thread ran counts too
     while (true) {
       changed_.wait(lock, [&] { return stop_ || (turns_ != seen && !held_); });
       if (stop_) return;
