@@ -133,8 +133,9 @@ void Checkpointer::run() {
 Result<Address> Checkpointer::take() {
   if (auto failed = applier_.failure()) return tl::unexpected(*failed);
   const SteadyTime began = clock_.now();
-  std::promise<Result<kv::CheckpointInfo>> published;
-  auto result = published.get_future();
+  // Shared with the hook: get() may return while the checkpoint's thread is still in set_value.
+  auto published = std::make_shared<std::promise<Result<kv::CheckpointInfo>>>();
+  auto result = published->get_future();
   kv::CheckpointHooks hooks;
   hooks.before_publish = [this](const kv::CheckpointInfo& info) -> Result<std::string> {
     const auto point = point_of(info);
@@ -146,7 +147,7 @@ Result<Address> Checkpointer::take() {
     if (auto failed = applier_.failure()) return tl::unexpected(*failed);
     return std::to_string(point->value);
   };
-  hooks.done = [&published](const Result<kv::CheckpointInfo>& info) { published.set_value(info); };
+  hooks.done = [published](const Result<kv::CheckpointInfo>& info) { published->set_value(info); };
   TAILRACE_RETURN_IF_ERROR(store_.start_checkpoint(std::move(hooks)));
   applier_.wake();
   const Result<kv::CheckpointInfo> info = result.get();

@@ -1,0 +1,243 @@
+#include "config/node_config.h"
+
+#include <algorithm>
+#include <bit>
+#include <fstream>
+#include <set>
+#include <sstream>
+
+#include <yaml-cpp/yaml.h>
+
+#include "config/yaml_reader.h"
+#include "observability/logging.h"
+
+namespace tailrace::config {
+
+namespace {
+
+constexpr uint64_t kKiB = uint64_t{1} << 10;
+constexpr uint64_t kMiB = uint64_t{1} << 20;
+constexpr uint64_t kGiB = uint64_t{1} << 30;
+constexpr uint64_t kTiB = uint64_t{1} << 40;
+
+void read_log(YamlReader reader, fasterlog::LogOptions& log) {
+  reader.power_of_two_size("page_bytes", 64 * kKiB, 64 * kMiB, log.page_bytes);
+  reader.number("buffer_pages", 4, 4096, log.buffer_pages);
+  if (!std::has_single_bit(log.buffer_pages)) {
+    reader.fail("buffer_pages",
+                "is " + std::to_string(log.buffer_pages) + "; it must be a power of two");
+  }
+  reader.power_of_two_size("segment_bytes", 64 * kKiB, 64 * kGiB, log.segment_bytes);
+  if (log.segment_bytes < log.page_bytes) {
+    reader.fail("segment_bytes", "is " + std::to_string(log.segment_bytes) +
+                                     " bytes, less than page_bytes (" +
+                                     std::to_string(log.page_bytes) + ")");
+  }
+  reader.number("flushes_in_flight", 1, 64, log.flushes_in_flight);
+  reader.size("reserve_disk_bytes", uint64_t{0}, kTiB, log.reserve_disk_bytes);
+  reader.size("proven_lag_bytes", kMiB, kTiB, log.proven_lag_bytes);
+  reader.duration("proven_lag_time", log.proven_lag_time);
+  reader.flag("huge_pages", log.huge_pages);
+  reader.finish();
+}
+
+void read_store(YamlReader reader, kv::StoreOptions& store) {
+  reader.power_of_two_size("page_bytes", 64 * kKiB, kGiB, store.page_bytes);
+  reader.size("memory_bytes", kMiB, 16 * kTiB, store.memory_bytes);
+  if (store.memory_bytes < uint64_t{4} * store.page_bytes) {
+    reader.fail("memory_bytes", "is " + std::to_string(store.memory_bytes) +
+                                    " bytes, less than four pages of " +
+                                    std::to_string(store.page_bytes));
+  }
+  reader.power_of_two_size("index_buckets", uint64_t{64}, uint64_t{1} << 34, store.index_buckets);
+  reader.fraction("mutable_fraction", store.mutable_fraction);
+  reader.number("checkpoints_kept", 1, 100, store.checkpoints_kept);
+  reader.flag("huge_pages", store.huge_pages);
+  reader.finish();
+}
+
+void read_state_machine(YamlReader reader, statemachine::StateMachineOptions& options) {
+  reader.duration("checkpoint_interval", options.checkpoint_interval);
+  reader.size("checkpoint_log_bytes", uint64_t{0}, 16 * kTiB, options.checkpoint_log_bytes);
+  reader.size("retention_bytes", uint64_t{0}, 1024 * kTiB, options.retention_bytes);
+  reader.duration("session_ttl", options.session_ttl);
+  reader.number("session_answers", 1, 65536, options.session_answers);
+  reader.size("store_reserve_bytes", uint64_t{0}, kTiB, options.store_reserve_bytes);
+  reader.finish();
+}
+
+void read_server(YamlReader reader, rpc::ServerOptions& server) {
+  reader.endpoint("listen", server.listen);
+  reader.number("io_threads", 1, 64, server.io_threads);
+  uint64_t frame = server.max_frame_bytes;
+  uint64_t value = server.max_value_bytes;
+  reader.size("max_frame_bytes", 64 * kKiB, kGiB, frame);
+  reader.size("max_value_bytes", uint64_t{1}, kGiB, value);
+  server.max_frame_bytes = frame;
+  server.max_value_bytes = value;
+  if (value + 64 * kKiB > frame) {
+    reader.fail("max_value_bytes", "is " + std::to_string(value) +
+                                       " bytes; it must be 64 KiB below max_frame_bytes (" +
+                                       std::to_string(frame) + ")");
+  }
+  reader.number("max_connections", 1, 1'000'000, server.max_connections);
+  reader.number("max_in_flight", 1, 1'000'000, server.max_in_flight);
+  reader.finish();
+}
+
+void read_members(YamlReader& reader, replication::NodeOptions& node) {
+  std::set<uint32_t> ids;
+  for (YamlReader& item : reader.sequence("members")) {
+    replication::Member member;
+    item.number("id", 1, UINT32_MAX, member.id.value);
+    if (!item.has("id")) item.fail("id", "is missing; each member has a number from 1");
+    item.endpoint("peer", member.peer_address);
+    if (!item.has("peer")) item.fail("peer", "is missing; it is the member's HOST:PORT for peers");
+    item.endpoint("client", member.client_address);
+    item.flag("voter", member.voter);
+    if (!ids.insert(member.id.value).second) {
+      item.fail("id", std::to_string(member.id.value) + " is given to two members");
+    }
+    item.finish();
+    node.members.push_back(std::move(member));
+  }
+}
+
+void read_replication(YamlReader reader, replication::NodeOptions& node) {
+  YamlReader coordinator = reader.mapping("coordinator");
+  std::string kind = "static";
+  coordinator.text("kind", kind);
+  if (kind != "static") {
+    coordinator.fail("kind", "is '" + kind + "'; the only coordinator is 'static'");
+  }
+  coordinator.number("leader", 1, UINT32_MAX, node.leader.value);
+  coordinator.finish();
+  read_members(reader, node);
+  reader.duration("tick_interval", node.tick_interval);
+  reader.duration("heartbeat_interval", node.heartbeat_interval);
+  reader.duration("peer_timeout", node.peer_timeout);
+  reader.size("window_bytes", 64 * kKiB, 16 * kGiB, node.window_bytes);
+  reader.size("batch_bytes", 4 * kKiB, kGiB, node.batch_bytes);
+  reader.size("follower_pin_bytes", uint64_t{0}, 1024 * kTiB, node.follower_pin_bytes);
+  if (node.tick_interval < std::chrono::milliseconds(1)) {
+    reader.fail("tick_interval", "must be at least 1 ms");
+  }
+  if (node.peer_timeout < 2 * node.heartbeat_interval) {
+    reader.fail("peer_timeout", "must be at least twice heartbeat_interval");
+  }
+
+  const auto member = [&](NodeId id) {
+    return std::find_if(node.members.begin(), node.members.end(),
+                        [id](const replication::Member& each) { return each.id == id; });
+  };
+  if (node.members.empty()) {
+    // A single node: it is its own cluster.
+    node.members.push_back({node.self, true, "", ""});
+    if (node.leader.value == 0) node.leader = node.self;
+  }
+  if (member(node.self) == node.members.end()) {
+    reader.fail("members", "do not have this node, " + std::to_string(node.self.value));
+    return;
+  }
+  const auto leader = member(node.leader);
+  if (node.leader.value == 0) {
+    reader.fail("coordinator", "names no leader; set replication.coordinator.leader");
+  } else if (leader == node.members.end()) {
+    reader.fail("coordinator",
+                "names leader " + std::to_string(node.leader.value) + ", which is no member");
+  } else if (!leader->voter) {
+    reader.fail("coordinator",
+                "names leader " + std::to_string(node.leader.value) + ", which has no vote");
+  }
+}
+
+/// What one module's setting demands of another's.
+void check_together(YamlReader& top, const NodeConfig& config) {
+  const uint64_t buffer = uint64_t{config.log.page_bytes} * config.log.buffer_pages;
+  if (uint64_t{config.node.batch_bytes} * 2 > buffer) {
+    top.fail("replication", "batch_bytes (" + std::to_string(config.node.batch_bytes) +
+                                ") must be at most half of the log's memory (" +
+                                std::to_string(buffer) + " bytes)");
+  }
+  const uint64_t most_value = config.server.max_value_bytes;
+  if (most_value + 128 * kKiB > config.log.page_bytes ||
+      most_value + 128 * kKiB > config.store.page_bytes) {
+    top.fail("server", "max_value_bytes (" + std::to_string(most_value) +
+                           ") must be 128 KiB below log.page_bytes and store.page_bytes");
+  }
+}
+
+}  // namespace
+
+Result<NodeConfig> load_node_config(const std::string& file) {
+  std::ifstream stream(file);
+  if (!stream) return tl::unexpected(io_error("open", file, errno));
+  std::stringstream text;
+  text << stream.rdbuf();
+
+  ReadState state{file, std::nullopt};
+  NodeConfig config;
+  // The library throws on bad syntax; nothing of it leaves this function.
+  try {
+    const YAML::Node root = YAML::Load(text.str());
+    YamlReader top(state, root, "");
+    top.text("cluster", config.node.cluster);
+    if (config.node.cluster.empty()) top.fail("cluster", "is missing; name the cluster");
+    top.number("node", 1, UINT32_MAX, config.node.self.value);
+    if (config.node.self.value == 0) top.fail("node", "is missing; give this node's number");
+    top.text("data_dir", config.data_dir);
+    if (config.data_dir.empty()) top.fail("data_dir", "is missing; name the node's directory");
+    top.text("log_level", config.log_level);
+    observability::LogLevel level;
+    if (!observability::parse_log_level(config.log_level, level)) {
+      top.fail("log_level",
+               "is '" + config.log_level + "'; it must be debug, info, warning, error or off");
+    }
+    read_log(top.mapping("log"), config.log);
+    read_store(top.mapping("store"), config.store);
+    read_state_machine(top.mapping("state_machine"), config.state_machine);
+    read_replication(top.mapping("replication"), config.node);
+    read_server(top.mapping("server"), config.server);
+    YamlReader metrics = top.mapping("metrics");
+    metrics.endpoint("listen", config.metrics.listen);
+    metrics.finish();
+    check_together(top, config);
+    top.finish();
+  } catch (const YAML::Exception& exception) {
+    const std::string line =
+        exception.mark.is_null() ? "" : ":" + std::to_string(exception.mark.line + 1);
+    return make_error(ErrorCode::kInvalidArgument, file + line + ": " + exception.msg);
+  }
+  if (state.error) return tl::unexpected(std::move(*state.error));
+  place_in_directory(config, config.data_dir);
+  return config;
+}
+
+NodeConfig single_node_config(const std::string& data_dir) {
+  NodeConfig config;
+  config.node.cluster = "single";
+  config.node.self = NodeId{1};
+  config.node.leader = NodeId{1};
+  config.node.members = {{NodeId{1}, true, "", ""}};
+  place_in_directory(config, data_dir);
+  return config;
+}
+
+void place_in_directory(NodeConfig& config, const std::string& data_dir) {
+  const storage::Path root(data_dir);
+  const std::string owner = config.node.cluster + "/" + std::to_string(config.node.self.value);
+  config.data_dir = data_dir;
+  config.log.directory = root / "log";
+  config.log.owner = owner;
+  config.store.directory = root / "store";
+  config.store.owner = owner;
+  config.node.directory = root;
+  config.peers.self = config.node.self;
+  config.peers.cluster = config.node.cluster;
+  config.peers.members = config.node.members;
+  for (const replication::Member& member : config.node.members) {
+    if (member.id == config.node.self) config.peers.listen = member.peer_address;
+  }
+}
+
+}  // namespace tailrace::config

@@ -1,0 +1,126 @@
+#include "config/node_config.h"
+
+#include <fstream>
+
+#include <gtest/gtest.h>
+
+#include "config/yaml_reader.h"
+#include "tests/support/temporary_directory.h"
+
+namespace tailrace::config {
+namespace {
+
+constexpr const char* kGood =
+    "cluster: c\n"
+    "node: 2\n"
+    "data_dir: /d\n"
+    "replication:\n"
+    "  coordinator: {kind: static, leader: 1}\n"
+    "  members:\n"
+    "    - {id: 1, peer: 'a:1', client: 'a:2'}\n"
+    "    - {id: 2, peer: 'b:1', voter: false}\n";
+
+class NodeConfigTest : public ::testing::Test {
+ protected:
+  Result<NodeConfig> load(const std::string& text) {
+    std::ofstream(file_) << text;
+    return load_node_config(file_);
+  }
+  /// The text is refused with a message that has all these parts.
+  void expect_refused(const std::string& text, const std::vector<std::string>& parts) {
+    const auto config = load(text);
+    ASSERT_FALSE(config) << text;
+    for (const std::string& part : parts) {
+      EXPECT_NE(config.error().message.find(part), std::string::npos)
+          << part << " is not in: " << config.error().message;
+    }
+  }
+
+  testing::TemporaryDirectory directory_;
+  std::string file_ = (directory_.path() / "node.yaml").string();
+};
+
+TEST_F(NodeConfigTest, FillsEachModulesOptions) {
+  const auto config = load(std::string(kGood) + "log: {page_bytes: 8 MiB, buffer_pages: 8}\n" +
+                           "state_machine: {session_ttl: 2 h}\n");
+  ASSERT_TRUE(config) << config.error().message;
+  EXPECT_EQ(config->node.self, NodeId{2});
+  EXPECT_EQ(config->node.leader, NodeId{1});
+  ASSERT_EQ(config->node.members.size(), 2u);
+  EXPECT_FALSE(config->node.members[1].voter);
+  EXPECT_EQ(config->peers.listen, "b:1");
+  EXPECT_EQ(config->log.page_bytes, 8u << 20);
+  EXPECT_EQ(config->log.directory, storage::Path("/d/log"));
+  EXPECT_EQ(config->log.owner, "c/2");
+  EXPECT_EQ(config->state_machine.session_ttl, std::chrono::hours(2));
+}
+
+TEST_F(NodeConfigTest, TheExamplesAreValid) {
+  for (int node = 1; node <= 3; ++node) {
+    const auto config = load_node_config(std::string(EXAMPLES) + "/three-node/node" +
+                                         std::to_string(node) + ".yaml");
+    ASSERT_TRUE(config) << config.error().message;
+    EXPECT_EQ(config->server.listen, "127.0.0.1:710" + std::to_string(node));
+    EXPECT_EQ(config->peers.listen, "127.0.0.1:720" + std::to_string(node));
+    EXPECT_EQ(config->metrics.listen, "127.0.0.1:910" + std::to_string(node));
+  }
+}
+
+// A slip of the finger never silently leaves a default in force.
+TEST_F(NodeConfigTest, AnUnknownKeyIsNamedWithFileLineAndTheNearestValidOne) {
+  expect_refused(std::string(kGood) + "log:\n  page_byte: 8 MiB\n",
+                 {file_ + ":10:", "log.page_byte", "did you mean 'page_bytes'"});
+  expect_refused("cluser: c\nnode: 1\ndata_dir: /d\n", {file_, "cluster"});
+  expect_refused(std::string(kGood) + "metrics: {zzzzzz: 1}\n", {"metrics.zzzzzz", "listen"});
+}
+
+TEST_F(NodeConfigTest, AKeyGivenTwiceIsRefused) {
+  expect_refused(std::string(kGood) + "node: 1\n", {file_ + ":9:", "node", "twice"});
+}
+
+TEST_F(NodeConfigTest, ImpossibleValuesAreNamedWithTheirLimits) {
+  const std::string good = kGood;
+  expect_refused(good + "log: {page_bytes: 5 MiB}\n", {"log.page_bytes", "power of two"});
+  expect_refused(good + "log: {page_bytes: 4 KiB}\n", {"log.page_bytes", "65536"});
+  expect_refused(good + "log: {page_bytes: many}\n", {"log.page_bytes", "many", "MiB"});
+  expect_refused(good + "log: {buffer_pages: 1}\n", {"log.buffer_pages", "from 4"});
+  expect_refused(good + "log: [1, 2]\n", {"log", "mapping"});
+  expect_refused(good + "state_machine: {session_ttl: 10}\n", {"session_ttl", "10 s"});
+  expect_refused(good + "server: {listen: nowhere}\n", {"server.listen", "HOST:PORT"});
+  expect_refused(good + "server: {listen: 'h:70000'}\n", {"server.listen", "65535"});
+  expect_refused(good + "server: {max_value_bytes: 8 MiB}\n", {"max_value_bytes", "128 KiB"});
+  expect_refused(good + "log_level: loud\n", {"log_level", "loud"});
+}
+
+TEST_F(NodeConfigTest, MembershipMustFit) {
+  const std::string head = "cluster: c\nnode: 3\ndata_dir: /d\nreplication:\n";
+  expect_refused(head + "  coordinator: {leader: 1}\n  members: [{id: 1, peer: 'a:1'}]\n",
+                 {"members", "this node, 3"});
+  expect_refused(head + "  coordinator: {leader: 9}\n  members: [{id: 3, peer: 'a:1'}]\n",
+                 {"leader 9", "no member"});
+  expect_refused(head + "  members: [{id: 3, peer: 'a:1'}, {id: 3, peer: 'b:1'}]\n",
+                 {"3 is given to two members"});
+}
+
+TEST_F(NodeConfigTest, BadSyntaxAndAbsentFilesAreErrorsThatNameTheFile) {
+  expect_refused("cluster: [unclosed\n", {file_});
+  const auto absent = load_node_config("/nonexistent/node.yaml");
+  ASSERT_FALSE(absent);
+  EXPECT_NE(absent.error().message.find("/nonexistent/node.yaml"), std::string::npos);
+}
+
+TEST(Units, SizesAndDurations) {
+  EXPECT_EQ(parse_size("64 MiB"), uint64_t{64} << 20);
+  EXPECT_EQ(parse_size("1GiB"), uint64_t{1} << 30);
+  EXPECT_EQ(parse_size("4096"), 4096u);
+  EXPECT_EQ(parse_size("64 MB"), std::nullopt);
+  EXPECT_EQ(parse_size("-1"), std::nullopt);
+  EXPECT_EQ(parse_size("99999999999 TiB"), std::nullopt);
+  EXPECT_EQ(parse_duration("250ms"), std::chrono::milliseconds(250));
+  EXPECT_EQ(parse_duration("5 m"), std::chrono::minutes(5));
+  EXPECT_EQ(parse_duration("5"), std::nullopt);
+  EXPECT_EQ(parse_duration("999999999 h"), std::nullopt);
+}
+
+}  // namespace
+}  // namespace tailrace::config
