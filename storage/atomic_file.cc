@@ -44,6 +44,12 @@ Path temporary_of(const Path& path) {
 
 Result<> replace_atomic_file(FileSystem& file_system, const Path& path, AtomicFileFormat format,
                              ByteSpan content) {
+  if (content.size() > kMostContentBytes) {
+    return make_error(ErrorCode::kInvalidArgument,
+                      path.string() + ": " + std::to_string(content.size()) +
+                          " bytes are more than such a file can have (" +
+                          std::to_string(kMostContentBytes) + "); nothing was changed");
+  }
   std::vector<std::byte> bytes(sizeof(Header) + content.size());
   if (!content.empty()) std::memcpy(bytes.data() + sizeof(Header), content.data(), content.size());
   Header header{kMagic, 0, format.kind, format.version, content.size(), 0};

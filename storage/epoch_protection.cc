@@ -98,8 +98,10 @@ void EpochProtection::leave() {
   Slot& mine = slot();
   TAILRACE_CHECK(mine.depth > 0, "leave without enter");
   if (--mine.depth > 0) return;
-  mine.epoch.store(0, std::memory_order_release);
-  if (table_->action_count.load(std::memory_order_relaxed) > 0) drain();
+  // Sequentially consistent with the count and with is_safe(): either this thread sees the action,
+  // or the one that adds it sees this thread outside.
+  mine.epoch.store(0, std::memory_order_seq_cst);
+  if (table_->action_count.load(std::memory_order_seq_cst) > 0) drain();
 }
 
 void EpochProtection::refresh() {
@@ -109,7 +111,7 @@ void EpochProtection::refresh() {
   mine.depth = 0;
   mine.epoch.store(0, std::memory_order_release);
   enter();
-  if (table_->action_count.load(std::memory_order_relaxed) > 0) drain();
+  if (table_->action_count.load(std::memory_order_seq_cst) > 0) drain();
 }
 
 uint64_t EpochProtection::bump() {
@@ -123,7 +125,7 @@ void EpochProtection::bump(std::function<void()> action) {
   {
     const std::lock_guard lock(table_->mutex);
     table_->actions.emplace_back(before, std::move(action));
-    table_->action_count.store(table_->actions.size(), std::memory_order_relaxed);
+    table_->action_count.store(table_->actions.size(), std::memory_order_seq_cst);
   }
   drain();
 }
@@ -151,7 +153,7 @@ void EpochProtection::drain() {
       ready.push_back(std::move(entry.second));
       return true;
     });
-    table_->action_count.store(table_->actions.size(), std::memory_order_relaxed);
+    table_->action_count.store(table_->actions.size(), std::memory_order_seq_cst);
   }
   for (const auto& action : ready) {
     action();

@@ -182,8 +182,9 @@ class IoUringQueue final : public IoQueue {
     if (result == -EINTR || result == -EAGAIN) return prepare(number, request);
     if (result > 0) {
       request.done += static_cast<size_t>(result);
-      // A short transfer goes on, except at a file's end, which is no whole sector.
-      const bool at_end = request.kind == Kind::kRead && request.done % 512 != 0;
+      // A short transfer goes on. With O_DIRECT a length that is no whole sector is the end.
+      const bool at_end =
+          request.kind == Kind::kRead && request.file->direct() && request.done % 512 != 0;
       if (request.done < request.length && !at_end) return prepare(number, request);
     }
     if (result == 0 && request.kind == Kind::kWrite && request.done < request.length) result = -EIO;

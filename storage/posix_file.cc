@@ -35,7 +35,7 @@ Result<size_t> PosixFile::read_at(uint64_t offset, MutableByteSpan into) {
     done += static_cast<size_t>(got);
     // O_DIRECT stops at the file's end with a length that is no whole block; going on would be
     // EINVAL.
-    if (done % 512 != 0) break;
+    if (direct_ && done % 512 != 0) break;
   }
   return done;
 }

@@ -7,12 +7,14 @@ namespace tailrace::storage {
 /// A File of the operating system. The I/O queues need its descriptor.
 class PosixFile final : public File {
  public:
-  PosixFile(Path path, int descriptor) : path_(std::move(path)), descriptor_(descriptor) {}
+  PosixFile(Path path, int descriptor, bool direct)
+      : path_(std::move(path)), descriptor_(descriptor), direct_(direct) {}
   ~PosixFile() override;
   PosixFile(const PosixFile&) = delete;
   PosixFile& operator=(const PosixFile&) = delete;
 
   int descriptor() const { return descriptor_; }
+  bool direct() const { return direct_; }
 
   const Path& path() const override { return path_; }
   Result<uint64_t> size() const override;
@@ -25,6 +27,7 @@ class PosixFile final : public File {
  private:
   const Path path_;
   const int descriptor_;
+  const bool direct_;  // opened with O_DIRECT
 };
 
 }  // namespace tailrace::storage

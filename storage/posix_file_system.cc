@@ -39,12 +39,14 @@ class PosixFileSystem final : public FileSystem {
     int flags = O_CLOEXEC;
     flags |= options.mode == OpenMode::kReadOnly ? O_RDONLY : O_RDWR;
     if (options.mode == OpenMode::kCreateReadWrite) flags |= O_CREAT;
-    int descriptor = ::open(path.c_str(), flags | (options.direct ? O_DIRECT : 0), 0644);
-    if (descriptor < 0 && options.direct && errno == EINVAL) {
+    bool direct = options.direct;
+    int descriptor = ::open(path.c_str(), flags | (direct ? O_DIRECT : 0), 0644);
+    if (descriptor < 0 && direct && errno == EINVAL) {
+      direct = false;
       descriptor = ::open(path.c_str(), flags, 0644);
     }
     if (descriptor < 0) return failed("open", path, errno);
-    return std::make_unique<PosixFile>(path, descriptor);
+    return std::make_unique<PosixFile>(path, descriptor, direct);
   }
 
   Result<std::unique_ptr<IoQueue>> make_queue(size_t depth) override {
@@ -131,10 +133,12 @@ class PosixFileSystem final : public FileSystem {
                             (length > 0 ? std::string(holder) : std::string("(unknown)")) +
                             "; stop that process or choose another directory");
     }
-    // Only for the message above; the lock itself is the kernel's.
+    // Only for the message above; the lock itself is the kernel's. On a full disk the message of a
+    // second process is poorer, and this one starts all the same.
     const std::string self = std::to_string(::getpid());
-    if (::ftruncate(descriptor, 0) != 0 || ::pwrite(descriptor, self.data(), self.size(), 0) < 0) {
-      return failed("write", path, errno);
+    if (::ftruncate(descriptor, 0) == 0) {
+      const ssize_t put = ::pwrite(descriptor, self.data(), self.size(), 0);
+      (void)put;
     }
     return held;
   }

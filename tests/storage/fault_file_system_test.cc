@@ -56,6 +56,36 @@ TEST(FaultFileSystem, ARandomCrashTearsAWriteBetweenSectors) {
   EXPECT_TRUE(torn);
 }
 
+// As on Linux: after a failed fsync the pages count as clean, and the next one succeeds without
+// them.
+TEST(FaultFileSystem, ASyncThatSucceedsAfterAFailedOneDoesNotBringTheBytesBack) {
+  FaultFileSystem disk(1);
+  const auto file = create(disk, "/d/f");
+  ASSERT_TRUE(file->write_at(0, as_bytes("older")));
+  ASSERT_TRUE(file->sync());
+  ASSERT_TRUE(disk.sync_directory("/d"));
+  ASSERT_TRUE(file->write_at(0, as_bytes("newer")));
+  disk.fail_at(disk.operations(), FaultKind::kError);
+  ASSERT_FALSE(file->sync());
+  ASSERT_TRUE(file->sync());
+  EXPECT_EQ(as_text(disk.content("/d/f")), "newer") << "reads still see it";
+  disk.crash(CrashPolicy::kKeepAll);
+  EXPECT_EQ(as_text(disk.content("/d/f")), "older");
+}
+
+TEST(FaultFileSystem, BytesThatWereCutOffDoNotComeBackWhenTheFileGrows) {
+  FaultFileSystem disk(1);
+  const auto file = create(disk, "/d/f");
+  ASSERT_TRUE(file->write_at(0, std::vector<std::byte>(2048, std::byte{1})));
+  ASSERT_TRUE(file->sync());
+  ASSERT_TRUE(disk.sync_directory("/d"));
+  ASSERT_TRUE(file->truncate(0));
+  ASSERT_TRUE(file->allocate(2048));
+  ASSERT_TRUE(file->sync());
+  disk.crash(CrashPolicy::kLoseUnsynced);
+  EXPECT_EQ(disk.content("/d/f"), std::vector<std::byte>(2048));
+}
+
 TEST(FaultFileSystem, AFullDiskRefusesAndSaysSo) {
   FaultFileSystem disk(1);
   disk.set_capacity(4096);

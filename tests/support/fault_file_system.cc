@@ -296,19 +296,36 @@ Result<> FaultFileSystem::resize(Inode& inode, const std::string& path, std::str
       used_bytes() + (bytes - inode.written.size()) > capacity_bytes_) {
     return failure(call, path, FaultKind::kNoSpace);
   }
+  // What was cut off and grown again is zero: dirty, so that a sync brings the zeros to the
+  // platter.
+  const uint64_t shorter = std::min<uint64_t>(bytes, inode.written.size());
   inode.written.resize(bytes);
-  // Cut off means gone: bytes beyond the end do not come back when the file grows again.
   inode.dirty_sectors.erase(
       inode.dirty_sectors.lower_bound((bytes + kSectorBytes - 1) / kSectorBytes),
       inode.dirty_sectors.end());
+  for (size_t sector = shorter / kSectorBytes; sector * kSectorBytes < bytes; ++sector) {
+    inode.dirty_sectors.insert(sector);
+  }
   return {};
 }
 
 Result<> FaultFileSystem::sync(Inode& inode, const std::string& path) {
   // A failed fsync drops what it could not write, as Linux does: the pages count as clean, and the
   // next fsync succeeds without them.
-  if (const auto fault = next_operation()) return failure("fdatasync", path, *fault);
-  inode.durable = inode.written;
+  const bool was_cut = power_is_cut_;
+  if (const auto fault = next_operation()) {
+    if (!was_cut && *fault != FaultKind::kPowerCut) inode.dirty_sectors.clear();
+    return failure("fdatasync", path, *fault);
+  }
+  // Sector by sector: what an earlier failed sync dropped stays behind.
+  inode.durable.resize(inode.written.size());
+  for (const size_t sector : inode.dirty_sectors) {
+    const size_t from = sector * kSectorBytes;
+    const size_t to = std::min(from + kSectorBytes, inode.written.size());
+    std::copy(inode.written.begin() + static_cast<ptrdiff_t>(from),
+              inode.written.begin() + static_cast<ptrdiff_t>(to),
+              inode.durable.begin() + static_cast<ptrdiff_t>(from));
+  }
   inode.dirty_sectors.clear();
   return {};
 }
