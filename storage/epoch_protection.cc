@@ -23,8 +23,6 @@ struct ThreadSlots {
     EpochProtection::Table* key;
     EpochProtection::Slot* slot;
   };
-  // The table entered last is nearly always the one entered next.
-  EpochProtection::Slot* last_slot = nullptr;
   std::vector<Entry> entries;
 
   ~ThreadSlots() {
@@ -59,7 +57,14 @@ namespace {
 thread_local ThreadSlots thread_slots;
 // Each table is told from every other by a number, never by its address, which may be used again.
 std::atomic<uint64_t> next_identity{1};
-thread_local uint64_t last_identity = 0;
+// The slots of the tables entered lately; a thread goes to and fro between the log's and the
+// store's.
+struct RecentSlot {
+  uint64_t identity = 0;
+  void* slot = nullptr;
+};
+constexpr size_t kRecentSlots = 8;
+thread_local RecentSlot recent_slots[kRecentSlots];
 }  // namespace
 
 EpochProtection::EpochProtection()
@@ -73,11 +78,11 @@ EpochProtection::~EpochProtection() {
 }
 
 EpochProtection::Slot& EpochProtection::slot() {
-  if (last_identity != identity_) [[unlikely]] {
-    thread_slots.last_slot = thread_slots.find(table_);
-    last_identity = identity_;
+  RecentSlot& recent = recent_slots[identity_ % kRecentSlots];
+  if (recent.identity != identity_) [[unlikely]] {
+    recent = {identity_, thread_slots.find(table_)};
   }
-  return *thread_slots.last_slot;
+  return *static_cast<Slot*>(recent.slot);
 }
 
 void EpochProtection::enter() {

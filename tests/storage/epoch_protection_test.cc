@@ -1,6 +1,7 @@
 #include "storage/epoch_protection.h"
 
 #include <latch>
+#include <memory>
 #include <thread>
 #include <vector>
 
@@ -75,6 +76,21 @@ TEST(EpochProtection, SlotsOfEndedThreadsAreUsedAgain) {
     for (size_t round = 0; round < 2 * EpochProtection::kMostThreads; ++round) {
       std::thread([&] { const EpochProtection::Guard guard(protection); }).join();
     }
+  }
+}
+
+// One thread may be inside several tables at once, more than it remembers the slots of.
+TEST(EpochProtection, TablesAreApartFromOneAnother) {
+  std::vector<std::unique_ptr<EpochProtection>> tables;
+  for (int table = 0; table < 20; ++table) {
+    tables.push_back(std::make_unique<EpochProtection>());
+    tables.back()->enter();
+  }
+  for (const auto& table : tables) {
+    const uint64_t before = table->bump();
+    EXPECT_FALSE(table->is_safe(before));
+    table->leave();
+    EXPECT_TRUE(table->is_safe(before));
   }
 }
 
