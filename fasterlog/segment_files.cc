@@ -66,28 +66,22 @@ Result<> SegmentFiles::create(uint64_t index) {
 }
 
 Result<> SegmentFiles::remove_before(uint64_t index) {
-  bool any = false;
-  for (const uint64_t each : indexes()) {
-    if (each >= index) break;
-    {
-      const std::lock_guard lock(mutex_);
-      files_.erase(each);
-      count_.store(files_.size(), std::memory_order_relaxed);
-    }
-    auto removed = file_system_.remove(path_of(Address{each * segment_bytes_}));
-    if (!removed && removed.error().code != ErrorCode::kNotFound) return removed;
-    any = true;
-  }
-  if (!any) return {};
-  return file_system_.sync_directory(directory_);
+  std::vector<uint64_t> below = indexes();
+  std::erase_if(below, [index](uint64_t each) { return each >= index; });
+  return remove_in_order(below);
 }
 
 Result<> SegmentFiles::remove_from(uint64_t index) {
-  std::vector<uint64_t> all = indexes();
-  std::reverse(all.begin(), all.end());
-  bool any = false;
+  // From the end downwards: a crash in between leaves no gap.
+  std::vector<uint64_t> above = indexes();
+  std::erase_if(above, [index](uint64_t each) { return each < index; });
+  std::reverse(above.begin(), above.end());
+  return remove_in_order(above);
+}
+
+Result<> SegmentFiles::remove_in_order(const std::vector<uint64_t>& all) {
+  if (all.empty()) return {};
   for (const uint64_t each : all) {
-    if (each < index) break;
     {
       const std::lock_guard lock(mutex_);
       files_.erase(each);
@@ -95,9 +89,7 @@ Result<> SegmentFiles::remove_from(uint64_t index) {
     }
     auto removed = file_system_.remove(path_of(Address{each * segment_bytes_}));
     if (!removed && removed.error().code != ErrorCode::kNotFound) return removed;
-    any = true;
   }
-  if (!any) return {};
   return file_system_.sync_directory(directory_);
 }
 

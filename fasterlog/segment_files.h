@@ -53,6 +53,9 @@ class SegmentFiles {
   Result<> read_aligned(Address from, MutableByteSpan into) const;
 
  private:
+  /// Removes these segments one after the other, then syncs the directory.
+  Result<> remove_in_order(const std::vector<uint64_t>& all);
+
   storage::FileSystem& file_system_;
   const storage::Path directory_;
   const uint64_t segment_bytes_;

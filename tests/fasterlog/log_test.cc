@@ -10,18 +10,13 @@
 #include "fasterlog/log_metadata.h"
 #include "fasterlog/segment_files.h"
 #include "storage/atomic_file.h"
+#include "tests/support/temporary_directory.h"
 
 namespace tailrace::fasterlog {
 namespace {
 
 class LogTest : public ::testing::Test {
  protected:
-  LogTest() {
-    std::string name = (std::filesystem::temp_directory_path() / "tailrace_log_XXXXXX").string();
-    root_ = mkdtemp(name.data());
-  }
-  ~LogTest() override { std::filesystem::remove_all(root_); }
-
   LogOptions options(const char* name = "log") {
     LogOptions result;
     result.directory = root_ / name;
@@ -61,7 +56,8 @@ class LogTest : public ::testing::Test {
     ASSERT_TRUE(log.wait_durable(end).has_value());
   }
 
-  std::filesystem::path root_;
+  testing::TemporaryDirectory temporary_;
+  const std::filesystem::path root_ = temporary_.path();
 };
 
 TEST_F(LogTest, WhatWasDurableIsReadBackAndSurvivesAReopen) {

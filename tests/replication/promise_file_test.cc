@@ -7,20 +7,18 @@
 
 #include <gtest/gtest.h>
 
+#include "tests/support/temporary_directory.h"
+
 namespace tailrace::replication {
 namespace {
 
 class PromiseFileTest : public ::testing::Test {
  protected:
-  PromiseFileTest() {
-    std::string name = (std::filesystem::temp_directory_path() / "promise_XXXXXX").string();
-    directory_ = mkdtemp(name.data());
-  }
-  ~PromiseFileTest() override { std::filesystem::remove_all(directory_); }
   PromiseFile file(uint32_t node = 3, const std::string& cluster = "orders") {
     return PromiseFile(storage::posix_file_system(), directory_, NodeId{node}, cluster);
   }
-  std::filesystem::path directory_;
+  testing::TemporaryDirectory temporary_;
+  const std::filesystem::path directory_ = temporary_.path();
 };
 
 TEST_F(PromiseFileTest, ANewNodeStartsAtEpochZeroWithALastingIncarnation) {
