@@ -1,13 +1,18 @@
 #include "observability/http_endpoint.h"
 
 #include <cerrno>
+#include <chrono>
 #include <cstring>
 #include <string_view>
+#include <thread>
 #include <utility>
 #include <vector>
 
 #include <CivetServer.h>
 #include <fmt/format.h>
+#include <netdb.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include "observability/metrics.h"
 
@@ -43,6 +48,23 @@ void respond(mg_connection* connection, int status, const char* reason, const ch
   mg_write(connection, body.data(), body.size());
 }
 
+/// Connects once and hangs up.
+void knock(const std::string& listen, int port) {
+  std::string host = listen.substr(0, listen.rfind(':'));
+  if (host.size() > 2 && host.front() == '[') host = host.substr(1, host.size() - 2);
+  addrinfo hints{};
+  hints.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV;
+  hints.ai_socktype = SOCK_STREAM;
+  addrinfo* found = nullptr;
+  if (getaddrinfo(host.c_str(), std::to_string(port).c_str(), &hints, &found) != 0) return;
+  const int fd = socket(found->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  if (fd >= 0) {
+    (void)connect(fd, found->ai_addr, found->ai_addrlen);
+    close(fd);
+  }
+  freeaddrinfo(found);
+}
+
 constexpr const char* kPlain = "text/plain; charset=utf-8";
 
 class CivetEndpoint final : public HttpEndpoint {
@@ -51,7 +73,20 @@ class CivetEndpoint final : public HttpEndpoint {
                 std::function<Health()> readyz)
       : metrics_(metrics), healthz_(std::move(healthz)), readyz_(std::move(readyz)) {}
 
+  ~CivetEndpoint() override {
+    if (!server_) return;
+    // civetweb looks whether it is to stop every 2 s, or when someone connects.
+    std::jthread knocking([this](const std::stop_token& stopped) {
+      while (!stopped.stop_requested()) {
+        knock(listen_, port_);
+        std::this_thread::sleep_for(std::chrono::milliseconds(5));
+      }
+    });
+    server_.reset();
+  }
+
   Result<> open(const std::string& listen) {
+    listen_ = listen;
     if (!valid_listen(listen))
       return make_error(ErrorCode::kInvalidArgument,
                         fmt::format("metrics address '{}': write it as HOST:PORT", listen));
@@ -118,6 +153,7 @@ class CivetEndpoint final : public HttpEndpoint {
   const MetricRegistry& metrics_;
   const std::function<Health()> healthz_;
   const std::function<Health()> readyz_;
+  std::string listen_;
   int port_ = 0;
   // Last, so that its threads end before what they read.
   std::unique_ptr<CivetServer> server_;
