@@ -106,6 +106,12 @@ bool Checkpointer::due() const {
 }
 
 void Checkpointer::run() {
+  // A crash may have come between publishing and truncating. Not done while recovering: the anchors
+  // of the followers, which may need what is below this node's checkpoint, are set after that.
+  if (const Address point = status().last_address; point > Address{0}) {
+    if (auto truncated = truncate(point); !truncated)
+      observability::log_error("truncation: {}", truncated.error().message);
+  }
   std::unique_lock lock(mutex_);
   while (!stopping_) {
     if (!due() || (requests_.empty() && applier_.failure())) {

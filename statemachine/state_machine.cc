@@ -48,11 +48,7 @@ class StateMachineImpl final : public StateMachine {
     watermarks_.advance_committed(from);
     watermarks_.advance_applied(from);
     watermarks_.advance_checkpointed(from);
-    if (recovered) {
-      checkpointer_.recovered(*recovered, from);
-      // A crash may have come between publishing and truncating.
-      TAILRACE_RETURN_IF_ERROR(checkpointer_.truncate(from));
-    }
+    if (recovered) checkpointer_.recovered(*recovered, from);
     return {};
   }
 

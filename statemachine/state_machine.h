@@ -68,7 +68,7 @@ class StateMachine {
   /// Called on the applier's thread after each applied stretch, in order. Set before start().
   virtual void set_applied_listener(
       std::function<void(std::shared_ptr<const AppliedBatch>)> listener) = 0;
-  /// Starts the applier and checkpoint threads.
+  /// Starts the applier and checkpoint threads; truncates, so every anchor is to be set before.
   virtual void start() = 0;
   /// Stops them; what is applied stays. No checkpoint is taken.
   virtual void stop() = 0;
