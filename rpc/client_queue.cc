@@ -19,6 +19,20 @@ bool writes(const ClientRequest& request) {
   return request.verb == Verb::kCommand || request.verb == Verb::kAppend;
 }
 
+// What a frame holds beside the bytes given by the caller, for each request and each event.
+constexpr size_t kRequestOverhead = 256, kEventOverhead = 16;
+
+/// Whether the server will take it. Sent nevertheless, it would cost the connection.
+Result<> check_size(const ClientRequest& request, uint64_t max_frame_bytes) {
+  const size_t bytes = request.key.size() + request.value.size() + request.expected.size();
+  const size_t frame = bytes + kRequestOverhead + kEventOverhead * request.event_sizes.size();
+  if (max_frame_bytes == 0 || frame <= max_frame_bytes) return {};
+  return make_error(ErrorCode::kInvalidArgument,
+                    fmt::format("a request of {} bytes does not fit in a frame of the server, "
+                                "whose max_frame_bytes is {}",
+                                bytes, max_frame_bytes));
+}
+
 Error no_answer(const ClientRequest& request, bool in_flight, const std::string& problem) {
   if (!in_flight && !request.sent_before)
     return Error{ErrorCode::kUnavailable,
@@ -214,6 +228,12 @@ void RequestQueue::send_queued() {
   if (!ready_ || switching_ || !bounced_.empty()) return;
   while (!queued_.empty() && connection_->unsent_bytes() < kMostUnsentBytes) {
     ClientRequest& next = queued_.front();
+    if (auto fits = check_size(next, connection_->server().max_frame_bytes); !fits) {
+      ClientRequest request = std::move(next);
+      queued_.pop_front();
+      refused(std::move(request), fits.error());
+      continue;
+    }
     if (next.verb == Verb::kCommand && options_.exactly_once) {
       // Only one session's commands are in flight: those of an older one settle first, so that a
       // gap in it can not turn the order round.

@@ -162,6 +162,20 @@ TEST(Service, AnOversizedValueIsRefusedAndTheSessionGoesOn) {
   EXPECT_EQ(client->get(as_bytes("k"), {})->value, "w");
 }
 
+// Sent, it would close the connection, and be sent again until its time is up.
+TEST(Service, ARequestThatFitsInNoFrameIsRefusedAtOnce) {
+  FakeNode node;
+  auto client = client_of({node.address()});
+  const std::string huge(size_t{20} << 20, 'x');
+  const auto put = client->put(as_bytes("k"), as_bytes(huge));
+  ASSERT_FALSE(put);
+  EXPECT_EQ(put.error().code, ErrorCode::kInvalidArgument) << put.error().message;
+  const auto append = client->append("s", {as_bytes(huge)});
+  ASSERT_FALSE(append);
+  EXPECT_EQ(append.error().code, ErrorCode::kInvalidArgument) << append.error().message;
+  EXPECT_TRUE(client->put(as_bytes("k"), as_bytes("v")));
+}
+
 // The refused one leaves a gap in the session; those sent behind it are not lost by that.
 TEST(Service, ARefusalInThePipelineDoesNotTakeItsNeighboursAlong) {
   FakeNode node;
