@@ -86,8 +86,8 @@ class Store {
   /// Valid-looking checkpoints on disk, oldest first.
   virtual Result<std::vector<CheckpointInfo>> checkpoints() const = 0;
 
-  /// A writer. Several may exist; each belongs to one thread. An id that a recovered checkpoint knows
-  /// goes on from its point. Destroying it ends the session.
+  /// A writer. Several may exist; each belongs to one thread. An id that a recovered checkpoint
+  /// knows goes on from its point. Destroying it ends the session.
   virtual Result<std::unique_ptr<Session>> start_session(SessionId id) = 0;
 
   /// Any thread, also while sessions write. Copies the value; kNotFound when absent.
