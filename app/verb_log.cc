@@ -4,7 +4,7 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
-#include "app/verb_common.h"
+#include "app/verbs.h"
 #include "fasterlog/inspect.h"
 
 namespace tailrace::app {

@@ -43,6 +43,7 @@ struct ReadAnswer {
 struct CommandAnswer {
   Epoch epoch;
   AddressRange range;  // of the record(s) in the log
+  Address last;        // where the last of them begins
   statemachine::Answer answer;
 };
 

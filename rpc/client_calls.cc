@@ -21,6 +21,7 @@ Result<CommandAnswer> read_command(const Reply& reply) {
   CommandAnswer answer;
   answer.epoch = Epoch{reply->getEpoch()};
   answer.range = AddressRange{Address{from.getFirst()}, Address{from.getEnd()}};
+  answer.last = Address{from.getLast()};
   answer.answer.outcome = static_cast<statemachine::Outcome>(from.getOutcome());
   answer.answer.has_value = from.getHasValue();
   if (from.getHasValue()) answer.answer.value = to_string(from.getValue());

@@ -62,8 +62,9 @@ class Connection : public FramedSocket {
 
   /// Nothing when this node leads and serves; else the error was answered.
   bool refuse_unless_leader(const Asked& asked);
-  /// Takes what try_enqueue said: a pending answer, a hold, or an error answered.
-  Take enqueued(const Asked& asked, const Result<AddressRange>& range);
+  /// Takes what try_enqueue said: a pending answer, a hold, or an error answered. The last of the
+  /// records has `last_payload_bytes`.
+  Take enqueued(const Asked& asked, const Result<AddressRange>& range, size_t last_payload_bytes);
   void answer_get(const Asked& asked, ByteSpan key);
   Pumped pump(Subscription& subscription);
 

@@ -1,6 +1,7 @@
 // Commands and appends: check, admit, enqueue, and owe the answer until it is applied.
 #include <fmt/format.h>
 
+#include "fasterlog/record.h"
 #include "rpc/connection.h"
 
 namespace tailrace::rpc {
@@ -81,7 +82,8 @@ FramedSocket::Take Connection::handle_command(uint64_t id, wire::Command::Reader
   statemachine::encode(command, payload);
   thread_.expect_applied();
   return enqueued(asked,
-                  context_.to.log->try_enqueue(statemachine::kCommandRecord, ByteSpan(payload)));
+                  context_.to.log->try_enqueue(statemachine::kCommandRecord, ByteSpan(payload)),
+                  payload.size());
 }
 
 FramedSocket::Take Connection::handle_append(uint64_t id, wire::Append::Reader request) {
@@ -119,14 +121,17 @@ FramedSocket::Take Connection::handle_append(uint64_t id, wire::Append::Reader r
   thread_.expect_applied();
   fasterlog::Log& log = *context_.to.log;
   const Take taken =
-      enqueued(asked, records.size() == 1 ? log.try_enqueue(records[0].kind, records[0].payload)
-                                          : log.try_enqueue_batch(records));
+      enqueued(asked,
+               records.size() == 1 ? log.try_enqueue(records[0].kind, records[0].payload)
+                                   : log.try_enqueue_batch(records),
+               records.back().payload.size());
   // What a batch of large events has blown up is given back.
   if (bytes > (4u << 20)) buffers.clear();
   return taken;
 }
 
-FramedSocket::Take Connection::enqueued(const Asked& asked, const Result<AddressRange>& range) {
+FramedSocket::Take Connection::enqueued(const Asked& asked, const Result<AddressRange>& range,
+                                        size_t last_payload_bytes) {
   if (!range && range.error().code == ErrorCode::kWouldBlock) {
     thread_.resume_soon(std::static_pointer_cast<Connection>(shared_from_this()));
     return Take::kHold;
@@ -136,8 +141,9 @@ FramedSocket::Take Connection::enqueued(const Asked& asked, const Result<Address
     return Take::kDone;
   }
   auto self = std::static_pointer_cast<Connection>(shared_from_this());
+  const Address last = range->end - fasterlog::record_bytes(last_payload_bytes);
   thread_.pending().push(
-      Pending{*range, status().epoch, std::move(self), asked.id, asked.kind, asked.started});
+      Pending{*range, last, status().epoch, std::move(self), asked.id, asked.kind, asked.started});
   began();
   return Take::kDone;
 }
@@ -151,6 +157,7 @@ void Connection::answer_command(const Pending& pending, const statemachine::Answ
   auto to = response.initCommand();
   to.setFirst(pending.range.first.value);
   to.setEnd(pending.range.end.value);
+  to.setLast(pending.last.value);
   if (answer != nullptr) {
     to.setOutcome(static_cast<uint8_t>(answer->outcome));
     to.setHasValue(answer->has_value);

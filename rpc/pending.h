@@ -22,7 +22,8 @@ class Connection;
 /// A command in the log whose answer is owed.
 struct Pending {
   AddressRange range;
-  Epoch epoch;  // the answer belongs to it
+  Address last;  // where the last of its records begins
+  Epoch epoch;   // the answer belongs to it
   std::weak_ptr<Connection> connection;
   uint64_t id = 0;  // of the request
   RequestKind kind = RequestKind::kPut;

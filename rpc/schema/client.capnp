@@ -128,6 +128,7 @@ struct CommandAnswer {
   outcome @2 :UInt8;
   hasValue @3 :Bool;
   value @4 :Data;
+  last @5 :UInt64;  # where the last record begins; equals first but for an append
 }
 
 struct GetAnswer {

@@ -1,0 +1,101 @@
+#include "app/client_options.h"
+
+#include <cerrno>
+#include <cstdio>
+#include <sstream>
+
+#include <CLI/CLI.hpp>
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include "app/verbs.h"
+
+namespace tailrace::app {
+
+int report(const Error& error) {
+  fmt::print(stderr, "tailrace: {}\n", error.message);
+  switch (error.code) {
+    case ErrorCode::kInvalidArgument:
+    case ErrorCode::kNotFound:
+      return kUsage;
+    case ErrorCode::kTimedOut:
+    case ErrorCode::kUnavailable:
+    case ErrorCode::kUnknownOutcome:
+      return kUnreachable;
+    default:
+      return kRefused;
+  }
+}
+
+int report_answer(const Error& error) {
+  const int code = report(error);
+  return code == kUsage ? kRefused : code;
+}
+
+void ClientFlags::add_to(CLI::App& verb) {
+  verb.add_option("--server", servers, "HOST:PORT[,HOST:PORT...] of the nodes")
+      ->envname("TAILRACE_SERVER")
+      ->capture_default_str();
+  verb.add_option("--timeout", timeout_s, "Seconds to wait for the answer")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+}
+
+Result<rpc::ClientOptions> ClientFlags::client_options() const {
+  rpc::ClientOptions options;
+  options.servers.clear();
+  std::stringstream list(servers);
+  for (std::string one; std::getline(list, one, ',');) {
+    if (!one.empty()) options.servers.push_back(one);
+  }
+  if (options.servers.empty())
+    return make_error(ErrorCode::kInvalidArgument, "--server names no HOST:PORT");
+  options.timeout = std::chrono::milliseconds(static_cast<int64_t>(timeout_s * 1000));
+  return options;
+}
+
+Result<std::unique_ptr<rpc::Client>> ClientFlags::connect() const {
+  auto options = client_options();
+  if (!options) return tl::unexpected(std::move(options).error());
+  return rpc::Client::create(std::move(*options));
+}
+
+int report_outcome(const rpc::CommandAnswer& answer, const std::string& key) {
+  using statemachine::Outcome;
+  const auto say = [&](ExitCode code, const std::string& what) {
+    fmt::print(stderr, "tailrace: {}\n", what);
+    return code;
+  };
+  switch (answer.answer.outcome) {
+    case Outcome::kDone:
+      return kDone;
+    case Outcome::kAbsent:
+      return say(kNegative, "no key '" + key + "'");
+    case Outcome::kCasMismatch:
+      return say(kNegative, answer.answer.has_value ? "the value of '" + key + "' is another one"
+                                                    : "no key '" + key + "'");
+    case Outcome::kNotAnInteger:
+      return say(kRefused,
+                 "the value of '" + key +
+                     "' is no integer, or the sum does not fit in 64 bits; nothing changed");
+    case Outcome::kSerialGap:
+    case Outcome::kSessionExpired:
+      return say(kRefused, "the session had ended; nothing changed");
+    case Outcome::kAnswerForgotten:
+      return say(kUnreachable, "the command was applied, but its answer is no longer kept");
+  }
+  return say(kRefused, "the server's answer is of a newer version");
+}
+
+Result<> flush_output() {
+  if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return {};
+  return tl::unexpected(io_error("write", "standard output", errno));
+}
+
+Result<> print_value(const std::string& value) {
+  std::fwrite(value.data(), 1, value.size(), stdout);
+  if (::isatty(STDOUT_FILENO) == 1) std::fputc('\n', stdout);
+  return flush_output();
+}
+
+}  // namespace tailrace::app

@@ -1,0 +1,37 @@
+#pragma once
+// What all verbs that speak to a server share: its address, the time to wait, and how an answer
+// becomes an exit code.
+
+#include <memory>
+#include <string>
+
+#include "core/result.h"
+#include "rpc/client.h"
+
+namespace CLI {
+class App;
+}
+
+namespace tailrace::app {
+
+struct ClientFlags {
+  std::string servers = "127.0.0.1:7100";  // HOST:PORT, separated by commas
+  double timeout_s = 10;
+
+  /// Adds --server (environment TAILRACE_SERVER) and --timeout.
+  void add_to(CLI::App& verb);
+  Result<rpc::ClientOptions> client_options() const;
+  Result<std::unique_ptr<rpc::Client>> connect() const;
+};
+
+/// For a verb whose command was applied: what the answer came to.
+int report_outcome(const rpc::CommandAnswer& answer, const std::string& key);
+
+/// Writes a value to standard output as it is, followed by a newline when that is a terminal.
+/// kIo when standard output takes no more.
+Result<> print_value(const std::string& value);
+
+/// Flushes standard output; a full disk or a closed pipe is an error, not silence.
+Result<> flush_output();
+
+}  // namespace tailrace::app

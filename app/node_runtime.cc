@@ -1,0 +1,200 @@
+#include "app/node_runtime.h"
+
+#include <future>
+#include <utility>
+
+#include "core/clock.h"
+#include "observability/logging.h"
+#include "observability/process_metrics.h"
+
+namespace tailrace::app {
+
+namespace {
+
+constexpr std::chrono::seconds kProgressInterval{2};
+
+/// Runs `function` on the executor and waits for what it returns.
+template <typename Function>
+auto run_on(replication::Executor& executor, Function function) {
+  std::promise<decltype(function())> promise;
+  auto result = promise.get_future();
+  executor.post([&] { promise.set_value(function()); });
+  return result.get();
+}
+
+}  // namespace
+
+NodeRuntime::NodeRuntime(config::NodeConfig config, std::function<void(const Error&)> on_failure)
+    : config_(std::move(config)),
+      on_failure_(std::move(on_failure)),
+      file_system_(storage::posix_file_system()) {}
+
+NodeRuntime::~NodeRuntime() {
+  composed_ = false;
+  endpoint_.reset();
+  // After a start that failed half-way threads may run that use what is destroyed before them.
+  if (server_) server_->drain_and_stop(std::chrono::milliseconds(0));
+  if (transport_) transport_->stop();
+  if (state_machine_) state_machine_->stop();
+}
+
+Result<> NodeRuntime::start() {
+  const storage::Path root(config_.data_dir);
+  TAILRACE_RETURN_IF_ERROR(file_system_.make_directory(root));
+  auto lock = file_system_.lock(root);
+  if (!lock) return tl::unexpected(std::move(lock).error());
+  lock_ = std::move(*lock);
+
+  observability::register_process_metrics(metrics_, process_metrics_);
+  auto endpoint = observability::HttpEndpoint::start(
+      config_.metrics, metrics_, [this] { return healthz(); }, [this] { return readyz(); });
+  if (!endpoint) return tl::unexpected(std::move(endpoint).error());
+  endpoint_ = std::move(*endpoint);
+
+  auto transport = rpc::PeerTransport::create(config_.peers);
+  if (!transport) return tl::unexpected(std::move(transport).error());
+  transport_ = std::move(*transport);
+  transport_->register_metrics(metrics_);
+
+  TAILRACE_RETURN_IF_ERROR(open_log());
+  TAILRACE_RETURN_IF_ERROR(open_store());
+
+  watermarks_ = std::make_unique<statemachine::Watermarks>(*log_);
+  auto state_machine = statemachine::StateMachine::create(*log_, *store_, *watermarks_, anchors_,
+                                                          config_.state_machine);
+  if (!state_machine) return tl::unexpected(std::move(state_machine).error());
+  state_machine_ = std::move(*state_machine);
+  state_machine_->register_metrics(metrics_);
+
+  auto node = replication::Node::create(file_system_, config_.node, *log_, *state_machine_,
+                                        *watermarks_, anchors_, *transport_, *transport_);
+  if (!node) return tl::unexpected(std::move(node).error());
+  node_ = std::move(*node);
+  node_->register_metrics(metrics_);
+
+  auto server = rpc::Server::create(config_.server, {log_.get(), store_.get(), state_machine_.get(),
+                                                     watermarks_.get(), &anchors_, node_.get()});
+  if (!server) return tl::unexpected(std::move(server).error());
+  server_ = std::move(*server);
+  server_->register_metrics(metrics_);
+
+  TAILRACE_RETURN_IF_ERROR(start_replication());
+  composed_ = true;
+  state_machine_->start();
+  server_->start();
+  set_stage({});
+  return {};
+}
+
+Result<> NodeRuntime::open_log() {
+  set_stage("recovering the log");
+  auto options = config_.log;
+  SteadyTime told = system_clock().now();
+  options.on_recovery_progress = [this, told](uint64_t scanned, uint64_t total) mutable {
+    if (system_clock().now() - told < kProgressInterval || total == 0) return;
+    told = system_clock().now();
+    const uint64_t percent = scanned * 100 / total;
+    observability::log_info("log recovery: {} of {} bytes ({} %)", scanned, total, percent);
+    set_stage("recovering the log, " + std::to_string(percent) + " % done");
+  };
+  auto log = fasterlog::Log::open(file_system_, std::move(options));
+  if (!log) return tl::unexpected(std::move(log).error());
+  log_ = std::move(*log);
+  log_->register_metrics(metrics_);
+
+  const fasterlog::RecoveryReport& found = log_->recovery();
+  observability::log_info("log: begin {}, durable {}, last epoch {}, {} bytes scanned",
+                          found.begin.value, found.durable.value, found.last_epoch.value,
+                          found.scanned_bytes);
+  if (found.discarded_end > found.durable) {
+    observability::log_warning(
+        "log: bytes from {} to {} belonged to batches that never became durable and were discarded",
+        found.durable.value, found.discarded_end.value);
+  }
+  return {};
+}
+
+Result<> NodeRuntime::open_store() {
+  set_stage("recovering the store");
+  auto store = kv::Store::open(file_system_, config_.store);
+  if (!store) return tl::unexpected(std::move(store).error());
+  store_ = std::move(*store);
+  store_->register_metrics(metrics_);
+  for (const std::string& note : store_->recovery_notes())
+    observability::log_warning("store: {}", note);
+  if (const auto& checkpoint = store_->recovered()) {
+    observability::log_info("store: checkpoint {} with {} keys", checkpoint->token,
+                            checkpoint->live_records);
+  }
+  return {};
+}
+
+Result<> NodeRuntime::start_replication() {
+  set_stage("starting replication");
+  state_machine_->set_applied_listener(
+      [this](std::shared_ptr<const statemachine::AppliedBatch> batch) {
+        server_->on_applied(std::move(batch));
+      });
+  node_->set_role_listener([this](const replication::NodeStatus& status) { on_role(status); });
+  node_->set_fatal_listener([this](const Error& error) { fail(error); });
+  transport_->start(config_.node.tick_interval, [this] { node_->tick(); });
+  TAILRACE_RETURN_IF_ERROR(run_on(*transport_, [this] { return node_->start(); }));
+  replicating_ = true;
+  return {};
+}
+
+Result<> NodeRuntime::stop(std::chrono::milliseconds drain) {
+  set_stage("stopping");
+  server_->drain_and_stop(drain);
+  if (replicating_) {
+    run_on(*transport_, [this] {
+      node_->stop();
+      return true;
+    });
+  }
+  transport_->stop();
+  state_machine_->stop();
+  return log_->close();
+}
+
+void NodeRuntime::on_role(const replication::NodeStatus& status) {
+  server_->on_role(status);
+}
+
+void NodeRuntime::fail(const Error& error) {
+  if (!failed_.exchange(true)) on_failure_(error);
+}
+
+void NodeRuntime::set_stage(std::string stage) {
+  const std::lock_guard lock(stage_mutex_);
+  stage_ = std::move(stage);
+}
+
+std::optional<Error> NodeRuntime::first_failure() const {
+  if (!composed_) return std::nullopt;
+  if (auto failure = log_->failure()) return failure;
+  return state_machine_->failure();
+}
+
+observability::Health NodeRuntime::healthz() const {
+  if (const auto failure = first_failure()) return {false, failure->message};
+  return {};
+}
+
+observability::Health NodeRuntime::readyz() const {
+  {
+    const std::lock_guard lock(stage_mutex_);
+    if (!stage_.empty()) return {false, stage_};
+  }
+  if (const auto failure = first_failure()) return {false, failure->message};
+  const auto status = node_->status();
+  if (!status->problem.empty()) return {false, status->problem};
+  if (status->role == replication::Role::kLeader) {
+    if (status->serving) return {};
+    return {false, "this node leads, but a majority of the voters has not confirmed its epoch yet"};
+  }
+  if (!status->connected_to_leader) return {false, "there is no connection to the leader"};
+  return {};
+}
+
+}  // namespace tailrace::app

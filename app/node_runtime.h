@@ -1,0 +1,89 @@
+#pragma once
+// The composition root: one node's modules, opened in order, wired together, and stopped in order.
+//
+//     start                                   stop
+//     data directory locked                   readyz says "stopping"
+//     /metrics, /healthz, /readyz             no new requests, pending ones answered
+//     peer port bound                         replication stops, peer connections close
+//     log recovered                           applier and checkpointer stop
+//     store recovered, state machine          log flushed, made durable and proven, closed
+//     client port bound                       everything destroyed
+//     replication starts: anchors are set
+//     applier and checkpointer start
+//     clients are served
+
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+
+#include "config/node_config.h"
+#include "core/result.h"
+#include "fasterlog/log.h"
+#include "kv/store.h"
+#include "observability/http_endpoint.h"
+#include "observability/metrics.h"
+#include "replication/node.h"
+#include "rpc/server.h"
+#include "statemachine/anchors.h"
+#include "statemachine/state_machine.h"
+#include "statemachine/watermarks.h"
+#include "storage/file_system.h"
+
+namespace tailrace::app {
+
+class NodeRuntime {
+ public:
+  /// `on_failure` is called on any thread, once, when the node can not go on: a failed write or
+  /// fsync, or bytes that contradict what was committed.
+  NodeRuntime(config::NodeConfig config, std::function<void(const Error&)> on_failure);
+  ~NodeRuntime();
+
+  /// Everything of the table above. After an error the object can only be destroyed.
+  Result<> start();
+  /// Answers what is in flight until `drain` has passed; then the table above.
+  Result<> stop(std::chrono::milliseconds drain);
+
+  int client_port() const { return server_->port(); }
+  int metrics_port() const { return endpoint_->port(); }
+
+ private:
+  Result<> open_log();
+  Result<> open_store();
+  Result<> start_replication();
+  void on_role(const replication::NodeStatus& status);
+  void fail(const Error& error);
+  void set_stage(std::string stage);
+  observability::Health healthz() const;
+  observability::Health readyz() const;
+  std::optional<Error> first_failure() const;
+
+  config::NodeConfig config_;
+  const std::function<void(const Error&)> on_failure_;
+  storage::FileSystem& file_system_;
+
+  mutable std::mutex stage_mutex_;
+  std::string stage_ = "starting";  // guarded by stage_mutex_; empty once everything runs
+  // Set when all the modules below exist; the endpoint's threads look at them only then.
+  std::atomic<bool> composed_{false};
+  std::atomic<bool> failed_{false};
+
+  // In the order of creation: what comes later uses what came before.
+  std::unique_ptr<storage::DirectoryLock> lock_;
+  observability::MetricRegistry metrics_;
+  observability::MetricRegistry::Registration process_metrics_;
+  std::unique_ptr<rpc::PeerTransport> transport_;
+  std::unique_ptr<fasterlog::Log> log_;
+  std::unique_ptr<kv::Store> store_;
+  std::unique_ptr<statemachine::Watermarks> watermarks_;
+  statemachine::AnchorRegistry anchors_;
+  std::unique_ptr<statemachine::StateMachine> state_machine_;
+  std::unique_ptr<replication::Node> node_;
+  std::unique_ptr<rpc::Server> server_;
+  std::unique_ptr<observability::HttpEndpoint> endpoint_;  // last: its threads read all the others
+  bool replicating_ = false;
+};
+
+}  // namespace tailrace::app

@@ -1,0 +1,41 @@
+#pragma once
+// Load for a running service: closed loops of requests, each client a connection with a fixed
+// number of requests in flight, and what they measured.
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "core/result.h"
+#include "rpc/client.h"
+
+namespace tailrace::app {
+
+struct LoadOptions {
+  enum class Operation { kPut, kAppend, kGet, kMixed };
+  Operation operation = Operation::kPut;
+  uint32_t clients = 4;
+  uint32_t in_flight = 64;  // of each client
+  uint32_t batch = 100;     // events of an append
+  uint32_t value_bytes = 256;
+  uint64_t keys = 100'000;
+  double seconds = 10;
+};
+
+struct LoadResult {
+  double seconds = 0;
+  uint64_t operations = 0;  // answered requests
+  uint64_t records = 0;     // operations, times the batch for appends
+  uint64_t errors = 0;
+  std::string first_error;
+  double p50_us = 0, p99_us = 0, p999_us = 0, max_us = 0;
+};
+
+/// Runs until the time is over and every request is answered. `on_progress` is called about twice a
+/// second on the caller's thread with the share of the time that has passed and the operations so
+/// far. Fails only when a client cannot be made, or the first request of all is not answered.
+Result<LoadResult> run_load(const rpc::ClientOptions& client, const LoadOptions& options,
+                            const std::function<void(double, uint64_t)>& on_progress);
+
+}  // namespace tailrace::app

@@ -1,0 +1,176 @@
+// `tailrace append`: one event a line. Lines are sent in atomic batches, each answered (so: durable
+// on a majority and applied) before the next one is sent; whatever goes wrong, the number of lines
+// that are in the log is known.
+
+#include <cerrno>
+#include <cstdio>
+#include <string>
+#include <vector>
+
+#include <CLI/CLI.hpp>
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include "app/client_options.h"
+#include "app/verbs.h"
+#include "core/clock.h"
+
+namespace tailrace::app {
+
+namespace {
+
+// A batch of lines fits into one page of any log that the service makes.
+constexpr size_t kMostBatchBytes = 512u << 10;
+constexpr size_t kMostBatchLines = 2048;
+constexpr size_t kReadBytes = 1u << 20;
+// No server takes a longer one, and without a bound a file that has no lines would fill the memory.
+constexpr size_t kMostLineBytes = 256u << 20;
+constexpr std::chrono::milliseconds kProgressInterval{500};
+
+struct AppendOptions {
+  ClientFlags client;
+  std::string stream = "default";
+  std::string file = "-";
+};
+
+class Appender {
+ public:
+  Appender(rpc::Client& client, const std::string& stream, const std::string& name)
+      : client_(client), stream_(stream), name_(name) {}
+
+  /// Takes the lines out of `text` that are whole, all of it when `last`.
+  Result<> take(std::string& text, bool last) {
+    size_t begin = 0;
+    for (size_t end = text.find('\n'); end != std::string::npos; end = text.find('\n', begin)) {
+      TAILRACE_RETURN_IF_ERROR(add(std::string_view(text).substr(begin, end - begin)));
+      begin = end + 1;
+    }
+    if (last && begin < text.size()) {
+      TAILRACE_RETURN_IF_ERROR(add(std::string_view(text).substr(begin)));
+      begin = text.size();
+    }
+    TAILRACE_RETURN_IF_ERROR(send());
+    text.erase(0, begin);
+    if (text.size() <= kMostLineBytes) return {};
+    return make_error(ErrorCode::kInvalidArgument,
+                      fmt::format("{}: line {} has more than {} bytes; {} lines before it are in "
+                                  "the log",
+                                  name_, lines_ + 1, kMostLineBytes, lines_));
+  }
+
+  uint64_t lines() const { return lines_; }
+  bool any() const { return lines_ > 0; }
+  Address first() const { return first_; }
+  const rpc::CommandAnswer& newest() const { return newest_; }
+
+ private:
+  Result<> add(std::string_view line) {
+    if (batch_bytes_ + line.size() > kMostBatchBytes || batch_.size() >= kMostBatchLines) {
+      TAILRACE_RETURN_IF_ERROR(send());
+    }
+    batch_.push_back(as_bytes(line));
+    batch_bytes_ += line.size();
+    return {};
+  }
+
+  Result<> send() {
+    if (batch_.empty()) return {};
+    auto answer = client_.append(stream_, batch_);
+    if (!answer) {
+      const std::string known =
+          fmt::format("{}: the first {} lines are in the log; {}", name_, lines_,
+                      answer.error().code == ErrorCode::kUnknownOutcome
+                          ? fmt::format("the {} after it may or may not be", batch_.size())
+                          : "none after it");
+      return tl::unexpected(with_context(known, std::move(answer).error()));
+    }
+    if (lines_ == 0) first_ = answer->range.first;
+    newest_ = *answer;
+    lines_ += batch_.size();
+    batch_.clear();
+    batch_bytes_ = 0;
+    show_progress();
+    return {};
+  }
+
+  void show_progress() {
+    if (::isatty(STDERR_FILENO) != 1) return;
+    const SteadyTime now = system_clock().now();
+    if (now - shown_ < kProgressInterval) return;
+    shown_ = now;
+    fmt::print(stderr, "\r{} lines appended", lines_);
+    line_open_ = true;
+  }
+
+ public:
+  void end_progress() {
+    if (std::exchange(line_open_, false)) fmt::print(stderr, "\r\033[K");
+  }
+
+ private:
+  rpc::Client& client_;
+  const std::string& stream_;
+  const std::string& name_;
+  std::vector<ByteSpan> batch_;
+  size_t batch_bytes_ = 0;
+  uint64_t lines_ = 0;
+  Address first_;
+  rpc::CommandAnswer newest_;
+  SteadyTime shown_ = system_clock().now();
+  bool line_open_ = false;
+};
+
+Result<> append_all(int input, const std::string& name, Appender& appender) {
+  std::string text;
+  for (;;) {
+    const size_t had = text.size();
+    text.resize(had + kReadBytes);
+    const ssize_t got = ::read(input, text.data() + had, kReadBytes);
+    const int error_number = errno;
+    text.resize(had + (got > 0 ? static_cast<size_t>(got) : 0));
+    if (got < 0 && error_number == EINTR) continue;
+    if (got < 0) return tl::unexpected(io_error("read", name, error_number));
+    TAILRACE_RETURN_IF_ERROR(appender.take(text, got == 0));
+    if (got == 0) return {};
+  }
+}
+
+int append(const AppendOptions& options) {
+  const bool standard_input = options.file == "-";
+  const int input =
+      standard_input ? STDIN_FILENO : ::open(options.file.c_str(), O_RDONLY | O_CLOEXEC);
+  if (input < 0) return report(io_error("open", options.file, errno));
+  auto client = options.client.connect();
+  if (!client) return report(client.error());
+  const std::string name = standard_input ? "standard input" : options.file;
+  Appender appender(**client, options.stream, name);
+  const auto done = append_all(input, name, appender);
+  appender.end_progress();
+  if (!standard_input) ::close(input);
+  if (appender.any()) {
+    const rpc::CommandAnswer& newest = appender.newest();
+    fmt::print("first {} last {} records {} end {}:{}\n", appender.first().value, newest.last.value,
+               appender.lines(), newest.epoch.value, newest.range.end.value);
+  }
+  if (!done) return report_answer(done.error());
+  if (!appender.any()) fmt::print(stderr, "tailrace: {} holds no line\n", name);
+  const auto flushed = flush_output();
+  return flushed ? kDone : report(flushed.error());
+}
+
+}  // namespace
+
+void add_append_verb(CLI::App& app, int& exit_code) {
+  CLI::App* verb = app.add_subcommand(
+      "append",
+      "Appends each line as an event; prints the first and last record's address, how many there "
+      "are, and EPOCH:ADDRESS of their end (for get --read at-least=)");
+  const auto options = std::make_shared<AppendOptions>();
+  verb->add_option("--stream", options->stream, "The stream's name")->capture_default_str();
+  verb->add_option("FILE", options->file, "- is standard input")->capture_default_str();
+  options->client.add_to(*verb);
+  verb->callback([options, &exit_code] { exit_code = append(*options); });
+}
+
+}  // namespace tailrace::app

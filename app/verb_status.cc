@@ -1,0 +1,101 @@
+#include <CLI/CLI.hpp>
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include "app/client_options.h"
+#include "app/verbs.h"
+
+namespace tailrace::app {
+
+namespace {
+
+struct StatusOptions {
+  ClientFlags client;
+  bool json = false;
+};
+
+nlohmann::json to_json(const rpc::NodeStatusAnswer& node) {
+  nlohmann::json out = {{"node", node.node},
+                        {"server", node.address},
+                        {"role", node.role},
+                        {"epoch", node.epoch},
+                        {"serving", node.serving},
+                        {"leader", node.leader},
+                        {"leader_address", node.leader_address},
+                        {"begin", node.begin},
+                        {"checkpointed", node.checkpointed},
+                        {"applied", node.applied},
+                        {"committed", node.committed},
+                        {"durable", node.durable},
+                        {"tail", node.tail},
+                        {"log_disk_bytes", node.log_disk_bytes},
+                        {"store_used_bytes", node.store_used_bytes},
+                        {"live_records", node.live_records},
+                        {"problem", node.problem}};
+  out["anchors"] = nlohmann::json::object();
+  for (const auto& [name, address] : node.anchors)
+    out["anchors"][name] = address;
+  if (node.role != "leader") return out;
+  out["followers"] = nlohmann::json::array();
+  for (const auto& follower : node.followers) {
+    out["followers"].push_back({{"node", follower.node},
+                                {"connected", follower.connected},
+                                {"needs_checkpoint", follower.needs_checkpoint},
+                                {"durable", follower.durable},
+                                {"applied", follower.applied},
+                                {"lag_bytes", follower.lag_bytes},
+                                {"lag_seconds", follower.lag_seconds}});
+  }
+  return out;
+}
+
+void print_text(const rpc::NodeStatusAnswer& node) {
+  fmt::print("node {} at {}: {}, epoch {}{}\n", node.node, node.address, node.role, node.epoch,
+             node.role == "leader" && !node.serving ? ", not serving yet" : "");
+  fmt::print("  begin {}  checkpointed {}  applied {}  committed {}  durable {}  tail {}\n",
+             node.begin, node.checkpointed, node.applied, node.committed, node.durable, node.tail);
+  fmt::print("  log {} bytes on disk, store {} bytes in memory, {} records\n", node.log_disk_bytes,
+             node.store_used_bytes, node.live_records);
+  for (const auto& follower : node.followers) {
+    fmt::print("  follower {}: {}, durable {}, behind by {} bytes and {:.3f} s\n", follower.node,
+               follower.needs_checkpoint ? "needs a checkpoint"
+               : follower.connected      ? "connected"
+                                         : "not connected",
+               follower.durable, follower.lag_bytes, follower.lag_seconds);
+  }
+  if (!node.problem.empty()) fmt::print("  problem: {}\n", node.problem);
+}
+
+int status(const StatusOptions& options) {
+  auto client = options.client.connect();
+  if (!client) return report(client.error());
+  int code = kDone;
+  nlohmann::json array = nlohmann::json::array();
+  for (const auto& [server, answer] : (*client)->status()) {
+    if (!answer) {
+      code = std::max(code, report_answer(with_context(server, answer.error())));
+      array.push_back({{"server", server},
+                       {"error", std::string(name_of(answer.error().code))},
+                       {"message", answer.error().message}});
+    } else if (options.json) {
+      array.push_back(to_json(*answer));
+    } else {
+      print_text(*answer);
+    }
+  }
+  if (options.json) fmt::print("{}\n", array.dump(2));
+  const auto flushed = flush_output();
+  return flushed ? code : report(flushed.error());
+}
+
+}  // namespace
+
+void add_status_verb(CLI::App& app, int& exit_code) {
+  CLI::App* verb = app.add_subcommand("status", "Prints where each --server stands");
+  const auto options = std::make_shared<StatusOptions>();
+  verb->add_flag("--json", options->json, "An array, one object a server");
+  options->client.add_to(*verb);
+  verb->callback([options, &exit_code] { exit_code = status(*options); });
+}
+
+}  // namespace tailrace::app

@@ -1,0 +1,165 @@
+// `tailrace tail`: committed records, events as lines or all as JSON.
+
+#include <charconv>
+#include <cstdio>
+
+#include <CLI/CLI.hpp>
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+#include <openssl/evp.h>
+
+#include "app/client_options.h"
+#include "app/verbs.h"
+#include "statemachine/command.h"
+
+namespace tailrace::app {
+
+namespace {
+
+struct TailVerbOptions {
+  ClientFlags client;
+  std::string from = "begin", to = "end";
+  bool follow = false, json = false;
+};
+
+std::string base64(std::string_view bytes) {
+  std::string text(4 * ((bytes.size() + 2) / 3) + 1, '\0');
+  const int length = EVP_EncodeBlock(reinterpret_cast<unsigned char*>(text.data()),
+                                     reinterpret_cast<const unsigned char*>(bytes.data()),
+                                     static_cast<int>(bytes.size()));
+  text.resize(static_cast<size_t>(length));
+  return text;
+}
+
+/// Sets `name` to the text; to base64, and NAME_encoding, when it is not UTF-8.
+void set_text(nlohmann::ordered_json& to, const std::string& name, std::string_view text) {
+  try {
+    // The library says by an exception that a string is not UTF-8.
+    [[maybe_unused]] const std::string checked = nlohmann::json(text).dump();
+    to[name] = text;
+  } catch (const nlohmann::json::type_error&) {
+    to[name] = base64(text);
+    to[name + "_encoding"] = "base64";
+  }
+}
+
+std::string_view name_of(statemachine::Operation operation) {
+  using statemachine::Operation;
+  switch (operation) {
+    case Operation::kEvent:
+      return "event";
+    case Operation::kPut:
+      return "put";
+    case Operation::kDelete:
+      return "delete";
+    case Operation::kAdd:
+      return "add";
+    case Operation::kCas:
+      return "cas";
+    case Operation::kDigest:
+      return "digest";
+  }
+  return "unknown";
+}
+
+std::string to_json(const rpc::TailRecord& record) {
+  using statemachine::Operation;
+  nlohmann::ordered_json out = {
+      {"address", record.address.value}, {"end", record.end.value}, {"epoch", record.epoch.value}};
+  if (record.kind == fasterlog::RecordKind::kEpochStart) {
+    out["kind"] = "epoch_start";
+    return out.dump();
+  }
+  const auto command = statemachine::decode(as_bytes(record.payload));
+  if (record.kind != statemachine::kCommandRecord || !command) {
+    // Of a newer version: shown as it is.
+    out["kind"] = fmt::format("{}", static_cast<int>(record.kind));
+    set_text(out, "payload", record.payload);
+    return out.dump();
+  }
+  out["kind"] = name_of(command->operation);
+  set_text(out, command->operation == Operation::kEvent ? "stream" : "key", as_text(command->key));
+  if (command->operation == Operation::kAdd) out["delta"] = command->delta;
+  if (command->operation == Operation::kCas) set_text(out, "expected", as_text(command->expected));
+  if (command->operation == Operation::kEvent || command->operation == Operation::kPut ||
+      command->operation == Operation::kCas)
+    set_text(out, "payload", as_text(command->value));
+  if (command->session) {
+    out["client"] =
+        fmt::format("{:016x}{:016x}", command->session->client.high, command->session->client.low);
+    out["serial"] = command->session->serial;
+  }
+  return out.dump();
+}
+
+/// An address, or nothing for `word`.
+Result<std::optional<Address>> parse_address(const std::string& text, std::string_view option,
+                                             std::string_view words) {
+  Address address;
+  const char* end = text.data() + text.size();
+  const auto [stopped, error] = std::from_chars(text.data(), end, address.value);
+  if (error == std::errc{} && stopped == end && address.value != 0) return address;
+  return make_error(ErrorCode::kInvalidArgument,
+                    fmt::format("{} is '{}'; it must be an address or {}", option, text, words));
+}
+
+Result<rpc::Client::TailOptions> parse(const TailVerbOptions& options) {
+  rpc::Client::TailOptions tail;
+  tail.follow = options.follow;
+  tail.from_end = options.from == "end";
+  if (options.from != "begin" && options.from != "end") {
+    auto from = parse_address(options.from, "--from", "'begin' or 'end'");
+    if (!from) return tl::unexpected(std::move(from).error());
+    tail.from = *from;
+  }
+  if (options.to != "end") {
+    auto to = parse_address(options.to, "--to", "'end'");
+    if (!to) return tl::unexpected(std::move(to).error());
+    tail.to = *to;
+  }
+  return tail;
+}
+
+int tail(const TailVerbOptions& options) {
+  const auto what = parse(options);
+  if (!what) return report(what.error());
+  auto client = options.client.connect();
+  if (!client) return report(client.error());
+  Result<> written;
+  const auto visit = [&](const rpc::TailRecord& record) {
+    if (options.json) {
+      fmt::print("{}\n", to_json(record));
+    } else {
+      if (record.kind != statemachine::kCommandRecord) return true;
+      const auto command = statemachine::decode(as_bytes(record.payload));
+      if (!command || command->operation != statemachine::Operation::kEvent) return true;
+      std::fwrite(command->value.data(), 1, command->value.size(), stdout);
+      std::fputc('\n', stdout);
+    }
+    if (options.follow) written = flush_output();
+    return written.has_value() && std::ferror(stdout) == 0;
+  };
+  const auto reached = (*client)->tail(*what, visit);
+  const auto flushed = flush_output();
+  if (!written) return report(written.error());
+  if (!reached) return report_answer(reached.error());
+  return flushed ? kDone : report(flushed.error());
+}
+
+}  // namespace
+
+void add_tail_verb(CLI::App& app, int& exit_code) {
+  CLI::App* verb = app.add_subcommand(
+      "tail", "Prints committed events, one a line; with --json every record, one object a line");
+  const auto options = std::make_shared<TailVerbOptions>();
+  verb->add_option("--from", options->from, "An address, begin or end")->capture_default_str();
+  verb->add_option("--to", options->to, "An address, or end: what is committed now")
+      ->capture_default_str();
+  verb->add_flag("--follow", options->follow, "Goes on with what is committed later");
+  verb->add_flag("--json", options->json,
+                 "All records, with address, epoch, kind, stream or key, and payload");
+  options->client.add_to(*verb);
+  verb->callback([options, &exit_code] { exit_code = tail(*options); });
+}
+
+}  // namespace tailrace::app

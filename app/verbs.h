@@ -1,0 +1,44 @@
+#pragma once
+// The verbs of the command line. Each has its own file and adds itself to the parser; parsing runs
+// the verb and leaves its exit code.
+
+#include <string>
+
+#include "core/result.h"
+
+namespace CLI {
+class App;
+}
+
+namespace tailrace::app {
+
+/// The program's exit codes.
+enum ExitCode : int {
+  kDone = 0,
+  kNegative = 1,     // absent key, lost compare-and-swap, digests that differ, a damaged log
+  kUsage = 2,        // the command line, or what it names, can not work
+  kUnreachable = 3,  // no server, or too late
+  kRefused = 4,      // the server, or the file, refused
+};
+
+/// Prints "tailrace: MESSAGE" to standard error and returns the exit code that fits.
+int report(const Error& error);
+/// The same for an error that a call to a server came back with: what it does not take is refused,
+/// not misused.
+int report_answer(const Error& error);
+
+void add_serve_verb(CLI::App& app, int& exit_code);
+void add_put_verb(CLI::App& app, int& exit_code);
+void add_get_verb(CLI::App& app, int& exit_code);
+void add_delete_verb(CLI::App& app, int& exit_code);
+void add_add_verb(CLI::App& app, int& exit_code);
+void add_cas_verb(CLI::App& app, int& exit_code);
+void add_append_verb(CLI::App& app, int& exit_code);
+void add_tail_verb(CLI::App& app, int& exit_code);
+void add_status_verb(CLI::App& app, int& exit_code);
+void add_checkpoint_verb(CLI::App& app, int& exit_code);
+void add_verify_verb(CLI::App& app, int& exit_code);
+void add_log_verbs(CLI::App& app, int& exit_code);
+void add_bench_verbs(CLI::App& app, int& exit_code);
+
+}  // namespace tailrace::app
