@@ -1,0 +1,200 @@
+"""Real `tailrace serve` processes on free loopback ports, for tests: started, killed, restarted, and
+never left behind.
+
+Usage in a test program:  PROGRAM=tailrace; with Cluster(PROGRAM, nodes=3) as cluster: ...
+"""
+import json
+import os
+import pathlib
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+import urllib.error
+import urllib.request
+
+# Small enough that truncation and new segments happen within a test.
+SMALL_LOG = """
+log:
+  page_bytes: 2 MiB
+  buffer_pages: 4
+  segment_bytes: 2 MiB
+store:
+  memory_bytes: 64 MiB
+  page_bytes: 4 MiB
+  index_buckets: 4096
+"""
+
+
+def free_ports(count):
+    """Ports that were free a moment ago; all bound at once, so that they differ."""
+    sockets = []
+    for _ in range(count):
+        one = socket.socket()
+        one.bind(("127.0.0.1", 0))
+        sockets.append(one)
+    ports = [one.getsockname()[1] for one in sockets]
+    for one in sockets:
+        one.close()
+    return ports
+
+
+def wait_until(what, condition, seconds=30):
+    """Calls `condition` until it is true; the last value. Fails with `what` after the time."""
+    deadline = time.monotonic() + seconds
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {seconds} s: {what}")
+        time.sleep(0.02)
+
+
+class Node:
+    """One node: its configuration, and its process while it runs."""
+
+    def __init__(self, program, number, directory, ports, config):
+        self.program, self.number = program, number
+        self.directory = pathlib.Path(directory)
+        self.client_port, self.peer_port, self.metrics_port = ports
+        self.config = self.directory / "node.yaml"
+        self.data = self.directory / "data"
+        self.log = self.directory / "stderr.log"
+        self.directory.mkdir(parents=True, exist_ok=True)
+        self.config.write_text(config)
+        self.process = None
+
+    @property
+    def server(self):
+        return f"127.0.0.1:{self.client_port}"
+
+    def start(self):
+        assert not self.running(), f"node {self.number} runs already"
+        with open(self.log, "ab") as log:
+            self.process = subprocess.Popen(
+                [self.program, "serve", "--config", str(self.config)], stdin=subprocess.DEVNULL,
+                stdout=log, stderr=log)
+        return self
+
+    def running(self):
+        return self.process is not None and self.process.poll() is None
+
+    def kill(self, number=signal.SIGKILL):
+        """Sends the signal and waits for the end; the exit code (negative: the signal)."""
+        self.process.send_signal(number)
+        return self.process.wait(timeout=60)
+
+    def stop(self):
+        """SIGTERM: drains, flushes, ends with 0."""
+        code = self.kill(signal.SIGTERM)
+        assert code == 0, f"node {self.number} ended with {code}:\n{self.errors()}"
+
+    def errors(self):
+        return self.log.read_text(errors="replace")[-4000:] if self.log.exists() else ""
+
+    def http(self, path):
+        """(status, body); status 0 while nothing listens."""
+        try:
+            url = f"http://127.0.0.1:{self.metrics_port}{path}"
+            with urllib.request.urlopen(url, timeout=10) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+        except OSError:
+            return 0, ""
+
+    def metric(self, name, **labels):
+        """The value of one sample, or None."""
+        wanted = {f'{key}="{value}"' for key, value in labels.items()}
+        for line in self.http("/metrics")[1].splitlines():
+            series, _, value = line.rpartition(" ")
+            if series.split("{")[0] == name and all(label in series for label in wanted):
+                return float(value)
+        return None
+
+    def wait_ready(self, seconds=30):
+        def ready():
+            if not self.running():
+                raise AssertionError(f"node {self.number} ended with {self.process.returncode}:\n"
+                                     f"{self.errors()}")
+            return self.http("/readyz")[0] == 200
+
+        try:
+            wait_until(f"node {self.number} is ready", ready, seconds)
+        except AssertionError as error:
+            raise AssertionError(f"{error}; /readyz: {self.http('/readyz')}\n{self.errors()}")
+        return self
+
+
+class Cluster:
+    """`nodes` nodes of which number 1 leads. The directory goes at the end, unless it is kept for a
+    failed test by TAILRACE_KEEP=1."""
+
+    def __init__(self, program, nodes=3, settings=SMALL_LOG, directory=None):
+        self.program = program
+        self.owned = directory is None
+        self.directory = pathlib.Path(directory or tempfile.mkdtemp(prefix="tailrace-test-"))
+        ports = free_ports(3 * nodes)
+        triples = [ports[3 * i:3 * i + 3] for i in range(nodes)]
+        members = "".join(
+            f'    - {{id: {i + 1}, peer: "127.0.0.1:{peer}", client: "127.0.0.1:{client}"}}\n'
+            for i, (client, peer, _) in enumerate(triples))
+        self.nodes = []
+        for i, (client, peer, metrics) in enumerate(triples):
+            folder = self.directory / f"node{i + 1}"
+            config = (f"cluster: test\nnode: {i + 1}\ndata_dir: {folder}/data\n"
+                      f"server: {{listen: '127.0.0.1:{client}'}}\n"
+                      f"metrics: {{listen: '127.0.0.1:{metrics}'}}\n"
+                      f"replication:\n  coordinator: {{kind: static, leader: 1}}\n"
+                      f"  members:\n{members}{settings}")
+            self.nodes.append(Node(program, i + 1, folder, (client, peer, metrics), config))
+
+    def __enter__(self):
+        for node in self.nodes:
+            node.start()
+        for node in self.nodes:
+            node.wait_ready()
+        return self
+
+    def __exit__(self, *_):
+        for node in self.nodes:
+            if node.running():
+                node.kill()
+        if self.owned and not os.environ.get("TAILRACE_KEEP"):
+            shutil.rmtree(self.directory, ignore_errors=True)
+
+    @property
+    def leader(self):
+        return self.nodes[0]
+
+    @property
+    def servers(self):
+        return ",".join(node.server for node in self.nodes)
+
+    def run(self, *arguments, server=None, input=None, check=True, timeout=120):
+        """A client verb; `server` defaults to all nodes. Bytes in, bytes out."""
+        environment = dict(os.environ, TAILRACE_SERVER=server or self.servers)
+        done = subprocess.run([self.program, *map(str, arguments)], env=environment, input=input,
+                              stdin=subprocess.DEVNULL if input is None else None,
+                              capture_output=True, timeout=timeout)
+        if check and done.returncode != 0:
+            raise AssertionError(f"{arguments} ended with {done.returncode}: "
+                                 f"{done.stderr.decode(errors='replace')}")
+        return done
+
+    def status(self):
+        return json.loads(self.run("status", "--json").stdout)
+
+    def wait_equal(self, seconds=60):
+        """Until all nodes have applied everything that the leader has."""
+        def equal():
+            done = self.run("status", "--json", check=False)
+            if done.returncode != 0:
+                return False
+            nodes = json.loads(done.stdout)
+            return all(node["applied"] == nodes[0]["durable"] for node in nodes) and nodes
+
+        return wait_until("all nodes have applied the whole log", equal, seconds)
