@@ -90,8 +90,9 @@ struct LogOptions {
 /// What recovery found.
 struct RecoveryReport {
   Address begin, durable;
-  Address discarded_end;         // > durable: bytes of unfinished batches were discarded
-  bool valid_beyond_hole = false;  // complete batches stood beyond the first hole (see fasterlog.md)
+  Address discarded_end;  // > durable: bytes of unfinished batches were discarded
+  bool valid_beyond_hole =
+      false;  // complete batches stood beyond the first hole (see fasterlog.md)
   Epoch last_epoch;
   uint64_t scanned_bytes = 0;
 };
@@ -134,7 +135,8 @@ class Log {
   /// the same bytes. kFailedPrecondition when `at` is not the tail.
   virtual Result<> try_append_raw(Address at, ByteSpan bytes) = 0;
 
-  // ---- Durability. Any thread. -------------------------------------------------------------------
+  // ---- Durability. Any thread.
+  // -------------------------------------------------------------------
   /// Resolves once durable() >= address, or fails: kTimedOut, kCancelled, or the flush failure.
   virtual Result<> wait_durable(Address address, SteadyTime deadline = SteadyTime::max(),
                                 std::stop_token stop = {}) = 0;
@@ -154,7 +156,8 @@ class Log {
   virtual std::vector<EpochStart> epoch_table() const = 0;
   virtual const RecoveryReport& recovery() const = 0;
 
-  // ---- Reading what is durable. Any thread. -------------------------------------------------------
+  // ---- Reading what is durable. Any thread.
+  // -------------------------------------------------------
   /// The record at `address`, its payload copied into `buffer`. kTruncated below begin, kOutOfRange
   /// at or above durable, kInvalidArgument when no record begins there.
   virtual Result<Record> read(Address address, std::vector<std::byte>& buffer) = 0;
@@ -166,19 +169,21 @@ class Log {
   virtual std::unique_ptr<LogScanner> scan(Address from, ScanOptions options) = 0;
   std::unique_ptr<LogScanner> scan(Address from) { return scan(from, ScanOptions{}); }
   /// Raw bytes from `from` (the end of a commit mark, or begin): whole batches, as many as fit in
-  /// `most_bytes`, at least one if any is durable (then it may be longer). Replaces `into`. Empty at
-  /// durable. This is what a leader ships.
+  /// `most_bytes`, at least one if any is durable (then it may be longer). Replaces `into`. Empty
+  /// at durable. This is what a leader ships.
   virtual Result<> read_raw(Address from, size_t most_bytes, std::vector<std::byte>& into) = 0;
 
-  // ---- Space ------------------------------------------------------------------------------------------
+  // ---- Space
+  // ------------------------------------------------------------------------------------------
   /// Drops what lies before `address`, which may be any address <= durable; lands on the greatest
-  /// commit-mark end (or begin) that is not above it, and returns that. Never backwards. Metadata is
-  /// durable before whole segments are deleted. Any thread.
+  /// commit-mark end (or begin) that is not above it, and returns that. Never backwards. Metadata
+  /// is durable before whole segments are deleted. Any thread.
   virtual Result<Address> truncate_before(Address address) = 0;
   virtual uint64_t reclaimable_bytes(Address limit) const = 0;  // segments below limit
   virtual uint64_t disk_bytes() const = 0;                      // of the segment files
 
-  /// Flushes everything, makes it durable and proven, stops the flusher. Further calls give kClosed.
+  /// Flushes everything, makes it durable and proven, stops the flusher. Further calls give
+  /// kClosed.
   virtual Result<> close() = 0;
 
   virtual void register_metrics(observability::MetricRegistry& registry) = 0;

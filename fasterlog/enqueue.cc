@@ -1,0 +1,132 @@
+// Records from this process: reserved by one compare-and-swap, copied in under epoch protection.
+#include "fasterlog/log_impl.h"
+
+namespace tailrace::fasterlog {
+
+Result<> LogImpl::check_kind(RecordKind kind) {
+  if (kind == RecordKind::kInvalid || kind == RecordKind::kPadding ||
+      kind == RecordKind::kCommitMark)
+    return make_error(ErrorCode::kInvalidArgument,
+                      "kind " + std::to_string(static_cast<int>(kind)) + " is the log's own");
+  return {};
+}
+
+Result<> LogImpl::check_payload(RecordKind kind, uint64_t bytes) const {
+  TAILRACE_RETURN_IF_ERROR(check_kind(kind));
+  if (bytes <= max_payload_bytes()) return {};
+  return make_error(ErrorCode::kInvalidArgument, "a payload of " + std::to_string(bytes) +
+                                                     " bytes; the most is " +
+                                                     std::to_string(max_payload_bytes()));
+}
+
+tl::unexpected<Error> LogImpl::refuse_disk() const {
+  return make_error(ErrorCode::kResourceExhausted,
+                    "the disk of " + core_->options.directory.string() +
+                        " has no room for the log's next segment and its reserve; free some");
+}
+
+template <typename Fill>
+Result<AddressRange> LogImpl::put(uint64_t bytes, Fill fill) {
+  AddressRange range;
+  {
+    const storage::EpochProtection::Guard guard(core_->protection);
+    if (core_->failed.load(std::memory_order_acquire))
+      return tl::unexpected(*core_->failure_copy());
+    if (core_->mode.load() != Mode::kWriter) return refuse_role("its own writer");
+    const Epoch epoch{core_->epoch.load(std::memory_order_relaxed)};
+    const auto at = core_->ring.reserve(core_->ring.writer_limit(), [&](Address) { return bytes; });
+    if (at) {
+      if (at->pad_from != at->first)
+        write_page_padding(core_->ring.at(at->pad_from), at->pad_from,
+                           core_->ring.page_ceil(at->pad_from), epoch);
+      fill(core_->ring.at(at->first), at->first, epoch);
+      range = {at->first, at->end};
+    }
+  }
+  flusher_.nudge();
+  if (!range.empty()) return range;
+  core_->probe.would_block.add();
+  if (core_->disk_full.load()) return refuse_disk();
+  return make_error(ErrorCode::kWouldBlock, "the log's buffer is full");
+}
+
+Result<AddressRange> LogImpl::try_enqueue(RecordKind kind, ByteSpan payload) {
+  return try_enqueue(kind, std::span<const ByteSpan>(&payload, 1));
+}
+
+Result<AddressRange> LogImpl::try_enqueue(RecordKind kind, std::span<const ByteSpan> parts) {
+  uint64_t payload_bytes = 0;
+  for (const ByteSpan part : parts)
+    payload_bytes += part.size();
+  TAILRACE_RETURN_IF_ERROR(check_payload(kind, payload_bytes));
+  return put(record_bytes(payload_bytes), [&](std::byte* to, Address address, Epoch epoch) {
+    std::byte* at = to + kHeaderBytes;
+    for (const ByteSpan part : parts) {
+      if (!part.empty()) std::memcpy(at, part.data(), part.size());
+      at += part.size();
+    }
+    std::memset(at, 0, record_bytes(payload_bytes) - kHeaderBytes - payload_bytes);
+    seal_record(to, address, epoch, kind, static_cast<uint32_t>(payload_bytes));
+  });
+}
+
+Result<AddressRange> LogImpl::try_enqueue_batch(std::span<const RecordView> records,
+                                                std::vector<Address>* addresses) {
+  if (records.empty()) return make_error(ErrorCode::kInvalidArgument, "an empty batch");
+  uint64_t bytes = 0;
+  for (const RecordView& record : records) {
+    TAILRACE_RETURN_IF_ERROR(check_payload(record.kind, record.payload.size()));
+    bytes += record_bytes(record.payload.size());
+  }
+  if (bytes > record_bytes(max_payload_bytes()))
+    return make_error(ErrorCode::kInvalidArgument,
+                      "the batch takes " + std::to_string(bytes) + " bytes with its headers; " +
+                          std::to_string(record_bytes(max_payload_bytes())) + " fit in a page");
+  auto range = put(bytes, [&](std::byte* to, Address address, Epoch epoch) {
+    for (const RecordView& record : records) {
+      const uint64_t size = record.payload.size();
+      if (size > 0) std::memcpy(to + kHeaderBytes, record.payload.data(), size);
+      std::memset(to + kHeaderBytes + size, 0, record_bytes(size) - kHeaderBytes - size);
+      seal_record(to, address, epoch, record.kind, static_cast<uint32_t>(size));
+      to += record_bytes(size);
+      address = address + record_bytes(size);
+    }
+  });
+  if (range && addresses) {
+    addresses->clear();
+    Address at = range->first;
+    for (const RecordView& record : records) {
+      addresses->push_back(at);
+      at = at + record_bytes(record.payload.size());
+    }
+  }
+  return range;
+}
+
+Result<AddressRange> LogImpl::enqueue(RecordKind kind, ByteSpan payload, SteadyTime deadline) {
+  for (;;) {
+    auto range = try_enqueue(kind, payload);
+    if (range || range.error().code != ErrorCode::kWouldBlock) return range;
+    const Address limit = core_->ring.writer_limit();
+    range = try_enqueue(kind, payload);
+    if (range || range.error().code != ErrorCode::kWouldBlock) return range;
+    std::unique_lock lock(core_->wait_mutex);
+    core_->room_waiters.fetch_add(1);
+    const auto moved = [&] {
+      return core_->ring.writer_limit() != limit || core_->failed.load() ||
+             core_->disk_full.load() || core_->mode.load() != Mode::kWriter;
+    };
+    bool woken = true;
+    // wait_until converts the deadline; the greatest time point would overflow there.
+    if (deadline == SteadyTime::max()) {
+      core_->room_made.wait(lock, moved);
+    } else {
+      woken = core_->room_made.wait_until(lock, deadline, moved);
+    }
+    core_->room_waiters.fetch_sub(1);
+    if (!woken)
+      return make_error(ErrorCode::kTimedOut, "no room in the log's buffer before the deadline");
+  }
+}
+
+}  // namespace tailrace::fasterlog

@@ -1,0 +1,105 @@
+#pragma once
+// The log behind log.h. Its calls stand by event: open.cc, roles.cc (who writes, and close),
+// enqueue.cc, copy.cc, durability.cc, read.cc, truncation.cc, log_metrics.cc.
+
+#include <memory>
+#include <mutex>
+#include <string_view>
+#include <vector>
+
+#include "fasterlog/flusher.h"
+#include "fasterlog/log.h"
+#include "fasterlog/log_core.h"
+#include "fasterlog/log_source.h"
+
+namespace tailrace::fasterlog {
+
+class LogImpl final : public Log {
+ public:
+  LogImpl(std::unique_ptr<storage::DirectoryLock> lock, std::unique_ptr<LogCore> core,
+          std::unique_ptr<storage::IoQueue> queue, RecoveryReport report)
+      : lock_(std::move(lock)),
+        core_(std::move(core)),
+        report_(report),
+        flusher_(*core_, std::move(queue)),
+        last_mark_end_(core_->durable.load()),
+        copied_epoch_(report.last_epoch) {
+    flusher_.start();
+  }
+  ~LogImpl() override { (void)close(); }
+
+  Result<> become_writer(Epoch epoch) override;
+  Result<> become_copy() override;
+  Result<> close() override;
+
+  Result<AddressRange> try_enqueue(RecordKind kind, ByteSpan payload) override;
+  Result<AddressRange> try_enqueue(RecordKind kind, std::span<const ByteSpan> parts) override;
+  Result<AddressRange> try_enqueue_batch(std::span<const RecordView> records,
+                                         std::vector<Address>* addresses) override;
+  Result<AddressRange> enqueue(RecordKind kind, ByteSpan payload, SteadyTime deadline) override;
+  size_t max_payload_bytes() const override {
+    return core_->options.page_bytes - kFirstAddress.value - kHeaderBytes;
+  }
+
+  Result<> try_append_raw(Address at, ByteSpan bytes) override;
+
+  Result<> wait_durable(Address address, SteadyTime deadline, std::stop_token stop) override;
+  void set_durable_listener(DurableListener listener) override;
+  std::optional<Error> failure() const override { return core_->failure_copy(); }
+
+  Address begin() const override { return Address{core_->begin.load()}; }
+  Address durable() const override { return Address{core_->durable.load()}; }
+  Address tail() const override { return core_->ring.tail(); }
+  Epoch last_epoch() const override {
+    return std::max(last_record_epoch(), Epoch{core_->epoch.load()});
+  }
+  std::vector<EpochStart> epoch_table() const override;
+  const RecoveryReport& recovery() const override { return report_; }
+
+  Result<Record> read(Address address, std::vector<std::byte>& buffer) override;
+  std::unique_ptr<LogScanner> scan(Address from, ScanOptions options) override;
+  Result<> read_raw(Address from, size_t most_bytes, std::vector<std::byte>& into) override;
+
+  Result<Address> truncate_before(Address address) override;
+  uint64_t reclaimable_bytes(Address limit) const override;
+  uint64_t disk_bytes() const override { return core_->segments.disk_bytes(); }
+
+  void register_metrics(observability::MetricRegistry& registry) override;
+
+ private:
+  // enqueue.cc
+  static Result<> check_kind(RecordKind kind);
+  Result<> check_payload(RecordKind kind, uint64_t bytes) const;
+  tl::unexpected<Error> refuse_disk() const;
+  template <typename Fill>
+  Result<AddressRange> put(uint64_t bytes, Fill fill);
+
+  // copy.cc: checks all of `bytes`; moves mark_end and epoch to their ends.
+  Result<> check_raw(Address at, ByteSpan bytes, Address& mark_end, Epoch& epoch,
+                     std::vector<EpochStart>& starts) const;
+
+  // roles.cc
+  tl::unexpected<Error> refuse_role(std::string_view role) const;
+  /// Ends the present role: nobody writes any more, and all that was written is durable.
+  Result<> settle();
+  void note_epoch(Epoch epoch, Address start);
+  Epoch last_record_epoch() const;
+  static void drop_epochs_before(Address begin, std::vector<EpochStart>& epochs);
+
+  // truncation.cc
+  Result<Address> mark_end_not_above(Address address);
+
+  std::unique_ptr<storage::DirectoryLock> lock_;
+  std::unique_ptr<LogCore> core_;
+  const RecoveryReport report_;
+  Flusher flusher_;
+  std::mutex role_mutex_;      // one change of role at a time
+  std::mutex truncate_mutex_;  // one truncation at a time
+  std::atomic<bool> closed_{false};
+  // Of the one thread that appends as a copy (and of the change to that role).
+  Address last_mark_end_;
+  Epoch copied_epoch_;
+  observability::MetricRegistry::Registration registration_;
+};
+
+}  // namespace tailrace::fasterlog

@@ -1,0 +1,34 @@
+// The log's metrics.
+#include "fasterlog/log_impl.h"
+
+namespace tailrace::fasterlog {
+
+void LogImpl::register_metrics(observability::MetricRegistry& registry) {
+  registration_ = registry.registration();
+  LogCore* core = core_.get();
+  auto& to = registration_;
+  const LogProbe& probe = core->probe;
+  registry.add_gauge(to, "tailrace_log_tail_bytes", "Address of the next byte to be reserved", {},
+                     [core] { return static_cast<double>(core->ring.tail().value); });
+  registry.add_gauge(to, "tailrace_log_durable_bytes", "Address up to which the log is fsynced", {},
+                     [core] { return static_cast<double>(core->durable.load()); });
+  registry.add_gauge(to, "tailrace_log_begin_bytes", "Address of the first byte still kept", {},
+                     [core] { return static_cast<double>(core->begin.load()); });
+  registry.add_gauge(to, "tailrace_log_disk_bytes", "Bytes of the log's segment files", {},
+                     [core] { return static_cast<double>(core->segments.disk_bytes()); });
+  registry.add_gauge(to, "tailrace_log_flushes_in_flight", "Flushes begun and not yet durable", {},
+                     [core] { return static_cast<double>(core->probe.flushes_in_flight.load()); });
+  registry.add_counter(to, "tailrace_log_flushes_total", "Flushes made durable", {}, probe.flushes);
+  registry.add_counter(to, "tailrace_log_flushed_bytes_total", "Bytes made durable", {},
+                       probe.flushed_bytes);
+  registry.add_counter(to, "tailrace_log_failures_total", "Failed writes and fsyncs", {},
+                       probe.failures);
+  registry.add_counter(to, "tailrace_log_would_block_total",
+                       "Appends refused because the buffer was full", {}, probe.would_block);
+  registry.add_histogram(to, "tailrace_log_flush_seconds",
+                         "From a flush's start until it was durable", {}, probe.flush_seconds);
+  registry.add_histogram(to, "tailrace_log_flush_bytes", "Size of each flush", {},
+                         probe.flush_bytes);
+}
+
+}  // namespace tailrace::fasterlog

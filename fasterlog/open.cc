@@ -1,0 +1,101 @@
+// Opening: everything is parsed before anything is changed.
+#include <algorithm>
+
+#include "fasterlog/log_impl.h"
+
+namespace tailrace::fasterlog {
+
+namespace {
+
+Result<> check_options(const LogOptions& options) {
+  TAILRACE_RETURN_IF_ERROR(check_log_sizes(options.page_bytes, options.segment_bytes));
+  if (options.buffer_pages < 4 || (options.buffer_pages & (options.buffer_pages - 1)) != 0)
+    return make_error(ErrorCode::kInvalidArgument,
+                      "buffer_pages is " + std::to_string(options.buffer_pages) +
+                          "; it must be a power of two and at least 4");
+  if (options.flushes_in_flight < 1 || options.flushes_in_flight > 64)
+    return make_error(ErrorCode::kInvalidArgument, "flushes_in_flight is " +
+                                                       std::to_string(options.flushes_in_flight) +
+                                                       "; it must be 1 to 64");
+  return {};
+}
+
+Result<LogMetadata> read_or_create(storage::FileSystem& file_system, const LogOptions& options) {
+  auto metadata = read_log_metadata(file_system, options.directory);
+  if (metadata) {
+    const std::string where = options.directory.string();
+    if (metadata->owner != options.owner)
+      return make_error(ErrorCode::kFailedPrecondition, where + " belongs to '" + metadata->owner +
+                                                            "', not to '" + options.owner +
+                                                            "': is this the right data directory?");
+    if (metadata->page_bytes != options.page_bytes ||
+        metadata->segment_bytes != options.segment_bytes)
+      return make_error(
+          ErrorCode::kFailedPrecondition,
+          where + " was created with page_bytes " + std::to_string(metadata->page_bytes) +
+              " and segment_bytes " + std::to_string(metadata->segment_bytes) +
+              ", which are fixed; the options say " + std::to_string(options.page_bytes) + " and " +
+              std::to_string(options.segment_bytes));
+    return metadata;
+  }
+  if (metadata.error().code != ErrorCode::kNotFound) return metadata;
+  auto names = file_system.list(options.directory);
+  if (!names) return tl::unexpected(std::move(names).error());
+  for (const std::string& name : *names) {
+    if (parse_segment_name(name))
+      return make_error(ErrorCode::kCorruption, options.directory.string() + " has the segment " +
+                                                    name + " but no " + kMetadataName +
+                                                    ": restore it, or copy the log from a peer");
+  }
+  LogMetadata fresh;
+  fresh.owner = options.owner;
+  fresh.page_bytes = options.page_bytes;
+  fresh.segment_bytes = options.segment_bytes;
+  TAILRACE_RETURN_IF_ERROR(write_log_metadata(file_system, options.directory, fresh));
+  return fresh;
+}
+
+// The page that the tail lies in must be in memory: its next bytes are written beside the old ones.
+Result<> load_tail_page(LogCore& core, Address tail) {
+  const Address page = core.ring.page_floor(tail);
+  core.ring.set_head(page);
+  core.ring.set_tail(tail);
+  if (tail == page || !core.segments.file(core.segments.index_of(page))) return {};
+  const uint64_t bytes = align_up(tail - page, storage::kBlockBytes);
+  return core.segments.read_aligned(page, {core.ring.at(page), bytes});
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Log>> Log::open(storage::FileSystem& file_system, LogOptions options,
+                                       const Clock& clock) {
+  TAILRACE_RETURN_IF_ERROR(check_options(options));
+  TAILRACE_RETURN_IF_ERROR(file_system.make_directory(options.directory));
+  auto lock = file_system.lock(options.directory);
+  if (!lock) return tl::unexpected(std::move(lock).error());
+  auto metadata = read_or_create(file_system, options);
+  if (!metadata) return tl::unexpected(std::move(metadata).error());
+
+  auto core = std::make_unique<LogCore>(file_system, std::move(options), clock, *metadata);
+  TAILRACE_RETURN_IF_ERROR(core->segments.open_existing(true));
+  auto found = scan_log(core->segments, *metadata, core->options.on_recovery_progress);
+  if (!found) return tl::unexpected(std::move(found).error());
+  auto queue = file_system.make_queue(Flusher::queue_depth(core->options));
+  if (!queue) return tl::unexpected(std::move(queue).error());
+  TAILRACE_RETURN_IF_ERROR(PageRing::allocate(
+      core->ring, core->options.page_bytes, core->options.buffer_pages, core->options.huge_pages));
+  // Everything is parsed and all memory is there; from here on the disk is changed.
+  TAILRACE_RETURN_IF_ERROR(core->keeper.update([](LogMetadata& next) { next.clean = false; }));
+  const Address durable = found->report.durable;
+  TAILRACE_RETURN_IF_ERROR(discard_beyond(core->segments, found->report.begin, durable));
+  TAILRACE_RETURN_IF_ERROR(load_tail_page(*core, durable));
+  core->begin.store(found->report.begin.value);
+  core->durable.store(durable.value);
+  core->epoch.store(found->report.last_epoch.value);
+  core->marks = std::move(found->marks);
+  core->epochs = std::move(found->epochs);
+  return std::unique_ptr<Log>(std::make_unique<LogImpl>(std::move(*lock), std::move(core),
+                                                        std::move(*queue), found->report));
+}
+
+}  // namespace tailrace::fasterlog

@@ -1,0 +1,99 @@
+// Who may write the log, and its end.
+#include <algorithm>
+
+#include "fasterlog/log_impl.h"
+
+namespace tailrace::fasterlog {
+
+Result<> LogImpl::become_writer(Epoch epoch) {
+  const std::lock_guard role(role_mutex_);
+  TAILRACE_RETURN_IF_ERROR(settle());
+  if (epoch < last_epoch())
+    return make_error(ErrorCode::kFailedPrecondition, "epoch " + std::to_string(epoch.value) +
+                                                          " is below the log's last epoch " +
+                                                          std::to_string(last_epoch().value));
+  core_->epoch.store(epoch.value);
+  note_epoch(epoch, core_->ring.tail());
+  core_->mode.store(Mode::kWriter);
+  return {};
+}
+
+Result<> LogImpl::become_copy() {
+  const std::lock_guard role(role_mutex_);
+  TAILRACE_RETURN_IF_ERROR(settle());
+  last_mark_end_ = core_->ring.tail();
+  copied_epoch_ = last_record_epoch();
+  core_->mode.store(Mode::kCopy);
+  return {};
+}
+
+Result<> LogImpl::close() {
+  const std::lock_guard role(role_mutex_);
+  if (closed_.load()) return {};
+  core_->mode.store(Mode::kClosed);
+  core_->protection.wait_safe(core_->protection.bump());
+  flusher_.stop();
+  {
+    const std::lock_guard lock(core_->wait_mutex);
+    closed_.store(true);
+    core_->durable_moved.notify_all();
+    core_->room_made.notify_all();
+  }
+  registration_ = {};
+  lock_.reset();
+  if (auto failure = core_->failure_copy()) return tl::unexpected(*failure);
+  return {};
+}
+
+tl::unexpected<Error> LogImpl::refuse_role(std::string_view role) const {
+  if (core_->mode.load() == Mode::kClosed)
+    return make_error(ErrorCode::kClosed, "the log was closed");
+  return make_error(ErrorCode::kFailedPrecondition,
+                    "the log is not written as " + std::string(role) + " now");
+}
+
+Result<> LogImpl::settle() {
+  if (closed_.load()) return make_error(ErrorCode::kClosed, "the log was closed");
+  // A copy stays one while its last bytes are flushed: they bring their own mark.
+  if (core_->mode.load() == Mode::kWriter) core_->mode.store(Mode::kNone);
+  core_->protection.wait_safe(core_->protection.bump());
+  // The flusher's mark moves the tail once more, at most.
+  while (durable() < tail()) {
+    flusher_.nudge();
+    TAILRACE_RETURN_IF_ERROR(wait_durable(tail(), SteadyTime::max(), {}));
+  }
+  core_->mode.store(Mode::kNone);
+  if (auto failure = core_->failure_copy()) return tl::unexpected(*failure);
+  return {};
+}
+
+void LogImpl::note_epoch(Epoch epoch, Address start) {
+  const std::lock_guard lock(core_->index_mutex);
+  auto& epochs = core_->epochs;
+  start = next_record_address(start, core_->options.page_bytes);
+  // An epoch in which nothing was written leaves no trace.
+  while (!epochs.empty() && epochs.back().start >= start)
+    epochs.pop_back();
+  if (epochs.empty() || epochs.back().epoch < epoch) epochs.push_back({epoch, start});
+}
+
+Epoch LogImpl::last_record_epoch() const {
+  const std::lock_guard lock(core_->index_mutex);
+  return core_->epochs.empty() ? Epoch{} : core_->epochs.back().epoch;
+}
+
+void LogImpl::drop_epochs_before(Address begin, std::vector<EpochStart>& epochs) {
+  while (epochs.size() > 1 && epochs[1].start <= begin)
+    epochs.erase(epochs.begin());
+}
+
+std::vector<EpochStart> LogImpl::epoch_table() const {
+  const std::lock_guard lock(core_->index_mutex);
+  std::vector<EpochStart> table = core_->epochs;
+  // An epoch that has written nothing yet has no first address.
+  while (!table.empty() && table.back().start >= core_->ring.tail())
+    table.pop_back();
+  return table;
+}
+
+}  // namespace tailrace::fasterlog

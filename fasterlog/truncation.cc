@@ -1,0 +1,80 @@
+// Giving the log's beginning back.
+#include <algorithm>
+
+#include "fasterlog/log_impl.h"
+
+namespace tailrace::fasterlog {
+
+Result<Address> LogImpl::truncate_before(Address address) {
+  if (closed_.load()) return make_error(ErrorCode::kClosed, "the log was closed");
+  const std::lock_guard truncating(truncate_mutex_);
+  if (address > durable())
+    return make_error(ErrorCode::kOutOfRange, "address " + std::to_string(address.value) +
+                                                  " is above durable (" +
+                                                  std::to_string(durable().value) + ")");
+  Address to = begin();
+  if (address > to) {
+    auto found = mark_end_not_above(address);
+    if (!found) return found;
+    to = std::max(to, *found);
+  }
+  if (to > begin()) {
+    std::vector<EpochStart> epochs;
+    {
+      const std::lock_guard lock(core_->index_mutex);
+      epochs = core_->epochs;
+    }
+    drop_epochs_before(to, epochs);
+    TAILRACE_RETURN_IF_ERROR(core_->keeper.update([&](LogMetadata& metadata) {
+      // What is truncated was durable: META may say so at once.
+      metadata.begin = to;
+      metadata.proven = std::max(metadata.proven, to);
+      metadata.epochs.clear();
+      for (const EpochStart& epoch : epochs) {
+        if (epoch.start < metadata.proven) metadata.epochs.push_back(epoch);
+      }
+    }));
+    core_->begin.store(to.value);
+    const std::lock_guard lock(core_->index_mutex);
+    drop_epochs_before(to, core_->epochs);
+    const auto keep = std::upper_bound(core_->marks.begin(), core_->marks.end(), to);
+    core_->marks.erase(core_->marks.begin(), keep);
+    core_->marks.insert(core_->marks.begin(), to);
+  }
+  TAILRACE_RETURN_IF_ERROR(core_->segments.remove_before(core_->segments.index_of(begin())));
+  flusher_.nudge();
+  return to;
+}
+
+uint64_t LogImpl::reclaimable_bytes(Address limit) const {
+  uint64_t bytes = 0;
+  for (const uint64_t index : core_->segments.indexes()) {
+    if (index < core_->segments.index_of(limit)) bytes += core_->options.segment_bytes;
+  }
+  return bytes;
+}
+
+Result<Address> LogImpl::mark_end_not_above(Address address) {
+  Address from;
+  {
+    const std::lock_guard lock(core_->index_mutex);
+    const auto above = std::upper_bound(core_->marks.begin(), core_->marks.end(), address);
+    from = above == core_->marks.begin() ? begin() : *std::prev(above);
+  }
+  LogSource source(*core_);
+  RecordReader reader(source, core_->options.page_bytes, 1u << 20);
+  reader.seek(from);
+  Address found = from;
+  const Address limit = durable();
+  while (reader.position() < address) {
+    auto step = reader.next(limit);
+    if (!step) return tl::unexpected(std::move(step).error());
+    if (step->status == RecordReader::Status::kBad)
+      return tl::unexpected(source.bad_record(step->bad_at, step->reason));
+    if (step->status == RecordReader::Status::kEnd || step->record.end > address) break;
+    if (step->record.kind == RecordKind::kCommitMark) found = step->record.end;
+  }
+  return found;
+}
+
+}  // namespace tailrace::fasterlog
