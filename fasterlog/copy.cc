@@ -17,7 +17,7 @@ Result<> LogImpl::try_append_raw(Address at, ByteSpan bytes) {
                           " raw bytes never fit in the buffer; raise buffer_pages to the sender's");
   if (at + bytes.size() > core_->ring.raw_limit()) {
     core_->probe.would_block.add();
-    flusher_.nudge();
+    flusher_.want_room();
     if (core_->disk_full.load()) return refuse_disk();
     return make_error(ErrorCode::kWouldBlock, "the log's buffer is full");
   }
@@ -32,7 +32,7 @@ Result<> LogImpl::try_append_raw(Address at, ByteSpan bytes) {
   last_mark_end_ = mark_end;
   copied_epoch_ = epoch;
   core_->ring.set_tail(at + bytes.size());
-  flusher_.nudge();
+  flusher_.enqueued(at + bytes.size());
   return {};
 }
 

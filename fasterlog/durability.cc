@@ -3,8 +3,15 @@
 
 namespace tailrace::fasterlog {
 
+Address LogImpl::request_commit() {
+  const Address end = tail();
+  flusher_.request(end);
+  return end;
+}
+
 Result<> LogImpl::wait_durable(Address address, SteadyTime deadline, std::stop_token stop) {
   if (durable() >= address) return {};
+  flusher_.request(address);
   std::unique_lock lock(core_->wait_mutex);
   core_->durable_waiters.fetch_add(1);
   const auto over = [&] { return durable() >= address || core_->failed.load() || closed_.load(); };

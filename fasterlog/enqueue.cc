@@ -43,8 +43,11 @@ Result<AddressRange> LogImpl::put(uint64_t bytes, Fill fill) {
       range = {at->first, at->end};
     }
   }
-  flusher_.nudge();
-  if (!range.empty()) return range;
+  if (!range.empty()) {
+    flusher_.enqueued(range.end);
+    return range;
+  }
+  flusher_.want_room();
   core_->probe.would_block.add();
   if (core_->disk_full.load()) return refuse_disk();
   return make_error(ErrorCode::kWouldBlock, "the log's buffer is full");

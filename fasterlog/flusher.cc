@@ -26,6 +26,9 @@ size_t Flusher::queue_depth(const LogOptions& options) {
 
 Flusher::Flusher(LogCore& core, std::unique_ptr<storage::IoQueue> queue)
     : core_(core),
+      pressure_bytes_(std::max<uint64_t>(
+          core.options.page_bytes, static_cast<uint64_t>(static_cast<double>(core.ring.bytes()) *
+                                                         core.options.pressure_fraction))),
       queue_(std::move(queue)),
       proven_(core.durable.load()),
       flushes_(core.options.flushes_in_flight),
@@ -66,26 +69,72 @@ bool Flusher::may_start() const {
          flushes_[order_.back()].state != Flush::State::kWriting;
 }
 
+std::optional<FlushReason> Flusher::due(SteadyTime now) const {
+  if (!unflushed()) return std::nullopt;
+  const CommitPolicy& policy = core_.options.commit;
+  if (policy.is_natural()) return FlushReason::kNatural;
+  if (Address{requested_.load()} > flushed_) return FlushReason::kRequested;
+  const uint64_t waiting = core_.ring.tail() - flushed_;
+  if (waiting >= pressure_bytes_ || core_.room_waiters.load() > 0 ||
+      room_wanted_.load(std::memory_order_relaxed))
+    return FlushReason::kPressure;
+  if (policy.every_bytes > 0 && waiting >= policy.every_bytes) return FlushReason::kBytes;
+  if (policy.every.count() > 0 && waiting_since_ && now - *waiting_since_ >= policy.every)
+    return FlushReason::kInterval;
+  // Roles end, and logs close, with everything durable.
+  if (stop_.load()) return FlushReason::kClose;
+  return std::nullopt;
+}
+
+void Flusher::note_waiting(SteadyTime now) {
+  const CommitPolicy& policy = core_.options.commit;
+  if (!unflushed()) {
+    waiting_since_.reset();
+  } else if (!waiting_since_) {
+    waiting_since_ = now;
+  }
+  uint64_t bytes = pressure_bytes_;
+  if (policy.is_natural()) bytes = 0;
+  if (policy.every_bytes > 0) bytes = std::min(bytes, policy.every_bytes);
+  // The first byte starts the clock.
+  if (policy.every.count() > 0 && !waiting_since_) bytes = 0;
+  wake_at_.store(flushed_.value + bytes, std::memory_order_relaxed);
+}
+
+std::chrono::nanoseconds Flusher::time_until_due(SteadyTime now) const {
+  const CommitPolicy& policy = core_.options.commit;
+  if (policy.every.count() == 0 || !waiting_since_) return kTick;
+  return std::clamp<std::chrono::nanoseconds>(*waiting_since_ + policy.every - now,
+                                              std::chrono::nanoseconds(0), kTick);
+}
+
 void Flusher::run() {
   std::vector<storage::Completion> completions;
   for (;;) {
+    const SteadyTime now = core_.clock.now();
     if (!core_.failed.load(std::memory_order_relaxed)) {
       make_room();
-      while (may_start() && unflushed() && start_flush())
+      while (may_start()) {
+        const auto reason = due(now);
+        if (!reason || !start_flush(*reason)) break;
         make_room();
-      write_proven_if_due(core_.clock.now());
+      }
+      write_proven_if_due(now);
     }
     if (order_.empty() && queue_->in_flight() == 0 && stop_.load() &&
         (core_.failed.load() || !unflushed()))
       break;
+    note_waiting(now);
+    std::chrono::nanoseconds timeout = time_until_due(now);
+    if (proven_.load() < core_.durable.load())
+      timeout = std::min<std::chrono::nanoseconds>(timeout, kIdle);
     // Asleep first, then a last look: whoever enqueues after the look sees the flag.
-    auto timeout = std::chrono::nanoseconds(kTick);
-    if (proven_.load() < core_.durable.load()) timeout = kIdle;
     asleep_.store(true);
-    if ((may_start() && unflushed()) || stop_.load()) {
+    if (may_start() && (due(now) || (unflushed() && !waiting_since_))) {
+      timeout = std::chrono::nanoseconds(0);
+    } else if (stop_.load()) {
       timeout = queue_->in_flight() > 0 ? std::chrono::nanoseconds(std::chrono::milliseconds(1))
                                         : std::chrono::nanoseconds(0);
-      if (may_start() && unflushed()) timeout = std::chrono::nanoseconds(0);
     }
     completions.clear();
     auto waited = queue_->wait(completions, timeout);
@@ -103,7 +152,7 @@ void Flusher::run() {
   }
 }
 
-bool Flusher::start_flush() {
+bool Flusher::start_flush(FlushReason reason) {
   Address end;
   {
     const storage::EpochProtection::Guard guard(core_.protection);
@@ -131,6 +180,9 @@ bool Flusher::start_flush() {
   // them have copied.
   core_.protection.wait_safe(core_.protection.bump());
 
+  waiting_since_.reset();
+  room_wanted_.store(false, std::memory_order_relaxed);
+  core_.probe.begun[static_cast<size_t>(reason)].add();
   size_t slot = 0;
   while (flushes_[slot].state != Flush::State::kFree)
     ++slot;

@@ -4,6 +4,7 @@
 #include <atomic>
 #include <deque>
 #include <memory>
+#include <optional>
 #include <thread>
 #include <vector>
 
@@ -26,9 +27,27 @@ class Flusher {
   void start();
   /// Flushes what there is, writes the proven watermark and ends the thread.
   void stop();
-  /// After the tail moved, and when room is wanted. Any thread; cheap when the flusher is awake.
+  /// After the tail moved to `end`. Any thread; cheap when the flusher is awake or has not enough
+  /// to do yet.
+  void enqueued(Address end) {
+    if (asleep_.load() && end.value >= wake_at_.load(std::memory_order_relaxed)) nudge();
+  }
+  /// There is work beside new bytes: room is wanted, or was made. Any thread.
   void nudge() {
     if (asleep_.load() && asleep_.exchange(false)) queue_->wake();
+  }
+  /// The buffer was full for somebody. Any thread.
+  void want_room() {
+    room_wanted_.store(true);
+    nudge();
+  }
+  /// Flush up to `address`, whatever the policy says. Any thread.
+  void request(Address address) {
+    uint64_t requested = requested_.load(std::memory_order_relaxed);
+    while (requested < address.value &&
+           !requested_.compare_exchange_weak(requested, address.value)) {
+    }
+    nudge();
   }
   Address proven() const { return Address{proven_.load()}; }
 
@@ -47,11 +66,17 @@ class Flusher {
   };
 
   void run();
+  /// Why a flush should begin now; nothing when none should.
+  std::optional<FlushReason> due(SteadyTime now) const;
+  /// Notes since when bytes wait, and from which address on enqueued() is to wake this thread.
+  void note_waiting(SteadyTime now);
+  /// How long the thread may sleep before due() changes by time alone.
+  std::chrono::nanoseconds time_until_due(SteadyTime now) const;
   bool unflushed() const;
   /// A flush could begin now, if there is something to flush.
   bool may_start() const;
   /// False when the mark finds no room yet.
-  bool start_flush();
+  bool start_flush(FlushReason reason);
   void write_flush(Flush& flush, Address from, Address end);
   void submit_write(Flush& flush, Address from, ByteSpan bytes);
   void complete(const storage::Completion& completion);
@@ -65,11 +90,15 @@ class Flusher {
   void tell_listener(Address durable, const Error* failure);
 
   LogCore& core_;
+  const uint64_t pressure_bytes_;
   std::unique_ptr<storage::IoQueue> queue_;
   std::thread thread_;
   std::atomic<bool> stop_{false};
   std::atomic<bool> asleep_{false};
   std::atomic<uint64_t> proven_;
+  std::atomic<uint64_t> requested_{0};
+  std::atomic<uint64_t> wake_at_{0};
+  std::atomic<bool> room_wanted_{false};
 
   // The rest belongs to the flusher's thread.
   std::vector<Flush> flushes_;
@@ -77,6 +106,7 @@ class Flusher {
   Address flushed_;           // the end of the newest flush begun: always the end of a commit mark
   Address writable_end_;      // memory
   Address segments_end_;      // disk
+  std::optional<SteadyTime> waiting_since_;  // of the oldest byte that is not in a flush
   SteadyTime disk_full_since_;
   SteadyTime proven_at_;
   SteadyTime last_work_;

@@ -69,6 +69,22 @@ struct EpochStart {
   bool operator==(const EpochStart&) const = default;
 };
 
+/// When a flush begins. Whatever it says, a flush also begins for whoever waits (wait_durable,
+/// request_commit), when the buffer fills, and at close.
+struct CommitPolicy {
+  bool manual = false;                 // never by itself
+  uint64_t every_bytes = 0;            // once so many bytes wait; 0: not by bytes
+  std::chrono::microseconds every{0};  // once the oldest byte waits so long; zero: not by time
+
+  /// Group commit: at once; what arrives meanwhile is the next flush.
+  static CommitPolicy natural() { return {}; }
+  static CommitPolicy on_request() { return {true, 0, {}}; }
+  static CommitPolicy each(uint64_t bytes, std::chrono::microseconds time) {
+    return {false, bytes, time};
+  }
+  bool is_natural() const { return !manual && every_bytes == 0 && every.count() == 0; }
+};
+
 struct LogOptions {
   storage::Path directory;
   /// Written at creation and compared at every open: the cluster and node the log belongs to.
@@ -77,6 +93,9 @@ struct LogOptions {
   uint32_t buffer_pages = 16;           // memory = page_bytes * buffer_pages; at least 4
   uint64_t segment_bytes = 256u << 20;  // power of two, a multiple of page_bytes; fixed at creation
   uint32_t flushes_in_flight = 4;
+  CommitPolicy commit;
+  /// A flush begins, whatever the policy, once this share of the buffer is not flushed yet.
+  double pressure_fraction = 0.25;
   /// Enqueue is refused with kResourceExhausted while the disk has less than this to spare.
   uint64_t reserve_disk_bytes = 64u << 20;
   /// The proven watermark is at most this far behind durable.
@@ -137,6 +156,10 @@ class Log {
 
   // ---- Durability. Any thread.
   // -------------------------------------------------------------------
+  /// Begins to make everything enqueued so far durable, without waiting; returns the address to
+  /// wait for. Needed with CommitPolicy::on_request() only.
+  virtual Address request_commit() = 0;
+  /// Makes what lies below `address` durable whatever the policy ("strong" commit).
   /// Resolves once durable() >= address, or fails: kTimedOut, kCancelled, or the flush failure.
   virtual Result<> wait_durable(Address address, SteadyTime deadline = SteadyTime::max(),
                                 std::stop_token stop = {}) = 0;

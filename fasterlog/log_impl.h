@@ -43,6 +43,7 @@ class LogImpl final : public Log {
 
   Result<> try_append_raw(Address at, ByteSpan bytes) override;
 
+  Address request_commit() override;
   Result<> wait_durable(Address address, SteadyTime deadline, std::stop_token stop) override;
   void set_durable_listener(DurableListener listener) override;
   std::optional<Error> failure() const override { return core_->failure_copy(); }

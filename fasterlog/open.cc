@@ -17,6 +17,12 @@ Result<> check_options(const LogOptions& options) {
     return make_error(ErrorCode::kInvalidArgument, "flushes_in_flight is " +
                                                        std::to_string(options.flushes_in_flight) +
                                                        "; it must be 1 to 64");
+  if (!(options.pressure_fraction > 0 && options.pressure_fraction <= 0.5))
+    return make_error(ErrorCode::kInvalidArgument, "pressure_fraction is " +
+                                                       std::to_string(options.pressure_fraction) +
+                                                       "; it must be above 0 and at most 0.5");
+  if (options.commit.every.count() < 0)
+    return make_error(ErrorCode::kInvalidArgument, "commit.every is negative");
   return {};
 }
 

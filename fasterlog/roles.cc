@@ -59,7 +59,6 @@ Result<> LogImpl::settle() {
   core_->protection.wait_safe(core_->protection.bump());
   // The flusher's mark moves the tail once more, at most.
   while (durable() < tail()) {
-    flusher_.nudge();
     TAILRACE_RETURN_IF_ERROR(wait_durable(tail(), SteadyTime::max(), {}));
   }
   core_->mode.store(Mode::kNone);

@@ -48,6 +48,7 @@ class FakeLog final : public fasterlog::Log {
     bytes_.insert(bytes_.end(), bytes.begin(), bytes.end());
     return {};
   }
+  Address request_commit() override { return tail(); }
   Result<> wait_durable(Address, SteadyTime, std::stop_token) override { return {}; }
   void set_durable_listener(DurableListener listener) override { listener_ = std::move(listener); }
   std::optional<Error> failure() const override { return failure_; }

@@ -54,6 +54,7 @@ class FakeLog : public fasterlog::Log {
   Result<> try_append_raw(Address, ByteSpan) override {
     return make_error(ErrorCode::kUnsupported, "fake");
   }
+  Address request_commit() override { return tail(); }
   Result<> wait_durable(Address, SteadyTime, std::stop_token) override { return {}; }
   void set_durable_listener(DurableListener) override {}
   std::optional<Error> failure() const override { return std::nullopt; }

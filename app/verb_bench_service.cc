@@ -1,0 +1,124 @@
+// `tailrace bench service`: load on a running service, measured from its clients.
+
+#include <cstdio>
+#include <map>
+
+#include <CLI/CLI.hpp>
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+#include <unistd.h>
+
+#include "app/client_options.h"
+#include "app/service_load.h"
+#include "app/verbs.h"
+
+namespace tailrace::app {
+
+namespace {
+
+const std::map<std::string, LoadOptions::Operation> kOperations = {
+    {"put", LoadOptions::Operation::kPut},
+    {"append", LoadOptions::Operation::kAppend},
+    {"get", LoadOptions::Operation::kGet},
+    {"mixed", LoadOptions::Operation::kMixed},
+};
+
+struct BenchServiceOptions {
+  ClientFlags client;
+  LoadOptions load;
+  std::string operation = "put";
+  bool json = false;
+};
+
+void print_json(const BenchServiceOptions& options, const LoadResult& result) {
+  nlohmann::ordered_json out = {
+      {"op", options.operation},
+      {"clients", options.load.clients},
+      {"in_flight", options.load.in_flight},
+      {"value_bytes", options.load.value_bytes},
+  };
+  if (options.load.operation == LoadOptions::Operation::kAppend) out["batch"] = options.load.batch;
+  out["seconds"] = result.seconds;
+  out["ops"] = result.operations;
+  out["ops_per_s"] = static_cast<double>(result.operations) / result.seconds;
+  out["records_per_s"] = static_cast<double>(result.records) / result.seconds;
+  out["p50_us"] = result.p50_us;
+  out["p99_us"] = result.p99_us;
+  out["p999_us"] = result.p999_us;
+  out["max_us"] = result.max_us;
+  out["errors"] = result.errors;
+  if (result.errors > 0) out["first_error"] = result.first_error;
+  fmt::print("{}\n", out.dump(2));
+}
+
+void print_text(const BenchServiceOptions& options, const LoadResult& result) {
+  fmt::print("{} x {} in flight, {} bytes, {:.1f} s: {:.0f} {} per second", options.load.clients,
+             options.load.in_flight, options.load.value_bytes, result.seconds,
+             static_cast<double>(result.operations) / result.seconds, options.operation);
+  if (result.records != result.operations)
+    fmt::print(" ({:.0f} records)", static_cast<double>(result.records) / result.seconds);
+  fmt::print("\np50 {:.0f} us, p99 {:.0f} us, p99.9 {:.0f} us, greatest {:.0f} us, {} errors\n",
+             result.p50_us, result.p99_us, result.p999_us, result.max_us, result.errors);
+}
+
+int bench_service(BenchServiceOptions& options) {
+  options.load.operation = kOperations.at(options.operation);
+  auto flags = options.client.client_options();
+  if (!flags) return report(flags.error());
+  const bool terminal = ::isatty(STDERR_FILENO) == 1;
+  const auto progress = [&](double share, uint64_t operations) {
+    if (!terminal) return;
+    const int filled = static_cast<int>(share * 40);
+    fmt::print(stderr, "\r[{:<40}] {} requests", std::string(static_cast<size_t>(filled), '#'),
+               operations);
+    if (share >= 1) fmt::print(stderr, "\r\033[K");
+  };
+  const auto result = run_load(*flags, options.load, progress);
+  if (!result) return report_answer(result.error());
+  if (options.json)
+    print_json(options, *result);
+  else
+    print_text(options, *result);
+  if (const auto flushed = flush_output(); !flushed) return report(flushed.error());
+  if (result->operations > 0 || result->errors == 0) return kDone;
+  return report_answer(
+      Error{ErrorCode::kUnavailable, "every request failed: " + result->first_error});
+}
+
+}  // namespace
+
+void add_bench_service_verb(CLI::App& bench, int& exit_code) {
+  CLI::App* verb = bench.add_subcommand(
+      "service", "Load on a running service; a put or append counts once its answer is there");
+  const auto options = std::make_shared<BenchServiceOptions>();
+  LoadOptions& load = options->load;
+  std::vector<std::string> operations;
+  for (const auto& [name, operation] : kOperations)
+    operations.push_back(name);
+  verb->add_option("--op", options->operation, "mixed: half puts, half linearizable gets")
+      ->check(CLI::IsMember(operations))
+      ->capture_default_str();
+  verb->add_option("--clients", load.clients, "Connections, each with a thread of its own")
+      ->check(CLI::Range(1, 1024))
+      ->capture_default_str();
+  verb->add_option("--in-flight", load.in_flight, "Requests in flight of each client")
+      ->check(CLI::Range(1, 4096))
+      ->capture_default_str();
+  verb->add_option("--batch", load.batch, "Events in one append")
+      ->check(CLI::Range(1, 10000))
+      ->capture_default_str();
+  verb->add_option("--value-bytes", load.value_bytes, "Of each value or event")
+      ->check(CLI::Range(0, 64 << 20))
+      ->capture_default_str();
+  verb->add_option("--keys", load.keys, "Different keys")
+      ->check(CLI::Range(uint64_t{1}, uint64_t{1} << 40))
+      ->capture_default_str();
+  verb->add_option("--seconds", load.seconds, "How long")
+      ->check(CLI::Range(0.1, 86400.0))
+      ->capture_default_str();
+  verb->add_flag("--json", options->json, "One JSON object");
+  options->client.add_to(*verb);
+  verb->callback([options, &exit_code] { exit_code = bench_service(*options); });
+}
+
+}  // namespace tailrace::app
