@@ -106,12 +106,13 @@ Result<AddressRange> LogImpl::try_enqueue_batch(std::span<const RecordView> reco
   return range;
 }
 
-Result<AddressRange> LogImpl::enqueue(RecordKind kind, ByteSpan payload, SteadyTime deadline) {
+template <typename Try>
+Result<AddressRange> LogImpl::until_room(SteadyTime deadline, Try attempt) {
   for (;;) {
-    auto range = try_enqueue(kind, payload);
+    auto range = attempt();
     if (range || range.error().code != ErrorCode::kWouldBlock) return range;
     const Address limit = core_->ring.writer_limit();
-    range = try_enqueue(kind, payload);
+    range = attempt();
     if (range || range.error().code != ErrorCode::kWouldBlock) return range;
     std::unique_lock lock(core_->wait_mutex);
     core_->room_waiters.fetch_add(1);
@@ -130,6 +131,20 @@ Result<AddressRange> LogImpl::enqueue(RecordKind kind, ByteSpan payload, SteadyT
     if (!woken)
       return make_error(ErrorCode::kTimedOut, "no room in the log's buffer before the deadline");
   }
+}
+
+Result<AddressRange> LogImpl::enqueue(RecordKind kind, ByteSpan payload, SteadyTime deadline) {
+  return until_room(deadline, [&] { return try_enqueue(kind, payload); });
+}
+
+Result<AddressRange> LogImpl::enqueue(RecordKind kind, std::span<const ByteSpan> parts,
+                                      SteadyTime deadline) {
+  return until_room(deadline, [&] { return try_enqueue(kind, parts); });
+}
+
+Result<AddressRange> LogImpl::enqueue_batch(std::span<const RecordView> records,
+                                            SteadyTime deadline, std::vector<Address>* addresses) {
+  return until_room(deadline, [&] { return try_enqueue_batch(records, addresses); });
 }
 
 }  // namespace tailrace::fasterlog

@@ -33,11 +33,21 @@ Flusher::Flusher(LogCore& core, std::unique_ptr<storage::IoQueue> queue)
       proven_(core.durable.load()),
       flushes_(core.options.flushes_in_flight),
       flushed_(core.durable.load()) {
+  reset_to(flushed_);
+}
+
+void Flusher::reset_to(Address to) {
+  flushed_ = to;
+  core_.flushing.store(to.value);
+  proven_.store(to.value);
+  requested_.store(0);
+  waiting_since_.reset();
   writable_end_ = core_.ring.head() + core_.ring.bytes();
   const std::vector<uint64_t> indexes = core_.segments.indexes();
   segments_end_ = indexes.empty()
                       ? Address{core_.segments.index_of(flushed_) * core_.options.segment_bytes}
                       : Address{(indexes.back() + 1) * core_.options.segment_bytes};
+  core_.ring.set_limits(to, to);
   proven_at_ = last_work_ = core_.clock.now();
 }
 
@@ -46,7 +56,8 @@ Flusher::~Flusher() {
 }
 
 void Flusher::start() {
-  make_room();
+  stop_.store(false);
+  if (!core_.failed.load()) make_room();
   thread_ = std::thread([this] { run(); });
 }
 
@@ -207,6 +218,11 @@ bool Flusher::start_flush(FlushReason reason) {
                                       std::memory_order_relaxed);
   const Address from{align_down(flushed_.value, storage::kBlockBytes)};
   flushed_ = end;
+  core_.flushing.store(end.value);
+  if (core_.durable_waiters.load() > 0) {
+    const std::lock_guard lock(core_.wait_mutex);
+    core_.durable_moved.notify_all();
+  }
   last_work_ = flush.started;
   write_flush(flush, from, end);
   return true;

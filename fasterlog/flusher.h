@@ -51,6 +51,14 @@ class Flusher {
   }
   Address proven() const { return Address{proven_.load()}; }
 
+  // ---- For truncate_after(), on its thread; nobody enqueues meanwhile.
+  /// As stop(), but start() may follow.
+  void rest() { stop(); }
+  /// While it rests: the ring, durable and the segments were set back to `to`.
+  void reset_to(Address to);
+  /// Any thread. The log takes no more writes; waiters get the error.
+  void fail(Error error);
+
   /// Most flushes' writes and syncs at once.
   static size_t queue_depth(const LogOptions& options);
 
@@ -86,7 +94,6 @@ class Flusher {
   bool make_segment(uint64_t index);
   void write_proven_if_due(SteadyTime now);
   Result<> write_proven(bool clean);
-  void fail(Error error);
   void tell_listener(Address durable, const Error* failure);
 
   LogCore& core_;

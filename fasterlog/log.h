@@ -117,6 +117,21 @@ struct RecoveryReport {
 };
 
 class LogScanner;
+class Consumer;
+
+struct ConsumerOptions {
+  bool from_end = false;  // a new one: begin with what comes, not with what is there
+  /// At most so many bytes of log are kept for it; further behind, its pin falls and it gets
+  /// kTruncated once they are gone. 0: no bound. Stored with a new one.
+  uint64_t most_pinned_bytes = 0;
+};
+
+struct ConsumerStatus {
+  std::string name;
+  Address position;
+  uint64_t most_pinned_bytes = 0;
+  bool pins = false;  // truncation stops at its position
+};
 
 class Log {
  public:
@@ -142,9 +157,14 @@ class Log {
   /// page. `addresses`, when given, receives each record's address.
   virtual Result<AddressRange> try_enqueue_batch(std::span<const RecordView> records,
                                                  std::vector<Address>* addresses = nullptr) = 0;
-  /// As try_enqueue, but waits for room until the deadline.
+  /// As the try forms, but wait for room until the deadline (kTimedOut).
   virtual Result<AddressRange> enqueue(RecordKind kind, ByteSpan payload,
                                        SteadyTime deadline = SteadyTime::max()) = 0;
+  virtual Result<AddressRange> enqueue(RecordKind kind, std::span<const ByteSpan> parts,
+                                       SteadyTime deadline = SteadyTime::max()) = 0;
+  virtual Result<AddressRange> enqueue_batch(std::span<const RecordView> records,
+                                             SteadyTime deadline = SteadyTime::max(),
+                                             std::vector<Address>* addresses = nullptr) = 0;
   virtual size_t max_payload_bytes() const = 0;
 
   // ---- Writing as a copy (follower). One thread. ----------------------------------------------
@@ -184,8 +204,15 @@ class Log {
   /// The record at `address`, its payload copied into `buffer`. kTruncated below begin, kOutOfRange
   /// at or above durable, kInvalidArgument when no record begins there.
   virtual Result<Record> read(Address address, std::vector<std::byte>& buffer) = 0;
+  /// Visits the record at each address, in the order given; ascending addresses share their reads.
+  /// Ends at the first error. A record's payload lives until the visitor returns.
+  virtual Result<> read_batch(std::span<const Address> addresses,
+                              const std::function<void(const Record&)>& visit) = 0;
   struct ScanOptions {
     bool with_commit_marks = false;
+    /// Also batches whose flush has begun and is not durable yet: what a replicator ships in
+    /// parallel.
+    bool with_unflushed = false;
     size_t read_ahead_bytes = 1 << 20;
   };
   /// A forward scan from a record boundary (or begin); each scanner belongs to one thread.
@@ -198,12 +225,31 @@ class Log {
 
   // ---- Space
   // ------------------------------------------------------------------------------------------
-  /// Drops what lies before `address`, which may be any address <= durable; lands on the greatest
-  /// commit-mark end (or begin) that is not above it, and returns that. Never backwards. Metadata
-  /// is durable before whole segments are deleted. Any thread.
+  /// Drops what lies before `address`, which may be any address <= durable, and before no
+  /// consumer's pin; lands on the greatest commit-mark end (or begin) that is not above, and
+  /// returns that. Never backwards. Metadata is durable before whole segments are deleted. Any
+  /// thread.
   virtual Result<Address> truncate_before(Address address) = 0;
+  /// Drops what lies behind `address`, which may be any address from begin to tail; lands on the
+  /// greatest commit-mark end (or begin) that is not above it, and returns that: tail and durable
+  /// are then there. What was dropped can never be read again, after a crash at any moment either.
+  /// The log's present role goes on; enqueues that come meanwhile are refused. Scanners beyond the
+  /// cut get kOutOfRange, wait_durable() for an address beyond it waits for new bytes.
+  virtual Result<Address> truncate_after(Address address) = 0;
   virtual uint64_t reclaimable_bytes(Address limit) const = 0;  // segments below limit
   virtual uint64_t disk_bytes() const = 0;                      // of the segment files
+
+  // ---- Consumers: named readers whose position outlives them. -----------------------------------
+  /// Goes on at the stored position of `name` (1–255 bytes), or stores the wanted one first.
+  /// kAlreadyExists while it is open. Close it before the log.
+  virtual Result<std::unique_ptr<Consumer>> open_consumer(const std::string& name,
+                                                          ConsumerOptions options) = 0;
+  Result<std::unique_ptr<Consumer>> open_consumer(const std::string& name) {
+    return open_consumer(name, ConsumerOptions{});
+  }
+  /// Durably. kNotFound, or kFailedPrecondition while it is open.
+  virtual Result<> remove_consumer(const std::string& name) = 0;
+  virtual std::vector<ConsumerStatus> consumers() const = 0;
 
   /// Flushes everything, makes it durable and proven, stops the flusher. Further calls give
   /// kClosed.
@@ -217,10 +263,28 @@ class LogScanner {
  public:
   virtual ~LogScanner() = default;
   /// The next record below `limit` (at most durable), or nothing when there is none yet. kTruncated
-  /// when `begin` has passed the position.
+  /// when `begin` has passed the position, kOutOfRange when truncate_after() cut the log before it.
   virtual Result<std::optional<Record>> next(Address limit) = 0;
+  /// Waits until next() may have something more (it may be a commit mark alone): kTimedOut, kCancelled, kClosed or the log's failure.
+  virtual Result<> wait(SteadyTime deadline = SteadyTime::max(), std::stop_token stop = {}) = 0;
   /// Where the next record will be looked for.
   virtual Address position() const = 0;
+};
+
+/// A named reader. One thread at a time.
+class Consumer {
+ public:
+  virtual ~Consumer() = default;
+  virtual const std::string& name() const = 0;
+  /// The end of what was acknowledged: where reading begins again after a crash.
+  virtual Address position() const = 0;
+  /// The next record, whether or not the ones before were acknowledged; as LogScanner::next.
+  virtual Result<std::optional<Record>> next() = 0;
+  /// Waits until there may be one, as LogScanner::wait.
+  virtual Result<> wait(SteadyTime deadline = SteadyTime::max(), std::stop_token stop = {}) = 0;
+  /// Everything that ends at or below `end` (a record's end) is done with: durable when it returns,
+  /// never backwards. Costs a small file's replacement, so acknowledge stretches, not records.
+  virtual Result<> acknowledge(Address end) = 0;
 };
 
 }  // namespace tailrace::fasterlog

@@ -1,14 +1,19 @@
 #pragma once
 // The state that the log's entry points (log.cc) and its flusher share.
 
+#include <algorithm>
 #include <atomic>
 #include <condition_variable>
 #include <deque>
 #include <functional>
 #include <mutex>
 #include <optional>
+#include <stop_token>
+#include <string>
+#include <string_view>
 #include <vector>
 
+#include "fasterlog/consumers.h"
 #include "fasterlog/log.h"
 #include "fasterlog/log_metadata.h"
 #include "fasterlog/page_ring.h"
@@ -49,6 +54,11 @@ class MetadataKeeper {
   LogMetadata metadata_;  // guarded by mutex_
 };
 
+/// The page that `tail` lies in must be in memory, for its next bytes are written beside the old
+/// ones: reads it and sets head and tail. Nobody else uses the ring. (open.cc)
+struct LogCore;
+Result<> load_tail_page(LogCore& core, Address tail);
+
 struct LogCore {
   LogCore(storage::FileSystem& fs, LogOptions log_options, const Clock& the_clock,
           LogMetadata metadata)
@@ -56,7 +66,8 @@ struct LogCore {
         options(std::move(log_options)),
         clock(the_clock),
         segments(fs, options.directory, options.segment_bytes),
-        keeper(fs, options.directory, std::move(metadata)) {}
+        keeper(fs, options.directory, std::move(metadata)),
+        consumers(fs, options.directory) {}
 
   storage::FileSystem& file_system;
   const LogOptions options;
@@ -65,28 +76,63 @@ struct LogCore {
   PageRing ring;
   SegmentFiles segments;
   MetadataKeeper keeper;
+  ConsumerTable consumers;
   LogProbe probe;
 
   std::atomic<Mode> mode{Mode::kNone};  // read inside the epoch, so a change can wait for readers
   std::atomic<uint64_t> epoch{0};       // of what is written now; set while nobody writes
   std::atomic<uint64_t> begin{0};
   std::atomic<uint64_t> durable{0};
+  std::atomic<uint64_t> flushing{
+      0};  // durable <= flushing <= tail: ends of flushes that have begun
   /// The next segment could not be made: the disk has not enough to spare.
   std::atomic<bool> disk_full{false};
 
   mutable std::mutex index_mutex;
   MarkIndex marks;                 // guarded by index_mutex; first entry <= begin
   std::vector<EpochStart> epochs;  // guarded by index_mutex
+  /// Where truncate_after() has cut the log since it was opened, in this order. The count is raised
+  /// before anything changes, so a reader that met changing bytes finds out why.
+  std::vector<Address> cuts;  // guarded by index_mutex
+  std::atomic<uint64_t> cut_count{0};
+
+  /// The least of the cuts after the first `seen`; nothing when there were none.
+  std::optional<Address> least_cut_since(uint64_t seen) {
+    if (cut_count.load() == seen) return std::nullopt;
+    const std::lock_guard lock(index_mutex);
+    return *std::min_element(cuts.begin() + static_cast<std::ptrdiff_t>(seen), cuts.end());
+  }
 
   // Waiters for durable, for room, and for the failure. A waiter counts itself, then looks; the
   // flusher changes, then looks at the count: one of them sees the other.
   std::mutex wait_mutex;
-  std::condition_variable_any durable_moved;
+  std::condition_variable_any durable_moved;  // or flushing
   std::condition_variable_any room_made;
   std::atomic<uint32_t> durable_waiters{0};
   std::atomic<uint32_t> room_waiters{0};
   std::atomic<bool> failed{false};
   std::optional<Error> failure;  // guarded by wait_mutex, set once, before `failed`
+  std::atomic<bool> closed{false};
+
+  /// Waits until `there()`; else kTimedOut, kCancelled, kClosed or the failure.
+  template <typename There>
+  Result<> wait_for(There there, std::string_view what, SteadyTime deadline, std::stop_token stop) {
+    std::unique_lock lock(wait_mutex);
+    durable_waiters.fetch_add(1);
+    const auto over = [&] { return there() || failed.load() || closed.load(); };
+    // wait_until converts the deadline; the greatest time point would overflow there.
+    if (deadline == SteadyTime::max()) {
+      (void)durable_moved.wait(lock, stop, over);
+    } else {
+      (void)durable_moved.wait_until(lock, stop, deadline, over);
+    }
+    durable_waiters.fetch_sub(1);
+    if (there()) return {};
+    if (failure) return tl::unexpected(*failure);
+    if (closed.load()) return make_error(ErrorCode::kClosed, "the log was closed");
+    if (stop.stop_requested()) return make_error(ErrorCode::kCancelled, "the wait was cancelled");
+    return make_error(ErrorCode::kTimedOut, std::string(what) + " in time");
+  }
 
   std::mutex listener_mutex;      // held while the listener runs
   Log::DurableListener listener;  // guarded by listener_mutex

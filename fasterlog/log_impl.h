@@ -37,6 +37,10 @@ class LogImpl final : public Log {
   Result<AddressRange> try_enqueue_batch(std::span<const RecordView> records,
                                          std::vector<Address>* addresses) override;
   Result<AddressRange> enqueue(RecordKind kind, ByteSpan payload, SteadyTime deadline) override;
+  Result<AddressRange> enqueue(RecordKind kind, std::span<const ByteSpan> parts,
+                               SteadyTime deadline) override;
+  Result<AddressRange> enqueue_batch(std::span<const RecordView> records, SteadyTime deadline,
+                                     std::vector<Address>* addresses) override;
   size_t max_payload_bytes() const override {
     return core_->options.page_bytes - kFirstAddress.value - kHeaderBytes;
   }
@@ -58,11 +62,19 @@ class LogImpl final : public Log {
   const RecoveryReport& recovery() const override { return report_; }
 
   Result<Record> read(Address address, std::vector<std::byte>& buffer) override;
+  Result<> read_batch(std::span<const Address> addresses,
+                      const std::function<void(const Record&)>& visit) override;
   std::unique_ptr<LogScanner> scan(Address from, ScanOptions options) override;
   Result<> read_raw(Address from, size_t most_bytes, std::vector<std::byte>& into) override;
 
   Result<Address> truncate_before(Address address) override;
+  Result<Address> truncate_after(Address address) override;
   uint64_t reclaimable_bytes(Address limit) const override;
+
+  Result<std::unique_ptr<Consumer>> open_consumer(const std::string& name,
+                                                  ConsumerOptions options) override;
+  Result<> remove_consumer(const std::string& name) override;
+  std::vector<ConsumerStatus> consumers() const override;
   uint64_t disk_bytes() const override { return core_->segments.disk_bytes(); }
 
   void register_metrics(observability::MetricRegistry& registry) override;
@@ -74,10 +86,17 @@ class LogImpl final : public Log {
   tl::unexpected<Error> refuse_disk() const;
   template <typename Fill>
   Result<AddressRange> put(uint64_t bytes, Fill fill);
+  /// Tries until there is room, or the deadline passes.
+  template <typename Try>
+  Result<AddressRange> until_room(SteadyTime deadline, Try attempt);
 
   // copy.cc: checks all of `bytes`; moves mark_end and epoch to their ends.
   Result<> check_raw(Address at, ByteSpan bytes, Address& mark_end, Epoch& epoch,
                      std::vector<EpochStart>& starts) const;
+
+  // read.cc
+  tl::unexpected<Error> out_of_range(Address address) const;
+  Result<Record> read_one(const LogSource& source, RecordReader& reader, Address address);
 
   // roles.cc
   tl::unexpected<Error> refuse_role(std::string_view role) const;
@@ -89,6 +108,10 @@ class LogImpl final : public Log {
 
   // truncation.cc
   Result<Address> mark_end_not_above(Address address);
+  tl::unexpected<Error> give_up(Error error);
+
+  // suffix_truncation.cc
+  Result<> cut_at(Address to);
 
   std::unique_ptr<storage::DirectoryLock> lock_;
   std::unique_ptr<LogCore> core_;
@@ -96,7 +119,6 @@ class LogImpl final : public Log {
   Flusher flusher_;
   std::mutex role_mutex_;      // one change of role at a time
   std::mutex truncate_mutex_;  // one truncation at a time
-  std::atomic<bool> closed_{false};
   // Of the one thread that appends as a copy (and of the change to that role).
   Address last_mark_end_;
   Epoch copied_epoch_;

@@ -30,7 +30,7 @@ Result<> write_log_metadata(storage::FileSystem& file_system, const storage::Pat
   append<uint64_t>(bytes, metadata.proven.value);
   append<uint32_t>(bytes, static_cast<uint32_t>(metadata.owner.size()));
   append<uint32_t>(bytes, static_cast<uint32_t>(metadata.epochs.size()));
-  append<uint64_t>(bytes, 0);
+  append<uint64_t>(bytes, metadata.cut.value);
   for (const EpochStart& epoch : metadata.epochs) {
     append<uint64_t>(bytes, epoch.epoch.value);
     append<uint64_t>(bytes, epoch.start.value);
@@ -58,6 +58,7 @@ Result<LogMetadata> read_log_metadata(storage::FileSystem& file_system,
   metadata.proven = Address{load<uint64_t>(bytes.data() + 24)};
   const auto owner_bytes = load<uint32_t>(bytes.data() + 32);
   const auto epochs = load<uint32_t>(bytes.data() + 36);
+  metadata.cut = Address{load<uint64_t>(bytes.data() + 40)};
   if (bytes.size() != kFixedBytes + uint64_t{epochs} * 16 + owner_bytes)
     return wrong("its length does not agree with its counts");
   metadata.clean = (flags & kCleanFlag) != 0;
@@ -67,6 +68,7 @@ Result<LogMetadata> read_log_metadata(storage::FileSystem& file_system,
   if (metadata.begin < kFirstAddress || metadata.proven < metadata.begin ||
       metadata.begin.value % 8 != 0 || metadata.proven.value % 8 != 0)
     return wrong("impossible addresses");
+  if (metadata.cut != Address{} && metadata.cut != metadata.proven) return wrong("impossible cut");
   for (uint32_t i = 0; i < epochs; ++i) {
     const std::byte* at = bytes.data() + kFixedBytes + size_t{i} * 16;
     const EpochStart next{Epoch{load<uint64_t>(at)}, Address{load<uint64_t>(at + 8)}};

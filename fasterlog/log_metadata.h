@@ -18,6 +18,9 @@ struct LogMetadata {
   uint64_t segment_bytes = 0;
   Address begin = kFirstAddress;   // the end of a commit mark, or the first address
   Address proven = kFirstAddress;  // the end of a commit mark; all below was fsynced on this disk
+  /// Not zero while truncate_after() removes what lies from here on: those bytes are dead, whatever
+  /// they look like. The end of a commit mark, or the first address; equals proven.
+  Address cut{};
   bool clean = false;              // closed in order: nothing was ever written beyond proven
   std::vector<EpochStart> epochs;  // of what lies below proven
 };

@@ -61,17 +61,18 @@ Result<LogMetadata> read_or_create(storage::FileSystem& file_system, const LogOp
   return fresh;
 }
 
-// The page that the tail lies in must be in memory: its next bytes are written beside the old ones.
+}  // namespace
+
 Result<> load_tail_page(LogCore& core, Address tail) {
   const Address page = core.ring.page_floor(tail);
+  if (tail != page && core.segments.file(core.segments.index_of(page))) {
+    const uint64_t bytes = align_up(tail - page, storage::kBlockBytes);
+    TAILRACE_RETURN_IF_ERROR(core.segments.read_aligned(page, {core.ring.at(page), bytes}));
+  }
   core.ring.set_head(page);
   core.ring.set_tail(tail);
-  if (tail == page || !core.segments.file(core.segments.index_of(page))) return {};
-  const uint64_t bytes = align_up(tail - page, storage::kBlockBytes);
-  return core.segments.read_aligned(page, {core.ring.at(page), bytes});
+  return {};
 }
-
-}  // namespace
 
 Result<std::unique_ptr<Log>> Log::open(storage::FileSystem& file_system, LogOptions options,
                                        const Clock& clock) {
@@ -86,6 +87,7 @@ Result<std::unique_ptr<Log>> Log::open(storage::FileSystem& file_system, LogOpti
   TAILRACE_RETURN_IF_ERROR(core->segments.open_existing(true));
   auto found = scan_log(core->segments, *metadata, core->options.on_recovery_progress);
   if (!found) return tl::unexpected(std::move(found).error());
+  TAILRACE_RETURN_IF_ERROR(core->consumers.load());
   auto queue = file_system.make_queue(Flusher::queue_depth(core->options));
   if (!queue) return tl::unexpected(std::move(queue).error());
   TAILRACE_RETURN_IF_ERROR(PageRing::allocate(
@@ -94,8 +96,13 @@ Result<std::unique_ptr<Log>> Log::open(storage::FileSystem& file_system, LogOpti
   TAILRACE_RETURN_IF_ERROR(core->keeper.update([](LogMetadata& next) { next.clean = false; }));
   const Address durable = found->report.durable;
   TAILRACE_RETURN_IF_ERROR(discard_beyond(core->segments, found->report.begin, durable));
+  if (metadata->cut != Address{}) {
+    TAILRACE_RETURN_IF_ERROR(core->keeper.update([](LogMetadata& next) { next.cut = Address{}; }));
+  }
   TAILRACE_RETURN_IF_ERROR(load_tail_page(*core, durable));
   core->begin.store(found->report.begin.value);
+  // A crash between a suffix truncation's META and the consumers' file left a position too far.
+  TAILRACE_RETURN_IF_ERROR(core->consumers.cut_at(durable));
   core->durable.store(durable.value);
   core->epoch.store(found->report.last_epoch.value);
   core->marks = std::move(found->marks);

@@ -5,27 +5,57 @@
 
 namespace tailrace::fasterlog {
 
+namespace {
+// Records of a batch often are neighbours: what one read brings serves several of them.
+constexpr uint64_t kBatchReadBytes = 64u << 10;
+}  // namespace
+
+tl::unexpected<Error> LogImpl::out_of_range(Address address) const {
+  return make_error(ErrorCode::kOutOfRange, "address " + std::to_string(address.value) +
+                                                " is not below durable (" +
+                                                std::to_string(durable().value) + ")");
+}
+
 Result<Record> LogImpl::read(Address address, std::vector<std::byte>& buffer) {
   LogSource source(*core_);
+  RecordReader reader(source, core_->options.page_bytes, storage::kBlockBytes);
+  auto record = read_one(source, reader, address);
+  if (!record) return record;
+  buffer.assign(record->payload.begin(), record->payload.end());
+  record->payload = buffer;
+  return record;
+}
+
+Result<> LogImpl::read_batch(std::span<const Address> addresses,
+                             const std::function<void(const Record&)>& visit) {
+  LogSource source(*core_);
+  RecordReader reader(source, core_->options.page_bytes, kBatchReadBytes);
+  const uint64_t cuts = core_->cut_count.load();
+  for (const Address address : addresses) {
+    if (core_->cut_count.load() != cuts) reader.forget();
+    auto record = read_one(source, reader, address);
+    if (!record) return tl::unexpected(std::move(record).error());
+    visit(*record);
+  }
+  return {};
+}
+
+Result<Record> LogImpl::read_one(const LogSource& source, RecordReader& reader, Address address) {
   if (address < begin()) return tl::unexpected(source.truncated(address));
   const Address limit = durable();
-  if (address >= limit)
-    return make_error(ErrorCode::kOutOfRange, "address " + std::to_string(address.value) +
-                                                  " is not below durable (" +
-                                                  std::to_string(limit.value) + ")");
-  RecordReader reader(source, core_->options.page_bytes, storage::kBlockBytes);
+  if (address >= limit) return out_of_range(address);
   reader.seek(address);
   auto step = reader.next(limit);
   if (!step || step->status != RecordReader::Status::kRecord || step->record.address != address) {
     if (address < begin()) return tl::unexpected(source.truncated(address));
+    if (address >= durable()) return out_of_range(address);
     if (!step) return tl::unexpected(std::move(step).error());
     return make_error(ErrorCode::kInvalidArgument, "no sound record begins at address " +
                                                        std::to_string(address.value) + " of " +
                                                        core_->segments.path_of(address).string());
   }
   const ParsedRecord& record = step->record;
-  buffer.assign(record.payload.begin(), record.payload.end());
-  return Record{address, record.end, record.epoch, record.kind, buffer};
+  return Record{address, record.end, record.epoch, record.kind, record.payload};
 }
 
 std::unique_ptr<LogScanner> LogImpl::scan(Address from, ScanOptions options) {

@@ -46,6 +46,8 @@ class RecordReader {
 
   Address position() const { return position_; }
   void seek(Address position) { position_ = position; }
+  /// What was read ahead is no longer what the source says.
+  void forget() { base_ = base_end_ = Address{}; }
   /// The next record of any kind that ends at or below `limit`; kEnd when none begins below it. On
   /// kBad, and on an error of the source, the position stays.
   Result<Step> next(Address limit);

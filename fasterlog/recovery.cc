@@ -85,7 +85,9 @@ Result<RecoveredLog> scan_log(const SegmentFiles& segments, const LogMetadata& m
                               const std::function<void(uint64_t, uint64_t)>& progress) {
   RecoveredLog found;
   Address durable = metadata.begin;
-  const Address end = contiguous_end(segments, metadata.begin);
+  Address end = contiguous_end(segments, metadata.begin);
+  // A truncation of the suffix was cut short: what lies beyond is dead already.
+  if (metadata.cut != Address{}) end = std::min(end, metadata.cut);
   // The epoch that begin lies in; all later ones are read from the records.
   for (const EpochStart& epoch : metadata.epochs) {
     if (epoch.start <= metadata.begin) found.epochs = {epoch};
@@ -155,7 +157,7 @@ Result<RecoveredLog> scan_log(const SegmentFiles& segments, const LogMetadata& m
             std::to_string(metadata.proven.value) +
             ", up to which this log was once on the disk. Nothing was changed. Copy the log from a "
             "peer, or look with `tailrace log inspect`.");
-  if (!metadata.clean)
+  if (!metadata.clean && metadata.cut == Address{})
     TAILRACE_RETURN_IF_ERROR(
         look_beyond(segments, metadata.page_bytes, durable, found.hole, found));
   return found;

@@ -29,13 +29,13 @@ Result<> LogImpl::become_copy() {
 
 Result<> LogImpl::close() {
   const std::lock_guard role(role_mutex_);
-  if (closed_.load()) return {};
+  if (core_->closed.load()) return {};
   core_->mode.store(Mode::kClosed);
   core_->protection.wait_safe(core_->protection.bump());
   flusher_.stop();
   {
     const std::lock_guard lock(core_->wait_mutex);
-    closed_.store(true);
+    core_->closed.store(true);
     core_->durable_moved.notify_all();
     core_->room_made.notify_all();
   }
@@ -53,7 +53,7 @@ tl::unexpected<Error> LogImpl::refuse_role(std::string_view role) const {
 }
 
 Result<> LogImpl::settle() {
-  if (closed_.load()) return make_error(ErrorCode::kClosed, "the log was closed");
+  if (core_->closed.load()) return make_error(ErrorCode::kClosed, "the log was closed");
   // A copy stays one while its last bytes are flushed: they bring their own mark.
   if (core_->mode.load() == Mode::kWriter) core_->mode.store(Mode::kNone);
   core_->protection.wait_safe(core_->protection.bump());

@@ -8,6 +8,7 @@ class Scanner final : public LogScanner {
  public:
   Scanner(LogCore& core, Address from, Log::ScanOptions options)
       : core_(core),
+        cuts_seen_(core.cut_count.load()),
         options_(options),
         source_(core),
         reader_(source_, core.options.page_bytes,
@@ -16,21 +17,24 @@ class Scanner final : public LogScanner {
   }
 
   Result<std::optional<Record>> next(Address limit) override {
-    // Only whole batches are looked into, so no record is cut off by `durable`.
-    const Address durable{core_.durable.load()};
+    if (auto cut = core_.least_cut_since(cuts_seen_); cut) TAILRACE_RETURN_IF_ERROR(pass_cut(*cut));
+    // Only whole batches are looked into, so no record is cut off by the end.
+    const Address end = this->end();
     for (;;) {
       const Address at = next_record_address(reader_.position(), core_.options.page_bytes);
       if (reader_.position() < Address{core_.begin.load()})
         return tl::unexpected(source_.truncated(reader_.position()));
-      if (at >= std::min(limit, durable)) return std::optional<Record>{};
-      auto step = reader_.next(durable);
+      if (at >= std::min(limit, end)) return std::optional<Record>{};
+      auto step = reader_.next(end);
       if (!step || step->status == RecordReader::Status::kBad) {
         if (at < Address{core_.begin.load()}) return tl::unexpected(source_.truncated(at));
+        // The bytes changed under us: look again.
+        if (core_.cut_count.load() != cuts_seen_) return next(limit);
         if (!step) return tl::unexpected(std::move(step).error());
         return tl::unexpected(source_.bad_record(step->bad_at, step->reason));
       }
       const ParsedRecord& record = step->record;
-      if (record.end > limit && limit < durable) {
+      if (record.end > limit && limit < end) {
         reader_.seek(record.address);
         return std::optional<Record>{};
       }
@@ -41,10 +45,34 @@ class Scanner final : public LogScanner {
     }
   }
 
+  Result<> wait(SteadyTime deadline, std::stop_token stop) override {
+    const auto more = [&] {
+      return next_record_address(reader_.position(), core_.options.page_bytes) < end() ||
+             core_.cut_count.load() != cuts_seen_;
+    };
+    if (more()) return {};
+    return core_.wait_for(more, "no further record", deadline, std::move(stop));
+  }
+
   Address position() const override { return reader_.position(); }
 
  private:
+  Address end() const {
+    return Address{options_.with_unflushed ? core_.flushing.load() : core_.durable.load()};
+  }
+  Result<> pass_cut(Address cut) {
+    if (reader_.position() > cut)
+      return make_error(ErrorCode::kOutOfRange,
+                        "the log was cut at address " + std::to_string(cut.value) +
+                            ", below this scan's position " +
+                            std::to_string(reader_.position().value) + "; scan again from there");
+    cuts_seen_ = core_.cut_count.load();
+    reader_.forget();  // it may have read ahead
+    return {};
+  }
+
   LogCore& core_;
+  uint64_t cuts_seen_;
   const Log::ScanOptions options_;
   LogSource source_;
   RecordReader reader_;

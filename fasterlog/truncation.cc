@@ -6,15 +6,15 @@
 namespace tailrace::fasterlog {
 
 Result<Address> LogImpl::truncate_before(Address address) {
-  if (closed_.load()) return make_error(ErrorCode::kClosed, "the log was closed");
+  if (core_->closed.load()) return make_error(ErrorCode::kClosed, "the log was closed");
   const std::lock_guard truncating(truncate_mutex_);
   if (address > durable())
     return make_error(ErrorCode::kOutOfRange, "address " + std::to_string(address.value) +
                                                   " is above durable (" +
                                                   std::to_string(durable().value) + ")");
   Address to = begin();
-  if (address > to) {
-    auto found = mark_end_not_above(address);
+  if (const Address most = std::min(address, core_->consumers.limit(durable())); most > to) {
+    auto found = mark_end_not_above(most);
     if (!found) return found;
     to = std::max(to, *found);
   }
@@ -25,7 +25,7 @@ Result<Address> LogImpl::truncate_before(Address address) {
       epochs = core_->epochs;
     }
     drop_epochs_before(to, epochs);
-    TAILRACE_RETURN_IF_ERROR(core_->keeper.update([&](LogMetadata& metadata) {
+    auto written = core_->keeper.update([&](LogMetadata& metadata) {
       // What is truncated was durable: META may say so at once.
       metadata.begin = to;
       metadata.proven = std::max(metadata.proven, to);
@@ -33,7 +33,8 @@ Result<Address> LogImpl::truncate_before(Address address) {
       for (const EpochStart& epoch : epochs) {
         if (epoch.start < metadata.proven) metadata.epochs.push_back(epoch);
       }
-    }));
+    });
+    if (!written) return give_up(std::move(written).error());
     core_->begin.store(to.value);
     const std::lock_guard lock(core_->index_mutex);
     drop_epochs_before(to, core_->epochs);
@@ -41,9 +42,17 @@ Result<Address> LogImpl::truncate_before(Address address) {
     core_->marks.erase(core_->marks.begin(), keep);
     core_->marks.insert(core_->marks.begin(), to);
   }
-  TAILRACE_RETURN_IF_ERROR(core_->segments.remove_before(core_->segments.index_of(begin())));
+  if (auto removed = core_->segments.remove_before(core_->segments.index_of(begin())); !removed)
+    return give_up(std::move(removed).error());
   flusher_.nudge();
   return to;
+}
+
+// A failed write or fsync is final, here as in a flush. A full disk is none: META stays as it was.
+tl::unexpected<Error> LogImpl::give_up(Error error) {
+  error = with_context("truncate the log", std::move(error));
+  if (error.code != ErrorCode::kResourceExhausted) flusher_.fail(error);
+  return tl::unexpected(std::move(error));
 }
 
 uint64_t LogImpl::reclaimable_bytes(Address limit) const {

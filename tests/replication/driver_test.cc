@@ -7,12 +7,13 @@
 
 #include "../support/temporary_directory.h"
 #include "replication/node.h"
+#include "tests/support/log_double.h"
 
 namespace tailrace::replication {
 namespace {
 
 /// Every enqueue is a batch of its own; flush() makes all of it durable. `room` bounds what waits.
-class FakeLog final : public fasterlog::Log {
+class FakeLog final : public tailrace::testing::LogDouble {
  public:
   Result<> become_writer(Epoch epoch) override {
     writer_ = true;
@@ -48,7 +49,6 @@ class FakeLog final : public fasterlog::Log {
     bytes_.insert(bytes_.end(), bytes.begin(), bytes.end());
     return {};
   }
-  Address request_commit() override { return tail(); }
   Result<> wait_durable(Address, SteadyTime, std::stop_token) override { return {}; }
   void set_durable_listener(DurableListener listener) override { listener_ = std::move(listener); }
   std::optional<Error> failure() const override { return failure_; }

@@ -10,10 +10,11 @@
 
 #include "replication/node.h"
 #include "rpc/server.h"
+#include "tests/support/log_double.h"
 
 namespace tailrace::rpc::testing {
 
-class FakeLog : public fasterlog::Log {
+class FakeLog : public tailrace::testing::LogDouble {
  public:
   struct Stored {
     Address address, end;
@@ -54,7 +55,6 @@ class FakeLog : public fasterlog::Log {
   Result<> try_append_raw(Address, ByteSpan) override {
     return make_error(ErrorCode::kUnsupported, "fake");
   }
-  Address request_commit() override { return tail(); }
   Result<> wait_durable(Address, SteadyTime, std::stop_token) override { return {}; }
   void set_durable_listener(DurableListener) override {}
   std::optional<Error> failure() const override { return std::nullopt; }
@@ -114,6 +114,9 @@ class FakeScanner : public fasterlog::LogScanner {
     position_ = current_.end;
     return fasterlog::Record{current_.address, current_.end, Epoch{1}, current_.kind,
                              as_bytes(current_.payload)};
+  }
+  Result<> wait(SteadyTime, std::stop_token) override {
+    return make_error(ErrorCode::kUnsupported, "the test's log has no such call");
   }
   Address position() const override { return position_; }
 

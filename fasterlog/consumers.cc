@@ -1,0 +1,201 @@
+#include "fasterlog/consumers.h"
+
+#include <algorithm>
+
+#include "fasterlog/log_impl.h"
+#include "storage/atomic_file.h"
+
+namespace tailrace::fasterlog {
+
+namespace {
+
+constexpr storage::AtomicFileFormat kFormat{storage::four_letters("FCON"), 1};
+constexpr size_t kHeaderBytesOfFile = 8;
+constexpr size_t kEntryBytes = 24;
+constexpr size_t kMostNameBytes = 255;
+
+template <typename T>
+void append(std::vector<std::byte>& to, T value) {
+  to.resize(to.size() + sizeof value);
+  store(to.data() + to.size() - sizeof value, value);
+}
+
+class ConsumerImpl final : public Consumer {
+ public:
+  ConsumerImpl(ConsumerTable& table, std::string name, Address position,
+               std::unique_ptr<LogScanner> scanner)
+      : table_(table), name_(std::move(name)), position_(position), scanner_(std::move(scanner)) {}
+  ~ConsumerImpl() override { table_.close(name_); }
+
+  const std::string& name() const override { return name_; }
+  Address position() const override { return position_; }
+  Result<std::optional<Record>> next() override { return scanner_->next(Address::max()); }
+  Result<> wait(SteadyTime deadline, std::stop_token stop) override {
+    return scanner_->wait(deadline, std::move(stop));
+  }
+  Result<> acknowledge(Address end) override {
+    if (end <= position_) return {};
+    if (end > scanner_->position())
+      return make_error(ErrorCode::kInvalidArgument,
+                        "consumer '" + name_ + "' acknowledges address " +
+                            std::to_string(end.value) + ", but has read only up to " +
+                            std::to_string(scanner_->position().value));
+    TAILRACE_RETURN_IF_ERROR(table_.acknowledge(name_, end));
+    position_ = end;
+    return {};
+  }
+
+ private:
+  ConsumerTable& table_;
+  const std::string name_;
+  Address position_;
+  const std::unique_ptr<LogScanner> scanner_;
+};
+
+}  // namespace
+
+Result<> ConsumerTable::load() {
+  const storage::Path path = directory_ / kConsumersName;
+  auto content = storage::read_atomic_file(file_system_, path, kFormat);
+  if (!content && content.error().code == ErrorCode::kNotFound) return {};
+  if (!content) return tl::unexpected(std::move(content).error());
+  const auto wrong = [&](const std::string& what) {
+    return make_error(ErrorCode::kCorruption,
+                      path.string() + ": " + what +
+                          "; remove the file to forget all consumers, or restore it from a copy");
+  };
+  const std::vector<std::byte>& bytes = content->bytes;
+  if (bytes.size() < kHeaderBytesOfFile) return wrong("shorter than its header");
+  Entries entries;
+  size_t at = kHeaderBytesOfFile;
+  for (auto left = tailrace::load<uint32_t>(bytes.data()); left > 0; --left) {
+    if (bytes.size() - at < kEntryBytes) return wrong("it ends in the middle of an entry");
+    Entry entry;
+    entry.position = Address{tailrace::load<uint64_t>(bytes.data() + at)};
+    entry.most_pinned_bytes = tailrace::load<uint64_t>(bytes.data() + at + 8);
+    const uint32_t name_bytes = tailrace::load<uint32_t>(bytes.data() + at + 16);
+    at += kEntryBytes;
+    if (name_bytes == 0 || name_bytes > kMostNameBytes || bytes.size() - at < name_bytes)
+      return wrong("impossible length of a name");
+    if (entry.position < kFirstAddress || entry.position.value % kRecordAlignment != 0)
+      return wrong("impossible position");
+    std::string name = to_string(ByteSpan(bytes).subspan(at, name_bytes));
+    if (!entries.empty() && name <= entries.rbegin()->first) return wrong("names out of order");
+    entries.emplace(std::move(name), entry);
+    at += name_bytes;
+  }
+  if (at != bytes.size()) return wrong("bytes behind its last entry");
+  const std::lock_guard lock(mutex_);
+  entries_ = std::move(entries);
+  return {};
+}
+
+Result<> ConsumerTable::replace(Entries next) {
+  std::vector<std::byte> bytes;
+  append<uint32_t>(bytes, static_cast<uint32_t>(next.size()));
+  append<uint32_t>(bytes, 0);
+  for (const auto& [name, entry] : next) {
+    append<uint64_t>(bytes, entry.position.value);
+    append<uint64_t>(bytes, entry.most_pinned_bytes);
+    append<uint32_t>(bytes, static_cast<uint32_t>(name.size()));
+    append<uint32_t>(bytes, 0);
+    const ByteSpan text = as_bytes(name);
+    bytes.insert(bytes.end(), text.begin(), text.end());
+  }
+  TAILRACE_RETURN_IF_ERROR(
+      storage::replace_atomic_file(file_system_, directory_ / kConsumersName, kFormat, bytes));
+  entries_ = std::move(next);
+  return {};
+}
+
+Result<Address> ConsumerTable::open(const std::string& name, Address fresh_position,
+                                    uint64_t most_pinned_bytes) {
+  if (name.empty() || name.size() > kMostNameBytes)
+    return make_error(ErrorCode::kInvalidArgument, "a consumer's name has 1 to 255 bytes");
+  const std::lock_guard lock(mutex_);
+  Entries next = entries_;
+  auto [found, fresh] = next.try_emplace(name, Entry{fresh_position, most_pinned_bytes, false});
+  if (found->second.open)
+    return make_error(ErrorCode::kAlreadyExists, "consumer '" + name + "' is open already");
+  found->second.open = true;
+  if (!fresh) {
+    entries_ = std::move(next);
+    return entries_[name].position;
+  }
+  TAILRACE_RETURN_IF_ERROR(replace(std::move(next)));
+  return fresh_position;
+}
+
+void ConsumerTable::close(const std::string& name) {
+  const std::lock_guard lock(mutex_);
+  if (const auto found = entries_.find(name); found != entries_.end()) found->second.open = false;
+}
+
+Result<> ConsumerTable::acknowledge(const std::string& name, Address position) {
+  const std::lock_guard lock(mutex_);
+  Entries next = entries_;
+  next[name].position = position;
+  return replace(std::move(next));
+}
+
+Result<> ConsumerTable::remove(const std::string& name) {
+  const std::lock_guard lock(mutex_);
+  Entries next = entries_;
+  const auto found = next.find(name);
+  if (found == next.end())
+    return make_error(ErrorCode::kNotFound, "no consumer is named '" + name + "'");
+  if (found->second.open)
+    return make_error(ErrorCode::kFailedPrecondition,
+                      "consumer '" + name + "' is open; close it first");
+  next.erase(found);
+  return replace(std::move(next));
+}
+
+Result<> ConsumerTable::cut_at(Address end) {
+  const std::lock_guard lock(mutex_);
+  Entries next = entries_;
+  bool changed = false;
+  for (auto& [name, entry] : next) {
+    changed = changed || entry.position > end;
+    entry.position = std::min(entry.position, end);
+  }
+  return changed ? replace(std::move(next)) : Result<>();
+}
+
+Address ConsumerTable::limit(Address durable) const {
+  const std::lock_guard lock(mutex_);
+  Address least = Address::max();
+  for (const auto& [name, entry] : entries_) {
+    if (entry.pins(durable)) least = std::min(least, entry.position);
+  }
+  return least;
+}
+
+std::vector<ConsumerStatus> ConsumerTable::all(Address durable) const {
+  const std::lock_guard lock(mutex_);
+  std::vector<ConsumerStatus> result;
+  for (const auto& [name, entry] : entries_)
+    result.push_back({name, entry.position, entry.most_pinned_bytes, entry.pins(durable)});
+  return result;
+}
+
+Result<std::unique_ptr<Consumer>> LogImpl::open_consumer(const std::string& name,
+                                                         ConsumerOptions options) {
+  if (core_->closed.load()) return make_error(ErrorCode::kClosed, "the log was closed");
+  // A truncation between choosing a new one's position and storing it would leave it behind.
+  const std::lock_guard truncating(truncate_mutex_);
+  const Address fresh = options.from_end ? durable() : begin();
+  auto position = core_->consumers.open(name, fresh, options.most_pinned_bytes);
+  if (!position) return tl::unexpected(std::move(position).error());
+  return std::make_unique<ConsumerImpl>(core_->consumers, name, *position, scan(*position, {}));
+}
+
+Result<> LogImpl::remove_consumer(const std::string& name) {
+  return core_->consumers.remove(name);
+}
+
+std::vector<ConsumerStatus> LogImpl::consumers() const {
+  return core_->consumers.all(durable());
+}
+
+}  // namespace tailrace::fasterlog

@@ -1,0 +1,115 @@
+#include <thread>
+
+#include "observability/metrics.h"
+#include "tests/fasterlog/log_fixture.h"
+
+namespace tailrace::fasterlog {
+namespace {
+
+using std::chrono::milliseconds;
+
+class CommitPolicyTest : public LogFixture {
+ protected:
+  LogOptions with(CommitPolicy policy) {
+    LogOptions result = options();
+    result.commit = policy;
+    return result;
+  }
+  static Result<AddressRange> put(Log& log, size_t bytes) {
+    return log.try_enqueue(RecordKind::kData, as_bytes(std::string(bytes, 'x')));
+  }
+  /// A sleep long enough for a flush that should not come.
+  static void long_enough() { std::this_thread::sleep_for(milliseconds(60)); }
+  static double begun(Log& log, const std::string& reason) {
+    observability::MetricRegistry registry;
+    log.register_metrics(registry);
+    const std::string text = registry.expose();
+    const std::string name = "tailrace_log_flushes_begun_total{reason=\"" + reason + "\"} ";
+    const size_t at = text.find(name);
+    EXPECT_NE(at, std::string::npos) << text;
+    return at == std::string::npos ? -1 : std::stod(text.substr(at + name.size()));
+  }
+};
+
+TEST_F(CommitPolicyTest, OnRequestFlushesOnlyForThoseWhoAskOrWait) {
+  auto log = open_writer(with(CommitPolicy::on_request()));
+  const Address before = log->durable();
+  auto first = put(*log, 100);
+  ASSERT_TRUE(first.has_value());
+  long_enough();
+  EXPECT_EQ(log->durable(), before) << "flushed though nobody asked";
+  ASSERT_TRUE(log->wait_durable(first->end).has_value());
+  EXPECT_EQ(begun(*log, "requested"), 1);
+
+  auto second = put(*log, 100);
+  EXPECT_GE(log->request_commit(), second->end);
+  const auto scanner = log->scan(second->first);
+  ASSERT_TRUE(scanner->wait(system_clock().now() + std::chrono::seconds(30)).has_value())
+      << "a requested commit never came";
+  EXPECT_GE(log->durable(), second->end);
+  EXPECT_EQ(begun(*log, "requested"), 2);
+}
+
+TEST_F(CommitPolicyTest, EachBytesFlushesAtTheSizeAndNotBefore) {
+  auto log = open_writer(with(CommitPolicy::each(10'000, {})));
+  const Address before = log->durable();
+  ASSERT_TRUE(put(*log, 4000).has_value());
+  ASSERT_TRUE(put(*log, 4000).has_value());
+  long_enough();
+  EXPECT_EQ(log->durable(), before);
+  auto last = put(*log, 4000);
+  const auto scanner = log->scan(last->first);
+  ASSERT_TRUE(scanner->wait(system_clock().now() + std::chrono::seconds(30)).has_value());
+  EXPECT_EQ(begun(*log, "bytes"), 1);
+}
+
+TEST_F(CommitPolicyTest, EachTimeFlushesTheFirstByteWithoutAnotherOne) {
+  auto log = open_writer(with(CommitPolicy::each(0, milliseconds(20))));
+  for (int round = 0; round < 3; ++round) {
+    auto range = put(*log, 100);
+    ASSERT_TRUE(range.has_value());
+    const auto scanner = log->scan(range->first);
+    ASSERT_TRUE(scanner->wait(system_clock().now() + std::chrono::seconds(30)).has_value());
+    EXPECT_GE(log->durable(), range->end);
+  }
+  EXPECT_GE(begun(*log, "interval"), 1);
+  EXPECT_EQ(begun(*log, "requested"), 0);
+}
+
+TEST_F(CommitPolicyTest, AFullBufferFlushesWhateverThePolicySays) {
+  auto log = open_writer(with(CommitPolicy::on_request()));
+  std::string expected;
+  for (int i = 0; i < 200; ++i) {
+    const auto range = log->enqueue(RecordKind::kData, as_bytes(std::string(10'000, 'y')),
+                                    system_clock().now() + std::chrono::seconds(30));
+    ASSERT_TRUE(range.has_value()) << range.error().message;
+  }
+  EXPECT_GT(begun(*log, "pressure"), 0);
+}
+
+TEST_F(CommitPolicyTest, ClosingMakesEverythingDurableUnderEveryPolicy) {
+  const CommitPolicy policies[] = {CommitPolicy::natural(), CommitPolicy::on_request(),
+                                   CommitPolicy::each(1 << 20, {}),
+                                   CommitPolicy::each(0, std::chrono::seconds(60))};
+  std::vector<std::string> expected;
+  for (const CommitPolicy& policy : policies) {
+    auto log = open_writer(with(policy));
+    expected.push_back("record " + std::to_string(expected.size()));
+    ASSERT_TRUE(log->try_enqueue(RecordKind::kData, as_bytes(expected.back())).has_value());
+    ASSERT_TRUE(log->close().has_value());
+  }
+  auto log = open();
+  EXPECT_EQ(payloads(*log), expected);
+}
+
+TEST_F(CommitPolicyTest, ImpossibleOptionsAreRefusedByName) {
+  LogOptions wrong = options();
+  wrong.pressure_fraction = 0.9;
+  auto log = Log::open(storage::posix_file_system(), wrong);
+  ASSERT_FALSE(log.has_value());
+  EXPECT_EQ(log.error().code, ErrorCode::kInvalidArgument);
+  EXPECT_NE(log.error().message.find("pressure_fraction"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace tailrace::fasterlog

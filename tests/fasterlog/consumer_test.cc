@@ -1,0 +1,150 @@
+#include <fstream>
+#include <thread>
+
+#include "fasterlog/consumers.h"
+#include "storage/atomic_file.h"
+#include "tests/fasterlog/log_fixture.h"
+
+namespace tailrace::fasterlog {
+namespace {
+
+class ConsumerTest : public LogFixture {
+ protected:
+  /// Reads and acknowledges `count` records; their payloads.
+  static std::vector<std::string> consume(Consumer& consumer, int count) {
+    std::vector<std::string> result;
+    Address end;
+    for (int i = 0; i < count; ++i) {
+      auto record = consumer.next();
+      EXPECT_TRUE(record.has_value() && *record);
+      if (!record || !*record) break;
+      result.push_back(to_string((*record)->payload));
+      end = (*record)->end;
+    }
+    EXPECT_TRUE(consumer.acknowledge(end).has_value());
+    return result;
+  }
+};
+
+TEST_F(ConsumerTest, GoesOnWhereItAcknowledgedAfterAReopen) {
+  {
+    auto log = open_writer(options());
+    for (int i = 0; i < 6; ++i)
+      append(*log, std::to_string(i));
+    auto consumer = log->open_consumer("mailer");
+    ASSERT_TRUE(consumer.has_value()) << consumer.error().message;
+    EXPECT_EQ(consume(**consumer, 2), (std::vector<std::string>{"0", "1"}));
+    ASSERT_TRUE((*consumer)->next().has_value());  // read and not acknowledged: comes again
+  }
+  auto log = open();
+  auto consumer = log->open_consumer("mailer");
+  ASSERT_TRUE(consumer.has_value());
+  EXPECT_EQ(consume(**consumer, 4), (std::vector<std::string>{"2", "3", "4", "5"}));
+}
+
+TEST_F(ConsumerTest, PinsTheLogUntilItAcknowledgesOrFallsTooFarBehind) {
+  auto log = open_writer(options());
+  for (int i = 0; i < 20; ++i)
+    append(*log, std::to_string(i) + std::string(1000, 'x'));
+  ConsumerOptions bounded;
+  bounded.most_pinned_bytes = 12'000;
+  auto all = log->open_consumer("all");
+  auto some = log->open_consumer("some", bounded);
+  ASSERT_TRUE(all && some);
+  ASSERT_TRUE(log->truncate_before(log->durable()).has_value());
+  EXPECT_EQ(log->begin(), kFirstAddress) << "the log was taken from under a consumer";
+  for (const ConsumerStatus& status : log->consumers())
+    EXPECT_EQ(status.pins, status.name == "all") << status.name;
+
+  consume(**all, 15);
+  ASSERT_TRUE(log->truncate_before(log->durable()).has_value());
+  EXPECT_LE(log->begin(), (*all)->position());
+  EXPECT_GT(log->begin(), kFirstAddress);
+  // Its position is the end of record 14, whose batch ends a commit mark later.
+  EXPECT_EQ(payloads(*log).size(), 6u);
+  const auto lost = (*some)->next();
+  ASSERT_FALSE(lost.has_value());
+  EXPECT_EQ(lost.error().code, ErrorCode::kTruncated);
+}
+
+TEST_F(ConsumerTest, WaitsForWhatComes) {
+  auto log = open_writer(options());
+  append(*log, "old");
+  ConsumerOptions from_end;
+  from_end.from_end = true;
+  auto consumer = log->open_consumer("tail", from_end);
+  ASSERT_TRUE(consumer.has_value());
+  EXPECT_EQ((*consumer)->wait(system_clock().now() + std::chrono::milliseconds(20)).error().code,
+            ErrorCode::kTimedOut);
+  std::thread writer([&] { append(*log, "new"); });
+  ASSERT_TRUE((*consumer)->wait(system_clock().now() + std::chrono::seconds(30)).has_value());
+  EXPECT_EQ(consume(**consumer, 1), std::vector<std::string>{"new"});
+  writer.join();
+  EXPECT_FALSE((*consumer)->next()->has_value());
+  std::stop_source stop;
+  std::thread stopper([&] { stop.request_stop(); });
+  EXPECT_EQ((*consumer)->wait(SteadyTime::max(), stop.get_token()).error().code,
+            ErrorCode::kCancelled);
+  stopper.join();
+}
+
+TEST_F(ConsumerTest, ClosingTheLogEndsItsWaits) {
+  auto log = open_writer(options());
+  const auto scanner = log->scan(log->durable());
+  std::thread closer([&] { ASSERT_TRUE(log->close().has_value()); });
+  EXPECT_EQ(scanner->wait().error().code, ErrorCode::kClosed);
+  closer.join();
+}
+
+TEST_F(ConsumerTest, NamesAreCheckedAndAConsumerIsOpenOnce) {
+  auto log = open_writer(options());
+  append(*log, "x");
+  EXPECT_EQ(log->open_consumer("").error().code, ErrorCode::kInvalidArgument);
+  EXPECT_EQ(log->open_consumer(std::string(256, 'n')).error().code, ErrorCode::kInvalidArgument);
+  EXPECT_EQ(log->remove_consumer("nobody").error().code, ErrorCode::kNotFound);
+  {
+    auto consumer = log->open_consumer("one");
+    ASSERT_TRUE(consumer.has_value());
+    EXPECT_EQ(log->open_consumer("one").error().code, ErrorCode::kAlreadyExists);
+    EXPECT_EQ(log->remove_consumer("one").error().code, ErrorCode::kFailedPrecondition);
+    EXPECT_EQ((*consumer)->acknowledge(log->durable()).error().code, ErrorCode::kInvalidArgument)
+        << "acknowledged what it never read";
+  }
+  EXPECT_TRUE(log->remove_consumer("one").has_value());
+  EXPECT_TRUE(log->consumers().empty());
+}
+
+TEST_F(ConsumerTest, ASuffixTruncationTakesPositionsBack) {
+  auto log = open_writer(options());
+  append(*log, "0");
+  const AddressRange cut = append(*log, "1");
+  auto consumer = log->open_consumer("c");
+  consume(**consumer, 2);
+  ASSERT_TRUE(log->truncate_after(cut.first).has_value());
+  append(*log, "other");
+  EXPECT_EQ((*consumer)->next().error().code, ErrorCode::kOutOfRange);
+  consumer->reset();
+  auto again = log->open_consumer("c");
+  ASSERT_TRUE(again.has_value());
+  EXPECT_EQ(consume(**again, 1), std::vector<std::string>{"other"});
+}
+
+TEST_F(ConsumerTest, ADamagedFileIsRefusedByName) {
+  {
+    auto log = open_writer(options());
+    append(*log, "x");
+    ASSERT_TRUE(log->open_consumer("c").has_value());
+  }
+  const auto path = root_ / "log" / kConsumersName;
+  std::fstream file(path, std::ios::in | std::ios::out | std::ios::binary);
+  file.seekp(45);
+  file.put('!');
+  file.close();
+  auto log = Log::open(storage::posix_file_system(), options());
+  ASSERT_FALSE(log.has_value());
+  EXPECT_EQ(log.error().code, ErrorCode::kCorruption);
+  EXPECT_NE(log.error().message.find(kConsumersName), std::string::npos) << log.error().message;
+}
+
+}  // namespace
+}  // namespace tailrace::fasterlog

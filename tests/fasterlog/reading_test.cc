@@ -1,0 +1,87 @@
+#include <thread>
+
+#include "tests/fasterlog/log_fixture.h"
+
+namespace tailrace::fasterlog {
+namespace {
+
+class ReadingTest : public LogFixture {};
+
+TEST_F(ReadingTest, ABatchOfAddressesIsReadFromMemoryAndDiskInTheOrderGiven) {
+  auto log = open_writer(options());
+  std::vector<Address> addresses;
+  std::vector<std::string> expected;
+  for (int i = 0; i < 300; ++i) {  // more than the memory holds
+    expected.push_back(std::to_string(i) + std::string(4000, 'a'));
+    addresses.push_back(append(*log, expected.back()).first);
+  }
+  std::vector<std::string> got;
+  const auto take = [&](const Record& record) { got.push_back(to_string(record.payload)); };
+  ASSERT_TRUE(log->read_batch(addresses, take).has_value());
+  EXPECT_EQ(got, expected);
+  const Address some[] = {addresses[299], addresses[0], addresses[150], addresses[0]};
+  got.clear();
+  ASSERT_TRUE(log->read_batch(some, take).has_value());
+  EXPECT_EQ(got,
+            (std::vector<std::string>{expected[299], expected[0], expected[150], expected[0]}));
+
+  const Address bad[] = {addresses[1], addresses[2] + 8};
+  got.clear();
+  EXPECT_EQ(log->read_batch(bad, take).error().code, ErrorCode::kInvalidArgument);
+  EXPECT_EQ(got, std::vector<std::string>{expected[1]});
+  ASSERT_TRUE(log->truncate_before(addresses[100]).has_value());
+  EXPECT_EQ(log->read_batch(some, take).error().code, ErrorCode::kTruncated);
+}
+
+TEST_F(ReadingTest, AScannerOfUnflushedBytesSeesWholeBatchesAndNeverMoreThanWasEnqueued) {
+  auto log = open_writer(options());
+  std::atomic<int> enqueued{0};
+  std::thread writer([&] {
+    for (int i = 0; i < 2000; ++i) {
+      enqueued.store(i + 1);
+      ASSERT_TRUE(log->enqueue(RecordKind::kData, as_bytes(std::to_string(i))).has_value());
+    }
+  });
+  Log::ScanOptions unflushed;
+  unflushed.with_unflushed = true;
+  const auto scanner = log->scan(log->begin(), unflushed);
+  int next = 0;
+  while (next < 2000) {
+    ASSERT_TRUE(scanner->wait(system_clock().now() + std::chrono::seconds(30)).has_value());
+    auto record = scanner->next(Address::max());
+    ASSERT_TRUE(record.has_value()) << record.error().message;
+    if (!*record) continue;
+    ASSERT_EQ(to_string((*record)->payload), std::to_string(next));
+    ASSERT_LT(next, enqueued.load());
+    ++next;
+  }
+  writer.join();
+}
+
+TEST_F(ReadingTest, WaitingFormsOfPartsAndBatchesWaitForRoomAndTimeOut) {
+  LogOptions with = options();
+  with.commit = CommitPolicy::on_request();
+  auto log = open_writer(with);
+  const std::string half(15'000, 'p');
+  const ByteSpan parts[] = {as_bytes(half), as_bytes(half)};
+  const RecordView batch[] = {{RecordKind::kData, as_bytes(half)},
+                              {RecordKind::kData, as_bytes(half)}};
+  uint64_t records = 0;
+  for (int i = 0; i < 60; ++i) {
+    auto one = log->enqueue(RecordKind::kData, std::span<const ByteSpan>(parts),
+                            system_clock().now() + std::chrono::seconds(30));
+    ASSERT_TRUE(one.has_value()) << one.error().message;
+    std::vector<Address> addresses;
+    auto two =
+        log->enqueue_batch(batch, system_clock().now() + std::chrono::seconds(30), &addresses);
+    ASSERT_TRUE(two.has_value()) << two.error().message;
+    ASSERT_EQ(addresses.size(), 2u);
+    EXPECT_EQ(addresses[0], two->first);
+    records += 3;
+  }
+  ASSERT_TRUE(log->wait_durable(log->tail()).has_value());
+  EXPECT_EQ(payloads(*log).size(), records);
+}
+
+}  // namespace
+}  // namespace tailrace::fasterlog

@@ -1,0 +1,37 @@
+#pragma once
+// What a test double of the log leaves out: every call that most doubles need not have refuses.
+
+#include "fasterlog/log.h"
+
+namespace tailrace::testing {
+
+class LogDouble : public fasterlog::Log {
+ public:
+  using Record = fasterlog::Record;
+  static tl::unexpected<Error> refused() {
+    return make_error(ErrorCode::kUnsupported, "the test's log has no such call");
+  }
+
+  Result<AddressRange> enqueue(fasterlog::RecordKind, std::span<const ByteSpan>,
+                               SteadyTime) override {
+    return refused();
+  }
+  Result<AddressRange> enqueue_batch(std::span<const fasterlog::RecordView>, SteadyTime,
+                                     std::vector<Address>*) override {
+    return refused();
+  }
+  Address request_commit() override { return tail(); }
+  Result<> read_batch(std::span<const Address>,
+                      const std::function<void(const Record&)>&) override {
+    return refused();
+  }
+  Result<Address> truncate_after(Address) override { return refused(); }
+  Result<std::unique_ptr<fasterlog::Consumer>> open_consumer(const std::string&,
+                                                             fasterlog::ConsumerOptions) override {
+    return refused();
+  }
+  Result<> remove_consumer(const std::string&) override { return refused(); }
+  std::vector<fasterlog::ConsumerStatus> consumers() const override { return {}; }
+};
+
+}  // namespace tailrace::testing
