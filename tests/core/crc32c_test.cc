@@ -25,5 +25,17 @@ TEST(Crc32c, ContinuesFromAnEarlierValue) {
   }
 }
 
+// Short and long inputs take different ways through the processor.
+TEST(Crc32c, EveryLengthIsTheSameByteByByte) {
+  std::vector<std::byte> bytes(1100);
+  for (size_t i = 0; i < bytes.size(); ++i)
+    bytes[i] = static_cast<std::byte>(i * 37 + (i >> 3));
+  uint32_t running = 0;
+  for (size_t length = 0; length < bytes.size(); ++length) {
+    ASSERT_EQ(crc32c(ByteSpan(bytes).first(length)), running) << length;
+    running = crc32c(ByteSpan(bytes).subspan(length, 1), running);
+  }
+}
+
 }  // namespace
 }  // namespace tailrace
