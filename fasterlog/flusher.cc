@@ -30,6 +30,7 @@ Flusher::Flusher(LogCore& core, std::unique_ptr<storage::IoQueue> queue)
           core.options.page_bytes, static_cast<uint64_t>(static_cast<double>(core.ring.bytes()) *
                                                          core.options.pressure_fraction))),
       queue_(std::move(queue)),
+      segment_maker_(core, {[this] { nudge(); }, [this](Error error) { fail(std::move(error)); }}),
       proven_(core.durable.load()),
       flushes_(core.options.flushes_in_flight),
       flushed_(core.durable.load()) {
@@ -43,10 +44,6 @@ void Flusher::reset_to(Address to) {
   requested_.store(0);
   waiting_since_.reset();
   writable_end_ = core_.ring.head() + core_.ring.bytes();
-  const std::vector<uint64_t> indexes = core_.segments.indexes();
-  segments_end_ = indexes.empty()
-                      ? Address{core_.segments.index_of(flushed_) * core_.options.segment_bytes}
-                      : Address{(indexes.back() + 1) * core_.options.segment_bytes};
   core_.ring.set_limits(to, to);
   proven_at_ = last_work_ = core_.clock.now();
 }
@@ -57,7 +54,15 @@ Flusher::~Flusher() {
 
 void Flusher::start() {
   stop_.store(false);
-  if (!core_.failed.load()) make_room();
+  const std::vector<uint64_t> indexes = core_.segments.indexes();
+  const uint64_t index = indexes.empty() ? core_.segments.index_of(flushed_) : indexes.back() + 1;
+  // What memory reaches is made now, so that the first enqueue finds room.
+  const Address end{index * core_.options.segment_bytes};
+  if (!core_.failed.load()) {
+    if (auto made = segment_maker_.start(end, wanted_memory_end()); !made)
+      fail(std::move(made).error());
+    make_room();
+  }
   thread_ = std::thread([this] { run(); });
 }
 
@@ -66,6 +71,7 @@ void Flusher::stop() {
   stop_.store(true);
   queue_->wake();
   thread_.join();
+  segment_maker_.stop();
 }
 
 bool Flusher::unflushed() const {
@@ -172,7 +178,7 @@ bool Flusher::start_flush(FlushReason reason) {
       end = core_.ring.tail();
     } else {
       const Epoch epoch{core_.epoch.load()};
-      const Address limit = std::min(writable_end_, segments_end_);
+      const Address limit = std::min(writable_end_, segment_maker_.end());
       const auto mark_bytes = [&](Address first) -> uint64_t {
         if (first - flushed_ < kStretchedMarkBytes) return kLeastMarkBytes;
         return align_up((first + kLeastMarkBytes).value, storage::kBlockBytes) - first.value;
@@ -315,67 +321,46 @@ void Flusher::advance() {
   tell_listener(durable, nullptr);
 }
 
+Address Flusher::wanted_memory_end() const {
+  const PageRing& ring = core_.ring;
+  const Address durable{core_.durable.load()};
+  // A quarter is kept for readers of what is durable, the rest lies ahead of the tail.
+  return std::min(
+      ring.page_floor(durable) + ring.bytes(),
+      ring.page_ceil(ring.tail()) + align_down(ring.bytes() / 4 * 3, core_.options.page_bytes));
+}
+
 void Flusher::make_room() {
   PageRing& ring = core_.ring;
   const uint64_t page = core_.options.page_bytes;
-  const Address durable{core_.durable.load()};
-  // Memory: a quarter is kept for readers of what is durable, the rest lies ahead of the tail.
-  const Address wanted =
-      std::min(ring.page_floor(durable) + ring.bytes(),
-               ring.page_ceil(ring.tail()) + align_down(ring.bytes() / 4 * 3, page));
-  if (wanted > writable_end_) {
+  if (const Address wanted = wanted_memory_end(); wanted > writable_end_) {
     ring.set_head(wanted - ring.bytes());
     core_.protection.wait_safe(core_.protection.bump());
     writable_end_ = wanted;
   }
-  // Disk: always as far as memory reaches, so that a flush finds its file.
-  const SteadyTime now = core_.clock.now();
-  while (segments_end_ < writable_end_ &&
-         (!core_.disk_full.load(std::memory_order_relaxed) || now - disk_full_since_ >= kTick)) {
-    if (!make_segment(segments_end_.value / core_.options.segment_bytes)) break;
-    segments_end_ = segments_end_ + core_.options.segment_bytes;
+  // Disk: as far as memory reaches, so that a flush finds its file; and half of the memory more, so
+  // that the next segment is there before it is needed.
+  segment_maker_.want(writable_end_ + ring.bytes() / 2);
+  const Address segments_end = segment_maker_.end();
+  const bool full = segments_end < writable_end_ && segment_maker_.disk_is_full();
+  if (full != core_.disk_full.load(std::memory_order_relaxed)) {
+    core_.disk_full.store(full);
+    if (core_.room_waiters.load() > 0) {
+      const std::lock_guard lock(core_.wait_mutex);
+      core_.room_made.notify_all();
+    }
   }
   // A batch takes at most half of the memory, so a copy with the same memory has room for it; and
   // a page is left below each end for the batch's own mark.
-  const Address raw = std::min(writable_end_, segments_end_);
+  const Address raw = std::min(writable_end_, segments_end);
   const Address writer = std::min(
-      {writable_end_ - storage::kBlockBytes, segments_end_ - page, flushed_ + ring.bytes() / 2});
+      {writable_end_ - storage::kBlockBytes, segments_end - page, flushed_ + ring.bytes() / 2});
   if (writer <= ring.writer_limit() && raw <= ring.raw_limit()) return;
   ring.set_limits(std::max(writer, ring.writer_limit()), std::max(raw, ring.raw_limit()));
   if (core_.room_waiters.load() > 0) {
     const std::lock_guard lock(core_.wait_mutex);
     core_.room_made.notify_all();
   }
-}
-
-bool Flusher::make_segment(uint64_t index) {
-  const auto full = [&](const std::string& why) {
-    if (!core_.disk_full.exchange(true))
-      observability::log_warning("log {}: no room for the next segment: {}",
-                                 core_.options.directory.string(), why);
-    disk_full_since_ = core_.clock.now();
-    if (core_.room_waiters.load() > 0) {
-      const std::lock_guard lock(core_.wait_mutex);
-      core_.room_made.notify_all();
-    }
-    return false;
-  };
-  auto space = core_.file_system.space(core_.options.directory);
-  if (!space) {
-    fail(std::move(space).error());
-    return false;
-  }
-  const uint64_t least = core_.options.segment_bytes + core_.options.reserve_disk_bytes;
-  if (space->available_bytes < least)
-    return full("the disk has " + std::to_string(space->available_bytes) + " bytes to spare, " +
-                std::to_string(least) + " are needed");
-  if (auto created = core_.segments.create(index); !created) {
-    if (created.error().code == ErrorCode::kResourceExhausted) return full(created.error().message);
-    fail(std::move(created).error());
-    return false;
-  }
-  core_.disk_full.store(false);
-  return true;
 }
 
 void Flusher::write_proven_if_due(SteadyTime now) {

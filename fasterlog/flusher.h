@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "fasterlog/log_core.h"
+#include "fasterlog/segment_maker.h"
 #include "storage/aligned_buffer.h"
 
 namespace tailrace::fasterlog {
@@ -89,9 +90,10 @@ class Flusher {
   void submit_write(Flush& flush, Address from, ByteSpan bytes);
   void complete(const storage::Completion& completion);
   void advance();
-  /// Evicts pages, makes segments and raises the limits.
+  /// Evicts pages, asks for segments and raises the limits.
   void make_room();
-  bool make_segment(uint64_t index);
+  /// Where memory would end if all that can be evicted were.
+  Address wanted_memory_end() const;
   void write_proven_if_due(SteadyTime now);
   Result<> write_proven(bool clean);
   void tell_listener(Address durable, const Error* failure);
@@ -99,6 +101,7 @@ class Flusher {
   LogCore& core_;
   const uint64_t pressure_bytes_;
   std::unique_ptr<storage::IoQueue> queue_;
+  SegmentMaker segment_maker_;
   std::thread thread_;
   std::atomic<bool> stop_{false};
   std::atomic<bool> asleep_{false};
@@ -112,9 +115,7 @@ class Flusher {
   std::deque<size_t> order_;  // flushes not yet durable, oldest first
   Address flushed_;           // the end of the newest flush begun: always the end of a commit mark
   Address writable_end_;      // memory
-  Address segments_end_;      // disk
   std::optional<SteadyTime> waiting_since_;  // of the oldest byte that is not in a flush
-  SteadyTime disk_full_since_;
   SteadyTime proven_at_;
   SteadyTime last_work_;
 };

@@ -92,6 +92,9 @@ struct LogOptions {
   uint32_t page_bytes = 4u << 20;       // power of two, 64 KiB – 64 MiB; fixed at creation
   uint32_t buffer_pages = 16;           // memory = page_bytes * buffer_pages; at least 4
   uint64_t segment_bytes = 256u << 20;  // power of two, a multiple of page_bytes; fixed at creation
+  /// Segments that truncation empties and keeps for reuse, at most; overwriting them is faster than
+  /// filling new files.
+  uint32_t spare_segments = 2;
   uint32_t flushes_in_flight = 4;
   CommitPolicy commit;
   /// A flush begins, whatever the policy, once this share of the buffer is not flushed yet.
@@ -237,7 +240,7 @@ class Log {
   /// cut get kOutOfRange, wait_durable() for an address beyond it waits for new bytes.
   virtual Result<Address> truncate_after(Address address) = 0;
   virtual uint64_t reclaimable_bytes(Address limit) const = 0;  // segments below limit
-  virtual uint64_t disk_bytes() const = 0;                      // of the segment files
+  virtual uint64_t disk_bytes() const = 0;  // of segment files, spare ones included
 
   // ---- Consumers: named readers whose position outlives them. -----------------------------------
   /// Goes on at the stored position of `name` (1–255 bytes), or stores the wanted one first.
@@ -265,7 +268,8 @@ class LogScanner {
   /// The next record below `limit` (at most durable), or nothing when there is none yet. kTruncated
   /// when `begin` has passed the position, kOutOfRange when truncate_after() cut the log before it.
   virtual Result<std::optional<Record>> next(Address limit) = 0;
-  /// Waits until next() may have something more (it may be a commit mark alone): kTimedOut, kCancelled, kClosed or the log's failure.
+  /// Waits until next() may have something more (it may be a commit mark alone): kTimedOut,
+  /// kCancelled, kClosed or the log's failure.
   virtual Result<> wait(SteadyTime deadline = SteadyTime::max(), std::stop_token stop = {}) = 0;
   /// Where the next record will be looked for.
   virtual Address position() const = 0;

@@ -65,7 +65,7 @@ struct LogCore {
       : file_system(fs),
         options(std::move(log_options)),
         clock(the_clock),
-        segments(fs, options.directory, options.segment_bytes),
+        segments(fs, options.directory, options.segment_bytes, options.spare_segments),
         keeper(fs, options.directory, std::move(metadata)),
         consumers(fs, options.directory) {}
 

@@ -38,7 +38,8 @@ Result<bool> batch_is_whole(DiskSource& source, const ParsedRecord& mark, uint64
   return false;
 }
 
-// Looks at what stands beyond the first hole: the last byte that is not zero, and whole batches.
+// Looks for whole batches beyond the first hole. Other bytes there say nothing: a recycled segment
+// is full of stale ones.
 Result<> look_beyond(const SegmentFiles& segments, uint64_t page_bytes, Address durable,
                      Address hole, RecoveredLog& found) {
   DiskSource source(segments);
@@ -55,12 +56,7 @@ Result<> look_beyond(const SegmentFiles& segments, uint64_t page_bytes, Address 
       const uint64_t skip = at < durable ? durable - at : 0;
       const ByteSpan bytes = ByteSpan(page->span()).subspan(skip);
       if (all_zero(bytes)) continue;
-      size_t last = bytes.size();
-      while (bytes[last - 1] == std::byte{0})
-        --last;
-      found.report.discarded_end = Address{align_up((at + skip + last).value, kRecordAlignment)};
-      for (uint64_t offset = skip;
-           !found.report.valid_beyond_hole && offset + kLeastMarkBytes <= page_bytes;
+      for (uint64_t offset = skip; offset + kLeastMarkBytes <= page_bytes;
            offset += kRecordAlignment) {
         if (page->data()[offset + offsetof(RecordHeader, kind)] !=
                 std::byte{static_cast<uint8_t>(RecordKind::kCommitMark)} ||
@@ -70,6 +66,8 @@ Result<> look_beyond(const SegmentFiles& segments, uint64_t page_bytes, Address 
             parse_record(at + offset, ByteSpan(page->span()).subspan(offset), page_bytes);
         if (outcome.status != ParseStatus::kOk || mark_of(outcome.record).batch_begin < durable)
           continue;
+        found.report.discarded_end = std::max(found.report.discarded_end, outcome.record.end);
+        if (found.report.valid_beyond_hole) continue;
         auto whole = batch_is_whole(source, outcome.record, page_bytes);
         if (!whole) return tl::unexpected(std::move(whole).error());
         found.report.valid_beyond_hole = *whole;
@@ -146,7 +144,8 @@ Result<RecoveredLog> scan_log(const SegmentFiles& segments, const LogMetadata& m
   }
   found.report.begin = metadata.begin;
   found.report.durable = durable;
-  found.report.discarded_end = durable;
+  // Sound records of a batch that has no mark.
+  found.report.discarded_end = std::max(durable, found.hole);
   found.report.scanned_bytes = found.hole > metadata.begin ? found.hole - metadata.begin : 0;
   found.report.last_epoch = found.epochs.empty() ? Epoch{} : found.epochs.back().epoch;
   if (durable < metadata.proven)

@@ -30,6 +30,12 @@ Result<> SegmentFiles::open_existing(bool writable) {
   auto names = file_system_.list(directory_);
   if (!names) return tl::unexpected(std::move(names).error());
   for (const std::string& name : *names) {
+    if (name.ends_with(kSpareSuffix)) {
+      const std::lock_guard lock(mutex_);
+      spares_.push_back(directory_ / name);
+      count();
+      continue;
+    }
     const std::optional<uint64_t> first = parse_segment_name(name);
     if (!first) continue;
     if (*first % segment_bytes_ != 0)
@@ -42,13 +48,45 @@ Result<> SegmentFiles::open_existing(bool writable) {
     if (!file) return tl::unexpected(std::move(file).error());
     const std::lock_guard lock(mutex_);
     files_[*first / segment_bytes_] = std::move(*file);
-    count_.store(files_.size(), std::memory_order_relaxed);
+    count();
   }
   return {};
 }
 
-Result<> SegmentFiles::create(uint64_t index) {
+void SegmentFiles::count() {
+  count_.store(files_.size() + spares_.size(), std::memory_order_relaxed);
+}
+
+bool SegmentFiles::has_spare() const {
+  const std::lock_guard lock(mutex_);
+  return !spares_.empty();
+}
+
+Result<> SegmentFiles::make(uint64_t index) {
   const storage::Path path = path_of(Address{index * segment_bytes_});
+  std::optional<storage::Path> spare;
+  {
+    const std::lock_guard lock(mutex_);
+    if (!spares_.empty()) {
+      spare = std::move(spares_.back());
+      spares_.pop_back();
+    }
+  }
+  if (spare) {
+    TAILRACE_RETURN_IF_ERROR(file_system_.rename(*spare, path));
+  } else {
+    TAILRACE_RETURN_IF_ERROR(create(path));
+  }
+  TAILRACE_RETURN_IF_ERROR(file_system_.sync_directory(directory_));
+  auto file = file_system_.open(path, {storage::OpenMode::kReadWrite, true});
+  if (!file) return tl::unexpected(std::move(file).error());
+  const std::lock_guard lock(mutex_);
+  files_[index] = std::move(*file);
+  count();
+  return {};
+}
+
+Result<> SegmentFiles::create(const storage::Path& path) {
   auto file = file_system_.open(path, {storage::OpenMode::kCreateReadWrite, true});
   if (!file) return tl::unexpected(std::move(file).error());
   if (auto allocated = (*file)->allocate(segment_bytes_); !allocated) {
@@ -57,18 +95,13 @@ Result<> SegmentFiles::create(uint64_t index) {
     (void)file_system_.remove(path);
     return allocated;
   }
-  TAILRACE_RETURN_IF_ERROR((*file)->sync());
-  TAILRACE_RETURN_IF_ERROR(file_system_.sync_directory(directory_));
-  const std::lock_guard lock(mutex_);
-  files_[index] = std::move(*file);
-  count_.store(files_.size(), std::memory_order_relaxed);
-  return {};
+  return (*file)->sync();
 }
 
 Result<> SegmentFiles::remove_before(uint64_t index) {
   std::vector<uint64_t> below = indexes();
   std::erase_if(below, [index](uint64_t each) { return each >= index; });
-  return remove_in_order(below);
+  return remove_in_order(below, true);
 }
 
 Result<> SegmentFiles::remove_from(uint64_t index) {
@@ -76,18 +109,30 @@ Result<> SegmentFiles::remove_from(uint64_t index) {
   std::vector<uint64_t> above = indexes();
   std::erase_if(above, [index](uint64_t each) { return each < index; });
   std::reverse(above.begin(), above.end());
-  return remove_in_order(above);
+  return remove_in_order(above, false);
 }
 
-Result<> SegmentFiles::remove_in_order(const std::vector<uint64_t>& all) {
+Result<> SegmentFiles::remove_in_order(const std::vector<uint64_t>& all, bool may_become_spares) {
   if (all.empty()) return {};
   for (const uint64_t each : all) {
+    const storage::Path path = path_of(Address{each * segment_bytes_});
+    bool keep = false;
     {
       const std::lock_guard lock(mutex_);
       files_.erase(each);
-      count_.store(files_.size(), std::memory_order_relaxed);
+      keep = may_become_spares && spares_.size() < most_spares_;
+      count();
     }
-    auto removed = file_system_.remove(path_of(Address{each * segment_bytes_}));
+    if (keep) {
+      storage::Path spare = path;
+      spare.replace_extension(kSpareSuffix);
+      TAILRACE_RETURN_IF_ERROR(file_system_.rename(path, spare));
+      const std::lock_guard lock(mutex_);
+      spares_.push_back(std::move(spare));
+      count();
+      continue;
+    }
+    auto removed = file_system_.remove(path);
     if (!removed && removed.error().code != ErrorCode::kNotFound) return removed;
   }
   return file_system_.sync_directory(directory_);

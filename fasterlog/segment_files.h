@@ -16,6 +16,11 @@
 
 namespace tailrace::fasterlog {
 
+/// A segment that truncation has emptied and a later one will be: its blocks are there and written,
+/// which makes overwriting them faster than filling new ones. Its bytes are stale: every checksum
+/// covers the record's address, so none passes at the new place. The name says the old address.
+inline constexpr std::string_view kSpareSuffix = ".spare";
+
 /// 16 hexadecimal digits and ".seg".
 std::string segment_name(uint64_t first_address);
 /// The first address a segment's name says; nothing for other names.
@@ -24,10 +29,12 @@ std::optional<uint64_t> parse_segment_name(std::string_view name);
 /// Open segments. Any thread may call; a file that is handed out stays usable after its deletion.
 class SegmentFiles {
  public:
-  SegmentFiles(storage::FileSystem& file_system, storage::Path directory, uint64_t segment_bytes)
+  SegmentFiles(storage::FileSystem& file_system, storage::Path directory, uint64_t segment_bytes,
+               uint32_t most_spares = 0)
       : file_system_(file_system),
         directory_(std::move(directory)),
-        segment_bytes_(segment_bytes) {}
+        segment_bytes_(segment_bytes),
+        most_spares_(most_spares) {}
 
   uint64_t segment_bytes() const { return segment_bytes_; }
   uint64_t index_of(Address address) const { return address.value / segment_bytes_; }
@@ -35,17 +42,21 @@ class SegmentFiles {
 
   /// Opens what the directory has. `writable` as wanted; creates nothing.
   Result<> open_existing(bool writable);
-  /// Creates the segment, allocates it and makes both durable. kResourceExhausted, with nothing
-  /// left behind, when the disk has no room.
-  Result<> create(uint64_t index);
-  /// Deletes the segments before `index`, lowest first, and syncs the directory if there were any.
+  /// Makes a spare the segment, or else creates and allocates it; durable when it returns.
+  /// kResourceExhausted, with nothing left behind, when the disk has no room.
+  Result<> make(uint64_t index);
+  bool has_spare() const;
+  /// Makes the segments before `index` spares, or deletes them when there are enough, lowest first;
+  /// syncs the directory if there were any.
   Result<> remove_before(uint64_t index);
-  /// Deletes the segments from `index` on, greatest first.
+  /// Deletes the segments from `index` on, greatest first. They never become spares: their
+  /// addresses will be used again, and their records would be sound there.
   Result<> remove_from(uint64_t index);
 
   /// Null when it is absent.
   std::shared_ptr<storage::File> file(uint64_t index) const;
   std::vector<uint64_t> indexes() const;
+  /// Of segments and spares.
   uint64_t disk_bytes() const { return count_.load(std::memory_order_relaxed) * segment_bytes_; }
 
   /// Fills `into` (aligned, a multiple of the block) with the bytes from `from` (aligned) on. What
@@ -53,14 +64,18 @@ class SegmentFiles {
   Result<> read_aligned(Address from, MutableByteSpan into) const;
 
  private:
-  /// Removes these segments one after the other, then syncs the directory.
-  Result<> remove_in_order(const std::vector<uint64_t>& all);
+  /// Takes these segments away one after the other, then syncs the directory.
+  Result<> remove_in_order(const std::vector<uint64_t>& all, bool may_become_spares);
+  Result<> create(const storage::Path& path);
+  void count();  // mutex_ held
 
   storage::FileSystem& file_system_;
   const storage::Path directory_;
   const uint64_t segment_bytes_;
+  const uint32_t most_spares_;
   mutable std::mutex mutex_;
   std::map<uint64_t, std::shared_ptr<storage::File>> files_;  // guarded by mutex_
+  std::vector<storage::Path> spares_;                         // guarded by mutex_
   std::atomic<uint64_t> count_{0};
 };
 
