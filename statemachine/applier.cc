@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <utility>
 
 #include "observability/logging.h"
 #include "statemachine/digest.h"
@@ -249,13 +250,13 @@ Result<> Applier::apply_mark(const fasterlog::Record& record) {
   auto mark = fasterlog::parse_commit_mark(record);
   if (!mark) return tl::unexpected(mark.error());
   if (mark->unix_time_ns <= log_time_ns_) return {};  // log time never goes back
-  log_time_ns_ = mark->unix_time_ns;
+  const uint64_t before_ns = std::exchange(log_time_ns_, mark->unix_time_ns);
   std::byte time[8];
   tailrace::store(time, log_time_ns_);
   // Written at every mark: a node that recovers must see the same log time as one that never
   // stopped.
   TAILRACE_RETURN_IF_ERROR(session_->upsert(as_bytes(kLogTimeKey), time, record.end.value));
-  return sessions_.expire(*session_, log_time_ns_, record.end.value);
+  return sessions_.log_time_moved(*session_, before_ns, log_time_ns_, record.end.value);
 }
 
 void Applier::fail(Error error) {

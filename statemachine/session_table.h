@@ -29,19 +29,21 @@ class SessionTable {
   /// The command was applied with this answer; writes the session with the command's serial.
   Result<> remember(kv::Session& session, const SessionSerial& command, const Answer& answer,
                     uint64_t log_time_ns, kv::Serial at);
-  /// Removes the sessions whose last command is older than the ttl at this log time.
-  Result<> expire(kv::Session& session, uint64_t log_time_ns, kv::Serial at);
+  /// The log time moved on, from the commit mark before to this one. Removes the sessions whose
+  /// last command is older than the ttl; they live a sixteenth of it longer at most.
+  Result<> log_time_moved(kv::Session& session, uint64_t from_ns, uint64_t to_ns, kv::Serial at);
 
   uint64_t size() const { return count_.load(std::memory_order_relaxed); }
 
  private:
   struct Entry {
     uint64_t last_serial = 0;
-    uint64_t last_time_ns = 0;
-    uint64_t forgotten = 0;  // greatest serial whose answer was dropped
-    size_t bytes = 0;        // of the answers
+    uint64_t last_time_ns = 0;  // the log time when its last command was applied
+    uint64_t forgotten = 0;     // greatest serial whose answer was dropped
+    size_t bytes = 0;           // of the answers
     std::deque<std::pair<uint64_t, Answer>> answers;
   };
+  Result<> write(kv::Session& session, ClientId client, const Entry& entry, kv::Serial at);
   static std::string key_of(ClientId client);
   static std::string encode_entry(const Entry& entry);
 

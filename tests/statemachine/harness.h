@@ -243,9 +243,8 @@ class Node {
   }
   /// All that was appended is applied.
   Result<> settle() {
-    const Address tail = log_->tail();
-    TAILRACE_RETURN_IF_ERROR(log_->wait_durable(tail, soon()));
-    return machine().wait_applied(tail, soon());
+    TAILRACE_RETURN_IF_ERROR(log_->wait_durable(log_->tail(), soon()));
+    return machine().wait_applied(log_->durable(), soon());  // with the mark
   }
   Result<Address> checkpoint() { return take_checkpoint(machine()); }
 
