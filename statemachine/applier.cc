@@ -4,6 +4,7 @@
 #include <charconv>
 #include <utility>
 
+#include "core/check.h"
 #include "observability/logging.h"
 #include "statemachine/digest.h"
 
@@ -146,7 +147,7 @@ bool Applier::apply_stretch(fasterlog::LogScanner& scanner) {
       break;
     }
     if (!record->has_value()) break;
-    if ((*record)->end > limit) break;  // never beyond what is committed
+    TAILRACE_CHECK((*record)->end <= limit, "the log handed out a record that is not committed");
     if (auto applied = apply_record(**record, *batch); !applied) {
       failed = with_context("apply the record at " + std::to_string((*record)->address.value),
                             applied.error());

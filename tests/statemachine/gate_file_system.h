@@ -3,7 +3,6 @@
 // so a test can stand still between two steps of the disk.
 
 #include <condition_variable>
-#include <functional>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -42,11 +41,6 @@ class GateFileSystem final : public storage::FileSystem {
   void forget_trace() {
     const std::lock_guard lock(mutex_);
     trace_.clear();
-  }
-  /// Called before each operation is done, with its line of the trace.
-  void on_operation(std::function<void(const std::string&)> watcher) {
-    const std::lock_guard lock(mutex_);
-    watcher_ = std::move(watcher);
   }
 
   // ---- storage::FileSystem --------------------------------------------------------------------
@@ -114,14 +108,9 @@ class GateFileSystem final : public storage::FileSystem {
     const std::unique_ptr<storage::File> below_;
   };
 
-  void note(const std::string& what) {
-    std::function<void(const std::string&)> watcher;
-    {
-      const std::lock_guard lock(mutex_);
-      trace_.push_back(what);
-      watcher = watcher_;
-    }
-    if (watcher) watcher(what);
+  void note(std::string what) {
+    const std::lock_guard lock(mutex_);
+    trace_.push_back(std::move(what));
   }
   void pass(const std::string& path) {
     {
@@ -140,10 +129,9 @@ class GateFileSystem final : public storage::FileSystem {
   storage::FileSystem& below_;
   mutable std::mutex mutex_;
   std::condition_variable moved_;
-  std::string held_;                                 // guarded by mutex_
-  int waiting_ = 0;                                  // guarded by mutex_
-  std::vector<std::string> trace_;                   // guarded by mutex_
-  std::function<void(const std::string&)> watcher_;  // guarded by mutex_
+  std::string held_;                // guarded by mutex_
+  int waiting_ = 0;                 // guarded by mutex_
+  std::vector<std::string> trace_;  // guarded by mutex_
 };
 
 }  // namespace tailrace::statemachine

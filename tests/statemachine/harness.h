@@ -78,15 +78,18 @@ inline StateMachineOptions quiet() {
   return options;
 }
 
-/// Waits for a checkpoint that was asked for.
-inline Result<Address> take_checkpoint(StateMachine& machine) {
+/// Asks for a checkpoint. The promise is shared: whoever waits may be gone before set_value
+/// returns.
+inline std::future<Result<Address>> request_checkpoint(StateMachine& machine) {
   auto taken = std::make_shared<std::promise<Result<Address>>>();
-  auto result = taken->get_future();
-  machine.request_checkpoint([taken](Result<Address> address) { taken->set_value(address); });
-  if (result.wait_until(soon()) != std::future_status::ready) {
+  machine.request_checkpoint([taken](Result<Address> at) { taken->set_value(std::move(at)); });
+  return taken->get_future();
+}
+inline Result<Address> wait(std::future<Result<Address>> taken) {
+  if (taken.wait_until(soon()) != std::future_status::ready) {
     return make_error(ErrorCode::kTimedOut, "the checkpoint hangs");
   }
-  return result.get();
+  return taken.get();
 }
 
 /// The answers as the server would hear them, and whether they came in order.
@@ -246,7 +249,7 @@ class Node {
     TAILRACE_RETURN_IF_ERROR(log_->wait_durable(log_->tail(), soon()));
     return machine().wait_applied(log_->durable(), soon());  // with the mark
   }
-  Result<Address> checkpoint() { return take_checkpoint(machine()); }
+  Result<Address> checkpoint() { return wait(request_checkpoint(machine())); }
 
  private:
   explicit Node(std::unique_ptr<fasterlog::Log> log) : log_(std::move(log)) {}
