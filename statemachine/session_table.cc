@@ -5,7 +5,6 @@
 namespace tailrace::statemachine {
 namespace {
 
-constexpr size_t kMostAnswerBytes = 64u << 10;  // of one session; bounds the record in the store
 constexpr size_t kAnswerHeader = 14;
 
 template <typename T>

@@ -18,6 +18,11 @@ namespace tailrace::statemachine {
 
 class SessionTable {
  public:
+  /// Of one session: bounds what a command adds to the store beside its own key.
+  static constexpr size_t kMostAnswerBytes = 64u << 10;
+  /// Key and value of a session in the store together.
+  static constexpr size_t kMostRecordBytes = kMostAnswerBytes + 64;
+
   /// All nodes must have the same limits: what is forgotten is part of the state.
   SessionTable(uint64_t ttl_ns, uint32_t answers) : ttl_ns_(ttl_ns), answers_(answers) {}
 

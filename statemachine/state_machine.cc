@@ -21,6 +21,12 @@ class StateMachineImpl final : public StateMachine {
   ~StateMachineImpl() override { stop(); }
 
   Result<> recover() {
+    if (store_.max_record_bytes() < SessionTable::kMostRecordBytes)
+      return make_error(ErrorCode::kInvalidArgument,
+                        "a record of the store holds " + std::to_string(store_.max_record_bytes()) +
+                            " bytes, a client's session may take " +
+                            std::to_string(SessionTable::kMostRecordBytes) +
+                            "; raise the store's page_bytes to 128 KiB or more");
     Address from = log_.begin();
     const auto& recovered = store_.recovered();
     if (recovered) {
