@@ -5,6 +5,7 @@
 #include "harness.h"
 #include "statemachine/applier.h"
 #include "tests/support/fault_file_system.h"
+#include "tests/support/temporary_directory.h"
 
 namespace tailrace::statemachine {
 namespace {
@@ -119,9 +120,29 @@ TEST_P(DamagedNewest, WithoutAnIntactOneTheNodeDoesNotStartEmpty) {
 
 INSTANTIATE_TEST_SUITE_P(Files, DamagedNewest, ::testing::Values("records", "MANIFEST"));
 
+// The same once more where fsync, rename and O_DIRECT are the operating system's.
+TEST_F(Recovery, WorksOnTheRealDisk) {
+  testing::TemporaryDirectory directory;
+  options_.root = directory.path();
+  Address point;
+  for (int round = 0; round < 4; ++round) {
+    auto node = Node::open(storage::posix_file_system(), options_);
+    ASSERT_TRUE(node) << node.error().message;
+    EXPECT_EQ((*node)->replica().watermarks.checkpointed(),
+              std::max(point, fasterlog::kFirstAddress));
+    ASSERT_TRUE((*node)->settle());
+    ASSERT_EQ((*node)->replica().pairs(), model_.pairs()) << "round " << round;
+    fill(**node, round);
+    const auto taken = (*node)->checkpoint();
+    ASSERT_TRUE(taken) << taken.error().message;
+    point = *taken;
+    EXPECT_GT((*node)->log().begin(), Address{64u << 10});
+    fill(**node, round + 1);
+  }
+}
+
 TEST_F(Recovery, ALostCheckpointDirectoryIsAClearError) {
   two_checkpoints();
-  options_.store.directory = "/elsewhere";
   auto log = fasterlog::Log::open(disk_, small_log("/node/log"));
   ASSERT_TRUE(log);
   const auto replica = Replica::open(disk_, **log, small_store("/elsewhere"), quiet());
