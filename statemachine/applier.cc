@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <charconv>
+#include <utility>
 
+#include "core/check.h"
 #include "observability/logging.h"
 #include "statemachine/digest.h"
 
@@ -108,9 +110,8 @@ Result<StateDigest> Applier::digest_at(Address address) const {
 }
 
 void Applier::run() {
-  auto scanner = log_.scan(watermarks_.applied(), {.with_commit_marks = true});
   for (;;) {
-    while (apply_stretch(*scanner)) {
+    while (apply_stretch()) {
       std::lock_guard lock(mutex_);
       if (stopping_) return;
     }
@@ -131,21 +132,37 @@ void Applier::run() {
   }
 }
 
-bool Applier::apply_stretch(fasterlog::LogScanner& scanner) {
+// While a checkpoint is written the store takes back no garbage, and a small command may write much
+// of it: the whole entry of its session. A write that fails half-way can not be taken back, so the
+// room for the most that the record may need is looked for beforehand.
+bool Applier::lacks_room(const fasterlog::Record& record) const {
+  if (!checkpoint_runs_.load(std::memory_order_relaxed)) return false;
+  const uint64_t writes = record.payload.size() + SessionTable::kMostRecordBytes;
+  return store_.used_bytes() + 2 * writes > store_.capacity_bytes();  // twice: ends of pages
+}
+
+bool Applier::apply_stretch() {
   const Address limit = watermarks_.applicable();
   const Address first = watermarks_.applied();
+  if (!scanner_) scanner_ = log_.scan(first, {.with_commit_marks = true});
   auto batch = std::make_shared<AppliedBatch>();
   Address end = first;
   size_t records = 0;
   std::optional<Error> failed;
   while (records < kStretchRecords && end - first < kStretchBytes) {
-    auto record = scanner.next(limit);
+    auto record = scanner_->next(limit);
     if (!record) {
       failed = with_context("apply: read the log", record.error());
       break;
     }
     if (!record->has_value()) break;
-    if ((*record)->end > limit) break;  // never beyond what is committed
+    TAILRACE_CHECK((*record)->end <= limit, "the log handed out a record that is not committed");
+    if (lacks_room(**record)) {
+      // What is done is published, since the checkpoint may wait for it; then this record comes
+      // again.
+      scanner_.reset();
+      break;
+    }
     if (auto applied = apply_record(**record, *batch); !applied) {
       failed = with_context("apply the record at " + std::to_string((*record)->address.value),
                             applied.error());
@@ -168,7 +185,7 @@ bool Applier::apply_stretch(fasterlog::LogScanner& scanner) {
     progress_.notify_all();
   }
   if (failed) fail(std::move(*failed));
-  return !failed && records > 0;
+  return !failed && records > 0 && scanner_;
 }
 
 Result<> Applier::apply_record(const fasterlog::Record& record, AppliedBatch& batch) {
@@ -249,13 +266,13 @@ Result<> Applier::apply_mark(const fasterlog::Record& record) {
   auto mark = fasterlog::parse_commit_mark(record);
   if (!mark) return tl::unexpected(mark.error());
   if (mark->unix_time_ns <= log_time_ns_) return {};  // log time never goes back
-  log_time_ns_ = mark->unix_time_ns;
+  const uint64_t before_ns = std::exchange(log_time_ns_, mark->unix_time_ns);
   std::byte time[8];
   tailrace::store(time, log_time_ns_);
   // Written at every mark: a node that recovers must see the same log time as one that never
   // stopped.
   TAILRACE_RETURN_IF_ERROR(session_->upsert(as_bytes(kLogTimeKey), time, record.end.value));
-  return sessions_.expire(*session_, log_time_ns_, record.end.value);
+  return sessions_.log_time_moved(*session_, before_ns, log_time_ns_, record.end.value);
 }
 
 void Applier::fail(Error error) {

@@ -5,7 +5,6 @@
 namespace tailrace::statemachine {
 namespace {
 
-constexpr size_t kMostAnswerBytes = 64u << 10;  // of one session; bounds the record in the store
 constexpr size_t kAnswerHeader = 14;
 
 template <typename T>
@@ -109,13 +108,35 @@ Result<> SessionTable::remember(kv::Session& session, const SessionSerial& comma
     }
   }
   count_.store(sessions_.size(), std::memory_order_relaxed);
-  return session.upsert(as_bytes(key_of(command.client)), as_bytes(encode_entry(entry)), at);
+  return write(session, command.client, entry, at);
 }
 
-Result<> SessionTable::expire(kv::Session& session, uint64_t log_time_ns, kv::Serial at) {
+Result<> SessionTable::write(kv::Session& session, ClientId client, const Entry& entry,
+                             kv::Serial at) {
+  return session.upsert(as_bytes(key_of(client)), as_bytes(encode_entry(entry)), at);
+}
+
+Result<> SessionTable::log_time_moved(kv::Session& session, uint64_t from_ns, uint64_t to_ns,
+                                      kv::Serial at) {
+  // While a batch is applied the log time is still that of the mark before it, which may be long
+  // ago (or never, in the first batch). Who has that time was used since, in this batch, so it is
+  // dated anew; for a small step the expiry's slack does instead, and saves the write.
+  const uint64_t slack_ns = ttl_ns_ / 16;
+  if (to_ns - from_ns > slack_ns) {
+    // Not the mark's own time: that is what those have who are used after it.
+    const uint64_t dated_ns = to_ns - 1;
+    for (auto used = by_age_.lower_bound({from_ns, ClientId{}});
+         used != by_age_.end() && used->first == from_ns; used = by_age_.erase(used)) {
+      const ClientId client = used->second;
+      Entry& entry = sessions_.at(client);
+      entry.last_time_ns = dated_ns;
+      by_age_.emplace(dated_ns, client);
+      TAILRACE_RETURN_IF_ERROR(write(session, client, entry, at));
+    }
+  }
   while (!by_age_.empty()) {
     const auto [time, client] = *by_age_.begin();
-    if (log_time_ns <= time || log_time_ns - time <= ttl_ns_) break;
+    if (to_ns - time <= ttl_ns_ + slack_ns) break;
     if (auto erased = session.erase(as_bytes(key_of(client)), at); !erased)
       return tl::unexpected(erased.error());
     by_age_.erase(by_age_.begin());

@@ -18,6 +18,11 @@ namespace tailrace::statemachine {
 
 class SessionTable {
  public:
+  /// Of one session: bounds what a command adds to the store beside its own key.
+  static constexpr size_t kMostAnswerBytes = 64u << 10;
+  /// Key and value of a session in the store together.
+  static constexpr size_t kMostRecordBytes = kMostAnswerBytes + 64;
+
   /// All nodes must have the same limits: what is forgotten is part of the state.
   SessionTable(uint64_t ttl_ns, uint32_t answers) : ttl_ns_(ttl_ns), answers_(answers) {}
 
@@ -29,19 +34,21 @@ class SessionTable {
   /// The command was applied with this answer; writes the session with the command's serial.
   Result<> remember(kv::Session& session, const SessionSerial& command, const Answer& answer,
                     uint64_t log_time_ns, kv::Serial at);
-  /// Removes the sessions whose last command is older than the ttl at this log time.
-  Result<> expire(kv::Session& session, uint64_t log_time_ns, kv::Serial at);
+  /// The log time moved on, from the commit mark before to this one. Removes the sessions whose
+  /// last command is older than the ttl; they live a sixteenth of it longer at most.
+  Result<> log_time_moved(kv::Session& session, uint64_t from_ns, uint64_t to_ns, kv::Serial at);
 
   uint64_t size() const { return count_.load(std::memory_order_relaxed); }
 
  private:
   struct Entry {
     uint64_t last_serial = 0;
-    uint64_t last_time_ns = 0;
-    uint64_t forgotten = 0;  // greatest serial whose answer was dropped
-    size_t bytes = 0;        // of the answers
+    uint64_t last_time_ns = 0;  // the log time when its last command was applied
+    uint64_t forgotten = 0;     // greatest serial whose answer was dropped
+    size_t bytes = 0;           // of the answers
     std::deque<std::pair<uint64_t, Answer>> answers;
   };
+  Result<> write(kv::Session& session, ClientId client, const Entry& entry, kv::Serial at);
   static std::string key_of(ClientId client);
   static std::string encode_entry(const Entry& entry);
 

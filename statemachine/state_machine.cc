@@ -21,17 +21,27 @@ class StateMachineImpl final : public StateMachine {
   ~StateMachineImpl() override { stop(); }
 
   Result<> recover() {
+    if (store_.max_record_bytes() < SessionTable::kMostRecordBytes)
+      return make_error(ErrorCode::kInvalidArgument,
+                        "a record of the store holds " + std::to_string(store_.max_record_bytes()) +
+                            " bytes, a client's session may take " +
+                            std::to_string(SessionTable::kMostRecordBytes) +
+                            "; raise the store's page_bytes to 128 KiB or more");
     Address from = log_.begin();
     const auto& recovered = store_.recovered();
     if (recovered) {
       const auto point = point_of(*recovered);
       if (!point) return tl::unexpected(point.error());
       from = *point;
-      if (from < log_.begin())
-        return make_error(ErrorCode::kCorruption,
-                          "the log begins at " + std::to_string(log_.begin().value) +
+      if (from < log_.begin()) {
+        std::string message = "the log begins at " + std::to_string(log_.begin().value) +
                               ", above the checkpoint at " + std::to_string(from.value) +
-                              ": what lies between is gone; copy the state from a peer");
+                              ": what lies between is gone; copy the state from a peer";
+        // Why an older one had to be used, when that is the reason.
+        for (const std::string& note : store_.recovery_notes())
+          message += "; " + note;
+        return make_error(ErrorCode::kCorruption, message);
+      }
       if (from > log_.durable())
         return make_error(ErrorCode::kCorruption,
                           "the log ends at " + std::to_string(log_.durable().value) +

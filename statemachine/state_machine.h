@@ -27,7 +27,7 @@ struct StateMachineOptions {
   std::chrono::seconds checkpoint_interval{60};     // 0: never by time
   uint64_t checkpoint_log_bytes = 256u << 20;       // applied since the last one; 0: never by bytes
   uint64_t retention_bytes = 0;                     // keep at least this much log below applied
-  std::chrono::seconds session_ttl{3600};           // by log time
+  std::chrono::seconds session_ttl{3600};           // by log time; a sixteenth more at most
   uint32_t session_answers = 1024;                  // remembered for each session
   uint64_t store_reserve_bytes = 32u << 20;         // admission stops this far below capacity
 };

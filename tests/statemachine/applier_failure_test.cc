@@ -1,0 +1,179 @@
+// A committed record that can not be applied stops the applier for good. It is never skipped, and
+// no checkpoint says that it was applied.
+
+#include <thread>
+
+#include <gtest/gtest.h>
+
+#include "gate_file_system.h"
+#include "harness.h"
+#include "tests/support/fault_file_system.h"
+
+namespace tailrace::statemachine {
+namespace {
+
+class ApplierFailure : public ::testing::Test {
+ protected:
+  void SetUp() override { reopen(); }
+  void TearDown() override { gate_.let_go(); }
+  void reopen() {
+    node_.reset();
+    auto opened = Node::open(gate_, options_);
+    ASSERT_TRUE(opened) << opened.error().message;
+    node_ = std::move(*opened);
+  }
+  size_t checkpoints() {
+    const auto found = node_->replica().store().checkpoints();
+    EXPECT_TRUE(found.has_value());
+    return found ? found->size() : 0;
+  }
+  /// Appends without asking for room, until the applier fails. Returns the failure.
+  Error overfill(const std::function<OwnedCommand(int)>& next) {
+    for (int i = 0; i < 200'000 && !node_->machine().failure(); ++i) {
+      const OwnedCommand command = next(i);
+      const auto range = append(node_->log(), command);
+      if (!range) {
+        ADD_FAILURE() << range.error().message;
+        break;
+      }
+      appended_.push_back({range->end, command});
+    }
+    EXPECT_TRUE(node_->log().wait_durable(node_->log().tail(), soon()));
+    const auto waited = node_->machine().wait_applied(node_->log().durable(), SteadyTime::max());
+    EXPECT_FALSE(waited.has_value()) << "the store is never full";
+    return waited ? Error{} : waited.error();
+  }
+  /// Stays as it is, whatever comes.
+  void expect_stopped(const Error& failure) {
+    const Address applied = node_->replica().watermarks.applied();
+    for (int i = 0; i < 3; ++i) {
+      const auto range = append(node_->log(), put("later", "v"));
+      ASSERT_TRUE(range);
+      ASSERT_TRUE(node_->log().wait_durable(range->end, soon()));
+      const auto waited = node_->machine().wait_applied(range->end, soon());
+      ASSERT_FALSE(waited);
+      EXPECT_EQ(waited.error(), failure);
+      EXPECT_EQ(node_->machine().failure(), failure);
+    }
+    EXPECT_EQ(node_->replica().watermarks.applied(), applied);
+    EXPECT_TRUE(node_->machine().wait_applied(applied, soon())) << "what was applied was applied";
+    std::string value;
+    EXPECT_FALSE(node_->machine().read(as_bytes("later"), value));
+  }
+  void expect_no_checkpoint(const Error& failure) {
+    const size_t before = checkpoints();
+    const auto taken = node_->checkpoint();
+    ASSERT_FALSE(taken);
+    EXPECT_EQ(taken.error(), failure);
+    EXPECT_EQ(checkpoints(), before);
+  }
+
+  testing::FaultFileSystem disk_{1};
+  GateFileSystem gate_{disk_};
+  ManualClock clock_;
+  Node::Options options_;
+  std::unique_ptr<Node> node_;
+  std::vector<std::pair<Address, OwnedCommand>> appended_;
+};
+
+TEST_F(ApplierFailure, AFullStoreStopsAtTheFirstRecordThatDoesNotFit) {
+  const Error failure =
+      overfill([](int i) { return put("k" + std::to_string(i), std::string(3000, 'v')); });
+  EXPECT_EQ(failure.code, ErrorCode::kResourceExhausted) << failure.message;
+  Model model;
+  const Address applied = node_->replica().watermarks.applied();
+  for (const auto& [end, command] : appended_)
+    if (end <= applied) model.apply(command);
+  EXPECT_EQ(node_->replica().pairs(), model.pairs()) << "exactly what counts as applied";
+  EXPECT_EQ(node_->replica().heard.end(), applied);
+  expect_stopped(failure);
+  expect_no_checkpoint(failure);
+  // With more memory the node goes on where it stopped.
+  options_.store.memory_bytes = 8u << 20;
+  reopen();
+  ASSERT_TRUE(node_->settle());
+  for (const auto& [end, command] : appended_)
+    if (end > applied) model.apply(command);
+  model.apply(put("later", "v"));
+  EXPECT_EQ(node_->replica().pairs(), model.pairs());
+  EXPECT_TRUE(node_->checkpoint());
+}
+
+// Half of a command is in the store: the user's key is written, the session is not.
+TEST_F(ApplierFailure, AHalfAppliedCommandGetsIntoNoCheckpoint) {
+  const std::string large(30'000, 'x');
+  ASSERT_TRUE(node_->run(put("k", large)));
+  ASSERT_TRUE(node_->checkpoint());
+  const Error failure = overfill([](int i) {
+    return in_session(static_cast<uint64_t>(i), 1, cas("k", "no", "yes"));  // the answer is large
+  });
+  EXPECT_EQ(failure.code, ErrorCode::kResourceExhausted) << failure.message;
+  expect_stopped(failure);
+  expect_no_checkpoint(failure);
+}
+
+TEST_F(ApplierFailure, ACheckpointThatRunsWhenTheApplierFailsIsNotPublished) {
+  ASSERT_TRUE(node_->run(put("k", "v")));
+  ASSERT_TRUE(node_->settle());
+  gate_.hold("/records");
+  auto taken = request_checkpoint(node_->machine());
+  ASSERT_TRUE(gate_.wait_held());
+  ASSERT_TRUE(node_->log().enqueue(kCommandRecord, as_bytes("no command")));
+  const auto waited = node_->machine().wait_applied(node_->log().tail(), soon());
+  ASSERT_FALSE(waited);
+  EXPECT_EQ(waited.error().code, ErrorCode::kCorruption);
+  gate_.let_go();
+  const auto result = wait(std::move(taken));
+  ASSERT_FALSE(result);
+  EXPECT_EQ(result.error(), waited.error());
+  EXPECT_EQ(checkpoints(), 0u);
+  EXPECT_EQ(node_->log().begin(), fasterlog::kFirstAddress);
+}
+
+class BadRecord : public ApplierFailure,
+                  public ::testing::WithParamInterface<std::pair<const char*, ErrorCode>> {};
+
+TEST_P(BadRecord, StopsTheApplierAndIsNamed) {
+  std::vector<std::byte> bytes;
+  encode(put("k", "v").view(), bytes);
+  if (std::string_view(GetParam().first) == "newer") bytes[0] = std::byte{99};
+  if (std::string_view(GetParam().first) == "short") bytes.pop_back();
+  ASSERT_TRUE(node_->run(put("before", "1")));
+  const auto bad = node_->log().enqueue(kCommandRecord, bytes);
+  ASSERT_TRUE(bad);
+  ASSERT_TRUE(append(node_->log(), put("after", "1")));
+  const auto waited = node_->machine().wait_applied(bad->end, soon());
+  ASSERT_FALSE(waited);
+  EXPECT_EQ(waited.error().code, GetParam().second);
+  EXPECT_NE(waited.error().message.find(std::to_string(bad->first.value)), std::string::npos);
+  EXPECT_LE(node_->replica().watermarks.applied(), bad->first);
+  EXPECT_EQ(node_->replica().pairs(), (Pairs{{"before", "1"}}));
+  expect_stopped(waited.error());
+  expect_no_checkpoint(waited.error());
+  // A restart does not get around it either.
+  reopen();
+  const auto again = node_->machine().wait_applied(bad->end, soon());
+  ASSERT_FALSE(again);
+  EXPECT_EQ(again.error(), waited.error());
+}
+
+INSTANTIATE_TEST_SUITE_P(Kinds, BadRecord,
+                         ::testing::Values(std::pair{"newer", ErrorCode::kUnsupported},
+                                           std::pair{"short", ErrorCode::kCorruption}));
+
+// Neither by time nor by size is a checkpoint tried again and again.
+TEST_F(ApplierFailure, NoCheckpointBecomesDueAfterwards) {
+  options_.clock = &clock_;
+  options_.machine.checkpoint_interval = std::chrono::seconds(10);
+  options_.machine.checkpoint_log_bytes = 1;
+  reopen();
+  ASSERT_TRUE(node_->log().enqueue(kCommandRecord, as_bytes("no command")));
+  ASSERT_FALSE(node_->machine().wait_applied(node_->log().tail(), soon()));
+  const size_t before = checkpoints();
+  clock_.advance(std::chrono::hours(1));
+  std::this_thread::sleep_for(std::chrono::milliseconds(120));
+  EXPECT_EQ(checkpoints(), before);
+}
+
+}  // namespace
+}  // namespace tailrace::statemachine

@@ -1,0 +1,137 @@
+#pragma once
+// A file system that writes down what is done to it, and can hold chosen fsyncs until it is let go:
+// so a test can stand still between two steps of the disk.
+
+#include <condition_variable>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "storage/file_system.h"
+
+namespace tailrace::statemachine {
+
+class GateFileSystem final : public storage::FileSystem {
+ public:
+  explicit GateFileSystem(storage::FileSystem& below) : below_(below) {}
+  ~GateFileSystem() override { let_go(); }
+
+  // ---- The test's side. Any thread. -----------------------------------------------------------
+  /// From now on the fsync of a file whose path contains `part` waits.
+  void hold(std::string part) {
+    const std::lock_guard lock(mutex_);
+    held_ = std::move(part);
+  }
+  void let_go() {
+    const std::lock_guard lock(mutex_);
+    held_.clear();
+    moved_.notify_all();
+  }
+  /// Returns when a fsync waits at the gate; false when none comes.
+  bool wait_held() {
+    std::unique_lock lock(mutex_);
+    return moved_.wait_for(lock, std::chrono::seconds(30), [&] { return waiting_ > 0; });
+  }
+  /// "sync PATH", "rename PATH" (the new name), "remove PATH", "sync_directory PATH", in order.
+  std::vector<std::string> trace() const {
+    const std::lock_guard lock(mutex_);
+    return trace_;
+  }
+  void forget_trace() {
+    const std::lock_guard lock(mutex_);
+    trace_.clear();
+  }
+
+  // ---- storage::FileSystem --------------------------------------------------------------------
+  Result<std::unique_ptr<storage::File>> open(const storage::Path& path,
+                                              const storage::OpenOptions& options) override {
+    auto file = below_.open(path, options);
+    if (!file) return file;
+    return std::make_unique<GateFile>(*this, std::move(*file));
+  }
+  Result<std::unique_ptr<storage::IoQueue>> make_queue(size_t depth) override {
+    return below_.make_queue(depth);
+  }
+  Result<bool> exists(const storage::Path& path) override { return below_.exists(path); }
+  Result<std::vector<std::string>> list(const storage::Path& directory) override {
+    return below_.list(directory);
+  }
+  Result<> make_directory(const storage::Path& directory) override {
+    return below_.make_directory(directory);
+  }
+  Result<> rename(const storage::Path& from, const storage::Path& to) override {
+    note("rename " + to.string());
+    return below_.rename(from, to);
+  }
+  Result<> remove(const storage::Path& path) override {
+    note("remove " + path.string());
+    return below_.remove(path);
+  }
+  Result<> remove_directory(const storage::Path& directory) override {
+    note("remove " + directory.string());
+    return below_.remove_directory(directory);
+  }
+  Result<> sync_directory(const storage::Path& directory) override {
+    note("sync_directory " + directory.string());
+    return below_.sync_directory(directory);
+  }
+  Result<std::unique_ptr<storage::DirectoryLock>> lock(const storage::Path& directory) override {
+    return below_.lock(directory);
+  }
+  Result<storage::SpaceInfo> space(const storage::Path& directory) override {
+    return below_.space(directory);
+  }
+
+ private:
+  class GateFile final : public storage::File {
+   public:
+    GateFile(GateFileSystem& gate, std::unique_ptr<storage::File> below)
+        : gate_(gate), below_(std::move(below)) {}
+    const storage::Path& path() const override { return below_->path(); }
+    Result<uint64_t> size() const override { return below_->size(); }
+    Result<size_t> read_at(uint64_t offset, MutableByteSpan into) override {
+      return below_->read_at(offset, into);
+    }
+    Result<> write_at(uint64_t offset, ByteSpan bytes) override {
+      return below_->write_at(offset, bytes);
+    }
+    Result<> sync() override {
+      gate_.pass(path().string());
+      return below_->sync();
+    }
+    Result<> allocate(uint64_t bytes) override { return below_->allocate(bytes); }
+    Result<> truncate(uint64_t bytes) override { return below_->truncate(bytes); }
+
+   private:
+    GateFileSystem& gate_;
+    const std::unique_ptr<storage::File> below_;
+  };
+
+  void note(std::string what) {
+    const std::lock_guard lock(mutex_);
+    trace_.push_back(std::move(what));
+  }
+  void pass(const std::string& path) {
+    {
+      std::unique_lock lock(mutex_);
+      const auto closed = [&] { return !held_.empty() && path.find(held_) != std::string::npos; };
+      if (closed()) {
+        ++waiting_;
+        moved_.notify_all();
+        moved_.wait(lock, [&] { return !closed(); });
+        --waiting_;
+      }
+    }
+    note("sync " + path);
+  }
+
+  storage::FileSystem& below_;
+  mutable std::mutex mutex_;
+  std::condition_variable moved_;
+  std::string held_;                // guarded by mutex_
+  int waiting_ = 0;                 // guarded by mutex_
+  std::vector<std::string> trace_;  // guarded by mutex_
+};
+
+}  // namespace tailrace::statemachine

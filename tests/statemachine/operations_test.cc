@@ -1,0 +1,156 @@
+// What each operation does and answers, on a real log and a real store.
+
+#include <gtest/gtest.h>
+
+#include "harness.h"
+#include "tests/support/fault_file_system.h"
+
+namespace tailrace::statemachine {
+namespace {
+
+constexpr Answer kDone{};
+
+class Operations : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    auto opened = Node::open(disk_, {});
+    ASSERT_TRUE(opened) << opened.error().message;
+    node_ = std::move(*opened);
+  }
+  std::string read(const std::string& key) {
+    std::string value;
+    const auto found = node_->machine().read(as_bytes(key), value);
+    return found ? value : std::string("absent: ") + std::string(name_of(found.error().code));
+  }
+  Answer answer(const OwnedCommand& command) { return node_->answer(command); }
+
+  testing::FaultFileSystem disk_{1};
+  std::unique_ptr<Node> node_;
+};
+
+TEST_F(Operations, PutSetsAndOverwrites) {
+  EXPECT_EQ(read("k"), "absent: not_found");
+  EXPECT_EQ(answer(put("k", "one")), kDone);
+  EXPECT_EQ(read("k"), "one");
+  EXPECT_EQ(answer(put("k", std::string(5000, 'x'))), kDone);
+  EXPECT_EQ(read("k"), std::string(5000, 'x'));
+  EXPECT_EQ(answer(put("k", "")), kDone);
+  EXPECT_EQ(read("k"), "");
+}
+
+TEST_F(Operations, DeleteSaysWhetherTheKeyWasThere) {
+  const Answer absent{Outcome::kAbsent, false, {}};
+  EXPECT_EQ(answer(erase("k")), absent);
+  EXPECT_EQ(answer(put("k", "v")), kDone);
+  EXPECT_EQ(answer(erase("k")), kDone);
+  EXPECT_EQ(read("k"), "absent: not_found");
+  EXPECT_EQ(answer(erase("k")), absent);
+}
+
+TEST_F(Operations, AddAnswersTheSumAndCountsAnAbsentKeyAsZero) {
+  EXPECT_EQ(answer(add("n", -7)), (Answer{Outcome::kDone, true, "-7"}));
+  EXPECT_EQ(answer(add("n", 10)), (Answer{Outcome::kDone, true, "3"}));
+  EXPECT_EQ(read("n"), "3");
+  EXPECT_EQ(answer(add("n", 0)), (Answer{Outcome::kDone, true, "3"}));
+}
+
+TEST_F(Operations, AddRefusesWhatIsNoIntegerOrWouldOverflowAndChangesNothing) {
+  const Answer refused{Outcome::kNotAnInteger, false, {}};
+  const std::string most = std::to_string(INT64_MAX);
+  const std::string least = std::to_string(INT64_MIN);
+  for (const std::string text :
+       {"", "x", "1x", " 1", "+1", "1.0", "0x10", "9223372036854775808", "-9223372036854775809"}) {
+    SCOPED_TRACE("'" + text + "'");
+    EXPECT_EQ(answer(put("n", text)), kDone);
+    EXPECT_EQ(answer(add("n", 1)), refused);
+    EXPECT_EQ(read("n"), text);
+  }
+  EXPECT_EQ(answer(put("n", most)), kDone);
+  EXPECT_EQ(answer(add("n", 1)), refused);
+  EXPECT_EQ(read("n"), most);
+  EXPECT_EQ(answer(add("n", INT64_MIN)), (Answer{Outcome::kDone, true, "-1"}));
+  EXPECT_EQ(answer(put("n", least)), kDone);
+  EXPECT_EQ(answer(add("n", -1)), refused);
+  EXPECT_EQ(read("n"), least);
+  EXPECT_EQ(answer(add("n", INT64_MAX)), (Answer{Outcome::kDone, true, "-1"}));
+}
+
+TEST_F(Operations, CasSetsOnlyWhatEqualsAndElseTellsThePresentValue) {
+  EXPECT_EQ(answer(cas("k", "", "new")), (Answer{Outcome::kCasMismatch, false, {}}));
+  EXPECT_EQ(read("k"), "absent: not_found");
+  EXPECT_EQ(answer(put("k", "old")), kDone);
+  EXPECT_EQ(answer(cas("k", "ol", "new")), (Answer{Outcome::kCasMismatch, true, "old"}));
+  EXPECT_EQ(read("k"), "old");
+  EXPECT_EQ(answer(cas("k", "old", "new")), kDone);
+  EXPECT_EQ(read("k"), "new");
+  EXPECT_EQ(answer(put("k", "")), kDone);
+  EXPECT_EQ(answer(cas("k", "x", "y")), (Answer{Outcome::kCasMismatch, true, ""}));
+  EXPECT_EQ(answer(cas("k", "", "y")), kDone);
+  EXPECT_EQ(read("k"), "y");
+}
+
+TEST_F(Operations, EventsDoNotTouchTheState) {
+  EXPECT_EQ(answer(put("stream", "value of a key")), kDone);
+  const Pairs before = node_->replica().pairs();
+  EXPECT_EQ(answer(event("stream", "something happened")), kDone);
+  EXPECT_EQ(answer(event("", "")), kDone);
+  EXPECT_EQ(node_->replica().pairs(), before);
+  EXPECT_EQ(read("stream"), "value of a key");
+}
+
+// A user's key can not reach the sessions or the log time, whatever bytes it has.
+TEST_F(Operations, UserKeysAreApartFromTheStateMachinesOwn) {
+  const std::string session_key = "s" + std::string(16, '\0');
+  for (const std::string& key : {std::string("mlog_time"), session_key, std::string("u")}) {
+    EXPECT_EQ(answer(put(key, "mine")), kDone);
+    EXPECT_EQ(read(key), "mine");
+    EXPECT_EQ(answer(erase(key)), kDone);
+  }
+  EXPECT_EQ(answer(in_session(0, 1, put("k", "v"))), kDone);
+  EXPECT_EQ(read(session_key), "absent: not_found");
+  EXPECT_EQ(node_->machine().session_count(), 1u);
+}
+
+// Records of a stranger's kind stand between the commands: the state machine passes over them.
+TEST_F(Operations, RecordsThatAreNoCommandsArePassedOver) {
+  const auto other = static_cast<fasterlog::RecordKind>(40);
+  ASSERT_TRUE(node_->log().enqueue(other, as_bytes("no command")));
+  ASSERT_TRUE(node_->log().enqueue(fasterlog::RecordKind::kEpochStart, as_bytes("opaque")));
+  EXPECT_EQ(answer(put("k", "v")), kDone);
+  EXPECT_EQ(read("k"), "v");
+}
+
+// Several commands in one stretch: each answer stands at its own record's address.
+TEST_F(Operations, AnswersStandAtTheirRecordsInOrder) {
+  Model model;
+  std::vector<std::pair<Address, Answer>> expected;
+  for (int round = 0; round < 200; ++round) {
+    const std::string key = "k" + std::to_string(round % 3);
+    for (const OwnedCommand& command :
+         {add(key, round), cas(key, "no", "yes"), event(key, "e"), erase("k" + key)}) {
+      const auto range = append(node_->log(), command);
+      ASSERT_TRUE(range) << range.error().message;
+      expected.emplace_back(range->first, model.apply(command));
+    }
+  }
+  ASSERT_TRUE(node_->settle());
+  for (const auto& [address, answer] : expected)
+    EXPECT_EQ(node_->replica().heard.at(address), answer) << "address " << address.value;
+  EXPECT_EQ(node_->replica().pairs(), model.pairs());
+}
+
+// A batch of the log is applied like the commands one by one.
+TEST_F(Operations, ABatchIsAppliedRecordByRecord) {
+  std::vector<std::byte> first, second;
+  encode(add("n", 1).view(), first);
+  encode(add("n", 2).view(), second);
+  const fasterlog::RecordView batch[] = {{kCommandRecord, first}, {kCommandRecord, second}};
+  std::vector<Address> addresses;
+  ASSERT_TRUE(node_->log().try_enqueue_batch(batch, &addresses));
+  ASSERT_TRUE(node_->settle());
+  EXPECT_EQ(node_->replica().heard.at(addresses[0]), (Answer{Outcome::kDone, true, "1"}));
+  EXPECT_EQ(node_->replica().heard.at(addresses[1]), (Answer{Outcome::kDone, true, "3"}));
+}
+
+}  // namespace
+}  // namespace tailrace::statemachine
