@@ -85,7 +85,7 @@ Result<std::unique_ptr<Log>> Log::open(storage::FileSystem& file_system, LogOpti
 
   auto core = std::make_unique<LogCore>(file_system, std::move(options), clock, *metadata);
   TAILRACE_RETURN_IF_ERROR(core->segments.open_existing(true));
-  auto found = scan_log(core->segments, *metadata, core->options.on_recovery_progress);
+  auto found = scan_log(file_system, core->segments, *metadata, core->options.on_recovery_progress);
   if (!found) return tl::unexpected(std::move(found).error());
   TAILRACE_RETURN_IF_ERROR(core->consumers.load());
   auto queue = file_system.make_queue(Flusher::queue_depth(core->options));

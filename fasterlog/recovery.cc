@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "fasterlog/read_ahead.h"
 #include "fasterlog/record_reader.h"
 #include "storage/aligned_buffer.h"
 
@@ -11,6 +12,8 @@ namespace tailrace::fasterlog {
 namespace {
 
 constexpr uint64_t kScanBytes = 4u << 20;
+// Small enough to stay in the cache between its copy and its check.
+constexpr uint64_t kReadAheadStep = 256u << 10;
 constexpr uint64_t kProgressBytes = 64u << 20;
 
 // The end of the last file of those that follow each other without a gap from `from` on.
@@ -79,7 +82,8 @@ Result<> look_beyond(const SegmentFiles& segments, uint64_t page_bytes, Address 
 
 }  // namespace
 
-Result<RecoveredLog> scan_log(const SegmentFiles& segments, const LogMetadata& metadata,
+Result<RecoveredLog> scan_log(storage::FileSystem& file_system, const SegmentFiles& segments,
+                              const LogMetadata& metadata,
                               const std::function<void(uint64_t, uint64_t)>& progress) {
   RecoveredLog found;
   Address durable = metadata.begin;
@@ -93,8 +97,9 @@ Result<RecoveredLog> scan_log(const SegmentFiles& segments, const LogMetadata& m
   std::vector<EpochStart> unfinished = found.epochs;
   found.marks.push_back(metadata.begin);
 
-  DiskSource source(segments);
-  RecordReader reader(source, metadata.page_bytes, kScanBytes);
+  auto source = ReadAheadSource::create(file_system, segments, end);
+  if (!source) return tl::unexpected(std::move(source).error());
+  RecordReader reader(**source, metadata.page_bytes, kReadAheadStep);
   reader.seek(metadata.begin);
   uint64_t told = 0;
   const auto hole = [&](Address at, std::string_view reason) {

@@ -24,7 +24,8 @@ struct RecoveredLog {
 
 /// Scans every record from `metadata.begin` on. Changes nothing. kCorruption when the log ends
 /// below the proven watermark.
-Result<RecoveredLog> scan_log(const SegmentFiles& segments, const LogMetadata& metadata,
+Result<RecoveredLog> scan_log(storage::FileSystem& file_system, const SegmentFiles& segments,
+                              const LogMetadata& metadata,
                               const std::function<void(uint64_t, uint64_t)>& progress);
 
 /// Makes everything from `durable` on zero, durably, so that no discarded batch can come back, and
