@@ -17,9 +17,14 @@ Result<> LogImpl::wait_durable(Address address, SteadyTime deadline, std::stop_t
                          std::move(stop));
 }
 
-void LogImpl::set_durable_listener(DurableListener listener) {
-  const std::lock_guard lock(core_->listener_mutex);
-  core_->listener = std::move(listener);
+Log::ListenerHandle LogImpl::add_durable_listener(DurableListener listener) {
+  const auto listeners = core_->listeners;
+  const std::lock_guard lock(listeners->mutex);
+  const auto place = listeners->all.insert(listeners->all.end(), std::move(listener));
+  return {this, [listeners, place](void*) {
+            const std::lock_guard erasing(listeners->mutex);
+            listeners->all.erase(place);
+          }};
 }
 
 }  // namespace tailrace::fasterlog

@@ -415,8 +415,9 @@ void Flusher::fail(Error error) {
 }
 
 void Flusher::tell_listener(Address durable, const Error* failure) {
-  const std::lock_guard lock(core_.listener_mutex);
-  if (core_.listener) core_.listener(durable, failure);
+  const std::lock_guard lock(core_.listeners->mutex);
+  for (const Log::DurableListener& listener : core_.listeners->all)
+    listener(durable, failure);
 }
 
 }  // namespace tailrace::fasterlog

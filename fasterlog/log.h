@@ -187,10 +187,11 @@ class Log {
   virtual Result<> wait_durable(Address address, SteadyTime deadline = SteadyTime::max(),
                                 std::stop_token stop = {}) = 0;
   /// Called on the flusher's thread after each move of durable (and once after a failure, with the
-  /// error). Must be short. Set before the first enqueue; empty clears it and waits for a call
-  /// that runs.
+  /// error), from now on until the returned handle is dropped, which waits for a call that runs.
+  /// Must be short and call nothing of this log that waits.
   using DurableListener = std::function<void(Address durable, const Error* failure)>;
-  virtual void set_durable_listener(DurableListener listener) = 0;
+  using ListenerHandle = std::shared_ptr<void>;
+  [[nodiscard]] virtual ListenerHandle add_durable_listener(DurableListener listener) = 0;
   /// The sticky failure of a write or fsync, if there was one.
   virtual std::optional<Error> failure() const = 0;
 

@@ -6,6 +6,8 @@
 #include <condition_variable>
 #include <deque>
 #include <functional>
+#include <list>
+#include <memory>
 #include <mutex>
 #include <optional>
 #include <stop_token>
@@ -134,8 +136,12 @@ struct LogCore {
     return make_error(ErrorCode::kTimedOut, std::string(what) + " in time");
   }
 
-  std::mutex listener_mutex;      // held while the listener runs
-  Log::DurableListener listener;  // guarded by listener_mutex
+  /// Handles outlive the log at worst, so they share this.
+  struct Listeners {
+    std::mutex mutex;                     // held while they run
+    std::list<Log::DurableListener> all;  // guarded by mutex
+  };
+  const std::shared_ptr<Listeners> listeners = std::make_shared<Listeners>();
 
   std::optional<Error> failure_copy() {
     if (!failed.load()) return std::nullopt;

@@ -49,7 +49,7 @@ class LogImpl final : public Log {
 
   Address request_commit() override;
   Result<> wait_durable(Address address, SteadyTime deadline, std::stop_token stop) override;
-  void set_durable_listener(DurableListener listener) override;
+  ListenerHandle add_durable_listener(DurableListener listener) override;
   std::optional<Error> failure() const override { return core_->failure_copy(); }
 
   Address begin() const override { return Address{core_->begin.load()}; }

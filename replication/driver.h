@@ -94,6 +94,7 @@ class Driver final : public Node, public TransportHandler {
   std::function<void(const NodeStatus&)> role_listener_;
   std::function<void(const Error&)> fatal_listener_;
   std::shared_ptr<Link> link_;
+  fasterlog::Log::ListenerHandle log_listener_;
 
   mutable std::mutex status_mutex_;
   std::shared_ptr<const NodeStatus> status_;  // guarded by status_mutex_

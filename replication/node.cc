@@ -88,7 +88,7 @@ Driver::Driver(storage::FileSystem& file_system, NodeOptions options, fasterlog:
 
 Driver::~Driver() {
   if (running_) {
-    log_.set_durable_listener({});
+    log_listener_.reset();
     transport_.set_handler(nullptr);
   }
   std::lock_guard lock(link_->mutex);
@@ -102,7 +102,7 @@ Result<> Driver::start() {
   if (std::optional<Error> failure = log_.failure()) return tl::unexpected(*failure);
   running_ = true;
   transport_.set_handler(this);
-  log_.set_durable_listener([this, link = link_](Address, const Error*) {
+  log_listener_ = log_.add_durable_listener([this, link = link_](Address, const Error*) {
     // Many moves, one event: at most one is on its way to the executor.
     if (link->posted.exchange(true, std::memory_order_acq_rel)) return;
     executor_.post([link] {
@@ -126,7 +126,7 @@ void Driver::stop() {
   if (!running_) return;
   running_ = false;
   coordinator_->stop();
-  log_.set_durable_listener({});
+  log_listener_.reset();
   transport_.set_handler(nullptr);
   if (options_.self != options_.leader) transport_.disconnect(options_.leader);
   appends_.clear();

@@ -50,7 +50,10 @@ class FakeLog final : public tailrace::testing::LogDouble {
     return {};
   }
   Result<> wait_durable(Address, SteadyTime, std::stop_token) override { return {}; }
-  void set_durable_listener(DurableListener listener) override { listener_ = std::move(listener); }
+  ListenerHandle add_durable_listener(DurableListener listener) override {
+    listener_ = std::move(listener);
+    return {this, [this](void*) { listener_ = nullptr; }};
+  }
   std::optional<Error> failure() const override { return failure_; }
   Address begin() const override { return fasterlog::kFirstAddress; }
   Address durable() const override { return durable_; }

@@ -56,7 +56,6 @@ class FakeLog : public tailrace::testing::LogDouble {
     return make_error(ErrorCode::kUnsupported, "fake");
   }
   Result<> wait_durable(Address, SteadyTime, std::stop_token) override { return {}; }
-  void set_durable_listener(DurableListener) override {}
   std::optional<Error> failure() const override { return std::nullopt; }
   Address begin() const override { return fasterlog::kFirstAddress; }
   Address durable() const override { return tail(); }

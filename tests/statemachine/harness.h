@@ -213,7 +213,7 @@ class Node {
     node->replica_ = std::move(*replica);
     for (const auto& [name, address] : options.anchors)
       node->replica_->anchors.set(name, address);
-    node->log_->set_durable_listener(
+    node->listener_ = node->log_->add_durable_listener(
         [raw = node->replica_.get()](Address durable, const Error*) { raw->commit(durable); });
     const Epoch epoch{node->log_->last_epoch().value + 1};
     node->replica_->commit(node->log_->durable());
@@ -222,7 +222,7 @@ class Node {
     return node;
   }
   ~Node() {
-    log_->set_durable_listener({});
+    listener_.reset();
     replica_.reset();
   }
 
@@ -255,6 +255,7 @@ class Node {
   explicit Node(std::unique_ptr<fasterlog::Log> log) : log_(std::move(log)) {}
 
   std::unique_ptr<fasterlog::Log> log_;
+  fasterlog::Log::ListenerHandle listener_;
   std::unique_ptr<Replica> replica_;
 };
 

@@ -24,14 +24,14 @@ class StoreFull : public ::testing::Test {
     auto replica = Replica::open(gate_, *log_, small_store("/kv"), options);
     ASSERT_TRUE(replica) << replica.error().message;
     replica_ = std::move(*replica);
-    log_->set_durable_listener([this](Address durable, const Error*) {
+    listener_ = log_->add_durable_listener([this](Address durable, const Error*) {
       if (commit_) replica_->commit(durable);
     });
     replica_->machine().start();
   }
   void TearDown() override {
     gate_.let_go();
-    if (log_) log_->set_durable_listener({});
+    listener_.reset();
   }
   StateMachine& machine() { return replica_->machine(); }
 
@@ -72,6 +72,7 @@ class StoreFull : public ::testing::Test {
   testing::FaultFileSystem disk_{1};
   GateFileSystem gate_{disk_};
   std::unique_ptr<fasterlog::Log> log_;
+  fasterlog::Log::ListenerHandle listener_;
   std::unique_ptr<Replica> replica_;
   std::atomic<bool> commit_{true};
 };

@@ -20,6 +20,7 @@ class LogDouble : public fasterlog::Log {
                                      std::vector<Address>*) override {
     return refused();
   }
+  ListenerHandle add_durable_listener(DurableListener) override { return nullptr; }
   Address request_commit() override { return tail(); }
   Result<> read_batch(std::span<const Address>,
                       const std::function<void(const Record&)>&) override {
