@@ -3,9 +3,11 @@ never left behind.
 
 Usage in a test program:  PROGRAM=tailrace; with Cluster(PROGRAM, nodes=3) as cluster: ...
 """
+import ctypes
 import json
 import os
 import pathlib
+import random
 import shutil
 import signal
 import socket
@@ -28,16 +30,30 @@ store:
 """
 
 
+_libc = ctypes.CDLL(None)
+
+
+def end_with_parent():
+    """For Popen's preexec_fn: the child is killed when the thread that started it ends, also when the
+    test was killed itself."""
+    _libc.prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+
+
 def free_ports(count):
-    """Ports that were free a moment ago; all bound at once, so that they differ."""
-    sockets = []
-    for _ in range(count):
-        one = socket.socket()
-        one.bind(("127.0.0.1", 0))
-        sockets.append(one)
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
+    """Ports that were free a moment ago. They lie below those that the system gives to outgoing
+    connections: one of those would take the port of a node that is down."""
+    with open("/proc/sys/net/ipv4/ip_local_port_range") as file:
+        end = int(file.read().split()[0])
+    ports = []
+    while len(ports) < count:
+        port = random.randrange(min(10000, end // 2), end)
+        with socket.socket() as one:
+            try:
+                one.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        if port not in ports:
+            ports.append(port)
     return ports
 
 
@@ -76,7 +92,7 @@ class Node:
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(
                 [self.program, "serve", "--config", str(self.config)], stdin=subprocess.DEVNULL,
-                stdout=log, stderr=log)
+                stdout=log, stderr=log, preexec_fn=end_with_parent)
         return self
 
     def running(self):
@@ -130,10 +146,12 @@ class Node:
 
 
 class Cluster:
-    """`nodes` nodes of which number 1 leads. The directory goes at the end, unless it is kept for a
-    failed test by TAILRACE_KEEP=1."""
+    """`nodes` nodes of which number 1 leads. `server` ("KEY: VALUE, " each) and `replication`
+    ("  KEY: VALUE\\n" each) are more keys of these two mappings. The directory goes at the end, unless
+    it is kept for a failed test by TAILRACE_KEEP=1."""
 
-    def __init__(self, program, nodes=3, settings=SMALL_LOG, directory=None):
+    def __init__(self, program, nodes=3, settings=SMALL_LOG, directory=None, server="",
+                 replication=""):
         self.program = program
         self.owned = directory is None
         self.directory = pathlib.Path(directory or tempfile.mkdtemp(prefix="tailrace-test-"))
@@ -146,17 +164,21 @@ class Cluster:
         for i, (client, peer, metrics) in enumerate(triples):
             folder = self.directory / f"node{i + 1}"
             config = (f"cluster: test\nnode: {i + 1}\ndata_dir: {folder}/data\n"
-                      f"server: {{listen: '127.0.0.1:{client}'}}\n"
+                      f"server: {{{server}listen: '127.0.0.1:{client}'}}\n"
                       f"metrics: {{listen: '127.0.0.1:{metrics}'}}\n"
                       f"replication:\n  coordinator: {{kind: static, leader: 1}}\n"
-                      f"  members:\n{members}{settings}")
+                      f"{replication}  members:\n{members}{settings}")
             self.nodes.append(Node(program, i + 1, folder, (client, peer, metrics), config))
 
     def __enter__(self):
-        for node in self.nodes:
-            node.start()
-        for node in self.nodes:
-            node.wait_ready()
+        try:
+            for node in self.nodes:
+                node.start()
+            for node in self.nodes:
+                node.wait_ready()
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_):
