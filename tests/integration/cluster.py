@@ -57,7 +57,7 @@ def free_ports(count):
     return ports
 
 
-def wait_until(what, condition, seconds=30):
+def wait_until(what, condition, seconds=30, pause=0.02):
     """Calls `condition` until it is true; the last value. Fails with `what` after the time."""
     deadline = time.monotonic() + seconds
     while True:
@@ -66,7 +66,7 @@ def wait_until(what, condition, seconds=30):
             return value
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {seconds} s: {what}")
-        time.sleep(0.02)
+        time.sleep(pause)
 
 
 class Node:
