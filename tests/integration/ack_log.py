@@ -62,6 +62,10 @@ class Writer:
         self.read()
         assert self.rest == b"", "the writer's last line is not whole"
 
+    def describe(self):
+        counts = {" ".join(key): count for key, count in sorted(self.results.items())}
+        return f"exit code {self.process.poll()}, {counts} {self.errors.read_text()}"
+
     @property
     def acknowledged(self):
         return sum(count for (_, result), count in self.results.items() if result == "ok")

@@ -3,6 +3,7 @@ never left behind.
 
 Usage in a test program:  PROGRAM=tailrace; with Cluster(PROGRAM, nodes=3) as cluster: ...
 """
+import contextlib
 import ctypes
 import json
 import os
@@ -67,6 +68,15 @@ def wait_until(what, condition, seconds=30, pause=0.02):
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {seconds} s: {what}")
         time.sleep(pause)
+
+
+@contextlib.contextmanager
+def explained(describe):
+    """An error that comes out of the block is told with what `describe` returns."""
+    try:
+        yield
+    except BaseException as error:
+        raise AssertionError(f"{error!r}\n{describe()}") from error
 
 
 class Node:
@@ -209,6 +219,12 @@ class Cluster:
 
     def status(self):
         return json.loads(self.run("status", "--json").stdout)
+
+    def describe(self):
+        """For a test that fails: what each node says of itself, and the end of what it has logged."""
+        status = self.run("status", "--json", "--timeout", 5, check=False).stdout.decode()
+        return status + "".join(f"---- node {node.number}, exit code {node.process.poll()}\n"
+                                f"{node.errors()}" for node in self.nodes if node.process)
 
     def wait_equal(self, seconds=60):
         """Until all nodes have applied everything that the leader has."""

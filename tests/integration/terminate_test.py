@@ -3,6 +3,7 @@ acknowledged write is there afterwards.
 
 Usage: terminate_test.py TAILRACE ACK_WRITER [unittest arguments]
 """
+import contextlib
 import signal
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import time
 import unittest
 
 from ack_log import Writer, read_log
-from cluster import Cluster, wait_until
+from cluster import Cluster, explained, wait_until
 
 TAILRACE, ACK_WRITER = sys.argv[1:3]
 PATIENCE = 120  # seconds; for a machine that is busy with other things
@@ -22,13 +23,16 @@ state_machine: {checkpoint_log_bytes: 1 MiB, retention_bytes: 1 GiB}
 
 
 class Terminate(unittest.TestCase):
-    def begin(self, nodes):
-        self.nodes = Cluster(TAILRACE, nodes, SETTINGS, server="max_value_bytes: 64 KiB, ")
-        self.nodes.__enter__()
-        self.addCleanup(self.nodes.__exit__)
-        self.writer = Writer(ACK_WRITER, "load", self.nodes.servers, self.nodes.directory,
-                             "--in-flight", 128, "--timeout", 60)
-        self.addCleanup(self.writer.close)
+    @contextlib.contextmanager
+    def load(self, nodes):
+        with Cluster(TAILRACE, nodes, SETTINGS, server="max_value_bytes: 64 KiB, ") as self.nodes:
+            self.writer = Writer(ACK_WRITER, "load", self.nodes.servers, self.nodes.directory,
+                                 "--in-flight", 128, "--timeout", 60)
+            try:
+                with explained(lambda: f"{self.writer.describe()}\n{self.nodes.describe()}"):
+                    yield
+            finally:
+                self.writer.close()
 
     def wait_for_acks(self, more):
         goal = self.writer.read() + more
@@ -75,46 +79,46 @@ class Terminate(unittest.TestCase):
         self.check_all()
 
     def test_single_node(self):
-        self.begin(1)
-        self.stop_leader(3)
+        with self.load(1):
+            self.stop_leader(3)
 
     def test_leader(self):
-        self.begin(3)
-        self.stop_leader(3)
+        with self.load(3):
+            self.stop_leader(3)
 
     def test_follower(self):
-        self.begin(3)
-        for follower in self.nodes.nodes[1:]:
-            self.wait_for_acks(2000)
-            unknown = self.unknown()
-            self.terminate(follower)
-            self.wait_for_acks(2000)
-            self.assertEqual(self.unknown(), unknown, "the others are a majority")
-            follower.start().wait_ready(PATIENCE)
-        self.check_all()
+        with self.load(3):
+            for follower in self.nodes.nodes[1:]:
+                self.wait_for_acks(2000)
+                unknown = self.unknown()
+                self.terminate(follower)
+                self.wait_for_acks(2000)
+                self.assertEqual(self.unknown(), unknown, "the others are a majority")
+                follower.start().wait_ready(PATIENCE)
+            self.check_all()
 
     def test_all_at_once(self):
-        self.begin(3)
-        self.wait_for_acks(2000)
-        for node in self.nodes.nodes:
-            node.process.send_signal(signal.SIGTERM)
-        for node in self.nodes.nodes:
-            self.terminate(node)  # a second one changes nothing
-        for node in self.nodes.nodes:
-            node.start()
-        for node in self.nodes.nodes:
-            node.wait_ready(PATIENCE)
-        self.wait_for_acks(500)
-        # What the leader took last could not be committed any more.
-        self.check_all(drained=False)
+        with self.load(3):
+            self.wait_for_acks(2000)
+            for node in self.nodes.nodes:
+                node.process.send_signal(signal.SIGTERM)
+            for node in self.nodes.nodes:
+                self.terminate(node)  # a second one changes nothing
+            for node in self.nodes.nodes:
+                node.start()
+            for node in self.nodes.nodes:
+                node.wait_ready(PATIENCE)
+            self.wait_for_acks(500)
+            # What the leader took last could not be committed any more.
+            self.check_all(drained=False)
 
     def test_idle_node_ends_at_once(self):
-        self.begin(1)
-        self.wait_for_acks(100)
-        self.writer.end()
-        began = time.monotonic()
-        self.terminate(self.nodes.leader)
-        self.assertLess(time.monotonic() - began, 9, "there was nothing to drain")
+        with self.load(1):
+            self.wait_for_acks(100)
+            self.writer.end()
+            began = time.monotonic()
+            self.terminate(self.nodes.leader)
+            self.assertLess(time.monotonic() - began, 9, "there was nothing to drain")
 
 
 unittest.main(argv=[sys.argv[0], *sys.argv[3:]], verbosity=2)
