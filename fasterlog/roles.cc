@@ -30,9 +30,11 @@ Result<> LogImpl::become_copy() {
 Result<> LogImpl::close() {
   const std::lock_guard role(role_mutex_);
   if (core_->closed.load()) return {};
-  core_->mode.store(Mode::kClosed);
+  // A copy stays one while its last bytes are flushed: they bring their own mark.
+  if (core_->mode.load() != Mode::kCopy) core_->mode.store(Mode::kClosed);
   core_->protection.wait_safe(core_->protection.bump());
   flusher_.stop();
+  core_->mode.store(Mode::kClosed);
   {
     const std::lock_guard lock(core_->wait_mutex);
     core_->closed.store(true);

@@ -38,10 +38,11 @@ Error no_answer(const ClientRequest& request, bool in_flight, const std::string&
     return Error{ErrorCode::kUnavailable,
                  problem.empty() ? "no server could be reached in time"
                                  : "no server took the request in time; last: " + problem};
-  const bool unknown = writes(request) && request.session.serial == 0;
-  return Error{
-      unknown ? ErrorCode::kUnknownOutcome : ErrorCode::kTimedOut,
-      unknown ? "no answer in time: the write may or may not have happened" : "no answer in time"};
+  // Also with a session: its serial is given up here, so no one will ever ask again.
+  if (writes(request))
+    return Error{ErrorCode::kUnknownOutcome,
+                 "no answer in time: the write may or may not have happened"};
+  return Error{ErrorCode::kTimedOut, "no answer in time"};
 }
 
 }  // namespace

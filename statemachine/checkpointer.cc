@@ -94,6 +94,14 @@ Result<> Checkpointer::truncate(Address point) {
   return {};
 }
 
+void Checkpointer::reclaim() {
+  const Address limit = std::min(anchors_.limit().first, log_.durable());
+  if (limit == reclaimed_ || log_.reclaimable_bytes(limit) == 0) return;
+  reclaimed_ = limit;
+  if (auto truncated = log_.truncate_before(limit); !truncated)
+    observability::log_error("truncation: {}", truncated.error().message);
+}
+
 bool Checkpointer::due() const {
   if (!requests_.empty()) return true;
   const uint64_t bytes = watermarks_.applied() - watermarks_.checkpointed();
@@ -113,9 +121,13 @@ void Checkpointer::run() {
       observability::log_error("truncation: {}", truncated.error().message);
   }
   std::unique_lock lock(mutex_);
+  const auto ready = [this] { return due() && (!requests_.empty() || !applier_.failure()); };
   while (!stopping_) {
-    if (!due() || (requests_.empty() && applier_.failure())) {
-      work_.wait_for(lock, std::chrono::milliseconds(50));
+    if (!ready()) {
+      lock.unlock();
+      reclaim();
+      lock.lock();
+      if (!stopping_ && !ready()) work_.wait_for(lock, std::chrono::milliseconds(50));
       continue;
     }
     lock.unlock();

@@ -34,6 +34,9 @@ class Checkpointer {
 
  private:
   void run();
+  /// An anchor may let go of segments after the checkpoint, as a follower's does that has caught
+  /// up. Without writes no other checkpoint would come to free them.
+  void reclaim();
   Result<Address> take();
   bool due() const;  // mutex_ held
 
@@ -53,6 +56,7 @@ class Checkpointer {
   SteadyTime last_;             // guarded by mutex_: the last attempt
   CheckpointStatus status_;     // guarded by mutex_
   std::stop_source stop_;
+  Address reclaimed_;  // up to where that was tried; of the thread
   std::thread thread_;
 };
 

@@ -183,6 +183,32 @@ TEST_F(LogTest, ACopyHoldsTheSameBytesAndRefusesBadOnes) {
   EXPECT_EQ(copy->epoch_table(), log->epoch_table());
 }
 
+TEST_F(LogTest, ACopyThatIsClosedAddsNothingOfItsOwn) {
+  auto log = open();
+  ASSERT_TRUE(log->become_writer(Epoch{1}).has_value());
+  fill(*log, 300, 100);
+  std::vector<std::byte> raw, theirs;
+  {
+    auto copy = open("copy");
+    ASSERT_TRUE(copy->become_copy().has_value());
+    while (copy->tail() < log->durable()) {
+      // The flusher is, but for a very fast disk, busy with the first batches when the last come.
+      ASSERT_TRUE(log->read_raw(copy->tail(), 2000, raw).has_value());
+      ASSERT_TRUE(copy->try_append_raw(copy->tail(), raw).has_value());
+    }
+    ASSERT_TRUE(copy->close().has_value());
+  }
+  auto copy = open("copy");
+  ASSERT_NE(copy, nullptr);
+  EXPECT_EQ(copy->tail(), log->durable());
+  EXPECT_EQ(copy->epoch_table(), log->epoch_table());
+  for (Address at = log->begin(); at < log->durable(); at = at + raw.size()) {
+    ASSERT_TRUE(log->read_raw(at, 50000, raw).has_value());
+    ASSERT_TRUE(copy->read_raw(at, 50000, theirs).has_value());
+    ASSERT_EQ(raw, theirs);
+  }
+}
+
 TEST_F(LogTest, TruncationDeletesSegmentsAndSurvivesAReopen) {
   Address begin;
   {

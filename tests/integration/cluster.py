@@ -3,9 +3,12 @@ never left behind.
 
 Usage in a test program:  PROGRAM=tailrace; with Cluster(PROGRAM, nodes=3) as cluster: ...
 """
+import contextlib
+import ctypes
 import json
 import os
 import pathlib
+import random
 import shutil
 import signal
 import socket
@@ -28,20 +31,34 @@ store:
 """
 
 
+_libc = ctypes.CDLL(None)
+
+
+def end_with_parent():
+    """For Popen's preexec_fn: the child is killed when the thread that started it ends, also when the
+    test was killed itself."""
+    _libc.prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+
+
 def free_ports(count):
-    """Ports that were free a moment ago; all bound at once, so that they differ."""
-    sockets = []
-    for _ in range(count):
-        one = socket.socket()
-        one.bind(("127.0.0.1", 0))
-        sockets.append(one)
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
+    """Ports that were free a moment ago. They lie below those that the system gives to outgoing
+    connections: one of those would take the port of a node that is down."""
+    with open("/proc/sys/net/ipv4/ip_local_port_range") as file:
+        end = int(file.read().split()[0])
+    ports = []
+    while len(ports) < count:
+        port = random.randrange(min(10000, end // 2), end)
+        with socket.socket() as one:
+            try:
+                one.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        if port not in ports:
+            ports.append(port)
     return ports
 
 
-def wait_until(what, condition, seconds=30):
+def wait_until(what, condition, seconds=30, pause=0.02):
     """Calls `condition` until it is true; the last value. Fails with `what` after the time."""
     deadline = time.monotonic() + seconds
     while True:
@@ -50,7 +67,16 @@ def wait_until(what, condition, seconds=30):
             return value
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {seconds} s: {what}")
-        time.sleep(0.02)
+        time.sleep(pause)
+
+
+@contextlib.contextmanager
+def explained(describe):
+    """An error that comes out of the block is told with what `describe` returns."""
+    try:
+        yield
+    except BaseException as error:
+        raise AssertionError(f"{error!r}\n{describe()}") from error
 
 
 class Node:
@@ -76,7 +102,7 @@ class Node:
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(
                 [self.program, "serve", "--config", str(self.config)], stdin=subprocess.DEVNULL,
-                stdout=log, stderr=log)
+                stdout=log, stderr=log, preexec_fn=end_with_parent)
         return self
 
     def running(self):
@@ -130,10 +156,12 @@ class Node:
 
 
 class Cluster:
-    """`nodes` nodes of which number 1 leads. The directory goes at the end, unless it is kept for a
-    failed test by TAILRACE_KEEP=1."""
+    """`nodes` nodes of which number 1 leads. `server` ("KEY: VALUE, " each) and `replication`
+    ("  KEY: VALUE\\n" each) are more keys of these two mappings. The directory goes at the end, unless
+    it is kept for a failed test by TAILRACE_KEEP=1."""
 
-    def __init__(self, program, nodes=3, settings=SMALL_LOG, directory=None):
+    def __init__(self, program, nodes=3, settings=SMALL_LOG, directory=None, server="",
+                 replication=""):
         self.program = program
         self.owned = directory is None
         self.directory = pathlib.Path(directory or tempfile.mkdtemp(prefix="tailrace-test-"))
@@ -146,17 +174,21 @@ class Cluster:
         for i, (client, peer, metrics) in enumerate(triples):
             folder = self.directory / f"node{i + 1}"
             config = (f"cluster: test\nnode: {i + 1}\ndata_dir: {folder}/data\n"
-                      f"server: {{listen: '127.0.0.1:{client}'}}\n"
+                      f"server: {{{server}listen: '127.0.0.1:{client}'}}\n"
                       f"metrics: {{listen: '127.0.0.1:{metrics}'}}\n"
                       f"replication:\n  coordinator: {{kind: static, leader: 1}}\n"
-                      f"  members:\n{members}{settings}")
+                      f"{replication}  members:\n{members}{settings}")
             self.nodes.append(Node(program, i + 1, folder, (client, peer, metrics), config))
 
     def __enter__(self):
-        for node in self.nodes:
-            node.start()
-        for node in self.nodes:
-            node.wait_ready()
+        try:
+            for node in self.nodes:
+                node.start()
+            for node in self.nodes:
+                node.wait_ready()
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_):
@@ -187,6 +219,12 @@ class Cluster:
 
     def status(self):
         return json.loads(self.run("status", "--json").stdout)
+
+    def describe(self):
+        """For a test that fails: what each node says of itself, and the end of what it has logged."""
+        status = self.run("status", "--json", "--timeout", 5, check=False).stdout.decode()
+        return status + "".join(f"---- node {node.number}, exit code {node.process.poll()}\n"
+                                f"{node.errors()}" for node in self.nodes if node.process)
 
     def wait_equal(self, seconds=60):
         """Until all nodes have applied everything that the leader has."""

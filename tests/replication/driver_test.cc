@@ -38,6 +38,7 @@ class FakeLog final : public tailrace::testing::LogDouble {
                                          std::vector<Address>*) override {
     return make_error(ErrorCode::kUnsupported, "");
   }
+  using LogDouble::enqueue;
   Result<AddressRange> enqueue(fasterlog::RecordKind kind, ByteSpan payload, SteadyTime) override {
     return try_enqueue(kind, payload);
   }

@@ -46,6 +46,7 @@ class FakeLog : public tailrace::testing::LogDouble {
   Result<AddressRange> try_enqueue(fasterlog::RecordKind, std::span<const ByteSpan>) override {
     return make_error(ErrorCode::kUnsupported, "fake");
   }
+  using LogDouble::enqueue;
   Result<AddressRange> enqueue(fasterlog::RecordKind kind, ByteSpan payload, SteadyTime) override {
     return try_enqueue(kind, payload);
   }

@@ -222,6 +222,19 @@ TEST(Service, ACommandWhoseAnswerWasLostIsAppliedOnce) {
   EXPECT_EQ(event.error().code, ErrorCode::kUnknownOutcome);
 }
 
+TEST(Service, AWriteThatWasSentAndNotAnsweredInTimeIsUnknown) {
+  FakeNode node;
+  node.machine.hold(true);
+  for (const bool exactly_once : {true, false}) {
+    auto client = client_of({node.address()}, exactly_once, 200);
+    const auto late = client->put(as_bytes("k"), as_bytes("v"));
+    ASSERT_FALSE(late);
+    EXPECT_EQ(late.error().code, ErrorCode::kUnknownOutcome) << late.error().message;
+  }
+  EXPECT_EQ(node.log.count(), 2u);  // it is in the log, and will be applied
+  node.machine.hold(false);
+}
+
 TEST(Service, LosingTheLeadershipMakesPendingAnswersUnknown) {
   FakeNode node;
   auto client = client_of({node.address()}, false);

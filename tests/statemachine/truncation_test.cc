@@ -73,8 +73,10 @@ TEST_F(Truncation, AFollowerKeepsWhatItNeedsUntilItMovesOn) {
   std::vector<std::byte> bytes;
   EXPECT_TRUE(node_->log().read_raw(needed, 1, bytes)) << "what the follower asks for next";
 
+  // Nobody writes, so no other checkpoint would come: what it has held goes by itself.
   anchors().remove("follower:2");
-  EXPECT_EQ(begin(), needed) << "only a checkpoint truncates";
+  wait_for_begin_above(needed);
+  EXPECT_LE(begin(), point);
   fill();
   point = checkpoint();
   EXPECT_GT(begin(), needed);

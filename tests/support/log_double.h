@@ -12,6 +12,7 @@ class LogDouble : public fasterlog::Log {
     return make_error(ErrorCode::kUnsupported, "the test's log has no such call");
   }
 
+  using Log::enqueue;
   Result<AddressRange> enqueue(fasterlog::RecordKind, std::span<const ByteSpan>,
                                SteadyTime) override {
     return refused();
