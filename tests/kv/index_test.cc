@@ -1,0 +1,65 @@
+#include <set>
+#include <thread>
+
+#include <gtest/gtest.h>
+
+#include "kv/hash_index.h"
+
+namespace tailrace::kv {
+namespace {
+
+// Promise: threads that insert the same tags at the same time end up with one entry each, in the
+// buckets and in their overflow.
+TEST(HashIndex, ConcurrentInsertsOfATagMakeOneEntry) {
+  auto index = std::move(*HashIndex::create(2, false));
+  constexpr uint64_t kTags = 600;
+  const auto hash_of = [](uint64_t number) { return number << 50 | (number & 1); };
+  std::vector<std::thread> threads;
+  for (int thread = 0; thread < 4; ++thread) {
+    threads.emplace_back([&] {
+      for (uint64_t number = 0; number < kTags; ++number) {
+        for (;;) {
+          const auto found = index->find_or_create(hash_of(number), 0);
+          ASSERT_NE(found.slot, nullptr);
+          if (HashIndex::replace(found, HashIndex::address_of(found.entry) + 8)) break;
+        }
+      }
+    });
+  }
+  for (auto& thread : threads)
+    thread.join();
+  std::set<const void*> slots;
+  for (uint64_t number = 0; number < kTags; ++number) {
+    const auto found = index->find(hash_of(number));
+    ASSERT_NE(found.slot, nullptr);
+    EXPECT_EQ(HashIndex::address_of(found.entry), 4u * 8) << "an increment went to a second entry";
+    EXPECT_TRUE(slots.insert(found.slot).second);
+  }
+  std::vector<LogAddress> chains;
+  index->chains_of(0, chains);
+  EXPECT_EQ(chains.size(), kTags / 2);
+}
+
+// Promise: an entry whose chain lies below begin gives its place away, and whoever still holds it
+// finds it changed.
+TEST(HashIndex, StaleEntriesAreTakenOver) {
+  auto index = std::move(*HashIndex::create(1, false));
+  std::vector<HashIndex::Found> old;
+  for (uint64_t tag = 0; tag < 7; ++tag) {
+    old.push_back(index->find_or_create(tag << 50, 0));
+    ASSERT_TRUE(HashIndex::replace(old.back(), 64));
+  }
+  for (uint64_t tag = 0; tag < 7; ++tag)
+    old[tag] = index->find(tag << 50);
+  for (uint64_t tag = 100; tag < 107; ++tag) {
+    const auto found = index->find_or_create(tag << 50, 1024);
+    ASSERT_TRUE(HashIndex::replace(found, 2048));
+  }
+  EXPECT_EQ(index->overflow_bucket_count(), 0u);
+  for (const auto& entry : old)
+    EXPECT_FALSE(HashIndex::replace(entry, 4096));
+  EXPECT_EQ(index->find(0).slot, nullptr);
+}
+
+}  // namespace
+}  // namespace tailrace::kv
