@@ -167,6 +167,21 @@ TEST_F(CheckpointTest, TheHookDecidesAndItsBytesComeBack) {
   EXPECT_EQ(get("a"), "1");
 }
 
+// Promise: a hook that answers "cancelled" abandons its own checkpoint only.
+TEST_F(CheckpointTest, AHookThatCancelsLeavesTheNextCheckpointAlone) {
+  put("a", "1", 1);
+  session->refresh(1);
+  const auto refused = begin_checkpoint(*store, [](const CheckpointInfo&) -> Result<std::string> {
+                         return make_error(ErrorCode::kCancelled, "not now");
+                       }).get();
+  ASSERT_FALSE(refused.has_value());
+  EXPECT_EQ(store->checkpoint_progress().phase, CheckpointPhase::kRest);
+  EXPECT_TRUE(disk.list("/kv/checkpoints")->empty()) << "what was abandoned is removed";
+  session->refresh(1);
+  const auto done = checkpoint(*store);
+  ASSERT_TRUE(done.has_value()) << done.error().message;
+}
+
 TEST_F(CheckpointTest, OnlyOneAtATime) {
   put("a", "1", 1);
   auto info = begin_checkpoint(*store);

@@ -1,6 +1,9 @@
 // The store against std::map, by seeds.
 
+#include <thread>
+
 #include "core/random.h"
+#include "kv/store_impl.h"
 #include "tests/kv/kv_support.h"
 #include "tests/support/fault_file_system.h"
 #include "tests/support/temporary_directory.h"
@@ -96,6 +99,163 @@ TEST_P(StoreModel, AgreesWithAMapThroughWritesCheckpointsAndReopening) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Seeds, StoreModel, ::testing::Range<uint64_t>(0, 8));
+
+// Promise: a store that is only updated does not fill up, however often a checkpoint makes every
+// record be copied; its memory stays within what was given.
+TEST(StoreMemory, UpdatesAndCheckpointsForeverFitWhereTheLiveRecordsFit) {
+  const testing::TemporaryDirectory directory;
+  StoreOptions options = small_options(directory.path());
+  options.memory_bytes = 8u << 18;
+  options.page_bytes = 1u << 18;
+  auto store = open_or_die(storage::posix_file_system(), options);
+  auto session = std::move(*store->start_session(1));
+  Serial serial = 0;
+  const std::string value(100, 'v');
+  for (int round = 0; round < 60; ++round) {
+    auto info = begin_checkpoint(*store);
+    for (int key = 0; key < 4000; ++key) {
+      const auto written = session->upsert(as_bytes("key" + std::to_string(key)),
+                                           as_bytes(value + std::to_string(round)), ++serial);
+      ASSERT_TRUE(written.has_value()) << written.error().message << " in round " << round;
+    }
+    session->refresh(serial);
+    const auto done = info.get();
+    ASSERT_TRUE(done.has_value()) << done.error().message;
+  }
+  EXPECT_EQ(store->live_records(), 4000u);
+}
+
+// Promise: while garbage is there no write is refused, wherever the garbage lies: here behind pages
+// of live records, which compaction must carry past the last free page without a writer getting
+// into its way.
+TEST(StoreMemory, LiveRecordsBeforeTheGarbageDoNotBlockCompaction) {
+  for (uint64_t seed = 0; seed < 12; ++seed) {
+    SCOPED_TRACE("seed " + std::to_string(seed));
+    testing::FaultFileSystem disk(seed);
+    Random random(seed);
+    StoreOptions options = small_options("/kv");
+    options.memory_bytes = 16u << 17;
+    options.page_bytes = 1u << 17;
+    auto store = open_or_die(disk, options);
+    auto session = std::move(*store->start_session(1));
+    Model model;
+    Serial serial = 0;
+    const auto put = [&](const std::string& key, size_t bytes) {
+      const std::string value(bytes, static_cast<char>('a' + serial % 23));
+      const auto written = session->upsert(as_bytes(key), as_bytes(value), ++serial);
+      ASSERT_TRUE(written.has_value()) << written.error().message << " at serial " << serial;
+      model[key] = value;
+    };
+    // Between half and nine tenths of the memory is cold; visitors stay for a moment.
+    const uint64_t cold = store->capacity_bytes() / 20 * (10 + random.below(8)) / 4000;
+    for (uint64_t number = 0; number < cold; ++number) {
+      ASSERT_NO_FATAL_FAILURE(put("cold" + std::to_string(number), 3900 + random.below(60)));
+    }
+    for (int step = 0; step < 3000; ++step) {
+      ASSERT_NO_FATAL_FAILURE(put("visitor" + std::to_string(step), 1000 + random.below(15000)));
+      const std::string gone = "visitor" + std::to_string(step - 4);
+      if (step < 4) continue;
+      ASSERT_TRUE(session->erase(as_bytes(gone), ++serial).value());
+      model.erase(gone);
+    }
+    EXPECT_EQ(contents(*store), model);
+  }
+}
+
+// Promise: a checkpoint keeps memory from nobody. A session in the middle of a serial holds one up
+// while another one writes more than fits beside the old records: the checkpoint is given up with
+// a word, no write is refused, and the next checkpoint is whole.
+TEST(StoreMemory, AWriteThatNeedsTheMemoryEndsTheCheckpoint) {
+  testing::FaultFileSystem disk(1);
+  StoreOptions options = small_options("/kv");
+  options.memory_bytes = 16u << 14;
+  options.page_bytes = 1u << 14;
+  auto store = open_or_die(disk, options);
+  auto session = std::move(*store->start_session(1));
+  auto other = std::move(*store->start_session(2));
+  Model model;
+  Serial serial = 0;
+  const auto put_all = [&](size_t bytes) {
+    for (int number = 0; number < 150; ++number) {
+      const std::string key = "key" + std::to_string(number);
+      const std::string value(bytes, static_cast<char>('a' + serial % 23));
+      const auto written = session->upsert(as_bytes(key), as_bytes(value), ++serial);
+      ASSERT_TRUE(written.has_value()) << written.error().message;
+      model[key] = value;
+    }
+  };
+  ASSERT_NO_FATAL_FAILURE(put_all(1000));
+  ASSERT_TRUE(other->upsert(as_bytes("other"), as_bytes("1"), 1));
+  model["other"] = "1";
+  auto info = begin_checkpoint(*store);
+  while (store->checkpoint_progress().phase != CheckpointPhase::kWaitPending) {
+    std::this_thread::yield();
+  }
+  for (const size_t bytes : {1000, 1016, 900, 1010})
+    ASSERT_NO_FATAL_FAILURE(put_all(bytes));
+  other->refresh(1);
+  const auto given_up = info.get();
+  ASSERT_FALSE(given_up.has_value());
+  EXPECT_EQ(given_up.error().code, ErrorCode::kResourceExhausted);
+  EXPECT_EQ(contents(*store), model);
+  EXPECT_TRUE(store->checkpoints()->empty());
+
+  session->refresh(serial);
+  const auto done = checkpoint(*store);
+  ASSERT_TRUE(done.has_value()) << done.error().message;
+  session.reset();
+  other.reset();
+  store.reset();
+  store = open_or_die(disk, options);
+  EXPECT_EQ(contents(*store), model);
+}
+
+// Promise: in a full store deletions go on, also of records that compaction has begun to move and
+// left, since there was nothing to win any more.
+TEST(StoreMemory, AKeyOfAPageHalfCompactedCanBeDeletedWhenMemoryIsFull) {
+  testing::FaultFileSystem disk(1);
+  StoreOptions options = small_options("/kv");
+  options.memory_bytes = 6u << 20;
+  auto store = open_or_die(disk, options);
+  auto session = std::move(*store->start_session(1));
+  Serial serial = 0;
+  Model model;
+  const auto put = [&](const std::string& key, size_t bytes) {
+    const std::string value(bytes, 'v');
+    const auto written = session->upsert(as_bytes(key), as_bytes(value), ++serial);
+    if (written) model[key] = value;
+    return written.has_value();
+  };
+  const auto erase = [&](const std::string& key) {
+    const auto erased = session->erase(as_bytes(key), ++serial);
+    ASSERT_TRUE(erased.has_value()) << erased.error().message;
+    EXPECT_EQ(*erased, model.erase(key) > 0);
+  };
+  for (int number = 0; number < 900; ++number)
+    ASSERT_TRUE(put("key" + std::to_string(number), 4000));
+  for (const std::string large : {"large0", "large1", "large2", "large3"}) {
+    ASSERT_TRUE(put(large, 90'000));
+  }
+  for (const std::string large : {"large0", "large1", "large2", "large3"}) {
+    ASSERT_NO_FATAL_FAILURE(erase(large));
+  }
+  // The garbage sets compaction off; then it is revived in place, and compaction stops.
+  const auto& probe = static_cast<StoreImpl&>(*store).engine().probe();
+  for (int number = 0; probe.compacted_records.value() == 0; ++number) {
+    ASSERT_TRUE(put("new" + std::to_string(number), 4000));
+    ASSERT_LT(number, 100);
+  }
+  for (const std::string large : {"large0", "large1", "large2", "large3"}) {
+    ASSERT_TRUE(put(large, 90'000));
+  }
+  ASSERT_EQ(probe.released_pages.value(), 0u) << "the page is not half compacted";
+  for (const size_t bytes : {4000, 100, 0}) {
+    for (int number = 0; put("last" + std::to_string(bytes + number), bytes); ++number) {
+    }
+  }
+  ASSERT_NO_FATAL_FAILURE(erase("key250"));  // of that page
+  EXPECT_EQ(contents(*store), model);
+}
 
 // Promise: keys that come and go leave nothing behind.
 TEST(StoreMemory, KeysThatComeAndGoLeaveNothing) {
