@@ -116,7 +116,10 @@ Result<std::vector<uint64_t>> CheckpointDirectory::tokens() const {
 }
 
 Result<> CheckpointDirectory::create(uint64_t token) {
-  return file_system_.make_directory(path_of(token));
+  TAILRACE_RETURN_IF_ERROR(file_system_.make_directory(path_of(token)));
+  // The directories above may stem from an attempt that was cut off before it had synced them.
+  TAILRACE_RETURN_IF_ERROR(file_system_.sync_directory(root_));
+  return file_system_.sync_directory(root_.parent_path());
 }
 
 Result<> CheckpointDirectory::remove(uint64_t token) {
@@ -303,7 +306,7 @@ Result<> read_snapshot(CheckpointDirectory& directory, const Manifest& manifest,
   uint32_t crcs = 0;
   for (uint64_t number = 0; number < manifest.chunks; ++number) {
     chunk.resize(sizeof(ChunkHeader));
-    if (manifest.info.bytes - offset < sizeof(ChunkHeader)) {
+    if (offset > manifest.info.bytes || manifest.info.bytes - offset < sizeof(ChunkHeader)) {
       return damaged(path, offset, "a chunk is missing");
     }
     auto got = file.read_at(offset, chunk);

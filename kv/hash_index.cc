@@ -91,7 +91,7 @@ bool HashIndex::append_overflow(Bucket& last) {
     chunk_memory_.push_back(std::move(*memory));
   }
   overflow_used_.store(number + 1, std::memory_order_relaxed);
-  last.overflow.store(number, std::memory_order_release);
+  last.overflow.store(number, std::memory_order_seq_cst);
   return true;
 }
 

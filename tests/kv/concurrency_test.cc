@@ -135,21 +135,26 @@ TEST(StoreThreads, ACheckpointUnderLoadIsAnExactPrefixOfEverySession) {
       ASSERT_LE(std::stoull(shared.substr(colon + 1)), point_of(*store->recovered(), session));
     }
     std::atomic<bool> stop{false};
+    std::atomic<uint64_t> under_way{0};  // sessions whose keys are all there
     std::vector<std::thread> writers;
     for (uint64_t id = 1; id <= kSessions; ++id) {
       writers.emplace_back([&, id] {
         auto session = std::move(*store->start_session(id));
-        Serial serial = session->last_serial();
+        const Serial begun = session->last_serial();
+        Serial serial = begun;
         while (!stop) {
           ++serial;
           const std::string value = std::to_string(serial);
           ASSERT_TRUE(session->upsert(as_bytes(own_key(id, serial)), as_bytes(value), serial));
           const std::string shared = std::to_string(id) + ":" + value;
           ASSERT_TRUE(session->upsert(as_bytes("shared"), as_bytes(shared), serial));
+          if (serial - begun == 8) ++under_way;
         }
         reached[id] = serial;
       });
     }
+    while (under_way < kSessions)
+      std::this_thread::yield();
     Result<CheckpointInfo> info = make_error(ErrorCode::kNotFound, "none yet");
     for (int times = 0; times < 3; ++times) {
       info = checkpoint(*store);
