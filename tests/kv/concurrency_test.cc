@@ -5,7 +5,9 @@
 #include <thread>
 
 #include "core/random.h"
+#include "kv/store_impl.h"
 #include "tests/kv/kv_support.h"
+#include "tests/support/fault_file_system.h"
 #include "tests/support/temporary_directory.h"
 
 namespace tailrace::kv {
@@ -165,6 +167,95 @@ TEST(StoreThreads, ACheckpointUnderLoadIsAnExactPrefixOfEverySession) {
       writer.join();
     EXPECT_EQ(info->live_records, kSessions * 8 + 1);
   }
+}
+
+/// What a session's operation `serial` does: one to three writes, the same whenever it is asked.
+void replay(uint64_t session, Serial serial,
+            const std::function<void(const std::string& key, const std::string* value)>& write) {
+  Random random(session * 1'000'003 + serial);
+  for (uint64_t writes = 1 + random.below(3); writes > 0; --writes) {
+    const std::string key = std::to_string(session) + "/" + std::to_string(random.below(120));
+    if (random.chance(1, 5)) {
+      write(key, nullptr);
+      continue;
+    }
+    std::string value = std::to_string(serial) + "." + std::to_string(writes) + " ";
+    value.resize(value.size() + random.below(1000), 'v');
+    write(key, &value);
+  }
+}
+
+// Promise (CPR, in little memory): the same while compaction runs, records grow and shrink and keys
+// come and go: what a power cut leaves is, for every session, what its operations up to the point
+// make of an empty store. No write is refused, for the live records take little of the memory.
+TEST(StoreThreads, ACheckpointBesideCompactionIsAnExactPrefixToo) {
+  testing::FaultFileSystem disk(1);
+  StoreOptions options = small_options("/kv");
+  options.memory_bytes = 24u << 16;
+  options.page_bytes = 1u << 16;
+  options.index_buckets = 8;
+  constexpr uint64_t kSessions = 2;
+  uint64_t compacted = 0;
+  uint64_t published = 0;
+  for (int round = 0; round < 6; ++round) {
+    SCOPED_TRACE("round " + std::to_string(round));
+    auto store = open_or_die(disk, options);
+    ASSERT_NE(store, nullptr);
+    std::atomic<bool> stop{false};
+    std::atomic<uint64_t> under_way{0};
+    std::vector<std::thread> writers;
+    for (uint64_t id = 1; id <= kSessions; ++id) {
+      writers.emplace_back([&, id] {
+        auto session = std::move(*store->start_session(id));
+        const Serial begun = session->last_serial();
+        for (Serial serial = begun + 1; !stop || serial < begun + 2000; ++serial) {
+          replay(id, serial, [&](const std::string& key, const std::string* value) {
+            const Result<> done = value != nullptr
+                                      ? session->upsert(as_bytes(key), as_bytes(*value), serial)
+                                      : session->erase(as_bytes(key), serial).map([](bool) {});
+            ASSERT_TRUE(done.has_value()) << done.error().message;
+          });
+          if (serial % 3 == 0) session->refresh(serial);
+          if (serial == begun + 1000) ++under_way;
+        }
+      });
+    }
+    while (under_way < kSessions)
+      std::this_thread::yield();
+    for (int times = 0; times < 8; ++times) {
+      const auto info = checkpoint(*store);
+      if (info) {
+        ++published;
+      } else {
+        EXPECT_EQ(info.error().code, ErrorCode::kResourceExhausted) << "given up for a write only";
+      }
+    }
+    stop = true;
+    for (auto& writer : writers)
+      writer.join();
+    EXPECT_EQ(store->live_records(), contents(*store).size());
+    compacted += static_cast<StoreImpl&>(*store).engine().probe().compacted_records.value();
+    store.reset();
+    disk.crash(testing::CrashPolicy::kLoseUnsynced);
+    store = open_or_die(disk, options);
+    Model model;
+    if (store->recovered()) {
+      for (const SessionPoint& point : store->recovered()->points) {
+        for (Serial serial = 1; serial <= point.point; ++serial) {
+          replay(point.session, serial, [&](const std::string& key, const std::string* value) {
+            if (value == nullptr) {
+              model.erase(key);
+            } else {
+              model[key] = *value;
+            }
+          });
+        }
+      }
+    }
+    ASSERT_EQ(contents(*store), model);
+  }
+  EXPECT_GT(published, 6u);
+  EXPECT_GT(compacted, 50u) << "compaction hardly ran";
 }
 
 // Promise: sessions may come and go while a checkpoint is taken; their points are in it.
