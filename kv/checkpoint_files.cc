@@ -24,7 +24,13 @@ struct ChunkHeader {
   uint32_t records;
   uint32_t reserved;
 };
-static_assert(sizeof(ChunkHeader) == 40);
+static_assert(sizeof(ChunkHeader) == 40 && std::is_trivially_copyable_v<ChunkHeader>);
+static_assert(offsetof(ChunkHeader, crc32c) == 4);
+static_assert(offsetof(ChunkHeader, token) == 8);
+static_assert(offsetof(ChunkHeader, number) == 16);
+static_assert(offsetof(ChunkHeader, payload_bytes) == 24);
+static_assert(offsetof(ChunkHeader, records) == 32);
+static_assert(offsetof(ChunkHeader, reserved) == 36);
 constexpr size_t kChecked = offsetof(ChunkHeader, token);
 
 // Before each pair.
@@ -32,7 +38,8 @@ struct PairHeader {
   uint32_t key_bytes;
   uint32_t value_bytes;
 };
-static_assert(sizeof(PairHeader) == 8);
+static_assert(sizeof(PairHeader) == 8 && std::is_trivially_copyable_v<PairHeader>);
+static_assert(offsetof(PairHeader, value_bytes) == 4);
 
 template <typename T>
 void put(std::vector<std::byte>& to, const T& value) {
@@ -314,7 +321,7 @@ Result<> read_snapshot(CheckpointDirectory& directory, const Manifest& manifest,
     if (*got < chunk.size()) return damaged(path, offset, "the file ends within a chunk");
     const auto header = load<ChunkHeader>(chunk.data());
     if (header.magic != kChunkMagic || header.token != manifest.info.token ||
-        header.number != number ||
+        header.number != number || header.reserved != 0 ||
         header.payload_bytes > manifest.info.bytes - offset - sizeof header) {
       return damaged(path, offset, "not the header of chunk " + std::to_string(number));
     }
