@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <atomic>
 #include <set>
 #include <thread>
@@ -48,6 +49,51 @@ TEST(HashIndex, ConcurrentInsertsOfATagMakeOneEntry) {
     std::vector<LogAddress> chains;
     index->chains_of(0, chains);
     ASSERT_EQ(chains.size(), kTags / 2);
+  }
+}
+
+// Promise: the same when the threads take different places for the tag, since one of them has seen
+// begin move and the other has not.
+TEST(HashIndex, ConcurrentInsertsIntoDifferentPlacesMakeOneEntry) {
+  constexpr uint64_t kThreads = 2;
+  constexpr uint64_t kIndexes = 200;
+  constexpr uint64_t kHash = 5000ull << 50;
+  std::vector<std::unique_ptr<HashIndex>> indexes;
+  for (uint64_t number = 0; number < kIndexes; ++number) {
+    indexes.push_back(std::move(*HashIndex::create(1, false)));
+    for (uint64_t tag = 0; tag < 7; ++tag) {
+      ASSERT_TRUE(HashIndex::replace(indexes.back()->find_or_create(tag << 50, 0), 64));
+    }
+    // Long to search, so that both do it at the same time.
+    for (uint64_t tag = 7; tag < 1000; ++tag) {
+      ASSERT_TRUE(HashIndex::replace(indexes.back()->find_or_create(tag << 50, 0), 4096));
+    }
+  }
+  std::atomic<uint64_t> arrived{0};
+  std::vector<std::thread> threads;
+  for (uint64_t thread = 0; thread < kThreads; ++thread) {
+    threads.emplace_back([&, thread] {
+      for (uint64_t number = 0; number < kIndexes; ++number) {
+        HashIndex& index = *indexes[number];
+        ++arrived;
+        for (int spins = 0; arrived < (number + 1) * kThreads; ++spins) {
+          if (spins > 1000) std::this_thread::yield();
+        }
+        for (;;) {
+          const auto found = index.find_or_create(kHash, thread == 0 ? 0 : 1024);
+          ASSERT_NE(found.slot, nullptr);
+          const LogAddress address = std::max<LogAddress>(HashIndex::address_of(found.entry), 4096);
+          if (HashIndex::replace(found, address + 8)) break;
+        }
+      }
+    });
+  }
+  for (auto& thread : threads)
+    thread.join();
+  for (const auto& index : indexes) {
+    const auto found = index->find(kHash);
+    ASSERT_NE(found.slot, nullptr);
+    ASSERT_EQ(HashIndex::address_of(found.entry), 4096 + kThreads * 8) << "there are two entries";
   }
 }
 
