@@ -56,7 +56,7 @@ TEST(HashIndex, ConcurrentInsertsOfATagMakeOneEntry) {
 // begin move and the other has not.
 TEST(HashIndex, ConcurrentInsertsIntoDifferentPlacesMakeOneEntry) {
   constexpr uint64_t kThreads = 2;
-  constexpr uint64_t kIndexes = 200;
+  constexpr uint64_t kIndexes = 80;
   constexpr uint64_t kHash = 5000ull << 50;
   std::vector<std::unique_ptr<HashIndex>> indexes;
   for (uint64_t number = 0; number < kIndexes; ++number) {

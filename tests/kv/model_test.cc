@@ -111,7 +111,7 @@ TEST(StoreMemory, UpdatesAndCheckpointsForeverFitWhereTheLiveRecordsFit) {
   auto session = std::move(*store->start_session(1));
   Serial serial = 0;
   const std::string value(100, 'v');
-  for (int round = 0; round < 60; ++round) {
+  for (int round = 0; round < 30; ++round) {
     auto info = begin_checkpoint(*store);
     for (int key = 0; key < 4000; ++key) {
       const auto written = session->upsert(as_bytes("key" + std::to_string(key)),
@@ -129,7 +129,7 @@ TEST(StoreMemory, UpdatesAndCheckpointsForeverFitWhereTheLiveRecordsFit) {
 // of live records, which compaction must carry past the last free page without a writer getting
 // into its way.
 TEST(StoreMemory, LiveRecordsBeforeTheGarbageDoNotBlockCompaction) {
-  for (uint64_t seed = 0; seed < 12; ++seed) {
+  for (uint64_t seed = 0; seed < 4; ++seed) {
     SCOPED_TRACE("seed " + std::to_string(seed));
     testing::FaultFileSystem disk(seed);
     Random random(seed);
@@ -151,7 +151,7 @@ TEST(StoreMemory, LiveRecordsBeforeTheGarbageDoNotBlockCompaction) {
     for (uint64_t number = 0; number < cold; ++number) {
       ASSERT_NO_FATAL_FAILURE(put("cold" + std::to_string(number), 3900 + random.below(60)));
     }
-    for (int step = 0; step < 3000; ++step) {
+    for (int step = 0; step < 600; ++step) {
       ASSERT_NO_FATAL_FAILURE(put("visitor" + std::to_string(step), 1000 + random.below(15000)));
       const std::string gone = "visitor" + std::to_string(step - 4);
       if (step < 4) continue;
