@@ -78,7 +78,6 @@ Result<CheckpointInfo> StoreImpl::take_checkpoint(const CheckpointHooks& hooks) 
     return make_error(ErrorCode::kFailedPrecondition, "a checkpoint before this one never ended");
   }
   manifest.info.version = version;
-  engine_->tidy_for_checkpoint();
   engine_->hold_compaction();
   auto info = snapshot(manifest, hooks);
   (void)engine_->release_compaction();

@@ -37,28 +37,29 @@ void Engine::decide_compaction() {
 }
 
 void Engine::hold_compaction() {
-  const std::lock_guard lock(compaction_mutex_);
-  compaction_held_.store(true, std::memory_order_relaxed);
-  hold_broken_ = false;
+  const uint64_t capacity = log_->capacity_bytes();
+  uint64_t pages = capacity / log_->page_bytes() + 1;
+  for (;;) {
+    // A page at a time: writers that need space wait for the mutex.
+    const std::lock_guard lock(compaction_mutex_);
+    log_->reclaim(true);
+    const bool tidy = log_->used_bytes() + live_bytes() <= capacity - capacity / 8 ||
+                      garbage_bytes() < log_->page_bytes() / 8;
+    // What is moved of a page that is not released yet is there twice: it is ended in any case.
+    const bool enough = !page_opened_ && (tidy || pages == 0);
+    if (pages > 0) --pages;
+    if (enough || !compact_first_page(UINT64_MAX)) {
+      compaction_held_.store(true, std::memory_order_relaxed);
+      hold_broken_ = false;
+      return;
+    }
+  }
 }
 
 bool Engine::release_compaction() {
   const std::lock_guard lock(compaction_mutex_);
   compaction_held_.store(false, std::memory_order_relaxed);
   return !hold_broken_;
-}
-
-void Engine::tidy_for_checkpoint() {
-  const uint64_t capacity = log_->capacity_bytes();
-  uint64_t pages = capacity / log_->page_bytes() + 1;
-  while (pages-- > 0) {
-    // A page at a time: writers that need space wait for the mutex.
-    const std::lock_guard lock(compaction_mutex_);
-    log_->reclaim(true);
-    if (log_->used_bytes() + live_bytes() <= capacity - capacity / 8) return;
-    if (garbage_bytes() < log_->page_bytes() / 8) return;
-    if (!compact_first_page(UINT64_MAX)) return;
-  }
 }
 
 void Engine::compact_a_little() {

@@ -73,14 +73,13 @@ class Engine {
       compact_a_little();
   }
   /// While held, no record is moved and no page released: what a checkpoint is to write stays.
+  /// First it compacts as far as copies of all live records would want the room, for that is what
+  /// writers may make until it is released. Outside protection.
   void hold_compaction();
   bool compaction_held() const { return compaction_held_.load(std::memory_order_relaxed); }
   /// False when a writer that found the memory full has broken the hold since: what was visited
   /// meanwhile is worthless.
   bool release_compaction();
-  /// Outside protection, before compaction is held: compacts as far as copies of all live records
-  /// would want the room, for that is what writers may make until it is released.
-  void tidy_for_checkpoint();
 
   /// Every live pair of `bucket` (kAllVersions), or as of version v. The visitor runs under
   /// protection.
