@@ -7,8 +7,9 @@
 namespace tailrace::kv {
 
 namespace {
-constexpr uint64_t kBucketsAtATime = 64;
-}
+constexpr uint64_t kMostBucketsAtATime = 64;
+constexpr uint64_t kBytesAtATime = 1u << 20;
+}  // namespace
 
 Result<> StoreImpl::start_checkpoint(CheckpointHooks hooks) {
   const std::lock_guard lock(mutex_);
@@ -77,10 +78,11 @@ Result<CheckpointInfo> StoreImpl::take_checkpoint(const CheckpointHooks& hooks) 
     return make_error(ErrorCode::kFailedPrecondition, "a checkpoint before this one never ended");
   }
   manifest.info.version = version;
-  engine_->hold_compaction(true);
+  engine_->hold_compaction();
   auto info = snapshot(manifest, hooks);
-  engine_->hold_compaction(false);
-  if (!info && info.error().code == ErrorCode::kCancelled) return info;
+  (void)engine_->release_compaction();
+  // Sessions that are closed with the store may not all have crossed over: no next version then.
+  if (!info && stopping_) return info;
   coordinator_.finish();
   if (info) {
     remove_old_checkpoints(info->token);
@@ -106,12 +108,21 @@ Result<CheckpointInfo> StoreImpl::snapshot(Manifest& manifest, const CheckpointH
   if (!writer) return tl::unexpected(std::move(writer.error()));
   const auto version = static_cast<uint32_t>(info.version);
   const uint64_t buckets = engine_->index().bucket_count();
-  for (uint64_t bucket = 0; bucket < buckets; bucket += kBucketsAtATime) {
+  // Nothing can be written within a visit, so what it finds is buffered.
+  const uint64_t step =
+      std::clamp<uint64_t>(buckets * kBytesAtATime / std::max<uint64_t>(1, engine_->live_bytes()),
+                           1, kMostBucketsAtATime);
+  for (uint64_t bucket = 0; bucket < buckets && engine_->compaction_held(); bucket += step) {
     if (stopping_) return make_error(ErrorCode::kCancelled, "the store is closing");
-    engine_->visit_buckets(bucket, std::min(buckets, bucket + kBucketsAtATime), version,
+    engine_->visit_buckets(bucket, std::min(buckets, bucket + step), version,
                            [&](ByteSpan key, ByteSpan value) { (*writer)->add(key, value); });
     TAILRACE_RETURN_IF_ERROR((*writer)->flush_if_full());
     written_bytes_.store((*writer)->bytes_written(), std::memory_order_relaxed);
+  }
+  if (!engine_->release_compaction()) {
+    return make_error(ErrorCode::kResourceExhausted,
+                      "given up: a write needed the memory that the checkpoint kept from "
+                      "compaction; give the store more (memory_bytes), or delete keys");
   }
   TAILRACE_RETURN_IF_ERROR((*writer)->finish(manifest));
   written_bytes_.store(info.bytes, std::memory_order_relaxed);

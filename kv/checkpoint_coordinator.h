@@ -42,8 +42,8 @@ struct SessionState {
   uint64_t seen = 0;
   bool torn = false;  // a write of a serial failed after another one of it had succeeded
 
-  Serial last_serial() const { return last.load(std::memory_order_relaxed); }
-  Serial completed_serial() const { return completed.load(std::memory_order_relaxed); }
+  Serial last_serial() const { return last.load(std::memory_order_acquire); }
+  Serial completed_serial() const { return completed.load(std::memory_order_acquire); }
   Serial point() const { return std::max(last_serial(), completed_serial()); }
   bool between_serials() const { return completed_serial() >= last_serial(); }
 };
@@ -88,7 +88,7 @@ class CheckpointCoordinator {
   /// To WAIT_FLUSH. kFailedPrecondition when a torn session has ended.
   Result<std::vector<SessionPoint>> begin_flush();
   /// To REST of the next version (or of the same one, when cross_over() was not reached). Not after
-  /// wait_crossed() has failed.
+  /// wait_crossed() has failed: it fails only when the store closes.
   void finish();
   /// Ends wait_crossed(); for the store's end.
   void cancel();

@@ -24,7 +24,13 @@ struct ChunkHeader {
   uint32_t records;
   uint32_t reserved;
 };
-static_assert(sizeof(ChunkHeader) == 40);
+static_assert(sizeof(ChunkHeader) == 40 && std::is_trivially_copyable_v<ChunkHeader>);
+static_assert(offsetof(ChunkHeader, crc32c) == 4);
+static_assert(offsetof(ChunkHeader, token) == 8);
+static_assert(offsetof(ChunkHeader, number) == 16);
+static_assert(offsetof(ChunkHeader, payload_bytes) == 24);
+static_assert(offsetof(ChunkHeader, records) == 32);
+static_assert(offsetof(ChunkHeader, reserved) == 36);
 constexpr size_t kChecked = offsetof(ChunkHeader, token);
 
 // Before each pair.
@@ -32,7 +38,8 @@ struct PairHeader {
   uint32_t key_bytes;
   uint32_t value_bytes;
 };
-static_assert(sizeof(PairHeader) == 8);
+static_assert(sizeof(PairHeader) == 8 && std::is_trivially_copyable_v<PairHeader>);
+static_assert(offsetof(PairHeader, value_bytes) == 4);
 
 template <typename T>
 void put(std::vector<std::byte>& to, const T& value) {
@@ -116,7 +123,10 @@ Result<std::vector<uint64_t>> CheckpointDirectory::tokens() const {
 }
 
 Result<> CheckpointDirectory::create(uint64_t token) {
-  return file_system_.make_directory(path_of(token));
+  TAILRACE_RETURN_IF_ERROR(file_system_.make_directory(path_of(token)));
+  // The directories above may stem from an attempt that was cut off before it had synced them.
+  TAILRACE_RETURN_IF_ERROR(file_system_.sync_directory(root_));
+  return file_system_.sync_directory(root_.parent_path());
 }
 
 Result<> CheckpointDirectory::remove(uint64_t token) {
@@ -303,7 +313,7 @@ Result<> read_snapshot(CheckpointDirectory& directory, const Manifest& manifest,
   uint32_t crcs = 0;
   for (uint64_t number = 0; number < manifest.chunks; ++number) {
     chunk.resize(sizeof(ChunkHeader));
-    if (manifest.info.bytes - offset < sizeof(ChunkHeader)) {
+    if (offset > manifest.info.bytes || manifest.info.bytes - offset < sizeof(ChunkHeader)) {
       return damaged(path, offset, "a chunk is missing");
     }
     auto got = file.read_at(offset, chunk);
@@ -311,7 +321,7 @@ Result<> read_snapshot(CheckpointDirectory& directory, const Manifest& manifest,
     if (*got < chunk.size()) return damaged(path, offset, "the file ends within a chunk");
     const auto header = load<ChunkHeader>(chunk.data());
     if (header.magic != kChunkMagic || header.token != manifest.info.token ||
-        header.number != number ||
+        header.number != number || header.reserved != 0 ||
         header.payload_bytes > manifest.info.bytes - offset - sizeof header) {
       return damaged(path, offset, "not the header of chunk " + std::to_string(number));
     }

@@ -36,9 +36,30 @@ void Engine::decide_compaction() {
   }
 }
 
-void Engine::hold_compaction(bool hold) {
+void Engine::hold_compaction() {
+  const uint64_t capacity = log_->capacity_bytes();
+  uint64_t pages = capacity / log_->page_bytes() + 1;
+  for (;;) {
+    // A page at a time: writers that need space wait for the mutex.
+    const std::lock_guard lock(compaction_mutex_);
+    log_->reclaim(true);
+    const bool tidy = log_->used_bytes() + live_bytes() <= capacity - capacity / 8 ||
+                      garbage_bytes() < log_->page_bytes() / 8;
+    // What is moved of a page that is not released yet is there twice: it is ended in any case.
+    const bool enough = !page_opened_ && (tidy || pages == 0);
+    if (pages > 0) --pages;
+    if (enough || !compact_first_page(UINT64_MAX)) {
+      compaction_held_.store(true, std::memory_order_relaxed);
+      hold_broken_ = false;
+      return;
+    }
+  }
+}
+
+bool Engine::release_compaction() {
   const std::lock_guard lock(compaction_mutex_);
-  compaction_held_.store(hold, std::memory_order_relaxed);
+  compaction_held_.store(false, std::memory_order_relaxed);
+  return !hold_broken_;
 }
 
 void Engine::compact_a_little() {
@@ -58,25 +79,30 @@ void Engine::compact_a_little() {
   }
 }
 
-bool Engine::make_space(uint64_t bytes) {
+bool Engine::make_space(uint64_t bytes, bool break_hold) {
   const std::lock_guard lock(compaction_mutex_);
+  // To move everything and win nothing is the worst case: it is tried only where there is something
+  // to win.
+  const auto worthwhile = [&] {
+    return garbage_bytes() >= std::max(bytes, log_->page_bytes() / 8);
+  };
   const auto fits = [&] {
     log_->reclaim(true);
     return log_->has_room(bytes);
   };
   if (fits()) return true;
   if (compaction_held_.load(std::memory_order_relaxed)) {
-    probe_.refusals.add();
-    return false;
+    if (!break_hold || !worthwhile()) return false;
+    compaction_held_.store(false, std::memory_order_relaxed);
+    hold_broken_ = true;
   }
-  // Each page is looked at once; to move everything and win nothing is the worst case, so it is
-  // tried only where there is something to win.
+  // Each page is looked at once. A page begun is ended in any case: its records may not be written
+  // in place, so nobody could update or delete them while memory is full.
   uint64_t pages = log_->capacity_bytes() / log_->page_bytes() + 1;
-  while (pages-- > 0 && garbage_bytes() >= std::max(bytes, log_->page_bytes() / 8)) {
+  while (pages-- > 0 && (page_opened_ || worthwhile())) {
     if (!compact_first_page(UINT64_MAX)) break;
     if (fits()) return true;
   }
-  probe_.refusals.add();
   return false;
 }
 
@@ -113,46 +139,49 @@ bool Engine::compact_first_page(uint64_t budget_bytes) {
   return true;
 }
 
-// False when there is no room for the copy.
+// False when there is no room for the copy. One copy is made, however often the head of the chain
+// moves meanwhile: what is copied of a page must fit into a page.
 bool Engine::compact_record(LogAddress address) {
   Record& record = *log_->record(address);
-  for (;;) {
-    const uint64_t flags = record.state.load(std::memory_order_acquire);
-    constexpr uint64_t kDead = Record::kAbandoned | Record::kSealed | Record::kSnapshotOnly;
-    // A tombstone needs no copy: whatever it hides is below it, and goes with it at the latest.
-    if ((flags & (kDead | Record::kTombstone)) != 0) return true;
-    const HashedKey key(record.key());
-    const HashIndex::Found found = index_->find(key.hash);
-    if (found.slot == nullptr) return true;
-    const LogAddress head = HashIndex::address_of(found.entry);
-    if (find_key(head, log_->begin(), key.bytes) != address) return true;
+  // A tombstone needs no copy: whatever it hides is below it, and goes with it at the latest.
+  constexpr uint64_t kNotWanted =
+      Record::kAbandoned | Record::kSealed | Record::kSnapshotOnly | Record::kTombstone;
+  if ((record.state.load(std::memory_order_acquire) & kNotWanted) != 0) return true;
+  const HashedKey key(record.key());
 
-    const uint64_t was = record.lock();
-    if ((was & (kDead | Record::kTombstone)) != 0) {
-      record.unlock(was, Record::flags_of(was));
-      continue;
-    }
-    // Locked: the value stands still.
-    const ByteSpan value{reinterpret_cast<const std::byte*>(record.words()),
-                         record.value_bytes.load(std::memory_order_relaxed)};
-    const LogAddress copy = append(head == address ? record.previous : head, 0, record.version,
-                                   key.bytes, &value, HybridLog::Purpose::kCompact);
+  // Who writes the key must lock its newest record first: locked, this one stays what it is, and
+  // only writers of other keys in the chain can be in the way.
+  const uint64_t was = record.lock();
+  LogAddress copy = 0;
+  bool moved = false;
+  bool room = true;
+  while (!moved && (was & kNotWanted) == 0) {
+    const HashIndex::Found found = index_->find(key.hash);
+    if (found.slot == nullptr) break;
+    const LogAddress head = HashIndex::address_of(found.entry);
+    if (find_key(head, log_->begin(), key.bytes) != address) break;
+    const LogAddress previous = head == address ? record.previous : head;
     if (copy == 0) {
-      record.unlock(was, Record::flags_of(was));
-      return false;
+      const ByteSpan value{reinterpret_cast<const std::byte*>(record.words()),
+                           record.value_bytes.load(std::memory_order_relaxed)};
+      copy = append(previous, 0, record.version, key.bytes, &value, HybridLog::Purpose::kCompact);
+      room = copy != 0;
+      if (!room) break;
+    } else {
+      log_->record(copy)->previous = previous;
     }
-    if (!HashIndex::replace(found, copy)) {
-      abandon(copy);
-      record.unlock(was, Record::flags_of(was));
-      continue;
-    }
-    record.unlock(was, Record::flags_of(was) | Record::kSealed);
-    const uint64_t copied = log_->record(copy)->bytes();
-    count(0, static_cast<int64_t>(copied) - static_cast<int64_t>(record.bytes()));
-    probe_.compacted_records.add();
-    probe_.compacted_bytes.add(copied);
-    return true;
+    moved = HashIndex::replace(found, copy);
   }
+  record.unlock(was, Record::flags_of(was) | (moved ? Record::kSealed : 0));
+  if (!moved) {
+    if (copy != 0) abandon(copy);
+    return room;
+  }
+  const uint64_t copied = log_->record(copy)->bytes();
+  count(0, static_cast<int64_t>(copied) - static_cast<int64_t>(record.bytes()));
+  probe_.compacted_records.add();
+  probe_.compacted_bytes.add(copied);
+  return true;
 }
 
 }  // namespace tailrace::kv

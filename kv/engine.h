@@ -8,6 +8,7 @@
 // writes *beneath*: a record that only the snapshot of v sees, as if the write had come just before
 // the newer one.
 
+#include <algorithm>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -63,15 +64,22 @@ class Engine {
   void prefetch(ByteSpan key) const { index_->prefetch(HashedKey(key).hash); }
 
   /// Outside protection: makes released pages usable and compacts until a record of `bytes` fits.
-  /// False when it cannot be had.
-  bool make_space(uint64_t bytes);
+  /// False when it cannot be had. While compaction is held, only `break_hold` lets it go on, and
+  /// only where it helps.
+  bool make_space(uint64_t bytes, bool break_hold);
   /// Outside protection, after a write: a bounded piece of compaction when much is garbage.
   void maintain() {
     if (compaction_wanted_.load(std::memory_order_relaxed)) [[unlikely]]
       compact_a_little();
   }
   /// While held, no record is moved and no page released: what a checkpoint is to write stays.
-  void hold_compaction(bool hold);
+  /// First it compacts as far as copies of all live records would want the room, for that is what
+  /// writers may make until it is released. Outside protection.
+  void hold_compaction();
+  bool compaction_held() const { return compaction_held_.load(std::memory_order_relaxed); }
+  /// False when a writer that found the memory full has broken the hold since: what was visited
+  /// meanwhile is worthless.
+  bool release_compaction();
 
   /// Every live pair of `bucket` (kAllVersions), or as of version v. The visitor runs under
   /// protection.
@@ -79,8 +87,8 @@ class Engine {
   using Visitor = std::function<void(ByteSpan key, ByteSpan value)>;
   void visit_buckets(uint64_t from, uint64_t to, uint32_t version, const Visitor& visit);
 
-  uint64_t live_records() const { return live_records_.value(); }
-  uint64_t live_bytes() const { return live_bytes_.value(); }
+  uint64_t live_records() const { return sum_of(live_records_); }
+  uint64_t live_bytes() const { return sum_of(live_bytes_); }
   /// What cannot be had for new records: live ones, page ends, and the garbage while it is held.
   uint64_t used_bytes() const;
   const HashIndex& index() const { return *index_; }
@@ -113,7 +121,11 @@ class Engine {
   std::unique_ptr<HashIndex> index_;
   std::unique_ptr<HybridLog> log_;
 
-  // Signed sums kept in unsigned counters: they wrap around.
+  // Signed sums kept in unsigned counters: they wrap around. While threads write, one's share may
+  // be read before and another's after: below zero for a moment.
+  static uint64_t sum_of(const observability::Counter& counter) {
+    return static_cast<uint64_t>(std::max<int64_t>(0, static_cast<int64_t>(counter.value())));
+  }
   observability::Counter live_records_;
   observability::Counter live_bytes_;
 
@@ -121,6 +133,7 @@ class Engine {
   std::atomic<LogAddress> next_decision_{0};
   std::mutex compaction_mutex_;
   std::atomic<bool> compaction_held_{false};  // written under compaction_mutex_
+  bool hold_broken_ = false;                  // guarded by compaction_mutex_
   LogAddress compaction_at_ = 0;              // guarded by compaction_mutex_: all below it is moved
   uint64_t page_safe_epoch_ = 0;              // guarded by compaction_mutex_
   bool page_opened_ = false;                  // guarded by compaction_mutex_

@@ -42,7 +42,8 @@ HashIndex::Found HashIndex::find_or_create(uint64_t hash, LogAddress begin) {
           in_progress = true;
         }
         // Whoever still holds the stale entry will find it changed when it replaces the address.
-        const bool usable = (entry & kTentative) == 0 && address_of(entry) < begin;
+        const LogAddress head = address_of(entry);
+        const bool usable = (entry & kTentative) == 0 && (head == 0 || head < begin);
         if (free.slot == nullptr && usable) free = {&slot, entry};
       }
     }
@@ -90,7 +91,7 @@ bool HashIndex::append_overflow(Bucket& last) {
     chunk_memory_.push_back(std::move(*memory));
   }
   overflow_used_.store(number + 1, std::memory_order_relaxed);
-  last.overflow.store(number, std::memory_order_release);
+  last.overflow.store(number, std::memory_order_seq_cst);
   return true;
 }
 

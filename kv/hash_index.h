@@ -94,8 +94,10 @@ class HashIndex {
   Bucket* overflow_bucket(uint64_t number) const {
     return &chunks_[number / kChunkBuckets].load(std::memory_order_acquire)[number % kChunkBuckets];
   }
+  // Sequentially consistent as the announcements are: a thread that looks for rivals does not miss
+  // the bucket that one of them has just added.
   Bucket* next_of(const Bucket& bucket) const {
-    const uint64_t number = bucket.overflow.load(std::memory_order_acquire);
+    const uint64_t number = bucket.overflow.load(std::memory_order_seq_cst);
     return number == 0 ? nullptr : overflow_bucket(number);
   }
   bool append_overflow(Bucket& last);

@@ -9,6 +9,15 @@ namespace tailrace::kv {
 namespace {
 // Address 0 means "no record", so the first page starts a little above it.
 constexpr LogAddress kFirstAddress = 64;
+// In page_ends_: not known yet. (Zero would be an end within page 0.)
+constexpr LogAddress kNoEnd = ~uint64_t{0};
+
+// Several threads raise one mark; it must never sink.
+void raise(std::atomic<LogAddress>& mark, LogAddress to) {
+  LogAddress seen = mark.load(std::memory_order_relaxed);
+  while (seen < to && !mark.compare_exchange_weak(seen, to, std::memory_order_relaxed)) {
+  }
+}
 }  // namespace
 
 Result<std::unique_ptr<HybridLog>> HybridLog::create(const Options& options,
@@ -30,7 +39,11 @@ HybridLog::HybridLog(const Options& options, storage::EpochProtection& protectio
       begin_(kFirstAddress),
       read_only_(kFirstAddress),
       // The end of a page that does not exist: the first allocation opens page 0.
-      tail_(0) {}
+      tail_(0),
+      page_limit_(pages_) {
+  for (uint64_t page = 0; page <= table_mask_; ++page)
+    page_ends_[page].store(kNoEnd, std::memory_order_relaxed);
+}
 
 std::optional<LogAddress> HybridLog::allocate(uint64_t bytes, Purpose purpose) {
   TAILRACE_CHECK(bytes <= page_bytes_ - kFirstAddress, "a record larger than a page");
@@ -39,6 +52,7 @@ std::optional<LogAddress> HybridLog::allocate(uint64_t bytes, Purpose purpose) {
     const uint64_t offset = tail & (page_bytes_ - 1);
     // Offset 0 is the end of the page before: whoever comes there opens the next one.
     if (offset != 0 && offset + bytes <= page_bytes_) {
+      if (!may_use(tail >> page_shift_, purpose)) return std::nullopt;
       if (tail_.compare_exchange_weak(tail, tail + bytes, std::memory_order_acq_rel)) return tail;
       continue;
     }
@@ -47,12 +61,11 @@ std::optional<LogAddress> HybridLog::allocate(uint64_t bytes, Purpose purpose) {
   }
 }
 
-bool HybridLog::has_room(uint64_t bytes) {
-  const std::lock_guard lock(mutex_);
+bool HybridLog::has_room(uint64_t bytes) const {
   const LogAddress tail = tail_.load(std::memory_order_acquire);
   const uint64_t offset = tail & (page_bytes_ - 1);
-  if (offset != 0 && offset + bytes <= page_bytes_) return true;
-  return (align_up(tail, page_bytes_) >> page_shift_) + 1 < reclaimed_page_ + pages_;
+  const bool fits = offset != 0 && offset + bytes <= page_bytes_;
+  return may_use((fits ? tail : align_up(tail, page_bytes_)) >> page_shift_, Purpose::kWrite);
 }
 
 bool HybridLog::open_page(uint64_t page, Purpose purpose) {
@@ -60,8 +73,7 @@ bool HybridLog::open_page(uint64_t page, Purpose purpose) {
   LogAddress tail = tail_.load(std::memory_order_acquire);
   const LogAddress start = page << page_shift_;
   if (tail > start) return true;  // another thread was faster
-  const uint64_t spare = purpose == Purpose::kWrite ? 1 : 0;
-  if (page + spare >= reclaimed_page_ + pages_) return false;
+  if (!may_use(page, purpose)) return false;
   if (start >= (1ull << 50)) return false;  // an index entry holds 48 bits of 8 bytes
   std::byte* memory = nullptr;
   if (!free_.empty()) {
@@ -83,10 +95,7 @@ bool HybridLog::open_page(uint64_t page, Purpose purpose) {
     waste_bytes_.fetch_add(start - tail + kFirstAddress, std::memory_order_relaxed);
   }
   if (first > mutable_bytes_) {
-    const LogAddress boundary = align_down(first - mutable_bytes_, page_bytes_);
-    if (boundary > read_only_.load(std::memory_order_relaxed)) {
-      read_only_.store(boundary, std::memory_order_relaxed);
-    }
+    raise(read_only_, align_down(first - mutable_bytes_, page_bytes_));
   }
   return true;
 }
@@ -102,10 +111,8 @@ std::optional<LogAddress> HybridLog::end_of_first_page() const {
 }
 
 void HybridLog::freeze(LogAddress until) {
-  if (read_only_.load(std::memory_order_relaxed) < until) {
-    read_only_.store(until, std::memory_order_relaxed);
-  }
-  frozen_.store(until, std::memory_order_relaxed);
+  raise(read_only_, until);
+  raise(frozen_, until);
 }
 
 void HybridLog::release_first_page() {
@@ -113,9 +120,7 @@ void HybridLog::release_first_page() {
   const LogAddress end = page_ends_[page & table_mask_].load(std::memory_order_acquire);
   const LogAddress begin = ((page + 1) << page_shift_) + kFirstAddress;
   begin_.store(begin, std::memory_order_seq_cst);
-  if (read_only_.load(std::memory_order_relaxed) < begin) {
-    read_only_.store(begin, std::memory_order_relaxed);
-  }
+  raise(read_only_, begin);
   waste_bytes_.fetch_sub(((page + 1) << page_shift_) - end + kFirstAddress,
                          std::memory_order_relaxed);
   // Who enters from now on sees the new begin.
@@ -130,7 +135,7 @@ void HybridLog::reclaim(bool wait) {
     released_.erase(released_.begin());
     const std::lock_guard lock(mutex_);
     free_.push_back(table_[oldest.page & table_mask_]);
-    reclaimed_page_ = oldest.page + 1;
+    page_limit_.store(oldest.page + 1 + pages_, std::memory_order_release);
   }
 }
 

@@ -34,8 +34,8 @@ class HybridLog {
     bool huge_pages = true;
   };
   enum class Purpose {
-    kWrite,    // leaves the last free page for compaction
-    kCompact,  // may use it: what it copies makes a whole page free
+    kWrite,    // keeps out of the last page that can be had
+    kCompact,  // may use it: as no writer does, the live records of the first page always fit
   };
 
   static Result<std::unique_ptr<HybridLog>> create(const Options& options,
@@ -45,7 +45,7 @@ class HybridLog {
   std::optional<LogAddress> allocate(uint64_t bytes, Purpose purpose);
 
   /// Whether allocate(bytes, kWrite) would succeed now.
-  bool has_room(uint64_t bytes);
+  bool has_room(uint64_t bytes) const;
 
   Record* record(LogAddress address) const {
     return reinterpret_cast<Record*>(table_[address >> page_shift_ & table_mask_] +
@@ -83,6 +83,11 @@ class HybridLog {
  private:
   HybridLog(const Options& options, storage::EpochProtection& protection);
   bool open_page(uint64_t page, Purpose purpose);
+  /// Whether there may be a record for `purpose` in that page.
+  bool may_use(uint64_t page, Purpose purpose) const {
+    const uint64_t spare = purpose == Purpose::kWrite ? 1 : 0;
+    return page + spare < page_limit_.load(std::memory_order_acquire);
+  }
 
   storage::EpochProtection& protection_;
   const uint64_t page_bytes_;
@@ -102,11 +107,12 @@ class HybridLog {
   std::atomic<LogAddress> frozen_{0};
   std::atomic<uint64_t> waste_bytes_{0};
   alignas(64) std::atomic<LogAddress> tail_;
+  // Written under mutex_: pages below it may exist. Apart from the tail, which every writer moves.
+  alignas(64) std::atomic<uint64_t> page_limit_;
 
   std::mutex mutex_;
   std::vector<storage::AlignedBuffer> memory_;  // guarded by mutex_
   std::vector<std::byte*> free_;                // guarded by mutex_
-  uint64_t reclaimed_page_ = 0;                 // guarded by mutex_; the pages below it are free
 
   struct Released {
     uint64_t epoch;

@@ -126,7 +126,7 @@ Result<> StoreImpl::load(const Manifest& manifest) {
           return {};
         }
       }
-      if (!engine_->make_space(Record::bytes_for(key.size(), value.size()))) break;
+      if (!engine_->make_space(Record::bytes_for(key.size(), value.size()), false)) break;
     }
     return make_error(
         ErrorCode::kResourceExhausted,

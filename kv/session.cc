@@ -35,7 +35,8 @@ Result<bool> SessionImpl::erase(ByteSpan key, Serial serial) {
 void SessionImpl::refresh(Serial serial) {
   const storage::EpochProtection::Guard guard(engine_.protection());
   if (serial >= state_.point()) {
-    state_.completed.store(serial, std::memory_order_relaxed);
+    // Release: the checkpoint's thread that reads it sees all that the serials up to it wrote.
+    state_.completed.store(serial, std::memory_order_release);
     state_.torn = false;
   }
   // An older serial says nothing new, but the phase is adopted where that is allowed.
@@ -67,7 +68,10 @@ Result<bool> SessionImpl::write(ByteSpan key_text, const ByteSpan* value, Serial
     }
     full = true;
     const size_t room = value == nullptr ? 0 : value->size();
-    if (!engine_.make_space(Record::bytes_for(key_text.size(), room)) && attempts > 0) break;
+    // First in place where that is possible at all; a checkpoint that is being taken is given up
+    // only when this write would be refused for it.
+    const bool made = engine_.make_space(Record::bytes_for(key_text.size(), room), attempts > 0);
+    if (!made && attempts > 1) break;
   }
   return refuse_full(bytes, serial);
 }
@@ -90,7 +94,7 @@ Engine::Outcome SessionImpl::attempt(const HashedKey& key, const ByteSpan* value
   }
   if (outcome == Engine::Outcome::kDone || outcome == Engine::Outcome::kAbsent) {
     if (serial > state_.last_serial()) {
-      state_.last.store(serial, std::memory_order_relaxed);
+      state_.last.store(serial, std::memory_order_release);
       state_.torn = false;
     }
   }
@@ -98,6 +102,7 @@ Engine::Outcome SessionImpl::attempt(const HashedKey& key, const ByteSpan* value
 }
 
 Result<bool> SessionImpl::refuse_full(uint64_t bytes, Serial serial) {
+  engine_.probe().refusals.add();
   if (serial == state_.last_serial()) state_.torn = true;
   return make_error(ErrorCode::kResourceExhausted,
                     "no room for " + std::to_string(bytes) +

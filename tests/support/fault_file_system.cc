@@ -424,7 +424,11 @@ Result<> FaultFileSystem::sync_directory(const Path& directory) {
   const std::lock_guard lock(mutex_);
   const std::string name = normal(directory);
   if (const auto fault = next_operation()) return failure("fsync", name, *fault);
-  std::erase_if(durable_names_, [&](const auto& entry) { return parent_of(entry.first) == name; });
+  // What a removed subdirectory held goes with it.
+  std::erase_if(durable_names_, [&](const auto& entry) {
+    const std::string parent = parent_of(entry.first);
+    return parent == name || (parent_of(parent) == name && !directories_.contains(parent));
+  });
   for (const auto& [path, inode] : names_) {
     if (parent_of(path) == name) durable_names_.emplace(path, inode);
   }
