@@ -6,6 +6,7 @@
 #include "core/clock.h"
 #include "observability/logging.h"
 #include "observability/process_metrics.h"
+#include "replication/promise_file.h"
 
 namespace tailrace::app {
 
@@ -56,8 +57,9 @@ Result<> NodeRuntime::start() {
   transport_ = std::move(*transport);
   transport_->register_metrics(metrics_);
 
-  TAILRACE_RETURN_IF_ERROR(open_log());
+  TAILRACE_RETURN_IF_ERROR(check_promise());
   TAILRACE_RETURN_IF_ERROR(open_store());
+  TAILRACE_RETURN_IF_ERROR(open_log());
 
   watermarks_ = std::make_unique<statemachine::Watermarks>(*log_);
   auto state_machine = statemachine::StateMachine::create(*log_, *store_, *watermarks_, anchors_,
@@ -84,6 +86,14 @@ Result<> NodeRuntime::start() {
   server_->start();
   set_stage({});
   return {};
+}
+
+Result<> NodeRuntime::check_promise() {
+  const replication::NodeOptions& node = config_.node;
+  const replication::PromiseFile file(file_system_, node.directory, node.self, node.cluster);
+  auto promise = file.read();
+  if (promise || promise.error().code == ErrorCode::kNotFound) return {};
+  return tl::unexpected(std::move(promise).error());
 }
 
 Result<> NodeRuntime::open_log() {
