@@ -108,6 +108,11 @@ TEST(Command, LimitsAreNamedInTheError) {
   put.value = {};
   put.key = as_bytes(long_key);
   EXPECT_FALSE(validate(put, 10));
+  EXPECT_TRUE(validate_key(as_bytes("k")));
+  EXPECT_TRUE(validate_key(as_bytes(std::string(kMaxKeyBytes, 'k'))));
+  EXPECT_EQ(validate_key({}).error().code, ErrorCode::kInvalidArgument);
+  EXPECT_EQ(validate_key(as_bytes(std::string(kMaxKeyBytes + 1, 'k'))).error().code,
+            ErrorCode::kInvalidArgument);
 }
 
 }  // namespace
