@@ -1,4 +1,5 @@
 #include <CLI/CLI.hpp>
+#include <fcntl.h>
 
 #include "app/verbs.h"
 
@@ -6,8 +7,21 @@
 #error "the build gives TAILRACE_VERSION"
 #endif
 
+namespace {
+
+/// Started with a standard descriptor closed, the program would get its number for a file or socket
+/// of its own, and write its output or its log lines there. Reading only: writing stays an error.
+void keep_standard_descriptors() {
+  for (int descriptor = 0; descriptor <= 2; ++descriptor) {
+    if (::fcntl(descriptor, F_GETFD) < 0) (void)::open("/dev/null", O_RDONLY);
+  }
+}
+
+}  // namespace
+
 int main(int argc, char** argv) {
   using namespace tailrace::app;
+  keep_standard_descriptors();
   CLI::App app("Tailrace: a replicated log with an embedded state machine", "tailrace");
   app.set_version_flag("--version", "tailrace " TAILRACE_VERSION);
   app.require_subcommand(1);
