@@ -143,6 +143,13 @@ Result<> validate(const Command& command, size_t max_value_bytes) {
   if (command.session && command.session->serial == 0) {
     return make_error(ErrorCode::kInvalidArgument, "session serials start at 1");
   }
+  // decode() takes these for damage: once in the log, such a command would stop every node.
+  if (command.operation != Operation::kCas && !command.expected.empty()) {
+    return make_error(ErrorCode::kInvalidArgument, "only cas has an expected value");
+  }
+  if (command.operation != Operation::kAdd && command.delta != 0) {
+    return make_error(ErrorCode::kInvalidArgument, "only add has a delta");
+  }
   return {};
 }
 
