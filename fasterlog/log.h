@@ -178,7 +178,8 @@ class Log {
   virtual uint64_t reclaimable_bytes(Address limit) const = 0;  // segments below limit
   virtual uint64_t disk_bytes() const = 0;                      // of the segment files
 
-  /// Flushes everything, makes it durable and proven, stops the flusher. Further calls give kClosed.
+  /// Flushes everything, makes it durable and proven (durable only, on a disk that is full), stops
+  /// the flusher. Further calls give kClosed.
   virtual Result<> close() = 0;
 
   virtual void register_metrics(observability::MetricRegistry& registry) = 0;
