@@ -1,5 +1,6 @@
 #include "app/node_runtime.h"
 
+#include <algorithm>
 #include <future>
 #include <utility>
 
@@ -186,6 +187,21 @@ std::optional<Error> NodeRuntime::first_failure() const {
   return state_machine_->failure();
 }
 
+bool NodeRuntime::majority_connected(const replication::NodeStatus& status) const {
+  size_t voters = 0, connected = 0;
+  for (const replication::Member& member : config_.node.members) {
+    if (!member.voter) continue;
+    ++voters;
+    const auto is_member = [&](const replication::FollowerStatus& follower) {
+      return follower.id == member.id && follower.connected;
+    };
+    if (member.id == status.self ||
+        std::any_of(status.followers.begin(), status.followers.end(), is_member))
+      ++connected;
+  }
+  return connected > voters / 2;
+}
+
 observability::Health NodeRuntime::healthz() const {
   if (const auto failure = first_failure()) return {false, failure->message};
   return {};
@@ -200,8 +216,14 @@ observability::Health NodeRuntime::readyz() const {
   const auto status = node_->status();
   if (!status->problem.empty()) return {false, status->problem};
   if (status->role == replication::Role::kLeader) {
-    if (status->serving) return {};
-    return {false, "this node leads, but a majority of the voters has not confirmed its epoch yet"};
+    if (!status->serving)
+      return {false,
+              "this node leads, but a majority of the voters has not confirmed its epoch yet"};
+    if (!majority_connected(*status))
+      return {false,
+              "this node leads, but no majority of the voters is connected: no write is "
+              "answered until one is"};
+    return {};
   }
   if (!status->connected_to_leader) return {false, "there is no connection to the leader"};
   return {};

@@ -63,6 +63,7 @@ class NodeRuntime {
   void set_stage(std::string stage);
   observability::Health healthz() const;
   observability::Health readyz() const;
+  bool majority_connected(const replication::NodeStatus& status) const;
   std::optional<Error> first_failure() const;
 
   config::NodeConfig config_;
