@@ -37,7 +37,7 @@ void ClientFlags::add_to(CLI::App& verb) {
       ->envname("TAILRACE_SERVER")
       ->capture_default_str();
   verb.add_option("--timeout", timeout_s, "Seconds to wait for the answer")
-      ->check(CLI::PositiveNumber)
+      ->check(CLI::Range(0.001, 86400.0))
       ->capture_default_str();
 }
 

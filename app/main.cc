@@ -1,4 +1,9 @@
+#include <algorithm>
+#include <string>
+
 #include <CLI/CLI.hpp>
+#include <fcntl.h>
+#include <fmt/format.h>
 
 #include "app/verbs.h"
 
@@ -6,10 +11,41 @@
 #error "the build gives TAILRACE_VERSION"
 #endif
 
+namespace {
+
+/// Started with a standard descriptor closed, the program would get its number for a file or socket
+/// of its own, and write its output or its log lines there. Reading only: writing stays an error.
+void keep_standard_descriptors() {
+  for (int descriptor = 0; descriptor <= 2; ++descriptor) {
+    if (::fcntl(descriptor, F_GETFD) < 0) (void)::open("/dev/null", O_RDONLY);
+  }
+}
+
+/// The parser only says that a verb is required.
+bool names_unknown_verb(const CLI::App& app, int argc, char** argv) {
+  if (argc < 2 || argv[1][0] == '-') return false;
+  const auto named = [&](const CLI::App* verb) { return verb->check_name(argv[1]); };
+  const auto verbs = app.get_subcommands(nullptr);
+  return std::none_of(verbs.begin(), verbs.end(), named);
+}
+
+/// Whether one of the arguments may have been meant as a key or value and was taken for options.
+bool has_dashed_word(int argc, char** argv) {
+  const auto dashed = [](const std::string& word) {
+    return word.size() > 1 && word[0] == '-' && word[1] != '-' && word != "-h";
+  };
+  const auto is_end = [](const std::string& word) { return word == "--"; };
+  return std::any_of(argv + 1, argv + argc, dashed) && std::none_of(argv + 1, argv + argc, is_end);
+}
+
+}  // namespace
+
 int main(int argc, char** argv) {
   using namespace tailrace::app;
+  keep_standard_descriptors();
   CLI::App app("Tailrace: a replicated log with an embedded state machine", "tailrace");
   app.set_version_flag("--version", "tailrace " TAILRACE_VERSION);
+  app.footer("An argument that begins with '-' and is no option stands behind --");
   app.require_subcommand(1);
   int exit_code = kDone;
   add_serve_verb(app, exit_code);
@@ -25,11 +61,18 @@ int main(int argc, char** argv) {
   add_verify_verb(app, exit_code);
   add_log_verbs(app, exit_code);
   add_bench_verbs(app, exit_code);
+  if (names_unknown_verb(app, argc, argv)) {
+    fmt::print(stderr, "tailrace: '{}' is no verb; tailrace --help lists them\n", argv[1]);
+    return kUsage;
+  }
   // The parser reports by exceptions; they end here.
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? kDone : kUsage;
+    if (app.exit(error) == 0) return kDone;
+    if (has_dashed_word(argc, argv))
+      fmt::print(stderr, "An argument that begins with '-' and is no option stands behind --\n");
+    return kUsage;
   }
   return exit_code;
 }

@@ -1,11 +1,13 @@
 #include "app/node_runtime.h"
 
+#include <algorithm>
 #include <future>
 #include <utility>
 
 #include "core/clock.h"
 #include "observability/logging.h"
 #include "observability/process_metrics.h"
+#include "replication/promise_file.h"
 
 namespace tailrace::app {
 
@@ -56,8 +58,9 @@ Result<> NodeRuntime::start() {
   transport_ = std::move(*transport);
   transport_->register_metrics(metrics_);
 
-  TAILRACE_RETURN_IF_ERROR(open_log());
+  TAILRACE_RETURN_IF_ERROR(check_promise());
   TAILRACE_RETURN_IF_ERROR(open_store());
+  TAILRACE_RETURN_IF_ERROR(open_log());
 
   watermarks_ = std::make_unique<statemachine::Watermarks>(*log_);
   auto state_machine = statemachine::StateMachine::create(*log_, *store_, *watermarks_, anchors_,
@@ -84,6 +87,14 @@ Result<> NodeRuntime::start() {
   server_->start();
   set_stage({});
   return {};
+}
+
+Result<> NodeRuntime::check_promise() {
+  const replication::NodeOptions& node = config_.node;
+  const replication::PromiseFile file(file_system_, node.directory, node.self, node.cluster);
+  auto promise = file.read();
+  if (promise || promise.error().code == ErrorCode::kNotFound) return {};
+  return tl::unexpected(std::move(promise).error());
 }
 
 Result<> NodeRuntime::open_log() {
@@ -176,6 +187,21 @@ std::optional<Error> NodeRuntime::first_failure() const {
   return state_machine_->failure();
 }
 
+bool NodeRuntime::majority_connected(const replication::NodeStatus& status) const {
+  size_t voters = 0, connected = 0;
+  for (const replication::Member& member : config_.node.members) {
+    if (!member.voter) continue;
+    ++voters;
+    const auto is_member = [&](const replication::FollowerStatus& follower) {
+      return follower.id == member.id && follower.connected;
+    };
+    if (member.id == status.self ||
+        std::any_of(status.followers.begin(), status.followers.end(), is_member))
+      ++connected;
+  }
+  return connected > voters / 2;
+}
+
 observability::Health NodeRuntime::healthz() const {
   if (const auto failure = first_failure()) return {false, failure->message};
   return {};
@@ -190,8 +216,14 @@ observability::Health NodeRuntime::readyz() const {
   const auto status = node_->status();
   if (!status->problem.empty()) return {false, status->problem};
   if (status->role == replication::Role::kLeader) {
-    if (status->serving) return {};
-    return {false, "this node leads, but a majority of the voters has not confirmed its epoch yet"};
+    if (!status->serving)
+      return {false,
+              "this node leads, but a majority of the voters has not confirmed its epoch yet"};
+    if (!majority_connected(*status))
+      return {false,
+              "this node leads, but no majority of the voters is connected: no write is "
+              "answered until one is"};
+    return {};
   }
   if (!status->connected_to_leader) return {false, "there is no connection to the leader"};
   return {};

@@ -5,12 +5,16 @@
 //     data directory locked                   readyz says "stopping"
 //     /metrics, /healthz, /readyz             no new requests, pending ones answered
 //     peer port bound                         replication stops, peer connections close
-//     log recovered                           applier and checkpointer stop
-//     store recovered, state machine          log flushed, made durable and proven, closed
-//     client port bound                       everything destroyed
+//     promise read: whose directory it is     applier and checkpointer stop
+//     store recovered                         log flushed, made durable and proven, closed
+//     log recovered, state machine            everything destroyed
+//     client port bound
 //     replication starts: anchors are set
 //     applier and checkpointer start
 //     clients are served
+//
+// The log comes last of the three because only its recovery changes what is on disk: a directory
+// that is another node's, damaged or of a newer format is refused before that.
 
 #include <atomic>
 #include <functional>
@@ -50,6 +54,7 @@ class NodeRuntime {
   int metrics_port() const { return endpoint_->port(); }
 
  private:
+  Result<> check_promise();
   Result<> open_log();
   Result<> open_store();
   Result<> start_replication();
@@ -58,6 +63,7 @@ class NodeRuntime {
   void set_stage(std::string stage);
   observability::Health healthz() const;
   observability::Health readyz() const;
+  bool majority_connected(const replication::NodeStatus& status) const;
   std::optional<Error> first_failure() const;
 
   config::NodeConfig config_;

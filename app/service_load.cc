@@ -46,7 +46,7 @@ class Loop {
 
   uint64_t operations() const { return operations_.load(std::memory_order_relaxed); }
   uint64_t errors() const { return errors_; }
-  const std::string& first_error() const { return first_error_; }
+  const std::optional<Error>& first_error() const { return first_error_; }
   const std::vector<float>& latencies_us() const { return latencies_us_; }
   Clock::time_point last_answer() const { return last_answer_; }
 
@@ -77,7 +77,7 @@ class Loop {
       operations_.fetch_add(1, std::memory_order_relaxed);
       latencies_us_.push_back(std::chrono::duration<float, std::micro>(now - began).count());
     } else if (errors_++ == 0) {
-      first_error_ = error->message;
+      first_error_ = *error;
     }
     if (now < deadline_) return issue();
     if (--outstanding_ == 0) idle_.notify_all();
@@ -96,7 +96,7 @@ class Loop {
   std::vector<ByteSpan> events_;
   uint32_t outstanding_ = 0;
   uint64_t errors_ = 0;
-  std::string first_error_;
+  std::optional<Error> first_error_;
   std::vector<float> latencies_us_;
   Clock::time_point last_answer_;
 };

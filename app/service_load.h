@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -28,7 +29,7 @@ struct LoadResult {
   uint64_t operations = 0;  // answered requests
   uint64_t records = 0;     // operations, times the batch for appends
   uint64_t errors = 0;
-  std::string first_error;
+  std::optional<Error> first_error;
   double p50_us = 0, p99_us = 0, p999_us = 0, max_us = 0;
 };
 

@@ -1,3 +1,5 @@
+#include <charconv>
+
 #include <CLI/CLI.hpp>
 
 #include "app/client_options.h"
@@ -9,14 +11,26 @@ namespace {
 
 struct AddOptions {
   ClientFlags client;
-  std::string key;
-  int64_t delta = 0;
+  std::string key, delta;
 };
 
+/// The parser's own conversion would take 010 as 8, and what does not fit as the nearest that does.
+Result<int64_t> parse_delta(const std::string& text) {
+  int64_t delta = 0;
+  const char* const end = text.data() + text.size();
+  const char* const digits = text.data() + (text.starts_with('+') ? 1 : 0);
+  const auto [stopped, error] = std::from_chars(digits, end, delta);
+  if (error == std::errc{} && stopped == end && !text.starts_with("+-")) return delta;
+  return make_error(ErrorCode::kInvalidArgument,
+                    "DELTA is '" + text + "'; it must be a whole number of at most 64 bits");
+}
+
 int add(const AddOptions& options) {
+  const auto delta = parse_delta(options.delta);
+  if (!delta) return report(delta.error());
   auto client = options.client.connect();
   if (!client) return report(client.error());
-  const auto answer = (*client)->add(as_bytes(options.key), options.delta);
+  const auto answer = (*client)->add(as_bytes(options.key), *delta);
   if (!answer) return report_answer(answer.error());
   if (const int code = report_outcome(*answer, options.key); code != kDone) return code;
   const auto printed = print_value(answer->answer.value);

@@ -47,7 +47,7 @@ void print_json(const BenchServiceOptions& options, const LoadResult& result) {
   out["p999_us"] = result.p999_us;
   out["max_us"] = result.max_us;
   out["errors"] = result.errors;
-  if (result.errors > 0) out["first_error"] = result.first_error;
+  if (result.errors > 0) out["first_error"] = result.first_error->message;
   fmt::print("{}\n", out.dump(2));
 }
 
@@ -80,9 +80,8 @@ int bench_service(BenchServiceOptions& options) {
   else
     print_text(options, *result);
   if (const auto flushed = flush_output(); !flushed) return report(flushed.error());
-  if (result->operations > 0 || result->errors == 0) return kDone;
-  return report_answer(
-      Error{ErrorCode::kUnavailable, "every request failed: " + result->first_error});
+  if (result->operations > 0 || !result->first_error) return kDone;
+  return report_answer(with_context("every request failed", *result->first_error));
 }
 
 }  // namespace

@@ -165,7 +165,14 @@ void Flusher::run() {
     advance();
   }
   if (!core_.failed.load()) {
-    if (auto written = write_proven(true); !written) fail(std::move(written).error());
+    auto written = write_proven(true);
+    if (!written && written.error().code == ErrorCode::kResourceExhausted) {
+      // All is durable; only a note of it has no room. The next start scans as after a crash.
+      observability::log_warning("log {}: closed without META saying so: {}",
+                                 core_.options.directory.string(), written.error().message);
+    } else if (!written) {
+      fail(std::move(written).error());
+    }
   }
 }
 

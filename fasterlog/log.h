@@ -227,8 +227,7 @@ class Log {
   /// at durable. This is what a leader ships.
   virtual Result<> read_raw(Address from, size_t most_bytes, std::vector<std::byte>& into) = 0;
 
-  // ---- Space
-  // ------------------------------------------------------------------------------------------
+  // ---- Space -----------------------------------------------------------------------------------
   /// Drops what lies before `address`, which may be any address <= durable, and before no
   /// consumer's pin; lands on the greatest commit-mark end (or begin) that is not above, and
   /// returns that. Never backwards. Metadata is durable before whole segments are deleted. Any
@@ -255,8 +254,8 @@ class Log {
   virtual Result<> remove_consumer(const std::string& name) = 0;
   virtual std::vector<ConsumerStatus> consumers() const = 0;
 
-  /// Flushes everything, makes it durable and proven, stops the flusher. Further calls give
-  /// kClosed.
+  /// Flushes everything, makes it durable and proven (durable only, on a disk that is full), stops
+  /// the flusher. Further calls give kClosed.
   virtual Result<> close() = 0;
 
   virtual void register_metrics(observability::MetricRegistry& registry) = 0;

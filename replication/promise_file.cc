@@ -23,17 +23,19 @@ PromiseFile::PromiseFile(storage::FileSystem& file_system, storage::Path directo
       cluster_(std::move(cluster)) {}
 
 Result<Promise> PromiseFile::open(uint64_t new_incarnation) {
+  Result<Promise> found = read();
+  if (found || found.error().code != ErrorCode::kNotFound) return found;
+  TAILRACE_RETURN_IF_ERROR(file_system_.make_directory(directory_));
+  Promise fresh;
+  fresh.incarnation = new_incarnation;
+  TAILRACE_RETURN_IF_ERROR(write(fresh));
+  return fresh;
+}
+
+Result<Promise> PromiseFile::read() const {
   Result<storage::AtomicFileContent> content =
       storage::read_atomic_file(file_system_, path_, kFormat);
-  if (!content) {
-    if (content.error().code != ErrorCode::kNotFound)
-      return tl::unexpected(with_context("read the promise", std::move(content).error()));
-    TAILRACE_RETURN_IF_ERROR(file_system_.make_directory(directory_));
-    Promise fresh;
-    fresh.incarnation = new_incarnation;
-    TAILRACE_RETURN_IF_ERROR(write(fresh));
-    return fresh;
-  }
+  if (!content) return tl::unexpected(with_context("read the promise", std::move(content).error()));
   const std::vector<std::byte>& bytes = content->bytes;
   const size_t cluster_bytes = bytes.size() >= kFixedBytes ? load<uint32_t>(bytes.data() + 24) : 0;
   if (bytes.size() < kFixedBytes || bytes.size() != kFixedBytes + cluster_bytes)

@@ -17,9 +17,11 @@ class PromiseFile {
   PromiseFile(storage::FileSystem& file_system, storage::Path directory, NodeId node,
               std::string cluster);
 
-  /// Reads the file. When it is absent, creates it with epoch 0 and `new_incarnation`.
-  /// kFailedPrecondition when it belongs to another node or cluster, kCorruption when it does not
-  /// check, kUnsupported when it is of a newer version.
+  /// Reads the file and changes nothing. kNotFound when it is absent, kFailedPrecondition when it
+  /// belongs to another node or cluster, kCorruption when it does not check, kUnsupported when it
+  /// is of a newer version.
+  Result<Promise> read() const;
+  /// As read(), but when the file is absent, creates it with epoch 0 and `new_incarnation`.
   Result<Promise> open(uint64_t new_incarnation);
   /// Durable when it returns.
   Result<> write(const Promise& promise);

@@ -72,6 +72,7 @@ FramedSocket::Take ClientConnection::on_frame(capnp::MessageReader& message) {
     return Take::kDone;
   }
   greeted_ = true;
+  take_large_frames();
   hello_timer_.cancel();
   server_ = ServerHello{hello.getNode(), hello.getLeader(), to_string(hello.getLeaderAddress()),
                         hello.getMaxFrameBytes()};

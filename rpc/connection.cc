@@ -22,7 +22,18 @@ Connection::Connection(asio::ip::tcp::socket socket, IoThread& thread)
     : FramedSocket(std::move(socket), thread.context().options.max_frame_bytes,
                    thread.context().probe.traffic),
       thread_(thread),
-      context_(thread.context()) {}
+      context_(thread.context()),
+      hello_timer_(executor()) {}
+
+void Connection::begin() {
+  hello_timer_.expires_after(context_.options.hello_timeout);
+  auto late = [weak = weak_from_this()](const std::error_code& error) {
+    const auto self = std::static_pointer_cast<Connection>(weak.lock());
+    if (!error && self && !self->greeted_) self->close("no hello in time");
+  };
+  hello_timer_.async_wait(std::move(late));
+  start();
+}
 
 FramedSocket::Take Connection::on_frame(capnp::MessageReader& message) {
   if (in_flight_ >= context_.options.max_in_flight || unsent_bytes() > kMostUnsentBytes) {
@@ -88,8 +99,10 @@ void Connection::handle_hello(uint64_t id, wire::Hello::Reader hello) {
   ours.setMaxFrameBytes(context_.options.max_frame_bytes);
   if (!checked) ours.setError(checked.error().message.c_str());
   send(message.builder());
-  greeted_ = checked.has_value();
-  if (!checked) close_after_sending(checked.error().message);
+  if (!checked) return close_after_sending(checked.error().message);
+  greeted_ = true;
+  take_large_frames();
+  hello_timer_.cancel();
 }
 
 void Connection::on_frames_taken() {
@@ -114,6 +127,7 @@ void Connection::answered() {
 
 void Connection::on_closed(const std::string& reason) {
   observability::log_debug("client {}: closed: {}", remote(), reason);
+  hello_timer_.cancel();
   subscriptions_.clear();
   context_.probe.connections.fetch_sub(1, std::memory_order_relaxed);
   context_.probe.in_flight.fetch_sub(in_flight_, std::memory_order_relaxed);

@@ -7,6 +7,8 @@
 #include <memory>
 #include <string>
 
+#include <asio/steady_timer.hpp>
+
 #include "rpc/framed_socket.h"
 #include "rpc/io_thread.h"
 #include "rpc/message.h"
@@ -17,6 +19,8 @@ namespace tailrace::rpc {
 class Connection : public FramedSocket {
  public:
   Connection(asio::ip::tcp::socket socket, IoThread& thread);
+  /// Begins to read; a client that does not say hello in time gives its place to another.
+  void begin();
 
   void answer_command(const Pending& pending, const statemachine::Answer* answer);
   void answer_unknown(const Pending& pending);
@@ -82,6 +86,7 @@ class Connection : public FramedSocket {
   IoThread& thread_;
   ServerContext& context_;
   std::shared_ptr<const replication::NodeStatus> status_;  // of this turn; null: ask again
+  asio::steady_timer hello_timer_;
   uint32_t in_flight_ = 0;
   bool greeted_ = false, touched_ = false, held_for_limit_ = false, pump_posted_ = false;
   std::map<uint64_t, Subscription> subscriptions_;

@@ -1,5 +1,7 @@
 #include "rpc/framed_socket.h"
 
+#include <algorithm>
+
 #include <asio/write.hpp>
 #include <fmt/format.h>
 #include <kj/exception.h>
@@ -15,7 +17,10 @@ constexpr size_t kKeptBytes = 4u << 20;
 }  // namespace
 
 FramedSocket::FramedSocket(asio::ip::tcp::socket socket, size_t max_frame_bytes, Traffic& traffic)
-    : socket_(std::move(socket)), decoder_(max_frame_bytes), traffic_(traffic) {
+    : socket_(std::move(socket)),
+      max_frame_bytes_(max_frame_bytes),
+      decoder_(std::min(max_frame_bytes, kMostHelloBytes)),
+      traffic_(traffic) {
   std::error_code ignored;
   socket_.set_option(asio::ip::tcp::no_delay(true), ignored);
   const auto remote = socket_.remote_endpoint(ignored);

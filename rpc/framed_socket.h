@@ -24,11 +24,15 @@ struct Traffic {
   observability::Counter bytes_in, bytes_out, bad_frames;
 };
 
+inline constexpr size_t kMostHelloBytes = 64u << 10;
+
 /// Lives on one io_context thread; every call and callback is there. Kept alive by its own pending
 /// reads and writes. Frames are gathered: one write is in flight, what is sent meanwhile goes
 /// together with the next.
 class FramedSocket : public std::enable_shared_from_this<FramedSocket> {
  public:
+  /// A hello has at most kMostHelloBytes: until take_large_frames() nothing larger is taken, so
+  /// that whoever has not said who it is costs little.
   FramedSocket(asio::ip::tcp::socket socket, size_t max_frame_bytes, Traffic& traffic);
   virtual ~FramedSocket() = default;
 
@@ -64,12 +68,15 @@ class FramedSocket : public std::enable_shared_from_this<FramedSocket> {
   /// A write ended; fewer bytes are unsent.
   virtual void on_written() {}
   virtual void on_closed(const std::string& reason) = 0;
+  /// The other side's hello was in order.
+  void take_large_frames() { decoder_.set_max_frame_bytes(max_frame_bytes_); }
 
  private:
   void take_frames();
   void read();
 
   asio::ip::tcp::socket socket_;
+  const size_t max_frame_bytes_;
   FrameDecoder decoder_;
   Traffic& traffic_;
   std::string remote_;

@@ -25,6 +25,8 @@ inline constexpr uint32_t kMostSegments = 16;
 class FrameDecoder {
  public:
   explicit FrameDecoder(size_t max_frame_bytes);
+  /// From the next frame on.
+  void set_max_frame_bytes(size_t bytes) { max_frame_bytes_ = bytes; }
 
   /// Where to read the next bytes to; never empty. Invalidates what peek() returned.
   MutableByteSpan room();
@@ -47,7 +49,7 @@ class FrameDecoder {
   std::byte* data() { return reinterpret_cast<std::byte*>(words_.get()); }
   void resize(size_t capacity);
 
-  const size_t max_frame_bytes_;
+  size_t max_frame_bytes_;
   std::unique_ptr<uint64_t[]> words_;  // frames are whole words: aligned once, aligned for ever
   size_t capacity_ = 0;
   size_t begin_ = 0, end_ = 0;  // of the bytes not yet consumed

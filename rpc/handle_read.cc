@@ -12,6 +12,9 @@ namespace tailrace::rpc {
 void Connection::handle_get(uint64_t id, wire::Get::Reader request) {
   const Asked asked{id, RequestKind::kGet, std::chrono::steady_clock::now()};
   const ByteSpan key = to_span(request.getKey());
+  // No such key can exist: whoever asks for it has made a mistake, and is told.
+  if (const auto checked = statemachine::validate_key(key); !checked)
+    return reply_error(asked, checked.error());
   Address needed;
   Epoch epoch;
   switch (request.getLevel()) {

@@ -58,7 +58,7 @@ void IoThread::adopt(asio::ip::tcp::socket socket) {
   auto connection = std::make_shared<Connection>(std::move(socket), *this);
   connections_.insert(connection);
   if (reading_stopped_) return connection->close("the server stops");
-  connection->start();
+  connection->begin();
 }
 
 void IoThread::forget(const std::shared_ptr<Connection>& connection) {

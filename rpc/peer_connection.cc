@@ -71,6 +71,7 @@ FramedSocket::Take PeerConnection::on_frame(capnp::MessageReader& message) {
     return Take::kDone;
   }
   peer_ = theirs.node;
+  take_large_frames();
   if (!dialled_) send_hello({});  // before anything that up() may send
   events_.up(peer_);
   hello_timer_.cancel();

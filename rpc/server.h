@@ -1,6 +1,7 @@
 #pragma once
 // The client-facing server and the peer transport. Asio and Cap'n Proto stop in this folder.
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -23,6 +24,7 @@ struct ServerOptions {
   size_t max_value_bytes = 1u << 20;
   uint32_t max_connections = 1024;
   uint32_t max_in_flight = 4096;  // requests of one connection
+  std::chrono::milliseconds hello_timeout{10000};
 };
 
 /// What the server works on; all outlive it.

@@ -76,6 +76,7 @@ CheckpointStatus Checkpointer::status() const {
 }
 
 void Checkpointer::recovered(const kv::CheckpointInfo& info, Address point) {
+  probe_.checkpoint_bytes.set(static_cast<double>(info.bytes));
   std::lock_guard lock(mutex_);
   status_.last_address = point;
   status_.last_unix_time_ns = info.unix_time_ns;
@@ -181,7 +182,6 @@ Result<Address> Checkpointer::take() {
   if (!point) return tl::unexpected(point.error());
   watermarks_.advance_checkpointed(*point);
   probe_.checkpoints.add();
-  probe_.checkpoint_bytes.set(static_cast<double>(info->bytes));
   probe_.checkpoint_seconds.set(std::chrono::duration<double>(clock_.now() - began).count());
   recovered(*info, *point);
   TAILRACE_RETURN_IF_ERROR(truncate(*point));

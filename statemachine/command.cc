@@ -38,6 +38,12 @@ static_assert(sizeof(Header) == 48 && std::is_trivially_copyable_v<Header>);
 
 constexpr uint8_t kHasSession = 1;
 
+tl::unexpected<Error> too_long(const char* what, size_t bytes, size_t most) {
+  return make_error(ErrorCode::kInvalidArgument,
+                    std::string(what) + " of " + std::to_string(bytes) + " bytes: the limit is " +
+                        std::to_string(most) + " bytes");
+}
+
 tl::unexpected<Error> damaged(const std::string& what) {
   return make_error(ErrorCode::kCorruption, "no command: " + what);
 }
@@ -113,18 +119,21 @@ Result<Command> decode(ByteSpan payload) {
   return command;
 }
 
-Result<> validate(const Command& command, size_t max_value_bytes) {
-  const auto too_long = [](const char* what, size_t bytes, size_t most) {
-    return make_error(ErrorCode::kInvalidArgument,
-                      std::string(what) + " of " + std::to_string(bytes) + " bytes: the limit is " +
-                          std::to_string(most) + " bytes");
-  };
-  const bool has_key =
-      command.operation != Operation::kEvent && command.operation != Operation::kDigest;
-  if (has_key && command.key.empty()) {
+Result<> validate_key(ByteSpan key) {
+  if (key.empty()) {
     return make_error(ErrorCode::kInvalidArgument, "the key is empty; a key has at least one byte");
   }
-  if (command.key.size() > kMaxKeyBytes) return too_long("a key", command.key.size(), kMaxKeyBytes);
+  if (key.size() > kMaxKeyBytes) return too_long("a key", key.size(), kMaxKeyBytes);
+  return {};
+}
+
+Result<> validate(const Command& command, size_t max_value_bytes) {
+  const bool has_key =
+      command.operation != Operation::kEvent && command.operation != Operation::kDigest;
+  if (has_key) TAILRACE_RETURN_IF_ERROR(validate_key(command.key));
+  if (command.key.size() > kMaxKeyBytes) {
+    return too_long("a stream's name", command.key.size(), kMaxKeyBytes);
+  }
   const size_t most =
       std::min<size_t>(max_value_bytes, std::numeric_limits<uint32_t>::max() - sizeof(Header));
   if (command.value.size() > most) return too_long("a value", command.value.size(), most);
@@ -133,6 +142,13 @@ Result<> validate(const Command& command, size_t max_value_bytes) {
   }
   if (command.session && command.session->serial == 0) {
     return make_error(ErrorCode::kInvalidArgument, "session serials start at 1");
+  }
+  // decode() takes these for damage: once in the log, such a command would stop every node.
+  if (command.operation != Operation::kCas && !command.expected.empty()) {
+    return make_error(ErrorCode::kInvalidArgument, "only cas has an expected value");
+  }
+  if (command.operation != Operation::kAdd && command.delta != 0) {
+    return make_error(ErrorCode::kInvalidArgument, "only add has a delta");
   }
   return {};
 }

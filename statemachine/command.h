@@ -53,7 +53,10 @@ inline constexpr size_t kMaxKeyBytes = 65535;
 void encode(const Command& command, std::vector<std::byte>& into);
 /// kCorruption when the bytes are no command; kUnsupported for an operation of a newer version.
 Result<Command> decode(ByteSpan payload);
-/// kInvalidArgument naming the limit: empty or overlong key, overlong value, delta out of range.
+/// kInvalidArgument naming the limit: empty or overlong.
+Result<> validate_key(ByteSpan key);
+/// kInvalidArgument naming the limit: empty or overlong key, overlong value; or the field that this
+/// operation does not have. Whatever passes is decoded again after encode().
 Result<> validate(const Command& command, size_t max_value_bytes);
 
 /// What applying came to.

@@ -144,7 +144,14 @@ class StateMachineImpl final : public StateMachine {
           [this] { return anchors_.limit().first.value; });
     using Samples = observability::MetricRegistry::Samples;
     registry.add_gauges(m, "tailrace_checkpoint_phase", "1 for the present phase", [this] {
-      return Samples{{{{"phase", std::string(kv::name_of(checkpoint_status().phase))}}, 1.0}};
+      using Phase = kv::CheckpointPhase;
+      const Phase present = checkpoint_status().phase;
+      Samples samples;
+      for (const Phase phase : {Phase::kRest, Phase::kPrepare, Phase::kInProgress,
+                                Phase::kWaitPending, Phase::kWaitFlush})
+        samples.push_back(
+            {{{"phase", std::string(kv::name_of(phase))}}, phase == present ? 1.0 : 0.0});
+      return samples;
     });
     registry.add_gauges(m, "tailrace_truncation_anchor_bytes", "Who needs the log from where",
                         [this] {

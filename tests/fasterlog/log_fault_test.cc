@@ -120,6 +120,34 @@ TEST_P(FaultAtEveryOperation, LosesNothingAcknowledgedAndKeepsNothingHalf) {
   }
 }
 
+// On a full disk there is no room for META to say that the log was closed: that is no failed write.
+TEST(FullDisk, WhatIsDurableIsClosedInOrderAndThereAgain) {
+  FaultFileSystem disk(1);
+  const Outcome outcome = run_scenario(disk);
+  ASSERT_FALSE(outcome.failed);
+  std::string newest = "written when no byte was left";
+  {
+    auto log = Log::open(disk, options());
+    ASSERT_TRUE(log) << log.error().message;
+    ASSERT_TRUE((*log)->become_writer(Epoch{7}));
+    disk.set_capacity(0);
+    const auto range = (*log)->try_enqueue(RecordKind::kData, as_bytes(newest));
+    ASSERT_TRUE(range) << range.error().message;
+    ASSERT_TRUE((*log)->wait_durable(range->end));
+    const auto closed = (*log)->close();
+    EXPECT_TRUE(closed) << closed.error().message;
+  }
+  EXPECT_EQ(Log::open(disk, options()).error().code, ErrorCode::kResourceExhausted);
+  disk.set_capacity(uint64_t{1} << 40);
+  auto log = Log::open(disk, options());
+  ASSERT_TRUE(log) << log.error().message;
+  std::string last;
+  const auto scanner = (*log)->scan((*log)->begin());
+  for (auto record = scanner->next(Address::max()); *record; record = scanner->next(Address::max()))
+    last = to_string((*record)->payload);
+  EXPECT_EQ(last, newest);
+}
+
 INSTANTIATE_TEST_SUITE_P(
     Faults, FaultAtEveryOperation,
     ::testing::Combine(::testing::Values(FaultKind::kError, FaultKind::kNoSpace,

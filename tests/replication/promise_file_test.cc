@@ -50,6 +50,16 @@ TEST_F(PromiseFileTest, AnotherNodeOrClusterIsRefused) {
   EXPECT_NE(cluster.error().message.find("orders"), std::string::npos);
 }
 
+TEST_F(PromiseFileTest, ReadingAnAbsentPromiseCreatesNothing) {
+  const Result<Promise> absent = file().read();
+  ASSERT_FALSE(absent);
+  EXPECT_EQ(absent.error().code, ErrorCode::kNotFound);
+  EXPECT_FALSE(std::filesystem::exists(directory_ / "PROMISE"));
+  ASSERT_TRUE(file().open(5));
+  EXPECT_EQ(file().read()->incarnation, 5u);
+  EXPECT_EQ(file(4).read().error().code, ErrorCode::kFailedPrecondition);
+}
+
 TEST_F(PromiseFileTest, ADamagedPromiseIsNeverReplacedByAFreshOne) {
   ASSERT_TRUE(file().open(5));
   {

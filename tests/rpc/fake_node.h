@@ -325,10 +325,10 @@ class FakeReplication : public replication::Node {
 
 /// All of it, and a server on a free port.
 struct FakeNode {
-  FakeNode() : marks(log), machine(log, marks) {
+  explicit FakeNode(ServerOptions options = {}) : marks(log), machine(log, marks) {
     log.listener_ = [this] { machine.notify(); };
     machine.start();
-    serve({});
+    serve(std::move(options));
   }
   ~FakeNode() { stop_serving(); }
 

@@ -272,6 +272,41 @@ TEST(Service, StatusCheckpointAndDigestAreAnswered) {
   EXPECT_EQ(digest->pairs, 3u);
 }
 
+int connect_to(int port) {
+  const int fd = ::socket(AF_INET, SOCK_STREAM, 0);
+  sockaddr_in to{};
+  to.sin_family = AF_INET;
+  to.sin_port = htons(static_cast<uint16_t>(port));
+  to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  if (::connect(fd, reinterpret_cast<sockaddr*>(&to), sizeof to) != 0) return -1;
+  return fd;
+}
+
+// Whoever says nothing, or begins with a frame as large as no hello is, is closed; the last place
+// is free again then, and who has said hello keeps his.
+TEST(Service, WhoeverSaysNoHelloGivesUpItsPlace) {
+  ServerOptions options;
+  options.hello_timeout = std::chrono::milliseconds(300);
+  options.max_connections = 2;
+  FakeNode node(options);
+  auto client = client_of({node.address()});
+  ASSERT_TRUE(client->put(as_bytes("k"), as_bytes("v")));
+  const auto ended = [](int fd) {
+    std::byte byte{};
+    const bool over = ::recv(fd, &byte, 1, 0) <= 0;  // waits
+    ::close(fd);
+    return over;
+  };
+  EXPECT_TRUE(ended(connect_to(node.port)));
+  const int announces = connect_to(node.port);
+  const uint32_t table[2] = {0, (1u << 20) / 8};  // one segment of 1 MiB, below max_frame_bytes
+  ASSERT_EQ(::send(announces, table, sizeof table, MSG_NOSIGNAL), 8);
+  EXPECT_TRUE(ended(announces));
+  const std::string value(512u << 10, 'v');
+  EXPECT_TRUE(client_of({node.address()})->put(as_bytes("l"), as_bytes(value)));
+  EXPECT_EQ(client->get(as_bytes("l"), {})->value, value);
+}
+
 TEST(Service, RandomBytesCloseOnlyTheirOwnConnection) {
   FakeNode node;
   auto client = client_of({node.address()});
@@ -280,12 +315,8 @@ TEST(Service, RandomBytesCloseOnlyTheirOwnConnection) {
   SCOPED_TRACE("seed " + std::to_string(seed));
   Random random(seed);
   for (int i = 0; i < 20; ++i) {
-    const int fd = ::socket(AF_INET, SOCK_STREAM, 0);
-    sockaddr_in to{};
-    to.sin_family = AF_INET;
-    to.sin_port = htons(static_cast<uint16_t>(node.port));
-    to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    ASSERT_EQ(::connect(fd, reinterpret_cast<sockaddr*>(&to), sizeof to), 0);
+    const int fd = connect_to(node.port);
+    ASSERT_GE(fd, 0);
     std::vector<std::byte> bytes(4096);
     random.fill(bytes);
     store(bytes.data(), static_cast<uint32_t>(random.between(16, 0xffffffff)));

@@ -108,6 +108,42 @@ TEST(Command, LimitsAreNamedInTheError) {
   put.value = {};
   put.key = as_bytes(long_key);
   EXPECT_FALSE(validate(put, 10));
+  EXPECT_TRUE(validate_key(as_bytes("k")));
+  EXPECT_TRUE(validate_key(as_bytes(std::string(kMaxKeyBytes, 'k'))));
+  EXPECT_EQ(validate_key({}).error().code, ErrorCode::kInvalidArgument);
+  EXPECT_EQ(validate_key(as_bytes(std::string(kMaxKeyBytes + 1, 'k'))).error().code,
+            ErrorCode::kInvalidArgument);
+}
+
+// Whoever may send commands must not be able to write one into the log that no node can apply.
+TEST(Command, WhatIsValidIsDecodedAgain) {
+  std::vector<std::byte> bytes;
+  int valid = 0;
+  for (int operation = 1; operation <= static_cast<int>(Operation::kDigest); ++operation) {
+    for (int set = 0; set < 32; ++set) {
+      Command command;
+      command.operation = static_cast<Operation>(operation);
+      if ((set & 1) != 0) command.key = as_bytes("key");
+      if ((set & 2) != 0) command.value = as_bytes("value");
+      if ((set & 4) != 0) command.expected = as_bytes("expected");
+      if ((set & 8) != 0) command.delta = -1;
+      if ((set & 16) != 0) command.session = SessionSerial{{1, 2}, 3};
+      if (!validate(command, 100)) continue;
+      ++valid;
+      encode(command, bytes);
+      const auto decoded = decode(bytes);
+      ASSERT_TRUE(decoded) << decoded.error().message;
+      EXPECT_EQ(decoded->operation, command.operation);
+      EXPECT_EQ(as_text(decoded->expected), as_text(command.expected));
+      EXPECT_EQ(decoded->delta, command.delta);
+    }
+  }
+  EXPECT_GT(valid, 6);
+  Command put{Operation::kPut, std::nullopt, as_bytes("k"), as_bytes("v"), {}, 5};
+  EXPECT_EQ(validate(put, 10).error().code, ErrorCode::kInvalidArgument);
+  put.delta = 0;
+  put.expected = as_bytes("e");
+  EXPECT_EQ(validate(put, 10).error().code, ErrorCode::kInvalidArgument);
 }
 
 }  // namespace

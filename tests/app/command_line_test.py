@@ -1,0 +1,597 @@
+"""Every verb of the program against real nodes: exit codes, what goes to standard output and what
+does not, JSON shapes, how the leader is found, and lines that travel through pipes.
+
+Usage: command_line_test.py TAILRACE
+"""
+import base64
+import json
+import os
+import pathlib
+import queue
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import unittest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "integration"))
+from cluster import SMALL_LOG, Cluster, free_ports, wait_until  # noqa: E402
+
+TAILRACE = sys.argv[1]
+DONE, NEGATIVE, USAGE, UNREACHABLE, REFUSED = range(5)
+SERVER_VERBS = [["put", "k", "v"], ["get", "k"], ["delete", "k"], ["add", "k", "1"],
+                ["cas", "k", "a", "b"], ["append"], ["tail"], ["status"], ["checkpoint"],
+                ["verify"], ["bench", "service"]]
+
+# Nothing is truncated but where a test asks for it, however long the tests take.
+SETTINGS = SMALL_LOG + "state_machine: {checkpoint_interval: 0 s}\n"
+
+single = three = None
+
+
+def setUpModule():
+    global single, three
+    single = Cluster(TAILRACE, nodes=1, settings=SETTINGS)
+    unittest.addModuleCleanup(single.__exit__)
+    single.__enter__()
+    three = Cluster(TAILRACE, nodes=3, settings=SETTINGS)
+    unittest.addModuleCleanup(three.__exit__)
+    three.__enter__()
+
+
+def run(*arguments, cluster=None, server=None, input=None, environment=None):
+    environment = dict(os.environ if environment is None else environment)
+    environment.pop("TAILRACE_SERVER", None)
+    if cluster is not None or server is not None:
+        environment["TAILRACE_SERVER"] = server or cluster.servers
+    return subprocess.run([TAILRACE, *arguments], env=environment, input=input, timeout=120,
+                          stdin=subprocess.DEVNULL if input is None else None,
+                          capture_output=True)
+
+
+def dead_address():
+    return f"127.0.0.1:{free_ports(1)[0]}"
+
+
+class Started:
+    """A process whose lines of output are waited for; killed at the end, whatever happens."""
+
+    def __init__(self, test, *arguments, cluster, stdin=subprocess.DEVNULL):
+        environment = dict(os.environ, TAILRACE_SERVER=cluster.servers)
+        self.process = subprocess.Popen([TAILRACE, *arguments], env=environment, stdin=stdin,
+                                        stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        test.addCleanup(self.end)
+        self.lines = queue.Queue()
+        self.reader = threading.Thread(target=self.read, daemon=True)
+        self.reader.start()
+
+    def read(self):
+        for line in self.process.stdout:
+            self.lines.put(line)
+        self.lines.put(None)
+
+    def line(self):
+        """The next line; fails after a generous time, None at the end."""
+        try:
+            return self.lines.get(timeout=60)
+        except queue.Empty:
+            raise AssertionError("no further line of output came")
+
+    def end(self):
+        self.process.kill()
+        self.process.wait()
+        self.reader.join()
+        for stream in (self.process.stdin, self.process.stdout, self.process.stderr):
+            if stream is not None and not stream.closed:
+                stream.close()
+
+
+class VerbTest(unittest.TestCase):
+    def expect(self, code, *arguments, out=None, says=None, **keywords):
+        """Runs; the code, standard output (bytes) and a part of standard error are as given."""
+        keywords.setdefault("cluster", single)
+        done = run(*arguments, **keywords)
+        told = f"{arguments[:4]}: {done.stdout[-300:]} {done.stderr[-300:]}"
+        self.assertEqual(done.returncode, code, told)
+        if out is not None:
+            self.assertEqual(done.stdout, out, told)
+        if says is not None:
+            self.assertIn(says, done.stderr.decode(errors="replace"), told)
+        if code in (USAGE, UNREACHABLE):
+            self.assertNotEqual(done.stderr, b"", told)
+        return done
+
+
+class Keys(VerbTest):
+    def test_put_get_delete(self):
+        for cluster in (single, three):
+            self.expect(DONE, "put", "k", "some value", cluster=cluster, out=b"")
+            self.expect(DONE, "get", "k", cluster=cluster, out=b"some value")
+            self.expect(DONE, "put", "k", "another", cluster=cluster)
+            self.expect(DONE, "get", "k", cluster=cluster, out=b"another")
+            self.expect(DONE, "delete", "k", cluster=cluster, out=b"")
+            self.expect(NEGATIVE, "delete", "k", cluster=cluster, out=b"", says="no key 'k'")
+            self.expect(NEGATIVE, "get", "k", cluster=cluster, out=b"", says="no key 'k'")
+
+    def test_a_value_may_be_empty_and_is_not_the_same_as_no_value(self):
+        self.expect(DONE, "put", "empty", "")
+        self.expect(DONE, "get", "empty", out=b"")
+        self.expect(DONE, "cas", "empty", "", "full")
+        self.expect(DONE, "delete", "empty")
+        self.expect(NEGATIVE, "get", "empty", out=b"")
+        self.expect(NEGATIVE, "cas", "empty", "", "full", says="no key")
+
+    def test_an_empty_key_is_refused(self):
+        for verb in (["put", "", "v"], ["get", ""], ["delete", ""], ["add", "", "1"],
+                     ["cas", "", "a", "b"]):
+            self.expect(REFUSED, *verb, out=b"", says="the key is empty")
+
+    def test_add_counts_from_zero_in_both_directions(self):
+        for cluster in (single, three):
+            self.expect(DONE, "add", "counter", "5", cluster=cluster, out=b"5")
+            self.expect(DONE, "add", "counter", "-12", cluster=cluster, out=b"-7")
+            self.expect(DONE, "add", "counter", "+7", cluster=cluster, out=b"0")
+            self.expect(DONE, "get", "counter", cluster=cluster, out=b"0")
+        least, greatest = str(-2**63), str(2**63 - 1)
+        self.expect(DONE, "add", "edge", least, out=least.encode())
+        self.expect(REFUSED, "add", "edge", "-1", out=b"", says="nothing changed")
+        self.expect(DONE, "get", "edge", out=least.encode())
+        self.expect(DONE, "add", "edge", greatest, out=b"-1")
+        self.expect(DONE, "add", "octal", "010", out=b"10")
+
+    def test_add_to_what_is_no_integer_is_refused(self):
+        self.expect(DONE, "put", "word", "abc")
+        self.expect(REFUSED, "add", "word", "1", out=b"", says="nothing changed")
+        self.expect(DONE, "get", "word", out=b"abc")
+
+    def test_a_delta_that_is_no_integer_is_a_usage_error(self):
+        for delta in ("", "x", "1x", "1.5", "0x10", "+-1", str(2**63), str(-2**63 - 1), " 1"):
+            self.expect(USAGE, "add", "never", delta, says="DELTA")
+        self.expect(NEGATIVE, "get", "never")
+
+    def test_cas_swaps_once_and_tells_the_loser_the_present_value(self):
+        for cluster in (single, three):
+            self.expect(DONE, "put", "lock", "free", cluster=cluster)
+            self.expect(DONE, "cas", "lock", "free", "mine", cluster=cluster, out=b"")
+            self.expect(NEGATIVE, "cas", "lock", "free", "yours", cluster=cluster, out=b"mine")
+            self.expect(DONE, "get", "lock", cluster=cluster, out=b"mine")
+        self.expect(NEGATIVE, "cas", "nothing here", "a", "b", out=b"", says="no key")
+
+    def test_keys_and_values_that_begin_with_a_dash(self):
+        self.expect(DONE, "put", "--", "-k", "-v")
+        self.expect(DONE, "get", "--", "-k", out=b"-v")
+        self.expect(DONE, "cas", "--", "-k", "-v", "--server")
+        self.expect(DONE, "get", "--", "-k", out=b"--server")
+        self.expect(DONE, "add", "--", "-n", "-3", out=b"-3")
+        self.expect(DONE, "delete", "--", "-k")
+        self.expect(USAGE, "put", "-k", "v", says="stands behind --")
+        self.expect(USAGE, "put", "k", "-v", says="stands behind --")
+
+    def test_binary_keys_and_values(self):
+        key, value = b"\xff\xfe\x01 key\n", bytes(range(1, 256))
+        self.expect(DONE, "put", key, value)
+        self.expect(DONE, "get", key, out=value)
+        self.expect(NEGATIVE, "get", key + b"\x80")
+        records = [json.loads(line) for line in run("tail", "--json", cluster=single)
+                   .stdout.splitlines()]
+        mine = [one for one in records if one.get("key_encoding") == "base64"]
+        self.assertEqual(base64.b64decode(mine[-1]["key"]), key)
+        self.assertEqual(mine[-1]["payload_encoding"], "base64")
+        self.assertEqual(base64.b64decode(mine[-1]["payload"]), value)
+
+
+class Reads(VerbTest):
+    def test_all_read_levels(self):
+        done = self.expect(DONE, "append", cluster=three, input=b"line\n")
+        point = done.stdout.split()[-1].decode()
+        self.expect(DONE, "put", "read", "1", cluster=three)
+        status = json.loads(run("status", "--json", cluster=three).stdout)
+        newest = f"{status[0]['epoch']}:{status[0]['committed']}"
+        self.expect(DONE, "get", "read", "--read", "linearizable", cluster=three, out=b"1")
+        for node in three.nodes:
+            for level in (f"at-least={point}", f"at-least={newest}"):
+                done = run("get", "read", "--read", level, server=node.server)
+                self.assertIn(done.returncode, (DONE, NEGATIVE), done.stderr)
+                if level.endswith(newest):
+                    self.assertEqual(done.stdout, b"1")
+            self.expect(DONE, "get", "read", "--read", "any", server=node.server, out=b"1")
+
+    def test_a_state_that_does_not_come_in_time_is_3(self):
+        for level in ("at-least=1:999999999", "at-least=99:64"):
+            self.expect(UNREACHABLE, "get", "k", "--read", level, "--timeout", "0.3", out=b"")
+
+    def test_a_level_that_is_none_is_a_usage_error(self):
+        for level in ("", "all", "at-least", "at-least=", "at-least=1", "at-least=1:x",
+                      "at-least=-1:2", "at-least=1:2:3"):
+            self.expect(USAGE, "get", "k", "--read", level, says="--read")
+
+
+class FindingTheServer(VerbTest):
+    def test_the_leader_is_found_from_any_follower(self):
+        for number, follower in enumerate(three.nodes[1:]):
+            self.expect(DONE, "put", "found", str(number), server=follower.server)
+            self.expect(DONE, "get", "found", server=follower.server, out=str(number).encode())
+            self.expect(DONE, "append", input=b"x\n", server=follower.server)
+            self.expect(DONE, "bench", "service", "--seconds", "0.1", "--clients", "1",
+                        server=follower.server)
+
+    def test_a_list_with_dead_servers_is_tried_through(self):
+        self.expect(DONE, "put", "list", "v", server=f"{dead_address()},{three.nodes[2].server}")
+        self.expect(DONE, "get", "list", "--read", "any", out=b"v",
+                    server=f"{dead_address()},{three.leader.server}")
+
+    def test_the_option_goes_before_the_environment_before_the_default(self):
+        dead = dead_address()
+        self.expect(DONE, "put", "--server", single.servers, "where", "v", server=dead)
+        self.expect(UNREACHABLE, "get", "where", "--server", dead, "--timeout", "0.2", says=dead)
+        self.expect(UNREACHABLE, "get", "where", "--timeout", "0.2", server=dead, says=dead)
+        for verb in SERVER_VERBS:
+            shown = run(*verb[:2] if verb[0] == "bench" else verb[:1], "--help").stdout
+            self.assertIn(b"127.0.0.1:7100", shown, verb)
+            self.assertIn(b"TAILRACE_SERVER", shown, verb)
+            self.assertIn(b"--timeout", shown, verb)
+
+    def test_nobody_there_is_3_for_every_verb(self):
+        dead = dead_address()
+        for verb in SERVER_VERBS:
+            done = self.expect(UNREACHABLE, *verb, "--timeout", "0.2", server=dead, says=dead,
+                               input=b"line\n")
+            if verb[0] != "status":
+                self.assertEqual(done.stdout, b"", verb)
+
+    def test_what_is_no_address_or_no_time_is_a_usage_error(self):
+        for server in ("nonsense", ":7100", "host:", "host:99999999", ","):
+            self.expect(USAGE, "get", "k", "--server", server)
+        for timeout in ("0", "-1", "x", "1e300"):
+            self.expect(USAGE, "get", "k", "--timeout", timeout, says="--timeout")
+
+    def test_a_write_that_no_majority_confirms_is_3_and_says_what_is_known(self):
+        followers = three.nodes[1:]
+        try:
+            for node in followers:
+                node.process.send_signal(signal.SIGSTOP)
+            self.expect(UNREACHABLE, "put", "held", "v", "--timeout", "0.5", cluster=three,
+                        says="no answer in time")
+            done = self.expect(UNREACHABLE, "append", "--timeout", "0.5", cluster=three,
+                               input=b"held\n", says="the first 0 lines are in the log")
+            self.assertIn(b"may or may not", done.stderr)
+        finally:
+            for node in followers:
+                node.process.send_signal(signal.SIGCONT)
+        wait_until("the cluster serves again", lambda: run(
+            "put", "held", "w", "--timeout", "5", cluster=three).returncode == DONE)
+        self.expect(DONE, "get", "held", cluster=three, out=b"w")
+
+
+class Lines(VerbTest):
+    def tailed(self, stream, cluster=None):
+        records = run("tail", "--json", cluster=cluster or single).stdout.splitlines()
+        return [one for one in map(json.loads, records) if one.get("stream") == stream]
+
+    def test_append_prints_where_the_lines_are(self):
+        for cluster in (single, three):
+            done = self.expect(DONE, "append", "--stream", "where", "-", input=b"a\nbb\nccc\n",
+                               cluster=cluster)
+            words = done.stdout.decode().split()
+            self.assertEqual(words[::2], ["first", "last", "records", "end"])
+            records = self.tailed("where", cluster)
+            self.assertEqual([one["payload"] for one in records], ["a", "bb", "ccc"])
+            epoch, _, end = words[7].partition(":")
+            self.assertEqual([int(words[1]), int(words[3]), int(words[5]), int(end), int(epoch)],
+                             [records[0]["address"], records[-1]["address"], 3,
+                              records[-1]["end"], records[0]["epoch"]])
+
+    def test_every_line_counts_blank_ones_and_one_without_newline(self):
+        with tempfile.NamedTemporaryFile() as file:
+            file.write(b"\nfirst\n\n\nlast line has no end")
+            file.flush()
+            done = self.expect(DONE, "append", "--stream", "file", file.name)
+        self.assertIn(b"records 5 ", done.stdout)
+        self.assertEqual([one["payload"] for one in self.tailed("file")],
+                         ["", "first", "", "", "last line has no end"])
+
+    def test_no_lines_are_nothing(self):
+        self.expect(DONE, "append", input=b"", out=b"", says="holds no line")
+        self.expect(DONE, "append", "/dev/null", out=b"", says="holds no line")
+
+    def test_many_lines_stay_in_order(self):
+        text = b"".join(b"line %d\n" % number for number in range(20000))
+        self.expect(DONE, "append", "--stream", "many", input=text, cluster=three)
+        self.assertEqual([one["payload"] for one in self.tailed("many", three)],
+                         text.decode().splitlines())
+
+    def test_a_file_that_cannot_be_read_is_named(self):
+        self.expect(USAGE, "append", "/nowhere/lines", out=b"", says="/nowhere/lines")
+        self.expect(REFUSED, "append", "/", out=b"", says="directory")
+
+    def test_a_line_beyond_the_limit_stops_and_says_how_far_it_came(self):
+        before = len(self.tailed("long"))
+        long = b"x" * (2 << 20)
+        done = self.expect(REFUSED, "append", "--stream", "long", input=b"a\nb\n" + long + b"\nc\n")
+        kept = len(self.tailed("long")) - before
+        self.assertIn(f"the first {kept} lines are in the log; none after it", done.stderr.decode())
+        self.assertIn("the limit is 1048576 bytes", done.stderr.decode())
+
+    def test_a_line_through_a_live_pipe_shows_up_at_once(self):
+        writer = Started(self, "append", "--stream", "live", cluster=three, stdin=subprocess.PIPE)
+        reader = Started(self, "tail", "--from", "end", "--follow", cluster=three)
+        # The reader's subscription begins when it is there: what comes before it may be missed.
+        for number in range(1000):
+            writer.process.stdin.write(b"is anybody there? %d\n" % number)
+            writer.process.stdin.flush()
+            try:
+                reader.lines.get(timeout=0.1)
+                break
+            except queue.Empty:
+                pass
+        writer.process.stdin.write(b"the end\n")
+        writer.process.stdin.flush()
+        while reader.line() != b"the end\n":
+            pass
+        for line in (b"one\n", b"\n", b"two\n"):
+            writer.process.stdin.write(line)
+            writer.process.stdin.flush()
+            self.assertEqual(reader.line(), line)
+        writer.process.stdin.close()
+        self.assertTrue(writer.line().startswith(b"first "))
+        self.assertEqual(writer.process.wait(timeout=60), DONE)
+        # A follower that is told to stop just stops.
+        reader.process.send_signal(signal.SIGINT)
+        self.assertEqual(reader.process.wait(timeout=60), -signal.SIGINT)
+
+
+class Tail(VerbTest):
+    @classmethod
+    def setUpClass(cls):
+        run("append", "--stream", "tail", input=b"".join(b"%d\n" % n for n in range(10)),
+            cluster=single)
+        everything = run("tail", "--json", cluster=single).stdout.splitlines()
+        cls.records = [one for one in map(json.loads, everything) if one.get("stream") == "tail"]
+
+    def texts(self, *arguments):
+        return self.expect(DONE, "tail", *arguments).stdout.decode().split("\n")[:-1]
+
+    def test_ranges(self):
+        at = [str(one["address"]) for one in self.records]
+        ends = [str(one["end"]) for one in self.records]
+        self.assertEqual(self.texts("--from", at[0], "--to", ends[-1]), [str(n) for n in range(10)])
+        self.assertEqual(self.texts("--from", at[3], "--to", ends[5]), ["3", "4", "5"])
+        self.assertEqual(self.texts("--from", at[3], "--to", at[3]), [])
+        self.assertEqual(self.texts("--from", at[0])[:10], [str(n) for n in range(10)])
+        self.assertEqual(self.texts("--from", "end"), [])
+        self.assertEqual(self.texts("--from", "begin", "--to", ends[-1])[-1], "9")
+        self.assertEqual(self.texts("--from", "begin", "--to", "end"), self.texts())
+
+    def test_follow_ends_at_an_address(self):
+        first, last = str(self.records[0]["address"]), str(self.records[-1]["end"])
+        self.assertEqual(self.texts("--follow", "--from", first, "--to", last),
+                         [str(n) for n in range(10)])
+
+    def test_an_address_within_a_record_is_refused(self):
+        within = str(self.records[0]["address"] + 8)
+        self.expect(REFUSED, "tail", "--from", within, out=b"", says=within)
+
+    def test_what_is_no_address_is_a_usage_error(self):
+        for option in ("--from", "--to"):
+            for text in ("x", "-1", "0", "1x", "", str(2**64)):
+                self.expect(USAGE, "tail", f"{option}={text}", says=option)
+        self.expect(USAGE, "tail", "--to", "begin")
+
+    def test_json_has_every_record_and_each_says_what_it_is(self):
+        for verb in (["put", "t", "v"], ["add", "n", "-4"], ["cas", "t", "v", "w"],
+                     ["delete", "t"], ["verify"]):
+            run(*verb, cluster=single)
+        records = [json.loads(line) for line in self.expect(DONE, "tail", "--json")
+                   .stdout.splitlines()]
+        kinds = {one["kind"]: one for one in records}
+        self.assertLessEqual({"epoch_start", "event", "put", "add", "cas", "delete", "digest"},
+                             set(kinds))
+        self.assertEqual((kinds["put"]["key"], kinds["put"]["payload"]), ("t", "v"))
+        self.assertEqual(kinds["add"]["delta"], -4)
+        self.assertEqual((kinds["cas"]["expected"], kinds["cas"]["payload"]), ("v", "w"))
+        for one, after in zip(records, records[1:]):
+            self.assertLess(one["address"], one["end"])
+            self.assertLessEqual(one["end"], after["address"])
+            self.assertLessEqual(one["epoch"], after["epoch"])
+
+    def test_every_node_shows_the_same(self):
+        run("append", input=b"same\n", cluster=three)
+        three.wait_equal()
+        # Each node may have truncated its log elsewhere.
+        begin = max(node["begin"] for node in three.status())
+        first, *others = [run("tail", "--json", "--from", str(begin), server=node.server)
+                          for node in three.nodes]
+        self.assertEqual(first.returncode, DONE)
+        self.assertIn(b"same", first.stdout)
+        for other in others:
+            self.assertEqual(other.stdout, first.stdout)
+
+    def test_a_reader_that_has_seen_enough_ends_it_quietly(self):
+        run("append", input=b"filler\n" * 100000, cluster=three)
+        for arguments in (["tail"], ["tail", "--json"], ["tail", "--follow"]):
+            tail = subprocess.Popen([TAILRACE, *arguments], stdout=subprocess.PIPE,
+                                    stderr=subprocess.PIPE, stdin=subprocess.DEVNULL,
+                                    env=dict(os.environ, TAILRACE_SERVER=three.servers))
+            try:
+                tail.stdout.readline()
+                tail.stdout.close()
+                self.assertEqual(tail.wait(timeout=60), -signal.SIGPIPE)
+                self.assertEqual(tail.stderr.read(), b"")
+            finally:
+                tail.kill()
+                tail.wait()
+                tail.stderr.close()
+
+    def test_output_that_takes_no_more_is_an_error(self):
+        run("put", "full", "v", cluster=single)
+        environment = dict(os.environ, TAILRACE_SERVER=single.servers)
+        for verb in (["get", "full"], ["tail"], ["status"], ["status", "--json"], ["verify"]):
+            with open("/dev/full", "wb") as full:
+                done = subprocess.run([TAILRACE, *verb], stdout=full, stderr=subprocess.PIPE,
+                                      env=environment, timeout=60)
+            self.assertEqual(done.returncode, REFUSED, verb)
+            self.assertIn(b"standard output", done.stderr)
+            closed = subprocess.run(["/bin/sh", "-c", 'exec "$@" >&-', "sh", TAILRACE, *verb],
+                                    stderr=subprocess.PIPE, env=environment, timeout=60)
+            self.assertEqual(closed.returncode, REFUSED, verb)
+            self.assertIn(b"standard output", closed.stderr)
+
+
+class Administration(VerbTest):
+    MARKS = ("begin", "checkpointed", "applied", "committed", "durable", "tail")
+
+    def test_status_json(self):
+        run("put", "s", "v", cluster=three)
+        three.wait_equal()
+        nodes = json.loads(self.expect(DONE, "status", "--json", cluster=three).stdout)
+        self.assertEqual([one["node"] for one in nodes], [1, 2, 3])
+        self.assertEqual([one["role"] for one in nodes], ["leader", "follower", "follower"])
+        for one in nodes:
+            self.assertGreaterEqual(one["epoch"], 1)
+            marks = [one[name] for name in self.MARKS]
+            self.assertTrue(all(isinstance(mark, int) for mark in marks), one)
+            self.assertLessEqual(64, one["begin"])
+            self.assertLessEqual(one["begin"], one["checkpointed"])
+            self.assertLessEqual(one["checkpointed"], one["applied"])
+            self.assertLessEqual(one["applied"], min(one["committed"], one["durable"]))
+            self.assertLessEqual(one["durable"], one["tail"])
+        self.assertNotIn("followers", nodes[1])
+        self.assertEqual([one["node"] for one in nodes[0]["followers"]], [2, 3])
+        for one in nodes[0]["followers"]:
+            self.assertTrue(one["connected"])
+            self.assertIsInstance(one["durable"], int)
+            self.assertGreaterEqual(one["lag_bytes"], 0)
+            self.assertGreaterEqual(one["lag_seconds"], 0)
+        alone = json.loads(self.expect(DONE, "status", "--json", cluster=single).stdout)
+        self.assertEqual((len(alone), alone[0]["role"], alone[0]["followers"]), (1, "leader", []))
+
+    def test_status_in_words(self):
+        done = self.expect(DONE, "status", cluster=three)
+        self.assertIn(b"node 1 at " + three.leader.server.encode() + b": leader", done.stdout)
+        self.assertIn(b"follower 3: connected", done.stdout)
+
+    def test_status_shows_who_answers_and_who_does_not(self):
+        dead = dead_address()
+        done = self.expect(UNREACHABLE, "status", "--json", server=f"{dead},{single.servers}",
+                           says=dead)
+        gone, here = json.loads(done.stdout)
+        self.assertEqual((gone["server"], gone["error"]), (dead, "unavailable"))
+        self.assertEqual(here["role"], "leader")
+
+    def test_checkpoint_on_every_named_node(self):
+        run("put", "c", "v", cluster=three)
+        three.wait_equal()
+        done = self.expect(DONE, "checkpoint", cluster=three, out=b"")
+        self.assertEqual(done.stderr.count(b": checkpoint at address "), 3)
+        for one in json.loads(run("status", "--json", cluster=three).stdout):
+            self.assertGreater(one["checkpointed"], 64)
+        self.expect(UNREACHABLE, "checkpoint", "--timeout", "1", says=": checkpoint at address ",
+                    server=f"{three.leader.server},{dead_address()}")
+
+    def test_verify_compares_all_nodes(self):
+        run("put", "v", "v", cluster=three)
+        done = self.expect(DONE, "verify", "--json", cluster=three)
+        answer = json.loads(done.stdout)
+        self.assertTrue(answer["logs_agree"] and answer["states_agree"], answer)
+        self.assertEqual([one["server"] for one in answer["nodes"]],
+                         [node.server for node in three.nodes])
+        self.assertEqual(len({(one["state"], one["log"]) for one in answer["nodes"]}), 1)
+        self.expect(DONE, "verify", cluster=three, says="3 nodes agree")
+        self.expect(DONE, "verify", cluster=single, says="nothing to compare it with")
+        self.expect(UNREACHABLE, "verify", "--timeout", "1", out=b"",
+                    server=f"{single.servers},{dead_address()}")
+
+    def test_verify_finds_states_that_differ(self):
+        # Two clusters of one node: the same addresses, another value, so another state and log.
+        with Cluster(TAILRACE, nodes=1) as one, Cluster(TAILRACE, nodes=1) as other:
+            for cluster, value in ((one, "1"), (other, "2")):
+                run("put", "k", value, cluster=cluster)
+            run("verify", cluster=other)  # its digest stands where the next one of `one` will
+            both = f"{one.servers},{other.servers}"
+            done = self.expect(NEGATIVE, "verify", "--json", server=both, says="states differ")
+            answer = json.loads(done.stdout)
+            self.assertFalse(answer["states_agree"] or answer["logs_agree"], answer)
+            self.assertIn(b"logs differ", done.stderr)
+
+    def test_bench_json(self):
+        for operation in ("put", "append", "get", "mixed"):
+            done = self.expect(DONE, "bench", "service", "--json", "--seconds", "0.3",
+                               "--clients", "2", "--in-flight", "4", "--batch", "10",
+                               "--value-bytes", "64", "--op", operation, cluster=three)
+            answer = json.loads(done.stdout)
+            self.assertGreater(answer["ops_per_s"], 0)
+            self.assertLessEqual(0, answer["p50_us"])
+            self.assertLessEqual(answer["p50_us"], answer["p99_us"])
+            self.assertLessEqual(answer["p99_us"], answer["p999_us"])
+            self.assertEqual(answer["errors"], 0)
+
+    def test_bench_says_what_is_refused_and_what_makes_no_sense(self):
+        self.expect(REFUSED, "bench", "service", "--seconds", "0.1", "--value-bytes", "2000000",
+                    says="the limit is 1048576 bytes")
+        for arguments in (["--op", "nothing"], ["--clients", "0"], ["--seconds", "x"],
+                          ["--in-flight", "-1"], ["--batch", "0"]):
+            self.expect(USAGE, "bench", "service", *arguments, says=arguments[0])
+
+
+class Usage(VerbTest):
+    def test_help_and_version(self):
+        self.assertRegex(self.expect(DONE, "--version").stdout, rb"^tailrace \d+\.\d+\.\d+\n$")
+        shown = self.expect(DONE, "--help").stdout
+        for verb in ("serve", "put", "get", "delete", "add", "cas", "append", "tail", "status",
+                     "checkpoint", "verify", "log", "bench"):
+            self.assertIn(f"  {verb} ".encode(), shown)
+            self.assertIn(b"Usage: tailrace", self.expect(DONE, verb, "--help").stdout)
+
+    def test_what_is_no_command_line(self):
+        self.expect(USAGE)
+        self.expect(USAGE, "putt", "k", "v", says="'putt' is no verb")
+        self.expect(USAGE, "--nothing")
+        for verb in (["put"], ["put", "k"], ["put", "k", "v", "more"], ["get"], ["get", "a", "b"],
+                     ["delete"], ["add", "k"], ["cas", "k", "a"], ["append", "a", "b"],
+                     ["tail", "x"], ["status", "x"], ["verify", "--nothing"], ["checkpoint", "x"],
+                     ["bench"], ["bench", "disk"], ["log"], ["serve"]):
+            self.expect(USAGE, *verb, out=b"")
+
+    def test_serve_needs_a_file_or_a_directory_and_not_a_mixture(self):
+        self.expect(USAGE, "serve", says="--data-dir DIR")
+        self.expect(USAGE, "serve", "--config", "x", "--listen", "127.0.0.1:0")
+        self.expect(USAGE, "serve", "--config", "/nowhere/node.yaml", says="/nowhere/node.yaml")
+
+    def test_a_single_node_without_a_file(self):
+        with tempfile.TemporaryDirectory(prefix="tailrace-test-") as directory:
+            client, metrics = (f"127.0.0.1:{port}" for port in free_ports(2))
+            node = subprocess.Popen(
+                [TAILRACE, "serve", "--data-dir", f"{directory}/data", "--listen", client,
+                 "--metrics", metrics], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE)
+            try:
+                self.expect(DONE, "put", "k", "v", "--timeout", "60", server=client)
+                self.expect(DONE, "get", "k", server=client, out=b"v")
+                node.send_signal(signal.SIGTERM)
+                output, log = node.communicate(timeout=60)
+                self.assertEqual((node.returncode, output), (DONE, b""), log)
+            finally:
+                node.kill()
+                node.communicate()
+
+    def test_data_dir_goes_before_the_file(self):
+        with tempfile.TemporaryDirectory(prefix="tailrace-test-") as directory:
+            cluster = Cluster(TAILRACE, nodes=1, directory=directory)
+            node = cluster.leader
+            other = f"{directory}/elsewhere"
+            process = subprocess.Popen(
+                [TAILRACE, "serve", "--config", str(node.config), "--data-dir", other],
+                stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            try:
+                self.expect(DONE, "put", "k", "v", "--timeout", "60", cluster=cluster)
+                self.assertTrue(pathlib.Path(other, "PROMISE").exists())
+                self.assertFalse(node.data.exists())
+            finally:
+                process.kill()
+                process.wait()
+
+
+# A test that is told to stop goes through its cleanups.
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+unittest.main(argv=[sys.argv[0], *sys.argv[2:]])
