@@ -132,15 +132,6 @@ void Applier::run() {
   }
 }
 
-// While a checkpoint is written the store takes back no garbage, and a small command may write much
-// of it: the whole entry of its session. A write that fails half-way can not be taken back, so the
-// room for the most that the record may need is looked for beforehand.
-bool Applier::lacks_room(const fasterlog::Record& record) const {
-  if (!checkpoint_runs_.load(std::memory_order_relaxed)) return false;
-  const uint64_t writes = record.payload.size() + SessionTable::kMostRecordBytes;
-  return store_.used_bytes() + 2 * writes > store_.capacity_bytes();  // twice: ends of pages
-}
-
 bool Applier::apply_stretch() {
   const Address limit = watermarks_.applicable();
   const Address first = watermarks_.applied();
@@ -157,12 +148,6 @@ bool Applier::apply_stretch() {
     }
     if (!record->has_value()) break;
     TAILRACE_CHECK((*record)->end <= limit, "the log handed out a record that is not committed");
-    if (lacks_room(**record)) {
-      // What is done is published, since the checkpoint may wait for it; then this record comes
-      // again.
-      scanner_.reset();
-      break;
-    }
     if (auto applied = apply_record(**record, *batch); !applied) {
       failed = with_context("apply the record at " + std::to_string((*record)->address.value),
                             applied.error());
@@ -185,7 +170,7 @@ bool Applier::apply_stretch() {
     progress_.notify_all();
   }
   if (failed) fail(std::move(*failed));
-  return !failed && records > 0 && scanner_;
+  return !failed && records > 0;
 }
 
 Result<> Applier::apply_record(const fasterlog::Record& record, AppliedBatch& batch) {

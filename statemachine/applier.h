@@ -2,7 +2,6 @@
 // The one thread that writes to the store. Its session's serial is the end address of the record
 // applied, so a checkpoint's point is a log address at which scanning can begin again.
 
-#include <atomic>
 #include <condition_variable>
 #include <deque>
 #include <functional>
@@ -36,8 +35,6 @@ class Applier {
   void start();
   void stop();
   void wake();
-  /// While it is so, a store that looks full may only be full of garbage, which is waited for.
-  void checkpoint_runs(bool runs) { checkpoint_runs_.store(runs, std::memory_order_relaxed); }
 
   std::optional<Error> failure() const;
   Result<> wait_applied(Address address, SteadyTime deadline);
@@ -48,7 +45,6 @@ class Applier {
   void run();
   /// Applies one stretch; true when there may be more at once.
   bool apply_stretch();
-  bool lacks_room(const fasterlog::Record& record) const;
   Result<> apply_record(const fasterlog::Record& record, AppliedBatch& batch);
   Result<Answer> apply_command(const Command& command, kv::Serial at);
   Result<> apply_mark(const fasterlog::Record& record);
@@ -67,7 +63,6 @@ class Applier {
   uint64_t log_time_ns_ = 0;
   std::string key_, present_;
 
-  std::atomic<bool> checkpoint_runs_{false};
   mutable std::mutex mutex_;
   std::condition_variable work_, progress_;
   bool stopping_ = false;            // guarded by mutex_

@@ -167,15 +167,8 @@ Result<Address> Checkpointer::take() {
     return std::to_string(point->value);
   };
   hooks.done = [published](const Result<kv::CheckpointInfo>& info) { published->set_value(info); };
-  applier_.checkpoint_runs(true);
-  const auto started = store_.start_checkpoint(std::move(hooks));
-  if (started) {
-    applier_.wake();
-    result.wait();
-  }
-  applier_.checkpoint_runs(false);
+  TAILRACE_RETURN_IF_ERROR(store_.start_checkpoint(std::move(hooks)));
   applier_.wake();
-  if (!started) return tl::unexpected(started.error());
   const Result<kv::CheckpointInfo> info = result.get();
   if (!info) return tl::unexpected(info.error());
   const auto point = point_of(*info);
