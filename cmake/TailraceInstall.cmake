@@ -1,5 +1,5 @@
-# What `cmake --install` puts in place: the program, one static library a component, the headers that
-# an embedder may include, and the files by which find_package and pkg-config find them.
+# What `cmake --install` puts in place: the program, one static library a component, the headers
+# that an embedder may include, and the files by which find_package finds them.
 #
 # Every component has an export file of its own, so that a project which asks for one of them needs
 # the dependencies of that one and of those beneath it, and no others. The components and what each
