@@ -1,5 +1,5 @@
 # What `cmake --install` puts in place: the program, one static library a component, the headers
-# that an embedder may include, and the files by which find_package finds them.
+# that an embedder may include, and the files by which find_package and pkg-config find them.
 #
 # Every component has an export file of its own, so that a project which asks for one of them needs
 # the dependencies of that one and of those beneath it, and no others. The components and what each
@@ -54,3 +54,35 @@ install(FILES
   "${PROJECT_BINARY_DIR}/package/tailraceConfigVersion.cmake"
   "${PROJECT_SOURCE_DIR}/cmake/TailraceComponents.cmake"
   DESTINATION "${TAILRACE_PACKAGE_DIR}")
+
+# tailrace-COMPONENT.pc. The libraries are static, so what each needs is required and not private.
+# tl-expected is headers only; civetweb has no file of pkg-config.
+set(pc_fmt fmt)
+set(pc_spdlog spdlog)
+set(pc_prometheus-cpp prometheus-cpp-core)
+set(pc_CapnProto capnp)
+set(pc_yaml-cpp yaml-cpp)
+set(libraries_Threads " -pthread")
+set(libraries_civetweb " -lcivetweb-cpp -lcivetweb")
+file(RELATIVE_PATH pc_up "/${TAILRACE_PKGCONFIG_DIR}" "/")
+string(REGEX REPLACE "/$" "" pc_up "${pc_up}")
+foreach(component IN LISTS TAILRACE_COMPONENTS)
+  set(pc_requires)
+  set(pc_libraries)
+  foreach(needed IN LISTS TAILRACE_${component}_COMPONENTS)
+    list(APPEND pc_requires tailrace-${needed})
+  endforeach()
+  foreach(package IN LISTS TAILRACE_${component}_PACKAGES)
+    list(APPEND pc_requires ${pc_${package}})
+    string(APPEND pc_libraries "${libraries_${package}}")
+  endforeach()
+  foreach(module IN LISTS TAILRACE_${component}_MODULES)
+    string(REGEX REPLACE ".*=" "" module "${module}")
+    list(APPEND pc_requires ${module})
+  endforeach()
+  list(JOIN pc_requires " " pc_requires)
+  configure_file("${PROJECT_SOURCE_DIR}/cmake/tailrace.pc.in"
+                 "${PROJECT_BINARY_DIR}/package/tailrace-${component}.pc" @ONLY)
+  install(FILES "${PROJECT_BINARY_DIR}/package/tailrace-${component}.pc"
+          DESTINATION "${TAILRACE_PKGCONFIG_DIR}")
+endforeach()

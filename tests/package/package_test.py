@@ -25,6 +25,8 @@ SOURCE = pathlib.Path(OPTIONS.source)
 WORK = pathlib.Path(OPTIONS.work)
 INSTALLED_AT = WORK / "installed"
 PREFIX = WORK / "moved"  # nothing may know where it was installed first
+COMPILER = next((define.split("=", 1)[1] for define in OPTIONS.define
+                 if define.startswith("CMAKE_CXX_COMPILER=")), "c++")
 COMPONENTS = ["core", "observability", "storage", "fasterlog", "kv", "statemachine", "replication",
               "rpc", "config"]
 HEAVY = re.compile(r"/(asio(\.hpp|/)|capnp/|kj/|prometheus/|civetweb|CivetServer|spdlog/|yaml-cpp/"
@@ -122,6 +124,19 @@ class Package(unittest.TestCase):
             printed = subprocess.run([build / "counters", WORK / "store"], text=True,
                                      input="apple\npear\napple\n", capture_output=True)
             self.assertEqual((printed.returncode, printed.stdout), (0, expected), printed.stderr)
+
+    def test_pkg_config_knows_each_component(self):
+        """One program of main() alone a component: the linker finds each library that is named."""
+        where = {**os.environ, "PKG_CONFIG_PATH": str(next(PREFIX.glob("lib*/**/pkgconfig")))}
+        (WORK / "main.cc").write_text("int main() {}\n")
+        self.succeed(run(COMPILER, "-c", WORK / "main.cc", "-o", WORK / "main.o"))
+        for component in COMPONENTS:
+            flags = self.succeed(run("pkg-config", "--cflags", "--libs", f"tailrace-{component}",
+                                     env=where)).split()
+            self.succeed(run(COMPILER, WORK / "main.o", *flags, "-o", WORK / "main"))
+        flags = self.succeed(run("pkg-config", "--cflags", "--libs", "tailrace-kv", env=where))
+        self.succeed(run(COMPILER, "-std=c++20", SOURCE / "examples/counters.cc", *flags.split(),
+                         "-o", WORK / "main"))
 
     def test_the_client_library_has_its_example(self):
         build = self.build(SOURCE / "examples", "client", "-DEXAMPLES=package_history")
