@@ -1,1 +1,88 @@
-# The export set and the package files are defined here.
+# What `cmake --install` puts in place: the program, one static library a component, the headers
+# that an embedder may include, and the files by which find_package and pkg-config find them.
+#
+# Every component has an export file of its own, so that a project which asks for one of them needs
+# the dependencies of that one and of those beneath it, and no others. The components and what each
+# needs stand in TailraceComponents.cmake, which is installed too: the package reads the same list.
+
+include(CMakePackageConfigHelpers)
+include(TailraceComponents)
+
+set(TAILRACE_PACKAGE_DIR "${CMAKE_INSTALL_LIBDIR}/cmake/tailrace")
+set(TAILRACE_PKGCONFIG_DIR "${CMAKE_INSTALL_LIBDIR}/pkgconfig")
+
+# The headers that an embedder may include, and what they include in turn. All others are internal:
+# they may change with any release and are not installed.
+set(TAILRACE_PUBLIC_HEADERS
+  core/address.h core/bytes.h core/clock.h core/result.h
+  observability/http_endpoint.h observability/logging.h observability/metrics.h
+  observability/process_metrics.h
+  storage/aligned_buffer.h storage/atomic_file.h storage/file_system.h
+  fasterlog/log.h
+  kv/store.h
+  statemachine/anchors.h statemachine/command.h statemachine/state_machine.h
+  statemachine/watermarks.h
+  replication/messages.h replication/node.h replication/role.h replication/transport.h
+  rpc/client.h rpc/server.h
+  rpc/durable_wait.h  # the only one that wants Asio, and nothing includes it
+  config/node_config.h)
+
+install(TARGETS tailrace RUNTIME)
+
+foreach(header IN LISTS TAILRACE_PUBLIC_HEADERS)
+  get_filename_component(folder "${header}" DIRECTORY)
+  install(FILES "${PROJECT_SOURCE_DIR}/${header}"
+          DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}/tailrace/${folder}")
+endforeach()
+
+foreach(component IN LISTS TAILRACE_COMPONENTS)
+  install(TARGETS tailrace_${component} EXPORT tailrace-${component} ARCHIVE)
+  install(EXPORT tailrace-${component} NAMESPACE tailrace::
+          FILE tailrace-${component}-targets.cmake DESTINATION "${TAILRACE_PACKAGE_DIR}")
+endforeach()
+
+configure_package_config_file(
+  "${PROJECT_SOURCE_DIR}/cmake/tailraceConfig.cmake.in"
+  "${PROJECT_BINARY_DIR}/package/tailraceConfig.cmake"
+  INSTALL_DESTINATION "${TAILRACE_PACKAGE_DIR}"
+  NO_SET_AND_CHECK_MACRO)
+# Before 1.0 a new minor version may change interfaces.
+write_basic_package_version_file(
+  "${PROJECT_BINARY_DIR}/package/tailraceConfigVersion.cmake" COMPATIBILITY SameMinorVersion)
+install(FILES
+  "${PROJECT_BINARY_DIR}/package/tailraceConfig.cmake"
+  "${PROJECT_BINARY_DIR}/package/tailraceConfigVersion.cmake"
+  "${PROJECT_SOURCE_DIR}/cmake/TailraceComponents.cmake"
+  DESTINATION "${TAILRACE_PACKAGE_DIR}")
+
+# tailrace-COMPONENT.pc. The libraries are static, so what each needs is required and not private.
+# tl-expected is headers only; civetweb has no file of pkg-config.
+set(pc_fmt fmt)
+set(pc_spdlog spdlog)
+set(pc_prometheus-cpp prometheus-cpp-core)
+set(pc_CapnProto capnp)
+set(pc_yaml-cpp yaml-cpp)
+set(libraries_Threads " -pthread")
+set(libraries_civetweb " -lcivetweb-cpp -lcivetweb")
+file(RELATIVE_PATH pc_up "/${TAILRACE_PKGCONFIG_DIR}" "/")
+string(REGEX REPLACE "/$" "" pc_up "${pc_up}")
+foreach(component IN LISTS TAILRACE_COMPONENTS)
+  set(pc_requires)
+  set(pc_libraries)
+  foreach(needed IN LISTS TAILRACE_${component}_COMPONENTS)
+    list(APPEND pc_requires tailrace-${needed})
+  endforeach()
+  foreach(package IN LISTS TAILRACE_${component}_PACKAGES)
+    list(APPEND pc_requires ${pc_${package}})
+    string(APPEND pc_libraries "${libraries_${package}}")
+  endforeach()
+  foreach(module IN LISTS TAILRACE_${component}_MODULES)
+    string(REGEX REPLACE ".*=" "" module "${module}")
+    list(APPEND pc_requires ${module})
+  endforeach()
+  list(JOIN pc_requires " " pc_requires)
+  configure_file("${PROJECT_SOURCE_DIR}/cmake/tailrace.pc.in"
+                 "${PROJECT_BINARY_DIR}/package/tailrace-${component}.pc" @ONLY)
+  install(FILES "${PROJECT_BINARY_DIR}/package/tailrace-${component}.pc"
+          DESTINATION "${TAILRACE_PKGCONFIG_DIR}")
+endforeach()

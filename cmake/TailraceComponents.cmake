@@ -1,0 +1,48 @@
+# The components of the package, lowest first, and what each needs beyond its own library:
+#   _COMPONENTS  other components
+#   _PACKAGES    packages that CMake finds
+#   _MODULES     PREFIX=MODULE: modules that only pkg-config knows, as PkgConfig::PREFIX
+#
+# The libraries are static, so whoever links one needs what its objects refer to, although no public
+# header shows it: every log and store counts and logs through observability, whose objects refer to
+# prometheus-cpp and spdlog. Cap'n Proto is needed from rpc upwards, yaml-cpp by config alone. Asio
+# is headers only and is compiled into rpc: nobody has to find it.
+
+set(TAILRACE_COMPONENTS
+  core observability storage fasterlog kv statemachine replication rpc config)
+
+set(TAILRACE_core_COMPONENTS)
+set(TAILRACE_core_PACKAGES tl-expected)
+set(TAILRACE_core_MODULES ISAL=libisal)
+
+set(TAILRACE_observability_COMPONENTS core)
+set(TAILRACE_observability_PACKAGES Threads fmt spdlog civetweb prometheus-cpp)
+set(TAILRACE_observability_MODULES)
+
+set(TAILRACE_storage_COMPONENTS core)
+set(TAILRACE_storage_PACKAGES Threads)
+set(TAILRACE_storage_MODULES LIBURING=liburing)
+
+set(TAILRACE_fasterlog_COMPONENTS core observability storage)
+set(TAILRACE_fasterlog_PACKAGES)
+set(TAILRACE_fasterlog_MODULES)
+
+set(TAILRACE_kv_COMPONENTS core observability storage)
+set(TAILRACE_kv_PACKAGES)
+set(TAILRACE_kv_MODULES XXHASH=libxxhash)
+
+set(TAILRACE_statemachine_COMPONENTS core observability fasterlog kv)
+set(TAILRACE_statemachine_PACKAGES fmt)
+set(TAILRACE_statemachine_MODULES XXHASH=libxxhash)
+
+set(TAILRACE_replication_COMPONENTS core observability storage fasterlog statemachine)
+set(TAILRACE_replication_PACKAGES fmt)
+set(TAILRACE_replication_MODULES)
+
+set(TAILRACE_rpc_COMPONENTS observability fasterlog kv statemachine replication)
+set(TAILRACE_rpc_PACKAGES Threads fmt CapnProto)
+set(TAILRACE_rpc_MODULES)
+
+set(TAILRACE_config_COMPONENTS core observability rpc)
+set(TAILRACE_config_PACKAGES yaml-cpp)
+set(TAILRACE_config_MODULES)
