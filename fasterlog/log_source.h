@@ -48,7 +48,15 @@ class LogSource final : public ByteSource {
   LogCore& core_;
 };
 
+class CutAwareScanner : public LogScanner {
+ public:
+  /// What next() would say of truncate_after(): kOutOfRange when the log was cut before the
+  /// position. Reads nothing.
+  virtual Result<> check_cuts() const = 0;
+};
+
 /// See Log::scan.
-std::unique_ptr<LogScanner> make_scanner(LogCore& core, Address from, Log::ScanOptions options);
+std::unique_ptr<CutAwareScanner> make_scanner(LogCore& core, Address from,
+                                              Log::ScanOptions options);
 
 }  // namespace tailrace::fasterlog
