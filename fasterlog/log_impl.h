@@ -103,6 +103,7 @@ class LogImpl final : public Log {
   /// Ends the present role: nobody writes any more, and all that was written is durable.
   Result<> settle();
   void note_epoch(Epoch epoch, Address start);
+  void forget_unwritten_epoch();
   Epoch last_record_epoch() const;
   static void drop_epochs_before(Address begin, std::vector<EpochStart>& epochs);
 
@@ -111,7 +112,7 @@ class LogImpl final : public Log {
   tl::unexpected<Error> give_up(Error error);
 
   // suffix_truncation.cc
-  Result<> cut_at(Address to);
+  Result<> cut_at(Address to, Mode role);
 
   std::unique_ptr<storage::DirectoryLock> lock_;
   std::unique_ptr<LogCore> core_;

@@ -27,7 +27,7 @@ Result<Address> LogImpl::truncate_after(Address address) {
                            ? Result<Address>(tl::unexpected(*core_->failure_copy()))
                            : mark_end_not_above(address);
   if (to && *to < durable()) {
-    if (auto cut = cut_at(*to); !cut) {
+    if (auto cut = cut_at(*to, mode); !cut) {
       // Half-way: only an open can tell what is there now.
       flusher_.fail(with_context("truncate the suffix", cut.error()));
       to = tl::unexpected(*core_->failure_copy());
@@ -38,7 +38,7 @@ Result<Address> LogImpl::truncate_after(Address address) {
   return to;
 }
 
-Result<> LogImpl::cut_at(Address to) {
+Result<> LogImpl::cut_at(Address to, Mode role) {
   LogCore& core = *core_;
   std::vector<EpochStart> epochs;
   {
@@ -72,8 +72,11 @@ Result<> LogImpl::cut_at(Address to) {
     TAILRACE_RETURN_IF_ERROR(load_tail_page(core, to));
   }
   last_mark_end_ = to;
-  copied_epoch_ = last_record_epoch();
-  if (core.epoch.load() > copied_epoch_.value) note_epoch(Epoch{core.epoch.load()}, to);
+  if (role == Mode::kWriter) {
+    if (Epoch{core.epoch.load()} > last_record_epoch()) note_epoch(Epoch{core.epoch.load()}, to);
+  } else {
+    forget_unwritten_epoch();
+  }
   flusher_.reset_to(to);
   return {};
 }
