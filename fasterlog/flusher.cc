@@ -35,6 +35,7 @@ Flusher::Flusher(LogCore& core, std::unique_ptr<storage::IoQueue> queue)
       flushes_(core.options.flushes_in_flight),
       flushed_(core.durable.load()) {
   reset_to(flushed_);
+  proven_.store(core.proven_at_open.value);
 }
 
 void Flusher::reset_to(Address to) {

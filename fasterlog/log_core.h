@@ -85,6 +85,7 @@ struct LogCore {
   std::atomic<uint64_t> epoch{0};       // of what is written now; set while nobody writes
   std::atomic<uint64_t> begin{0};
   std::atomic<uint64_t> durable{0};
+  Address proven_at_open;  // what META says until the flusher writes it
   std::atomic<uint64_t> flushing{
       0};  // durable <= flushing <= tail: ends of flushes that have begun
   /// The next segment could not be made: the disk has not enough to spare.

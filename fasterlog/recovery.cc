@@ -169,6 +169,13 @@ Result<RecoveredLog> scan_log(storage::FileSystem& file_system, const SegmentFil
   return found;
 }
 
+Result<> sync_unproven(const SegmentFiles& segments, Address proven, Address durable) {
+  for (uint64_t index = segments.index_of(proven); index < segments.index_of(durable); ++index) {
+    if (const auto file = segments.file(index)) TAILRACE_RETURN_IF_ERROR(file->sync());
+  }
+  return {};
+}
+
 Result<> discard_beyond(SegmentFiles& segments, Address begin, Address durable) {
   TAILRACE_RETURN_IF_ERROR(segments.remove_before(segments.index_of(begin)));
   const uint64_t index = segments.index_of(durable);
