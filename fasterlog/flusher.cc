@@ -68,6 +68,11 @@ void Flusher::start() {
 }
 
 void Flusher::stop() {
+  closing_.store(true);
+  rest();
+}
+
+void Flusher::rest() {
   if (!thread_.joinable()) return;
   stop_.store(true);
   queue_->wake();
@@ -165,7 +170,8 @@ void Flusher::run() {
       complete(completion);
     advance();
   }
-  if (!core_.failed.load()) {
+  // A log that goes on after a rest was not closed.
+  if (closing_.load() && !core_.failed.load()) {
     if (auto written = write_proven(true); !written) fail(std::move(written).error());
   }
 }

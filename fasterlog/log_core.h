@@ -98,6 +98,8 @@ struct LogCore {
   /// before anything changes, so a reader that met changing bytes finds out why.
   std::vector<Address> cuts;  // guarded by index_mutex
   std::atomic<uint64_t> cut_count{0};
+  /// Calls of truncate_after() that are over, whatever came of them: who waits looks again.
+  std::atomic<uint64_t> cuts_over{0};
 
   /// The least of the cuts after the first `seen`; nothing when there were none.
   std::optional<Address> least_cut_since(uint64_t seen) {

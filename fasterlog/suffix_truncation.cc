@@ -35,6 +35,10 @@ Result<Address> LogImpl::truncate_after(Address address) {
   }
   flusher_.start();
   core_->mode.store(mode);
+  core_->cuts_over.fetch_add(1);
+  const std::lock_guard lock(core_->wait_mutex);
+  core_->durable_moved.notify_all();
+  core_->room_made.notify_all();
   return to;
 }
 

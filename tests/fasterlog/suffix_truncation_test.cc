@@ -1,5 +1,6 @@
 #include <thread>
 
+#include "fasterlog/log_metadata.h"
 #include "tests/fasterlog/log_fixture.h"
 
 namespace tailrace::fasterlog {
@@ -205,6 +206,43 @@ TEST_F(SuffixTruncation, AScannerBeyondTheCutSaysSoAndOneBeforeItGoesOn) {
   // The four up to the cut and the new one; what it had read ahead beyond the cut is not shown.
   ASSERT_EQ(rest.size(), 5u);
   EXPECT_EQ(rest.back(), "new");
+}
+
+TEST_F(SuffixTruncation, WhoWaitsBeyondTheCutIsNotForgotten) {
+  LogOptions with = options();
+  with.commit = CommitPolicy::on_request();
+  auto log = open_writer(with);
+  const auto ranges = fill(*log, 10);
+  const SteadyTime deadline = system_clock().now() + std::chrono::seconds(20);
+  const auto scanner = log->scan(log->durable());
+  std::thread scans([&] {
+    EXPECT_TRUE(scanner->wait(deadline).has_value()) << "a scanner slept through the cut";
+    EXPECT_EQ(scanner->next(Address::max()).error().code, ErrorCode::kOutOfRange);
+  });
+  const Address wanted = log->tail() + 100;
+  std::thread waits([&] {
+    EXPECT_TRUE(log->wait_durable(wanted, deadline).has_value())
+        << "nothing is flushed for a waiter from before the cut";
+  });
+  std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  ASSERT_TRUE(log->truncate_after(ranges[5].first).has_value());
+  scans.join();
+  while (log->tail() < wanted)
+    ASSERT_TRUE(log->try_enqueue(RecordKind::kData, as_bytes("more")).has_value());
+  waits.join();
+}
+
+TEST_F(SuffixTruncation, ALogThatGoesOnAfterOneDoesNotCountAsClosed) {
+  auto log = open_writer(options());
+  fill(*log, 3);
+  ASSERT_TRUE(log->truncate_after(log->tail()).has_value());
+  auto metadata = read_log_metadata(storage::posix_file_system(), root_ / "log");
+  ASSERT_TRUE(metadata.has_value());
+  EXPECT_FALSE(metadata->clean);
+  ASSERT_TRUE(log->close().has_value());
+  metadata = read_log_metadata(storage::posix_file_system(), root_ / "log");
+  ASSERT_TRUE(metadata.has_value());
+  EXPECT_TRUE(metadata->clean);
 }
 
 TEST_F(SuffixTruncation, ScannersRunWhileTheEndIsCutAndWrittenAgain) {
