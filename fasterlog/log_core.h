@@ -95,7 +95,7 @@ struct LogCore {
   MarkIndex marks;                 // guarded by index_mutex; first entry <= begin
   std::vector<EpochStart> epochs;  // guarded by index_mutex
   /// Where truncate_after() has cut the log since it was opened, in this order. The count is raised
-  /// before anything changes, so a reader that met changing bytes finds out why.
+  /// after durable went down and before any byte changes.
   std::vector<Address> cuts;  // guarded by index_mutex
   std::atomic<uint64_t> cut_count{0};
   /// Calls of truncate_after() that are over, whatever came of them: who waits looks again.

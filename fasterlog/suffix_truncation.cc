@@ -54,17 +54,23 @@ Result<> LogImpl::cut_at(Address to, Mode role) {
     epochs = core.epochs;
     core.marks.erase(std::upper_bound(core.marks.begin(), core.marks.end(), to), core.marks.end());
     if (core.marks.empty()) core.marks.push_back(begin());
-    core.cuts.push_back(to);
-    core.cut_count.store(core.cuts.size());
   }
   TAILRACE_RETURN_IF_ERROR(core.keeper.update([&](LogMetadata& metadata) {
     metadata.cut = metadata.proven = to;
     metadata.epochs = epochs;
     metadata.clean = false;
   }));
-  TAILRACE_RETURN_IF_ERROR(core.consumers.cut_at(to));
   core.durable.store(to.value);
   core.flushing.store(to.value);
+  {
+    // After durable: who sees the cut must not go by the old one any more. Before the bytes change:
+    // who met others than he looked for finds out why. Before the consumers' positions: what is
+    // acknowledged later is checked against it.
+    const std::lock_guard lock(core.index_mutex);
+    core.cuts.push_back(to);
+    core.cut_count.store(core.cuts.size());
+  }
+  TAILRACE_RETURN_IF_ERROR(core.consumers.cut_at(to));
   // Whoever copies out of memory with the old durable in mind has left.
   core.protection.wait_safe(core.protection.bump());
   TAILRACE_RETURN_IF_ERROR(discard_beyond(core.segments, begin(), to));
