@@ -33,7 +33,7 @@ Flusher::Flusher(LogCore& core, std::unique_ptr<storage::IoQueue> queue)
       segment_maker_(core, {[this] { nudge(); }, [this](Error error) { fail(std::move(error)); }}),
       proven_(core.durable.load()),
       flushes_(core.options.flushes_in_flight),
-      flushed_(core.durable.load()) {
+      flushed_{core.durable.load()} {
   reset_to(flushed_);
   proven_.store(core.proven_at_open.value);
 }

@@ -22,7 +22,7 @@ class LogImpl final : public Log {
         core_(std::move(core)),
         report_(report),
         flusher_(*core_, std::move(queue)),
-        last_mark_end_(core_->durable.load()),
+        last_mark_end_{core_->durable.load()},
         copied_epoch_(report.last_epoch) {
     flusher_.start();
   }
