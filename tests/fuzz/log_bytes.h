@@ -2,6 +2,8 @@
 // Log bytes from fuzzed ones. A fuzzer finds no checksum by chance, so its input is a little
 // program that writes sealed records and marks, and damages them.
 
+#include <algorithm>
+#include <cstring>
 #include <vector>
 
 #include "core/address.h"
@@ -34,7 +36,7 @@ class Input {
   T take() {
     T value{};
     const ByteSpan some = take_bytes(sizeof value);
-    std::memcpy(&value, some.data(), some.size());
+    if (!some.empty()) std::memcpy(&value, some.data(), some.size());
     return value;
   }
   ByteSpan take_bytes(size_t count) {
