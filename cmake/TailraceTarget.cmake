@@ -19,6 +19,17 @@ if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   target_compile_options(tailrace_flags INTERFACE
     -Wno-maybe-uninitialized -Wno-restrict -Wno-mismatched-new-delete)
 endif()
+if(TAILRACE_FUZZ)
+  if(NOT CMAKE_CXX_COMPILER_ID STREQUAL "Clang")
+    message(FATAL_ERROR "TAILRACE_FUZZ needs clang++ (and libclang-rt-14-dev); the compiler is "
+                        "${CMAKE_CXX_COMPILER_ID}")
+  endif()
+  # Only g++ decides about warnings.
+  target_compile_options(tailrace_flags INTERFACE
+    -Wno-error -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
+    -fno-omit-frame-pointer)
+  target_link_options(tailrace_flags INTERFACE -fsanitize=address,undefined)
+endif()
 if(TAILRACE_SANITIZE STREQUAL "address")
   target_compile_options(tailrace_flags INTERFACE
     -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer)

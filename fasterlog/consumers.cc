@@ -22,34 +22,47 @@ void append(std::vector<std::byte>& to, T value) {
 
 class ConsumerImpl final : public Consumer {
  public:
-  ConsumerImpl(ConsumerTable& table, std::string name, Address position,
-               std::unique_ptr<LogScanner> scanner)
-      : table_(table), name_(std::move(name)), position_(position), scanner_(std::move(scanner)) {}
-  ~ConsumerImpl() override { table_.close(name_); }
+  ConsumerImpl(LogCore& core, std::string name, std::unique_ptr<CutAwareScanner> scanner)
+      : core_(core), name_(std::move(name)), scanner_(std::move(scanner)) {}
+  ~ConsumerImpl() override { core_.consumers.close(name_); }
 
   const std::string& name() const override { return name_; }
-  Address position() const override { return position_; }
+  Address position() const override { return core_.consumers.position(name_); }
   Result<std::optional<Record>> next() override { return scanner_->next(Address::max()); }
   Result<> wait(SteadyTime deadline, std::stop_token stop) override {
     return scanner_->wait(deadline, std::move(stop));
   }
   Result<> acknowledge(Address end) override {
-    if (end <= position_) return {};
     if (end > scanner_->position())
       return make_error(ErrorCode::kInvalidArgument,
                         "consumer '" + name_ + "' acknowledges address " +
                             std::to_string(end.value) + ", but has read only up to " +
                             std::to_string(scanner_->position().value));
-    TAILRACE_RETURN_IF_ERROR(table_.acknowledge(name_, end));
-    position_ = end;
-    return {};
+    if (end <= position()) return scanner_->check_cuts();
+    if (!record_ends_at(end))
+      return make_error(ErrorCode::kInvalidArgument,
+                        "consumer '" + name_ + "' acknowledges address " +
+                            std::to_string(end.value) + ", where no record ends");
+    return core_.consumers.acknowledge(name_, end, [this] { return scanner_->check_cuts(); });
   }
 
  private:
-  ConsumerTable& table_;
+  /// A position inside a record would never be read on from. True in doubt: a cut and a truncation
+  /// are told of elsewhere.
+  bool record_ends_at(Address end) const {
+    if (end == scanner_->position()) return true;
+    if (end.value % kRecordAlignment != 0) return false;
+    LogSource source(core_);
+    RecordReader reader(source, core_.options.page_bytes, storage::kBlockBytes);
+    reader.seek(end);
+    auto step = reader.next(Address{core_.durable.load()});
+    return !step || step->status != RecordReader::Status::kBad || !scanner_->check_cuts() ||
+           end < Address{core_.begin.load()};
+  }
+
+  LogCore& core_;
   const std::string name_;
-  Address position_;
-  const std::unique_ptr<LogScanner> scanner_;
+  const std::unique_ptr<CutAwareScanner> scanner_;
 };
 
 }  // namespace
@@ -131,11 +144,20 @@ void ConsumerTable::close(const std::string& name) {
   if (const auto found = entries_.find(name); found != entries_.end()) found->second.open = false;
 }
 
-Result<> ConsumerTable::acknowledge(const std::string& name, Address position) {
+Result<> ConsumerTable::acknowledge(const std::string& name, Address position,
+                                    const std::function<Result<>()>& allowed) {
   const std::lock_guard lock(mutex_);
+  TAILRACE_RETURN_IF_ERROR(allowed());
   Entries next = entries_;
+  if (position <= next[name].position) return {};
   next[name].position = position;
   return replace(std::move(next));
+}
+
+Address ConsumerTable::position(const std::string& name) const {
+  const std::lock_guard lock(mutex_);
+  const auto found = entries_.find(name);
+  return found == entries_.end() ? Address{} : found->second.position;
 }
 
 Result<> ConsumerTable::remove(const std::string& name) {
@@ -187,7 +209,7 @@ Result<std::unique_ptr<Consumer>> LogImpl::open_consumer(const std::string& name
   const Address fresh = options.from_end ? durable() : begin();
   auto position = core_->consumers.open(name, fresh, options.most_pinned_bytes);
   if (!position) return tl::unexpected(std::move(position).error());
-  return std::make_unique<ConsumerImpl>(core_->consumers, name, *position, scan(*position, {}));
+  return std::make_unique<ConsumerImpl>(*core_, name, make_scanner(*core_, *position, {}));
 }
 
 Result<> LogImpl::remove_consumer(const std::string& name) {

@@ -15,6 +15,7 @@
 // the same mutex that an acknowledgement holds, and an acknowledgement only raises a pin, so
 // nothing is given away that a stored position still needs.
 
+#include <functional>
 #include <map>
 #include <mutex>
 #include <string>
@@ -38,7 +39,11 @@ class ConsumerTable {
   /// Returns the position to go on from.
   Result<Address> open(const std::string& name, Address fresh_position, uint64_t most_pinned_bytes);
   void close(const std::string& name);
-  Result<> acknowledge(const std::string& name, Address position);
+  /// Never backwards. `allowed` is asked under the mutex that cut_at() takes too, so a cut comes
+  /// wholly before the question or after the acknowledgement.
+  Result<> acknowledge(const std::string& name, Address position,
+                       const std::function<Result<>()>& allowed);
+  Address position(const std::string& name) const;
   Result<> remove(const std::string& name);
   /// No position stays beyond the log's new end.
   Result<> cut_at(Address end);
@@ -53,7 +58,9 @@ class ConsumerTable {
     uint64_t most_pinned_bytes = 0;
     bool open = false;
     bool pins(Address durable) const {
-      return most_pinned_bytes == 0 || durable - position <= most_pinned_bytes;
+      // The caller's durable may be older than the position.
+      return most_pinned_bytes == 0 || durable <= position ||
+             durable - position <= most_pinned_bytes;
     }
   };
   using Entries = std::map<std::string, Entry>;

@@ -10,11 +10,16 @@ Address LogImpl::request_commit() {
 }
 
 Result<> LogImpl::wait_durable(Address address, SteadyTime deadline, std::stop_token stop) {
-  if (durable() >= address) return {};
-  flusher_.request(address);
-  return core_->wait_for([&] { return durable() >= address; },
-                         "address " + std::to_string(address.value) + " is not durable", deadline,
-                         std::move(stop));
+  for (;;) {
+    const uint64_t cuts = core_->cuts_over.load();
+    if (durable() >= address) return {};
+    flusher_.request(address);
+    auto waited = core_->wait_for(
+        [&] { return durable() >= address || core_->cuts_over.load() != cuts; },
+        "address " + std::to_string(address.value) + " is not durable", deadline, stop);
+    if (!waited) return waited;
+    // A cut forgets what was requested.
+  }
 }
 
 Log::ListenerHandle LogImpl::add_durable_listener(DurableListener listener) {

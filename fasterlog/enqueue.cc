@@ -112,13 +112,14 @@ Result<AddressRange> LogImpl::until_room(SteadyTime deadline, Try attempt) {
     auto range = attempt();
     if (range || range.error().code != ErrorCode::kWouldBlock) return range;
     const Address limit = core_->ring.writer_limit();
+    const uint64_t cuts = core_->cuts_over.load();
     range = attempt();
     if (range || range.error().code != ErrorCode::kWouldBlock) return range;
     std::unique_lock lock(core_->wait_mutex);
     core_->room_waiters.fetch_add(1);
     const auto moved = [&] {
-      return core_->ring.writer_limit() != limit || core_->failed.load() ||
-             core_->disk_full.load() || core_->mode.load() != Mode::kWriter;
+      return core_->ring.writer_limit() != limit || core_->cuts_over.load() != cuts ||
+             core_->failed.load() || core_->disk_full.load() || core_->mode.load() != Mode::kWriter;
     };
     bool woken = true;
     // wait_until converts the deadline; the greatest time point would overflow there.

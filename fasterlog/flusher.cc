@@ -33,8 +33,9 @@ Flusher::Flusher(LogCore& core, std::unique_ptr<storage::IoQueue> queue)
       segment_maker_(core, {[this] { nudge(); }, [this](Error error) { fail(std::move(error)); }}),
       proven_(core.durable.load()),
       flushes_(core.options.flushes_in_flight),
-      flushed_(core.durable.load()) {
+      flushed_{core.durable.load()} {
   reset_to(flushed_);
+  proven_.store(core.proven_at_open.value);
 }
 
 void Flusher::reset_to(Address to) {
@@ -67,6 +68,11 @@ void Flusher::start() {
 }
 
 void Flusher::stop() {
+  closing_.store(true);
+  rest();
+}
+
+void Flusher::rest() {
   if (!thread_.joinable()) return;
   stop_.store(true);
   queue_->wake();
@@ -164,7 +170,8 @@ void Flusher::run() {
       complete(completion);
     advance();
   }
-  if (!core_.failed.load()) {
+  // A log that goes on after a rest was not closed.
+  if (closing_.load() && !core_.failed.load()) {
     auto written = write_proven(true);
     if (!written && written.error().code == ErrorCode::kResourceExhausted) {
       // All is durable; only a note of it has no room. The next start scans as after a crash.

@@ -53,8 +53,8 @@ class Flusher {
   Address proven() const { return Address{proven_.load()}; }
 
   // ---- For truncate_after(), on its thread; nobody enqueues meanwhile.
-  /// As stop(), but start() may follow.
-  void rest() { stop(); }
+  /// Flushes what there is and ends the thread; start() follows.
+  void rest();
   /// While it rests: the ring, durable and the segments were set back to `to`.
   void reset_to(Address to);
   /// Any thread. The log takes no more writes; waiters get the error.
@@ -104,6 +104,7 @@ class Flusher {
   SegmentMaker segment_maker_;
   std::thread thread_;
   std::atomic<bool> stop_{false};
+  std::atomic<bool> closing_{false};
   std::atomic<bool> asleep_{false};
   std::atomic<uint64_t> proven_;
   std::atomic<uint64_t> requested_{0};

@@ -287,7 +287,8 @@ class Consumer {
   /// Waits until there may be one, as LogScanner::wait.
   virtual Result<> wait(SteadyTime deadline = SteadyTime::max(), std::stop_token stop = {}) = 0;
   /// Everything that ends at or below `end` (a record's end) is done with: durable when it returns,
-  /// never backwards. Costs a small file's replacement, so acknowledge stretches, not records.
+  /// never backwards. kOutOfRange when truncate_after() cut the log before what was read: open it
+  /// again. Costs a small file's replacement, so acknowledge stretches, not records.
   virtual Result<> acknowledge(Address end) = 0;
 };
 

@@ -85,6 +85,7 @@ struct LogCore {
   std::atomic<uint64_t> epoch{0};       // of what is written now; set while nobody writes
   std::atomic<uint64_t> begin{0};
   std::atomic<uint64_t> durable{0};
+  Address proven_at_open;  // what META says until the flusher writes it
   std::atomic<uint64_t> flushing{
       0};  // durable <= flushing <= tail: ends of flushes that have begun
   /// The next segment could not be made: the disk has not enough to spare.
@@ -94,9 +95,11 @@ struct LogCore {
   MarkIndex marks;                 // guarded by index_mutex; first entry <= begin
   std::vector<EpochStart> epochs;  // guarded by index_mutex
   /// Where truncate_after() has cut the log since it was opened, in this order. The count is raised
-  /// before anything changes, so a reader that met changing bytes finds out why.
+  /// after durable went down and before any byte changes.
   std::vector<Address> cuts;  // guarded by index_mutex
   std::atomic<uint64_t> cut_count{0};
+  /// Calls of truncate_after() that are over, whatever came of them: who waits looks again.
+  std::atomic<uint64_t> cuts_over{0};
 
   /// The least of the cuts after the first `seen`; nothing when there were none.
   std::optional<Address> least_cut_since(uint64_t seen) {

@@ -22,7 +22,7 @@ class LogImpl final : public Log {
         core_(std::move(core)),
         report_(report),
         flusher_(*core_, std::move(queue)),
-        last_mark_end_(core_->durable.load()),
+        last_mark_end_{core_->durable.load()},
         copied_epoch_(report.last_epoch) {
     flusher_.start();
   }
@@ -103,6 +103,7 @@ class LogImpl final : public Log {
   /// Ends the present role: nobody writes any more, and all that was written is durable.
   Result<> settle();
   void note_epoch(Epoch epoch, Address start);
+  void forget_unwritten_epoch();
   Epoch last_record_epoch() const;
   static void drop_epochs_before(Address begin, std::vector<EpochStart>& epochs);
 
@@ -111,7 +112,7 @@ class LogImpl final : public Log {
   tl::unexpected<Error> give_up(Error error);
 
   // suffix_truncation.cc
-  Result<> cut_at(Address to);
+  Result<> cut_at(Address to, Mode role);
 
   std::unique_ptr<storage::DirectoryLock> lock_;
   std::unique_ptr<LogCore> core_;

@@ -1,6 +1,7 @@
 #pragma once
 // The bytes of an open log for readers: from memory where they still are, else from the files.
 
+#include <algorithm>
 #include <cstring>
 
 #include "fasterlog/log_core.h"
@@ -22,7 +23,12 @@ class LogSource final : public ByteSource {
         const storage::EpochProtection::Guard guard(core_.protection);
         const Address head = core_.ring.head();
         if (at >= head) {
-          core_.ring.copy_out(at, into.subspan(done, wanted - done));
+          // What truncate_after() has cut meanwhile is somebody's to write. It reads as zeros, and
+          // the reader finds the cut.
+          const Address end{core_.flushing.load()};
+          const uint64_t there = std::min(wanted - done, end > at ? end - at : 0);
+          core_.ring.copy_out(at, into.subspan(done, there));
+          std::memset(into.data() + done + there, 0, wanted - done - there);
           return {};
         }
         disk_bytes = std::min(disk_bytes, head - at);
@@ -48,7 +54,15 @@ class LogSource final : public ByteSource {
   LogCore& core_;
 };
 
+class CutAwareScanner : public LogScanner {
+ public:
+  /// What next() would say of truncate_after(): kOutOfRange when the log was cut before the
+  /// position. Reads nothing.
+  virtual Result<> check_cuts() const = 0;
+};
+
 /// See Log::scan.
-std::unique_ptr<LogScanner> make_scanner(LogCore& core, Address from, Log::ScanOptions options);
+std::unique_ptr<CutAwareScanner> make_scanner(LogCore& core, Address from,
+                                              Log::ScanOptions options);
 
 }  // namespace tailrace::fasterlog

@@ -95,7 +95,9 @@ Result<std::unique_ptr<Log>> Log::open(storage::FileSystem& file_system, LogOpti
   // Everything is parsed and all memory is there; from here on the disk is changed.
   TAILRACE_RETURN_IF_ERROR(core->keeper.update([](LogMetadata& next) { next.clean = false; }));
   const Address durable = found->report.durable;
+  TAILRACE_RETURN_IF_ERROR(sync_unproven(core->segments, metadata->proven, durable));
   TAILRACE_RETURN_IF_ERROR(discard_beyond(core->segments, found->report.begin, durable));
+  core->proven_at_open = metadata->proven;
   if (metadata->cut != Address{}) {
     TAILRACE_RETURN_IF_ERROR(core->keeper.update([](LogMetadata& next) { next.cut = Address{}; }));
   }

@@ -41,6 +41,7 @@ Result<> LogImpl::read_batch(std::span<const Address> addresses,
 }
 
 Result<Record> LogImpl::read_one(const LogSource& source, RecordReader& reader, Address address) {
+  const uint64_t cuts = core_->cut_count.load();
   if (address < begin()) return tl::unexpected(source.truncated(address));
   const Address limit = durable();
   if (address >= limit) return out_of_range(address);
@@ -49,6 +50,11 @@ Result<Record> LogImpl::read_one(const LogSource& source, RecordReader& reader, 
   if (!step || step->status != RecordReader::Status::kRecord || step->record.address != address) {
     if (address < begin()) return tl::unexpected(source.truncated(address));
     if (address >= durable()) return out_of_range(address);
+    if (core_->cut_count.load() != cuts) {
+      // The bytes changed under us: look again.
+      reader.forget();
+      return read_one(source, reader, address);
+    }
     if (!step) return tl::unexpected(std::move(step).error());
     return make_error(ErrorCode::kInvalidArgument, "no sound record begins at address " +
                                                        std::to_string(address.value) + " of " +
@@ -65,6 +71,7 @@ std::unique_ptr<LogScanner> LogImpl::scan(Address from, ScanOptions options) {
 Result<> LogImpl::read_raw(Address from, size_t most_bytes, std::vector<std::byte>& into) {
   into.clear();
   LogSource source(*core_);
+  const uint64_t cuts = core_->cut_count.load();
   if (from < begin()) return tl::unexpected(source.truncated(from));
   const Address limit = durable();
   if (from > limit)
@@ -80,6 +87,7 @@ Result<> LogImpl::read_raw(Address from, size_t most_bytes, std::vector<std::byt
     if (!step || step->status == RecordReader::Status::kBad) {
       into.clear();
       if (from < begin()) return tl::unexpected(source.truncated(from));
+      if (core_->cut_count.load() != cuts) return read_raw(from, most_bytes, into);
       if (!step) return tl::unexpected(std::move(step).error());
       return tl::unexpected(source.bad_record(step->bad_at, step->reason));
     }
@@ -93,12 +101,15 @@ Result<> LogImpl::read_raw(Address from, size_t most_bytes, std::vector<std::byt
     if (record.kind == RecordKind::kCommitMark) {
       if (whole == 0 && mark_of(record).batch_begin != from) {
         into.clear();
+        if (core_->cut_count.load() != cuts) return read_raw(from, most_bytes, into);
         return make_error(ErrorCode::kInvalidArgument,
                           "no batch begins at address " + std::to_string(from.value));
       }
       whole = end;
     }
   }
+  // What was there before a cut must not go together with what came after it.
+  if (core_->cut_count.load() != cuts) return read_raw(from, most_bytes, into);
   into.resize(whole);
   return {};
 }

@@ -90,9 +90,11 @@ Result<RecoveredLog> scan_log(storage::FileSystem& file_system, const SegmentFil
   Address end = contiguous_end(segments, metadata.begin);
   // A truncation of the suffix was cut short: what lies beyond is dead already.
   if (metadata.cut != Address{}) end = std::min(end, metadata.cut);
-  // The epoch that begin lies in; all later ones are read from the records.
+  // The epoch of what was before begin; all later ones are read from the records. (Where META knows
+  // none before begin, the one that begins there.)
   for (const EpochStart& epoch : metadata.epochs) {
-    if (epoch.start <= metadata.begin) found.epochs = {epoch};
+    if (epoch.start < metadata.begin || (found.epochs.empty() && epoch.start == metadata.begin))
+      found.epochs = {epoch};
   }
   std::vector<EpochStart> unfinished = found.epochs;
   found.marks.push_back(metadata.begin);
@@ -165,6 +167,13 @@ Result<RecoveredLog> scan_log(storage::FileSystem& file_system, const SegmentFil
     TAILRACE_RETURN_IF_ERROR(
         look_beyond(segments, metadata.page_bytes, durable, found.hole, found));
   return found;
+}
+
+Result<> sync_unproven(const SegmentFiles& segments, Address proven, Address durable) {
+  for (uint64_t index = segments.index_of(proven); index < segments.index_of(durable); ++index) {
+    if (const auto file = segments.file(index)) TAILRACE_RETURN_IF_ERROR(file->sync());
+  }
+  return {};
 }
 
 Result<> discard_beyond(SegmentFiles& segments, Address begin, Address durable) {

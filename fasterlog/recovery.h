@@ -28,6 +28,11 @@ Result<RecoveredLog> scan_log(storage::FileSystem& file_system, const SegmentFil
                               const LogMetadata& metadata,
                               const std::function<void(uint64_t, uint64_t)>& progress);
 
+/// A process that was killed leaves bytes that were written and never synced: recovery finds them,
+/// and a power cut would still take them. discard_beyond() syncs the segment of `durable`, this the
+/// ones before it.
+Result<> sync_unproven(const SegmentFiles& segments, Address proven, Address durable);
+
 /// Makes everything from `durable` on zero, durably, so that no discarded batch can come back, and
 /// deletes the segments before `begin` that an interrupted truncation left.
 Result<> discard_beyond(SegmentFiles& segments, Address begin, Address durable);

@@ -22,7 +22,7 @@ Result<> LogImpl::become_copy() {
   const std::lock_guard role(role_mutex_);
   TAILRACE_RETURN_IF_ERROR(settle());
   last_mark_end_ = core_->ring.tail();
-  copied_epoch_ = last_record_epoch();
+  forget_unwritten_epoch();
   core_->mode.store(Mode::kCopy);
   return {};
 }
@@ -78,13 +78,26 @@ void LogImpl::note_epoch(Epoch epoch, Address start) {
   if (epochs.empty() || epochs.back().epoch < epoch) epochs.push_back({epoch, start});
 }
 
+// The epoch in which this log was to be written; a copy may get records of one before it.
+void LogImpl::forget_unwritten_epoch() {
+  {
+    const std::lock_guard lock(core_->index_mutex);
+    while (!core_->epochs.empty() && core_->epochs.back().start >= core_->ring.tail())
+      core_->epochs.pop_back();
+  }
+  copied_epoch_ = last_record_epoch();
+  core_->epoch.store(copied_epoch_.value);
+}
+
 Epoch LogImpl::last_record_epoch() const {
   const std::lock_guard lock(core_->index_mutex);
   return core_->epochs.empty() ? Epoch{} : core_->epochs.back().epoch;
 }
 
 void LogImpl::drop_epochs_before(Address begin, std::vector<EpochStart>& epochs) {
-  while (epochs.size() > 1 && epochs[1].start <= begin)
+  // One that begins right at `begin` may have no record yet, or lose them all to a cut: the one
+  // before stays.
+  while (epochs.size() > 1 && epochs[1].start < begin)
     epochs.erase(epochs.begin());
 }
 
@@ -94,6 +107,8 @@ std::vector<EpochStart> LogImpl::epoch_table() const {
   // An epoch that has written nothing yet has no first address.
   while (!table.empty() && table.back().start >= core_->ring.tail())
     table.pop_back();
+  while (table.size() > 1 && table[1].start <= begin())
+    table.erase(table.begin());
   return table;
 }
 

@@ -4,7 +4,7 @@ namespace tailrace::fasterlog {
 
 namespace {
 
-class Scanner final : public LogScanner {
+class Scanner final : public CutAwareScanner {
  public:
   Scanner(LogCore& core, Address from, Log::ScanOptions options)
       : core_(core),
@@ -17,7 +17,7 @@ class Scanner final : public LogScanner {
   }
 
   Result<std::optional<Record>> next(Address limit) override {
-    if (auto cut = core_.least_cut_since(cuts_seen_); cut) TAILRACE_RETURN_IF_ERROR(pass_cut(*cut));
+    if (core_.cut_count.load() != cuts_seen_) TAILRACE_RETURN_IF_ERROR(pass_cuts());
     // Only whole batches are looked into, so no record is cut off by the end.
     const Address end = this->end();
     for (;;) {
@@ -56,17 +56,24 @@ class Scanner final : public LogScanner {
 
   Address position() const override { return reader_.position(); }
 
+  Result<> check_cuts() const override {
+    const auto cut = core_.least_cut_since(cuts_seen_);
+    if (!cut || reader_.position() <= *cut) return {};
+    return make_error(ErrorCode::kOutOfRange,
+                      "the log was cut at address " + std::to_string(cut->value) +
+                          ", below this scan's position " +
+                          std::to_string(reader_.position().value) + "; scan again from there");
+  }
+
  private:
   Address end() const {
     return Address{options_.with_unflushed ? core_.flushing.load() : core_.durable.load()};
   }
-  Result<> pass_cut(Address cut) {
-    if (reader_.position() > cut)
-      return make_error(ErrorCode::kOutOfRange,
-                        "the log was cut at address " + std::to_string(cut.value) +
-                            ", below this scan's position " +
-                            std::to_string(reader_.position().value) + "; scan again from there");
-    cuts_seen_ = core_.cut_count.load();
+  Result<> pass_cuts() {
+    // Cuts that come after this load are met by the next call.
+    const uint64_t cuts = core_.cut_count.load();
+    TAILRACE_RETURN_IF_ERROR(check_cuts());
+    cuts_seen_ = cuts;
     reader_.forget();  // it may have read ahead
     return {};
   }
@@ -80,7 +87,8 @@ class Scanner final : public LogScanner {
 
 }  // namespace
 
-std::unique_ptr<LogScanner> make_scanner(LogCore& core, Address from, Log::ScanOptions options) {
+std::unique_ptr<CutAwareScanner> make_scanner(LogCore& core, Address from,
+                                              Log::ScanOptions options) {
   return std::make_unique<Scanner>(core, from, options);
 }
 

@@ -27,7 +27,7 @@ Result<Address> LogImpl::truncate_after(Address address) {
                            ? Result<Address>(tl::unexpected(*core_->failure_copy()))
                            : mark_end_not_above(address);
   if (to && *to < durable()) {
-    if (auto cut = cut_at(*to); !cut) {
+    if (auto cut = cut_at(*to, mode); !cut) {
       // Half-way: only an open can tell what is there now.
       flusher_.fail(with_context("truncate the suffix", cut.error()));
       to = tl::unexpected(*core_->failure_copy());
@@ -35,10 +35,14 @@ Result<Address> LogImpl::truncate_after(Address address) {
   }
   flusher_.start();
   core_->mode.store(mode);
+  core_->cuts_over.fetch_add(1);
+  const std::lock_guard lock(core_->wait_mutex);
+  core_->durable_moved.notify_all();
+  core_->room_made.notify_all();
   return to;
 }
 
-Result<> LogImpl::cut_at(Address to) {
+Result<> LogImpl::cut_at(Address to, Mode role) {
   LogCore& core = *core_;
   std::vector<EpochStart> epochs;
   {
@@ -50,17 +54,23 @@ Result<> LogImpl::cut_at(Address to) {
     epochs = core.epochs;
     core.marks.erase(std::upper_bound(core.marks.begin(), core.marks.end(), to), core.marks.end());
     if (core.marks.empty()) core.marks.push_back(begin());
-    core.cuts.push_back(to);
-    core.cut_count.store(core.cuts.size());
   }
   TAILRACE_RETURN_IF_ERROR(core.keeper.update([&](LogMetadata& metadata) {
     metadata.cut = metadata.proven = to;
     metadata.epochs = epochs;
     metadata.clean = false;
   }));
-  TAILRACE_RETURN_IF_ERROR(core.consumers.cut_at(to));
   core.durable.store(to.value);
   core.flushing.store(to.value);
+  {
+    // After durable: who sees the cut must not go by the old one any more. Before the bytes change:
+    // who met others than he looked for finds out why. Before the consumers' positions: what is
+    // acknowledged later is checked against it.
+    const std::lock_guard lock(core.index_mutex);
+    core.cuts.push_back(to);
+    core.cut_count.store(core.cuts.size());
+  }
+  TAILRACE_RETURN_IF_ERROR(core.consumers.cut_at(to));
   // Whoever copies out of memory with the old durable in mind has left.
   core.protection.wait_safe(core.protection.bump());
   TAILRACE_RETURN_IF_ERROR(discard_beyond(core.segments, begin(), to));
@@ -72,8 +82,11 @@ Result<> LogImpl::cut_at(Address to) {
     TAILRACE_RETURN_IF_ERROR(load_tail_page(core, to));
   }
   last_mark_end_ = to;
-  copied_epoch_ = last_record_epoch();
-  if (core.epoch.load() > copied_epoch_.value) note_epoch(Epoch{core.epoch.load()}, to);
+  if (role == Mode::kWriter) {
+    if (Epoch{core.epoch.load()} > last_record_epoch()) note_epoch(Epoch{core.epoch.load()}, to);
+  } else {
+    forget_unwritten_epoch();
+  }
   flusher_.reset_to(to);
   return {};
 }

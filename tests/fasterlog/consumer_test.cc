@@ -129,6 +129,47 @@ TEST_F(ConsumerTest, ASuffixTruncationTakesPositionsBack) {
   EXPECT_EQ(consume(**again, 1), std::vector<std::string>{"other"});
 }
 
+TEST_F(ConsumerTest, WhatWasCutCanNotBeAcknowledgedAnyMore) {
+  auto log = open_writer(options());
+  append(*log, "0");
+  const AddressRange cut = append(*log, "1");
+  const AddressRange last = append(*log, "2");
+  auto consumer = log->open_consumer("c");
+  ASSERT_TRUE(consumer.has_value());
+  for (int i = 0; i < 3; ++i)
+    ASSERT_TRUE((*consumer)->next().has_value());
+  ASSERT_TRUE((*consumer)->acknowledge(cut.end).has_value());
+  const auto to = log->truncate_after(cut.first);
+  ASSERT_TRUE(to.has_value());
+  EXPECT_EQ((*consumer)->position(), *to);
+  EXPECT_EQ((*consumer)->acknowledge(last.end).error().code, ErrorCode::kOutOfRange);
+  EXPECT_EQ((*consumer)->acknowledge(cut.first).error().code, ErrorCode::kOutOfRange);
+  EXPECT_EQ(log->consumers()[0].position, *to) << "a position beyond the log's end";
+  append(*log, "other");
+  append(*log, "another");
+  consumer->reset();
+  consumer = log->open_consumer("c");
+  ASSERT_TRUE(consumer.has_value());
+  EXPECT_EQ(consume(**consumer, 2), (std::vector<std::string>{"other", "another"}));
+}
+
+TEST_F(ConsumerTest, OnlyTheEndOfARecordIsAcknowledged) {
+  {
+    auto log = open_writer(options());
+    const AddressRange first = append(*log, "0");
+    append(*log, "1");
+    auto consumer = log->open_consumer("c");
+    ASSERT_TRUE(consumer.has_value());
+    ASSERT_TRUE((*consumer)->next().has_value() && (*consumer)->next().has_value());
+    for (const Address wrong : {first.end - 8, first.end + 1, first.end - 1})
+      EXPECT_EQ((*consumer)->acknowledge(wrong).error().code, ErrorCode::kInvalidArgument);
+    EXPECT_TRUE((*consumer)->acknowledge(first.end).has_value());
+  }
+  auto log = Log::open(storage::posix_file_system(), options());
+  ASSERT_TRUE(log.has_value()) << log.error().message;
+  EXPECT_EQ(consume(**(*log)->open_consumer("c"), 1), std::vector<std::string>{"1"});
+}
+
 TEST_F(ConsumerTest, ADamagedFileIsRefusedByName) {
   {
     auto log = open_writer(options());

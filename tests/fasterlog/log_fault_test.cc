@@ -1,6 +1,9 @@
+#include <thread>
+
 #include <gtest/gtest.h>
 
 #include "fasterlog/log.h"
+#include "fasterlog/log_metadata.h"
 #include "tests/support/fault_file_system.h"
 
 namespace tailrace::fasterlog {
@@ -96,6 +99,57 @@ void check_reopened(FaultFileSystem& disk, const Outcome& outcome) {
   auto more = (*log)->enqueue(RecordKind::kData, as_bytes("more"));
   ASSERT_TRUE(more.has_value()) << more.error().message;
   ASSERT_TRUE((*log)->wait_durable(more->end).has_value());
+}
+
+// Killed, reopened, and only then the power fails: what the reopened log calls durable must be.
+TEST(KilledProcess, WhatRecoveryFindsSurvivesAPowerCut) {
+  int more_than_one_segment = 0;
+  for (uint64_t operation = 5; operation < 60; ++operation) {
+    SCOPED_TRACE(operation);
+    FaultFileSystem disk(operation);
+    disk.fail_at(operation, FaultKind::kPowerCut);
+    {
+      auto log = Log::open(disk, options());
+      if (!log || !(*log)->become_writer(Epoch{1})) continue;
+      for (int i = 0; i < 30; ++i) {
+        if (!(*log)->enqueue(RecordKind::kData, as_bytes(std::string(8000, 'k')))) break;
+      }
+    }
+    disk.crash(CrashPolicy::kProcessEnds);
+    Address durable;
+    {
+      auto log = Log::open(disk, options());
+      ASSERT_TRUE(log.has_value()) << log.error().message;
+      durable = (*log)->durable();
+      disk.fail_at(disk.operations(), FaultKind::kPowerCut);
+    }
+    more_than_one_segment += durable.value > options().segment_bytes ? 1 : 0;
+    disk.crash(CrashPolicy::kLoseUnsynced);
+    auto log = Log::open(disk, options());
+    ASSERT_TRUE(log.has_value()) << log.error().message;
+    ASSERT_EQ((*log)->durable(), durable) << "was called durable";
+  }
+  EXPECT_GT(more_than_one_segment, 0);
+}
+
+TEST(KilledProcess, WhatRecoveryFoundIsProvenSoon) {
+  FaultFileSystem disk(1);
+  {
+    auto log = Log::open(disk, options());
+    ASSERT_TRUE(log && (*log)->become_writer(Epoch{1}));
+    ASSERT_TRUE((*log)->wait_durable((*log)->enqueue(RecordKind::kData, as_bytes("x"))->end));
+    disk.fail_at(disk.operations(), FaultKind::kPowerCut);
+  }
+  disk.crash(CrashPolicy::kKeepAll);
+  auto log = Log::open(disk, options());
+  ASSERT_TRUE(log.has_value()) << log.error().message;
+  const SteadyTime deadline = system_clock().now() + std::chrono::seconds(30);
+  for (;;) {
+    auto metadata = read_log_metadata(disk, "/log");
+    if (metadata && metadata->proven == (*log)->durable()) break;
+    ASSERT_LT(system_clock().now(), deadline) << "a later damage would be taken for a torn tail";
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
 }
 
 class FaultAtEveryOperation : public ::testing::TestWithParam<std::tuple<FaultKind, CrashPolicy>> {

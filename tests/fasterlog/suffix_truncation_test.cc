@@ -1,5 +1,6 @@
 #include <thread>
 
+#include "fasterlog/log_metadata.h"
 #include "tests/fasterlog/log_fixture.h"
 
 namespace tailrace::fasterlog {
@@ -110,6 +111,52 @@ TEST_F(SuffixTruncation, EpochsThatBeganBehindAreForgotten) {
   EXPECT_EQ(payloads(*log), (std::vector<std::string>{"three", "four"}));
 }
 
+TEST_F(SuffixTruncation, AnEpochInWhichNothingIsLeftDoesNotHinderACopyOfAnEarlierOne) {
+  auto leader = open_writer(options("leader"), Epoch{1});
+  append(*leader, "one");
+  std::vector<std::byte> bytes;
+  ASSERT_TRUE(leader->read_raw(leader->begin(), 1 << 20, bytes).has_value());
+  const Address common = leader->durable();
+  append(*leader, "two");
+  std::vector<std::byte> rest;
+  ASSERT_TRUE(leader->read_raw(common, 1 << 20, rest).has_value());
+  for (const bool writes : {false, true}) {
+    SCOPED_TRACE(writes);
+    auto copy = open(options(writes ? "cut" : "unwritten"));
+    ASSERT_TRUE(copy->become_copy().has_value());
+    ASSERT_TRUE(copy->try_append_raw(copy->tail(), bytes).has_value());
+    ASSERT_TRUE(copy->become_writer(Epoch{2}).has_value());
+    if (writes) append(*copy, "only here");
+    ASSERT_TRUE(copy->become_copy().has_value());
+    if (writes) {
+      ASSERT_TRUE(copy->truncate_after(common).has_value());
+      ASSERT_TRUE(copy->become_copy().has_value());
+    }
+    const auto taken = copy->try_append_raw(common, rest);
+    ASSERT_TRUE(taken.has_value()) << taken.error().message;
+    ASSERT_TRUE(copy->wait_durable(copy->tail()).has_value());
+    EXPECT_EQ(copy->epoch_table(), leader->epoch_table());
+    EXPECT_EQ(copy->last_epoch(), Epoch{1});
+    EXPECT_EQ(payloads(*copy), payloads(*leader));
+  }
+}
+
+TEST_F(SuffixTruncation, TheLastEpochIsKnownWhenAllOfItsRecordsAreTruncated) {
+  auto log = open_writer(options(), Epoch{3});
+  append(*log, "three");
+  ASSERT_TRUE(log->become_writer(Epoch{5}).has_value());
+  ASSERT_TRUE(log->truncate_before(log->durable()).has_value());
+  ASSERT_TRUE(log->close().has_value());
+  log = open();
+  EXPECT_EQ(log->last_epoch(), Epoch{3}) << "nothing was written in epoch 5";
+  ASSERT_TRUE(log->become_writer(Epoch{5}).has_value());
+  append(*log, "five");
+  EXPECT_EQ(log->epoch_table(), (std::vector<EpochStart>{{Epoch{5}, log->begin()}}));
+  ASSERT_TRUE(log->truncate_after(log->begin()).has_value());
+  ASSERT_TRUE(log->become_copy().has_value());
+  EXPECT_EQ(log->last_epoch(), Epoch{3});
+}
+
 TEST_F(SuffixTruncation, ACopyTakesOtherBytesInThePlaceOfThoseThatWereCut) {
   auto leader = open_writer(options("leader"), Epoch{2});
   append(*leader, "common");
@@ -159,6 +206,43 @@ TEST_F(SuffixTruncation, AScannerBeyondTheCutSaysSoAndOneBeforeItGoesOn) {
   // The four up to the cut and the new one; what it had read ahead beyond the cut is not shown.
   ASSERT_EQ(rest.size(), 5u);
   EXPECT_EQ(rest.back(), "new");
+}
+
+TEST_F(SuffixTruncation, WhoWaitsBeyondTheCutIsNotForgotten) {
+  LogOptions with = options();
+  with.commit = CommitPolicy::on_request();
+  auto log = open_writer(with);
+  const auto ranges = fill(*log, 10);
+  const SteadyTime deadline = system_clock().now() + std::chrono::seconds(20);
+  const auto scanner = log->scan(log->durable());
+  std::thread scans([&] {
+    EXPECT_TRUE(scanner->wait(deadline).has_value()) << "a scanner slept through the cut";
+    EXPECT_EQ(scanner->next(Address::max()).error().code, ErrorCode::kOutOfRange);
+  });
+  const Address wanted = log->tail() + 100;
+  std::thread waits([&] {
+    EXPECT_TRUE(log->wait_durable(wanted, deadline).has_value())
+        << "nothing is flushed for a waiter from before the cut";
+  });
+  std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  ASSERT_TRUE(log->truncate_after(ranges[5].first).has_value());
+  scans.join();
+  while (log->tail() < wanted)
+    ASSERT_TRUE(log->try_enqueue(RecordKind::kData, as_bytes("more")).has_value());
+  waits.join();
+}
+
+TEST_F(SuffixTruncation, ALogThatGoesOnAfterOneDoesNotCountAsClosed) {
+  auto log = open_writer(options());
+  fill(*log, 3);
+  ASSERT_TRUE(log->truncate_after(log->tail()).has_value());
+  auto metadata = read_log_metadata(storage::posix_file_system(), root_ / "log");
+  ASSERT_TRUE(metadata.has_value());
+  EXPECT_FALSE(metadata->clean);
+  ASSERT_TRUE(log->close().has_value());
+  metadata = read_log_metadata(storage::posix_file_system(), root_ / "log");
+  ASSERT_TRUE(metadata.has_value());
+  EXPECT_TRUE(metadata->clean);
 }
 
 TEST_F(SuffixTruncation, ScannersRunWhileTheEndIsCutAndWrittenAgain) {

@@ -1,5 +1,7 @@
 #include "tests/support/fault_file_system.h"
 
+#include <algorithm>
+
 #include <gtest/gtest.h>
 
 #include "storage/atomic_file.h"
@@ -84,6 +86,54 @@ TEST(FaultFileSystem, BytesThatWereCutOffDoNotComeBackWhenTheFileGrows) {
   ASSERT_TRUE(file->sync());
   disk.crash(CrashPolicy::kLoseUnsynced);
   EXPECT_EQ(disk.content("/d/f"), std::vector<std::byte>(2048));
+}
+
+TEST(FaultFileSystem, ATornWriteDidExactlyItsFirstSectorsAndTheProcessesEndLosesNothing) {
+  const std::vector<std::byte> ones(4096, std::byte{1});
+  for (uint64_t sectors = 0; sectors <= 8; ++sectors) {
+    FaultFileSystem disk(1);
+    const auto file = create(disk, "/d/f");
+    ASSERT_TRUE(file->allocate(4096));
+    disk.fail_at(disk.operations(), FaultKind::kTorn, sectors);
+    EXPECT_FALSE(file->write_at(0, ones));
+    EXPECT_EQ(disk.sectors_of_operations().back(), 8u);
+    EXPECT_FALSE(file->sync()) << "the power is cut";
+    disk.crash(CrashPolicy::kProcessEnds);
+    EXPECT_FALSE(file->sync()) << "a file of the dead process";
+    const auto bytes = disk.content("/d/f");
+    EXPECT_EQ(std::count(bytes.begin(), bytes.end(), std::byte{1}),
+              static_cast<ptrdiff_t>(sectors * 512));
+    disk.crash(CrashPolicy::kLoseUnsynced);
+    EXPECT_FALSE(*disk.exists("/d/f")) << "the end of a process is no sync";
+  }
+}
+
+TEST(FaultFileSystem, AShortWriteDidItsFirstHalfAndFails) {
+  FaultFileSystem disk(1);
+  const auto file = create(disk, "/d/f");
+  ASSERT_TRUE(file->allocate(4096));
+  disk.fail_at(disk.operations(), FaultKind::kShort);
+  EXPECT_FALSE(file->write_at(0, std::vector<std::byte>(4096, std::byte{1})));
+  const auto bytes = disk.content("/d/f");
+  EXPECT_EQ(bytes[2047], std::byte{1});
+  EXPECT_EQ(bytes[2048], std::byte{0});
+  EXPECT_TRUE(file->sync()) << "the disk goes on";
+}
+
+// Journaling file systems do: the file is under the old name or the new one, never both or none.
+TEST(FaultFileSystem, ARandomCrashKeepsARenameWhole) {
+  bool old_name = false;
+  bool new_name = false;
+  for (uint64_t seed = 0; seed < 50; ++seed) {
+    FaultFileSystem disk(seed);
+    create(disk, "/d/old");
+    ASSERT_TRUE(disk.sync_directory("/d"));
+    ASSERT_TRUE(disk.rename("/d/old", "/d/new"));
+    disk.crash(CrashPolicy::kRandom);
+    ASSERT_NE(*disk.exists("/d/old"), *disk.exists("/d/new"));
+    (*disk.exists("/d/old") ? old_name : new_name) = true;
+  }
+  EXPECT_TRUE(old_name && new_name);
 }
 
 TEST(FaultFileSystem, AFullDiskRefusesAndSaysSo) {

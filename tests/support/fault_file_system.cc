@@ -166,9 +166,14 @@ uint64_t FaultFileSystem::operations() const {
   return operations_;
 }
 
-void FaultFileSystem::fail_at(uint64_t operation, FaultKind kind) {
+void FaultFileSystem::fail_at(uint64_t operation, FaultKind kind, uint64_t sectors) {
   const std::lock_guard lock(mutex_);
-  faults_[operation] = kind;
+  faults_[operation] = {kind, sectors};
+}
+
+std::vector<uint64_t> FaultFileSystem::sectors_of_operations() const {
+  const std::lock_guard lock(mutex_);
+  return sectors_of_operations_;
 }
 
 void FaultFileSystem::set_capacity(uint64_t bytes) {
@@ -182,6 +187,7 @@ void FaultFileSystem::crash(CrashPolicy policy) {
   power_is_cut_ = false;
   faults_.clear();
   locks_.clear();
+  if (policy == CrashPolicy::kProcessEnds) return;
   const auto keeps = [&] {
     if (policy == CrashPolicy::kRandom) return random_.chance(1, 2);
     return policy == CrashPolicy::kKeepAll;
@@ -193,9 +199,15 @@ void FaultFileSystem::crash(CrashPolicy policy) {
     for (const auto& [name, inode] : *names)
       all.insert(name);
   }
+  std::map<std::string, bool> kept;
+  for (const std::string& name : all)
+    kept[name] = keeps();
+  for (const auto& [from, to] : unsynced_renames_)
+    kept[to] = kept.try_emplace(from, keeps()).first->second;
+  unsynced_renames_.clear();
   Names after;
   for (const std::string& name : all) {
-    const Names& chosen = keeps() ? names_ : durable_names_;
+    const Names& chosen = kept[name] ? names_ : durable_names_;
     const auto found = chosen.find(name);
     if (found != chosen.end()) after.insert(*found);
   }
@@ -245,12 +257,19 @@ std::vector<Path> FaultFileSystem::files() const {
   return result;
 }
 
-std::optional<FaultKind> FaultFileSystem::next_operation() {
-  if (power_is_cut_) return FaultKind::kError;
+std::optional<FaultFileSystem::Fault> FaultFileSystem::next_fault(uint64_t sectors) {
+  if (power_is_cut_) return Fault{FaultKind::kError, 0};
+  sectors_of_operations_.push_back(sectors);
   const auto fault = faults_.find(operations_++);
   if (fault == faults_.end()) return std::nullopt;
-  if (fault->second == FaultKind::kPowerCut) power_is_cut_ = true;
+  const FaultKind kind = fault->second.kind;
+  if (kind == FaultKind::kPowerCut || kind == FaultKind::kTorn) power_is_cut_ = true;
   return fault->second;
+}
+
+std::optional<FaultKind> FaultFileSystem::next_operation() {
+  const auto fault = next_fault(0);
+  return fault ? std::optional(fault->kind) : std::nullopt;
 }
 
 tl::unexpected<Error> FaultFileSystem::failure(std::string_view call, const std::string& path,
@@ -261,9 +280,11 @@ tl::unexpected<Error> FaultFileSystem::failure(std::string_view call, const std:
 Result<> FaultFileSystem::write(Inode& inode, const std::string& path, uint64_t offset,
                                 ByteSpan bytes) {
   const bool was_cut = power_is_cut_;
-  const auto fault = next_operation();
-  if (was_cut || fault == FaultKind::kNoSpace) return failure("write", path, *fault);
   const uint64_t end = offset + bytes.size();
+  const uint64_t sectors = (end + kSectorBytes - 1) / kSectorBytes - offset / kSectorBytes;
+  const auto fault = next_fault(sectors);
+  if (was_cut || (fault && fault->kind == FaultKind::kNoSpace))
+    return failure("write", path, fault->kind);
   if (end > inode.written.size()) {
     if (used_bytes() + (end - inode.written.size()) > capacity_bytes_) {
       return failure("write", path, FaultKind::kNoSpace);
@@ -274,17 +295,23 @@ Result<> FaultFileSystem::write(Inode& inode, const std::string& path, uint64_t 
     for (uint64_t place = from; place < to; ++place)
       inode.written[place] = bytes[place - offset];
   };
+  // Most failed writes have done some of their sectors, no matter which.
+  const auto does = [&](uint64_t sector) {
+    if (!fault) return true;
+    if (fault->kind == FaultKind::kShort) return sector < sectors / 2;
+    if (fault->kind == FaultKind::kTorn) return sector < fault->sectors;
+    return random_.chance(1, 2);
+  };
   for (uint64_t at = offset; at < end;) {
     const size_t sector = at / kSectorBytes;
     const uint64_t sector_end = std::min<uint64_t>(end, (sector + 1) * kSectorBytes);
-    // A failed write has done some of its sectors, no matter which.
-    if (!fault || random_.chance(1, 2)) {
+    if (does(sector - offset / kSectorBytes)) {
       put(at, sector_end);
       inode.dirty_sectors.insert(sector);
     }
     at = sector_end;
   }
-  if (fault) return failure("write", path, *fault);
+  if (fault) return failure("write", path, fault->kind);
   return {};
 }
 
@@ -314,7 +341,7 @@ Result<> FaultFileSystem::sync(Inode& inode, const std::string& path) {
   // next fsync succeeds without them.
   const bool was_cut = power_is_cut_;
   if (const auto fault = next_operation()) {
-    if (!was_cut && *fault != FaultKind::kPowerCut) inode.dirty_sectors.clear();
+    if (!was_cut && !power_is_cut_) inode.dirty_sectors.clear();
     return failure("fdatasync", path, *fault);
   }
   // Sector by sector: what an earlier failed sync dropped stays behind.
@@ -397,6 +424,7 @@ Result<> FaultFileSystem::rename(const Path& from, const Path& to) {
   if (found == names_.end()) return tl::unexpected(io_error("rename", normal(from), ENOENT));
   names_[normal(to)] = found->second;
   names_.erase(normal(from));
+  unsynced_renames_.emplace_back(normal(from), normal(to));
   return {};
 }
 
@@ -429,6 +457,8 @@ Result<> FaultFileSystem::sync_directory(const Path& directory) {
     const std::string parent = parent_of(entry.first);
     return parent == name || (parent_of(parent) == name && !directories_.contains(parent));
   });
+  std::erase_if(unsynced_renames_,
+                [&](const auto& pair) { return parent_of(pair.second) == name; });
   for (const auto& [path, inode] : names_) {
     if (parent_of(path) == name) durable_names_.emplace(path, inode);
   }

@@ -3,8 +3,8 @@
 //
 // Written sectors (512 bytes) reach the "platter" only by a sync of their file, names only by a
 // sync of their directory. A crash keeps or loses each unsynced sector and each unsynced name on
-// its own, so writes come back torn and out of order. Files opened before a crash fail from then
-// on, as the process that had them is gone.
+// its own, so writes come back torn and out of order; a rename's two names go the same way, as it
+// is atomic. Files opened before a crash fail from then on, as the process that had them is gone.
 
 #include <condition_variable>
 #include <map>
@@ -24,12 +24,15 @@ enum class FaultKind {
   kError,     // this one operation fails with EIO; a write leaves a random part of itself
   kNoSpace,   // this one operation fails with ENOSPC, a write having done nothing
   kPowerCut,  // this operation is done in part, and it and all later ones fail until crash()
+  kShort,     // a write does the first half of its sectors and fails; others as kError
+  kTorn,      // as kPowerCut, a write having done exactly the first sectors, as many as wanted
 };
 
 enum class CrashPolicy {
   kLoseUnsynced,  // exactly what was synced
   kKeepAll,       // all that was written, synced or not
   kRandom,        // each unsynced sector and name by chance
+  kProcessEnds,   // no power cut: all that was written is there, and no more synced than before
 };
 
 class FaultFileSystem final : public storage::FileSystem {
@@ -41,8 +44,11 @@ class FaultFileSystem final : public storage::FileSystem {
   /// renames, removals, directory syncs.
   uint64_t operations() const;
   /// Operation number `operation` (counting from 0, see operations()) will fail so.
-  void fail_at(uint64_t operation, FaultKind kind);
-  /// Power cut and restart: open files are dead, injected faults are gone.
+  /// `sectors` is for kTorn alone.
+  void fail_at(uint64_t operation, FaultKind kind, uint64_t sectors = 0);
+  /// How many sectors each operation so far was to write; 0 for those that are no writes.
+  std::vector<uint64_t> sectors_of_operations() const;
+  /// Power cut (or the process's end) and restart: open files are dead, injected faults are gone.
   void crash(CrashPolicy policy);
   /// The present bytes of a file, and a way to damage them (both views: it is on the platter).
   std::vector<std::byte> content(const storage::Path& path) const;
@@ -79,7 +85,12 @@ class FaultFileSystem final : public storage::FileSystem {
   friend class FaultQueue;
   friend class FaultLock;
 
+  struct Fault {
+    FaultKind kind;
+    uint64_t sectors;
+  };
   /// Counts an operation. Nothing: go on; else the fault that strikes it.
+  std::optional<Fault> next_fault(uint64_t sectors);
   std::optional<FaultKind> next_operation();
   tl::unexpected<Error> failure(std::string_view call, const std::string& path, FaultKind kind);
   Result<> write(Inode& inode, const std::string& path, uint64_t offset, ByteSpan bytes);
@@ -93,10 +104,12 @@ class FaultFileSystem final : public storage::FileSystem {
   uint64_t operations_ = 0;
   uint64_t generation_ = 0;  // how many crashes there were
   bool power_is_cut_ = false;
-  std::map<uint64_t, FaultKind> faults_;
+  std::map<uint64_t, Fault> faults_;
+  std::vector<uint64_t> sectors_of_operations_;
   uint64_t capacity_bytes_ = uint64_t{1} << 40;
   Names names_;
   Names durable_names_;
+  std::vector<std::pair<std::string, std::string>> unsynced_renames_;  // in their order
   std::set<std::string> directories_;
   std::map<std::string, uint64_t> locks_;  // held, and in which generation
 };

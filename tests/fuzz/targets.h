@@ -1,0 +1,31 @@
+#pragma once
+// What is fuzzed: each target takes any bytes and stops the process when a promise is broken.
+// libFuzzer runs them under clang (preset `fuzz`); corpus_test.cc replays tests/fuzz/corpus/<name>/
+// and variations of it with any compiler.
+
+#include <span>
+
+#include "core/bytes.h"
+
+namespace tailrace::fuzz {
+
+struct Target {
+  const char* name;
+  void (*run)(ByteSpan input);
+};
+
+void record(ByteSpan input);      // one record of the log
+void metadata(ByteSpan input);    // META
+void consumers(ByteSpan input);   // CONSUMERS
+void recovery(ByteSpan input);    // a log directory with any bytes in its segment
+void append_raw(ByteSpan input);  // bytes that a leader ships
+void framing(ByteSpan input);     // frames of clients and peers
+void command(ByteSpan input);     // a record's payload, for the state machine
+
+inline constexpr Target kTargets[] = {
+    {"record", record},     {"metadata", metadata},     {"consumers", consumers},
+    {"recovery", recovery}, {"append_raw", append_raw}, {"framing", framing},
+    {"command", command},
+};
+
+}  // namespace tailrace::fuzz

@@ -1,0 +1,66 @@
+// What comes over the network, and what a record holds for the state machine.
+#include <capnp/message.h>
+#include <capnp/serialize.h>
+#include <kj/exception.h>
+#include <kj/string.h>
+
+#include "core/check.h"
+#include "rpc/framing.h"
+#include "rpc/message.h"
+#include "rpc/peer_codec.h"
+#include "rpc/schema/client.capnp.h"
+#include "statemachine/command.h"
+#include "tests/fuzz/log_bytes.h"
+#include "tests/fuzz/targets.h"
+
+namespace tailrace::fuzz {
+
+namespace {
+
+void read_frame(ByteSpan frame) {
+  try {
+    capnp::FlatArrayMessageReader message(rpc::to_words(frame), rpc::reader_options(frame.size()));
+    (void)kj::str(message.getRoot<rpc::wire::Request>()).size();  // reads every field
+  } catch (const kj::Exception&) {
+  }
+  try {
+    capnp::FlatArrayMessageReader message(rpc::to_words(frame), rpc::reader_options(frame.size()));
+    const auto decoded = rpc::decode_peer(message.getRoot<rpc::wire::PeerFrame>());
+    if (!decoded) return;
+    capnp::MallocMessageBuilder builder;
+    rpc::encode_peer(*decoded, builder.initRoot<rpc::wire::PeerFrame>());
+    TAILRACE_CHECK(rpc::decode_peer(builder.getRoot<rpc::wire::PeerFrame>().asReader()),
+                   "a decoded message is not decoded again");
+  } catch (const kj::Exception&) {
+  }
+}
+
+}  // namespace
+
+void framing(ByteSpan input) {
+  Input from(input);
+  const size_t piece = size_t{from.take<uint8_t>()} + 1;
+  rpc::FrameDecoder decoder(1 << 20);
+  size_t fed = 0;
+  while (!from.empty()) {
+    const ByteSpan bytes = from.take_bytes(std::min(piece, decoder.room().size()));
+    std::memcpy(decoder.room().data(), bytes.data(), bytes.size());
+    decoder.filled(bytes.size());
+    fed += bytes.size();
+    TAILRACE_CHECK(decoder.capacity() <= 2 * fed + (128u << 10),
+                   "memory for bytes that never came");
+    for (;;) {
+      auto frame = decoder.peek();
+      if (!frame) return;
+      if (!*frame) break;
+      read_frame(**frame);
+      decoder.consume();
+    }
+  }
+}
+
+void command(ByteSpan input) {
+  (void)statemachine::decode(input);
+}
+
+}  // namespace tailrace::fuzz

@@ -1,0 +1,189 @@
+// Writes the seeds of corpus/: sound inputs of every kind, for a fuzzer to go on from.
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+#include <string>
+#include <vector>
+
+#include <capnp/message.h>
+
+#include "fasterlog/consumers.h"
+#include "fasterlog/log_metadata.h"
+#include "fasterlog/record.h"
+#include "rpc/framing.h"
+#include "rpc/peer_codec.h"
+#include "rpc/schema/client.capnp.h"
+#include "statemachine/command.h"
+#include "storage/atomic_file.h"
+#include "tests/support/fault_file_system.h"
+
+namespace tailrace {
+namespace {
+
+using Bytes = std::vector<std::byte>;
+
+std::filesystem::path root;
+
+void write(const std::string& target, const std::string& name, const Bytes& bytes) {
+  std::filesystem::create_directories(root / target);
+  std::ofstream file(root / target / name, std::ios::binary);
+  file.write(reinterpret_cast<const char*>(bytes.data()),
+             static_cast<std::streamsize>(bytes.size()));
+}
+
+Bytes bytes_of(std::initializer_list<int> values) {
+  Bytes result;
+  for (const int value : values)
+    result.push_back(static_cast<std::byte>(value));
+  return result;
+}
+Bytes operator+(Bytes left, const Bytes& right) {
+  left.insert(left.end(), right.begin(), right.end());
+  return left;
+}
+
+void records() {
+  for (const uint32_t payload : {0u, 5u, 100u}) {
+    Bytes bytes(8 + fasterlog::record_bytes(payload));
+    store(bytes.data(), uint64_t{64});
+    fasterlog::seal_record(bytes.data() + 8, Address{64}, Epoch{1}, fasterlog::RecordKind::kData,
+                           payload);
+    write("record", "data-" + std::to_string(payload), bytes);
+  }
+  Bytes mark(8 + fasterlog::kLeastMarkBytes);
+  store(mark.data(), uint64_t{4096});
+  fasterlog::write_commit_mark(mark.data() + 8, Address{4096}, fasterlog::kLeastMarkBytes, Epoch{1},
+                               {Address{64}, 7});
+  write("record", "mark", mark);
+  Bytes padding(8 + 64);
+  store(padding.data(), uint64_t{65536 - 64});
+  fasterlog::write_page_padding(padding.data() + 8, Address{65536 - 64}, Address{65536}, Epoch{1});
+  write("record", "padding", padding);
+}
+
+void small_files() {
+  testing::FaultFileSystem disk(1);
+  (void)disk.make_directory("/log");
+  fasterlog::LogMetadata metadata;
+  metadata.owner = "fuzz";
+  metadata.page_bytes = 64u << 10;
+  metadata.segment_bytes = 128u << 10;
+  metadata.proven = Address{4096};
+  metadata.epochs = {{Epoch{1}, Address{64}}, {Epoch{4}, Address{1024}}};
+  fasterlog::ConsumerTable table(disk, "/log");
+  (void)table.open("mailer", Address{64}, 0);
+  (void)table.open("another", Address{4096}, 10'000);
+  for (const bool cut : {false, true}) {
+    if (cut) metadata.cut = metadata.proven;
+    (void)fasterlog::write_log_metadata(disk, "/log", metadata);
+    Bytes file = disk.content("/log/META");
+    write("metadata", cut ? "file-cut" : "file", bytes_of({1}) + file);
+    file.erase(file.begin(), file.begin() + 32);
+    write("metadata", cut ? "content-cut" : "content", bytes_of({0}) + file);
+  }
+  Bytes file = disk.content("/log/CONSUMERS");
+  write("consumers", "file", bytes_of({1}) + file);
+  file.erase(file.begin(), file.begin() + 32);
+  write("consumers", "content", bytes_of({0}) + file);
+  write("consumers", "empty", bytes_of({0, 0, 0, 0, 0, 0, 0, 0, 0}));
+}
+
+void logs() {
+  // Two batches, in epochs 1 and 2; see log_bytes.h.
+  const Bytes batch = bytes_of({0, 16, 1, 50, 0, 1, 17, 1, 0, 2, 3, 1});
+  const Bytes next = bytes_of({0, 3, 2, 8, 0, 3, 2});
+  const Bytes torn = bytes_of({0, 16, 2, 40, 0, 7, 9, 0, 255, 3, 2});
+  const Bytes page_end = bytes_of({5, 2}) + next;
+  const std::pair<const char*, Bytes> all[] = {
+      {"batches", batch + next},
+      {"torn", batch + torn + next},
+      {"unfinished", batch + bytes_of({0, 16, 1, 200, 0})},
+      {"page-end", batch + page_end},
+      {"large", batch + bytes_of({0, 16, 2, 255, 254, 3, 2}) + next},
+      {"foreign-mark", batch + bytes_of({0, 16, 1, 9, 0, 4, 1, 64, 0}) + next},
+      {"old-epoch", batch + next + batch},
+      {"garbage", batch + bytes_of({6, 9, 1, 2, 3, 4, 5, 6, 7, 8, 9}) + next},
+  };
+  for (const auto& [name, program] : all) {
+    write("append_raw", name, program);
+    for (const int flags : {0, 1, 3, 5, 9})
+      write("recovery", std::string(name) + "-" + std::to_string(flags),
+            bytes_of({flags == 0 ? 0 : 1, flags}) + program);
+  }
+}
+
+void frames() {
+  const auto content = std::make_shared<const Bytes>(bytes_of({1, 2, 3, 4, 5, 6, 7, 8}));
+  const replication::Message messages[] = {
+      replication::Subscribe{Epoch{2}, Epoch{1}, Address{64}, Address{4096}, 7},
+      replication::Accept{Epoch{2}, Address{4096}, Address{512}},
+      replication::Refuse{replication::RefusalReason::kStaleEpoch, Epoch{9}, "stale"},
+      replication::Data{Epoch{2}, Address{64}, content, Address{64}, Address{72}, 5},
+      replication::Acknowledge{Epoch{2}, Address{64}, Address{64}}};
+  Bytes all = bytes_of({15});
+  int number = 0;
+  for (const replication::Message& message : messages) {
+    capnp::MallocMessageBuilder builder;
+    rpc::encode_peer(message, builder.initRoot<rpc::wire::PeerFrame>());
+    Bytes frame;
+    rpc::append_frame(builder, frame);
+    write("framing", "peer-" + std::to_string(number++), bytes_of({255}) + frame);
+    all = all + frame;
+  }
+  write("framing", "peer-all", all);
+  capnp::MallocMessageBuilder builder;
+  auto request = builder.initRoot<rpc::wire::Request>();
+  request.setId(3);
+  auto append = request.initAppend();
+  append.setStream("orders");
+  append.initEvents(2);
+  Bytes frame;
+  rpc::append_frame(builder, frame);
+  write("framing", "append", bytes_of({255}) + frame);
+  capnp::MallocMessageBuilder second;
+  auto put = second.initRoot<rpc::wire::Request>().initCommand();
+  put.setOperation(rpc::wire::Operation::PUT);
+  put.initKey(3);
+  put.initValue(9);
+  put.initSession().setSerial(4);
+  frame.clear();
+  rpc::append_frame(second, frame);
+  write("framing", "put", bytes_of({7}) + frame);
+}
+
+void commands() {
+  using statemachine::Operation;
+  for (const Operation operation : {Operation::kEvent, Operation::kPut, Operation::kDelete,
+                                    Operation::kAdd, Operation::kCas, Operation::kDigest}) {
+    for (const bool session : {false, true}) {
+      statemachine::Command command;
+      command.operation = operation;
+      if (session) command.session = statemachine::SessionSerial{};
+      if (operation != Operation::kDigest) command.key = as_bytes("key");
+      if (operation != Operation::kDelete && operation != Operation::kDigest)
+        command.value = as_bytes("value");
+      if (operation == Operation::kCas) command.expected = as_bytes("expected");
+      Bytes bytes;
+      statemachine::encode(command, bytes);
+      write("command",
+            std::to_string(static_cast<int>(operation)) + (session ? "-session" : "-plain"), bytes);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace tailrace
+
+int main(int count, char** arguments) {
+  if (count != 2) {
+    std::fprintf(stderr, "usage: write_corpus DIRECTORY\n");
+    return 2;
+  }
+  tailrace::root = arguments[1];
+  tailrace::records();
+  tailrace::small_files();
+  tailrace::logs();
+  tailrace::frames();
+  tailrace::commands();
+  return 0;
+}
