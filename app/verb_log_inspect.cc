@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include "app/log_flags.h"
 #include "app/verbs.h"
 #include "fasterlog/inspect.h"
 
@@ -12,12 +13,13 @@ namespace tailrace::app {
 namespace {
 
 struct InspectOptions {
-  std::string directory;
+  LogFlags log;
   bool json = false;
 };
 
 void print_json(const fasterlog::InspectReport& report) {
   nlohmann::json out;
+  if (report.metadata_error) out["metadata_error"] = report.metadata_error->message;
   out["owner"] = report.metadata.owner;
   out["page_bytes"] = report.metadata.page_bytes;
   out["segment_bytes"] = report.metadata.segment_bytes;
@@ -42,7 +44,8 @@ void print_json(const fasterlog::InspectReport& report) {
 }
 
 void print_text(const fasterlog::InspectReport& report) {
-  fmt::print("owner      {}\n", report.metadata.owner);
+  fmt::print("owner      {}\n",
+             report.metadata_error ? "(lost with META)" : report.metadata.owner.c_str());
   fmt::print("pages      {} bytes, segments {} bytes\n", report.metadata.page_bytes,
              report.metadata.segment_bytes);
   fmt::print("begin      {}\n", report.metadata.begin.value);
@@ -60,13 +63,16 @@ void print_text(const fasterlog::InspectReport& report) {
 }
 
 int inspect(const InspectOptions& options) {
-  const auto report = fasterlog::inspect(storage::posix_file_system(), options.directory);
+  const auto report =
+      fasterlog::inspect(storage::posix_file_system(), options.log.directory, options.log.sizes());
   if (!report) return app::report(report.error());
   if (options.json) {
     print_json(*report);
   } else {
     print_text(*report);
   }
+  // Without META this is what the segments alone say.
+  if (report->metadata_error) return app::report(*report->metadata_error);
   if (!report->damaged) return kDone;
   fmt::print(stderr,
              "tailrace: damaged: the log was proven durable up to {} but reads only up to {}; see "
@@ -78,14 +84,12 @@ int inspect(const InspectOptions& options) {
 
 }  // namespace
 
-void add_log_verbs(CLI::App& app, int& exit_code) {
-  CLI::App* log = app.add_subcommand("log", "Looks at a log's files without a server");
-  log->require_subcommand(1);
-  CLI::App* verb = log->add_subcommand(
+void add_log_inspect_verb(CLI::App& log, int& exit_code) {
+  CLI::App* verb = log.add_subcommand(
       "inspect", "Prints what a log holds; reads only, also on a damaged log or one in use");
   // Lives as long as the parser that holds the callback.
   const auto options = std::make_shared<InspectOptions>();
-  verb->add_option("DIR", options->directory, "The log's directory (it holds META)")->required();
+  options->log.add_to(*verb);
   verb->add_flag("--json", options->json, "One JSON object");
   verb->callback([options, &exit_code] { exit_code = inspect(*options); });
 }
