@@ -14,6 +14,17 @@ namespace {
 constexpr uint64_t kProgressBytes = 16u << 20;
 constexpr int kLooks = 3;
 
+/// What follows from the findings alone.
+void sum_up(CheckReport& report) {
+  report.bad_bytes = 0;
+  report.durable = report.last_batch_end;
+  for (const Finding& finding : report.findings) {
+    if (finding.place != Place::kBelowProven && finding.place != Place::kBelowEnd) continue;
+    if (report.bad_bytes == 0) report.durable = finding.whole_before;
+    report.bad_bytes += finding.end - finding.first;
+  }
+}
+
 bool is_payload(RecordKind kind) {
   return kind != RecordKind::kPadding && kind != RecordKind::kCommitMark;
 }
@@ -212,8 +223,6 @@ class Look {
   void conclude() {
     const Address proven = files_.metadata.proven;
     const Address last = report_.last_batch_end;
-    report_.durable = last;
-    bool first = true;
     for (Open& open : open_) {
       Finding& finding = open.finding;
       if (finding.first < proven) {
@@ -232,13 +241,9 @@ class Look {
           finding.end = open.not_zero.end;
         }
       }
-      if (finding.place != Place::kBeyond) {
-        report_.bad_bytes += finding.end - finding.first;
-        if (first) report_.durable = finding.whole_before;
-        first = false;
-      }
       report_.findings.push_back(std::move(finding));
     }
+    sum_up(report_);
   }
 
   Result<> look_at_consumers() {
@@ -268,39 +273,36 @@ class Look {
   uint64_t pending_ = 0;  // records whose batch has no verdict yet
 };
 
-/// True when `finding` is still what stands there.
-Result<bool> stands(const LogFiles& files, const Finding& finding) {
-  DamageWalker walker(*files.segments, files.metadata.page_bytes);
-  walker.seek(finding.first, std::min(finding.end, finding.first + files.metadata.page_bytes));
-  auto step = walker.next();
-  if (!step) return tl::unexpected(std::move(step).error());
-  return step->status == DamageWalker::Status::kBad;
-}
-
 /// A log in use moves on while it is looked at. What is bad in `report` only because of that is
-/// taken out; false when another look is needed.
+/// taken out; false when another look would tell more.
 Result<bool> settled(storage::FileSystem& file_system, const LogFiles& files, CheckReport& report) {
   if (files.metadata_error) return true;
+  // Asked before META is read again: a log that is closed in between has written META before.
+  const bool behind_proven =
+      std::any_of(report.findings.begin(), report.findings.end(),
+                  [](const Finding& finding) { return finding.place == Place::kBelowEnd; });
+  if (behind_proven) {
+    const auto unlocked = file_system.check_unlocked(files.directory);
+    report.in_use = !unlocked && unlocked.error().code == ErrorCode::kInUse;
+  }
   auto now = read_log_metadata(file_system, files.directory);
   if (!now) return !report.damaged();
-  report.in_use = *now != files.metadata;
-  if (!report.damaged()) return true;
-  if (report.in_use) {
-    // Segments below begin are given away and overwritten.
-    std::erase_if(report.findings, [&](const Finding& finding) {
-      return finding.place != Place::kFile && finding.end <= now->begin;
-    });
-    if (now->proven < files.metadata.proven) return false;  // its end was cut off meanwhile
-    if (!report.damaged()) return true;
-  }
-  // Nothing changes below proven; behind it a flush may have been on its way to the disk.
-  for (const Finding& finding : report.findings) {
+  report.in_use = report.in_use || *now != files.metadata;
+  if (!report.damaged() || !report.in_use) return true;
+  // Segments below begin are given away and overwritten.
+  std::erase_if(report.findings, [&](const Finding& finding) {
+    return finding.place != Place::kFile && finding.end <= now->begin;
+  });
+  // Nothing changes below proven. Behind it several flushes are on their way to the disk at once,
+  // and a later one may be there before an earlier one.
+  for (Finding& finding : report.findings) {
     if (finding.place != Place::kBelowEnd) continue;
-    if (report.in_use) return false;
-    auto same = stands(files, finding);
-    if (!same || !*same) return same;
+    finding.place = Place::kBeyond;
+    finding.reason += " (may be on its way to the disk: the log is in use)";
   }
-  return true;
+  sum_up(report);
+  // Its end may have been cut off and written anew.
+  return !report.damaged() || now->proven >= files.metadata.proven;
 }
 
 }  // namespace

@@ -14,7 +14,8 @@ namespace tailrace::fasterlog {
 enum class Place {
   kFile,         // META, CONSUMERS, or a segment as such: no address
   kBelowProven,  // the log once was durable there: Log::open refuses
-  kBelowEnd,     // behind proven, but whole batches follow: Log::open would discard those
+  kBelowEnd,     // behind proven, but whole batches follow: Log::open would discard those. Not
+                 // told of a log in use, whose flushes arrive in any order
   kBeyond,       // nothing whole follows: a batch that was not finished, or a recycled segment's
                  // old bytes; Log::open clears them
 };

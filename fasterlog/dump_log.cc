@@ -108,7 +108,6 @@ class Dump {
       held_.emplace_back(bad);
     }
     // Behind proven it may be the log's end: only a whole batch that follows tells.
-    bad_at_ = bad.first;
     if (bad.first < files_.metadata.proven && !bad.holds_nothing) return hand_out();
     return {};
   }
@@ -123,6 +122,7 @@ class Dump {
       }
       const auto& bad = std::get<BadStretch>(each);
       const std::string file = files_.segments->path_of(bad.first).string();
+      bad_at_ = bad.first;
       if (!options_.skip_damage)
         return make_error(ErrorCode::kCorruption,
                           file + ": damaged at address " + std::to_string(bad.first.value) + " (" +
@@ -141,7 +141,7 @@ class Dump {
   BatchTracker tracker_;
   Address batch_begin_;  // records from here on belong to the present batch
   std::vector<std::variant<DumpedRecord, BadStretch>> held_;
-  Address bad_at_;  // of the latest damage
+  Address bad_at_;  // the latest damage that was told
   bool over_ = false;
 };
 
@@ -154,7 +154,12 @@ Result<> dump_log(storage::FileSystem& file_system, const storage::Path& directo
   Dump dump(*files, options, visitor);
   auto done = dump.run();
   if (done || done.error().code != ErrorCode::kCorruption) return done;
-  // A truncation of the log in use gives segments away, and they are overwritten.
+  // Flushes of a log in use arrive in any order: the log ends before the first that is missing.
+  if (dump.bad_at() >= files->metadata.proven && !files->metadata_error) {
+    const auto unlocked = file_system.check_unlocked(directory);
+    if (!unlocked && unlocked.error().code == ErrorCode::kInUse) return {};
+  }
+  // And a truncation gives segments away, which are overwritten.
   auto now = read_log_metadata(file_system, directory);
   if (!now || now->begin <= dump.bad_at()) return done;
   return make_error(ErrorCode::kTruncated,

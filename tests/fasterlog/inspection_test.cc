@@ -31,7 +31,8 @@ struct Dumped {
   Result<> result;
 };
 
-Dumped dump(storage::FileSystem& disk, DumpOptions options) {
+Dumped dump(storage::FileSystem& disk, DumpOptions options,
+            const storage::Path& directory = "/log") {
   Dumped dumped;
   DumpVisitor visitor;
   visitor.record = [&](const DumpedRecord& record) {
@@ -41,7 +42,7 @@ Dumped dump(storage::FileSystem& disk, DumpOptions options) {
   visitor.skipped = [&](AddressRange range, const std::string&, const std::string&) {
     dumped.skipped.push_back(range);
   };
-  dumped.result = dump_log(disk, "/log", options, visitor);
+  dumped.result = dump_log(disk, directory, options, visitor);
   return dumped;
 }
 
@@ -341,6 +342,9 @@ TEST_F(InspectionOnDisk, OfALogInUseSeesNoDamageThatIsNotThere) {
       EXPECT_EQ(finding.place, Place::kBeyond)
           << finding.first.value << " " << finding.file << " " << finding.reason;
     EXPECT_TRUE(inspect(storage::posix_file_system(), root_ / "log").has_value());
+    const Dumped dumped = dump(storage::posix_file_system(), {}, root_ / "log");
+    EXPECT_TRUE(dumped.result || dumped.result.error().code == ErrorCode::kTruncated)
+        << dumped.result.error().message;
   }
   stop.store(true);
   writer.join();
