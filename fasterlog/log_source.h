@@ -8,7 +8,8 @@
 
 namespace tailrace::fasterlog {
 
-/// Any thread. What is asked for must lie below durable (from rounds down to its block).
+/// Any thread. What is asked for must lie below durable, or what is being flushed (from rounds down
+/// to its block); kOutOfRange when truncate_after() has moved those meanwhile.
 class LogSource final : public ByteSource {
  public:
   explicit LogSource(LogCore& core) : core_(core) {}
@@ -22,6 +23,13 @@ class LogSource final : public ByteSource {
         const storage::EpochProtection::Guard guard(core_.protection);
         const Address head = core_.ring.head();
         if (at >= head) {
+          // A cut waits for all readers that came before it. This one may have its limit from
+          // before and come after: behind the new end others are writing now.
+          if (const Address end{core_.flushing.load()}; from + wanted > end)
+            return make_error(ErrorCode::kOutOfRange,
+                              "address " + std::to_string((from + wanted).value) +
+                                  " is behind the log's end (" + std::to_string(end.value) +
+                                  "): it was cut there meanwhile");
           core_.ring.copy_out(at, into.subspan(done, wanted - done));
           return {};
         }
