@@ -1,7 +1,5 @@
 #include <algorithm>
-#include <atomic>
 #include <fstream>
-#include <thread>
 
 #include "core/random.h"
 #include "fasterlog/check_log.h"
@@ -31,8 +29,7 @@ struct Dumped {
   Result<> result;
 };
 
-Dumped dump(storage::FileSystem& disk, DumpOptions options,
-            const storage::Path& directory = "/log") {
+Dumped dump(storage::FileSystem& disk, DumpOptions options) {
   Dumped dumped;
   DumpVisitor visitor;
   visitor.record = [&](const DumpedRecord& record) {
@@ -42,7 +39,7 @@ Dumped dump(storage::FileSystem& disk, DumpOptions options,
   visitor.skipped = [&](AddressRange range, const std::string&, const std::string&) {
     dumped.skipped.push_back(range);
   };
-  dumped.result = dump_log(disk, directory, options, visitor);
+  dumped.result = dump_log(disk, "/log", options, visitor);
   return dumped;
 }
 
@@ -320,38 +317,6 @@ TEST(Inspection, FilesThatAreNoLogAreSaidToBeNone) {
 }
 
 class InspectionOnDisk : public LogFixture {};
-
-// The log moves on, is truncated and has segments recycled while it is looked at: that is never
-// taken for damage.
-TEST_F(InspectionOnDisk, OfALogInUseSeesNoDamageThatIsNotThere) {
-  auto log = open_writer(options());
-  std::atomic<bool> stop{false};
-  constexpr uint64_t kept = 1u << 20;
-  std::thread writer([&] {
-    for (int i = 0; !stop.load(); ++i) {
-      auto range = log->enqueue(RecordKind::kData, as_bytes(std::string(3000, 'x')));
-      EXPECT_TRUE(range.has_value());
-      if (i % 100 == 99) {
-        EXPECT_TRUE(
-            log->truncate_before(log->durable() - std::min(kept, log->durable() - log->begin()))
-                .has_value());
-      }
-    }
-  });
-  for (int look = 0; look < 25; ++look) {
-    const auto report = check_log(storage::posix_file_system(), root_ / "log");
-    ASSERT_TRUE(report.has_value()) << report.error().message;
-    for (const Finding& finding : report->findings)
-      EXPECT_EQ(finding.place, Place::kBeyond)
-          << finding.first.value << " " << finding.file << " " << finding.reason;
-    EXPECT_TRUE(inspect(storage::posix_file_system(), root_ / "log").has_value());
-    const Dumped dumped = dump(storage::posix_file_system(), {}, root_ / "log");
-    EXPECT_TRUE(dumped.result || dumped.result.error().code == ErrorCode::kTruncated)
-        << dumped.result.error().message;
-  }
-  stop.store(true);
-  writer.join();
-}
 
 TEST_F(InspectionOnDisk, FindsWhatItFindsInMemory) {
   Address hit;
