@@ -6,9 +6,9 @@
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
-#include <openssl/evp.h>
 
 #include "app/client_options.h"
+#include "app/json_text.h"
 #include "app/verbs.h"
 #include "statemachine/command.h"
 
@@ -21,27 +21,6 @@ struct TailVerbOptions {
   std::string from = "begin", to = "end";
   bool follow = false, json = false;
 };
-
-std::string base64(std::string_view bytes) {
-  std::string text(4 * ((bytes.size() + 2) / 3) + 1, '\0');
-  const int length = EVP_EncodeBlock(reinterpret_cast<unsigned char*>(text.data()),
-                                     reinterpret_cast<const unsigned char*>(bytes.data()),
-                                     static_cast<int>(bytes.size()));
-  text.resize(static_cast<size_t>(length));
-  return text;
-}
-
-/// Sets `name` to the text; to base64, and NAME_encoding, when it is not UTF-8.
-void set_text(nlohmann::ordered_json& to, const std::string& name, std::string_view text) {
-  try {
-    // The library says by an exception that a string is not UTF-8.
-    [[maybe_unused]] const std::string checked = nlohmann::json(text).dump();
-    to[name] = text;
-  } catch (const nlohmann::json::type_error&) {
-    to[name] = base64(text);
-    to[name + "_encoding"] = "base64";
-  }
-}
 
 std::string_view name_of(statemachine::Operation operation) {
   using statemachine::Operation;

@@ -40,6 +40,11 @@ void add_checkpoint_verb(CLI::App& app, int& exit_code);
 void add_verify_verb(CLI::App& app, int& exit_code);
 void add_log_verbs(CLI::App& app, int& exit_code);
 void add_bench_verbs(CLI::App& app, int& exit_code);
+// Of `log`.
+void add_log_inspect_verb(CLI::App& log, int& exit_code);
+void add_log_check_verb(CLI::App& log, int& exit_code);
+void add_log_dump_verb(CLI::App& log, int& exit_code);
+void add_log_repair_verb(CLI::App& log, int& exit_code);
 // Of `bench`.
 void add_bench_service_verb(CLI::App& bench, int& exit_code);
 void add_bench_log_verb(CLI::App& bench, int& exit_code);

@@ -1,33 +1,39 @@
 #include "fasterlog/inspect.h"
 
+#include <algorithm>
+
+#include "fasterlog/batch_tracker.h"
 #include "fasterlog/record_reader.h"
 #include "fasterlog/segment_files.h"
 
 namespace tailrace::fasterlog {
 
-Result<InspectReport> inspect(storage::FileSystem& file_system, const storage::Path& directory) {
-  auto metadata = read_log_metadata(file_system, directory);
-  if (!metadata) return tl::unexpected(std::move(metadata).error());
-  SegmentFiles segments(file_system, directory, metadata->segment_bytes);
-  TAILRACE_RETURN_IF_ERROR(segments.open_existing(false));
+Result<InspectReport> inspect(storage::FileSystem& file_system, const storage::Path& directory,
+                              LogSizes sizes) {
+  auto files = open_log_files(file_system, directory, sizes);
+  if (!files) return tl::unexpected(std::move(files).error());
+  const LogMetadata& metadata = files->metadata;
+  const SegmentFiles& segments = *files->segments;
   InspectReport report;
-  report.metadata = *metadata;
-  uint64_t end_index = segments.index_of(metadata->begin);
+  report.metadata = metadata;
+  report.metadata_error = files->metadata_error;
+  uint64_t end_index = segments.index_of(metadata.begin);
   while (segments.file(end_index))
     ++end_index;
   for (const uint64_t index : segments.indexes()) {
-    const Address first{index * metadata->segment_bytes};
+    const Address first{index * metadata.segment_bytes};
     report.segments.push_back({segment_name(first.value), first});
   }
-  const Address end = std::max(metadata->begin, Address{end_index * metadata->segment_bytes});
+  Address end = std::max(metadata.begin, Address{end_index * metadata.segment_bytes});
+  // What lies behind a cut is dead, whatever it looks like.
+  if (metadata.cut != Address{}) end = std::min(end, metadata.cut);
   DiskSource source(segments);
-  RecordReader reader(source, metadata->page_bytes, 4u << 20);
-  reader.seek(metadata->begin);
-  report.durable = metadata->begin;
-  for (const EpochStart& epoch : metadata->epochs) {
-    if (epoch.start <= metadata->begin) report.epochs = {epoch};
-  }
-  std::vector<EpochStart> unfinished = report.epochs;
+  RecordReader reader(source, metadata.page_bytes, 4u << 20);
+  reader.seek(metadata.begin);
+  report.durable = metadata.begin;
+  BatchTracker tracker(metadata.begin,
+                       report.metadata_error.has_value() && metadata.begin > kFirstAddress,
+                       metadata.page_bytes, metadata.epochs);
   uint64_t records = 0;
   for (;;) {
     auto step = reader.next(end);
@@ -39,28 +45,23 @@ Result<InspectReport> inspect(storage::FileSystem& file_system, const storage::P
       break;
     }
     const ParsedRecord& record = step->record;
-    report.first_bad = record.address;
-    if (!unfinished.empty() && record.epoch < unfinished.back().epoch) {
-      report.first_bad_reason = "a record of an older epoch after a newer one";
+    const BatchTracker::Verdict verdict = tracker.take(record);
+    if (verdict == BatchTracker::Verdict::kBroken) {
+      report.first_bad = record.address;
+      report.first_bad_reason = tracker.reason();
       break;
     }
-    if (unfinished.empty() || record.epoch > unfinished.back().epoch)
-      unfinished.push_back({record.epoch, record.address});
-    if (record.kind == RecordKind::kCommitMark) {
-      if (mark_of(record).batch_begin != report.durable) {
-        report.first_bad_reason = "a commit mark that does not continue the one before";
-        break;
-      }
+    if (verdict == BatchTracker::Verdict::kWholeBatch) {
       report.durable = record.end;
-      report.epochs = unfinished;
       report.records = records;
       ++report.batches;
     } else if (record.kind != RecordKind::kPadding) {
       ++records;
     }
   }
+  report.epochs = tracker.epochs();
   report.first_bad_file = segments.path_of(report.first_bad).string();
-  report.damaged = report.durable < metadata->proven;
+  report.damaged = report.durable < metadata.proven;
   return report;
 }
 

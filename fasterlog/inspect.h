@@ -8,13 +8,14 @@
 
 #include "core/address.h"
 #include "core/result.h"
-#include "fasterlog/log_metadata.h"
+#include "fasterlog/log_files.h"
 #include "storage/file_system.h"
 
 namespace tailrace::fasterlog {
 
 struct InspectReport {
-  LogMetadata metadata;
+  LogMetadata metadata;                 // sizes and begin from the segments with metadata_error
+  std::optional<Error> metadata_error;  // META is missing or damaged
   struct Segment {
     std::string name;
     Address first;
@@ -30,7 +31,8 @@ struct InspectReport {
   bool damaged = false;  // first_bad lies below the proven watermark
 };
 
-/// Reads only. Fails when META cannot be read.
-Result<InspectReport> inspect(storage::FileSystem& file_system, const storage::Path& directory);
+/// Reads only, up to the first bad record (check_log.h goes on behind it). Fails as open_log_files.
+Result<InspectReport> inspect(storage::FileSystem& file_system, const storage::Path& directory,
+                              LogSizes sizes = {});
 
 }  // namespace tailrace::fasterlog

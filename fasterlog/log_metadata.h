@@ -23,6 +23,8 @@ struct LogMetadata {
   Address cut{};
   bool clean = false;              // closed in order: nothing was ever written beyond proven
   std::vector<EpochStart> epochs;  // of what lies below proven
+
+  bool operator==(const LogMetadata&) const = default;
 };
 
 /// Durable when it returns.

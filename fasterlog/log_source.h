@@ -9,7 +9,8 @@
 
 namespace tailrace::fasterlog {
 
-/// Any thread. What is asked for must lie below durable (from rounds down to its block).
+/// Any thread. What is asked for must lie below durable, or what is being flushed (from rounds down
+/// to its block); kOutOfRange when truncate_after() has moved those meanwhile.
 class LogSource final : public ByteSource {
  public:
   explicit LogSource(LogCore& core) : core_(core) {}

@@ -53,6 +53,28 @@ Result<> SegmentFiles::open_existing(bool writable) {
   return {};
 }
 
+Result<std::vector<std::string>> SegmentFiles::open_readable() {
+  auto names = file_system_.list(directory_);
+  if (!names) return tl::unexpected(std::move(names).error());
+  std::vector<std::string> misplaced;
+  for (const std::string& name : *names) {
+    const std::optional<uint64_t> first = parse_segment_name(name);
+    if (!first) continue;
+    if (*first % segment_bytes_ != 0) {
+      misplaced.push_back(name);
+      continue;
+    }
+    auto file = file_system_.open(directory_ / name, {storage::OpenMode::kReadOnly, true});
+    // A truncation of the log in use deletes and renames under us.
+    if (!file && file.error().code == ErrorCode::kNotFound) continue;
+    if (!file) return tl::unexpected(std::move(file).error());
+    const std::lock_guard lock(mutex_);
+    files_[*first / segment_bytes_] = std::move(*file);
+    count();
+  }
+  return misplaced;
+}
+
 void SegmentFiles::count() {
   count_.store(files_.size() + spares_.size(), std::memory_order_relaxed);
 }

@@ -42,6 +42,9 @@ class SegmentFiles {
 
   /// Opens what the directory has. `writable` as wanted; creates nothing.
   Result<> open_existing(bool writable);
+  /// For tools, also on a damaged log or one in use: opens for reading whatever can be a segment.
+  /// Returns the names of segments that begin at no multiple of segment_bytes and were left out.
+  Result<std::vector<std::string>> open_readable();
   /// Makes a spare the segment, or else creates and allocates it; durable when it returns.
   /// kResourceExhausted, with nothing left behind, when the disk has no room.
   Result<> make(uint64_t index);

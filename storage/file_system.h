@@ -109,6 +109,9 @@ class FileSystem {
   virtual Result<> sync_directory(const Path& directory) = 0;
   /// Takes `directory`/LOCK; kInUse naming the holder's process id when another one has it.
   virtual Result<std::unique_ptr<DirectoryLock>> lock(const Path& directory) = 0;
+  /// kInUse as lock() would say now; takes nothing and changes nothing. A lock() of another process
+  /// that comes in the same instant may be refused, so only tools ask.
+  virtual Result<> check_unlocked(const Path& directory) = 0;
   virtual Result<SpaceInfo> space(const Path& directory) = 0;
 };
 

@@ -33,6 +33,16 @@ class PosixDirectoryLock final : public DirectoryLock {
   const int descriptor_;
 };
 
+/// The holder writes its process id into LOCK.
+Error in_use(const Path& directory, int descriptor) {
+  char holder[32] = {};
+  const ssize_t length = ::pread(descriptor, holder, sizeof holder - 1, 0);
+  return Error{ErrorCode::kInUse,
+               directory.string() + " is in use by process " +
+                   (length > 0 ? std::string(holder) : std::string("(unknown)")) +
+                   "; stop that process or choose another directory"};
+}
+
 class PosixFileSystem final : public FileSystem {
  public:
   Result<std::unique_ptr<File>> open(const Path& path, const OpenOptions& options) override {
@@ -126,12 +136,7 @@ class PosixFileSystem final : public FileSystem {
     auto held = std::make_unique<PosixDirectoryLock>(descriptor);
     if (::flock(descriptor, LOCK_EX | LOCK_NB) != 0) {
       if (errno != EWOULDBLOCK) return failed("flock", path, errno);
-      char holder[32] = {};
-      const ssize_t length = ::pread(descriptor, holder, sizeof holder - 1, 0);
-      return make_error(ErrorCode::kInUse,
-                        directory.string() + " is in use by process " +
-                            (length > 0 ? std::string(holder) : std::string("(unknown)")) +
-                            "; stop that process or choose another directory");
+      return tl::unexpected(in_use(directory, descriptor));
     }
     // Only for the message above; the lock itself is the kernel's. On a full disk the message of a
     // second process is poorer, and this one starts all the same.
@@ -141,6 +146,18 @@ class PosixFileSystem final : public FileSystem {
       (void)put;
     }
     return held;
+  }
+
+  Result<> check_unlocked(const Path& directory) override {
+    const Path path = directory / "LOCK";
+    const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+    if (descriptor < 0 && errno == ENOENT) return {};
+    if (descriptor < 0) return failed("open", path, errno);
+    const PosixDirectoryLock closes(descriptor);
+    // Shared, so that several who ask do not refuse each other.
+    if (::flock(descriptor, LOCK_SH | LOCK_NB) == 0) return {};
+    if (errno != EWOULDBLOCK) return failed("flock", path, errno);
+    return tl::unexpected(in_use(directory, descriptor));
   }
 
   Result<SpaceInfo> space(const Path& directory) override {

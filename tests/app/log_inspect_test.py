@@ -1,23 +1,43 @@
-"""`tailrace log inspect` on logs made by the example program: sound, absent, and damaged.
+"""The verbs of `tailrace log` on logs made by the example program: sound, absent, damaged, in use.
 
 Usage: log_inspect_test.py TAILRACE APPEND_AND_SCAN
 """
+import base64
 import json
 import pathlib
 import subprocess
 import sys
 import tempfile
+import time
 import unittest
 
 TAILRACE, APPEND_AND_SCAN = sys.argv[1:3]
 
 
-def inspect(directory, *flags):
-    return subprocess.run([TAILRACE, "log", "inspect", str(directory), *flags],
+def log_verb(verb, directory, *flags):
+    return subprocess.run([TAILRACE, "log", verb, str(directory), *flags],
                           capture_output=True, text=True, timeout=60)
 
 
-class LogInspect(unittest.TestCase):
+def inspect(directory, *flags):
+    return log_verb("inspect", directory, *flags)
+
+
+def content(directory):
+    return {str(path.relative_to(directory)): path.read_bytes()
+            for path in directory.rglob("*") if path.is_file()}
+
+
+def crc32c(data):
+    remainder = 0xFFFFFFFF
+    for byte in data:
+        remainder ^= byte
+        for _ in range(8):
+            remainder = (remainder >> 1) ^ (0x82F63B78 if remainder & 1 else 0)
+    return remainder ^ 0xFFFFFFFF
+
+
+class LogVerbs(unittest.TestCase):
     def setUp(self):
         self.temporary = tempfile.TemporaryDirectory(prefix="tailrace-test-")
         self.addCleanup(self.temporary.cleanup)
@@ -65,9 +85,164 @@ class LogInspect(unittest.TestCase):
         self.assertIn(str(self.log), done.stderr)
 
     def test_a_wrong_command_line_is_a_usage_error(self):
-        for arguments in ([], ["nonsense"], ["log"], ["log", "inspect"]):
+        for arguments in ([], ["nonsense"], ["log"], ["log", "inspect"], ["log", "check"],
+                          ["log", "dump"], ["log", "repair"],
+                          ["log", "dump", str(self.log), "--from", "nowhere"]):
             done = subprocess.run([TAILRACE, *arguments], capture_output=True, text=True)
             self.assertEqual(done.returncode, 2, arguments)
+
+    def damage(self, needle):
+        """Flips a bit of the first place that holds `needle`; returns the file and the offset."""
+        for segment in sorted(self.log.glob("*.seg")):
+            damaged = bytearray(segment.read_bytes())
+            place = damaged.find(needle)
+            if place > 0:
+                damaged[place] ^= 1
+                segment.write_bytes(damaged)
+                return segment, place
+        self.fail("no segment holds %r" % needle)
+
+    def dump(self, *flags):
+        done = log_verb("dump", self.log, "--json", *flags)
+        return done, [json.loads(line) for line in done.stdout.splitlines()]
+
+    def assert_opens_with(self, count):
+        self.assertTrue(self.append([]).startswith("%d records" % count))
+
+    def test_check_finds_a_sound_log_sound_and_changes_nothing(self):
+        self.append(["one", "two"])
+        before = content(self.log)
+        done = log_verb("check", self.log, "--json")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(done.stderr, "", "progress is for terminals")
+        report = json.loads(done.stdout)
+        self.assertEqual(report["records"], 2)
+        self.assertFalse(report["damaged"])
+        self.assertEqual(report["findings"], [])
+        self.assertEqual(log_verb("check", self.log).returncode, 0)
+        self.assertEqual(before, content(self.log))
+
+    def test_dump_prints_text_as_it_is_and_other_bytes_in_base64(self):
+        self.append(["one", "two words", "tab\there"])
+        done, records = self.dump()
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual([record["payload"] for record in records],
+                         ["one", "two words", "tab\there"])
+        self.assertEqual(records[0]["address"], 64)
+        self.assertEqual(records[0]["kind"], "data")
+        lines = log_verb("dump", self.log).stdout.splitlines()
+        self.assertEqual(lines[1].split("\t")[4], "two words")
+        self.assertEqual(lines[2].split("\t")[4],
+                         "base64:" + base64.b64encode(b"tab\there").decode())
+        done, some = self.dump("--from", str(records[1]["address"]),
+                               "--to", str(records[2]["address"]))
+        self.assertEqual([record["payload"] for record in some], ["two words"])
+
+    def test_damage_is_listed_skipped_and_repaired(self):
+        for number in range(5):
+            self.append(["record %d of run %d" % (each, number) for each in range(20)])
+        segment, place = self.damage(b"record 7 of run 2")
+        before = content(self.log)
+
+        done = log_verb("check", self.log, "--json")
+        self.assertEqual(done.returncode, 1)
+        report = json.loads(done.stdout)
+        self.assertTrue(report["damaged"])
+        finding, = report["findings"]
+        self.assertEqual(finding["where"], "below_proven")
+        self.assertEqual(finding["file"], str(segment))
+        self.assertLessEqual(finding["offset"], place)
+        self.assertGreater(finding["end"], place)
+        self.assertGreater(report["batches_behind_damage"], 0)
+        done = log_verb("check", self.log)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn(segment.name, done.stdout)
+        self.assertIn("repair", done.stderr)
+
+        done, records = self.dump()
+        self.assertEqual(done.returncode, 1)
+        self.assertIn(segment.name, done.stderr)
+        kept = len(records)
+        done, records = self.dump("--skip-damage")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(len(records), 99)
+        self.assertIn("skipped addresses", done.stderr)
+
+        done = log_verb("repair", self.log)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("nothing was changed", done.stderr)
+        self.assertEqual(before, content(self.log))
+        self.assertEqual(list(self.log.parent.iterdir()), [self.log])
+        done = log_verb("repair", self.log, "--yes", "--json")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        plan = json.loads(done.stdout)
+        self.assertEqual(plan["kept_records"], kept)
+        self.assertEqual(plan["kept_records"] + plan["lost_records"], 99)
+        copies = pathlib.Path(plan["copies"])
+        self.assertEqual(copies, self.log.parent / "log.repair-1")
+        self.assertEqual((copies / segment.name).read_bytes(), before[segment.name])
+        self.assertEqual(json.loads((copies / "report.json").read_text())["steps"], plan["steps"])
+        self.assertEqual(log_verb("check", self.log).returncode, 0)
+        self.assert_opens_with(kept)
+        self.assertIn("nothing to repair", log_verb("repair", self.log, "--yes").stdout)
+
+    def test_without_meta_the_segments_speak_and_meta_is_made_anew(self):
+        self.append(["line %d " % number + "x" * 2000 for number in range(300)])
+        (self.log / "META").unlink()
+        done = inspect(self.log, "--json")
+        self.assertEqual(done.returncode, 2)
+        self.assertEqual(json.loads(done.stdout)["records"], 300)
+        self.assertIn("META", done.stderr)
+        done = log_verb("check", self.log, "--json")
+        self.assertEqual(done.returncode, 1)
+        self.assertEqual(json.loads(done.stdout)["findings"][0]["where"], "file")
+        self.assertEqual(len(self.dump()[1]), 300)
+        before = content(self.log)
+        self.assertEqual(log_verb("repair", self.log, "--yes").returncode, 4)
+        self.assertEqual(log_verb("repair", self.log, "--yes", "--rebuild-meta").returncode, 2)
+        self.assertEqual(before, content(self.log) | {"LOCK": before["LOCK"]})
+        done = log_verb("repair", self.log, "--yes", "--rebuild-meta", "--owner", "example")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assert_opens_with(300)
+
+    def test_a_log_in_use_is_looked_at_untouched_and_not_repaired(self):
+        self.append(["before"])
+        with subprocess.Popen([APPEND_AND_SCAN, str(self.log)], stdin=subprocess.PIPE,
+                              stdout=subprocess.DEVNULL, text=True) as holder:
+            for _ in range(1000):
+                done = log_verb("repair", self.log)
+                if done.returncode == 4:
+                    break
+            self.assertEqual(done.returncode, 4)
+            self.assertIn(str(holder.pid), done.stderr)
+            self.assertEqual(log_verb("repair", self.log, "--yes").returncode, 4)
+            # It still makes segments ahead and then rests.
+            before = None
+            while before != content(self.log):
+                before = content(self.log)
+                time.sleep(0.1)
+            for verb in ("inspect", "check", "dump"):
+                self.assertEqual(log_verb(verb, self.log).returncode, 0, verb)
+            self.assertEqual(before, content(self.log))
+            holder.stdin.close()
+            self.assertEqual(holder.wait(timeout=60), 0)
+
+    def test_what_can_not_be_read_is_refused(self):
+        self.assertEqual(log_verb("check", self.log).returncode, 2)
+        self.assertEqual(log_verb("dump", self.log).returncode, 2)
+        self.assertEqual(log_verb("repair", self.log, "--yes").returncode, 2)
+        self.assertFalse(self.log.exists())
+        self.append(["one"])
+        meta = self.log / "META"
+        # Too new: byte 12 is the version, and the checksum has to fit.
+        newer = bytearray(meta.read_bytes())
+        newer[12] = 2
+        newer[4:8] = crc32c(bytes(newer[8:])).to_bytes(4, "little")
+        meta.write_bytes(newer)
+        for verb in ("inspect", "check", "dump", "repair"):
+            done = log_verb(verb, self.log)
+            self.assertEqual(done.returncode, 4, verb)
+            self.assertIn("version", done.stderr)
 
 
 unittest.main(argv=[sys.argv[0]])

@@ -79,6 +79,9 @@ class GateFileSystem final : public storage::FileSystem {
   Result<std::unique_ptr<storage::DirectoryLock>> lock(const storage::Path& directory) override {
     return below_.lock(directory);
   }
+  Result<> check_unlocked(const storage::Path& directory) override {
+    return below_.check_unlocked(directory);
+  }
   Result<storage::SpaceInfo> space(const storage::Path& directory) override {
     return below_.space(directory);
   }

@@ -68,8 +68,15 @@ TEST_F(PosixFileSystemTest, ALockedDirectoryIsRefusedToAnotherProcess) {
   ASSERT_FALSE(second);
   EXPECT_EQ(second.error().code, ErrorCode::kInUse);
   EXPECT_NE(second.error().message.find(std::to_string(::getpid())), std::string::npos);
+  EXPECT_EQ(disk_.check_unlocked(directory_.path()).error(), second.error());
   lock->reset();
+  EXPECT_TRUE(disk_.check_unlocked(directory_.path()));
   EXPECT_TRUE(disk_.lock(directory_.path()));
+}
+
+TEST_F(PosixFileSystemTest, AskingWhetherADirectoryIsLockedLeavesNothingBehind) {
+  EXPECT_TRUE(disk_.check_unlocked(directory_.path()));
+  EXPECT_TRUE(disk_.list(directory_.path())->empty());
 }
 
 TEST_F(PosixFileSystemTest, AlignedBuffersAreZeroedAndAligned) {

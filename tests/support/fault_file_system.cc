@@ -474,6 +474,13 @@ Result<std::unique_ptr<storage::DirectoryLock>> FaultFileSystem::lock(const Path
   return std::make_unique<FaultLock>(*this, name, generation_);
 }
 
+Result<> FaultFileSystem::check_unlocked(const Path& directory) {
+  const std::lock_guard lock(mutex_);
+  const std::string name = normal(directory);
+  if (!locks_.contains(name)) return {};
+  return make_error(ErrorCode::kInUse, name + " is in use by process 1");
+}
+
 Result<storage::SpaceInfo> FaultFileSystem::space(const Path&) {
   const std::lock_guard lock(mutex_);
   const uint64_t used = used_bytes();

@@ -69,6 +69,7 @@ class FaultFileSystem final : public storage::FileSystem {
   Result<> remove_directory(const storage::Path& directory) override;
   Result<> sync_directory(const storage::Path& directory) override;
   Result<std::unique_ptr<storage::DirectoryLock>> lock(const storage::Path& directory) override;
+  Result<> check_unlocked(const storage::Path& directory) override;
   Result<storage::SpaceInfo> space(const storage::Path& directory) override;
 
  private:

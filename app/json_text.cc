@@ -1,0 +1,36 @@
+#include "app/json_text.h"
+
+#include <nlohmann/json.hpp>
+#include <openssl/evp.h>
+
+namespace tailrace::app {
+
+std::string base64(std::string_view bytes) {
+  std::string text(4 * ((bytes.size() + 2) / 3) + 1, '\0');
+  const int length = EVP_EncodeBlock(reinterpret_cast<unsigned char*>(text.data()),
+                                     reinterpret_cast<const unsigned char*>(bytes.data()),
+                                     static_cast<int>(bytes.size()));
+  text.resize(static_cast<size_t>(length));
+  return text;
+}
+
+bool is_utf8(std::string_view text) {
+  try {
+    // The library says by an exception that a string is not UTF-8.
+    [[maybe_unused]] const std::string checked = nlohmann::json(text).dump();
+    return true;
+  } catch (const nlohmann::json::type_error&) {
+    return false;
+  }
+}
+
+void set_text(nlohmann::ordered_json& to, const std::string& name, std::string_view text) {
+  if (is_utf8(text)) {
+    to[name] = text;
+    return;
+  }
+  to[name] = base64(text);
+  to[name + "_encoding"] = "base64";
+}
+
+}  // namespace tailrace::app

@@ -1,0 +1,49 @@
+#include "app/log_flags.h"
+
+#include <memory>
+
+#include <CLI/CLI.hpp>
+#include <fmt/format.h>
+#include <unistd.h>
+
+namespace tailrace::app {
+
+namespace {
+
+class ProgressLine {
+ public:
+  explicit ProgressLine(std::string what) : what_(std::move(what)) {}
+  ~ProgressLine() {
+    if (shown_) fmt::print(stderr, "\r\033[K");
+  }
+  ProgressLine(const ProgressLine&) = delete;
+  ProgressLine& operator=(const ProgressLine&) = delete;
+
+  void show(uint64_t done, uint64_t total) {
+    shown_ = true;
+    fmt::print(stderr, "\r{} {} of {} MiB", what_, done >> 20, total >> 20);
+    std::fflush(stderr);
+  }
+
+ private:
+  const std::string what_;
+  bool shown_ = false;
+};
+
+}  // namespace
+
+void LogFlags::add_to(CLI::App& verb) {
+  verb.add_option("DIR", directory, "The log's directory (it holds META)")->required();
+  verb.add_option("--page-bytes", page_bytes, "Only when META is lost: found from the segments");
+  verb.add_option("--segment-bytes", segment_bytes,
+                  "Only when META is lost: found from the segments");
+}
+
+std::function<void(uint64_t done, uint64_t total)> terminal_progress(std::string what) {
+  if (::isatty(STDERR_FILENO) != 1) return {};
+  return [line = std::make_shared<ProgressLine>(std::move(what))](uint64_t done, uint64_t total) {
+    line->show(done, total);
+  };
+}
+
+}  // namespace tailrace::app

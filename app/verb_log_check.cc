@@ -1,0 +1,76 @@
+// `tailrace log check`: every bad byte of a log's files, without a server.
+
+#include <memory>
+
+#include <CLI/CLI.hpp>
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include "app/client_options.h"
+#include "app/log_flags.h"
+#include "app/log_report.h"
+#include "app/verbs.h"
+#include "fasterlog/check_log.h"
+
+namespace tailrace::app {
+
+namespace {
+
+struct CheckVerbOptions {
+  LogFlags log;
+  bool json = false;
+};
+
+void print_text(const fasterlog::CheckReport& report) {
+  fmt::print("checked    {} to {}, {} segments\n", report.checked_from.value,
+             report.checked_to.value, report.segments);
+  if (!report.metadata_error) fmt::print("proven     {}\n", report.metadata.proven.value);
+  fmt::print("durable    {}\n", report.durable.value);
+  fmt::print("records    {} in {} whole batches, {} bytes\n", report.records, report.batches,
+             report.sound_bytes);
+  for (const auto& epoch : report.epochs)
+    fmt::print("epoch      {} from {}\n", epoch.epoch.value, epoch.start.value);
+  if (report.records_outside > 0)
+    fmt::print("outside    {} sound records in batches that are not whole\n",
+               report.records_outside);
+  for (const fasterlog::Finding& finding : report.findings)
+    fmt::print("{}    {}\n", finding.place == fasterlog::Place::kBeyond ? "beyond " : "damage ",
+               to_text(finding));
+  if (report.batches_behind_damage > 0)
+    fmt::print("behind     {} whole batches stand behind the first damage, up to {}\n",
+               report.batches_behind_damage, report.last_batch_end.value);
+  for (const std::string& note : report.notes)
+    fmt::print("note       {}\n", note);
+  if (report.in_use) fmt::print("note       the log is in use: it changed meanwhile\n");
+}
+
+int check(const CheckVerbOptions& options) {
+  auto report = fasterlog::check_log(storage::posix_file_system(), options.log.directory,
+                                     {options.log.sizes(), terminal_progress("checked")});
+  if (!report) return app::report(report.error());
+  if (options.json) {
+    fmt::print("{}\n", to_json(*report).dump(2));
+  } else {
+    print_text(*report);
+  }
+  if (auto flushed = flush_output(); !flushed) return app::report(flushed.error());
+  if (!report->damaged()) return kDone;
+  fmt::print(stderr,
+             "tailrace: {} is damaged, {} bytes; restore it from a copy or another node, or see "
+             "what `tailrace log repair` would do\n",
+             options.log.directory, report->bad_bytes);
+  return kNegative;
+}
+
+}  // namespace
+
+void add_log_check_verb(CLI::App& log, int& exit_code) {
+  CLI::App* verb = log.add_subcommand(
+      "check", "Finds every bad byte; reads only, also on a log in use. Exits with 1 on damage");
+  const auto options = std::make_shared<CheckVerbOptions>();
+  options->log.add_to(*verb);
+  verb->add_flag("--json", options->json, "One JSON object");
+  verb->callback([options, &exit_code] { exit_code = check(*options); });
+}
+
+}  // namespace tailrace::app

@@ -1,0 +1,98 @@
+// `tailrace log repair`: says how a damaged log would be made one that opens; with --yes does it.
+
+#include <memory>
+
+#include <CLI/CLI.hpp>
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include "app/client_options.h"
+#include "app/log_flags.h"
+#include "app/log_report.h"
+#include "app/verbs.h"
+#include "fasterlog/repair.h"
+
+namespace tailrace::app {
+
+namespace {
+
+struct RepairVerbOptions {
+  LogFlags log;
+  std::string owner;
+  bool rebuild_metadata = false, yes = false, json = false;
+};
+
+void print_plan(const RepairVerbOptions& options, const fasterlog::RepairPlan& plan,
+                const storage::Path& copies) {
+  if (options.json) {
+    nlohmann::ordered_json out = to_json(plan);
+    out["done"] = options.yes && !plan.nothing_to_do();
+    if (!copies.empty()) out["copies"] = copies.string();
+    fmt::print("{}\n", out.dump(2));
+    return;
+  }
+  for (const fasterlog::Finding& finding : plan.report.findings) {
+    if (finding.place != fasterlog::Place::kBeyond) fmt::print("damage     {}\n", to_text(finding));
+  }
+  if (plan.nothing_to_do()) {
+    fmt::print("nothing to repair\n");
+    return;
+  }
+  if (copies.empty()) {
+    std::string names;
+    for (const auto* list : {&plan.changed, &plan.removed}) {
+      for (const std::string& name : *list)
+        names += " " + name;
+    }
+    fmt::print("would      copy to {}.repair-N:{}\n", options.log.directory, names);
+  } else {
+    fmt::print("copied to  {}\n", copies.string());
+  }
+  for (const std::string& step : plan.steps)
+    fmt::print("{}  {}\n", copies.empty() ? "would    " : "done     ", step);
+  fmt::print("records    {} stay, {} sound ones are lost\n", plan.kept_records, plan.lost_records);
+}
+
+int repair(const RepairVerbOptions& options) {
+  fasterlog::RepairOptions how;
+  how.rebuild_metadata = options.rebuild_metadata;
+  how.owner = options.owner;
+  how.check = {options.log.sizes(), terminal_progress("checked")};
+  storage::Path directory = storage::Path(options.log.directory).lexically_normal();
+  // The copies stand beside the directory: its name must be known.
+  if (directory == "." || directory.filename() == "..")
+    directory = std::filesystem::absolute(directory).lexically_normal();
+  if (!options.yes) {
+    const auto plan = fasterlog::plan_repair(storage::posix_file_system(), directory, how);
+    if (!plan) return report(plan.error());
+    print_plan(options, *plan, {});
+    if (auto flushed = flush_output(); !flushed) return report(flushed.error());
+    if (plan->nothing_to_do()) return kDone;
+    fmt::print(stderr, "tailrace: nothing was changed; --yes does it\n");
+    return kNegative;
+  }
+  const auto done = fasterlog::repair_log(
+      storage::posix_file_system(), directory, how,
+      [](const fasterlog::RepairPlan& plan) { return to_json(plan).dump(2) + "\n"; });
+  if (!done) return report(done.error());
+  print_plan(options, done->plan, done->copies);
+  const auto flushed = flush_output();
+  return flushed ? kDone : report(flushed.error());
+}
+
+}  // namespace
+
+void add_log_repair_verb(CLI::App& log, int& exit_code) {
+  CLI::App* verb = log.add_subcommand(
+      "repair", "Says how it would cut a damaged log where it is sound; with --yes does it");
+  const auto options = std::make_shared<RepairVerbOptions>();
+  options->log.add_to(*verb);
+  verb->add_flag("--yes", options->yes, "Copies every file that it touches, then repairs");
+  verb->add_flag("--rebuild-meta", options->rebuild_metadata,
+                 "Makes a lost or damaged META anew from the segments");
+  verb->add_option("--owner", options->owner, "With --rebuild-meta: whose log it is");
+  verb->add_flag("--json", options->json, "One JSON object");
+  verb->callback([options, &exit_code] { exit_code = repair(*options); });
+}
+
+}  // namespace tailrace::app
