@@ -34,6 +34,7 @@ void print_json(const BenchLogOptions& options, const RawLimits& raw, const LogL
       {"memcpy_bytes_per_s", raw.memcpy_bytes_per_s},
       {"commit_p50_us", log.commit_p50_us},
       {"commit_p99_us", log.commit_p99_us},
+      {"fresh_commit_p50_us", log.fresh_commit_p50_us},
       {"raw_commit_p50_us", raw.commit_p50_us},
       {"commit_ratio", log.commit_p50_us / raw.commit_p50_us},
       {"recovery_bytes_per_s", log.recovery_bytes_per_s},
@@ -60,6 +61,8 @@ void print_text(const BenchLogOptions& options, const RawLimits& raw, const LogL
   fmt::print("commit p50      {:8.1f} us     raw {:8.1f} us     ratio {:.2f}   (p99 {:.0f} us)\n",
              log.commit_p50_us, raw.commit_p50_us, log.commit_p50_us / raw.commit_p50_us,
              log.commit_p99_us);
+  fmt::print("                {:8.1f} us     into segments never written before\n",
+             log.fresh_commit_p50_us);
   fmt::print("recovery        {:8.3f} GB/s   raw {:8.3f} GB/s   ratio {:.2f}\n",
              log.recovery_bytes_per_s / giga, raw.read_bytes_per_s / giga,
              log.recovery_bytes_per_s / raw.read_bytes_per_s);

@@ -33,6 +33,7 @@ void read_log(YamlReader reader, fasterlog::LogOptions& log) {
                                      " bytes, less than page_bytes (" +
                                      std::to_string(log.page_bytes) + ")");
   }
+  reader.number("spare_segments", 0, 1024, log.spare_segments);
   reader.number("flushes_in_flight", 1, 64, log.flushes_in_flight);
   reader.size("reserve_disk_bytes", uint64_t{0}, kTiB, log.reserve_disk_bytes);
   reader.size("proven_lag_bytes", kMiB, kTiB, log.proven_lag_bytes);

@@ -26,6 +26,7 @@ METRICS = {1: "127.0.0.1:9101", 2: "127.0.0.1:9102", 3: "127.0.0.1:9103"}
 ALL = ",".join(CLIENTS.values())
 BENCH_SECONDS = 4
 READY_SECONDS = 30
+GROWN_LOG_BYTES = 208 * 2**20  # more than three segments of the example's 64 MiB
 
 nodes = {}
 failures = []
@@ -312,11 +313,30 @@ def throughput():
         check(result["errors"] == 0, f"no request of {result['ops']} failed")
 
 
+def kept_bytes():
+    """Of the log that is kept, the least of all nodes."""
+    return min(node["durable"] - node["begin"] for node in status().values())
+
+
+def grow_log():
+    """The nodes take checkpoints by themselves, each 256 MiB of log: there must be something to
+    free. Two emptied segments are kept for reuse, so it takes more than those."""
+    for _ in range(100):
+        kept = kept_bytes()
+        progress(min(0.99, kept / GROWN_LOG_BYTES), f"{mebibytes(kept)} of log to be truncated")
+        if kept >= GROWN_LOG_BYTES:
+            return progress(1, "")
+        tailrace("bench", "service", "--op", "append", "--seconds", "0.2")
+    raise Broken("the log did not grow")
+
+
 def checkpoint():
     def used(number):
+        folder = DEMO / f"node{number}/log"
         return sum(path.stat().st_blocks * 512
-                   for path in (DEMO / f"node{number}/log").glob("*.seg"))
+                   for kind in ("*.seg", "*.spare") for path in folder.glob(kind))
 
+    grow_log()
     tail = status()[1]["committed"]
     for number in CLIENTS:
         wait_caught_up(number, tail)
@@ -370,6 +390,10 @@ def main_job():
     title("Load it, and kill a follower in the middle")
     summary = load(lines)
     end = int(summary["end"].split(":")[1])
+    leader = json.loads(tailrace("status", "--json", server=CLIENTS[1]).stdout)[0]
+    behind = {one["node"]: one for one in leader["followers"]}[3]
+    say(f"the leader sees node 3 {'connected' if behind['connected'] else 'gone'}, "
+        f"{behind['lag_bytes']} bytes behind")
     start(3)
     wait_ready(3)
     seconds = wait_caught_up(3, end)
@@ -387,10 +411,13 @@ def main_job():
     title("Throughput, a majority's fsync before every answer")
     throughput()
 
+    title("Verify the whole log that is kept, and the state")
+    verify()
+
     title("Checkpoint, then truncate")
     checkpoint()
 
-    title("Verify")
+    title("Verify once more")
     verify()
 
     title("Metrics of node 1")
