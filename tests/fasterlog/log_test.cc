@@ -10,38 +10,15 @@
 #include "fasterlog/log_metadata.h"
 #include "fasterlog/segment_files.h"
 #include "storage/atomic_file.h"
-#include "tests/support/temporary_directory.h"
+#include "tests/fasterlog/log_fixture.h"
 
 namespace tailrace::fasterlog {
 namespace {
 
-class LogTest : public ::testing::Test {
+class LogTest : public LogFixture {
  protected:
-  LogOptions options(const char* name = "log") {
-    LogOptions result;
-    result.directory = root_ / name;
-    result.owner = "test/1";
-    result.page_bytes = 64u << 10;
-    result.buffer_pages = 4;
-    result.segment_bytes = 256u << 10;
-    result.reserve_disk_bytes = 0;
-    return result;
-  }
-  std::unique_ptr<Log> open(const char* name = "log") {
-    auto log = Log::open(storage::posix_file_system(), options(name));
-    EXPECT_TRUE(log.has_value()) << (log ? "" : log.error().message);
-    return log ? std::move(*log) : nullptr;
-  }
-  static std::vector<std::string> payloads(Log& log, Address from) {
-    std::vector<std::string> result;
-    const auto scanner = log.scan(from);
-    for (;;) {
-      auto record = scanner->next(Address::max());
-      EXPECT_TRUE(record.has_value()) << (record ? "" : record.error().message);
-      if (!record || !*record) return result;
-      result.push_back(to_string((*record)->payload));
-    }
-  }
+  using LogFixture::open;
+  std::unique_ptr<Log> open(const char* name) { return open(options(name)); }
   void fill(Log& log, int count, size_t bytes) {
     Address end;
     for (int i = 0; i < count; ++i) {
@@ -55,9 +32,6 @@ class LogTest : public ::testing::Test {
     }
     ASSERT_TRUE(log.wait_durable(end).has_value());
   }
-
-  testing::TemporaryDirectory temporary_;
-  const std::filesystem::path root_ = temporary_.path();
 };
 
 TEST_F(LogTest, WhatWasDurableIsReadBackAndSurvivesAReopen) {
