@@ -19,6 +19,8 @@ set(TAILRACE_PUBLIC_HEADERS
   observability/process_metrics.h
   storage/aligned_buffer.h storage/atomic_file.h storage/file_system.h
   fasterlog/log.h
+  fasterlog/inspect.h fasterlog/check_log.h fasterlog/dump_log.h fasterlog/repair.h
+  fasterlog/log_files.h fasterlog/log_metadata.h fasterlog/segment_files.h  # what those include
   kv/store.h
   statemachine/anchors.h statemachine/command.h statemachine/state_machine.h
   statemachine/watermarks.h
