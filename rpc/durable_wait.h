@@ -35,7 +35,8 @@ class DurableWait {
     // A failure before the listener was there.
     if (const auto failure = log.failure()) state_->moved(log.durable(), &*failure);
   }
-  /// What still waits gets kClosed. Destroy it before the log.
+  /// What still waits gets kClosed. Destroy it before the log, and before the executors of those
+  /// that waited: the log's thread may be posting to one at this moment, which is waited for here.
   ~DurableWait() {
     listener_.reset();
     const Error closed{ErrorCode::kClosed, "the wait for durability was given up"};

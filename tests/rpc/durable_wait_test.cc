@@ -13,8 +13,9 @@ using fasterlog::Log;
 using fasterlog::LogOptions;
 using fasterlog::RecordKind;
 
-std::unique_ptr<Log> open_log(storage::FileSystem& disk) {
+std::unique_ptr<Log> open_log(storage::FileSystem& disk, fasterlog::CommitPolicy commit = {}) {
   LogOptions options;
+  options.commit = commit;
   options.directory = "/log";
   options.owner = "test";
   options.page_bytes = 64u << 10;
@@ -43,9 +44,9 @@ asio::awaitable<void> writer(Log& log, DurableWait& durable, int records, int& d
 
 TEST(DurableWait, ManyCoroutinesWaitOnOneThreadAndNoneIsWokenEarly) {
   testing::FaultFileSystem disk(1);
+  asio::io_context io;  // outlives whoever posts to it
   const auto log = open_log(disk);
   DurableWait durable(*log);
-  asio::io_context io;
   int done = 0;
   for (int i = 0; i < 20; ++i)
     asio::co_spawn(io, writer(*log, durable, 50, done), [](std::exception_ptr) {});
@@ -65,14 +66,15 @@ asio::awaitable<void> expect(DurableWait& durable, Address address, ErrorCode co
 
 TEST(DurableWait, AFailedDiskEndsEveryWait) {
   testing::FaultFileSystem disk(1);
-  const auto log = open_log(disk);
+  // Enqueued before the disk fails, flushed after: the log's own threads meet the faults at once.
+  asio::io_context io;  // outlives whoever posts to it
+  const auto log = open_log(disk, fasterlog::CommitPolicy::on_request());
   DurableWait durable(*log);
-  asio::io_context io;
   bool first = false, second = false;
-  for (uint64_t i = 0; i < 50; ++i)
-    disk.fail_at(disk.operations() + i, testing::FaultKind::kError);
   auto range = log->try_enqueue(RecordKind::kData, as_bytes("lost"));
   ASSERT_TRUE(range.has_value());
+  for (uint64_t i = 0; i < 50; ++i)
+    disk.fail_at(disk.operations() + i, testing::FaultKind::kError);
   asio::co_spawn(io, expect(durable, range->end, ErrorCode::kIo, first), [](std::exception_ptr) {});
   io.run();
   // And one that begins to wait afterwards.
