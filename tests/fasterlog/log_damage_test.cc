@@ -10,6 +10,7 @@
 #include "fasterlog/log_metadata.h"
 #include "fasterlog/segment_files.h"
 #include "observability/logging.h"
+#include "tests/fasterlog/fault_options.h"
 #include "tests/support/fault_file_system.h"
 
 namespace tailrace::fasterlog {
@@ -18,12 +19,6 @@ namespace {
 using testing::CrashPolicy;
 using testing::FaultFileSystem;
 using testing::FaultKind;
-
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-constexpr uint64_t kStep = 7;
-#else
-constexpr uint64_t kStep = 1;
-#endif
 
 class LogDamage : public ::testing::Test {
  protected:
@@ -101,14 +96,15 @@ TEST_F(LogDamage, OfAClosedLogIsRefusedByTheFilesName) {
   ASSERT_GT(used, options().page_bytes);
   for (const char* name : {kMetadataName, kConsumersName}) {
     const storage::Path path = storage::Path("/log") / name;
-    for (uint64_t byte = 0; byte < disk.content(path).size(); byte += kStep) {
+    for (uint64_t byte = 0; byte < disk.content(path).size(); byte += kSweepStep) {
       for (int bit = 0; bit < 8; ++bit)
         ASSERT_NO_FATAL_FAILURE(expect_refused(disk, path, byte, bit));
     }
   }
   const uint64_t page = options().page_bytes;
   // Every byte but those in the midst of the large record and of the padding.
-  for (uint64_t byte = 0; byte < used; byte += (byte > 3000 && byte < page - 100) ? 499 : kStep) {
+  for (uint64_t byte = 0; byte < used;
+       byte += (byte > 3000 && byte < page - 100) ? 499 : kSweepStep) {
     ASSERT_NO_FATAL_FAILURE(expect_refused(disk, segment(), byte, static_cast<int>(byte % 8)));
   }
   // Behind its end the log looks at nothing.
@@ -142,7 +138,7 @@ TEST_F(LogDamage, BeyondProvenEndsTheLogBeforeTheDamagedBatch) {
     proven = metadata->proven;
     ASSERT_LT(proven, durable);
   }
-  for (uint64_t byte = 0; byte < durable.value; byte += kStep) {
+  for (uint64_t byte = 0; byte < durable.value; byte += kSweepStep) {
     SCOPED_TRACE("byte " + std::to_string(byte));
     FaultFileSystem disk(1);
     ASSERT_TRUE(disk.make_directory("/log"));

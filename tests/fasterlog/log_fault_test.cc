@@ -4,6 +4,7 @@
 
 #include "fasterlog/log.h"
 #include "fasterlog/log_metadata.h"
+#include "tests/fasterlog/fault_options.h"
 #include "tests/support/fault_file_system.h"
 
 namespace tailrace::fasterlog {
@@ -12,18 +13,6 @@ namespace {
 using testing::CrashPolicy;
 using testing::FaultFileSystem;
 using testing::FaultKind;
-
-LogOptions options() {
-  LogOptions result;
-  result.directory = "/log";
-  result.owner = "test/1";
-  result.page_bytes = 64u << 10;
-  result.buffer_pages = 4;
-  result.segment_bytes = 64u << 10;
-  result.reserve_disk_bytes = 0;
-  result.huge_pages = false;
-  return result;
-}
 
 // Record i's payload: its number, then bytes that follow from it.
 std::string payload(int i) {
@@ -41,7 +30,7 @@ Outcome run_scenario(FaultFileSystem& disk) {
   Outcome outcome;
   int next = 0;
   for (uint64_t epoch = 1; epoch <= 2; ++epoch) {
-    auto log = Log::open(disk, options());
+    auto log = Log::open(disk, fault_options());
     if (!log || !(*log)->become_writer(Epoch{epoch})) return outcome.failed = true, outcome;
     for (int round = 0; round < 6; ++round) {
       Result<AddressRange> last = (*log)->enqueue(RecordKind::kData, as_bytes(payload(next)));
@@ -72,7 +61,7 @@ Outcome run_scenario(FaultFileSystem& disk) {
 }
 
 void check_reopened(FaultFileSystem& disk, const Outcome& outcome) {
-  auto log = Log::open(disk, options());
+  auto log = Log::open(disk, fault_options());
   ASSERT_TRUE(log.has_value()) << log.error().message;
   ASSERT_GE((*log)->begin(), outcome.begin);
   int expected = -1;
@@ -109,7 +98,7 @@ TEST(KilledProcess, WhatRecoveryFindsSurvivesAPowerCut) {
     FaultFileSystem disk(operation);
     disk.fail_at(operation, FaultKind::kPowerCut);
     {
-      auto log = Log::open(disk, options());
+      auto log = Log::open(disk, fault_options());
       if (!log || !(*log)->become_writer(Epoch{1})) continue;
       for (int i = 0; i < 30; ++i) {
         if (!(*log)->enqueue(RecordKind::kData, as_bytes(std::string(8000, 'k')))) break;
@@ -118,14 +107,14 @@ TEST(KilledProcess, WhatRecoveryFindsSurvivesAPowerCut) {
     disk.crash(CrashPolicy::kProcessEnds);
     Address durable;
     {
-      auto log = Log::open(disk, options());
+      auto log = Log::open(disk, fault_options());
       ASSERT_TRUE(log.has_value()) << log.error().message;
       durable = (*log)->durable();
       disk.fail_at(disk.operations(), FaultKind::kPowerCut);
     }
-    more_than_one_segment += durable.value > options().segment_bytes ? 1 : 0;
+    more_than_one_segment += durable.value > fault_options().segment_bytes ? 1 : 0;
     disk.crash(CrashPolicy::kLoseUnsynced);
-    auto log = Log::open(disk, options());
+    auto log = Log::open(disk, fault_options());
     ASSERT_TRUE(log.has_value()) << log.error().message;
     ASSERT_EQ((*log)->durable(), durable) << "was called durable";
   }
@@ -135,13 +124,13 @@ TEST(KilledProcess, WhatRecoveryFindsSurvivesAPowerCut) {
 TEST(KilledProcess, WhatRecoveryFoundIsProvenSoon) {
   FaultFileSystem disk(1);
   {
-    auto log = Log::open(disk, options());
+    auto log = Log::open(disk, fault_options());
     ASSERT_TRUE(log && (*log)->become_writer(Epoch{1}));
     ASSERT_TRUE((*log)->wait_durable((*log)->enqueue(RecordKind::kData, as_bytes("x"))->end));
     disk.fail_at(disk.operations(), FaultKind::kPowerCut);
   }
   disk.crash(CrashPolicy::kKeepAll);
-  auto log = Log::open(disk, options());
+  auto log = Log::open(disk, fault_options());
   ASSERT_TRUE(log.has_value()) << log.error().message;
   const SteadyTime deadline = system_clock().now() + std::chrono::seconds(30);
   for (;;) {
@@ -181,7 +170,7 @@ TEST(FullDisk, WhatIsDurableIsClosedInOrderAndThereAgain) {
   ASSERT_FALSE(outcome.failed);
   std::string newest = "written when no byte was left";
   {
-    auto log = Log::open(disk, options());
+    auto log = Log::open(disk, fault_options());
     ASSERT_TRUE(log) << log.error().message;
     ASSERT_TRUE((*log)->become_writer(Epoch{7}));
     disk.set_capacity(0);
@@ -191,9 +180,9 @@ TEST(FullDisk, WhatIsDurableIsClosedInOrderAndThereAgain) {
     const auto closed = (*log)->close();
     EXPECT_TRUE(closed) << closed.error().message;
   }
-  EXPECT_EQ(Log::open(disk, options()).error().code, ErrorCode::kResourceExhausted);
+  EXPECT_EQ(Log::open(disk, fault_options()).error().code, ErrorCode::kResourceExhausted);
   disk.set_capacity(uint64_t{1} << 40);
-  auto log = Log::open(disk, options());
+  auto log = Log::open(disk, fault_options());
   ASSERT_TRUE(log) << log.error().message;
   std::string last;
   const auto scanner = (*log)->scan((*log)->begin());

@@ -9,6 +9,7 @@
 
 #include "fasterlog/log.h"
 #include "observability/logging.h"
+#include "tests/fasterlog/fault_options.h"
 #include "tests/support/fault_file_system.h"
 
 namespace tailrace::fasterlog {
@@ -17,24 +18,6 @@ namespace {
 using testing::CrashPolicy;
 using testing::FaultFileSystem;
 using testing::FaultKind;
-
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-constexpr uint64_t kStep = 7;
-#else
-constexpr uint64_t kStep = 1;
-#endif
-
-LogOptions options() {
-  LogOptions result;
-  result.directory = "/log";
-  result.owner = "test/1";
-  result.page_bytes = 64u << 10;
-  result.buffer_pages = 4;
-  result.segment_bytes = 64u << 10;
-  result.reserve_disk_bytes = 0;
-  result.huge_pages = false;
-  return result;
-}
 
 SteadyTime soon() {
   return system_clock().now() + std::chrono::seconds(30);
@@ -98,7 +81,7 @@ class Scenario {
 
   Outcome run() {
     for (uint64_t life = 1; life <= 2 && !outcome_.failed; ++life) {
-      auto opened = Log::open(disk_, options());
+      auto opened = Log::open(disk_, fault_options());
       if (!opened) {
         outcome_.failed = true;
         break;
@@ -200,7 +183,7 @@ class Scenario {
 };
 
 void check_reopened(FaultFileSystem& disk, const Outcome& outcome) {
-  auto log = Log::open(disk, options());
+  auto log = Log::open(disk, fault_options());
   ASSERT_TRUE(log.has_value()) << log.error().message;
   ASSERT_GE((*log)->begin(), outcome.begin);
   std::map<Address, std::string> there;
@@ -265,7 +248,7 @@ class FaultWhileTruncating
 TEST_P(FaultWhileTruncating, LosesNothingAcknowledgedBringsNothingBackAndLetsNobodyHang) {
   const auto [kind, policy] = GetParam();
   const uint64_t operations = TruncationFaults::operations().size();
-  for (uint64_t operation = 0; operation < operations; operation += kStep) {
+  for (uint64_t operation = 0; operation < operations; operation += kSweepStep) {
     SCOPED_TRACE("operation " + std::to_string(operation));
     run(operation, kind, 0, policy);
     if (HasFailure()) return;
@@ -287,9 +270,9 @@ class TornWrites : public TruncationFaults, public ::testing::WithParamInterface
 // Zero sectors are a lost write. Its neighbours in flight are done before or after it, by chance.
 TEST_P(TornWrites, AtEverySectorOfEveryWriteLeaveWholeBatches) {
   const std::vector<uint64_t> sectors = operations();
-  for (uint64_t operation = 0; operation < sectors.size(); operation += kStep) {
+  for (uint64_t operation = 0; operation < sectors.size(); operation += kSweepStep) {
     // Small writes at every boundary, large ones at the first, the last and some between.
-    const uint64_t step = std::max<uint64_t>(1, sectors[operation] / 10) * (kStep > 1 ? 3 : 1);
+    const uint64_t step = std::max<uint64_t>(1, sectors[operation] / 10) * (kSweepStep > 1 ? 3 : 1);
     for (uint64_t done = 0; done < sectors[operation]; done += done < 2 ? 1 : step) {
       SCOPED_TRACE("operation " + std::to_string(operation) + ", sectors " + std::to_string(done));
       run(operation, FaultKind::kTorn, done, GetParam());
