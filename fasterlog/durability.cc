@@ -3,6 +3,29 @@
 
 namespace tailrace::fasterlog {
 
+Flusher::Awaited::Awaited(Flusher& flusher, Address address) : flusher_(flusher) {
+  {
+    const std::lock_guard lock(flusher_.awaited_mutex_);
+    place_ = flusher_.awaited_.insert(address.value);
+    flusher_.note_least_awaited();
+  }
+  // It may be there by now, and the thread has to know from when on it is to be woken.
+  flusher_.nudge();
+}
+
+Flusher::Awaited::~Awaited() {
+  {
+    const std::lock_guard lock(flusher_.awaited_mutex_);
+    flusher_.awaited_.erase(place_);
+    flusher_.note_least_awaited();
+  }
+  flusher_.nudge();
+}
+
+void Flusher::note_least_awaited() {
+  least_awaited_.store(awaited_.empty() ? Address::max().value : *awaited_.begin());
+}
+
 Address LogImpl::request_commit() {
   const Address end = tail();
   flusher_.request(end);
@@ -13,7 +36,18 @@ Result<> LogImpl::wait_durable(Address address, SteadyTime deadline, std::stop_t
   for (;;) {
     const uint64_t cuts = core_->cuts_over.load();
     if (durable() >= address) return {};
-    flusher_.request(address);
+    // Whoever may have to stop waiting must not be stuck in the disk.
+    if (core_->options.waiters_flush && tail() >= address && deadline == SteadyTime::max() &&
+        !stop.stop_possible()) {
+      flusher_.flush_here();
+      if (durable() >= address) return {};
+    }
+    std::optional<Flusher::Awaited> awaited;
+    if (tail() >= address) {
+      flusher_.request(address);
+    } else {
+      awaited.emplace(flusher_, address);
+    }
     auto waited = core_->wait_for(
         [&] { return durable() >= address || core_->cuts_over.load() != cuts; },
         "address " + std::to_string(address.value) + " is not durable", deadline, stop);
@@ -26,9 +60,11 @@ Log::ListenerHandle LogImpl::add_durable_listener(DurableListener listener) {
   const auto listeners = core_->listeners;
   const std::lock_guard lock(listeners->mutex);
   const auto place = listeners->all.insert(listeners->all.end(), std::move(listener));
+  listeners->count.store(listeners->all.size());
   return {this, [listeners, place](void*) {
             const std::lock_guard erasing(listeners->mutex);
             listeners->all.erase(place);
+            listeners->count.store(listeners->all.size());
           }};
 }
 

@@ -10,8 +10,6 @@ namespace tailrace::fasterlog {
 
 namespace {
 
-// Up to here a flush is copied together and written in one piece.
-constexpr uint64_t kSmallFlushBytes = 64u << 10;
 // From here on the mark is stretched to the end of its block, so that the next flush need not wait
 // for this one's last block.
 constexpr uint64_t kStretchedMarkBytes = 64u << 10;
@@ -33,7 +31,8 @@ Flusher::Flusher(LogCore& core, std::unique_ptr<storage::IoQueue> queue)
       segment_maker_(core, {[this] { nudge(); }, [this](Error error) { fail(std::move(error)); }}),
       proven_(core.durable.load()),
       flushes_(core.options.flushes_in_flight),
-      flushed_{core.durable.load()} {
+      flushed_{core.durable.load()},
+      told_{core.durable.load()} {
   reset_to(flushed_);
   proven_.store(core.proven_at_open.value);
 }
@@ -75,7 +74,7 @@ void Flusher::stop() {
 void Flusher::rest() {
   if (!thread_.joinable()) return;
   stop_.store(true);
-  queue_->wake();
+  wake();
   thread_.join();
   segment_maker_.stop();
 }
@@ -97,6 +96,8 @@ std::optional<FlushReason> Flusher::due(SteadyTime now) const {
   const CommitPolicy& policy = core_.options.commit;
   if (policy.is_natural()) return FlushReason::kNatural;
   if (Address{requested_.load()} > flushed_) return FlushReason::kRequested;
+  const Address awaited{least_awaited_.load()};
+  if (awaited > flushed_ && core_.ring.tail() >= awaited) return FlushReason::kRequested;
   const uint64_t waiting = core_.ring.tail() - flushed_;
   if (waiting >= pressure_bytes_ || core_.room_waiters.load() > 0 ||
       room_wanted_.load(std::memory_order_relaxed))
@@ -121,7 +122,10 @@ void Flusher::note_waiting(SteadyTime now) {
   if (policy.every_bytes > 0) bytes = std::min(bytes, policy.every_bytes);
   // The first byte starts the clock.
   if (policy.every.count() > 0 && !waiting_since_) bytes = 0;
-  wake_at_.store(flushed_.value + bytes, std::memory_order_relaxed);
+  uint64_t wake_at = flushed_.value + bytes;
+  if (const uint64_t awaited = least_awaited_.load(); awaited > flushed_.value)
+    wake_at = std::min(wake_at, awaited);
+  wake_at_.store(wake_at, std::memory_order_relaxed);
 }
 
 std::chrono::nanoseconds Flusher::time_until_due(SteadyTime now) const {
@@ -129,6 +133,10 @@ std::chrono::nanoseconds Flusher::time_until_due(SteadyTime now) const {
   if (policy.every.count() == 0 || !waiting_since_) return kTick;
   return std::clamp<std::chrono::nanoseconds>(*waiting_since_ + policy.every - now,
                                               std::chrono::nanoseconds(0), kTick);
+}
+
+bool Flusher::has_work(SteadyTime now) const {
+  return may_start() && (due(now) || (unflushed() && !waiting_since_));
 }
 
 void Flusher::run() {
@@ -139,11 +147,14 @@ void Flusher::run() {
       make_room();
       while (may_start()) {
         const auto reason = due(now);
-        if (!reason || !start_flush(*reason)) break;
+        Flush* flush = reason ? begin_flush(*reason) : nullptr;
+        if (flush == nullptr) break;
+        write_flush(*flush);
         make_room();
       }
       write_proven_if_due(now);
     }
+    tell_listeners();
     if (order_.empty() && queue_->in_flight() == 0 && stop_.load() &&
         (core_.failed.load() || !unflushed()))
       break;
@@ -151,24 +162,32 @@ void Flusher::run() {
     std::chrono::nanoseconds timeout = time_until_due(now);
     if (proven_.load() < core_.durable.load())
       timeout = std::min<std::chrono::nanoseconds>(timeout, kIdle);
-    // Asleep first, then a last look: whoever enqueues after the look sees the flag.
-    asleep_.store(true);
-    if (may_start() && (due(now) || (unflushed() && !waiting_since_))) {
+    const bool idle = order_.empty() && queue_->in_flight() == 0;
+    const bool nap = idle && nap_is_due();
+    if (nap) timeout = std::min<std::chrono::nanoseconds>(timeout, kNap);
+    // Asleep first, then a last look: whoever enqueues after the look sees it.
+    sleep_.store(nap ? Sleep::kNap : idle ? Sleep::kIdle : Sleep::kInQueue);
+    if (has_work(now)) {
       timeout = std::chrono::nanoseconds(0);
     } else if (stop_.load()) {
       timeout = queue_->in_flight() > 0 ? std::chrono::nanoseconds(std::chrono::milliseconds(1))
                                         : std::chrono::nanoseconds(0);
     }
+    if (idle) {
+      if (timeout > std::chrono::nanoseconds::zero()) sleep_idle(timeout, nap);
+      sleep_.store(Sleep::kAwake);
+      continue;
+    }
     completions.clear();
     auto waited = queue_->wait(completions, timeout);
-    asleep_.store(false);
+    sleep_.store(Sleep::kAwake);
     if (!waited) {
       fail(std::move(waited).error());
       if (queue_->in_flight() == 0) order_.clear();
     }
     for (const storage::Completion& completion : completions)
       complete(completion);
-    advance();
+    advance(0);
   }
   // A log that goes on after a rest was not closed.
   if (closing_.load() && !core_.failed.load()) {
@@ -181,9 +200,10 @@ void Flusher::run() {
       fail(std::move(written).error());
     }
   }
+  tell_listeners();
 }
 
-bool Flusher::start_flush(FlushReason reason) {
+Flusher::Flush* Flusher::begin_flush(FlushReason reason) {
   Address end;
   {
     const storage::EpochProtection::Guard guard(core_.protection);
@@ -198,7 +218,7 @@ bool Flusher::start_flush(FlushReason reason) {
         return align_up((first + kLeastMarkBytes).value, storage::kBlockBytes) - first.value;
       };
       const auto at = core_.ring.reserve(limit, mark_bytes);
-      if (!at) return false;
+      if (!at) return nullptr;
       if (at->pad_from != at->first)
         write_page_padding(core_.ring.at(at->pad_from), at->pad_from,
                            core_.ring.page_ceil(at->pad_from), epoch);
@@ -229,14 +249,13 @@ bool Flusher::start_flush(FlushReason reason) {
     if (!bounce) {
       flush.state = Flush::State::kFree;
       fail(std::move(bounce).error());
-      return false;
+      return nullptr;
     }
     flush.bounce = std::move(*bounce);
   }
   order_.push_back(slot);
   core_.probe.flushes_in_flight.store(static_cast<uint32_t>(order_.size()),
                                       std::memory_order_relaxed);
-  const Address from{align_down(flushed_.value, storage::kBlockBytes)};
   flushed_ = end;
   core_.flushing.store(end.value);
   if (core_.durable_waiters.load() > 0) {
@@ -244,11 +263,12 @@ bool Flusher::start_flush(FlushReason reason) {
     core_.durable_moved.notify_all();
   }
   last_work_ = flush.started;
-  write_flush(flush, from, end);
-  return true;
+  return &flush;
 }
 
-void Flusher::write_flush(Flush& flush, Address from, Address end) {
+void Flusher::write_flush(Flush& flush) {
+  const Address from{align_down(flush.begin.value, storage::kBlockBytes)};
+  const Address end = flush.end;
   // Behind `end` others may be copying now, so the last block goes through the bounce buffer.
   const uint64_t whole = align_up(end.value, storage::kBlockBytes) - from.value;
   Address bounce_from{align_down(end.value, storage::kBlockBytes)};
@@ -260,11 +280,23 @@ void Flusher::write_flush(Flush& flush, Address from, Address end) {
     at = part_end;
   }
   if (bounce_from == end) return;
-  const uint64_t kept = end - bounce_from;
+  submit_write(flush, bounce_from, copy_to_bounce(flush, bounce_from));
+}
+
+ByteSpan Flusher::copy_to_bounce(Flush& flush, Address from) const {
+  const uint64_t kept = flush.end - from;
   const uint64_t bytes = align_up(kept, storage::kBlockBytes);
-  core_.ring.copy_out(bounce_from, flush.bounce.span().first(kept));
+  core_.ring.copy_out(from, flush.bounce.span().first(kept));
   std::memset(flush.bounce.data() + kept, 0, bytes - kept);
-  submit_write(flush, bounce_from, {flush.bounce.data(), bytes});
+  return ByteSpan(flush.bounce.span()).first(bytes);
+}
+
+std::shared_ptr<storage::File> Flusher::file_for(Flush& flush, Address address) const {
+  std::shared_ptr<storage::File> file = core_.segments.file(core_.segments.index_of(address));
+  TAILRACE_CHECK(file != nullptr, "no segment for address " + std::to_string(address.value));
+  if (std::find(flush.files.begin(), flush.files.end(), file) == flush.files.end())
+    flush.files.push_back(file);
+  return file;
 }
 
 void Flusher::submit_write(Flush& flush, Address from, ByteSpan bytes) {
@@ -272,10 +304,7 @@ void Flusher::submit_write(Flush& flush, Address from, ByteSpan bytes) {
   while (!bytes.empty()) {
     const uint64_t offset = from.value % core_.options.segment_bytes;
     const size_t part = std::min<uint64_t>(bytes.size(), core_.options.segment_bytes - offset);
-    const std::shared_ptr<storage::File> file = core_.segments.file(core_.segments.index_of(from));
-    TAILRACE_CHECK(file != nullptr, "no segment for address " + std::to_string(from.value));
-    if (std::find(flush.files.begin(), flush.files.end(), file) == flush.files.end())
-      flush.files.push_back(file);
+    const std::shared_ptr<storage::File> file = file_for(flush, from);
     queue_->write(*file, offset, bytes.first(part), token);
     ++flush.outstanding;
     from = from + part;
@@ -303,7 +332,7 @@ void Flusher::complete(const storage::Completion& completion) {
   flush.state = Flush::State::kDone;
 }
 
-void Flusher::advance() {
+void Flusher::advance(uint32_t own_waiters) {
   Address durable{core_.durable.load()};
   const Address before = durable;
   const SteadyTime now = core_.clock.now();
@@ -328,11 +357,12 @@ void Flusher::advance() {
     if (durable - core_.marks.back() >= core_.options.page_bytes) core_.marks.push_back(durable);
   }
   core_.durable.store(durable.value);
-  if (core_.durable_waiters.load() > 0) {
+  const uint32_t waiters = core_.durable_waiters.load();
+  lone_waiter_.store(waiters + own_waiters <= 1, std::memory_order_relaxed);
+  if (waiters > 0) {
     const std::lock_guard lock(core_.wait_mutex);
     core_.durable_moved.notify_all();
   }
-  tell_listener(durable, nullptr);
 }
 
 Address Flusher::wanted_memory_end() const {
@@ -425,13 +455,21 @@ void Flusher::fail(Error error) {
   }
   core_.probe.failures.add();
   observability::log_error("log {}: {}", core_.options.directory.string(), error.message);
-  tell_listener(Address{core_.durable.load()}, &error);
+  // The listeners hear of it on the flusher's thread: this one may hold what they want.
+  wake();
 }
 
-void Flusher::tell_listener(Address durable, const Error* failure) {
-  const std::lock_guard lock(core_.listeners->mutex);
-  for (const Log::DurableListener& listener : core_.listeners->all)
-    listener(durable, failure);
+void Flusher::tell_listeners() {
+  const Address durable{core_.durable.load()};
+  if (durable != told_) {
+    told_ = durable;
+    core_.listeners->tell(durable, nullptr);
+  }
+  if (told_failure_) return;
+  if (const auto failure = core_.failure_copy()) {
+    told_failure_ = true;
+    core_.listeners->tell(durable, &*failure);
+  }
 }
 
 }  // namespace tailrace::fasterlog

@@ -1,10 +1,14 @@
 #pragma once
-// The one thread that moves bytes from memory to disk and `durable` up.
+// What moves bytes from memory to disk and `durable` up: a thread of its own, or in its place a
+// waiter that finds it idle.
 
 #include <atomic>
+#include <condition_variable>
 #include <deque>
 #include <memory>
+#include <mutex>
 #include <optional>
+#include <set>
 #include <thread>
 #include <vector>
 
@@ -17,6 +21,10 @@ namespace tailrace::fasterlog {
 /// Group commit: whatever was enqueued while the flushes before ran becomes the next batch. It is
 /// ended by a commit mark, written with O_DIRECT, fsynced once its own writes have completed, and
 /// counts as durable only after all batches before it.
+///
+/// Whoever holds the baton flushes. The thread holds it while it has anything to do or in flight,
+/// and lays it down to sleep; then a waiter may take it and flush for itself, which saves the two
+/// wake-ups that a lone commit would cost (flusher_baton.cc).
 class Flusher {
  public:
   /// The core's ring, durable and segments are at the recovered end.
@@ -31,18 +39,21 @@ class Flusher {
   /// After the tail moved to `end`. Any thread; cheap when the flusher is awake or has not enough
   /// to do yet.
   void enqueued(Address end) {
-    if (asleep_.load() && end.value >= wake_at_.load(std::memory_order_relaxed)) nudge();
+    const Sleep sleep = sleep_.load();
+    if ((sleep == Sleep::kIdle || sleep == Sleep::kInQueue) &&
+        end.value >= wake_at_.load(std::memory_order_relaxed))
+      wake_for_bytes();
   }
   /// There is work beside new bytes: room is wanted, or was made. Any thread.
   void nudge() {
-    if (asleep_.load() && asleep_.exchange(false)) queue_->wake();
+    if (sleep_.load() != Sleep::kAwake) wake();
   }
   /// The buffer was full for somebody. Any thread.
   void want_room() {
     room_wanted_.store(true);
     nudge();
   }
-  /// Flush up to `address`, whatever the policy says. Any thread.
+  /// Flush up to `address`, which is enqueued, whatever the policy says. Any thread.
   void request(Address address) {
     uint64_t requested = requested_.load(std::memory_order_relaxed);
     while (requested < address.value &&
@@ -50,6 +61,22 @@ class Flusher {
     }
     nudge();
   }
+  /// While it lives, a flush begins for whoever waits as soon as the tail has come to `address`,
+  /// and not for what comes before. Any thread.
+  class Awaited {
+   public:
+    Awaited(Flusher& flusher, Address address);
+    ~Awaited();
+    Awaited(const Awaited&) = delete;
+    Awaited& operator=(const Awaited&) = delete;
+
+   private:
+    Flusher& flusher_;
+    std::multiset<uint64_t>::iterator place_;
+  };
+  /// Flushes on the calling thread, if the flusher is idle and what waits is small. It blocks while
+  /// the disk does. Any thread, outside the epoch.
+  void flush_here();
   Address proven() const { return Address{proven_.load()}; }
 
   // ---- For truncate_after(), on its thread; nobody enqueues meanwhile.
@@ -64,6 +91,22 @@ class Flusher {
   static size_t queue_depth(const LogOptions& options);
 
  private:
+  /// Up to here a flush is copied together and written in one piece.
+  static constexpr uint64_t kSmallFlushBytes = 64u << 10;
+  /// While lone waiters flush one after the other, waking the thread for each one's bytes would
+  /// cost what flushing them there saves. So it looks by itself so often; bytes that nobody waits
+  /// for wait so long at most.
+  static constexpr std::chrono::milliseconds kNap{1};
+
+  /// What the thread does, for those who may have to wake it.
+  enum class Sleep : uint8_t {
+    kAwake,       // it looks for work again before it sleeps
+    kInQueue,     // waits in the I/O queue, baton in hand
+    kIdle,        // has laid the baton down
+    kIdleNudged,  // the same, and was told of new bytes
+    kNap,         // the same, for kNap at most, new bytes or not
+  };
+
   struct Flush {
     enum class State { kFree, kWriting, kSyncing, kDone };
     State state = State::kFree;
@@ -75,28 +118,53 @@ class Flusher {
   };
 
   void run();
+
+  // flusher_baton.cc
+  void wake();
+  void wake_for_bytes();
+  bool try_take_baton();
+  /// Of a waiter that flushed; the thread is woken if anything is left to do.
+  void give_baton_back();
+  /// Waiters flushed lately, so likely the next bytes are theirs too.
+  bool nap_is_due();
+  /// The thread lays the baton down until it is woken or the time is over.
+  void sleep_idle(std::chrono::nanoseconds timeout, bool nap);
+  /// Writes and syncs the flush, which fits in its bounce buffer, on this thread.
+  void write_here(Flush& flush);
+
   /// Why a flush should begin now; nothing when none should.
   std::optional<FlushReason> due(SteadyTime now) const;
   /// Notes since when bytes wait, and from which address on enqueued() is to wake this thread.
   void note_waiting(SteadyTime now);
+  void note_least_awaited();
   /// How long the thread may sleep before due() changes by time alone.
   std::chrono::nanoseconds time_until_due(SteadyTime now) const;
   bool unflushed() const;
   /// A flush could begin now, if there is something to flush.
   bool may_start() const;
-  /// False when the mark finds no room yet.
-  bool start_flush(FlushReason reason);
-  void write_flush(Flush& flush, Address from, Address end);
+  /// The thread would find something to do at once.
+  bool has_work(SteadyTime now) const;
+  /// Ends the batch with its mark and waits until it is wholly in memory; what is still to do is
+  /// the writing. Null when the mark finds no room yet.
+  Flush* begin_flush(FlushReason reason);
+  void write_flush(Flush& flush);
+  /// The flush's bytes from `from`, a block's beginning, to its end and the block's: what others
+  /// may be copying behind it must not be written.
+  ByteSpan copy_to_bounce(Flush& flush, Address from) const;
+  /// The file of that address, noted as one to be synced.
+  std::shared_ptr<storage::File> file_for(Flush& flush, Address address) const;
   void submit_write(Flush& flush, Address from, ByteSpan bytes);
   void complete(const storage::Completion& completion);
-  void advance();
+  /// `own_waiters`: those on whose thread this runs.
+  void advance(uint32_t own_waiters);
   /// Evicts pages, asks for segments and raises the limits.
   void make_room();
   /// Where memory would end if all that can be evicted were.
   Address wanted_memory_end() const;
   void write_proven_if_due(SteadyTime now);
   Result<> write_proven(bool clean);
-  void tell_listener(Address durable, const Error* failure);
+  /// Tells the listeners if durable has moved, or the log has failed, since they were told.
+  void tell_listeners();
 
   LogCore& core_;
   const uint64_t pressure_bytes_;
@@ -105,13 +173,24 @@ class Flusher {
   std::thread thread_;
   std::atomic<bool> stop_{false};
   std::atomic<bool> closing_{false};
-  std::atomic<bool> asleep_{false};
+  std::atomic<Sleep> sleep_{Sleep::kAwake};
   std::atomic<uint64_t> proven_;
   std::atomic<uint64_t> requested_{0};
   std::atomic<uint64_t> wake_at_{0};
   std::atomic<bool> room_wanted_{false};
+  std::mutex awaited_mutex_;
+  std::multiset<uint64_t> awaited_;  // guarded by awaited_mutex_: addresses not enqueued when asked
+  std::atomic<uint64_t> least_awaited_{Address::max().value};
+  std::atomic<bool> lone_waiter_{true};  // no more than one waited for the newest flush
 
-  // The rest belongs to the flusher's thread.
+  std::mutex baton_mutex_;
+  std::condition_variable baton_changed_;
+  bool baton_taken_ = true;    // guarded by baton_mutex_, as are the next three
+  bool woken_ = false;         // the thread shall look for work
+  bool bytes_came_ = false;    // the same, unless whoever flushes now takes them along
+  bool thread_wants_ = false;  // the thread shall have the baton next
+
+  // The rest belongs to whoever holds the baton: the thread, when it runs, or its starter.
   std::vector<Flush> flushes_;
   std::deque<size_t> order_;  // flushes not yet durable, oldest first
   Address flushed_;           // the end of the newest flush begun: always the end of a commit mark
@@ -119,6 +198,10 @@ class Flusher {
   std::optional<SteadyTime> waiting_since_;  // of the oldest byte that is not in a flush
   SteadyTime proven_at_;
   SteadyTime last_work_;
+  uint64_t waiter_flushes_ = 0;
+  uint64_t waiter_flushes_seen_ = 0;  // by the thread when it went to sleep
+  Address told_;                      // what the listeners know
+  bool told_failure_ = false;
 };
 
 }  // namespace tailrace::fasterlog

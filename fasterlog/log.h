@@ -97,6 +97,9 @@ struct LogOptions {
   uint32_t spare_segments = 2;
   uint32_t flushes_in_flight = 4;
   CommitPolicy commit;
+  /// A thread in wait_durable(), without a deadline or a stop token, may write and sync a small
+  /// flush itself while the flusher is idle: a lone commit then costs no change of threads.
+  bool waiters_flush = true;
   /// A flush begins, whatever the policy, once this share of the buffer is not flushed yet.
   double pressure_fraction = 0.25;
   /// Enqueue is refused with kResourceExhausted while the disk has less than this to spare.
@@ -182,13 +185,15 @@ class Log {
   /// Begins to make everything enqueued so far durable, without waiting; returns the address to
   /// wait for. Needed with CommitPolicy::on_request() only.
   virtual Address request_commit() = 0;
-  /// Makes what lies below `address` durable whatever the policy ("strong" commit).
+  /// Makes what lies below `address` durable whatever the policy ("strong" commit); what is not
+  /// enqueued yet once all of it is.
   /// Resolves once durable() >= address, or fails: kTimedOut, kCancelled, or the flush failure.
   virtual Result<> wait_durable(Address address, SteadyTime deadline = SteadyTime::max(),
                                 std::stop_token stop = {}) = 0;
-  /// Called on the flusher's thread after each move of durable (and once after a failure, with the
-  /// error), from now on until the returned handle is dropped, which waits for a call that runs.
-  /// Must be short and call nothing of this log that waits.
+  /// Called on the flusher's thread after moves of durable, downwards too when truncate_after()
+  /// cuts (and once after a failure, with the error), from now on until the returned handle is
+  /// dropped, which waits for a call that runs. Must be short and call nothing of this log that
+  /// waits.
   using DurableListener = std::function<void(Address durable, const Error* failure)>;
   using ListenerHandle = std::shared_ptr<void>;
   [[nodiscard]] virtual ListenerHandle add_durable_listener(DurableListener listener) = 0;

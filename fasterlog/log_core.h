@@ -143,6 +143,13 @@ struct LogCore {
   struct Listeners {
     std::mutex mutex;                     // held while they run
     std::list<Log::DurableListener> all;  // guarded by mutex
+    std::atomic<size_t> count{0};         // of all
+
+    void tell(Address durable, const Error* failure) {
+      const std::lock_guard lock(mutex);
+      for (const Log::DurableListener& listener : all)
+        listener(durable, failure);
+    }
   };
   const std::shared_ptr<Listeners> listeners = std::make_shared<Listeners>();
 

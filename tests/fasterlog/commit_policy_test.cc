@@ -50,6 +50,27 @@ TEST_F(CommitPolicyTest, OnRequestFlushesOnlyForThoseWhoAskOrWait) {
   EXPECT_EQ(begun(*log, "requested"), 2);
 }
 
+TEST_F(CommitPolicyTest, WhoWaitsFarBeyondTheTailIsServedWhenItIsThereAndNotBefore) {
+  auto log = open_writer(with(CommitPolicy::on_request()));
+  const Address before = log->durable();
+  const Address far = log->tail() + 2000;
+  std::thread waits([&] {
+    EXPECT_TRUE(log->wait_durable(far, system_clock().now() + std::chrono::seconds(30)).has_value())
+        << "nothing is flushed for who waited before the bytes came";
+  });
+  long_enough();
+  ASSERT_TRUE(put(*log, 1000).has_value());
+  long_enough();
+  EXPECT_EQ(log->durable(), before) << "flushed though the awaited address was not enqueued";
+  // The next one is not overlooked behind the far one.
+  EXPECT_TRUE(log->wait_durable(log->tail()).has_value());
+  EXPECT_EQ(begun(*log, "requested"), 1);
+  while (log->tail() < far)
+    ASSERT_TRUE(put(*log, 500).has_value());
+  waits.join();
+  EXPECT_EQ(begun(*log, "requested"), 2);
+}
+
 TEST_F(CommitPolicyTest, EachBytesFlushesAtTheSizeAndNotBefore) {
   auto log = open_writer(with(CommitPolicy::each(10'000, {})));
   const Address before = log->durable();

@@ -30,7 +30,10 @@ Outcome run_scenario(FaultFileSystem& disk) {
   Outcome outcome;
   int next = 0;
   for (uint64_t epoch = 1; epoch <= 2; ++epoch) {
-    auto log = Log::open(disk, fault_options());
+    // Once with the flusher's thread alone, once with the waiter flushing where it can.
+    LogOptions with = fault_options();
+    with.waiters_flush = epoch == 2;
+    auto log = Log::open(disk, with);
     if (!log || !(*log)->become_writer(Epoch{epoch})) return outcome.failed = true, outcome;
     for (int round = 0; round < 6; ++round) {
       Result<AddressRange> last = (*log)->enqueue(RecordKind::kData, as_bytes(payload(next)));
