@@ -3,6 +3,12 @@
 
 namespace tailrace::fasterlog {
 
+namespace {
+// Fits in a std::string without an allocation: who is pushed back may try again very often.
+constexpr std::string_view kBufferFull = "buffer is full";
+static_assert(kBufferFull.size() <= 15);
+}  // namespace
+
 Result<> LogImpl::check_kind(RecordKind kind) {
   if (kind == RecordKind::kInvalid || kind == RecordKind::kPadding ||
       kind == RecordKind::kCommitMark)
@@ -50,7 +56,7 @@ Result<AddressRange> LogImpl::put(uint64_t bytes, Fill fill) {
   flusher_.want_room();
   core_->probe.would_block.add();
   if (core_->disk_full.load()) return refuse_disk();
-  return make_error(ErrorCode::kWouldBlock, "the log's buffer is full");
+  return make_error(ErrorCode::kWouldBlock, std::string(kBufferFull));
 }
 
 Result<AddressRange> LogImpl::try_enqueue(RecordKind kind, ByteSpan payload) {
