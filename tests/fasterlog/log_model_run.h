@@ -7,6 +7,7 @@
 #include "core/random.h"
 #include "fasterlog/record.h"
 #include "tests/fasterlog/log_model.h"
+#include "tests/fasterlog/saved_log.h"
 #include "tests/support/fault_file_system.h"
 
 namespace tailrace::fasterlog {
@@ -57,14 +58,8 @@ class ModelRun {
   // ---- Opening, closing, crashing.
 
   LogOptions options(const char* directory) {
-    LogOptions result;
+    LogOptions result = saved_log_options(segment_bytes_);
     result.directory = directory;
-    result.owner = "test/1";
-    result.page_bytes = 64u << 10;
-    result.buffer_pages = 4;
-    result.segment_bytes = segment_bytes_;
-    result.reserve_disk_bytes = 0;
-    result.huge_pages = false;
     result.spare_segments = static_cast<uint32_t>(random_.below(3));
     result.flushes_in_flight = static_cast<uint32_t>(random_.between(1, 4));
     result.proven_lag_bytes = random_.chance(1, 2) ? 0 : 64u << 20;
