@@ -171,6 +171,11 @@ void FaultFileSystem::fail_at(uint64_t operation, FaultKind kind, uint64_t secto
   faults_[operation] = {kind, sectors};
 }
 
+void FaultFileSystem::fail_next(std::string_view call, const Path& path, FaultKind kind) {
+  const std::lock_guard lock(mutex_);
+  named_faults_[{std::string(call), normal(path)}] = kind;
+}
+
 std::vector<uint64_t> FaultFileSystem::sectors_of_operations() const {
   const std::lock_guard lock(mutex_);
   return sectors_of_operations_;
@@ -186,6 +191,7 @@ void FaultFileSystem::crash(CrashPolicy policy) {
   ++generation_;
   power_is_cut_ = false;
   faults_.clear();
+  named_faults_.clear();
   locks_.clear();
   if (policy == CrashPolicy::kProcessEnds) return;
   const auto keeps = [&] {
@@ -272,6 +278,15 @@ std::optional<FaultKind> FaultFileSystem::next_operation() {
   return fault ? std::optional(fault->kind) : std::nullopt;
 }
 
+std::optional<FaultKind> FaultFileSystem::take_named_fault(std::string_view call,
+                                                           const std::string& path) {
+  const auto found = named_faults_.find({std::string(call), path});
+  if (found == named_faults_.end()) return std::nullopt;
+  const FaultKind kind = found->second;
+  named_faults_.erase(found);
+  return kind;
+}
+
 tl::unexpected<Error> FaultFileSystem::failure(std::string_view call, const std::string& path,
                                                FaultKind kind) {
   return tl::unexpected(io_error(call, path, kind == FaultKind::kNoSpace ? ENOSPC : EIO));
@@ -282,7 +297,8 @@ Result<> FaultFileSystem::write(Inode& inode, const std::string& path, uint64_t 
   const bool was_cut = power_is_cut_;
   const uint64_t end = offset + bytes.size();
   const uint64_t sectors = (end + kSectorBytes - 1) / kSectorBytes - offset / kSectorBytes;
-  const auto fault = next_fault(sectors);
+  auto fault = next_fault(sectors);
+  if (const auto named = take_named_fault("write", path); named && !fault) fault = Fault{*named, 0};
   if (was_cut || (fault && fault->kind == FaultKind::kNoSpace))
     return failure("write", path, fault->kind);
   if (end > inode.written.size()) {
@@ -340,7 +356,9 @@ Result<> FaultFileSystem::sync(Inode& inode, const std::string& path) {
   // A failed fsync drops what it could not write, as Linux does: the pages count as clean, and the
   // next fsync succeeds without them.
   const bool was_cut = power_is_cut_;
-  if (const auto fault = next_operation()) {
+  auto fault = next_operation();
+  if (const auto named = take_named_fault("fdatasync", path); named && !fault) fault = named;
+  if (fault) {
     if (!was_cut && !power_is_cut_) inode.dirty_sectors.clear();
     return failure("fdatasync", path, *fault);
   }

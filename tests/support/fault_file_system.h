@@ -13,6 +13,8 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 #include "core/random.h"
@@ -46,6 +48,9 @@ class FaultFileSystem final : public storage::FileSystem {
   /// Operation number `operation` (counting from 0, see operations()) will fail so.
   /// `sectors` is for kTorn alone.
   void fail_at(uint64_t operation, FaultKind kind, uint64_t sectors = 0);
+  /// The next such call ("write", "fdatasync") on that file will fail so, whatever other threads do
+  /// to the disk before it. kError, kNoSpace or kShort.
+  void fail_next(std::string_view call, const storage::Path& path, FaultKind kind);
   /// How many sectors each operation so far was to write; 0 for those that are no writes.
   std::vector<uint64_t> sectors_of_operations() const;
   /// Power cut (or the process's end) and restart: open files are dead, injected faults are gone.
@@ -93,6 +98,8 @@ class FaultFileSystem final : public storage::FileSystem {
   /// Counts an operation. Nothing: go on; else the fault that strikes it.
   std::optional<Fault> next_fault(uint64_t sectors);
   std::optional<FaultKind> next_operation();
+  /// The fault that waits for that call on that file, which is used up.
+  std::optional<FaultKind> take_named_fault(std::string_view call, const std::string& path);
   tl::unexpected<Error> failure(std::string_view call, const std::string& path, FaultKind kind);
   Result<> write(Inode& inode, const std::string& path, uint64_t offset, ByteSpan bytes);
   Result<> resize(Inode& inode, const std::string& path, std::string_view call, uint64_t bytes,
@@ -106,6 +113,7 @@ class FaultFileSystem final : public storage::FileSystem {
   uint64_t generation_ = 0;  // how many crashes there were
   bool power_is_cut_ = false;
   std::map<uint64_t, Fault> faults_;
+  std::map<std::pair<std::string, std::string>, FaultKind> named_faults_;  // by call and path
   std::vector<uint64_t> sectors_of_operations_;
   uint64_t capacity_bytes_ = uint64_t{1} << 40;
   Names names_;
