@@ -153,7 +153,8 @@ TEST_F(CheckpointerTest, AFailedOneIsToldAndTheNextOneIsTriedLater) {
   auto joined = request_checkpoint(node_->machine());
   // By name: by number it may strike what the log writes at that moment.
   for (const storage::Path& file : disk_.files())
-    if (file.filename() == "records") disk_.fail_next("fdatasync", file, testing::FaultKind::kError);
+    if (file.filename() == "records")
+      disk_.fail_next("fdatasync", file, testing::FaultKind::kError);
   gate_.let_go();
   const auto failed = wait(std::move(joined));
   ASSERT_FALSE(failed);
