@@ -75,6 +75,21 @@ TEST(FaultFileSystem, ASyncThatSucceedsAfterAFailedOneDoesNotBringTheBytesBack) 
   EXPECT_EQ(as_text(disk.content("/d/f")), "older");
 }
 
+TEST(FaultFileSystem, ANamedFaultStrikesThatCallOnThatFileOnceWhateverComesBefore) {
+  FaultFileSystem disk(1);
+  const auto file = create(disk, "/d/f");
+  const auto other = create(disk, "/d/g");
+  for (const auto& [call, is_write] : {std::pair("write", true), std::pair("fdatasync", false)}) {
+    disk.fail_next(call, "/d/f", FaultKind::kError);
+    EXPECT_TRUE(other->write_at(0, as_bytes("other")));
+    EXPECT_TRUE(other->sync());
+    EXPECT_EQ(file->write_at(0, as_bytes("bytes")).has_value(), !is_write);
+    EXPECT_EQ(file->sync().has_value(), is_write);
+    EXPECT_TRUE(file->write_at(0, as_bytes("bytes")));
+    EXPECT_TRUE(file->sync());
+  }
+}
+
 TEST(FaultFileSystem, BytesThatWereCutOffDoNotComeBackWhenTheFileGrows) {
   FaultFileSystem disk(1);
   const auto file = create(disk, "/d/f");
