@@ -1,7 +1,9 @@
 #include "app/client_options.h"
 
 #include <cerrno>
+#include <charconv>
 #include <cstdio>
+#include <map>
 #include <sstream>
 
 #include <CLI/CLI.hpp>
@@ -11,6 +13,15 @@
 #include "app/verbs.h"
 
 namespace tailrace::app {
+
+namespace {
+
+bool parse_number(std::string_view text, uint64_t& number) {
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  return error == std::errc{} && end == text.data() + text.size();
+}
+
+}  // namespace
 
 int report(const Error& error) {
   fmt::print(stderr, "tailrace: {}\n", error.message);
@@ -58,6 +69,38 @@ Result<std::unique_ptr<rpc::Client>> ClientFlags::connect() const {
   auto options = client_options();
   if (!options) return tl::unexpected(std::move(options).error());
   return rpc::Client::create(std::move(*options));
+}
+
+Result<rpc::ReadOptions> parse_read_level(const std::string& text) {
+  using Level = rpc::ReadOptions::Level;
+  rpc::ReadOptions options;
+  if (text == "linearizable") return options;
+  options.level = Level::kAny;
+  if (text == "any") return options;
+  options.level = Level::kAtLeast;
+  constexpr std::string_view kPrefix = "at-least=";
+  if (text.starts_with(kPrefix)) {
+    const std::string_view rest = std::string_view(text).substr(kPrefix.size());
+    const size_t colon = rest.find(':');
+    if (colon != std::string_view::npos &&
+        parse_number(rest.substr(0, colon), options.epoch.value) &&
+        parse_number(rest.substr(colon + 1), options.address.value)) {
+      return options;
+    }
+  }
+  return make_error(
+      ErrorCode::kInvalidArgument,
+      "--read is '" + text + "'; it must be linearizable, any or at-least=EPOCH:ADDRESS");
+}
+
+void add_time_to_live(CLI::App& verb, uint64_t& milliseconds) {
+  const std::map<std::string, uint64_t> units = {
+      {"ms", 1}, {"s", 1000}, {"m", 60'000}, {"h", 3'600'000}, {"d", 86'400'000}};
+  verb.add_option("--ttl", milliseconds, "How long it lives: 250ms, 30s, 5m, 1h or 7d")
+      ->transform(CLI::AsNumberWithUnit(
+          units, CLI::AsNumberWithUnit::Options(CLI::AsNumberWithUnit::UNIT_REQUIRED |
+                                                CLI::AsNumberWithUnit::CASE_SENSITIVE)))
+      ->check(CLI::PositiveNumber);
 }
 
 int report_outcome(const rpc::CommandAnswer& answer, const std::string& key) {

@@ -24,6 +24,16 @@ struct ClientFlags {
   Result<std::unique_ptr<rpc::Client>> connect() const;
 };
 
+/// linearizable, any, or at-least=EPOCH:ADDRESS
+Result<rpc::ReadOptions> parse_read_level(const std::string& text);
+inline constexpr const char* kReadLevelHelp =
+    "linearizable (the leader), any (the first server that answers), or at-least=EPOCH:ADDRESS "
+    "(any "
+    "server that has applied that)";
+
+/// Adds --ttl.
+void add_time_to_live(CLI::App& verb, uint64_t& milliseconds);
+
 /// For a verb whose command was applied: what the answer came to.
 int report_outcome(const rpc::CommandAnswer& answer, const std::string& key);
 

@@ -54,6 +54,8 @@ int main(int argc, char** argv) {
   add_delete_verb(app, exit_code);
   add_add_verb(app, exit_code);
   add_cas_verb(app, exit_code);
+  add_expire_verb(app, exit_code);
+  add_scan_verb(app, exit_code);
   add_append_verb(app, exit_code);
   add_tail_verb(app, exit_code);
   add_status_verb(app, exit_code);

@@ -14,6 +14,7 @@ namespace tailrace::app {
 namespace {
 
 constexpr std::chrono::seconds kProgressInterval{2};
+constexpr std::chrono::seconds kTimeInterval{1};
 
 /// Runs `function` on the executor and waits for what it returns.
 template <typename Function>
@@ -75,7 +76,7 @@ Result<> NodeRuntime::start() {
   node_ = std::move(*node);
   node_->register_metrics(metrics_);
 
-  auto server = rpc::Server::create(config_.server, {log_.get(), store_.get(), state_machine_.get(),
+  auto server = rpc::Server::create(config_.server, {log_.get(), state_machine_.get(),
                                                      watermarks_.get(), &anchors_, node_.get()});
   if (!server) return tl::unexpected(std::move(server).error());
   server_ = std::move(*server);
@@ -127,6 +128,11 @@ Result<> NodeRuntime::open_log() {
 
 Result<> NodeRuntime::open_store() {
   set_stage("recovering the store");
+  const auto horizon = std::make_shared<statemachine::ExpiryHorizon>();
+  config_.state_machine.expiry_horizon = horizon;
+  config_.store.is_garbage = [horizon](ByteSpan key, ByteSpan value) {
+    return horizon->is_garbage(key, value);
+  };
   auto store = kv::Store::open(file_system_, config_.store);
   if (!store) return tl::unexpected(std::move(store).error());
   store_ = std::move(*store);
@@ -148,7 +154,10 @@ Result<> NodeRuntime::start_replication() {
       });
   node_->set_role_listener([this](const replication::NodeStatus& status) { on_role(status); });
   node_->set_fatal_listener([this](const Error& error) { fail(error); });
-  transport_->start(config_.node.tick_interval, [this] { node_->tick(); });
+  transport_->start(config_.node.tick_interval, [this] {
+    node_->tick();
+    keep_log_time();
+  });
   TAILRACE_RETURN_IF_ERROR(run_on(*transport_, [this] { return node_->start(); }));
   replicating_ = true;
   return {};
@@ -166,6 +175,21 @@ Result<> NodeRuntime::stop(std::chrono::milliseconds drain) {
   transport_->stop();
   state_machine_->stop();
   return log_->close();
+}
+
+void NodeRuntime::keep_log_time() {
+  const SteadyTime now = system_clock().now();
+  if (!composed_ || now - time_appended_ < kTimeInterval) return;
+  if (!state_machine_->wants_log_time(system_clock().unix_time_ns())) return;
+  const auto status = node_->status();
+  if (status->role != replication::Role::kLeader || !status->serving) return;
+  time_appended_ = now;
+  statemachine::Command command;
+  command.operation = statemachine::Operation::kTime;
+  std::vector<std::byte> bytes;
+  statemachine::encode(command, bytes);
+  // A full buffer has a mark coming anyhow, and a failed log says so elsewhere.
+  (void)log_->try_enqueue(statemachine::kCommandRecord, ByteSpan(bytes));
 }
 
 void NodeRuntime::on_role(const replication::NodeStatus& status) {

@@ -58,6 +58,8 @@ class NodeRuntime {
   Result<> open_log();
   Result<> open_store();
   Result<> start_replication();
+  /// The leader moves the log time when a key expires and nobody writes.
+  void keep_log_time();
   void on_role(const replication::NodeStatus& status);
   void fail(const Error& error);
   void set_stage(std::string stage);
@@ -85,6 +87,7 @@ class NodeRuntime {
   std::unique_ptr<kv::Store> store_;
   std::unique_ptr<statemachine::Watermarks> watermarks_;
   statemachine::AnchorRegistry anchors_;
+  SteadyTime time_appended_;  // of the transport's thread
   std::unique_ptr<statemachine::StateMachine> state_machine_;
   std::unique_ptr<replication::Node> node_;
   std::unique_ptr<rpc::Server> server_;

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <vector>
 
+#include "core/random.h"
 #include "storage/aligned_buffer.h"
 
 namespace tailrace::app {
@@ -24,14 +25,15 @@ double seconds_since(Clock::time_point began) {
 
 class RawFile {
  public:
-  static Result<RawFile> create(storage::FileSystem& file_system, const storage::Path& path) {
+  static Result<RawFile> create(storage::FileSystem& file_system, const storage::Path& path,
+                                size_t queue_depth = 2 * kDepth) {
     RawFile raw;
     auto file = file_system.open(path, {storage::OpenMode::kCreateReadWrite, true});
     if (!file) return tl::unexpected(std::move(file).error());
     raw.file_ = std::move(*file);
     TAILRACE_RETURN_IF_ERROR(raw.file_->allocate(kFileBytes));
     TAILRACE_RETURN_IF_ERROR(raw.file_->sync());
-    auto queue = file_system.make_queue(2 * kDepth);
+    auto queue = file_system.make_queue(queue_depth);
     if (!queue) return tl::unexpected(std::move(queue).error());
     raw.queue_ = std::move(*queue);
     auto memory = storage::AlignedBuffer::allocate(kDepth * kPieceBytes);
@@ -72,6 +74,35 @@ class RawFile {
       bytes += kDepth * kPieceBytes;
     }
     return static_cast<double>(bytes) / seconds_since(began);
+  }
+
+  /// Single blocks at random places, `depth` in flight all the time.
+  Result<double> random_reads_per_s(size_t depth, double seconds) {
+    auto memory = storage::AlignedBuffer::allocate(depth * storage::kBlockBytes);
+    if (!memory) return tl::unexpected(std::move(memory).error());
+    Random random(1);
+    const auto submit = [&](uint64_t slot) {
+      queue_->read(*file_, random.below(kFileBytes / storage::kBlockBytes) * storage::kBlockBytes,
+                   memory->span().subspan(slot * storage::kBlockBytes, storage::kBlockBytes), slot);
+    };
+    for (uint64_t slot = 0; slot < depth; ++slot)
+      submit(slot);
+    uint64_t reads = 0;
+    std::vector<storage::Completion> completions;
+    const Clock::time_point began = Clock::now();
+    while (seconds_since(began) < seconds) {
+      completions.clear();
+      auto waited = queue_->wait(completions, std::chrono::seconds(10));
+      if (!waited) return tl::unexpected(std::move(waited).error());
+      for (const storage::Completion& completion : completions) {
+        if (!completion.bytes) return tl::unexpected(completion.bytes.error());
+        submit(completion.token);
+        ++reads;
+      }
+    }
+    const double rate = static_cast<double>(reads) / seconds_since(began);
+    TAILRACE_RETURN_IF_ERROR(drain());
+    return rate;
   }
 
   Result<double> commit_p50_us(double seconds) {
@@ -158,6 +189,21 @@ Result<RawLimits> measure_raw_limits(storage::FileSystem& file_system,
   (void)file_system.remove(path);
   if (!done) return tl::unexpected(std::move(done).error());
   return limits;
+}
+
+Result<double> measure_random_reads(storage::FileSystem& file_system,
+                                    const storage::Path& directory, size_t depth, double seconds) {
+  const storage::Path path = directory / "raw.tmp";
+  const auto measure = [&]() -> Result<double> {
+    auto raw = RawFile::create(file_system, path, std::max(depth, 2 * kDepth));
+    if (!raw) return tl::unexpected(std::move(raw).error());
+    // Blocks that were only allocated are read without the device.
+    if (auto written = raw->write(0, true); !written) return written;
+    return raw->random_reads_per_s(depth, seconds);
+  };
+  auto rate = measure();
+  (void)file_system.remove(path);
+  return rate;
 }
 
 }  // namespace tailrace::app

@@ -20,4 +20,9 @@ struct RawLimits {
 Result<RawLimits> measure_raw_limits(storage::FileSystem& file_system,
                                      const storage::Path& directory, double seconds);
 
+/// Blocks of 4096 bytes a second, O_DIRECT, at random places of a written file of 1 GiB, `depth` of
+/// them in flight.
+Result<double> measure_random_reads(storage::FileSystem& file_system,
+                                    const storage::Path& directory, size_t depth, double seconds);
+
 }  // namespace tailrace::app

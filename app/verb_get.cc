@@ -1,5 +1,3 @@
-#include <charconv>
-
 #include <CLI/CLI.hpp>
 
 #include "app/client_options.h"
@@ -14,34 +12,6 @@ struct GetOptions {
   std::string key;
   std::string read = "linearizable";
 };
-
-bool parse_number(std::string_view text, uint64_t& number) {
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-  return error == std::errc{} && end == text.data() + text.size();
-}
-
-/// linearizable, any, or at-least=EPOCH:ADDRESS
-Result<rpc::ReadOptions> parse_read_level(const std::string& text) {
-  using Level = rpc::ReadOptions::Level;
-  rpc::ReadOptions options;
-  if (text == "linearizable") return options;
-  options.level = Level::kAny;
-  if (text == "any") return options;
-  options.level = Level::kAtLeast;
-  constexpr std::string_view kPrefix = "at-least=";
-  if (text.starts_with(kPrefix)) {
-    const std::string_view rest = std::string_view(text).substr(kPrefix.size());
-    const size_t colon = rest.find(':');
-    if (colon != std::string_view::npos &&
-        parse_number(rest.substr(0, colon), options.epoch.value) &&
-        parse_number(rest.substr(colon + 1), options.address.value)) {
-      return options;
-    }
-  }
-  return make_error(
-      ErrorCode::kInvalidArgument,
-      "--read is '" + text + "'; it must be linearizable, any or at-least=EPOCH:ADDRESS");
-}
 
 int get(const GetOptions& options) {
   const auto level = parse_read_level(options.read);
@@ -67,10 +37,7 @@ void add_get_verb(CLI::App& app, int& exit_code) {
       app.add_subcommand("get", "Prints a key's value as it is; exit code 1 when it is absent");
   const auto options = std::make_shared<GetOptions>();
   verb->add_option("KEY", options->key)->required();
-  verb->add_option("--read", options->read,
-                   "linearizable (the leader), any (the first server that answers), or "
-                   "at-least=EPOCH:ADDRESS (any server that has applied that)")
-      ->capture_default_str();
+  verb->add_option("--read", options->read, kReadLevelHelp)->capture_default_str();
   options->client.add_to(*verb);
   verb->callback([options, &exit_code] { exit_code = get(*options); });
 }

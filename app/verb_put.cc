@@ -10,12 +10,14 @@ namespace {
 struct PutOptions {
   ClientFlags client;
   std::string key, value;
+  uint64_t time_to_live_ms = 0;
 };
 
 int put(const PutOptions& options) {
   auto client = options.client.connect();
   if (!client) return report(client.error());
-  const auto answer = (*client)->put(as_bytes(options.key), as_bytes(options.value));
+  const auto answer = (*client)->put(as_bytes(options.key), as_bytes(options.value),
+                                     std::chrono::milliseconds(options.time_to_live_ms));
   if (!answer) return report_answer(answer.error());
   return report_outcome(*answer, options.key);
 }
@@ -27,6 +29,7 @@ void add_put_verb(CLI::App& app, int& exit_code) {
   const auto options = std::make_shared<PutOptions>();
   verb->add_option("KEY", options->key)->required();
   verb->add_option("VALUE", options->value)->required();
+  add_time_to_live(*verb, options->time_to_live_ms);
   options->client.add_to(*verb);
   verb->callback([options, &exit_code] { exit_code = put(*options); });
 }

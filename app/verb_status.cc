@@ -30,7 +30,14 @@ nlohmann::json to_json(const rpc::NodeStatusAnswer& node) {
                         {"tail", node.tail},
                         {"log_disk_bytes", node.log_disk_bytes},
                         {"store_used_bytes", node.store_used_bytes},
+                        {"store_capacity_bytes", node.store_capacity_bytes},
                         {"live_records", node.live_records},
+                        {"store_log",
+                         {{"begin", node.store_log_begin},
+                          {"head", node.store_log_head},
+                          {"read_only", node.store_log_read_only},
+                          {"tail", node.store_log_tail}}},
+                        {"log_time_ns", node.log_time_ns},
                         {"problem", node.problem}};
   out["anchors"] = nlohmann::json::object();
   for (const auto& [name, address] : node.anchors)
@@ -54,8 +61,11 @@ void print_text(const rpc::NodeStatusAnswer& node) {
              node.role == "leader" && !node.serving ? ", not serving yet" : "");
   fmt::print("  begin {}  checkpointed {}  applied {}  committed {}  durable {}  tail {}\n",
              node.begin, node.checkpointed, node.applied, node.committed, node.durable, node.tail);
-  fmt::print("  log {} bytes on disk, store {} bytes in memory, {} records\n", node.log_disk_bytes,
-             node.store_used_bytes, node.live_records);
+  fmt::print("  log {} bytes on disk, store {} of {} bytes, {} records\n", node.log_disk_bytes,
+             node.store_used_bytes, node.store_capacity_bytes, node.live_records);
+  fmt::print("  store's log: begin {}  in memory from {}  updated in place from {}  tail {}\n",
+             node.store_log_begin, node.store_log_head, node.store_log_read_only,
+             node.store_log_tail);
   for (const auto& follower : node.followers) {
     fmt::print("  follower {}: {}, durable {}, behind by {} bytes and {:.3f} s\n", follower.node,
                follower.needs_checkpoint ? "needs a checkpoint"

@@ -37,6 +37,10 @@ std::string_view name_of(statemachine::Operation operation) {
       return "cas";
     case Operation::kDigest:
       return "digest";
+    case Operation::kExpire:
+      return "expire";
+    case Operation::kTime:
+      return "time";
   }
   return "unknown";
 }
@@ -63,6 +67,7 @@ std::string to_json(const rpc::TailRecord& record) {
   if (command->operation == Operation::kEvent || command->operation == Operation::kPut ||
       command->operation == Operation::kCas)
     set_text(out, "payload", as_text(command->value));
+  if (command->expires_at_ns != 0) out["expires_at_ns"] = command->expires_at_ns;
   if (command->session) {
     out["client"] =
         fmt::format("{:016x}{:016x}", command->session->client.high, command->session->client.low);

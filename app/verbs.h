@@ -33,6 +33,8 @@ void add_get_verb(CLI::App& app, int& exit_code);
 void add_delete_verb(CLI::App& app, int& exit_code);
 void add_add_verb(CLI::App& app, int& exit_code);
 void add_cas_verb(CLI::App& app, int& exit_code);
+void add_expire_verb(CLI::App& app, int& exit_code);
+void add_scan_verb(CLI::App& app, int& exit_code);
 void add_append_verb(CLI::App& app, int& exit_code);
 void add_tail_verb(CLI::App& app, int& exit_code);
 void add_status_verb(CLI::App& app, int& exit_code);
@@ -48,5 +50,6 @@ void add_log_repair_verb(CLI::App& log, int& exit_code);
 // Of `bench`.
 void add_bench_service_verb(CLI::App& bench, int& exit_code);
 void add_bench_log_verb(CLI::App& bench, int& exit_code);
+void add_bench_kv_verb(CLI::App& bench, int& exit_code);
 
 }  // namespace tailrace::app

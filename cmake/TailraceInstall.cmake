@@ -21,12 +21,12 @@ set(TAILRACE_PUBLIC_HEADERS
   fasterlog/log.h
   fasterlog/inspect.h fasterlog/check_log.h fasterlog/dump_log.h fasterlog/repair.h
   fasterlog/log_files.h fasterlog/log_metadata.h fasterlog/segment_files.h  # what those include
-  kv/store.h
+  kv/log_address.h kv/session.h kv/store.h
   statemachine/anchors.h statemachine/command.h statemachine/state_machine.h
   statemachine/watermarks.h
   replication/messages.h replication/node.h replication/role.h replication/transport.h
   rpc/client.h rpc/server.h
-  rpc/durable_wait.h  # the only one that wants Asio, and nothing includes it
+  rpc/durable_wait.h rpc/store_read.h  # the only ones that want Asio, and nothing includes them
   config/node_config.h)
 
 install(TARGETS tailrace RUNTIME)

@@ -42,6 +42,16 @@ void read_log(YamlReader reader, fasterlog::LogOptions& log) {
   reader.finish();
 }
 
+void read_compaction(YamlReader reader, kv::CompactionOptions& compaction) {
+  reader.flag("automatic", compaction.automatic);
+  reader.fraction("target_utilisation", compaction.target_utilisation);
+  reader.size("bytes_per_s", uint64_t{0}, kTiB, compaction.bytes_per_s);
+  reader.size("least_log_bytes", uint64_t{0}, 1024 * kTiB, compaction.least_log_bytes);
+  reader.number("quiet_from_hour", 0, 24, compaction.quiet_from_hour);
+  reader.number("quiet_to_hour", 0, 24, compaction.quiet_to_hour);
+  reader.finish();
+}
+
 void read_store(YamlReader reader, kv::StoreOptions& store) {
   reader.power_of_two_size("page_bytes", 64 * kKiB, kGiB, store.page_bytes);
   reader.size("memory_bytes", kMiB, 16 * kTiB, store.memory_bytes);
@@ -54,6 +64,22 @@ void read_store(YamlReader reader, kv::StoreOptions& store) {
   reader.fraction("mutable_fraction", store.mutable_fraction);
   reader.number("checkpoints_kept", 1, 100, store.checkpoints_kept);
   reader.flag("huge_pages", store.huge_pages);
+  reader.size("disk_bytes", uint64_t{0}, 1024 * kTiB, store.disk_bytes);
+  reader.power_of_two_size("segment_bytes", 64 * kKiB, 64 * kGiB, store.segment_bytes);
+  if (store.segment_bytes < store.page_bytes) {
+    reader.fail("segment_bytes", "is " + std::to_string(store.segment_bytes) +
+                                     " bytes, less than page_bytes (" +
+                                     std::to_string(store.page_bytes) + ")");
+  }
+  if (store.disk_bytes != 0 && store.disk_bytes < 4 * store.segment_bytes) {
+    reader.fail("disk_bytes", "is " + std::to_string(store.disk_bytes) +
+                                  " bytes, less than four segments of " +
+                                  std::to_string(store.segment_bytes));
+  }
+  reader.flag("index_grows", store.index_grows);
+  reader.flag("copy_reads_to_tail", store.copy_reads_to_tail);
+  reader.flag("check_log_at_open", store.check_log_at_open);
+  read_compaction(reader.mapping("compaction"), store.compaction);
   reader.finish();
 }
 
@@ -64,6 +90,18 @@ void read_state_machine(YamlReader reader, statemachine::StateMachineOptions& op
   reader.duration("session_ttl", options.session_ttl);
   reader.number("session_answers", 1, 65536, options.session_answers);
   reader.size("store_reserve_bytes", uint64_t{0}, kTiB, options.store_reserve_bytes);
+  std::string kind = "fold_over";
+  reader.text("checkpoint_kind", kind);
+  if (kind == "fold_over") {
+    options.checkpoint_kind = kv::CheckpointKind::kFoldOver;
+  } else if (kind == "snapshot") {
+    options.checkpoint_kind = kv::CheckpointKind::kSnapshot;
+  } else if (kind == "incremental") {
+    options.checkpoint_kind = kv::CheckpointKind::kIncremental;
+  } else {
+    reader.fail("checkpoint_kind",
+                "is '" + kind + "'; it must be fold_over, snapshot or incremental");
+  }
   reader.finish();
 }
 
@@ -83,6 +121,7 @@ void read_server(YamlReader reader, rpc::ServerOptions& server) {
   }
   reader.number("max_connections", 1, 1'000'000, server.max_connections);
   reader.number("max_in_flight", 1, 1'000'000, server.max_in_flight);
+  reader.duration("scan_idle_timeout", server.scan_idle_timeout);
   reader.finish();
 }
 

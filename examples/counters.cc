@@ -27,23 +27,24 @@ Result<std::unique_ptr<kv::Store>> open(const std::string& directory) {
   kv::StoreOptions options;
   options.directory = directory;
   options.owner = "example";
-  options.memory_bytes = 16u << 20;
+  options.memory_bytes = 16u << 20;  // what does not fit is on disk
   options.page_bytes = 256u << 10;
   options.index_buckets = 1u << 10;
   options.huge_pages = false;
   return kv::Store::open(storage::posix_file_system(), options);
 }
 
-/// One more of `key`, as operation `serial` of the session.
+/// One more of `key`, as operation `serial` of the session. Other sessions may count the same key
+/// at the same time: none of them is lost.
 Result<> count(kv::Session& session, const std::string& key, kv::Serial serial) {
-  uint64_t count = 0;
-  std::string value;
-  if (auto found = session.read(as_bytes(key), value); found) {
-    count = std::stoull(value);
-  } else if (found.error().code != ErrorCode::kNotFound) {
-    return found;
-  }
-  return session.upsert(as_bytes(key), as_bytes(std::to_string(count + 1)), serial);
+  const auto increment = [](const ByteSpan* present, std::string& next) {
+    const uint64_t before = present == nullptr ? 0 : std::stoull(to_string(*present));
+    next = std::to_string(before + 1);
+    return kv::Modification::kWrite;
+  };
+  auto counted = session.rmw(as_bytes(key), increment, serial);
+  if (!counted) return tl::unexpected(counted.error());
+  return {};
 }
 
 /// Returns when the checkpoint is published, or why it is not. What is not in a checkpoint is gone
@@ -51,9 +52,12 @@ Result<> count(kv::Session& session, const std::string& key, kv::Serial serial) 
 Result<kv::CheckpointInfo> checkpoint(kv::Store& store, kv::Session& session) {
   auto finished = std::make_shared<std::promise<Result<kv::CheckpointInfo>>>();
   auto result = finished->get_future();
-  kv::CheckpointHooks hooks;
-  hooks.done = [finished](const Result<kv::CheckpointInfo>& info) { finished->set_value(info); };
-  if (auto started = store.start_checkpoint(std::move(hooks)); !started)
+  kv::CheckpointRequest request;
+  request.kind = kv::CheckpointKind::kFoldOver;
+  request.hooks.done = [finished](const Result<kv::CheckpointInfo>& info) {
+    finished->set_value(info);
+  };
+  if (auto started = store.start_checkpoint(std::move(request)); !started)
     return tl::unexpected(started.error());
   // Each session takes part, also an idle one.
   while (result.wait_for(std::chrono::milliseconds(1)) != std::future_status::ready)
@@ -86,8 +90,9 @@ Result<> print_counts(const std::string& directory) {
   auto store = open(directory);
   if (!store) return tl::unexpected(store.error());
   std::vector<std::pair<std::string, std::string>> counts;
-  (*store)->for_each(
+  auto visited = (*store)->for_each(
       [&](ByteSpan key, ByteSpan value) { counts.emplace_back(to_string(key), to_string(value)); });
+  if (!visited) return visited;
   std::sort(counts.begin(), counts.end());
   for (const auto& [key, value] : counts)
     std::printf("%s\t%s\n", value.c_str(), key.c_str());

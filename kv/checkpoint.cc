@@ -2,162 +2,258 @@
 
 #include <algorithm>
 
-#include "kv/store_impl.h"
+#include "kv/checkpoint_thread.h"
+#include "kv/log_segments.h"
+#include "kv/snapshot_capture.h"
 
 namespace tailrace::kv {
 
 namespace {
-constexpr uint64_t kMostBucketsAtATime = 64;
-constexpr uint64_t kBytesAtATime = 1u << 20;
+
+constexpr uint64_t kBucketBytes = 64;
+// Recovery reads the whole chain, and all of its files stay on disk: after so many a full one.
+constexpr size_t kMostSnapshotsOfChain = 8;
+// Versions of records come round after 2^15.
+constexpr uint64_t kMostVersionsSinceBase = 1u << 14;
+
+Error closing() {
+  return {ErrorCode::kCancelled, "the store is closing"};
+}
+
 }  // namespace
 
-Result<> StoreImpl::start_checkpoint(CheckpointHooks hooks) {
-  const std::lock_guard lock(mutex_);
-  if (stopping_) return make_error(ErrorCode::kClosed, "the store is closing");
-  if (running_ || wanted_) {
-    return make_error(ErrorCode::kFailedPrecondition, "a checkpoint is being taken already");
+Result<CheckpointInfo> CheckpointThread::take(const CheckpointRequest& request) {
+  if (is_stopping()) return tl::unexpected(closing());
+  CheckpointCoordinator& coordinator = context_.coordinator;
+  Manifest manifest;
+  manifest.owner = context_.options.owner;
+  manifest.page_bytes = log_.page_bytes();
+  manifest.segment_bytes = log_.segments().segment_bytes();
+  CheckpointInfo& info = manifest.info;
+  info.token = next_token_++;
+  info.kind = request.kind;
+  info.with_index = request.with_index || request.kind == CheckpointKind::kIndexOnly;
+  uint32_t version = 0;
+  if (!coordinator.prepare(version)) {
+    return make_error(ErrorCode::kFailedPrecondition, "a checkpoint before this one never ended");
   }
-  wanted_ = std::move(hooks);
-  wake_.notify_all();
+  info.version = version;
+  const auto written = write(manifest, request);
+  // Sessions that are closed with the store may not all have crossed over: no next version then.
+  const CheckpointPhase phase = coordinator.phase();
+  const bool stuck = phase == CheckpointPhase::kWaitPending;
+  if (phase == CheckpointPhase::kPrepare) coordinator.abandon();
+  if (phase == CheckpointPhase::kWaitFlush) coordinator.finish();
+  {
+    const std::lock_guard lock(mutex_);
+    running_begin_.reset();
+    if (written) kept_.add(manifest);
+  }
+  if (written) {
+    remove_old();
+    return info;
+  }
+  // What is left is no checkpoint; if it cannot be removed now, the next publication does it.
+  if (!stuck) (void)context_.directory.remove(info.token);
+  return tl::unexpected(written.error());
+}
+
+Result<> CheckpointThread::write(Manifest& manifest, const CheckpointRequest& request) {
+  CheckpointInfo& info = manifest.info;
+  TAILRACE_RETURN_IF_ERROR(context_.directory.create(info.token));
+  if (info.with_index) {
+    TAILRACE_RETURN_IF_ERROR(write_index(manifest));
+  } else {
+    manifest.index = image_;
+  }
+  if (info.kind == CheckpointKind::kIndexOnly) {
+    info.unix_time_ns = context_.clock.unix_time_ns();
+    info.begin = log_.begin();
+    info.end = align_up(std::max(manifest.index->from, info.begin), storage::kBlockBytes);
+    manifest.flushed = manifest.boundary = info.end;
+    manifest.index_buckets = manifest.index->buckets;
+    manifest.index_tag_shift = context_.engine.index().tag_shift();
+  } else {
+    TAILRACE_RETURN_IF_ERROR(write_state(manifest));
+  }
+  info.bytes = written_bytes_.load(std::memory_order_relaxed);
+  TAILRACE_RETURN_IF_ERROR(
+      context_.file_system.sync_directory(context_.directory.path_of(info.token)));
+  return publish(manifest, request);
+}
+
+Result<> CheckpointThread::write_index(Manifest& manifest) {
+  const HashIndex& index = context_.engine.index();
+  const std::lock_guard lock(context_.grow_mutex);
+  IndexImage image;
+  image.from = log_.tail();
+  // Who allocated a record below has put it into the index by then, or never will.
+  storage::EpochProtection& protection = context_.engine.protection();
+  protection.wait_safe(protection.bump());
+  image.buckets = index.bucket_count();
+  const uint64_t expected = (image.buckets + index.overflow_bucket_count()) * kBucketBytes;
+  expect(expected);
+  auto writer =
+      ChunkWriter::create(context_.file_system, context_.directory.index_path(manifest.token()),
+                          kIndexChunk, manifest.token(), expected);
+  if (!writer) return tl::unexpected(std::move(writer.error()));
+  uint64_t buckets = 0;
+  const auto put = [&](ByteSpan bytes) -> Result<> {
+    TAILRACE_RETURN_IF_ERROR((*writer)->put(bytes, kBucketBytes));
+    buckets += bytes.size() / kBucketBytes;
+    return note_written((*writer)->bytes_written());
+  };
+  TAILRACE_RETURN_IF_ERROR(index.write_image(put));
+  auto file = (*writer)->finish();
+  if (!file) return tl::unexpected(std::move(file.error()));
+  image.file = *file;
+  image.overflow_buckets = buckets - image.buckets;
+  file_bytes_ += file->bytes;
+  context_.probe.written_bytes.add(file->bytes);
+  TAILRACE_RETURN_IF_ERROR(note_written(0));
+  manifest.index = image;
   return {};
 }
 
-CheckpointProgress StoreImpl::checkpoint_progress() const {
-  CheckpointProgress progress;
-  {
-    const std::lock_guard lock(mutex_);
-    if (!running_ && !wanted_) return progress;
-  }
-  // From the request on, so that nobody misses a short one.
-  progress.phase = std::max(coordinator_.phase(), CheckpointPhase::kPrepare);
-  progress.bytes = written_bytes_.load(std::memory_order_relaxed);
-  const uint64_t expected = expected_bytes_.load(std::memory_order_relaxed);
-  if (expected > 0) {
-    progress.fraction =
-        std::min(1.0, static_cast<double>(progress.bytes) / static_cast<double>(expected));
-  }
-  return progress;
+// A bigger table than the records were chained by does no harm at recovery, a smaller one would.
+uint64_t CheckpointThread::buckets_in_use() const {
+  const HashIndex& index = context_.engine.index();
+  const uint64_t before = index.bucket_count();
+  const bool growing = index.growing();
+  const uint64_t after = index.bucket_count();
+  return before == after && growing ? before * 2 : after;
 }
 
-void StoreImpl::checkpoint_loop() {
-  for (;;) {
-    CheckpointHooks hooks;
-    {
-      std::unique_lock lock(mutex_);
-      wake_.wait(lock, [&] { return stopping_ || wanted_; });
-      if (!wanted_) return;
-      hooks = std::move(*wanted_);
-      wanted_.reset();
-      running_ = true;
-    }
-    written_bytes_.store(0, std::memory_order_relaxed);
-    expected_bytes_.store(0, std::memory_order_relaxed);
-    const uint64_t started_ns = clock_.unix_time_ns();
-    const Result<CheckpointInfo> info = take_checkpoint(hooks);
-    if (info) {
-      probe_.published.add();
-      probe_.seconds.observe(static_cast<double>(clock_.unix_time_ns() - started_ns) / 1e9);
-    } else {
-      probe_.failed.add();
-    }
-    {
-      const std::lock_guard lock(mutex_);
-      running_ = false;
-    }
-    if (hooks.done) hooks.done(info);
-  }
-}
-
-Result<CheckpointInfo> StoreImpl::take_checkpoint(const CheckpointHooks& hooks) {
-  if (stopping_) return make_error(ErrorCode::kCancelled, "the store is closing");
-  Manifest manifest;
-  manifest.owner = options_.owner;
-  manifest.info.token = next_token_++;
-  uint32_t version = 0;
-  if (!coordinator_.prepare(version)) {
-    return make_error(ErrorCode::kFailedPrecondition, "a checkpoint before this one never ended");
-  }
-  manifest.info.version = version;
-  engine_->hold_compaction();
-  auto info = snapshot(manifest, hooks);
-  (void)engine_->release_compaction();
-  // Sessions that are closed with the store may not all have crossed over: no next version then.
-  if (!info && stopping_) return info;
-  coordinator_.finish();
-  if (info) {
-    remove_old_checkpoints(info->token);
-  } else {
-    // What is left is no checkpoint; if it cannot be removed now, the next publication does it.
-    (void)directory_.remove(manifest.info.token);
-  }
-  return info;
-}
-
-Result<CheckpointInfo> StoreImpl::snapshot(Manifest& manifest, const CheckpointHooks& hooks) {
+Result<> CheckpointThread::write_state(Manifest& manifest) {
   CheckpointInfo& info = manifest.info;
-  TAILRACE_RETURN_IF_ERROR(directory_.create(info.token));
-  coordinator_.cross_over();
-  TAILRACE_RETURN_IF_ERROR(coordinator_.wait_crossed());
-  auto points = coordinator_.begin_flush();
+  CheckpointCoordinator& coordinator = context_.coordinator;
+  Engine& engine = context_.engine;
+  const auto version = static_cast<uint32_t>(info.version);
+  {
+    // What is moved from here on may be moved in the next version: recovery needs the original.
+    const std::lock_guard lock(mutex_);
+    info.begin = log_.begin();
+    running_begin_ = info.begin;
+  }
+  const Engine::LiveShare next_version_before = engine.live_share(version + 1);
+  manifest.boundary = coordinator.cross_over();
+  TAILRACE_RETURN_IF_ERROR(coordinator.wait_crossed());
+  auto points = coordinator.begin_flush();
   if (!points) return tl::unexpected(std::move(points.error()));
   info.points = std::move(*points);
-  info.unix_time_ns = clock_.unix_time_ns();
-  expected_bytes_.store(engine_->live_bytes(), std::memory_order_relaxed);
+  info.unix_time_ns = context_.clock.unix_time_ns();
+  // Nobody writes the version any more, and what the next one has added until now is not in it.
+  const Engine::LiveShare share = engine.live_share(version);
+  info.live_records = static_cast<uint64_t>(
+      std::max<int64_t>(0, static_cast<int64_t>(share.records + next_version_before.records)));
+  manifest.live_bytes = static_cast<uint64_t>(
+      std::max<int64_t>(0, static_cast<int64_t>(share.bytes + next_version_before.bytes)));
 
-  auto writer = SnapshotWriter::create(directory_, info.token);
-  if (!writer) return tl::unexpected(std::move(writer.error()));
-  const auto version = static_cast<uint32_t>(info.version);
-  const uint64_t buckets = engine_->index().bucket_count();
-  // Nothing can be written within a visit, so what it finds is buffered.
-  const uint64_t step =
-      std::clamp<uint64_t>(buckets * kBytesAtATime / std::max<uint64_t>(1, engine_->live_bytes()),
-                           1, kMostBucketsAtATime);
-  for (uint64_t bucket = 0; bucket < buckets && engine_->compaction_held(); bucket += step) {
-    if (stopping_) return make_error(ErrorCode::kCancelled, "the store is closing");
-    engine_->visit_buckets(bucket, std::min(buckets, bucket + step), version,
-                           [&](ByteSpan key, ByteSpan value) { (*writer)->add(key, value); });
-    TAILRACE_RETURN_IF_ERROR((*writer)->flush_if_full());
-    written_bytes_.store((*writer)->bytes_written(), std::memory_order_relaxed);
+  const bool fold_over = info.kind == CheckpointKind::kFoldOver;
+  const LogAddress flushed = log_.flushed();
+  auto end = log_.seal_tail(fold_over);
+  if (!end) return tl::unexpected(std::move(end.error()));
+  info.end = *end;
+  manifest.index_buckets = buckets_in_use();
+  manifest.index_tag_shift = engine.index().tag_shift();
+  for (const UndoneRange& range : engine.undone().ranges()) {
+    if (range.to > info.begin) manifest.undone.push_back(range);
   }
-  if (!engine_->release_compaction()) {
-    return make_error(ErrorCode::kResourceExhausted,
-                      "given up: a write needed the memory that the checkpoint kept from "
-                      "compaction; give the store more (memory_bytes), or delete keys");
-  }
-  TAILRACE_RETURN_IF_ERROR((*writer)->finish(manifest));
-  written_bytes_.store(info.bytes, std::memory_order_relaxed);
-  expected_bytes_.store(info.bytes, std::memory_order_relaxed);
-  probe_.written_bytes.add(info.bytes);
-  TAILRACE_RETURN_IF_ERROR(file_system_.sync_directory(directory_.path_of(info.token)));
+  if (!fold_over) return write_snapshot(manifest);
 
-  if (hooks.before_publish) {
-    auto metadata = hooks.before_publish(info);
+  if (flushed < info.end) {
+    expect(info.end - flushed);
+    flush_from_.store(flushed, std::memory_order_relaxed);
+    flush_to_.store(info.end, std::memory_order_relaxed);
+  }
+  TAILRACE_RETURN_IF_ERROR(log_.make_durable(info.end));
+  flush_to_.store(0, std::memory_order_relaxed);
+  if (flushed < info.end) file_bytes_ += info.end - flushed;
+  manifest.flushed = info.end;
+  return note_written(0);
+}
+
+Result<> CheckpointThread::write_snapshot(Manifest& manifest) {
+  CheckpointInfo& info = manifest.info;
+  storage::EpochProtection& protection = context_.engine.protection();
+  // Nothing that is not flushed yet may be given up before it is copied.
+  const uint64_t pin = context_.pins.add(0);
+  const LogAddress from = std::max(log_.flushed(), info.begin);
+  context_.pins.lift(pin, from);
+  // Who allocated a record below the end has written it by then.
+  protection.wait_safe(protection.bump());
+
+  SnapshotCapture capture{log_, protection, from, info.end, {}, {}};
+  const bool incremental = info.kind == CheckpointKind::kIncremental && base_ &&
+                           from < base_->end && base_->snapshots.size() < kMostSnapshotsOfChain &&
+                           info.version - base_->version < kMostVersionsSinceBase;
+  if (incremental) {
+    capture.changes = SnapshotCapture::Changes{base_->version, info.version, base_->end};
+    manifest.snapshots = base_->snapshots;
+  }
+  expect(info.end - from);
+  capture.progress = [&](uint64_t bytes) { return note_written(bytes); };
+  const auto captured =
+      capture.write(context_.file_system, context_.directory.snapshot_path(info.token), info.token);
+  context_.pins.remove(pin);
+  if (!captured) return tl::unexpected(captured.error());
+  file_bytes_ += captured->file.bytes;
+  context_.probe.written_bytes.add(captured->file.bytes);
+  manifest.snapshots.push_back(captured->file);
+  manifest.flushed = captured->from;
+  if (manifest.flushed == info.end) manifest.snapshots.clear();  // all is in the log's files
+  TAILRACE_RETURN_IF_ERROR(note_written(0));
+  // A recovered log may begin within a block that is not on its disk: nothing below `begin` counts.
+  return log_.make_durable(std::min(manifest.flushed, log_.flushed()));
+}
+
+Result<> CheckpointThread::note_written(uint64_t bytes) {
+  written_bytes_.store(file_bytes_ + bytes, std::memory_order_relaxed);
+  if (is_stopping()) return tl::unexpected(closing());
+  return {};
+}
+
+Result<> CheckpointThread::publish(Manifest& manifest, const CheckpointRequest& request) {
+  CheckpointInfo& info = manifest.info;
+  if (request.hooks.before_publish) {
+    auto metadata = request.hooks.before_publish(info);
     if (!metadata) return tl::unexpected(std::move(metadata.error()));
     info.user_metadata = std::move(*metadata);
   }
-  TAILRACE_RETURN_IF_ERROR(directory_.publish(manifest));
-  return info;
+  TAILRACE_RETURN_IF_ERROR(check_manifest(context_.directory.manifest_path(info.token), manifest));
+  TAILRACE_RETURN_IF_ERROR(context_.directory.publish(manifest));
+  if (info.with_index) image_ = manifest.index;
+  if (info.kind == CheckpointKind::kIndexOnly) return {};
+  base_.reset();
+  if (!manifest.snapshots.empty()) base_ = Base{info.version, info.end, manifest.snapshots};
+  return {};
 }
 
-void StoreImpl::remove_old_checkpoints(uint64_t published) {
-  good_tokens_.push_back(published);
-  const size_t kept = std::max<size_t>(1, options_.checkpoints_kept);
-  if (good_tokens_.size() > kept) {
-    good_tokens_.erase(good_tokens_.begin(),
-                       good_tokens_.end() - static_cast<std::ptrdiff_t>(kept));
+void CheckpointThread::remove_old() {
+  const auto on_disk = context_.directory.tokens();
+  if (!on_disk) return;  // tried again after the next one
+  KeptCheckpoints::Plan plan;
+  {
+    const std::lock_guard lock(mutex_);
+    plan = kept_.plan(*on_disk, image_ ? image_->file.token : 0, being_read_);
   }
-  const auto tokens = directory_.tokens();
-  if (!tokens) return;  // tried again after the next one
-  for (const uint64_t token : *tokens) {
-    const bool good =
-        std::find(good_tokens_.begin(), good_tokens_.end(), token) != good_tokens_.end();
-    // A damaged one stays for whoever wants to look at it, as long as an older good one does.
-    const bool unpublished = !good && token < published && [&] {
-      const auto manifest = directory_.manifest(token);
-      return !manifest && manifest.error().code == ErrorCode::kNotFound;
-    }();
-    if (token < good_tokens_.front() || unpublished) (void)directory_.remove(token);
+  // In descending order over both, so that no checkpoint is ever without what it needs.
+  const auto act = [&](uint64_t token, bool remove) {
+    const auto done = remove ? context_.directory.remove(token) : context_.directory.retire(token);
+    if (!done) return false;
+    const std::lock_guard lock(mutex_);
+    kept_.forget(token);
+    return true;
+  };
+  auto retire = plan.retire.begin();
+  for (const uint64_t token : plan.remove) {
+    for (; retire != plan.retire.end() && *retire > token; ++retire)
+      if (!act(*retire, false)) return;
+    if (!act(token, true)) return;
   }
+  for (; retire != plan.retire.end(); ++retire)
+    if (!act(*retire, false)) return;
+  (void)release_disk();  // a failure of the log is kept by it
 }
 
 }  // namespace tailrace::kv

@@ -4,6 +4,13 @@
 
 namespace tailrace::kv {
 
+void CheckpointCoordinator::set_tail_source(std::function<LogAddress()> tail) {
+  const std::lock_guard lock(mutex_);
+  tail_ = std::move(tail);
+}
+
+// --- sessions ---
+
 Result<> CheckpointCoordinator::open(SessionState& session) {
   const std::lock_guard lock(mutex_);
   for (const SessionState* other : sessions_) {
@@ -16,11 +23,10 @@ Result<> CheckpointCoordinator::open(SessionState& session) {
     session.last.store(known->second, std::memory_order_relaxed);
     session.completed.store(known->second, std::memory_order_relaxed);
   }
-  const uint64_t word = word_.load(std::memory_order_relaxed);
-  const bool crossed = phase_of(word) >= CheckpointPhase::kInProgress;
-  session.version.version = version_of(word) + (crossed ? 1 : 0);
-  session.version.in_place_from = crossed ? session.version.version : 0;
-  session.seen = word;
+  // Once sessions cross over, a new one has nothing to do with the version that is being left.
+  session.version = internal_version();
+  session.written_version = session.version.version;
+  session.seen = word_.load(std::memory_order_relaxed);
   sessions_.push_back(&session);
   return {};
 }
@@ -32,13 +38,12 @@ void CheckpointCoordinator::close(SessionState& session) {
             std::to_string(session.last_serial()) + ", of which a write had failed";
   }
   const uint64_t word = word_.load(std::memory_order_relaxed);
-  if (phase_of(word) >= CheckpointPhase::kInProgress &&
-      session.version.version == version_of(word)) {
+  if (may_cross(phase_of(word)) && session.written_version == version_of(word)) {
     cross(session, version_of(word) + 1);
   }
   ended_points_[session.id] = session.point();
   std::erase(sessions_, &session);
-  crossed_.notify_all();
+  changed_.notify_all();
 }
 
 size_t CheckpointCoordinator::open_sessions() const {
@@ -46,39 +51,100 @@ size_t CheckpointCoordinator::open_sessions() const {
   return sessions_.size();
 }
 
-void CheckpointCoordinator::recovered(uint32_t version, const std::vector<SessionPoint>& points) {
-  const std::lock_guard lock(mutex_);
-  word_.store(word_of(CheckpointPhase::kRest, version), std::memory_order_seq_cst);
-  for (const SessionPoint& point : points)
-    ended_points_[point.session] = point.point;
-}
-
-CheckpointPhase CheckpointCoordinator::phase() const {
-  return phase_of(word_.load(std::memory_order_acquire));
-}
-
 void CheckpointCoordinator::adopt(SessionState& session, bool between_serials) {
   const std::lock_guard lock(mutex_);
   const uint64_t word = word_.load(std::memory_order_relaxed);
   const uint32_t version = version_of(word);
-  if (phase_of(word) < CheckpointPhase::kInProgress) {
-    TAILRACE_CHECK(session.version.version == version, "a session missed a checkpoint");
-    session.version.in_place_from = 0;
+  const LogAddress boundary = boundary_.load(std::memory_order_relaxed);
+  if (!may_cross(phase_of(word))) {
+    TAILRACE_CHECK(session.written_version == version, "a session missed a checkpoint");
+    session.version = {version, false, boundary};
     session.seen = word;
     return;
   }
-  if (session.version.version == version) {
+  if (session.written_version == version) {
+    session.version.boundary = boundary;
     if (!between_serials) return;  // asks again at its next call
     cross(session, version + 1);
-    crossed_.notify_all();
+    changed_.notify_all();
   }
-  session.version.in_place_from = version + 1;
+  session.version = {version + 1, true, boundary};
   session.seen = word;
 }
 
 void CheckpointCoordinator::cross(SessionState& session, uint32_t to) {
   checkpoint_points_[session.id] = session.point();
-  session.version.version = to;
+  session.written_version = to;
+}
+
+Result<> CheckpointCoordinator::wait_one_version() {
+  std::unique_lock lock(mutex_);
+  changed_.wait(lock, [&] {
+    const CheckpointPhase phase = phase_of(word_.load(std::memory_order_relaxed));
+    return cancelled_ ||
+           (phase != CheckpointPhase::kInProgress && phase != CheckpointPhase::kWaitPending);
+  });
+  if (cancelled_) return make_error(ErrorCode::kCancelled, "the store is closing");
+  return {};
+}
+
+// --- recovery ---
+
+void CheckpointCoordinator::recovered(uint32_t version, const std::vector<SessionPoint>& points,
+                                      LogAddress end) {
+  const std::lock_guard lock(mutex_);
+  TAILRACE_CHECK(sessions_.empty(), "recovered with sessions open");
+  boundary_.store(end, std::memory_order_release);
+  word_.store(word_of(CheckpointPhase::kRest, version), std::memory_order_seq_cst);
+  for (const SessionPoint& point : points)
+    ended_points_[point.session] = point.point;
+}
+
+// --- the phases ---
+
+CheckpointPhase CheckpointCoordinator::phase() const {
+  return phase_of(word_.load(std::memory_order_acquire));
+}
+
+uint32_t CheckpointCoordinator::version() const {
+  return version_of(word_.load(std::memory_order_acquire));
+}
+
+void CheckpointCoordinator::go(CheckpointEvent event) {
+  const uint64_t word = word_.load(std::memory_order_relaxed);
+  const auto row = transition(phase_of(word), event);
+  TAILRACE_CHECK(row.has_value(), "no transition for '" + std::string(name_of(event)) +
+                                      "' in phase " + std::string(name_of(phase_of(word))));
+  uint32_t version = version_of(word);
+  perform(row->action, version);
+  word_.store(word_of(row->to, version), std::memory_order_seq_cst);
+  changed_.notify_all();
+}
+
+void CheckpointCoordinator::perform(PhaseAction action, uint32_t& version) {
+  switch (action) {
+    case PhaseAction::kNothing:
+      return;
+    case PhaseAction::kNoteBoundary:
+      checkpoint_points_ = ended_points_;
+      boundary_.store(tail_ ? tail_() : 0, std::memory_order_seq_cst);
+      return;
+    case PhaseAction::kTakeIdleAlong:
+      for (SessionState* session : sessions_) {
+        if (session->written_version == version && session->between_serials()) {
+          cross(*session, version + 1);
+        }
+      }
+      return;
+    case PhaseAction::kClosePoints:
+      for (const SessionState* session : sessions_) {
+        TAILRACE_CHECK(session->written_version == version + 1, "a session was left behind");
+      }
+      return;
+    case PhaseAction::kNextVersion:
+      ++version;
+      return;
+  }
 }
 
 bool CheckpointCoordinator::prepare(uint32_t& version) {
@@ -86,36 +152,34 @@ bool CheckpointCoordinator::prepare(uint32_t& version) {
   const uint64_t word = word_.load(std::memory_order_relaxed);
   if (phase_of(word) != CheckpointPhase::kRest) return false;
   version = version_of(word);
-  word_.store(word_of(CheckpointPhase::kPrepare, version), std::memory_order_seq_cst);
+  go(CheckpointEvent::kBegin);
   return true;
 }
 
-void CheckpointCoordinator::cross_over() {
-  uint32_t version = 0;
+void CheckpointCoordinator::abandon() {
+  const std::lock_guard lock(mutex_);
+  go(CheckpointEvent::kAbandon);
+}
+
+LogAddress CheckpointCoordinator::cross_over() {
   {
     const std::lock_guard lock(mutex_);
-    version = version_of(word_.load(std::memory_order_relaxed));
-    checkpoint_points_ = ended_points_;
-    word_.store(word_of(CheckpointPhase::kInProgress, version), std::memory_order_seq_cst);
+    go(CheckpointEvent::kCrossOver);
   }
   // Not under the mutex: a call that is waited for may want it.
   protection_.wait_safe(protection_.bump());
 
   const std::lock_guard lock(mutex_);
-  for (SessionState* session : sessions_) {
-    if (session->version.version == version && session->between_serials()) {
-      cross(*session, version + 1);
-    }
-  }
-  word_.store(word_of(CheckpointPhase::kWaitPending, version), std::memory_order_seq_cst);
+  go(CheckpointEvent::kInformed);
+  return boundary_.load(std::memory_order_relaxed);
 }
 
 Result<> CheckpointCoordinator::wait_crossed() {
   std::unique_lock lock(mutex_);
   const uint32_t version = version_of(word_.load(std::memory_order_relaxed));
-  crossed_.wait(lock, [&] {
+  changed_.wait(lock, [&] {
     return cancelled_ || std::none_of(sessions_.begin(), sessions_.end(), [&](SessionState* one) {
-             return one->version.version == version;
+             return one->written_version == version;
            });
   });
   if (cancelled_) return make_error(ErrorCode::kCancelled, "the store is closing");
@@ -124,8 +188,7 @@ Result<> CheckpointCoordinator::wait_crossed() {
 
 Result<std::vector<SessionPoint>> CheckpointCoordinator::begin_flush() {
   const std::lock_guard lock(mutex_);
-  const uint32_t version = version_of(word_.load(std::memory_order_relaxed));
-  word_.store(word_of(CheckpointPhase::kWaitFlush, version), std::memory_order_seq_cst);
+  go(CheckpointEvent::kCrossed);
   if (torn_) return make_error(ErrorCode::kFailedPrecondition, "no checkpoint: " + *torn_);
   std::vector<SessionPoint> points;
   for (const auto& [session, point] : checkpoint_points_)
@@ -135,18 +198,13 @@ Result<std::vector<SessionPoint>> CheckpointCoordinator::begin_flush() {
 
 void CheckpointCoordinator::finish() {
   const std::lock_guard lock(mutex_);
-  const uint64_t word = word_.load(std::memory_order_relaxed);
-  uint32_t version = version_of(word);
-  if (phase_of(word) >= CheckpointPhase::kInProgress) {
-    ++version;
-  }
-  word_.store(word_of(CheckpointPhase::kRest, version), std::memory_order_seq_cst);
+  go(CheckpointEvent::kFinish);
 }
 
 void CheckpointCoordinator::cancel() {
   const std::lock_guard lock(mutex_);
   cancelled_ = true;
-  crossed_.notify_all();
+  changed_.notify_all();
 }
 
 }  // namespace tailrace::kv

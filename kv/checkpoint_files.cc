@@ -1,100 +1,261 @@
 #include "kv/checkpoint_files.h"
 
+#include <algorithm>
+#include <bit>
 #include <charconv>
 
-#include "core/crc32c.h"
+#include "kv/hash_index.h"
+#include "kv/legacy_checkpoint.h"
+#include "kv/log_format.h"
+#include "kv/manifest_fields.h"
 #include "storage/atomic_file.h"
 
 namespace tailrace::kv {
 
 namespace {
 
-constexpr storage::AtomicFileFormat kManifestFormat{storage::four_letters("KVCP"), 1};
-constexpr uint32_t kChunkMagic = storage::four_letters("KVCH");
+constexpr storage::AtomicFileFormat kManifestFormat{storage::four_letters("KVCP"), 2};
 constexpr size_t kTokenDigits = 20;
-constexpr size_t kChunkTarget = 1u << 20;
 
-// Little-endian, 40 bytes before the pairs of a chunk.
-struct ChunkHeader {
-  uint32_t magic;
-  uint32_t crc32c;  // of the header from `token` on and of the payload
+// Little-endian; the manifest's content begins with it. Lists and texts follow.
+struct ManifestHead {
   uint64_t token;
-  uint64_t number;         // 0, 1, 2, …
-  uint64_t payload_bytes;  // the chunk ends at the next multiple of 4096
-  uint32_t records;
+  uint64_t version;
+  uint64_t unix_time_ns;
+  uint32_t kind;
+  uint32_t page_bytes;
+  uint64_t segment_bytes;
+  uint64_t begin;
+  uint64_t boundary;
+  uint64_t flushed;
+  uint64_t end;
+  uint64_t index_buckets;
+  uint64_t live_records;
+  uint64_t live_bytes;
+  uint64_t bytes;
+  uint64_t image_token;  // 0: no image, and the five fields that follow are 0
+  uint64_t image_from;
+  uint64_t image_buckets;
+  uint64_t image_overflow_buckets;
+  uint64_t image_chunks;
+  uint64_t image_bytes;
+  uint32_t image_crc32c;
+  uint32_t index_tag_shift;
+};
+static_assert(sizeof(ManifestHead) == 160 && std::is_trivially_copyable_v<ManifestHead>);
+static_assert(offsetof(ManifestHead, kind) == 24);
+static_assert(offsetof(ManifestHead, segment_bytes) == 32);
+static_assert(offsetof(ManifestHead, begin) == 40);
+static_assert(offsetof(ManifestHead, end) == 64);
+static_assert(offsetof(ManifestHead, live_records) == 80);
+static_assert(offsetof(ManifestHead, image_token) == 104);
+static_assert(offsetof(ManifestHead, image_crc32c) == 152);
+
+struct SnapshotEntry {
+  uint64_t token;
+  uint64_t chunks;
+  uint64_t bytes;
+  uint32_t crc32c;
   uint32_t reserved;
 };
-static_assert(sizeof(ChunkHeader) == 40 && std::is_trivially_copyable_v<ChunkHeader>);
-static_assert(offsetof(ChunkHeader, crc32c) == 4);
-static_assert(offsetof(ChunkHeader, token) == 8);
-static_assert(offsetof(ChunkHeader, number) == 16);
-static_assert(offsetof(ChunkHeader, payload_bytes) == 24);
-static_assert(offsetof(ChunkHeader, records) == 32);
-static_assert(offsetof(ChunkHeader, reserved) == 36);
-constexpr size_t kChecked = offsetof(ChunkHeader, token);
+static_assert(sizeof(SnapshotEntry) == 32 && std::is_trivially_copyable_v<SnapshotEntry>);
 
-// Before each pair.
-struct PairHeader {
-  uint32_t key_bytes;
-  uint32_t value_bytes;
+struct UndoneEntry {
+  uint64_t from;
+  uint64_t to;
+  uint32_t version;
+  uint32_t reserved;
 };
-static_assert(sizeof(PairHeader) == 8 && std::is_trivially_copyable_v<PairHeader>);
-static_assert(offsetof(PairHeader, value_bytes) == 4);
+static_assert(sizeof(UndoneEntry) == 24 && std::is_trivially_copyable_v<UndoneEntry>);
 
-template <typename T>
-void put(std::vector<std::byte>& to, const T& value) {
-  const size_t at = to.size();
-  to.resize(at + sizeof value);
-  store(to.data() + at, value);
+std::vector<std::byte> encode(const Manifest& manifest) {
+  const CheckpointInfo& info = manifest.info;
+  ManifestHead head{};
+  head.token = info.token;
+  head.version = info.version;
+  head.unix_time_ns = info.unix_time_ns;
+  head.kind = static_cast<uint32_t>(info.kind);
+  head.page_bytes = static_cast<uint32_t>(manifest.page_bytes);
+  head.segment_bytes = manifest.segment_bytes;
+  head.begin = info.begin;
+  head.boundary = manifest.boundary;
+  head.flushed = manifest.flushed;
+  head.end = info.end;
+  head.index_buckets = manifest.index_buckets;
+  head.index_tag_shift = manifest.index_tag_shift;
+  head.live_records = info.live_records;
+  head.live_bytes = manifest.live_bytes;
+  head.bytes = info.bytes;
+  if (const auto& image = manifest.index) {
+    head.image_token = image->file.token;
+    head.image_from = image->from;
+    head.image_buckets = image->buckets;
+    head.image_overflow_buckets = image->overflow_buckets;
+    head.image_chunks = image->file.chunks;
+    head.image_bytes = image->file.bytes;
+    head.image_crc32c = image->file.crc32c;
+  }
+  FieldWriter fields;
+  fields.put(head);
+  fields.put(static_cast<uint32_t>(manifest.snapshots.size()));
+  for (const ChunkFile& file : manifest.snapshots)
+    fields.put(SnapshotEntry{file.token, file.chunks, file.bytes, file.crc32c, 0});
+  fields.put(static_cast<uint32_t>(manifest.undone.size()));
+  for (const UndoneRange& range : manifest.undone)
+    fields.put(UndoneEntry{range.from, range.to, range.version, 0});
+  fields.put(static_cast<uint32_t>(info.points.size()));
+  for (const SessionPoint& point : info.points) {
+    fields.put(point.session);
+    fields.put(point.point);
+  }
+  fields.put_text(manifest.owner);
+  fields.put_text(info.user_metadata);
+  return {fields.bytes().begin(), fields.bytes().end()};
 }
 
-void put_text(std::vector<std::byte>& to, std::string_view text) {
-  put(to, static_cast<uint32_t>(text.size()));
-  const ByteSpan bytes = as_bytes(text);
-  to.insert(to.end(), bytes.begin(), bytes.end());
-}
-
-// Takes fields from the front; once something is missing, all later ones are zero and ok() is
-// false.
-class Fields {
- public:
-  explicit Fields(ByteSpan bytes) : rest_(bytes) {}
-  template <typename T>
-  T take() {
-    if (rest_.size() < sizeof(T)) {
-      ok_ = false;
-      rest_ = {};
-      return T{};
-    }
-    const T value = load<T>(rest_.data());
-    rest_ = rest_.subspan(sizeof(T));
-    return value;
+Result<Manifest> decode(const storage::Path& path, ByteSpan bytes) {
+  FieldReader fields(bytes);
+  const auto head = fields.take<ManifestHead>();
+  Manifest manifest;
+  CheckpointInfo& info = manifest.info;
+  info.token = head.token;
+  info.version = head.version;
+  info.kind = static_cast<CheckpointKind>(head.kind);
+  info.unix_time_ns = head.unix_time_ns;
+  info.bytes = head.bytes;
+  info.live_records = head.live_records;
+  info.begin = head.begin;
+  info.end = head.end;
+  manifest.page_bytes = head.page_bytes;
+  manifest.segment_bytes = head.segment_bytes;
+  manifest.flushed = head.flushed;
+  manifest.boundary = head.boundary;
+  manifest.index_buckets = head.index_buckets;
+  manifest.index_tag_shift = head.index_tag_shift;
+  manifest.live_bytes = head.live_bytes;
+  if (head.image_token != 0) {
+    manifest.index =
+        IndexImage{{head.image_token, head.image_chunks, head.image_bytes, head.image_crc32c},
+                   head.image_from,
+                   head.image_buckets,
+                   head.image_overflow_buckets};
   }
-  std::string take_text() {
-    const auto bytes = take<uint32_t>();
-    if (rest_.size() < bytes) {
-      ok_ = false;
-      rest_ = {};
-      return {};
-    }
-    std::string text = to_string(rest_.first(bytes));
-    rest_ = rest_.subspan(bytes);
-    return text;
+  info.with_index = head.image_token == head.token;
+  uint32_t reserved = 0;
+  for (auto left = fields.take_count(sizeof(SnapshotEntry)); left > 0; --left) {
+    const auto entry = fields.take<SnapshotEntry>();
+    manifest.snapshots.push_back({entry.token, entry.chunks, entry.bytes, entry.crc32c});
+    reserved |= entry.reserved;
   }
-  bool ok() const { return ok_; }
-  size_t left() const { return rest_.size(); }
-
- private:
-  ByteSpan rest_;
-  bool ok_ = true;
-};
-
-tl::unexpected<Error> damaged(const storage::Path& path, uint64_t offset, const std::string& what) {
-  return make_error(ErrorCode::kCorruption,
-                    path.string() + ", offset " + std::to_string(offset) + ": " + what);
+  for (auto left = fields.take_count(sizeof(UndoneEntry)); left > 0; --left) {
+    const auto entry = fields.take<UndoneEntry>();
+    manifest.undone.push_back({entry.from, entry.to, entry.version});
+    reserved |= entry.reserved;
+  }
+  for (auto left = fields.take_count(sizeof(SessionPoint)); left > 0; --left) {
+    const auto session = fields.take<uint64_t>();
+    info.points.push_back({session, fields.take<uint64_t>()});
+  }
+  manifest.owner = fields.take_text();
+  info.user_metadata = fields.take_text();
+  if (!fields.ok() || fields.left() != 0 || reserved != 0 || head.kind < 1 || head.kind > 4) {
+    return damaged(path, 0, "fields are missing, left over or unknown");
+  }
+  return manifest;
 }
 
 }  // namespace
+
+std::vector<uint64_t> Manifest::needed_tokens() const {
+  std::vector<uint64_t> tokens;
+  if (index) tokens.push_back(index->file.token);
+  for (const ChunkFile& file : snapshots)
+    tokens.push_back(file.token);
+  std::erase(tokens, info.token);
+  return tokens;
+}
+
+Result<> check_manifest(const storage::Path& path, const Manifest& manifest) {
+  const CheckpointInfo& info = manifest.info;
+  const auto impossible = [&](const std::string& what) {
+    return damaged(path, 0, what + " is impossible");
+  };
+  if (info.version == 0 || info.version >= UINT32_MAX) {
+    return impossible("version " + std::to_string(info.version));
+  }
+  for (size_t i = 0; i < info.points.size(); ++i) {
+    const SessionPoint& point = info.points[i];
+    if (i > 0 && point.session <= info.points[i - 1].session) {
+      return impossible("session " + std::to_string(point.session) + " twice or out of order");
+    }
+    if (point.point == UINT64_MAX) {
+      return impossible("serial " + std::to_string(point.point) + " of session " +
+                        std::to_string(point.session));
+    }
+  }
+  if (manifest.format == 1) return {};
+
+  constexpr uint64_t kBlock = storage::kBlockBytes;
+  if (!std::has_single_bit(manifest.page_bytes) || manifest.page_bytes < kLeastPageBytes ||
+      !std::has_single_bit(manifest.segment_bytes) ||
+      manifest.segment_bytes < manifest.page_bytes) {
+    return impossible("a page of " + std::to_string(manifest.page_bytes) +
+                      " bytes in a segment of " + std::to_string(manifest.segment_bytes));
+  }
+  const auto bucket_bits = static_cast<unsigned>(std::countr_zero(manifest.index_buckets));
+  if (!std::has_single_bit(manifest.index_buckets) ||
+      manifest.index_tag_shift > std::min(bucket_bits, HashIndex::kMostTagShift) ||
+      bucket_bits > manifest.index_tag_shift + HashTable::kTagBits) {
+    return impossible("an index of " + std::to_string(manifest.index_buckets) +
+                      " buckets with tags from bit " + std::to_string(manifest.index_tag_shift));
+  }
+  const auto extent = [&] {
+    return "a log from " + std::to_string(info.begin) + " to " + std::to_string(info.end) +
+           ", on disk to " + std::to_string(manifest.flushed) + ", boundary " +
+           std::to_string(manifest.boundary);
+  };
+  const uint64_t header = page_header_bytes(manifest.page_bytes);
+  const uint64_t end_in_page = info.end & (manifest.page_bytes - 1);
+  if (info.begin < header || info.begin % Record::kAlignment != 0 ||
+      info.begin > manifest.flushed || (end_in_page != 0 && end_in_page < header) ||
+      manifest.flushed > info.end || info.end > HashIndex::kMostAddress || info.end % kBlock != 0 ||
+      (manifest.flushed % kBlock != 0 && manifest.flushed != info.begin) ||
+      manifest.boundary < info.begin || manifest.boundary > info.end) {
+    return impossible(extent());
+  }
+  if (info.live_records > (info.end - info.begin) / Record::kAlignment) {
+    return impossible(std::to_string(info.live_records) + " records in " + extent());
+  }
+  if (const auto& image = manifest.index) {
+    if (image->file.token > info.token || image->from > info.end ||
+        !std::has_single_bit(image->buckets) || image->buckets > manifest.index_buckets ||
+        image->buckets >> manifest.index_tag_shift == 0) {
+      return impossible("an index image of checkpoint " + std::to_string(image->file.token) +
+                        " with " + std::to_string(image->buckets) + " buckets from " +
+                        std::to_string(image->from));
+    }
+  }
+  for (size_t i = 0; i < manifest.snapshots.size(); ++i) {
+    const uint64_t token = manifest.snapshots[i].token;
+    if (token == 0 || token > info.token || (i > 0 && token <= manifest.snapshots[i - 1].token)) {
+      return impossible("a snapshot of checkpoint " + std::to_string(token));
+    }
+  }
+  const bool snapshot = manifest.flushed < info.end;
+  if (snapshot != !manifest.snapshots.empty() ||
+      (snapshot && manifest.snapshots.back().token != info.token)) {
+    return impossible(std::to_string(manifest.snapshots.size()) + " snapshots for " + extent());
+  }
+  LogAddress last = 0;
+  for (const UndoneRange& range : manifest.undone) {
+    if (range.from < last || range.to <= range.from || range.to > info.end) {
+      return impossible("undone from " + std::to_string(range.from) + " to " +
+                        std::to_string(range.to));
+    }
+    last = range.to;
+  }
+  return {};
+}
 
 // --- the directory ---
 
@@ -139,212 +300,34 @@ Result<> CheckpointDirectory::remove(uint64_t token) {
   return file_system_.sync_directory(root_);
 }
 
+Result<> CheckpointDirectory::set_aside(uint64_t token, std::string_view suffix) {
+  const storage::Path path = manifest_path(token);
+  TAILRACE_RETURN_IF_ERROR(file_system_.rename(path, path.string().append(suffix)));
+  return file_system_.sync_directory(path_of(token));
+}
+
+bool CheckpointDirectory::is_set_aside(uint64_t token) const {
+  const auto damaged = file_system_.exists(manifest_path(token).string() + ".damaged");
+  return damaged && *damaged;
+}
+
 Result<> CheckpointDirectory::publish(const Manifest& manifest) {
-  const CheckpointInfo& info = manifest.info;
-  std::vector<std::byte> bytes;
-  put(bytes, info.token);
-  put(bytes, info.version);
-  put(bytes, info.unix_time_ns);
-  put(bytes, info.bytes);
-  put(bytes, info.live_records);
-  put(bytes, manifest.chunks);
-  put(bytes, manifest.chunks_crc32c);
-  put(bytes, static_cast<uint32_t>(info.points.size()));
-  for (const SessionPoint& point : info.points) {
-    put(bytes, point.session);
-    put(bytes, point.point);
-  }
-  put_text(bytes, manifest.owner);
-  put_text(bytes, info.user_metadata);
-  return storage::replace_atomic_file(file_system_, path_of(info.token) / "MANIFEST",
-                                      kManifestFormat, bytes);
+  return storage::replace_atomic_file(file_system_, manifest_path(manifest.token()),
+                                      kManifestFormat, encode(manifest));
 }
 
 Result<Manifest> CheckpointDirectory::manifest(uint64_t token) const {
-  const storage::Path path = path_of(token) / "MANIFEST";
+  const storage::Path path = manifest_path(token);
   auto content = storage::read_atomic_file(file_system_, path, kManifestFormat);
   if (!content) return tl::unexpected(content.error());
-  Fields fields(content->bytes);
-  Manifest manifest;
-  CheckpointInfo& info = manifest.info;
-  info.token = fields.take<uint64_t>();
-  info.version = fields.take<uint64_t>();
-  info.unix_time_ns = fields.take<uint64_t>();
-  info.bytes = fields.take<uint64_t>();
-  info.live_records = fields.take<uint64_t>();
-  manifest.chunks = fields.take<uint64_t>();
-  manifest.chunks_crc32c = fields.take<uint32_t>();
-  const auto points = fields.take<uint32_t>();
-  if (points > fields.left() / sizeof(SessionPoint)) {
-    return damaged(path, 0, "says it has " + std::to_string(points) + " sessions");
+  auto manifest = content->version == 1 ? decode_legacy_manifest(path, content->bytes)
+                                        : decode(path, content->bytes);
+  if (!manifest) return manifest;
+  if (manifest->info.token != token) {
+    return damaged(path, 0, "is the manifest of checkpoint " + std::to_string(manifest->token()));
   }
-  for (uint32_t i = 0; i < points; ++i) {
-    const auto session = fields.take<uint64_t>();
-    info.points.push_back({session, fields.take<uint64_t>()});
-  }
-  manifest.owner = fields.take_text();
-  info.user_metadata = fields.take_text();
-  if (!fields.ok() || fields.left() != 0)
-    return damaged(path, 0, "fields are missing or left over");
-  if (info.token != token) {
-    return damaged(path, 0, "is the manifest of checkpoint " + std::to_string(info.token));
-  }
-  if (info.version == 0 || info.version >= UINT32_MAX) {
-    return damaged(path, 0, "version " + std::to_string(info.version) + " is impossible");
-  }
+  TAILRACE_RETURN_IF_ERROR(check_manifest(path, *manifest));
   return manifest;
-}
-
-// --- writing ---
-
-Result<std::unique_ptr<SnapshotWriter>> SnapshotWriter::create(CheckpointDirectory& directory,
-                                                               uint64_t token) {
-  storage::OpenOptions options;
-  options.mode = storage::OpenMode::kCreateReadWrite;
-  options.direct = true;
-  auto file = directory.file_system().open(directory.path_of(token) / "records", options);
-  if (!file) return tl::unexpected(file.error());
-  return std::unique_ptr<SnapshotWriter>(new SnapshotWriter(std::move(*file), token));
-}
-
-SnapshotWriter::SnapshotWriter(std::unique_ptr<storage::File> file, uint64_t token)
-    : file_(std::move(file)), token_(token) {
-  chunk_.reserve(kChunkTarget + kChunkTarget / 4);
-  chunk_.resize(sizeof(ChunkHeader));
-}
-
-void SnapshotWriter::add(ByteSpan key, ByteSpan value) {
-  put(chunk_, PairHeader{static_cast<uint32_t>(key.size()), static_cast<uint32_t>(value.size())});
-  chunk_.insert(chunk_.end(), key.begin(), key.end());
-  chunk_.insert(chunk_.end(), value.begin(), value.end());
-  ++chunk_records_;
-}
-
-Result<> SnapshotWriter::flush_if_full() {
-  if (chunk_.size() < kChunkTarget) return {};
-  return write_chunk();
-}
-
-Result<> SnapshotWriter::write_chunk() {
-  ChunkHeader header{};
-  header.magic = kChunkMagic;
-  header.token = token_;
-  header.number = chunks_;
-  header.payload_bytes = chunk_.size() - sizeof header;
-  header.records = chunk_records_;
-  store(chunk_.data(), header);
-  header.crc32c = crc32c(ByteSpan(chunk_).subspan(kChecked));
-  store(chunk_.data(), header);
-
-  const size_t padded = align_up(chunk_.size(), storage::kBlockBytes);
-  if (block_.size() < padded) {
-    auto block = storage::AlignedBuffer::allocate(padded);
-    if (!block) return tl::unexpected(block.error());
-    block_ = std::move(*block);
-  }
-  std::memcpy(block_.data(), chunk_.data(), chunk_.size());
-  std::memset(block_.data() + chunk_.size(), 0, padded - chunk_.size());
-  TAILRACE_RETURN_IF_ERROR(file_->write_at(offset_, ByteSpan(block_.span()).first(padded)));
-
-  std::byte crc[sizeof header.crc32c];
-  store(crc, header.crc32c);
-  chunks_crc32c_ = crc32c(crc, chunks_crc32c_);
-  offset_ += padded;
-  records_ += chunk_records_;
-  ++chunks_;
-  chunk_.resize(sizeof(ChunkHeader));
-  chunk_records_ = 0;
-  return {};
-}
-
-Result<> SnapshotWriter::finish(Manifest& manifest) {
-  if (chunk_records_ > 0) TAILRACE_RETURN_IF_ERROR(write_chunk());
-  TAILRACE_RETURN_IF_ERROR(file_->sync());
-  manifest.info.bytes = offset_;
-  manifest.info.live_records = records_;
-  manifest.chunks = chunks_;
-  manifest.chunks_crc32c = chunks_crc32c_;
-  return {};
-}
-
-// --- reading ---
-
-namespace {
-
-Result<> read_pairs(const storage::Path& path, uint64_t offset, ByteSpan payload, uint32_t records,
-                    const std::function<Result<>(ByteSpan, ByteSpan)>& visit) {
-  for (uint32_t i = 0; i < records; ++i) {
-    if (payload.size() < sizeof(PairHeader)) return damaged(path, offset, "a pair is cut off");
-    const auto pair = load<PairHeader>(payload.data());
-    payload = payload.subspan(sizeof pair);
-    if (payload.size() < uint64_t{pair.key_bytes} + pair.value_bytes) {
-      return damaged(path, offset, "a pair is longer than its chunk");
-    }
-    TAILRACE_RETURN_IF_ERROR(
-        visit(payload.first(pair.key_bytes), payload.subspan(pair.key_bytes, pair.value_bytes)));
-    payload = payload.subspan(pair.key_bytes + size_t{pair.value_bytes});
-  }
-  if (!payload.empty()) return damaged(path, offset, "bytes are left over in a chunk");
-  return {};
-}
-
-}  // namespace
-
-Result<> read_snapshot(CheckpointDirectory& directory, const Manifest& manifest,
-                       const std::function<Result<>(ByteSpan, ByteSpan)>& visit) {
-  const storage::Path path = directory.path_of(manifest.info.token) / "records";
-  auto opened = directory.file_system().open(path, {});
-  if (!opened) {
-    if (opened.error().code == ErrorCode::kNotFound) return damaged(path, 0, "the file is missing");
-    return tl::unexpected(opened.error());
-  }
-  storage::File& file = **opened;
-  const auto size = file.size();
-  if (!size) return tl::unexpected(size.error());
-  if (*size < manifest.info.bytes) {
-    return damaged(path, *size,
-                   "the file ends before the " + std::to_string(manifest.info.bytes) +
-                       " bytes that its MANIFEST names");
-  }
-
-  std::vector<std::byte> chunk;
-  uint64_t offset = 0;
-  uint64_t records = 0;
-  uint32_t crcs = 0;
-  for (uint64_t number = 0; number < manifest.chunks; ++number) {
-    chunk.resize(sizeof(ChunkHeader));
-    if (offset > manifest.info.bytes || manifest.info.bytes - offset < sizeof(ChunkHeader)) {
-      return damaged(path, offset, "a chunk is missing");
-    }
-    auto got = file.read_at(offset, chunk);
-    if (!got) return tl::unexpected(got.error());
-    if (*got < chunk.size()) return damaged(path, offset, "the file ends within a chunk");
-    const auto header = load<ChunkHeader>(chunk.data());
-    if (header.magic != kChunkMagic || header.token != manifest.info.token ||
-        header.number != number || header.reserved != 0 ||
-        header.payload_bytes > manifest.info.bytes - offset - sizeof header) {
-      return damaged(path, offset, "not the header of chunk " + std::to_string(number));
-    }
-    chunk.resize(sizeof header + header.payload_bytes);
-    got = file.read_at(offset + sizeof header, MutableByteSpan(chunk).subspan(sizeof header));
-    if (!got) return tl::unexpected(got.error());
-    if (*got < header.payload_bytes || crc32c(ByteSpan(chunk).subspan(kChecked)) != header.crc32c) {
-      return damaged(path, offset,
-                     "the checksum of chunk " + std::to_string(number) + " does not match");
-    }
-    TAILRACE_RETURN_IF_ERROR(
-        read_pairs(path, offset, ByteSpan(chunk).subspan(sizeof header), header.records, visit));
-    std::byte crc[sizeof header.crc32c];
-    store(crc, header.crc32c);
-    crcs = crc32c(crc, crcs);
-    records += header.records;
-    offset += align_up(chunk.size(), storage::kBlockBytes);
-  }
-  if (offset != manifest.info.bytes || records != manifest.info.live_records ||
-      crcs != manifest.chunks_crc32c) {
-    return damaged(path, offset, "chunks, records or checksums are not those of the MANIFEST");
-  }
-  return {};
 }
 
 }  // namespace tailrace::kv

@@ -1,37 +1,63 @@
 #pragma once
 // Checkpoints on disk (docs/formats/fasterkv.md has the fields).
 //
-//   DIRECTORY/checkpoints/<token, 20 digits>/records     the live pairs in checksummed chunks
-//   DIRECTORY/checkpoints/<token, 20 digits>/MANIFEST    an atomic file: what is in `records`, and
-//   why
+//   DIRECTORY/checkpoints/<token, 20 digits>/index      an image of the index, in chunks
+//   DIRECTORY/checkpoints/<token, 20 digits>/snapshot   blocks of the log that were in memory only
+//   DIRECTORY/checkpoints/<token, 20 digits>/MANIFEST   an atomic file: what the checkpoint
+//   consists
+//                                                       of, files of earlier checkpoints among it
 //
-// Order: directory, records, fsync of records, MANIFEST by atomic replacement. A crash before the
-// last leaves a directory without a MANIFEST: never a checkpoint, removed at the next publication.
-// Afterwards nothing in the directory is written again.
-//
-// The snapshot holds pairs rather than pages: it has no garbage, does not depend on where records
-// lay in memory, and the index is rebuilt from it, so there is no second file that could disagree.
+// Order: directory, index, snapshot, their fsync, the log's, MANIFEST by atomic replacement. A
+// crash before the last leaves a directory without a MANIFEST: never a checkpoint, removed at the
+// next publication. Afterwards nothing in the directory is written again.
 
 #include <cstdint>
-#include <functional>
-#include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "core/bytes.h"
 #include "core/result.h"
+#include "kv/chunk_file.h"
 #include "kv/store.h"
-#include "storage/aligned_buffer.h"
+#include "kv/visibility.h"
 #include "storage/file_system.h"
 
 namespace tailrace::kv {
 
+/// An image of the index. Entries are as they were at some moment after the tail was at `from`:
+/// recovery sets those of all records from there on.
+struct IndexImage {
+  ChunkFile file;
+  LogAddress from = 0;
+  uint64_t buckets = 0;
+  uint64_t overflow_buckets = 0;
+  bool operator==(const IndexImage&) const = default;
+};
+
 /// What MANIFEST says.
 struct Manifest {
+  /// Of the format. 1: pairs, see legacy_checkpoint.h; `pairs` is set, and what is about the log is
+  /// not.
+  uint32_t format = 2;
   std::string owner;
-  CheckpointInfo info;  // bytes: of `records`; live_records: pairs in it
-  uint64_t chunks = 0;
-  uint32_t chunks_crc32c = 0;  // of all chunks' own checksums, in order
+  CheckpointInfo info;
+  uint64_t page_bytes = 0;
+  uint64_t segment_bytes = 0;
+  /// The log's files have it up to here; from here to info.end the snapshots do.
+  LogAddress flushed = 0;
+  LogAddress boundary = 0;       // visibility.h
+  uint64_t index_buckets = 0;    // of the table at the end: records before it were chained by it
+  uint32_t index_tag_shift = 0;  // where the tags begin in the hash (hash_index.h)
+  uint64_t live_bytes = 0;
+  std::optional<IndexImage> index;   // none: recovery reads the log from its beginning
+  std::vector<ChunkFile> snapshots;  // oldest first; a later one's blocks take precedence
+  std::vector<UndoneRange> undone;   // by earlier recoveries
+  std::optional<ChunkFile> pairs;
+
+  uint64_t token() const { return info.token; }
+  /// Other checkpoints whose files this one needs.
+  std::vector<uint64_t> needed_tokens() const;
 };
 
 class CheckpointDirectory {
@@ -40,53 +66,35 @@ class CheckpointDirectory {
       : file_system_(file_system), root_(std::move(store_directory) / "checkpoints") {}
 
   storage::Path path_of(uint64_t token) const;
+  storage::Path index_path(uint64_t token) const { return path_of(token) / "index"; }
+  storage::Path snapshot_path(uint64_t token) const { return path_of(token) / "snapshot"; }
+  storage::Path manifest_path(uint64_t token) const { return path_of(token) / "MANIFEST"; }
+
   /// Tokens of all directories there, published or not, ascending; empty when there is none yet.
   Result<std::vector<uint64_t>> tokens() const;
-  /// kNotFound: never published. kCorruption: damaged. kUnsupported: of a newer version.
+  /// kNotFound: never published. kCorruption: damaged, or what can not be. kUnsupported: of a newer
+  /// version.
   Result<Manifest> manifest(uint64_t token) const;
   Result<> publish(const Manifest& manifest);
   Result<> create(uint64_t token);
   Result<> remove(uint64_t token);
+  /// Renames MANIFEST to MANIFEST.retired: it is no checkpoint any more, only its files are needed.
+  Result<> retire(uint64_t token) { return set_aside(token, ".retired"); }
+  /// Renames MANIFEST to MANIFEST.damaged: the log from where an older checkpoint ends is about to
+  /// be written again.
+  Result<> set_aside_damaged(uint64_t token) { return set_aside(token, ".damaged"); }
+  bool is_set_aside(uint64_t token) const;
 
   storage::FileSystem& file_system() const { return file_system_; }
 
  private:
+  Result<> set_aside(uint64_t token, std::string_view suffix);
+
   storage::FileSystem& file_system_;
   const storage::Path root_;
 };
 
-/// Writes `records`. One thread.
-class SnapshotWriter {
- public:
-  static Result<std::unique_ptr<SnapshotWriter>> create(CheckpointDirectory& directory,
-                                                        uint64_t token);
-  /// Buffers the pair. Never fails: what went wrong is told by flush_if_full() and finish().
-  void add(ByteSpan key, ByteSpan value);
-  /// Writes the chunk when it has grown large.
-  Result<> flush_if_full();
-  /// Writes the rest, syncs, and fills in bytes, live_records, chunks and checksum.
-  Result<> finish(Manifest& manifest);
-  uint64_t bytes_written() const { return offset_; }
-
- private:
-  SnapshotWriter(std::unique_ptr<storage::File> file, uint64_t token);
-  Result<> write_chunk();
-
-  const std::unique_ptr<storage::File> file_;
-  const uint64_t token_;
-  std::vector<std::byte> chunk_;  // header and pairs so far
-  storage::AlignedBuffer block_;  // the chunk as it is written
-  uint32_t chunk_records_ = 0;
-  uint64_t offset_ = 0;
-  uint64_t records_ = 0;
-  uint64_t chunks_ = 0;
-  uint32_t chunks_crc32c_ = 0;
-};
-
-/// Reads all pairs of a checkpoint, checking everything the manifest says. kCorruption names file
-/// and offset; what was visited before must then be thrown away. An error of `visit` ends the
-/// reading.
-Result<> read_snapshot(CheckpointDirectory& directory, const Manifest& manifest,
-                       const std::function<Result<>(ByteSpan key, ByteSpan value)>& visit);
+/// What can not be, although the checksum matches, as kCorruption. `path` is the manifest's.
+Result<> check_manifest(const storage::Path& path, const Manifest& manifest);
 
 }  // namespace tailrace::kv

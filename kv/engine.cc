@@ -8,219 +8,387 @@
 namespace tailrace::kv {
 
 namespace {
-constexpr uint64_t kOverheadBytes = 128;  // header, padding and the first bytes of a page
+uint64_t sum_of(const observability::Counter (&counters)[2]) {
+  const uint64_t sum = counters[0].value() + counters[1].value();
+  return static_cast<uint64_t>(std::max<int64_t>(0, static_cast<int64_t>(sum)));
 }
+}  // namespace
 
 HashedKey::HashedKey(ByteSpan text) : bytes(text), hash(XXH3_64bits(text.data(), text.size())) {}
 
-Result<std::unique_ptr<Engine>> Engine::create(const Options& options,
-                                               storage::EpochProtection& protection) {
-  std::unique_ptr<Engine> engine(new Engine(protection));
-  auto index = HashIndex::create(options.index_buckets, options.log.huge_pages);
-  if (!index) return tl::unexpected(index.error());
-  auto log = HybridLog::create(options.log, engine->protection_);
-  if (!log) return tl::unexpected(log.error());
-  engine->index_ = std::move(*index);
-  engine->log_ = std::move(*log);
-  return engine;
+Engine::Engine(std::unique_ptr<HybridLog> log, storage::EpochProtection& protection,
+               EngineProbe& probe)
+    : protection_(protection), probe_(probe), log_(std::move(log)) {}
+
+Result<> Engine::create_index(HashIndex::Shape shape, bool huge_pages) {
+  auto index = HashIndex::create(shape, huge_pages, protection_, [this] { return log_->begin(); });
+  if (!index) return tl::unexpected(std::move(index.error()));
+  index_ = std::move(*index);
+  return {};
 }
 
 size_t Engine::max_record_bytes() const {
-  return log_->page_bytes() - kOverheadBytes;
+  return log_->max_record_bytes() - Record::kMostOverheadBytes;
 }
 
-void Engine::count(int64_t records, int64_t bytes) {
-  if (records != 0) live_records_.add(static_cast<uint64_t>(records));
-  if (bytes != 0) live_bytes_.add(static_cast<uint64_t>(bytes));
+uint64_t Engine::live_records() const {
+  return sum_of(live_records_);
 }
 
-uint64_t Engine::used_bytes() const {
-  const uint64_t used = log_->used_bytes();
-  if (compaction_held_.load(std::memory_order_relaxed)) return used;
-  return std::min(used, live_bytes() + log_->waste_bytes());
+uint64_t Engine::live_bytes() const {
+  return sum_of(live_bytes_);
 }
 
-LogAddress Engine::find_key(LogAddress from, LogAddress begin, ByteSpan key) const {
-  for (LogAddress at = from; at >= begin;) {
-    Record& record = *log_->record(at);
-    if (record.has_key(key) &&
-        (record.state.load(std::memory_order_relaxed) & Record::kSnapshotOnly) == 0) {
+void Engine::set_live(uint64_t records, uint64_t bytes) {
+  live_records_[0].add(records - live_records_[0].value() - live_records_[1].value());
+  live_bytes_[0].add(bytes - live_bytes_[0].value() - live_bytes_[1].value());
+}
+
+Engine::LiveShare Engine::live_share(uint32_t version) const {
+  return {live_records_[version % 2].value(), live_bytes_[version % 2].value()};
+}
+
+void Engine::count(uint32_t version, int64_t records, int64_t bytes) {
+  if (records != 0) live_records_[version % 2].add(static_cast<uint64_t>(records));
+  if (bytes != 0) live_bytes_[version % 2].add(static_cast<uint64_t>(bytes));
+}
+
+// The beginning is read before the entry: a record that compaction has moved is found either at its
+// old place, which then counts as there, or at its new one.
+Engine::Lookup Engine::look_up(const HashedKey& key, bool create) const {
+  Lookup at;
+  at.begin = log_->begin();
+  at.found = create ? index_->find_or_create(key.hash, at.begin) : index_->find(key.hash);
+  if (at.found.slot == nullptr) return at;
+  LogAddress address = HashIndex::address_of(at.found.entry);
+  if (address < at.begin) return at;
+  at.head = address;
+  const LogAddress in_memory = log_->head();
+  while (address >= at.begin) {
+    if (address < in_memory) {
+      at.cold = address;
       return at;
     }
-    at = record.previous;
+    const Record& record = *log_->record(address);
+    if (record.has_key(key.bytes) && undone_.counts(address, record)) {
+      at.present = address;
+      return at;
+    }
+    address = record.previous();
   }
-  return 0;
+  return at;
 }
 
-bool Engine::read(ByteSpan key_text, std::string& value) {
-  const HashedKey key(key_text);
-  const storage::EpochProtection::Guard guard(protection_);
-  const LogAddress begin = log_->begin();
-  const HashIndex::Found found = index_->find(key.hash);
-  if (found.slot == nullptr) return false;
-  const LogAddress address = find_key(HashIndex::address_of(found.entry), begin, key.bytes);
-  return address != 0 && log_->record(address)->load_value(value);
-}
-
-LogAddress Engine::append(LogAddress previous, uint64_t flags, uint32_t version, ByteSpan key,
-                          const ByteSpan* value, HybridLog::Purpose purpose) {
-  const size_t room = value == nullptr ? 0 : value->size();
-  const auto address = log_->allocate(Record::bytes_for(key.size(), room), purpose);
-  if (!address) return 0;
-  Record& record = *log_->record(*address);
-  record.initialise(previous, flags, version, key, room);
-  if (value != nullptr) record.store_value(*value);
-  return *address;
-}
-
-void Engine::abandon(LogAddress address) {
-  log_->record(address)->state.store(Record::kAbandoned, std::memory_order_relaxed);
-}
-
-Engine::Outcome Engine::insert(const HashIndex::Found& found, LogAddress head, uint64_t flags,
-                               uint32_t version, const HashedKey& key, const ByteSpan* value,
-                               bool& lost) {
-  const LogAddress address =
-      append(head, flags, version, key.bytes, value, HybridLog::Purpose::kWrite);
-  if (address == 0) return Outcome::kNeedsSpace;
-  lost = !HashIndex::replace(found, address);
-  if (lost) abandon(address);
+Engine::Outcome Engine::read(const HashedKey& key, std::string& value, ColdFound& cold,
+                             Waiting& waiting) const {
+  const Lookup at = look_up(key, false);
+  if (at.present != 0) {
+    return log_->record(at.present)->load_value(value) ? Outcome::kDone : Outcome::kAbsent;
+  }
+  if (at.cold == 0) return Outcome::kAbsent;
+  if (cold.from != at.cold) {
+    waiting.address = at.cold;
+    return Outcome::kCold;
+  }
+  if (cold.address < at.begin || cold.is_tombstone()) return Outcome::kAbsent;
+  value.assign(as_text(cold.record()->stable_value()));
   return Outcome::kDone;
 }
 
-Engine::Outcome Engine::write_beneath(const HashIndex::Found& found, LogAddress head,
-                                      LogAddress begin, uint32_t version, const HashedKey& key,
-                                      const ByteSpan* value, bool& lost) {
-  if (value == nullptr) {
-    bool present = false;
-    for (LogAddress at = head; at >= begin;) {
-      Record& record = *log_->record(at);
-      if (record.version <= version && record.has_key(key.bytes)) {
-        present = (record.state.load(std::memory_order_acquire) & Record::kTombstone) == 0;
-        break;
-      }
-      at = record.previous;
-    }
-    if (!present) return Outcome::kAbsent;
-  }
-  const uint64_t flags = Record::kSnapshotOnly | (value == nullptr ? Record::kTombstone : 0);
-  return insert(found, head, flags, version, key, value, lost);
+void Engine::prefetch_record(uint64_t hash) const {
+  const LogAddress address = index_->peek(hash);
+  if (address >= log_->head()) __builtin_prefetch(log_->record(address));
 }
 
-void Engine::write_in_place(Record& record, uint64_t was, const ByteSpan* value) {
-  const bool was_live = (was & Record::kTombstone) == 0;
-  const auto bytes = static_cast<int64_t>(record.bytes());
-  if (value == nullptr) {
-    record.unlock(was, Record::kTombstone);
-    count(-1, -bytes);
-    return;
+Engine::Outcome Engine::append(const Lookup& at, uint64_t flags, const HashedKey& key,
+                               ByteSpan value, const Attempt& attempt, bool& lost) {
+  const uint64_t bytes = Record::bytes_for(key.bytes.size(), value.size());
+  const auto address = log_->allocate(bytes, attempt.budget);
+  if (!address) {
+    attempt.waiting.bytes = bytes;
+    return Outcome::kNeedsRoom;
   }
-  record.store_value(*value);
-  record.unlock(was, 0);
-  if (!was_live) count(+1, +bytes);
+  Record& record = *log_->record(*address);
+  record.initialise(at.head, flags, attempt.version.version, key.bytes, value.size());
+  record.set_first_value(value);
+  lost = !HashIndex::replace(at.found, *address);
+  // It is never linked later: chains must descend (see the head of this class).
+  if (lost)
+    record.state.store(record.state.load(std::memory_order_relaxed) | Record::kInvalid,
+                       std::memory_order_relaxed);
+  return Outcome::kDone;
 }
 
-Engine::Outcome Engine::try_write(const HashedKey& key, const ByteSpan* value,
-                                  const Version& version, const Attempt& attempt) {
-  const bool erase = value == nullptr;
-  for (;;) {
-    const LogAddress begin = log_->begin();
-    const HashIndex::Found found =
-        erase ? index_->find(key.hash) : index_->find_or_create(key.hash, begin);
-    if (found.slot == nullptr) return erase ? Outcome::kAbsent : Outcome::kNeedsSpace;
-    LogAddress head = HashIndex::address_of(found.entry);
-    if (head < begin) head = 0;
-    const LogAddress present = find_key(head, begin, key.bytes);
-    bool lost = false;
+Engine::Outcome Engine::decide(const Change& change, const ByteSpan* present, bool& erase,
+                               ByteSpan& value) {
+  erase = change.kind == WriteKind::kErase;
+  value = change.value;
+  if (erase) return present != nullptr ? Outcome::kDone : Outcome::kAbsent;
+  if (change.kind == WriteKind::kUpsert) return Outcome::kDone;
+  change.scratch->clear();
+  *change.decision = change.modify(present, *change.scratch);
+  if (*change.decision == Modification::kErase && present == nullptr) {
+    *change.decision = Modification::kKeep;
+  }
+  if (*change.decision == Modification::kKeep) return Outcome::kKept;
+  erase = *change.decision == Modification::kErase;
+  value = erase ? ByteSpan{} : as_bytes(*change.scratch);
+  return Outcome::kDone;
+}
 
-    if (present == 0) {
-      if (erase) return Outcome::kAbsent;
-      const Outcome outcome = insert(found, head, 0, version.version, key, value, lost);
-      if (outcome != Outcome::kDone) return outcome;
-      if (lost) continue;
-      count(+1, static_cast<int64_t>(Record::bytes_for(key.bytes.size(), value->size())));
-      decide_compaction();
-      return Outcome::kDone;
-    }
-
-    Record& record = *log_->record(present);
-    if (record.version > version.version) {
-      if (!attempt.beneath) return Outcome::kShifted;
-      const Outcome outcome = write_beneath(found, head, begin, version.version, key, value, lost);
-      if (lost) continue;
-      return outcome;
-    }
-
-    const uint64_t was = record.lock();
-    const uint64_t flags = Record::flags_of(was);
-    if ((flags & Record::kSealed) != 0) {
-      record.unlock(was, flags);
-      continue;  // a newer record is in the chain by now
-    }
-    const bool was_live = (flags & Record::kTombstone) == 0;
-    if (erase && !was_live) {
-      record.unlock(was, flags);
-      return Outcome::kAbsent;
-    }
-    const bool fits = erase || value->size() <= record.room_bytes;
-    const bool allowed = record.version >= version.in_place_from;
-    const LogAddress from = attempt.full ? log_->frozen() : log_->read_only();
-    if (fits && allowed && present >= from) {
-      write_in_place(record, was, value);
-      return Outcome::kDone;
-    }
-
-    // Copy to the tail. A record that no checkpoint needs and that leads the chain is cut out of
-    // it.
-    const bool cut_out = head == present && allowed;
-    const auto old_bytes = static_cast<int64_t>(record.bytes());
-    const Outcome outcome =
-        insert(found, cut_out ? record.previous : head, erase ? Record::kTombstone : 0,
-               version.version, key, value, lost);
-    if (outcome != Outcome::kDone || lost) {
-      record.unlock(was, flags);
-      if (outcome != Outcome::kDone) return outcome;
-      continue;
-    }
-    record.unlock(was, flags | Record::kSealed);
+// A copy at the tail instead of what is at `old` (null: nothing that is known).
+Engine::Outcome Engine::replace_by_copy(const Lookup& at, const HashedKey& key,
+                                        const Change& change, const Record* old, bool live,
+                                        const ByteSpan* present, const Attempt& attempt,
+                                        bool& lost) {
+  bool erase = false;
+  ByteSpan value;
+  const Outcome decided = decide(change, present, erase, value);
+  if (decided != Outcome::kDone) return decided;
+  if (value.size() + key.bytes.size() > max_record_bytes()) return Outcome::kTooLarge;
+  const Outcome outcome = append(at, erase ? Record::kTombstone : 0, key, value, attempt, lost);
+  if (outcome != Outcome::kDone || lost) return outcome;
+  const auto new_bytes =
+      erase ? 0 : static_cast<int64_t>(Record::bytes_for(key.bytes.size(), value.size()));
+  if (old != nullptr) {
     probe_.copied_records.add();
-    const int64_t new_bytes =
-        erase ? 0 : static_cast<int64_t>(Record::bytes_for(key.bytes.size(), value->size()));
-    count((erase ? 0 : 1) - (was_live ? 1 : 0), new_bytes - (was_live ? old_bytes : 0));
-    decide_compaction();
+    count(attempt.version.version, (erase ? 0 : 1) - (live ? 1 : 0),
+          new_bytes - (live ? static_cast<int64_t>(old->bytes()) : 0));
+  } else if (at.cold == 0) {
+    count(attempt.version.version, +1, +new_bytes);
+  }
+  return Outcome::kDone;
+}
+
+Engine::Outcome Engine::write_mutable(const Lookup& at, const HashedKey& key, const Change& change,
+                                      const Attempt& attempt, bool& again) {
+  Record& record = *log_->record(at.present);
+  const uint64_t was = record.lock();
+  if ((was & (Record::kSealed | Record::kInvalid)) != 0) {
+    record.unlock_unchanged(was);
+    again = true;  // a newer record is in the chain by now
+    return Outcome::kDone;
+  }
+  const bool live = (was & Record::kTombstone) == 0;
+  const auto old_bytes = static_cast<int64_t>(record.bytes());
+  const bool may_update = attempt.version.may_update(at.present, record);
+  const ByteSpan present_value = record.stable_value();
+  const ByteSpan* const present = live ? &present_value : nullptr;
+  if (!may_update) {
+    const Outcome outcome =
+        replace_by_copy(at, key, change, &record, live, present, attempt, again);
+    if (outcome == Outcome::kDone && !again) {
+      record.unlock(was | Record::kSealed);
+    } else {
+      record.unlock_unchanged(was);
+    }
+    return outcome;
+  }
+  bool erase = false;
+  ByteSpan value;
+  const Outcome decided = decide(change, present, erase, value);
+  if (decided != Outcome::kDone) {
+    record.unlock_unchanged(was);
+    return decided;
+  }
+  // Room is rounded up: it may hold a little more than is allowed.
+  if (value.size() + key.bytes.size() > max_record_bytes()) {
+    record.unlock_unchanged(was);
+    return Outcome::kTooLarge;
+  }
+  if (!erase && value.size() > record.room_bytes()) {
+    // The function has decided; the same value goes to the tail.
+    Change upsert = change;
+    upsert.kind = WriteKind::kUpsert;
+    upsert.value = value;
+    const Outcome outcome =
+        replace_by_copy(at, key, upsert, &record, live, present, attempt, again);
+    if (outcome == Outcome::kDone && !again) {
+      record.unlock(was | Record::kSealed);
+    } else {
+      record.unlock_unchanged(was);
+    }
+    return outcome;
+  }
+  record.set_version(attempt.version.version);
+  if (erase) {
+    record.unlock(was | Record::kTombstone);
+    count(attempt.version.version, -1, -old_bytes);
+  } else {
+    record.unlock(record.store_value(was & ~Record::kTombstone, value));
+    if (!live) count(attempt.version.version, +1, +old_bytes);
+  }
+  return Outcome::kDone;
+}
+
+Engine::Outcome Engine::write_once(const HashedKey& key, const Change& change,
+                                   const Attempt& attempt, bool& again) {
+  const Lookup at = look_up(key, change.kind != WriteKind::kErase);
+  if (at.found.slot == nullptr) {
+    return change.kind == WriteKind::kErase ? Outcome::kAbsent : Outcome::kNoIndexRoom;
+  }
+  if (at.present != 0) {
+    Record& record = *log_->record(at.present);
+    if (attempt.version.is_newer(at.present, record)) {
+      if (!attempt.beneath) return Outcome::kShifted;
+      return write_beneath(at, key, change, attempt, again);
+    }
+    if (at.present >= log_->read_only()) return write_mutable(at, key, change, attempt, again);
+    // Whoever has not seen the read-only mark yet may still write the record in place. A blind
+    // write may come before or after that; one that depends on the value waits.
+    if (change.kind != WriteKind::kUpsert && at.present >= log_->safe_read_only()) {
+      attempt.waiting.address = at.present;
+      return Outcome::kUnsafe;
+    }
+    const bool live = (record.state.load(std::memory_order_acquire) & Record::kTombstone) == 0;
+    ByteSpan value;
+    if (change.kind == WriteKind::kRmw && live) value = record.stable_value();
+    return replace_by_copy(at, key, change, &record, live, live ? &value : nullptr, attempt, again);
+  }
+  if (at.cold == 0 || change.kind == WriteKind::kUpsert) {
+    return replace_by_copy(at, key, change, nullptr, false, nullptr, attempt, again);
+  }
+  if (attempt.cold.from != at.cold) {
+    attempt.waiting.address = at.cold;
+    return Outcome::kCold;
+  }
+  if (attempt.cold.address < at.begin) {  // also: none was found
+    Lookup without = at;
+    without.cold = 0;
+    return replace_by_copy(without, key, change, nullptr, false, nullptr, attempt, again);
+  }
+  Record& record = *attempt.cold.record();
+  if (attempt.version.is_newer(attempt.cold.address, record)) {
+    if (!attempt.beneath) return Outcome::kShifted;
+    return write_beneath(at, key, change, attempt, again);
+  }
+  const bool live = !attempt.cold.is_tombstone();
+  const ByteSpan value = record.stable_value();
+  return replace_by_copy(at, key, change, &record, live, live ? &value : nullptr, attempt, again);
+}
+
+// The newest record of the key that is not of the greater version. Those in the mutable region have
+// been sealed by whoever wrote the newer one, and those beneath are never updated in place; only a
+// record that was copied blindly while it became read-only may still be moving.
+Engine::Outcome Engine::write_beneath(const Lookup& at, const HashedKey& key, const Change& change,
+                                      const Attempt& attempt, bool& again) {
+  const LogAddress in_memory = log_->head();
+  Record* older = nullptr;
+  LogAddress address = at.head;
+  for (; address >= at.begin && address >= in_memory; address = older->previous()) {
+    older = log_->record(address);
+    if (older->has_key(key.bytes) && counts_beneath(address, *older, attempt.version)) break;
+  }
+  ByteSpan value;
+  bool live = false;
+  if (address >= at.begin && change.kind != WriteKind::kUpsert) {
+    if (address >= in_memory) {
+      if (address >= log_->safe_read_only() && address < log_->read_only()) {
+        attempt.waiting.address = address;
+        return Outcome::kUnsafe;
+      }
+    } else {
+      if (attempt.cold.from != address || !attempt.cold.beneath) {
+        attempt.waiting.address = address;
+        return Outcome::kColdBeneath;
+      }
+      older = attempt.cold.address < at.begin ? nullptr : attempt.cold.record();
+    }
+    if (older != nullptr) {
+      live = (older->state.load(std::memory_order_acquire) & Record::kTombstone) == 0;
+      if (live) value = older->stable_value();
+    }
+  }
+  bool erase = false;
+  ByteSpan next;
+  const Outcome decided = decide(change, live ? &value : nullptr, erase, next);
+  if (decided != Outcome::kDone) return decided;
+  if (next.size() + key.bytes.size() > max_record_bytes()) return Outcome::kTooLarge;
+  const uint64_t flags = Record::kSnapshotOnly | (erase ? Record::kTombstone : 0);
+  const Outcome outcome = append(at, flags, key, next, attempt, again);
+  if (outcome != Outcome::kDone || again) return outcome;
+  if (change.kind == WriteKind::kUpsert) {
+    if (address >= at.begin && address < in_memory) return outcome;  // taken to exist on disk
+    live = address >= at.begin &&
+           (older->state.load(std::memory_order_acquire) & Record::kTombstone) == 0;
+  }
+  // Nothing changes but what the checkpoint sees: what its version gains the next one loses.
+  const int64_t records = (erase ? 0 : 1) - (live ? 1 : 0);
+  const int64_t bytes =
+      (erase ? 0 : static_cast<int64_t>(Record::bytes_for(key.bytes.size(), next.size()))) -
+      (live ? static_cast<int64_t>(older->bytes()) : 0);
+  count(attempt.version.version, records, bytes);
+  count(attempt.version.version + 1, -records, -bytes);
+  return outcome;
+}
+
+bool Engine::counts_beneath(LogAddress address, const Record& record,
+                            const WriteVersion& version) const {
+  if (version.is_newer(address, record)) return false;
+  if (undone_.counts(address, record)) return true;
+  const uint64_t state = record.state.load(std::memory_order_relaxed);
+  return (state & Record::kInvalid) == 0 && (state & Record::kSnapshotOnly) != 0 &&
+         address >= version.boundary &&
+         record.version_bits() == (version.version & Record::kVersionMask);
+}
+
+Engine::Outcome Engine::write(const HashedKey& key, const Change& change, const Attempt& attempt) {
+  for (;;) {
+    bool again = false;
+    const Outcome outcome = write_once(key, change, attempt, again);
+    if (!again) return outcome;
+  }
+}
+
+Engine::Outcome Engine::move_to_tail(const HashedKey& key, LogAddress address, Record& record,
+                                     const Attempt& attempt, bool erase) {
+  const ByteSpan value = erase ? ByteSpan{} : record.stable_value();
+  const auto old_bytes = static_cast<int64_t>(record.bytes());
+  if (attempt.version.is_newer(address, record)) return Outcome::kShifted;
+  // A tombstone is never moved: what it hides is older and goes before it, or with it.
+  if ((record.state.load(std::memory_order_relaxed) & Record::kTombstone) != 0)
+    return Outcome::kKept;
+  for (;;) {
+    const Lookup at = look_up(key, false);
+    if (at.found.slot == nullptr) return Outcome::kKept;
+    if (at.present != 0) {
+      if (at.present != address) return Outcome::kKept;
+    } else if (at.cold == 0) {
+      return Outcome::kKept;
+    } else if (at.cold != address) {
+      if (at.cold < address) return Outcome::kKept;
+      if (attempt.cold.from != at.cold) {
+        attempt.waiting.address = at.cold;
+        return Outcome::kCold;
+      }
+      if (attempt.cold.address != address) return Outcome::kKept;
+    }
+    bool lost = false;
+    const Outcome outcome = append(at, erase ? Record::kTombstone : 0, key, value, attempt, lost);
+    if (outcome != Outcome::kDone) return outcome;
+    if (lost) continue;
+    const auto bytes = static_cast<int64_t>(Record::bytes_for(key.bytes.size(), value.size()));
+    count(attempt.version.version, erase ? -1 : 0, (erase ? 0 : bytes) - old_bytes);
     return Outcome::kDone;
   }
 }
 
-void Engine::visit_buckets(uint64_t from, uint64_t to, uint32_t version, const Visitor& visit) {
-  std::vector<LogAddress> chains;
-  std::vector<Record*> seen;
-  std::string value;
-  for (uint64_t bucket = from; bucket < to; ++bucket) {
-    const storage::EpochProtection::Guard guard(protection_);
-    const LogAddress begin = log_->begin();
-    index_->chains_of(bucket, chains);
-    for (const LogAddress chain : chains) {
-      seen.clear();
-      for (LogAddress at = chain; at >= begin;) {
-        Record& record = *log_->record(at);
-        at = record.previous;
-        const uint64_t state = record.state.load(std::memory_order_acquire);
-        const bool only_snapshot = (state & Record::kSnapshotOnly) != 0;
-        if (version == kAllVersions
-                ? only_snapshot
-                : record.version > version || (only_snapshot && record.version != version)) {
-          continue;
-        }
-        bool newest = true;
-        for (Record* other : seen)
-          newest = newest && !other->has_key(record.key());
-        if (!newest) continue;
-        seen.push_back(&record);
-        if (record.load_value(value)) visit(record.key(), as_bytes(value));
-      }
+Engine::Outcome Engine::is_newest(const HashedKey& key, LogAddress address, const PointInLog& point,
+                                  Waiting& waiting) const {
+  const HashIndex::Found found = index_->find(key.hash);
+  if (found.slot == nullptr) return Outcome::kKept;
+  const LogAddress in_memory = log_->head();
+  for (LogAddress at = HashIndex::address_of(found.entry); at >= address;) {
+    if (at == address) return Outcome::kDone;
+    if (at < in_memory) {
+      waiting.address = at;
+      return Outcome::kCold;
     }
+    const Record& record = *log_->record(at);
+    if (record.has_key(key.bytes) && point.counts(at, record, undone_)) return Outcome::kKept;
+    at = record.previous();
   }
+  return Outcome::kKept;
 }
 
 }  // namespace tailrace::kv

@@ -1,144 +1,202 @@
 #pragma once
-// Index and hybrid log together: finding, writing, walking and compacting records. It knows
-// versions but not who decides them (checkpoint_coordinator.h), and no disk.
+// Index and hybrid log together: finding and writing records. It knows versions but not who decides
+// them (checkpoint_coordinator.h); it never waits: what needs waiting is told by the Outcome, and
+// the session leaves protection, waits and tries again (session.cc).
 //
 // Versions. While checkpoint v is being taken, sessions that have crossed over write version v + 1
-// and never touch a record of version <= v: they copy it. A session still in v that meets a record
-// of v + 1 is told so (kShifted); it crosses over, unless it is in the middle of a serial, and then
-// writes *beneath*: a record that only the snapshot of v sees, as if the write had come just before
-// the newer one.
+// and never touch a record of v: they copy it. A session still in v that meets a record of v + 1 is
+// told so (kShifted); it crosses over, unless it is in the middle of a serial, and then writes
+// *beneath*: a record that only the checkpoint of v sees, for the newer one is no part of it. Then
+// it writes once more as one that has crossed over: for everybody else the write came after the
+// newer one, which may have returned long ago (session.cc).
+//
+// Chains. Addresses strictly descend along a chain: a record is allocated after the head that it
+// points to was read, and one that lost the race for the head is abandoned, never reused. So the
+// record that counts with the greatest address is the newest, which is what recovery relies on.
 
 #include <algorithm>
 #include <cstdint>
 #include <functional>
 #include <memory>
-#include <mutex>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "kv/hash_index.h"
 #include "kv/hybrid_log.h"
 #include "kv/probe.h"
+#include "kv/session.h"
+#include "kv/visibility.h"
 #include "storage/epoch_protection.h"
 
 namespace tailrace::kv {
 
 struct HashedKey {
   explicit HashedKey(ByteSpan text);
+  HashedKey(ByteSpan text, uint64_t known_hash) : bytes(text), hash(known_hash) {}
   ByteSpan bytes;
   uint64_t hash;
+};
+
+/// How a session writes at the moment; decided by the coordinator.
+struct WriteVersion {
+  uint32_t version = 1;
+  /// A checkpoint of version - 1 is being taken: records of it must stay as they are.
+  bool only_new = false;
+  /// Where the tail was when the newest checkpoint's first session crossed over: versions of
+  /// records below it say nothing (they come round after 2^15), but that they are old.
+  LogAddress boundary = 0;
+
+  bool is_newer(LogAddress address, const Record& record) const {
+    return address >= boundary && record.version_bits() == ((version + 1) & Record::kVersionMask);
+  }
+  bool may_update(LogAddress address, const Record& record) const {
+    return !only_new ||
+           (address >= boundary && record.version_bits() == (version & Record::kVersionMask));
+  }
+};
+
+/// What the disk has said about a chain: the newest record of the key at or below `from`.
+struct ColdFound {
+  LogAddress from = 0;         // where the chain went to disk; 0: nothing was read
+  LogAddress address = 0;      // of the record; 0: the key is not there
+  bool beneath = false;        // records of the greater version were passed over
+  std::vector<uint64_t> copy;  // the record's bytes
+  Record* record() { return reinterpret_cast<Record*>(copy.data()); }
+  bool is_tombstone() {
+    return (record()->state.load(std::memory_order_relaxed) & Record::kTombstone) != 0;
+  }
+  void clear() {
+    from = 0;
+    address = 0;
+    beneath = false;
+  }
 };
 
 class Engine {
  public:
   struct Options {
-    HybridLog::Options log;
     uint64_t index_buckets = 0;
+    bool huge_pages = true;
   };
-  static Result<std::unique_ptr<Engine>> create(const Options& options,
-                                                storage::EpochProtection& protection);
+  Engine(std::unique_ptr<HybridLog> log, storage::EpochProtection& protection, EngineProbe& probe);
+  Result<> create_index(HashIndex::Shape shape, bool huge_pages);
 
-  storage::EpochProtection& protection() { return protection_; }
-
-  enum class Outcome {
+  enum class Outcome : uint8_t {
     kDone,
-    kAbsent,      // an erase found nothing
-    kShifted,     // the key has a record of a greater version; nothing changed
-    kNeedsSpace,  // nothing changed; make_space() and try again
+    kAbsent,       // read, erase: no such key
+    kKept,         // nothing was written: the function decided so; or the record is not the newest
+    kShifted,      // the key has a record of a greater version; nothing changed
+    kNeedsRoom,    // nothing changed; wait for Waiting::bytes of room and try again
+    kCold,         // the chain goes to disk at Waiting::address: read it and try again with it
+    kColdBeneath,  // the same, passing over records of the greater version
+    kUnsafe,       // HybridLog::wait_safe(Waiting::address) and try again
+    kNoIndexRoom,  // the system has no memory for an overflow bucket
+    kTooLarge,     // what the function made exceeds max_record_bytes()
   };
-  /// How a session writes at the moment.
-  struct Version {
-    uint32_t version = 1;
-    uint32_t in_place_from = 0;  // records below this version must stay as they are
+  struct Waiting {
+    LogAddress address = 0;
+    uint64_t bytes = 0;
   };
   struct Attempt {
-    bool full = false;     // no space was to be had: update in place wherever that is allowed
+    const WriteVersion& version;
+    ColdFound& cold;       // what is known from disk
+    Waiting& waiting;      // out
     bool beneath = false;  // write beneath a greater version
+    HybridLog::Budget budget = HybridLog::Budget::kWrite;
   };
-  /// One write under protection. `value` null: erase.
-  Outcome try_write(const HashedKey& key, const ByteSpan* value, const Version& version,
-                    const Attempt& attempt);
+  enum class WriteKind : uint8_t { kUpsert, kErase, kRmw };
+  /// What is to be done with the key.
+  struct Change {
+    WriteKind kind = WriteKind::kUpsert;
+    ByteSpan value;                    // kUpsert
+    Modify modify;                     // kRmw
+    std::string* scratch = nullptr;    // kRmw: the caller's, for the new value
+    Modification* decision = nullptr;  // kRmw: out
+  };
 
-  /// False when absent. Takes protection itself.
-  bool read(ByteSpan key, std::string& value);
-  void prefetch(ByteSpan key) const { index_->prefetch(HashedKey(key).hash); }
+  // All under protection, any thread.
+  Outcome read(const HashedKey& key, std::string& value, ColdFound& cold, Waiting& waiting) const;
+  Outcome write(const HashedKey& key, const Change& change, const Attempt& attempt);
+  /// Compaction, and reads copied to the tail: if `record` (a copy of what is at `address`, which
+  /// is below safe_read_only) is the key's newest, a copy of it at the tail takes its place. kKept
+  /// when it is not the newest any more; kShifted when it is of a greater version. With `erase` a
+  /// tombstone takes its place. Only appends, so a mover that is late by a version disturbs nobody.
+  Outcome move_to_tail(const HashedKey& key, LogAddress address, Record& record,
+                       const Attempt& attempt, bool erase = false);
+  /// What a read of the disk for kColdBeneath must pass over, and what it must not.
+  bool counts_beneath(LogAddress address, const Record& record, const WriteVersion& version) const;
 
-  /// Outside protection: makes released pages usable and compacts until a record of `bytes` fits.
-  /// False when it cannot be had. While compaction is held, only `break_hold` lets it go on, and
-  /// only where it helps.
-  bool make_space(uint64_t bytes, bool break_hold);
-  /// Outside protection, after a write: a bounded piece of compaction when much is garbage.
-  void maintain() {
-    if (compaction_wanted_.load(std::memory_order_relaxed)) [[unlikely]]
-      compact_a_little();
-  }
-  /// While held, no record is moved and no page released: what a checkpoint is to write stays.
-  /// First it compacts as far as copies of all live records would want the room, for that is what
-  /// writers may make until it is released. Outside protection.
-  void hold_compaction();
-  bool compaction_held() const { return compaction_held_.load(std::memory_order_relaxed); }
-  /// False when a writer that found the memory full has broken the hold since: what was visited
-  /// meanwhile is worthless.
-  bool release_compaction();
+  /// Where the key's chain goes to disk without the key having been met; 0 when it does not.
+  LogAddress cold_address(const HashedKey& key) const { return look_up(key, false).cold; }
 
-  /// Every live pair of `bucket` (kAllVersions), or as of version v. The visitor runs under
-  /// protection.
-  static constexpr uint32_t kAllVersions = UINT32_MAX;
-  using Visitor = std::function<void(ByteSpan key, ByteSpan value)>;
-  void visit_buckets(uint64_t from, uint64_t to, uint32_t version, const Visitor& visit);
+  void prefetch_bucket(uint64_t hash) const { index_->prefetch(hash); }
+  void prefetch_record(uint64_t hash) const;
 
-  uint64_t live_records() const { return sum_of(live_records_); }
-  uint64_t live_bytes() const { return sum_of(live_bytes_); }
-  /// What cannot be had for new records: live ones, page ends, and the garbage while it is held.
-  uint64_t used_bytes() const;
+  // --- for scans and compaction: is the record at `address` the key's newest as of `point`? ---
+
+  /// Under protection. kDone: it is. kKept: it is not. kCold: the chain goes to disk at
+  /// waiting.address (> address) before that is known: follow it there by the same rule, the first
+  /// record of the key that counts as of the point decides.
+  Outcome is_newest(const HashedKey& key, LogAddress address, const PointInLog& point,
+                    Waiting& waiting) const;
+
+  HashIndex& index() { return *index_; }
   const HashIndex& index() const { return *index_; }
+  HybridLog& log() { return *log_; }
   const HybridLog& log() const { return *log_; }
-  size_t max_record_bytes() const;
+  storage::EpochProtection& protection() { return protection_; }
   EngineProbe& probe() { return probe_; }
+  UndoneRanges& undone() { return undone_; }  // changed only before sessions exist
+
+  /// Signed sums: below zero for a moment while threads write.
+  uint64_t live_records() const;
+  uint64_t live_bytes() const;
+  /// At recovery, once.
+  void set_live(uint64_t records, uint64_t bytes);
+  /// What writers of even (odd) versions have added to the two sums above, wrapping around. While a
+  /// checkpoint of a version is taken there are writers of it and of the next one: so it can tell
+  /// what is its own.
+  struct LiveShare {
+    uint64_t records = 0;
+    uint64_t bytes = 0;
+  };
+  LiveShare live_share(uint32_t version) const;
+  size_t max_record_bytes() const;
 
  private:
-  explicit Engine(storage::EpochProtection& protection) : protection_(protection) {}
-
-  LogAddress find_key(LogAddress from, LogAddress begin, ByteSpan key) const;
-  LogAddress append(LogAddress previous, uint64_t flags, uint32_t version, ByteSpan key,
-                    const ByteSpan* value, HybridLog::Purpose purpose);
-  Outcome insert(const HashIndex::Found& found, LogAddress head, uint64_t flags, uint32_t version,
-                 const HashedKey& key, const ByteSpan* value, bool& lost);
-  Outcome write_beneath(const HashIndex::Found& found, LogAddress head, LogAddress begin,
-                        uint32_t version, const HashedKey& key, const ByteSpan* value, bool& lost);
-  void write_in_place(Record& record, uint64_t was, const ByteSpan* value);
-  void abandon(LogAddress address);
-  void count(int64_t records, int64_t bytes);
-
-  // compaction.cc
-  void compact_a_little();
-  bool compact_first_page(uint64_t budget_bytes);
-  bool compact_record(LogAddress address);
-  uint64_t garbage_bytes() const;
-  void decide_compaction();
+  struct Lookup {
+    HashIndex::Found found;
+    LogAddress begin = 0;    // of the log, read before the entry
+    LogAddress head = 0;     // of the chain, 0 when empty
+    LogAddress present = 0;  // in memory, of the key
+    LogAddress cold = 0;     // where the chain goes to disk when `present` is 0
+  };
+  Lookup look_up(const HashedKey& key, bool create) const;
+  // `again`: a race was lost; from the index once more.
+  Outcome write_once(const HashedKey& key, const Change& change, const Attempt& attempt,
+                     bool& again);
+  Outcome write_mutable(const Lookup& at, const HashedKey& key, const Change& change,
+                        const Attempt& attempt, bool& again);
+  Outcome write_beneath(const Lookup& at, const HashedKey& key, const Change& change,
+                        const Attempt& attempt, bool& again);
+  Outcome replace_by_copy(const Lookup& at, const HashedKey& key, const Change& change,
+                          const Record* old, bool live, const ByteSpan* present,
+                          const Attempt& attempt, bool& lost);
+  Outcome append(const Lookup& at, uint64_t flags, const HashedKey& key, ByteSpan value,
+                 const Attempt& attempt, bool& lost);
+  static Outcome decide(const Change& change, const ByteSpan* present, bool& erase,
+                        ByteSpan& value);
+  void count(uint32_t version, int64_t records, int64_t bytes);
 
   storage::EpochProtection& protection_;
-  std::unique_ptr<HashIndex> index_;
+  EngineProbe& probe_;
   std::unique_ptr<HybridLog> log_;
-
-  // Signed sums kept in unsigned counters: they wrap around. While threads write, one's share may
-  // be read before and another's after: below zero for a moment.
-  static uint64_t sum_of(const observability::Counter& counter) {
-    return static_cast<uint64_t>(std::max<int64_t>(0, static_cast<int64_t>(counter.value())));
-  }
-  observability::Counter live_records_;
-  observability::Counter live_bytes_;
-
-  std::atomic<bool> compaction_wanted_{false};
-  std::atomic<LogAddress> next_decision_{0};
-  std::mutex compaction_mutex_;
-  std::atomic<bool> compaction_held_{false};  // written under compaction_mutex_
-  bool hold_broken_ = false;                  // guarded by compaction_mutex_
-  LogAddress compaction_at_ = 0;              // guarded by compaction_mutex_: all below it is moved
-  uint64_t page_safe_epoch_ = 0;              // guarded by compaction_mutex_
-  bool page_opened_ = false;                  // guarded by compaction_mutex_
-
-  EngineProbe probe_;
+  std::unique_ptr<HashIndex> index_;
+  UndoneRanges undone_;
+  // By even and odd version. Signed sums kept in unsigned counters: they wrap around.
+  observability::Counter live_records_[2];
+  observability::Counter live_bytes_[2];
 };
 
 }  // namespace tailrace::kv

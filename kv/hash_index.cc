@@ -1,105 +1,230 @@
 #include "kv/hash_index.h"
 
+#include <algorithm>
+#include <bit>
 #include <thread>
+#include <utility>
+
+#include "core/check.h"
 
 namespace tailrace::kv {
 
-Result<std::unique_ptr<HashIndex>> HashIndex::create(uint64_t buckets, bool huge_pages) {
-  std::unique_ptr<HashIndex> index(new HashIndex);
-  auto memory = storage::AlignedBuffer::allocate(buckets * sizeof(Bucket), huge_pages);
-  if (!memory) return tl::unexpected(with_context("the hash index", memory.error()));
-  index->memory_ = std::move(*memory);
-  index->buckets_ = reinterpret_cast<Bucket*>(index->memory_.data());
-  index->mask_ = buckets - 1;
-  index->chunks_ = std::make_unique<std::atomic<Bucket*>[]>(kMostChunks);
-  return index;
+namespace {
+constexpr uint64_t kFrozen = HashTable::kFrozen;
+constexpr uint64_t kTentative = HashTable::kTentative;
+constexpr uint64_t kOccupied = HashTable::kOccupied;
+// What is equal in an entry that may be used and the one of its hash.
+constexpr uint64_t kIdentity = kOccupied | kTentative | kFrozen | HashTable::kTagMask;
+
+// Nearly every entry that is looked for is in the first bucket. All seven are compared without a
+// branch: a branch on the place where the tag stands could not be foretold, and would keep the
+// processor from beginning the next operation's cache misses before this bucket has come.
+inline HashIndex::Found find_in(HashTable::Bucket& bucket, uint64_t wanted) {
+  unsigned matches = 0;
+#pragma GCC unroll 7
+  for (unsigned at = 0; at < HashTable::kEntries; ++at) {
+    const uint64_t entry = bucket.entries[at].load(std::memory_order_relaxed);
+    matches |= static_cast<unsigned>((entry & kIdentity) == wanted) << at;
+  }
+  if (matches == 0) return {};
+  HashIndex::Slot& slot = bucket.entries[std::countr_zero(matches)];
+  const uint64_t entry = slot.load(std::memory_order_acquire);
+  if ((entry & kIdentity) != wanted) return {};  // it has just been taken over, or frozen
+  return {&slot, entry};
+}
+}  // namespace
+
+HashIndex::HashIndex(std::unique_ptr<HashTable> table, unsigned tag_shift, bool huge_pages,
+                     storage::EpochProtection& protection, std::function<LogAddress()> begin)
+    : current_(table.get()),
+      tag_shift_(tag_shift),
+      table_(std::move(table)),
+      huge_pages_(huge_pages),
+      protection_(protection),
+      begin_(std::move(begin)) {}
+
+HashIndex::~HashIndex() = default;
+
+Result<std::unique_ptr<HashIndex>> HashIndex::create(Shape shape, bool huge_pages,
+                                                     storage::EpochProtection& protection,
+                                                     std::function<LogAddress()> begin) {
+  const auto bits = static_cast<unsigned>(std::countr_zero(shape.buckets));
+  TAILRACE_CHECK(shape.tag_shift <= std::min(bits, kMostTagShift) &&
+                     bits <= shape.tag_shift + HashTable::kTagBits,
+                 "tags that do not fit the buckets");
+  auto table = HashTable::create(shape.buckets, huge_pages);
+  if (!table) return tl::unexpected(with_context("the hash index", std::move(table.error())));
+  return std::unique_ptr<HashIndex>(
+      new HashIndex(std::move(*table), shape.tag_shift, huge_pages, protection, std::move(begin)));
+}
+
+void HashIndex::prefetch(uint64_t hash) const {
+  __builtin_prefetch(&current_.load(std::memory_order_acquire)->bucket(hash));
+}
+
+LogAddress HashIndex::peek(uint64_t hash) const {
+  return address_of(
+      find_in(current_.load(std::memory_order_acquire)->bucket(hash), entry_of(hash)).entry);
 }
 
 HashIndex::Found HashIndex::find(uint64_t hash) const {
-  const uint64_t tag = tag_bits(hash);
-  for (Bucket* bucket = &buckets_[hash & mask_]; bucket != nullptr; bucket = next_of(*bucket)) {
+  const uint64_t wanted = entry_of(hash);
+  const HashTable* table = current_.load(std::memory_order_acquire);
+  if (const Found found = find_in(table->bucket(hash), wanted); found.slot != nullptr) [[likely]]
+    return found;
+  uint64_t seen = 0;
+  for (Bucket* bucket = &table->bucket(hash); bucket != nullptr; bucket = table->next_of(*bucket)) {
     for (Slot& slot : bucket->entries) {
       const uint64_t entry = slot.load(std::memory_order_acquire);
-      if (has_tag(entry, tag) && (entry & kTentative) == 0) return {&slot, entry};
+      if ((entry & kIdentity) == wanted) return {&slot, entry};
+      seen |= entry;
     }
   }
-  return {};
+  // Without a frozen entry the bucket was not moved when the search began: what was there then has
+  // been met, for an entry never changes its place within a table.
+  if ((seen & kFrozen) == 0) [[likely]]
+    return {};
+  return find_while_growing(table, hash);
+}
+
+HashIndex::Found HashIndex::find_while_growing(const HashTable* table, uint64_t hash) const {
+  const uint64_t wanted = entry_of(hash);
+  for (;; table = table->next()) {
+    Bucket& first = table->bucket(hash);
+    Found found;
+    uint64_t seen = 0;
+    for (Bucket* bucket = &first; bucket != nullptr; bucket = table->next_of(*bucket)) {
+      for (Slot& slot : bucket->entries) {
+        const uint64_t entry = slot.load(std::memory_order_acquire);
+        if (HashTable::names(entry, wanted)) found = {&slot, entry};
+        seen |= entry;
+      }
+    }
+    if (found.slot != nullptr && (found.entry & kFrozen) == 0) return found;
+    if ((seen & kFrozen) == 0) return {};
+    if (!HashTable::is_moved(first)) {
+      // Nothing of the bucket has been written in the next table yet. Without the mark it can be
+      // read, and replace() fails.
+      found.entry &= ~kFrozen;
+      return found;
+    }
+  }
 }
 
 HashIndex::Found HashIndex::find_or_create(uint64_t hash, LogAddress begin) {
-  const uint64_t tag = tag_bits(hash);
+  const uint64_t wanted = entry_of(hash);
+  HashTable* table = current_.load(std::memory_order_acquire);
+  if (const Found found = find_in(table->bucket(hash), wanted); found.slot != nullptr) [[likely]]
+    return found;
   for (uint32_t round = 0;; ++round) {
     if (round > 16) std::this_thread::yield();
+    Bucket& first = table->bucket(hash);
     Found free;
     bool in_progress = false;
+    uint64_t seen = 0;
     Bucket* last = nullptr;
-    for (Bucket* bucket = &buckets_[hash & mask_]; bucket != nullptr; bucket = next_of(*bucket)) {
+    for (Bucket* bucket = &first; bucket != nullptr; bucket = table->next_of(*bucket)) {
       last = bucket;
       for (Slot& slot : bucket->entries) {
         const uint64_t entry = slot.load(std::memory_order_acquire);
-        if (has_tag(entry, tag)) {
-          if ((entry & kTentative) == 0) return {&slot, entry};
-          in_progress = true;
-        }
+        if ((entry & kIdentity) == wanted) return {&slot, entry};
+        seen |= entry;
+        if ((entry & (kIdentity & ~kTentative)) == wanted) in_progress = true;
         // Whoever still holds the stale entry will find it changed when it replaces the address.
         const LogAddress head = address_of(entry);
         const bool usable = (entry & kTentative) == 0 && (head == 0 || head < begin);
         if (free.slot == nullptr && usable) free = {&slot, entry};
       }
     }
+    if ((seen & kFrozen) != 0) [[unlikely]] {
+      // Being moved, or moved.
+      if (HashTable::is_moved(first)) {
+        table = table->next();
+        round = 0;
+      }
+      continue;
+    }
     if (in_progress) continue;
     if (free.slot == nullptr) {
-      if (!append_overflow(*last)) return {};
+      if (!table->append_overflow(*last)) return {};
       continue;
     }
     // Two threads may insert one tag into two free slots. Each announces it first and then looks
-    // again: at least the later one sees the other and gives way.
+    // again: at least the later one sees the other and gives way. The last step fails when the slot
+    // was frozen meanwhile; a tentative entry is not moved.
     uint64_t expected = free.entry;
-    if (!free.slot->compare_exchange_strong(expected, kOccupied | kTentative | tag,
+    if (!free.slot->compare_exchange_strong(expected, wanted | kTentative,
                                             std::memory_order_seq_cst)) {
       continue;
     }
-    if (has_rival(hash, free.slot)) {
-      free.slot->store(0, std::memory_order_seq_cst);
+    const bool was_occupied = (free.entry & kOccupied) != 0;
+    expected = wanted | kTentative;
+    if (has_rival(*table, hash, free.slot)) {
+      if (free.slot->compare_exchange_strong(expected, 0, std::memory_order_seq_cst) &&
+          was_occupied) {
+        table->entries.add(UINT64_MAX);
+      }
       continue;
     }
-    free.slot->store(kOccupied | tag, std::memory_order_release);
-    return {free.slot, kOccupied | tag};
+    if (!free.slot->compare_exchange_strong(expected, wanted, std::memory_order_seq_cst)) continue;
+    if (!was_occupied) table->entries.add();
+    return {free.slot, wanted};
   }
 }
 
-bool HashIndex::has_rival(uint64_t hash, const Slot* mine) const {
-  const uint64_t tag = tag_bits(hash);
-  for (Bucket* bucket = &buckets_[hash & mask_]; bucket != nullptr; bucket = next_of(*bucket)) {
+bool HashIndex::has_rival(const HashTable& table, uint64_t hash, const Slot* mine) const {
+  const uint64_t wanted = entry_of(hash);
+  for (Bucket* bucket = &table.bucket(hash); bucket != nullptr; bucket = table.next_of(*bucket)) {
     for (const Slot& slot : bucket->entries) {
-      if (&slot != mine && has_tag(slot.load(std::memory_order_seq_cst), tag)) return true;
+      if (&slot == mine) continue;
+      const uint64_t entry = slot.load(std::memory_order_seq_cst);
+      if ((entry & (kOccupied | HashTable::kTagMask)) == wanted) return true;
     }
   }
   return false;
 }
 
-bool HashIndex::append_overflow(Bucket& last) {
-  const std::lock_guard lock(chunk_mutex_);
-  if (last.overflow.load(std::memory_order_relaxed) != 0) return true;
-  const uint64_t number = overflow_used_.load(std::memory_order_relaxed);
-  const uint64_t chunk = number / kChunkBuckets;
-  if (chunk >= kMostChunks) return false;
-  if (chunks_[chunk].load(std::memory_order_relaxed) == nullptr) {
-    auto memory = storage::AlignedBuffer::allocate(kChunkBuckets * sizeof(Bucket));
-    if (!memory) return false;
-    chunks_[chunk].store(reinterpret_cast<Bucket*>(memory->data()), std::memory_order_release);
-    chunk_memory_.push_back(std::move(*memory));
-  }
-  overflow_used_.store(number + 1, std::memory_order_relaxed);
-  last.overflow.store(number, std::memory_order_seq_cst);
-  return true;
+// The counts are asked for by threads that are not in a session's call; the table must not go away
+// under them.
+
+uint64_t HashIndex::bucket_count() const {
+  const storage::EpochProtection::Guard guard(protection_);
+  return current_.load(std::memory_order_acquire)->bucket_count();
+}
+
+uint64_t HashIndex::overflow_bucket_count() const {
+  const storage::EpochProtection::Guard guard(protection_);
+  return current_.load(std::memory_order_acquire)->overflow_count();
+}
+
+uint64_t HashIndex::entry_count() const {
+  const storage::EpochProtection::Guard guard(protection_);
+  return current_.load(std::memory_order_acquire)->entries.value();
+}
+
+uint64_t HashIndex::memory_bytes() const {
+  const storage::EpochProtection::Guard guard(protection_);
+  const HashTable* table = current_.load(std::memory_order_acquire);
+  const HashTable* next = table->next();
+  return table->memory_bytes() + (next != nullptr ? next->memory_bytes() : 0);
+}
+
+bool HashIndex::growing() const {
+  return growing_.load(std::memory_order_acquire);
 }
 
 void HashIndex::chains_of(uint64_t bucket_number, std::vector<LogAddress>& into) const {
   into.clear();
-  for (Bucket* bucket = &buckets_[bucket_number]; bucket != nullptr; bucket = next_of(*bucket)) {
+  const HashTable* table = current_.load(std::memory_order_acquire);
+  if (bucket_number >= table->bucket_count()) return;
+  for (Bucket* bucket = &table->bucket(bucket_number); bucket != nullptr;
+       bucket = table->next_of(*bucket)) {
     for (Slot& slot : bucket->entries) {
       const uint64_t entry = slot.load(std::memory_order_acquire);
+      if ((entry & kFrozen) != 0) {
+        into.clear();
+        return;
+      }
       if (address_of(entry) != 0) into.push_back(address_of(entry));
     }
   }

@@ -1,42 +1,80 @@
 #pragma once
 // The hash index: 64-byte buckets of seven entries and a link to an overflow bucket, after FASTER
 // (SIGMOD 2018, section 3). An entry leads to a chain of records whose keys share the bucket and 14
-// more bits of the hash (the tag), so few chains hold two keys.
+// bits of the hash (the tag), so few chains hold two keys.
 //
 // An entry is one word:
-//    0–47  address of the chain's newest record, in units of 8 bytes; 0 when there is none
+//    0–46  address of the chain's newest record, in units of 8 bytes; 0 when there is none
+//      47  frozen: this bucket is being, or was, moved to the next table; look there
 //   48–61  tag
 //      62  tentative: being inserted, not to be used yet
 //      63  occupied
 //
-// All calls are made under the engine's epoch protection. No lock but where an overflow chunk is
-// made; any number of threads.
+// Growth. The index doubles on line: a second table of twice the buckets is made, and the thread
+// that called grow() moves bucket after bucket to it. Moving one freezes its entries first, empty
+// ones too, so that no compare-and-swap on them can succeed any more: a tentative insert fails and
+// starts again, a writer that held an entry starts again, and both are led to the next table as
+// soon as the bucket is marked as moved, which is a microsecond later. Only then is anything of the
+// bucket written there. Until then the frozen entries are the truth, and readers go on with them.
+// The table is given up when the epoch after the last move is safe.
+//
+// The tag is the 14 bits of the hash above those that chose the bucket when the store was made
+// (tag_shift). So to which of the two new buckets an entry belongs stands in its tag: no record is
+// looked at, wherever it is, and a chain moves whole. (FASTER takes the bit from the records, and
+// gives both buckets what is on disk; with most of the data on disk its entries double each time.)
+// The price: each doubling makes one bit of the tag say what the bucket says already, so chains
+// come to hold more keys. Ten doublings leave four bits; the store stops there, fourteen are
+// possible.
+//
+// All calls but grow(), create(), the image's and the counts are made under the engine's epoch
+// protection. Any number of threads; no lock but where an overflow bucket is hung on.
 
 #include <atomic>
+#include <bit>
 #include <cstdint>
+#include <functional>
 #include <memory>
-#include <mutex>
+#include <thread>
 #include <vector>
 
+#include "core/bytes.h"
 #include "core/result.h"
+#include "kv/hash_table.h"
 #include "kv/record.h"
-#include "storage/aligned_buffer.h"
+#include "storage/epoch_protection.h"
 
 namespace tailrace::kv {
 
 class HashIndex {
  public:
-  using Slot = std::atomic<uint64_t>;
+  using Slot = HashTable::Slot;
   /// A place in a bucket and the entry that was seen in it.
   struct Found {
     Slot* slot = nullptr;
     uint64_t entry = 0;
   };
+  struct Shape {
+    uint64_t buckets = 0;    // a power of two
+    unsigned tag_shift = 0;  // 2^tag_shift <= buckets <= 2^(tag_shift + 14)
+  };
+  static Shape new_shape(uint64_t buckets) {
+    return {buckets, static_cast<unsigned>(std::countr_zero(buckets))};
+  }
+  static constexpr unsigned kMostTagShift = 64 - HashTable::kTagBits;
 
-  /// `buckets`: a power of two. kResourceExhausted when the system has no memory for them.
-  static Result<std::unique_ptr<HashIndex>> create(uint64_t buckets, bool huge_pages);
+  /// `begin`: where the log begins, asked for by growth under protection: chains end below it.
+  /// kResourceExhausted when the system has no memory.
+  static Result<std::unique_ptr<HashIndex>> create(Shape shape, bool huge_pages,
+                                                   storage::EpochProtection& protection,
+                                                   std::function<LogAddress()> begin);
+  ~HashIndex();
 
-  void prefetch(uint64_t hash) const { __builtin_prefetch(&buckets_[hash & mask_]); }
+  /// The bucket's cache line.
+  void prefetch(uint64_t hash) const;
+  /// The newest record's address that an unfrozen entry of the bucket names, 0 when there is none:
+  /// for prefetching the record. May be wrong (a race, an overflow bucket); never dereferenced
+  /// without a check.
+  LogAddress peek(uint64_t hash) const;
 
   /// slot is null when no chain has the hash's tag.
   Found find(uint64_t hash) const;
@@ -49,68 +87,74 @@ class HashIndex {
   /// Replaces the entry's address. False when the entry has changed: start again from the hash.
   static bool replace(const Found& found, LogAddress address) {
     uint64_t expected = found.entry;
-    return found.slot->compare_exchange_strong(expected, with_address(found.entry, address),
-                                               std::memory_order_acq_rel);
+    if (found.slot->compare_exchange_strong(expected, with_address(found.entry, address),
+                                            std::memory_order_acq_rel)) {
+      return true;
+    }
+    // Frozen: being moved this very moment, by a thread that may be waiting for this processor.
+    if ((expected & HashTable::kFrozen) != 0) std::this_thread::yield();
+    return false;
   }
 
-  static LogAddress address_of(uint64_t entry) { return (entry & kAddressMask) << 3; }
+  static LogAddress address_of(uint64_t entry) { return (entry & HashTable::kAddressMask) << 3; }
   /// The greatest address an entry can hold.
-  static constexpr LogAddress kMostAddress = ((1ull << 48) - 1) << 3;
+  static constexpr LogAddress kMostAddress = ((1ull << 47) - 1) << 3;
 
-  uint64_t bucket_count() const { return mask_ + 1; }
-  uint64_t overflow_bucket_count() const {
-    return overflow_used_.load(std::memory_order_relaxed) - 1;
-  }
-  /// The addresses of all chains of one bucket.
+  unsigned tag_shift() const { return tag_shift_; }
+  uint64_t bucket_count() const;
+  uint64_t overflow_bucket_count() const;
+  /// Entries ever made, minus those taken over: what growth is decided by. A little behind.
+  uint64_t entry_count() const;
+  uint64_t memory_bytes() const;
+
+  /// Doubles the table; returns when all is moved. Outside protection, one thread at a time, not
+  /// while an image is taken. kResourceExhausted when there is no memory, kFailedPrecondition when
+  /// the tags have no bit left for it: nothing has changed.
+  Result<> grow();
+  bool growing() const;
+
+  /// The addresses of all chains of one bucket of the present table; while growing, of none.
   void chains_of(uint64_t bucket, std::vector<LogAddress>& into) const;
 
+  // --- image, for checkpoints (index_image.h has the file) ---
+
+  /// Fuzzy: entries change while it runs. Every entry as it was at some moment between the call's
+  /// beginning and its end, without tentative ones. Not while growing. Outside protection; `put`
+  /// receives whole buckets, first all of the table, then the overflow buckets in their order.
+  Result<> write_image(const std::function<Result<>(ByteSpan buckets)>& put) const;
+  /// Into an empty index that nobody uses yet, with as many buckets as the image was taken of.
+  /// `get` fills the span.
+  Result<> load_image(uint64_t overflow_buckets,
+                      const std::function<Result<>(MutableByteSpan buckets)>& get);
+
  private:
-  static constexpr size_t kEntries = 7;
-  static constexpr uint64_t kAddressMask = (1ull << 48) - 1;
-  static constexpr uint64_t kTagShift = 48;
-  static constexpr uint64_t kTagMask = (1ull << 14) - 1;
-  static constexpr uint64_t kTentative = 1ull << 62;
-  static constexpr uint64_t kOccupied = 1ull << 63;
+  using Bucket = HashTable::Bucket;
 
-  struct Bucket {
-    Slot entries[kEntries];
-    std::atomic<uint64_t> overflow;  // number of an overflow bucket, 0: none
-  };
-  static_assert(sizeof(Bucket) == 64);
+  HashIndex(std::unique_ptr<HashTable> table, unsigned tag_shift, bool huge_pages,
+            storage::EpochProtection& protection, std::function<LogAddress()> begin);
 
-  static uint64_t tag_bits(uint64_t hash) { return (hash >> 50 & kTagMask) << kTagShift; }
+  /// An entry of the hash with an empty chain.
+  uint64_t entry_of(uint64_t hash) const {
+    return HashTable::kOccupied | ((hash >> tag_shift_ << HashTable::kTagAt) & HashTable::kTagMask);
+  }
   static uint64_t with_address(uint64_t entry, LogAddress address) {
-    return (entry & ~kAddressMask) | address >> 3;
+    return (entry & ~HashTable::kAddressMask) | address >> 3;
   }
-  /// Compares tag and occupied, whatever the address and the tentative bit.
-  static bool has_tag(uint64_t entry, uint64_t tag) {
-    return (entry & (kOccupied | kTagMask << kTagShift)) == (kOccupied | tag);
-  }
+  bool has_rival(const HashTable& table, uint64_t hash, const Slot* mine) const;
+  Found find_while_growing(const HashTable* table, uint64_t hash) const;
 
-  static constexpr uint64_t kChunkBuckets = 4096;
-  static constexpr uint64_t kMostChunks = 1u << 16;
+  // index_growth.cc
+  void move_bucket(HashTable& from, HashTable& to, uint64_t number);
 
-  HashIndex() = default;
-  Bucket* overflow_bucket(uint64_t number) const {
-    return &chunks_[number / kChunkBuckets].load(std::memory_order_acquire)[number % kChunkBuckets];
-  }
-  // Sequentially consistent as the announcements are: a thread that looks for rivals does not miss
-  // the bucket that one of them has just added.
-  Bucket* next_of(const Bucket& bucket) const {
-    const uint64_t number = bucket.overflow.load(std::memory_order_seq_cst);
-    return number == 0 ? nullptr : overflow_bucket(number);
-  }
-  bool append_overflow(Bucket& last);
-  bool has_rival(uint64_t hash, const Slot* mine) const;
-
-  storage::AlignedBuffer memory_;
-  Bucket* buckets_ = nullptr;
-  uint64_t mask_ = 0;
-
-  std::atomic<uint64_t> overflow_used_{1};  // number 0 means none
-  std::unique_ptr<std::atomic<Bucket*>[]> chunks_;
-  std::mutex chunk_mutex_;
-  std::vector<storage::AlignedBuffer> chunk_memory_;  // guarded by chunk_mutex_
+  // Where the buckets are is read with every call, and changes once a growth.
+  alignas(64) std::atomic<HashTable*> current_;
+  const unsigned tag_shift_;
+  alignas(64) std::atomic<bool> growing_{false};
+  std::unique_ptr<HashTable> table_;  // what current_ points to; of the growing thread
+  std::vector<uint64_t> moving_;      // the entries of one bucket; of the growing thread
+  const bool huge_pages_;
+  storage::EpochProtection& protection_;
+  const std::function<LogAddress()> begin_;
 };
 
 }  // namespace tailrace::kv

@@ -1,8 +1,13 @@
-// Opening: the newest checkpoint that validates is loaded whole; nothing on disk changes.
+// Opening: the newest checkpoint that validates is loaded. Before it has been, nothing on disk
+// changes.
 
 #include <algorithm>
 #include <bit>
 
+#include "kv/background_reader.h"
+#include "kv/checkpoint_loader.h"
+#include "kv/compactor.h"
+#include "kv/log_format.h"
 #include "kv/store_impl.h"
 
 namespace tailrace::kv {
@@ -14,14 +19,23 @@ Result<> validate(const StoreOptions& options) {
     return make_error(ErrorCode::kInvalidArgument, "store options: " + what);
   };
   if (options.directory.empty()) return refuse("directory is empty");
-  if (!std::has_single_bit(options.page_bytes) || options.page_bytes < 4096 ||
+  if (!std::has_single_bit(options.page_bytes) || options.page_bytes < kLeastPageBytes ||
       options.page_bytes > (1u << 30)) {
     return refuse("page_bytes is " + std::to_string(options.page_bytes) +
-                  "; a power of two from 4 KiB to 1 GiB is wanted");
+                  "; a power of two from 32 KiB to 1 GiB is wanted");
   }
   if (options.memory_bytes < 4ull * options.page_bytes) {
     return refuse("memory_bytes is " + std::to_string(options.memory_bytes) +
                   ", less than four pages of " + std::to_string(options.page_bytes) + " bytes");
+  }
+  if (!std::has_single_bit(options.segment_bytes) || options.segment_bytes < options.page_bytes) {
+    return refuse("segment_bytes is " + std::to_string(options.segment_bytes) +
+                  "; a power of two that is at least a page is wanted");
+  }
+  if (options.disk_bytes != 0 && options.disk_bytes < 4 * options.segment_bytes) {
+    return refuse("disk_bytes is " + std::to_string(options.disk_bytes) +
+                  ", less than four segments of " + std::to_string(options.segment_bytes) +
+                  " bytes: compaction could give nothing back");
   }
   if (!std::has_single_bit(options.index_buckets) || options.index_buckets > (1ull << 32)) {
     return refuse("index_buckets is " + std::to_string(options.index_buckets) +
@@ -35,107 +49,208 @@ Result<> validate(const StoreOptions& options) {
   return {};
 }
 
-}  // namespace
-
-Result<std::unique_ptr<Store>> Store::open(storage::FileSystem& file_system, StoreOptions options,
-                                           const Clock& clock) {
-  TAILRACE_RETURN_IF_ERROR(validate(options));
-  auto store = std::make_unique<StoreImpl>(file_system, std::move(options), clock);
-  TAILRACE_RETURN_IF_ERROR(store->recover());
-  return store;
+std::string checkpoint_is_not_used(uint64_t token, const Error& error) {
+  return "checkpoint " + std::to_string(token) + " is not used: " + error.message;
 }
 
-Result<> StoreImpl::fresh_engine() {
-  Engine::Options options;
-  options.log = {options_.memory_bytes, options_.page_bytes, options_.mutable_fraction,
-                 options_.huge_pages};
-  options.index_buckets = options_.index_buckets;
-  engine_.reset();
-  auto engine = Engine::create(options, protection_);
-  if (!engine) return tl::unexpected(std::move(engine.error()));
-  engine_ = std::move(*engine);
-  return {};
-}
+/// Chooses and loads.
+class Recovery {
+ public:
+  Recovery(const StoreOptions& options, CheckpointDirectory& directory, CheckpointLoader& loader,
+           std::vector<std::string>& notes)
+      : options_(options), directory_(directory), loader_(loader), notes_(notes) {}
 
-Result<> StoreImpl::recover() {
-  TAILRACE_RETURN_IF_ERROR(file_system_.make_directory(options_.directory));
-  auto lock = file_system_.lock(options_.directory);
-  if (!lock) return tl::unexpected(std::move(lock.error()));
-  lock_ = std::move(*lock);
-  TAILRACE_RETURN_IF_ERROR(fresh_engine());
-
-  const auto tokens = directory_.tokens();
-  if (!tokens) return tl::unexpected(tokens.error());
-  if (!tokens->empty()) next_token_ = tokens->back() + 1;
-
-  std::vector<Manifest> readable;  // ascending
-  for (const uint64_t token : *tokens) {
-    auto manifest = directory_.manifest(token);
-    if (!manifest) {
-      const ErrorCode code = manifest.error().code;
-      if (code == ErrorCode::kNotFound) continue;  // never published
-      if (code != ErrorCode::kCorruption) return tl::unexpected(std::move(manifest.error()));
+  Result<std::unique_ptr<Engine>> run() {
+    TAILRACE_RETURN_IF_ERROR(read_manifests());
+    auto engine = load_newest();
+    if (!engine) return engine;
+    TAILRACE_RETURN_IF_ERROR(give_up_later_ones());
+    // An opening that the embedder refused afterwards is tried again: it hears the reason again.
+    const uint64_t chosen = manifests_.empty() ? 0 : manifests_.back().token();
+    for (const uint64_t token : set_aside_) {
+      if (token < chosen) continue;
       notes_.push_back("checkpoint " + std::to_string(token) +
-                       " is not used: " + manifest.error().message);
-      continue;
+                       " was found damaged by an earlier opening and is not used: " +
+                       directory_.path_of(token).string());
     }
-    if (manifest->owner != options_.owner) {
-      return make_error(ErrorCode::kFailedPrecondition,
-                        directory_.path_of(token).string() + " belongs to '" + manifest->owner +
-                            "', not to '" + options_.owner + "'; nothing was changed");
-    }
-    readable.push_back(std::move(*manifest));
+    if (*engine) return engine;
+    return manifests_.empty() ? loader_.empty() : loader_.load_pairs(manifests_.back());
   }
 
-  while (!readable.empty()) {
-    const Manifest& newest = readable.back();
-    const auto loaded = load(newest);
-    if (loaded) {
-      recovered_ = newest.info;
-      coordinator_.recovered(static_cast<uint32_t>(newest.info.version) + 1, newest.info.points);
-      for (const Manifest& good : readable)
-        good_tokens_.push_back(good.info.token);
-      break;
+  /// After run(): the one that was loaded is the last.
+  const std::vector<Manifest>& manifests() const { return manifests_; }
+  const std::vector<uint64_t>& damaged() const { return damaged_; }
+  uint64_t next_token() const { return tokens_.empty() ? 1 : tokens_.back() + 1; }
+
+ private:
+  Result<> read_manifests() {
+    auto tokens = directory_.tokens();
+    if (!tokens) return tl::unexpected(std::move(tokens.error()));
+    tokens_ = std::move(*tokens);
+    for (const uint64_t token : tokens_) {
+      auto manifest = directory_.manifest(token);
+      if (!manifest) {
+        const ErrorCode code = manifest.error().code;
+        if (code == ErrorCode::kNotFound) {  // never published, or set aside
+          if (directory_.is_set_aside(token)) {
+            damaged_.push_back(token);
+            set_aside_.push_back(token);
+          }
+          continue;
+        }
+        if (code != ErrorCode::kCorruption) return tl::unexpected(std::move(manifest.error()));
+        reject(token, manifest.error());
+        continue;
+      }
+      TAILRACE_RETURN_IF_ERROR(check_settings(*manifest));
+      manifests_.push_back(std::move(*manifest));
     }
-    if (loaded.error().code != ErrorCode::kCorruption) return loaded;
-    notes_.push_back("checkpoint " + std::to_string(newest.info.token) +
-                     " is not used: " + loaded.error().message);
-    TAILRACE_RETURN_IF_ERROR(fresh_engine());
-    readable.pop_back();
+    return {};
   }
-  if (!recovered_ && !notes_.empty()) {
+
+  void reject(uint64_t token, const Error& error) {
+    notes_.push_back(checkpoint_is_not_used(token, error));
+    damaged_.push_back(token);
+    unusable_.push_back(token);
+  }
+
+  Result<> check_settings(const Manifest& manifest) const {
+    const std::string path = directory_.path_of(manifest.token()).string();
+    if (manifest.owner != options_.owner) {
+      return make_error(ErrorCode::kFailedPrecondition, path + " belongs to '" + manifest.owner +
+                                                            "', not to '" + options_.owner +
+                                                            "'; nothing was changed");
+    }
+    if (manifest.format > 1 && (manifest.page_bytes != options_.page_bytes ||
+                                manifest.segment_bytes != options_.segment_bytes)) {
+      return make_error(
+          ErrorCode::kFailedPrecondition,
+          path + " was written with page_bytes = " + std::to_string(manifest.page_bytes) +
+              " and segment_bytes = " + std::to_string(manifest.segment_bytes) + ", not " +
+              std::to_string(options_.page_bytes) + " and " +
+              std::to_string(options_.segment_bytes) + "; nothing was changed");
+    }
+    return {};
+  }
+
+  /// Null when there is no checkpoint, or one of pairs, which is validated but not loaded yet.
+  Result<std::unique_ptr<Engine>> load_newest() {
+    if (options_.recover_token) TAILRACE_RETURN_IF_ERROR(choose(*options_.recover_token));
+    while (!manifests_.empty()) {
+      const Manifest& newest = manifests_.back();
+      if (newest.info.kind == CheckpointKind::kIndexOnly) {
+        later_images_.push_back(newest.token());
+        manifests_.pop_back();
+        continue;
+      }
+      Result<std::unique_ptr<Engine>> engine;
+      if (newest.format > 1) {
+        engine = loader_.load(newest);
+      } else if (const auto checked = loader_.check_pairs(newest); !checked) {
+        engine = tl::unexpected(checked.error());
+      }
+      if (engine || engine.error().code != ErrorCode::kCorruption || options_.recover_token) {
+        return engine;
+      }
+      reject(newest.token(), engine.error());
+      manifests_.pop_back();
+    }
+    if (unusable_.empty()) return std::unique_ptr<Engine>();
     std::string message = "no checkpoint of the store is intact";
     for (const std::string& note : notes_)
       message += "; " + note;
     return make_error(ErrorCode::kCorruption, message);
   }
-  thread_ = std::thread([this] { checkpoint_loop(); });
-  return {};
-}
 
-Result<> StoreImpl::load(const Manifest& manifest) {
-  Engine::Version version;
-  version.version = static_cast<uint32_t>(manifest.info.version);
-  return read_snapshot(directory_, manifest, [&](ByteSpan key, ByteSpan value) -> Result<> {
-    const HashedKey hashed(key);
-    for (int attempts = 0; attempts < 2; ++attempts) {
-      {
-        const storage::EpochProtection::Guard guard(protection_);
-        if (key.size() + value.size() <= engine_->max_record_bytes() &&
-            engine_->try_write(hashed, &value, version, {}) == Engine::Outcome::kDone) {
-          return {};
-        }
-      }
-      if (!engine_->make_space(Record::bytes_for(key.size(), value.size()), false)) break;
+  Result<> choose(uint64_t token) {
+    while (!manifests_.empty() && manifests_.back().token() > token) {
+      later_.push_back(manifests_.back().token());
+      manifests_.pop_back();
     }
-    return make_error(
-        ErrorCode::kResourceExhausted,
-        "checkpoint " + std::to_string(manifest.info.token) + " holds " +
-            std::to_string(manifest.info.live_records) + " records in " +
-            std::to_string(manifest.info.bytes) +
-            " bytes, more than memory_bytes = " + std::to_string(options_.memory_bytes) +
-            " and page_bytes = " + std::to_string(options_.page_bytes) + " can hold; raise them");
-  });
+    if (!manifests_.empty() && manifests_.back().token() == token &&
+        manifests_.back().info.kind != CheckpointKind::kIndexOnly) {
+      std::erase_if(unusable_, [&](uint64_t other) {
+        if (other > token) later_.push_back(other);
+        return other > token;
+      });
+      std::sort(later_.rbegin(), later_.rend());
+      return {};
+    }
+    std::string message = "checkpoint " + std::to_string(token) + " is not there to recover";
+    for (const std::string& note : notes_)
+      message += "; " + note;
+    return make_error(ErrorCode::kNotFound, message);
+  }
+
+  // The log from where the chosen one ends is about to be written again: those after it are over,
+  // and must not be taken for whole by a later opening. Those that need others come first.
+  Result<> give_up_later_ones() {
+    const uint64_t chosen = manifests_.empty() ? 0 : manifests_.back().token();
+    for (const uint64_t token : later_)
+      TAILRACE_RETURN_IF_ERROR(directory_.remove(token));
+    for (auto token = unusable_.rbegin(); token != unusable_.rend(); ++token) {
+      if (*token > chosen) TAILRACE_RETURN_IF_ERROR(directory_.set_aside_damaged(*token));
+    }
+    for (const uint64_t token : later_images_)
+      TAILRACE_RETURN_IF_ERROR(directory_.remove(token));
+    return {};
+  }
+
+  const StoreOptions& options_;
+  CheckpointDirectory& directory_;
+  CheckpointLoader& loader_;
+  std::vector<std::string>& notes_;
+  std::vector<uint64_t> tokens_;
+  std::vector<Manifest> manifests_;     // ascending
+  std::vector<uint64_t> damaged_;       // now or by an earlier opening
+  std::vector<uint64_t> unusable_;      // now
+  std::vector<uint64_t> set_aside_;     // by an earlier opening
+  std::vector<uint64_t> later_;         // than the one that was asked for
+  std::vector<uint64_t> later_images_;  // than the one that was loaded
+};
+
+}  // namespace
+
+Result<> StoreImpl::recover() {
+  TAILRACE_RETURN_IF_ERROR(validate(options_));
+  TAILRACE_RETURN_IF_ERROR(file_system_.make_directory(options_.directory));
+  auto lock = file_system_.lock(options_.directory);
+  if (!lock) return tl::unexpected(std::move(lock.error()));
+  lock_ = std::move(*lock);
+
+  CheckpointLoader loader(file_system_, options_, directory_, protection_, log_probe_,
+                          engine_probe_);
+  Recovery recovery(options_, directory_, loader, notes_);
+  auto engine = recovery.run();
+  if (!engine) return tl::unexpected(std::move(engine.error()));
+  engine_ = std::move(*engine);
+  HybridLog& log = engine_->log();
+  coordinator_.set_tail_source([&log] { return log.tail(); });
+
+  CheckpointThread::Start start{
+      recovery.next_token(), KeptCheckpoints(options_.checkpoints_kept), {}};
+  for (const uint64_t token : recovery.damaged())
+    start.kept.add_damaged(token);
+  for (const Manifest& manifest : recovery.manifests())
+    start.kept.add(manifest);
+  if (!recovery.manifests().empty()) {
+    const Manifest& loaded = recovery.manifests().back();
+    // It may have been published by a process that ended before it had synced the name: sessions go
+    // on from its points now, so a power cut must not take it any more.
+    TAILRACE_RETURN_IF_ERROR(file_system_.sync_directory(directory_.path_of(loaded.token())));
+    recovered_ = loaded.info;
+    start.image = loaded.index;
+    coordinator_.recovered(static_cast<uint32_t>(loaded.info.version) + 1, loaded.info.points,
+                           log.tail());
+  }
+  reader_ = std::make_unique<BackgroundReader>(file_system_, *engine_);
+  checkpoints_ = std::make_unique<CheckpointThread>(
+      CheckpointThread::Context{file_system_, options_, clock_, *engine_, coordinator_, directory_,
+                                pins_, grow_mutex_, checkpoint_probe_},
+      std::move(start));
+  compactor_ = std::make_unique<Compactor>(*this);
+  compactor_->start();
+  return {};
 }
 
 }  // namespace tailrace::kv

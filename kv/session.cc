@@ -1,114 +1,313 @@
 #include "kv/session.h"
 
+#include "kv/session_impl.h"
+#include "kv/store_impl.h"
+
 namespace tailrace::kv {
 
-SessionImpl::SessionImpl(Engine& engine, CheckpointCoordinator& coordinator, SessionId id)
-    : engine_(engine), coordinator_(coordinator) {
-  state_.id = id;
+using Outcome = Engine::Outcome;
+
+namespace {
+constexpr std::chrono::milliseconds kPollInterval{100};
+
+Error not_found() {
+  return Error{ErrorCode::kNotFound, "no such key"};
+}
+}  // namespace
+
+// --- the public face ---
+
+Session::Session(std::unique_ptr<SessionCore> core) : core_(std::move(core)) {}
+Session::~Session() = default;
+
+SessionId Session::id() const {
+  return core_->state.id;
 }
 
-SessionImpl::~SessionImpl() {
-  if (open_) coordinator_.close(state_);
+Serial Session::last_serial() const {
+  return core_->state.point();
 }
 
-Result<> SessionImpl::open() {
-  TAILRACE_RETURN_IF_ERROR(coordinator_.open(state_));
-  open_ = true;
+Result<> Session::read(ByteSpan key, std::string& value) {
+  auto found = core_->read(HashedKey(key), value);
+  if (!found) return tl::unexpected(std::move(found.error()));
+  if (!*found) return tl::unexpected(not_found());
   return {};
 }
 
-Result<> SessionImpl::read(ByteSpan key, std::string& value) {
-  if (engine_.read(key, value)) return {};
-  return make_error(ErrorCode::kNotFound, "no such key");
-}
-
-Result<> SessionImpl::upsert(ByteSpan key, ByteSpan value, Serial serial) {
-  auto written = write(key, &value, serial);
+Result<> Session::upsert(ByteSpan key, ByteSpan value, Serial serial) {
+  Engine::Change change;
+  change.kind = Engine::WriteKind::kUpsert;
+  change.value = value;
+  auto written = core_->write(HashedKey(key), change, serial);
   if (!written) return tl::unexpected(std::move(written.error()));
   return {};
 }
 
-Result<bool> SessionImpl::erase(ByteSpan key, Serial serial) {
-  return write(key, nullptr, serial);
+Result<bool> Session::erase(ByteSpan key, Serial serial) {
+  Engine::Change change;
+  change.kind = Engine::WriteKind::kErase;
+  auto written = core_->write(HashedKey(key), change, serial);
+  if (!written) return tl::unexpected(std::move(written.error()));
+  return *written == Outcome::kDone;
 }
 
-void SessionImpl::refresh(Serial serial) {
+Result<Modification> Session::rmw(ByteSpan key, Modify modify, Serial serial) {
+  Modification decision = Modification::kKeep;
+  Engine::Change change;
+  change.kind = Engine::WriteKind::kRmw;
+  change.modify = modify;
+  change.decision = &decision;
+  auto written = core_->write(HashedKey(key), change, serial);
+  if (!written) return tl::unexpected(std::move(written.error()));
+  return decision;
+}
+
+Result<bool> Session::insert_if_absent(ByteSpan key, ByteSpan value, Serial serial,
+                                       std::string* present) {
+  const InsertIfAbsent insert{value, present};
+  auto decision = rmw(key, insert, serial);
+  if (!decision) return tl::unexpected(std::move(decision.error()));
+  return *decision == Modification::kWrite;
+}
+
+Result<bool> Session::compare_and_swap(ByteSpan key, ByteSpan expected, ByteSpan value,
+                                       Serial serial, std::string* present) {
+  const CompareAndSwap swap{expected, value, present};
+  auto decision = rmw(key, swap, serial);
+  if (!decision) return tl::unexpected(std::move(decision.error()));
+  return *decision == Modification::kWrite;
+}
+
+Result<> Session::run(std::span<Operation> operations, size_t* done_count) {
+  size_t done = 0;
+  auto result = core_->run(operations, done);
+  if (done_count != nullptr) *done_count = done;
+  return result;
+}
+
+void Session::read_async(ByteSpan key, ReadDone done) {
+  core_->read_async(key, std::move(done));
+}
+
+size_t Session::poll() {
+  const auto completed = core_->poll(std::chrono::nanoseconds(0));
+  return completed ? *completed : 0;
+}
+
+Result<> Session::wait_pending() {
+  while (core_->pending() > 0) {
+    auto completed = core_->poll(kPollInterval);
+    if (!completed) return tl::unexpected(std::move(completed.error()));
+  }
+  return {};
+}
+
+size_t Session::pending() const {
+  return core_->pending();
+}
+
+void Session::prefetch(ByteSpan key) {
+  core_->prefetch(key);
+}
+
+void Session::refresh(Serial serial) {
+  core_->refresh(serial);
+}
+
+// --- the inside ---
+
+SessionCore::SessionCore(StoreImpl& store, Engine& engine, CheckpointCoordinator& coordinator,
+                         SessionId id, SessionOptions options)
+    : store_(store),
+      engine_(engine),
+      coordinator_(coordinator),
+      options_(options),
+      fetcher_(store.file_system(), engine) {
+  state.id = id;
+}
+
+SessionCore::~SessionCore() {
+  // Reads in flight write into memory of ours.
+  while (fetcher_.in_flight() > 0) {
+    if (!fetcher_.poll(kPollInterval, nullptr)) break;
+  }
+  if (open_) coordinator_.close(state);
+}
+
+Result<> SessionCore::open() {
+  TAILRACE_RETURN_IF_ERROR(coordinator_.open(state));
+  open_ = true;
+  return {};
+}
+
+void SessionCore::prefetch(ByteSpan key) {
   const storage::EpochProtection::Guard guard(engine_.protection());
-  if (serial >= state_.point()) {
+  engine_.prefetch_bucket(HashedKey(key).hash);
+}
+
+void SessionCore::refresh(Serial serial) {
+  const storage::EpochProtection::Guard guard(engine_.protection());
+  if (serial >= state.point()) {
     // Release: the checkpoint's thread that reads it sees all that the serials up to it wrote.
-    state_.completed.store(serial, std::memory_order_release);
-    state_.torn = false;
+    state.completed.store(serial, std::memory_order_release);
+    state.torn = false;
   }
   // An older serial says nothing new, but the phase is adopted where that is allowed.
-  if (state_.between_serials()) coordinator_.after_refresh(state_);
+  if (state.between_serials()) coordinator_.after_refresh(state);
 }
 
-Result<bool> SessionImpl::write(ByteSpan key_text, const ByteSpan* value, Serial serial) {
-  const uint64_t bytes = key_text.size() + (value == nullptr ? 0 : value->size());
-  if (bytes > engine_.max_record_bytes()) {
+Result<bool> SessionCore::read(const HashedKey& key, std::string& value) {
+  fetch_.found.clear();
+  for (;;) {
+    Engine::Waiting waiting;
+    Outcome outcome;
+    {
+      const storage::EpochProtection::Guard guard(engine_.protection());
+      outcome = engine_.read(key, value, fetch_.found, waiting);
+    }
+    if (outcome == Outcome::kDone || outcome == Outcome::kAbsent) [[likely]] {
+      if (outcome == Outcome::kDone && fetch_.found.from != 0) copy_to_tail(key, fetch_.found);
+      return outcome == Outcome::kDone;
+    }
+    TAILRACE_RETURN_IF_ERROR(provide(outcome, waiting, key, fetch_));
+  }
+}
+
+// A favour to the next reader: not done when it would have to wait for anything.
+void SessionCore::copy_to_tail(const HashedKey& key, ColdFound& cold) {
+  if (!store_.options().copy_reads_to_tail || cold.address == 0) return;
+  const storage::EpochProtection::Guard guard(engine_.protection());
+  Engine::Waiting waiting;
+  const WriteVersion version = coordinator_.mover_version();
+  (void)engine_.move_to_tail(key, cold.address, *cold.record(), {version, cold, waiting});
+}
+
+Result<> SessionCore::check_write(const HashedKey& key, size_t value_bytes, Serial serial) const {
+  const uint64_t bytes = key.bytes.size() + value_bytes;
+  if (bytes > engine_.max_record_bytes()) [[unlikely]] {
     return make_error(ErrorCode::kInvalidArgument, "key and value have " + std::to_string(bytes) +
                                                        " bytes, more than the " +
                                                        std::to_string(engine_.max_record_bytes()) +
                                                        " that fit on a page of the store");
   }
-  if (serial <= state_.completed_serial() || serial < state_.last_serial()) {
+  if (serial <= state.completed_serial() || serial < state.last_serial()) [[unlikely]] {
     return make_error(ErrorCode::kInvalidArgument,
                       "serial " + std::to_string(serial) + " of session " +
-                          std::to_string(state_.id) + " is not above " +
-                          std::to_string(state_.point()) + ", which it has done");
+                          std::to_string(state.id) + " is not above " +
+                          std::to_string(state.point()) + ", which it has done");
   }
-  const HashedKey key(key_text);
-  constexpr int kMostAttempts = 4;  // others may take the space that was made
-  bool full = false;
-  for (int attempts = 0; attempts < kMostAttempts; ++attempts) {
-    const Engine::Outcome outcome = attempt(key, value, serial, full);
-    if (outcome != Engine::Outcome::kNeedsSpace) {
-      engine_.maintain();
-      return outcome == Engine::Outcome::kDone;
-    }
-    full = true;
-    const size_t room = value == nullptr ? 0 : value->size();
-    // First in place where that is possible at all; a checkpoint that is being taken is given up
-    // only when this write would be refused for it.
-    const bool made = engine_.make_space(Record::bytes_for(key_text.size(), room), attempts > 0);
-    if (!made && attempts > 1) break;
-  }
-  return refuse_full(bytes, serial);
+  return {};
 }
 
-Engine::Outcome SessionImpl::attempt(const HashedKey& key, const ByteSpan* value, Serial serial,
-                                     bool full) {
-  const storage::EpochProtection::Guard guard(engine_.protection());
-  coordinator_.before_write(state_, serial);
-  Engine::Attempt how;
-  how.full = full;
-  Engine::Outcome outcome = engine_.try_write(key, value, state_.version, how);
-  if (outcome == Engine::Outcome::kShifted) {
-    // Another session is ahead. Nothing of a new serial is written yet: it may follow at once.
-    coordinator_.before_write(state_, serial);
-    outcome = engine_.try_write(key, value, state_.version, how);
+Result<Outcome> SessionCore::write(const HashedKey& key, const Engine::Change& wanted,
+                                   Serial serial) {
+  TAILRACE_RETURN_IF_ERROR(check_write(key, wanted.value.size(), serial));
+  Engine::Change change = wanted;
+  change.scratch = &scratch_;
+  fetch_.found.clear();
+  bool beneath = false;
+  for (;;) {
+    Engine::Waiting waiting;
+    Outcome outcome;
+    {
+      const storage::EpochProtection::Guard guard(engine_.protection());
+      outcome = attempt(key, change, serial, fetch_.found, waiting, beneath);
+    }
+    if (outcome <= Outcome::kKept) [[likely]]
+      return outcome;
+    auto provided = provide(outcome, waiting, key, fetch_);
+    if (!provided) return failed(serial, std::move(provided.error()));
   }
-  if (outcome == Engine::Outcome::kShifted) {
-    how.beneath = true;
-    outcome = engine_.try_write(key, value, state_.version, how);
+}
+
+tl::unexpected<Error> SessionCore::failed(Serial serial, Error error) {
+  // Another write of the serial has succeeded: half of it is in the store.
+  if (serial == state.last_serial()) state.torn = true;
+  return tl::unexpected(std::move(error));
+}
+
+Outcome SessionCore::attempt(const HashedKey& key, const Engine::Change& change, Serial serial,
+                             ColdFound& cold, Engine::Waiting& waiting, bool& beneath) {
+  coordinator_.before_write(state, serial);
+  Outcome outcome = Outcome::kShifted;
+  if (!beneath) {
+    outcome = engine_.write(key, change, {state.version, cold, waiting, false, budget_});
+    if (outcome == Outcome::kShifted) [[unlikely]] {
+      // Another session is ahead. Nothing of a new serial is written yet: it may follow at once.
+      coordinator_.before_write(state, serial);
+      outcome = engine_.write(key, change, {state.version, cold, waiting, false, budget_});
+    }
+    if (outcome == Outcome::kShifted) {
+      // In the middle of a serial. The checkpoint gets the write beneath the newer record, which is
+      // none of its own; for everybody else it comes after that one, and answers so.
+      outcome = engine_.write(key, change, {state.version, cold, waiting, true, budget_});
+      if (outcome > Outcome::kKept) return outcome;
+      beneath = true;
+      cold.clear();
+    }
   }
-  if (outcome == Engine::Outcome::kDone || outcome == Engine::Outcome::kAbsent) {
-    if (serial > state_.last_serial()) {
-      state_.last.store(serial, std::memory_order_release);
-      state_.torn = false;
+  if (beneath) {
+    const WriteVersion next{state.version.version + 1, true, state.version.boundary};
+    outcome = engine_.write(key, change, {next, cold, waiting, false, budget_});
+  }
+  if (outcome <= Outcome::kKept) {
+    budget_ = HybridLog::Budget::kWrite;
+    if (serial > state.last_serial()) {
+      state.last.store(serial, std::memory_order_release);
+      state.torn = false;
     }
   }
   return outcome;
 }
 
-Result<bool> SessionImpl::refuse_full(uint64_t bytes, Serial serial) {
-  engine_.probe().refusals.add();
-  if (serial == state_.last_serial()) state_.torn = true;
-  return make_error(ErrorCode::kResourceExhausted,
-                    "no room for " + std::to_string(bytes) +
-                        " bytes: " + std::to_string(engine_.used_bytes()) + " of the store's " +
-                        std::to_string(engine_.log().capacity_bytes()) +
-                        " bytes of memory are in use; give it more (memory_bytes), or delete keys");
+Result<> SessionCore::wait_for_room(uint64_t bytes) {
+  HybridLog& log = engine_.log();
+  if (budget_ == HybridLog::Budget::kBeyond) return log.wait_for_room(bytes, budget_);
+  auto room = store_.wait_for_room(bytes);
+  if (room || room.error().code != ErrorCode::kResourceExhausted) return room;
+  if (!options_.beyond_disk_budget) {
+    store_.probe().refusals.add();
+    return room;
+  }
+  budget_ = HybridLog::Budget::kBeyond;
+  store_.probe().beyond_budget.add();
+  return log.wait_for_room(bytes, budget_);
+}
+
+Result<> SessionCore::provide(Outcome outcome, const Engine::Waiting& waiting, const HashedKey& key,
+                              ColdFetcher::Fetch& fetch) {
+  switch (outcome) {
+    case Outcome::kNeedsRoom:
+      return wait_for_room(waiting.bytes);
+    case Outcome::kUnsafe:
+      engine_.log().wait_safe(waiting.address);
+      return {};
+    case Outcome::kCold:
+    case Outcome::kColdBeneath:
+      fetch.key = key;
+      fetch.version = state.version;
+      fetch.beneath = outcome == Outcome::kColdBeneath;
+      TAILRACE_RETURN_IF_ERROR(fetcher_.start(fetch, waiting.address));
+      return wait_for(fetch);
+    case Outcome::kTooLarge:
+      return make_error(ErrorCode::kInvalidArgument,
+                        "what the function made of the key's value exceeds the " +
+                            std::to_string(engine_.max_record_bytes()) +
+                            " bytes that fit on a page of the store");
+    default:
+      return make_error(ErrorCode::kResourceExhausted,
+                        "the system has no memory for the store's index");
+  }
+}
+
+Result<> SessionCore::wait_for(ColdFetcher::Fetch& fetch) {
+  while (!fetch.done)
+    TAILRACE_RETURN_IF_ERROR(fetcher_.poll(kPollInterval, &ended_));
+  // Asynchronous reads that ended meanwhile stay in ended_ until poll().
+  std::erase(ended_, &fetch);
+  if (fetch.error) return tl::unexpected(*fetch.error);
+  return {};
 }
 
 }  // namespace tailrace::kv

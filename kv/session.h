@@ -1,35 +1,140 @@
 #pragma once
+// A session: one writer's handle on the store. One thread at a time.
+//
+// Serials ascend (equal is allowed: one caller's operation may need several writes, and they are
+// atomic with respect to a checkpoint's point).
 
-#include "kv/checkpoint_coordinator.h"
-#include "kv/engine.h"
-#include "kv/store.h"
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <type_traits>
+
+#include "core/bytes.h"
+#include "core/result.h"
+#include "kv/log_address.h"
 
 namespace tailrace::kv {
 
-class SessionImpl final : public Session {
- public:
-  SessionImpl(Engine& engine, CheckpointCoordinator& coordinator, SessionId id);
-  ~SessionImpl() override;
-  /// Once, before anything else.
-  Result<> open();
+using SessionId = uint64_t;
+using Serial = uint64_t;
 
-  SessionId id() const override { return state_.id; }
-  Serial last_serial() const override { return state_.point(); }
-  Result<> read(ByteSpan key, std::string& value) override;
-  Result<> upsert(ByteSpan key, ByteSpan value, Serial serial) override;
-  Result<bool> erase(ByteSpan key, Serial serial) override;
-  void prefetch(ByteSpan key) override { engine_.prefetch(key); }
-  void refresh(Serial serial) override;
+/// What a read-modify-write does with the key.
+enum class Modification : uint8_t {
+  kWrite,  // the new value is the key's
+  kErase,  // the key is deleted; on an absent key the same as kKeep
+  kKeep,   // nothing is written
+};
+
+/// A view of the caller's function `Modification(const ByteSpan* present, std::string& next)`:
+/// present is null when the key is absent and else valid during the call only; next comes empty and
+/// receives the new value. It may be called several times for one operation (a race was lost); only
+/// its last call counts. It must not call the store, and takes no longer than it must: the record
+/// is locked. Valid as long as the function it was made from.
+class Modify {
+ public:
+  Modify() = default;
+  template <typename Function>
+  requires(!std::is_same_v<std::remove_cvref_t<Function>, Modify>)
+      Modify(Function&& function)  // NOLINT(google-explicit-constructor): a view, as string_view is
+      : context_(const_cast<void*>(static_cast<const void*>(std::addressof(function)))),
+        call_([](void* context, const ByteSpan* present, std::string& next) -> Modification {
+          return (*static_cast<std::remove_reference_t<Function>*>(context))(present, next);
+        }) {}
+  Modification operator()(const ByteSpan* present, std::string& next) const {
+    return call_(context_, present, next);
+  }
 
  private:
-  Result<bool> write(ByteSpan key, const ByteSpan* value, Serial serial);
-  Engine::Outcome attempt(const HashedKey& key, const ByteSpan* value, Serial serial, bool full);
-  Result<bool> refuse_full(uint64_t bytes, Serial serial);
+  void* context_ = nullptr;
+  Modification (*call_)(void*, const ByteSpan*, std::string&) = nullptr;
+};
 
-  Engine& engine_;
-  CheckpointCoordinator& coordinator_;
-  SessionState state_;
-  bool open_ = false;
+enum class OperationKind : uint8_t {
+  kRead,
+  kUpsert,
+  kErase,
+  kRmw,             // `modify`
+  kInsertIfAbsent,  // `value`
+  kCompareAndSwap,  // `value` if the present value equals `expected`; an absent key never does
+};
+
+/// One operation of a batch.
+struct Operation {
+  OperationKind kind = OperationKind::kRead;
+  ByteSpan key;
+  ByteSpan value;
+  ByteSpan expected;
+  Modify modify;
+  std::string* result = nullptr;  // kRead: receives the value; kCompareAndSwap, kInsertIfAbsent:
+                                  // the present value when nothing was written; may be null
+  Serial serial = 0;              // not for kRead
+  /// Out. kRead: there was a value. kErase: the key was present. Else: something was written.
+  bool done = false;
+};
+
+class Engine;
+class StoreImpl;
+struct SessionCore;  // session_impl.h
+
+struct SessionOptions {
+  /// Where compaction wins no room at the disk budget the session's writes go on beyond it, as far
+  /// as the disk has space: for an embedder that has decided already, and must not fail any more.
+  bool beyond_disk_budget = false;
+};
+
+class Session final {
+ public:
+  ~Session();
+  SessionId id() const;
+  /// The greatest serial that this session has done; of a session that a recovered checkpoint
+  /// knows, the last one that is in it.
+  Serial last_serial() const;
+
+  /// kNotFound when absent. Waits for the disk where the record is there.
+  Result<> read(ByteSpan key, std::string& value);
+  /// In place where the mutable region and the record's room allow. Waits for a page where none is
+  /// free; kResourceExhausted at the disk budget (nothing changed), kInvalidArgument above
+  /// max_record_bytes, kClosed or the error itself after a failed write of the store.
+  Result<> upsert(ByteSpan key, ByteSpan value, Serial serial);
+  /// False when the key was absent.
+  Result<bool> erase(ByteSpan key, Serial serial);
+  /// Never a lost update, wherever the record is. What `modify` decided.
+  Result<Modification> rmw(ByteSpan key, Modify modify, Serial serial);
+  /// False when the key is present; then its value is in *present (may be null).
+  Result<bool> insert_if_absent(ByteSpan key, ByteSpan value, Serial serial,
+                                std::string* present = nullptr);
+  /// False when the present value is not `expected`; then it is in *present (may be null).
+  Result<bool> compare_and_swap(ByteSpan key, ByteSpan expected, ByteSpan value, Serial serial,
+                                std::string* present = nullptr);
+
+  /// The operations in their order, each as if called alone; a failure ends the batch, and
+  /// *done_count (may be null) says how many were done before it. Memory is prefetched across the
+  /// batch and records on disk are read at the same time: batches of 16 to 64 are the fastest way.
+  /// A read sees the writes before it in the batch.
+  Result<> run(std::span<Operation> operations, size_t* done_count = nullptr);
+
+  /// A read that does not wait: `done` is called at once, or by poll() or wait_pending() of this
+  /// session on the thread that calls it. It must not call the session.
+  using ReadDone = std::function<void(Result<bool> found, std::string value)>;
+  void read_async(ByteSpan key, ReadDone done);
+  /// Takes in what has come from the disk; returns how many reads were completed.
+  size_t poll();
+  Result<> wait_pending();
+  size_t pending() const;
+
+  /// Starts loading what an operation on `key` will need. Optional; run() does it by itself.
+  void prefetch(ByteSpan key);
+  /// Adopts a checkpoint's phase between operations; cheap. Says that all operations with serials
+  /// <= `serial` are done, whether or not they wrote (the point of an idle session moves too).
+  void refresh(Serial serial);
+
+ private:
+  friend class StoreImpl;
+  explicit Session(std::unique_ptr<SessionCore> core);
+  std::unique_ptr<SessionCore> core_;
 };
 
 }  // namespace tailrace::kv

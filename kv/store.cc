@@ -1,9 +1,154 @@
 #include "kv/store.h"
 
-#include "kv/session.h"
+#include <future>
+
+#include "kv/background_reader.h"
+#include "kv/compactor.h"
+#include "kv/session_impl.h"
 #include "kv/store_impl.h"
 
 namespace tailrace::kv {
+
+using Outcome = Engine::Outcome;
+
+std::string_view name_of(CheckpointKind kind) {
+  switch (kind) {
+    case CheckpointKind::kFoldOver:
+      return "fold-over";
+    case CheckpointKind::kSnapshot:
+      return "snapshot";
+    case CheckpointKind::kIncremental:
+      return "incremental";
+    case CheckpointKind::kIndexOnly:
+      return "index-only";
+  }
+  return "unknown";
+}
+
+// --- the public face ---
+
+Store::Store(std::unique_ptr<StoreImpl> impl) : impl_(std::move(impl)) {}
+Store::~Store() = default;
+
+Result<std::unique_ptr<Store>> Store::open(storage::FileSystem& file_system, StoreOptions options,
+                                           const Clock& clock) {
+  auto impl = std::make_unique<StoreImpl>(file_system, std::move(options), clock);
+  TAILRACE_RETURN_IF_ERROR(impl->recover());
+  return std::unique_ptr<Store>(new Store(std::move(impl)));
+}
+
+const std::optional<CheckpointInfo>& Store::recovered() const {
+  return impl_->recovered_;
+}
+const std::vector<std::string>& Store::recovery_notes() const {
+  return impl_->notes_;
+}
+Result<std::vector<CheckpointInfo>> Store::checkpoints() const {
+  return impl_->checkpoints();
+}
+Result<> Store::validate_checkpoint(uint64_t token) const {
+  return impl_->validate_checkpoint(token);
+}
+Result<std::unique_ptr<Session>> Store::start_session(SessionId id, SessionOptions options) {
+  return impl_->start_session(id, options);
+}
+
+Store::ReadOutcome Store::try_read(ByteSpan key, std::string& value) {
+  LogAddress cold = 0;
+  return impl_->try_read(HashedKey(key), value, cold);
+}
+
+Result<> Store::read(ByteSpan key_text, std::string& value) {
+  const HashedKey key(key_text);
+  LogAddress cold = 0;
+  ReadOutcome outcome = impl_->try_read(key, value, cold);
+  if (outcome == ReadOutcome::kCold) {
+    std::promise<Result<bool>> promise;
+    impl_->reader_->read(key, cold, [&](Result<bool> found, std::string read) {
+      value = std::move(read);
+      promise.set_value(std::move(found));
+    });
+    auto found = promise.get_future().get();
+    if (!found) return tl::unexpected(std::move(found.error()));
+    outcome = *found ? ReadOutcome::kFound : ReadOutcome::kAbsent;
+  }
+  if (outcome == ReadOutcome::kFound) return {};
+  return make_error(ErrorCode::kNotFound, "no such key");
+}
+
+void Store::read_async(ByteSpan key_text, ReadDone done) {
+  const HashedKey key(key_text);
+  std::string value;
+  LogAddress cold = 0;
+  const ReadOutcome outcome = impl_->try_read(key, value, cold);
+  if (outcome == ReadOutcome::kCold) {
+    impl_->reader_->read(key, cold, std::move(done));
+  } else {
+    done(outcome == ReadOutcome::kFound, std::move(value));
+  }
+}
+
+Result<> Store::start_checkpoint(CheckpointRequest request) {
+  return impl_->start_checkpoint(std::move(request));
+}
+CheckpointProgress Store::checkpoint_progress() const {
+  return impl_->checkpoint_progress();
+}
+Result<std::unique_ptr<Scan>> Store::start_scan() {
+  return impl_->start_scan();
+}
+Result<> Store::for_each(const std::function<void(ByteSpan key, ByteSpan value)>& visit) {
+  return impl_->for_each(visit);
+}
+Result<LogAddress> Store::compact(LogAddress until) {
+  return impl_->compactor_->compact(until);
+}
+void Store::pause_compaction(bool paused) {
+  impl_->compactor_->pause(paused);
+}
+Result<> Store::grow_index() {
+  return impl_->grow_index();
+}
+
+uint64_t Store::live_records() const {
+  return impl_->engine().live_records();
+}
+uint64_t Store::live_bytes() const {
+  return impl_->engine().live_bytes();
+}
+uint64_t Store::used_bytes() const {
+  return impl_->used_bytes();
+}
+bool Store::wants_checkpoint() const {
+  return impl_->wants_checkpoint();
+}
+uint64_t Store::capacity_bytes() const {
+  return impl_->capacity_bytes();
+}
+size_t Store::max_record_bytes() const {
+  return impl_->engine().max_record_bytes();
+}
+Store::LogExtent Store::log_extent() const {
+  const HybridLog& log = impl_->engine().log();
+  // Read from the lowest to the highest: they only grow.
+  LogExtent extent;
+  extent.begin = log.begin();
+  extent.head = log.head();
+  extent.read_only = log.read_only();
+  extent.tail = log.tail();
+  return extent;
+}
+uint64_t Store::index_buckets() const {
+  return impl_->engine().index().bucket_count();
+}
+std::optional<Error> Store::failure() const {
+  return impl_->engine().log().failure();
+}
+void Store::register_metrics(observability::MetricRegistry& registry) {
+  impl_->register_metrics(registry);
+}
+
+// --- the inside ---
 
 StoreImpl::StoreImpl(storage::FileSystem& file_system, StoreOptions options, const Clock& clock)
     : file_system_(file_system),
@@ -11,80 +156,129 @@ StoreImpl::StoreImpl(storage::FileSystem& file_system, StoreOptions options, con
       clock_(clock),
       directory_(file_system, options_.directory) {}
 
+// Each uses what is let go after it. A checkpoint that waits for a session that will never call
+// again, and a compaction that waits for that checkpoint, are told first.
 StoreImpl::~StoreImpl() {
-  {
-    const std::lock_guard lock(mutex_);
-    stopping_ = true;
-    wake_.notify_all();
-  }
   coordinator_.cancel();
-  if (thread_.joinable()) thread_.join();
+  if (compactor_) compactor_->stop();
+  checkpoints_.reset();
+  reader_.reset();
 }
 
-Result<std::vector<CheckpointInfo>> StoreImpl::checkpoints() const {
-  const auto tokens = directory_.tokens();
-  if (!tokens) return tl::unexpected(tokens.error());
-  std::vector<CheckpointInfo> found;
-  for (const uint64_t token : *tokens) {
-    if (auto manifest = directory_.manifest(token)) found.push_back(std::move(manifest->info));
+Result<std::unique_ptr<Session>> StoreImpl::start_session(SessionId id, SessionOptions options) {
+  auto core = std::make_unique<SessionCore>(*this, *engine_, coordinator_, id, options);
+  TAILRACE_RETURN_IF_ERROR(core->open());
+  return std::unique_ptr<Session>(new Session(std::move(core)));
+}
+
+Store::ReadOutcome StoreImpl::try_read(const HashedKey& key, std::string& value, LogAddress& cold) {
+  ColdFound nothing;
+  Engine::Waiting waiting;
+  const storage::EpochProtection::Guard guard(protection_);
+  switch (engine_->read(key, value, nothing, waiting)) {
+    case Outcome::kDone:
+      return Store::ReadOutcome::kFound;
+    case Outcome::kCold:
+      cold = waiting.address;
+      return Store::ReadOutcome::kCold;
+    default:
+      return Store::ReadOutcome::kAbsent;
   }
-  return found;
 }
 
-Result<std::unique_ptr<Session>> StoreImpl::start_session(SessionId id) {
-  auto session = std::make_unique<SessionImpl>(*engine_, coordinator_, id);
-  TAILRACE_RETURN_IF_ERROR(session->open());
-  return session;
+// --- the disk budget ---
+//
+// All that decides about room does it by these:
+//
+//   settled_bytes()   what the live records take however often they are compacted; the rest of the
+//                     log is garbage
+//   has_garbage()     whether compaction is worth while: an eighth of the log at least, so that a
+//                     byte of room costs at most seven moved ones
+//   capacity_bytes()  what live records may take of the budget: as long as used_bytes(), which is
+//                     settled_bytes() then, is below it a write either finds room or has_garbage()
+//                     holds. The rest is for the garbage that is not worth while yet, and for what
+//                     compaction needs to move before it can give space back.
+//
+// Live bytes and how well pages are filled are estimates, and checkpoints and scans hold back
+// garbage, so that is no promise for the next moment. A session that may not fail goes
+// beyond the budget then (SessionOptions), and used_bytes() exceeds the capacity until compaction
+// has made up for it.
+
+uint64_t StoreImpl::settled_bytes() const {
+  return engine_->log().packed_bytes(engine_->live_bytes());
 }
 
-Result<> StoreImpl::read(ByteSpan key, std::string& value) {
-  if (engine_->read(key, value)) return {};
-  return make_error(ErrorCode::kNotFound, "no such key");
+uint64_t StoreImpl::garbage_bytes() const {
+  const HybridLog& log = engine_->log();
+  const uint64_t bytes = log.tail() - log.begin();
+  const uint64_t settled = settled_bytes();
+  return bytes > settled ? bytes - settled : 0;
 }
 
-void StoreImpl::for_each(const std::function<void(ByteSpan, ByteSpan)>& visit) {
-  engine_->visit_buckets(0, engine_->index().bucket_count(), Engine::kAllVersions, visit);
+bool StoreImpl::has_garbage() const {
+  const HybridLog& log = engine_->log();
+  return garbage_bytes() >= std::max((log.tail() - log.begin()) / 8, log.page_bytes());
 }
 
-void StoreImpl::register_metrics(observability::MetricRegistry& registry) {
-  metrics_ = registry.registration();
-  const auto gauge = [&](const char* name, const char* help, std::function<uint64_t()> read) {
-    registry.add_gauge(metrics_, name, help, {},
-                       [read = std::move(read)] { return static_cast<double>(read()); });
-  };
-  gauge("tailrace_kv_live_records", "Keys in the store", [this] { return live_records(); });
-  gauge("tailrace_kv_live_bytes", "Memory of live records",
-        [this] { return engine_->live_bytes(); });
-  gauge("tailrace_kv_used_bytes", "Memory that new records cannot have",
-        [this] { return used_bytes(); });
-  gauge("tailrace_kv_log_bytes", "Hybrid log between begin and tail, garbage included",
-        [this] { return engine_->log().used_bytes(); });
-  gauge("tailrace_kv_capacity_bytes", "Memory that records may take",
-        [this] { return capacity_bytes(); });
-  gauge("tailrace_kv_index_overflow_buckets", "Buckets of the hash index beyond the first ones",
-        [this] { return engine_->index().overflow_bucket_count(); });
-  gauge("tailrace_kv_open_sessions", "Writing sessions of the store",
-        [this] { return coordinator_.open_sessions(); });
-  EngineProbe& engine = engine_->probe();
-  registry.add_counter(metrics_, "tailrace_kv_copied_records_total",
-                       "Updates that copied the record to the tail", {}, engine.copied_records);
-  registry.add_counter(metrics_, "tailrace_kv_compacted_records_total",
-                       "Records that compaction moved to the tail", {}, engine.compacted_records);
-  registry.add_counter(metrics_, "tailrace_kv_compacted_bytes_total",
-                       "Bytes that compaction moved to the tail", {}, engine.compacted_bytes);
-  registry.add_counter(metrics_, "tailrace_kv_released_pages_total",
-                       "Pages of the hybrid log given back by compaction", {},
-                       engine.released_pages);
-  registry.add_counter(metrics_, "tailrace_kv_refused_writes_total",
-                       "Writes that found the memory full", {}, engine.refusals);
-  registry.add_counter(metrics_, "tailrace_kv_checkpoints_total", "Checkpoints by result",
-                       {{"result", "published"}}, probe_.published);
-  registry.add_counter(metrics_, "tailrace_kv_checkpoints_total", "Checkpoints by result",
-                       {{"result", "failed"}}, probe_.failed);
-  registry.add_counter(metrics_, "tailrace_kv_checkpoint_written_bytes_total",
-                       "Bytes of snapshots written", {}, probe_.written_bytes);
-  registry.add_histogram(metrics_, "tailrace_kv_checkpoint_seconds",
-                         "From a checkpoint's start to its publication", {}, probe_.seconds);
+uint64_t StoreImpl::capacity_bytes() const {
+  const HybridLog& log = engine_->log();
+  const uint64_t budget = budget_bytes_.load(std::memory_order_relaxed);
+  const uint64_t set_aside = log.reserve() + 2 * log.page_bytes();
+  return budget > set_aside ? (budget - set_aside) / 8 * 7 : 0;
+}
+
+uint64_t StoreImpl::used_bytes() const {
+  const HybridLog& log = engine_->log();
+  const uint64_t budget = budget_bytes_.load(std::memory_order_relaxed);
+  // Nothing but refusing keeps the reserve free where the disk itself is the budget.
+  const uint64_t kept = options_.disk_bytes == 0 ? log.reserve() : 0;
+  const uint64_t on_disk = log.disk_bytes() + kept;
+  return on_disk > budget ? std::max(settled_bytes(), capacity_bytes() + on_disk - budget)
+                          : settled_bytes();
+}
+
+void StoreImpl::measure_budget() {
+  const uint64_t bytes = engine_->log().disk_capacity_bytes();
+  budget_bytes_.store(bytes, std::memory_order_relaxed);
+  engine_->log().set_reserve(options_.compaction.automatic
+                                 ? std::min(options_.segment_bytes + options_.page_bytes, bytes / 8)
+                                 : 0);
+}
+
+bool StoreImpl::wants_checkpoint() const {
+  const HybridLog& log = engine_->log();
+  return align_down(log.begin(), options_.segment_bytes) > log.disk_begin() &&
+         log.disk_bytes() > budget_bytes() / 4 * 3 && pins_.least() > log.begin();
+}
+
+// At the disk budget what can be compacted is compacted first: once round the log at most, should
+// the estimates promise what is not there.
+Result<> StoreImpl::wait_for_room(uint64_t bytes) {
+  const HybridLog& log = engine_->log();
+  const LogAddress last = log.tail() + log.disk_bytes();
+  for (;;) {
+    auto room = engine_->log().wait_for_room(bytes);
+    if (room || room.error().code != ErrorCode::kResourceExhausted) return room;
+    if (log.tail() > last || !compactor_ || !compactor_->request_room()) return room;
+  }
+}
+
+Result<> StoreImpl::grow_index() {
+  const std::lock_guard lock(grow_mutex_);
+  return engine_->index().grow();
+}
+
+// Seven entries a bucket: at five the overflow buckets begin to cost a cache miss here and there.
+void StoreImpl::maintain_index() {
+  constexpr uint64_t kMostEntriesPerBucket = 5;
+  constexpr unsigned kMostDoublings = 10;  // hash_index.h says why
+  const HashIndex& index = engine_->index();
+  const uint64_t most_buckets = 1ull << (index.tag_shift() + kMostDoublings);
+  while (options_.index_grows && index.bucket_count() < most_buckets &&
+         index.entry_count() >= index.bucket_count() * kMostEntriesPerBucket) {
+    // Without memory for it the old one serves on.
+    if (!grow_index()) return;
+  }
 }
 
 }  // namespace tailrace::kv

@@ -1,54 +1,108 @@
 #pragma once
-// FasterKv: a concurrent hash-indexed key-value store on a hybrid log.
+// FasterKv: a concurrent hash-indexed key-value store on a hybrid log, larger than memory.
 //
-// In memory the log has a mutable region (records are updated in place) above a read-only region
-// (an update copies the record to the tail). Checkpoints are CPR prefixes (Concurrent Prefix
-// Recovery, SIGMOD 2019): every operation of a session with serial <= its point is in, none after.
-// docs/formats/fasterkv.md describes what is on disk.
+// The newest part of the log is in memory: a mutable region (records are updated in place) above a
+// read-only region (an update copies the record to the tail). The rest is on disk, read back block
+// by block. Checkpoints are CPR prefixes (Concurrent Prefix Recovery, SIGMOD 2019): every operation
+// of a session with serial <= its point is in, none after. docs/formats/fasterkv.md describes what
+// is on disk.
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 #include "core/bytes.h"
 #include "core/clock.h"
 #include "core/result.h"
+#include "kv/session.h"
 #include "observability/metrics.h"
 #include "storage/file_system.h"
 
 namespace tailrace::kv {
 
-struct StoreOptions {
-  storage::Path directory;            // checkpoints live below it
-  std::string owner;                  // written into each checkpoint, compared at recovery
-  uint64_t memory_bytes = 1u << 30;   // of the hybrid log; touched only as it is used
-  uint32_t page_bytes = 16u << 20;    // power of two; bounds a record
-  uint64_t index_buckets = 1u << 18;  // power of two; 64 bytes each, 7 entries
-  double mutable_fraction = 0.9;
-  bool huge_pages = true;
-  uint32_t checkpoints_kept = 2;
+/// When garbage at the log's beginning is cleared away by itself.
+struct CompactionOptions {
+  bool automatic = true;
+  /// Compact while live bytes are less than this share of the log.
+  double target_utilisation = 0.5;
+  /// Read at most so much of the log a second; 0: no limit. Needing room overrides it.
+  uint64_t bytes_per_s = 0;
+  /// Not before the log is this long, or takes a quarter of the disk budget.
+  uint64_t least_log_bytes = 64u << 20;
+  /// Hours of the day (UTC, 0–23, `from` to before `to`, may pass midnight) in which only a full
+  /// disk budget starts it; equal: none.
+  uint32_t quiet_from_hour = 0;
+  uint32_t quiet_to_hour = 0;
 };
 
-using SessionId = uint64_t;
-using Serial = uint64_t;
+struct StoreOptions {
+  storage::Path directory;           // the log's segments and the checkpoints live below it
+  std::string owner;                 // written into each checkpoint, compared at recovery
+  uint64_t memory_bytes = 1u << 30;  // of the hybrid log's pages; touched only as they are used
+  /// What the log may take on disk; 0: what the disk has. Writes are refused beyond it.
+  /// At least four segments.
+  uint64_t disk_bytes = 0;
+  uint32_t page_bytes = 16u << 20;      // power of two; bounds a record
+  uint64_t segment_bytes = 256u << 20;  // of one file; a power of two, at least a page
+  uint64_t index_buckets = 1u << 18;    // power of two; 64 bytes each, 7 entries
+  bool index_grows =
+      true;  // doubles on line when there are more keys than entries, up to 1024-fold
+  double mutable_fraction = 0.9;
+  bool huge_pages = true;
+  /// A record read from disk is copied to the tail, so that the next read finds it in memory.
+  bool copy_reads_to_tail = false;
+  /// Opening reads the whole log and checks each block; without, a block is checked when it is
+  /// read.
+  bool check_log_at_open = true;
+  uint32_t checkpoints_kept = 2;
+  CompactionOptions compaction;
+  /// Whether compaction may drop the pair, for the embedder can not read it any more (it has
+  /// expired). Called on the compacting thread.
+  std::function<bool(ByteSpan key, ByteSpan value)> is_garbage;
+  /// Recover this checkpoint instead of the newest; later ones are taken away. For tools.
+  std::optional<uint64_t> recover_token;
+  /// Called by open() now and then while it loads: "log", "index" or "records", so many bytes of
+  /// all.
+  std::function<void(std::string_view stage, uint64_t done, uint64_t total)> on_recovery_progress;
+};
 
 struct SessionPoint {
   SessionId session = 0;
   Serial point = 0;
+  bool operator==(const SessionPoint&) const = default;
 };
+
+enum class CheckpointKind : uint8_t {
+  /// The log is made durable up to its tail, and what is there is not updated in place any more.
+  kFoldOver = 1,
+  /// The mutable region is written to a file of its own; updates in place go on afterwards.
+  kSnapshot = 2,
+  /// As kSnapshot, but only the blocks that changed since the checkpoint before, on which it then
+  /// depends. A full one is taken when there is none to build on.
+  kIncremental = 3,
+  /// Only the index: makes later recoveries faster. Not a state of its own.
+  kIndexOnly = 4,
+};
+std::string_view name_of(CheckpointKind kind);
 
 /// A published (or just finished) checkpoint.
 struct CheckpointInfo {
   uint64_t token = 0;  // ascending
   uint64_t version = 0;
+  CheckpointKind kind = CheckpointKind::kFoldOver;
+  bool with_index = true;
   std::vector<SessionPoint> points;
   std::string user_metadata;  // the embedder's own bytes, as given by before_publish
   uint64_t unix_time_ns = 0;
-  uint64_t bytes = 0;
-  uint64_t live_records = 0;
+  uint64_t bytes = 0;         // written for it
+  uint64_t live_records = 0;  // see Store::live_records()
+  LogAddress begin = 0, end = 0;
 };
 
 /// The CPR phases; the names are also the metric's label values.
@@ -69,67 +123,110 @@ struct CheckpointHooks {
   std::function<void(const Result<CheckpointInfo>&)> done;
 };
 
-class Session;
+struct CheckpointRequest {
+  CheckpointKind kind = CheckpointKind::kFoldOver;
+  /// Without, recovery starts from the newest index that an earlier checkpoint wrote.
+  bool with_index = true;
+  CheckpointHooks hooks;
+};
 
-class Store {
+/// All pairs as they were at one moment, in pieces (Store::start_scan). One thread at a time. While
+/// it exists nothing that it may still show is reclaimed: end it.
+class Scan {
+ public:
+  virtual ~Scan() = default;
+  /// For each session the last serial whose writes it shows.
+  virtual const std::vector<SessionPoint>& points() const = 0;
+  using Visitor = std::function<void(ByteSpan key, ByteSpan value)>;
+  /// Visits pairs until `most_pairs` were visited or `most_log_bytes` of the log were looked at.
+  /// False when that was the end. The visitor must not call the store.
+  virtual Result<bool> next(size_t most_pairs, uint64_t most_log_bytes, const Visitor& visit) = 0;
+  /// 0–1 of the log.
+  virtual double fraction() const = 0;
+};
+
+class Store final {
  public:
   /// Opens with the newest checkpoint that validates, or empty when there never was one. Validates
   /// before it changes anything; a damaged newest checkpoint falls back to the one before, and
   /// recovery_notes() says so. kCorruption when there are checkpoints and none is valid.
   static Result<std::unique_ptr<Store>> open(storage::FileSystem& file_system, StoreOptions options,
                                              const Clock& clock = system_clock());
-  virtual ~Store() = default;
+  ~Store();
 
   /// The checkpoint that open() started from.
-  virtual const std::optional<CheckpointInfo>& recovered() const = 0;
-  virtual const std::vector<std::string>& recovery_notes() const = 0;
+  const std::optional<CheckpointInfo>& recovered() const;
+  const std::vector<std::string>& recovery_notes() const;
   /// Valid-looking checkpoints on disk, oldest first.
-  virtual Result<std::vector<CheckpointInfo>> checkpoints() const = 0;
+  Result<std::vector<CheckpointInfo>> checkpoints() const;
+  /// Reads all that the checkpoint consists of and compares every checksum. Also beside writers.
+  Result<> validate_checkpoint(uint64_t token) const;
 
-  /// A writer. Several may exist; each belongs to one thread. An id that a recovered checkpoint
-  /// knows goes on from its point. Destroying it ends the session.
-  virtual Result<std::unique_ptr<Session>> start_session(SessionId id) = 0;
+  /// A writer. Several may exist; each belongs to one thread at a time. An id that a recovered
+  /// checkpoint knows goes on from its point (Session::last_serial). Destroying it ends the
+  /// session.
+  Result<std::unique_ptr<Session>> start_session(SessionId id, SessionOptions options = {});
 
-  /// Any thread, also while sessions write. Copies the value; kNotFound when absent.
-  virtual Result<> read(ByteSpan key, std::string& value) = 0;
+  /// Any thread, also while sessions write. Copies the value; kNotFound when absent. Waits for the
+  /// disk where the record is there.
+  Result<> read(ByteSpan key, std::string& value);
+  /// Any thread; never waits. kCold: the record, if there is one, is on disk; read_async() gets it.
+  enum class ReadOutcome : uint8_t { kFound, kAbsent, kCold };
+  ReadOutcome try_read(ByteSpan key, std::string& value);
+  /// Any thread. `done` is called once, on a thread of the store (or at once on this one), and must
+  /// not block: true and the value, false when absent, or the error.
+  using ReadDone = std::function<void(Result<bool> found, std::string value)>;
+  void read_async(ByteSpan key, ReadDone done);
 
   /// Starts a checkpoint; kFailedPrecondition while one runs. Sessions must keep calling (any
   /// operation, or refresh()) for it to proceed.
-  virtual Result<> start_checkpoint(CheckpointHooks hooks) = 0;
-  virtual CheckpointProgress checkpoint_progress() const = 0;
+  Result<> start_checkpoint(CheckpointRequest request);
+  CheckpointProgress checkpoint_progress() const;
+
+  /// A consistent view of all that is done now. Runs through the phases of a checkpoint without
+  /// writing anything, so sessions must keep calling; waits for a running checkpoint to end.
+  /// At most kMostScans at a time.
+  Result<std::unique_ptr<Scan>> start_scan();
+  static constexpr size_t kMostScans = 64;
 
   /// Every live pair, in no order. Complete and consistent only while no session writes: the single
   /// writer itself calls it, or all are quiet. The visitor must not call the store.
-  virtual void for_each(const std::function<void(ByteSpan key, ByteSpan value)>& visit) = 0;
+  Result<> for_each(const std::function<void(ByteSpan key, ByteSpan value)>& visit);
 
-  virtual uint64_t live_records() const = 0;
-  virtual uint64_t used_bytes() const = 0;      // of memory_bytes
-  virtual uint64_t capacity_bytes() const = 0;  // what used_bytes can reach
-  virtual size_t max_record_bytes() const = 0;  // key and value together
+  /// Copies what lives before `until` (the read-only region's end at most) to the tail and gives
+  /// the rest up. Blocks; any thread. Returns the log's new beginning.
+  Result<LogAddress> compact(LogAddress until);
+  void pause_compaction(bool paused);
+  /// Doubles the index now. Blocks; any thread but one that is in a session's call.
+  Result<> grow_index();
 
-  virtual void register_metrics(observability::MetricRegistry& registry) = 0;
-};
+  /// Keys in the store. Exact as long as no key was written blindly (upsert) while its record was
+  /// on disk; such a key is taken to exist, which its index entry makes likely.
+  uint64_t live_records() const;
+  uint64_t live_bytes() const;
+  /// What the live records take of the log, and of the capacity: what they may take of the disk
+  /// budget (disk_bytes, or what the disk has). The rest of the budget is what compaction works
+  /// with. Beyond the budget (SessionOptions) used exceeds capacity. Any thread; cheap.
+  uint64_t used_bytes() const;
+  uint64_t capacity_bytes() const;
+  /// Three quarters of the budget are taken, and compaction has left something behind that only the
+  /// checkpoints hold: each new one gives disk space back.
+  bool wants_checkpoint() const;
+  size_t max_record_bytes() const;  // key and value together
 
-/// One writer's handle; one thread at a time. Serials ascend (equal is allowed: one caller's
-/// operation may need several writes, and they are atomic with respect to a checkpoint's point).
-class Session {
- public:
-  virtual ~Session() = default;
-  virtual SessionId id() const = 0;
-  virtual Serial last_serial() const = 0;
+  struct LogExtent {
+    LogAddress begin, head, read_only, tail;
+  };
+  LogExtent log_extent() const;
+  uint64_t index_buckets() const;
+  /// A failed write or fsync: final. The store refuses writes from then on.
+  std::optional<Error> failure() const;
 
-  /// kNotFound when absent.
-  virtual Result<> read(ByteSpan key, std::string& value) = 0;
-  /// In place where the mutable region and the record's room allow. kResourceExhausted when the
-  /// memory is full (nothing changed), kInvalidArgument above max_record_bytes.
-  virtual Result<> upsert(ByteSpan key, ByteSpan value, Serial serial) = 0;
-  /// False when the key was absent.
-  virtual Result<bool> erase(ByteSpan key, Serial serial) = 0;
-  /// Starts loading what an operation on `key` will need. Optional, for batches.
-  virtual void prefetch(ByteSpan key) = 0;
-  /// Adopts a checkpoint's phase between operations; cheap. Says that all operations with serials
-  /// <= `serial` are done, whether or not they wrote (the point of an idle session moves too).
-  virtual void refresh(Serial serial) = 0;
+  void register_metrics(observability::MetricRegistry& registry);
+
+ private:
+  explicit Store(std::unique_ptr<class StoreImpl> impl);
+  std::unique_ptr<StoreImpl> impl_;
 };
 
 }  // namespace tailrace::kv

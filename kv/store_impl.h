@@ -1,7 +1,11 @@
 #pragma once
-// The store behind its interface: engine, coordinator and checkpoint thread, wired together.
+// The store behind its interface: engine, coordinator, compactor and the checkpoint thread, wired
+// together.
 
+#include <atomic>
 #include <condition_variable>
+#include <deque>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -11,73 +15,106 @@
 
 #include "kv/checkpoint_coordinator.h"
 #include "kv/checkpoint_files.h"
+#include "kv/checkpoint_thread.h"
+#include "kv/cold_reader.h"
 #include "kv/engine.h"
+#include "kv/log_pins.h"
 #include "kv/store.h"
 
 namespace tailrace::kv {
 
-class StoreImpl final : public Store {
+class Compactor;         // compactor.h
+class BackgroundReader;  // background_reader.h
+
+class StoreImpl final {
  public:
   StoreImpl(storage::FileSystem& file_system, StoreOptions options, const Clock& clock);
-  ~StoreImpl() override;
+  ~StoreImpl();
 
   /// recovery.cc. Once, before anything else.
   Result<> recover();
 
-  const std::optional<CheckpointInfo>& recovered() const override { return recovered_; }
-  const std::vector<std::string>& recovery_notes() const override { return notes_; }
-  Result<std::vector<CheckpointInfo>> checkpoints() const override;
-  Result<std::unique_ptr<Session>> start_session(SessionId id) override;
-  Result<> read(ByteSpan key, std::string& value) override;
-  Result<> start_checkpoint(CheckpointHooks hooks) override;
-  CheckpointProgress checkpoint_progress() const override;
-  void for_each(const std::function<void(ByteSpan, ByteSpan)>& visit) override;
-  uint64_t live_records() const override { return engine_->live_records(); }
-  uint64_t used_bytes() const override { return engine_->used_bytes(); }
-  uint64_t capacity_bytes() const override { return engine_->log().capacity_bytes(); }
-  size_t max_record_bytes() const override { return engine_->max_record_bytes(); }
-  void register_metrics(observability::MetricRegistry& registry) override;
-
+  const StoreOptions& options() const { return options_; }
+  storage::FileSystem& file_system() { return file_system_; }
   Engine& engine() { return *engine_; }
   CheckpointCoordinator& coordinator() { return coordinator_; }
+  const Clock& clock() const { return clock_; }
+
+  // store.cc
+  Result<std::unique_ptr<Session>> start_session(SessionId id, SessionOptions options);
+  Result<std::unique_ptr<Scan>> start_scan();     // scan.cc
+  Result<> for_each(const Scan::Visitor& visit);  // scan.cc
+  Store::ReadOutcome try_read(const HashedKey& key, std::string& value, LogAddress& cold);
+  Result<> wait_for_room(uint64_t bytes);
+  uint64_t settled_bytes() const;
+  uint64_t garbage_bytes() const;
+  bool has_garbage() const;
+  uint64_t used_bytes() const;
+  bool wants_checkpoint() const;
+  uint64_t capacity_bytes() const;
+  /// As of the last measure_budget(): asking the disk is a system call.
+  uint64_t budget_bytes() const { return budget_bytes_.load(std::memory_order_relaxed); }
+  /// Asks the disk and sets aside what compaction needs of it. The compactor's thread, now and
+  /// then.
+  void measure_budget();
+  EngineProbe& probe() { return engine_probe_; }
+  Result<> grow_index();
+  /// Doubles the index when it has become full. The compactor's thread, now and then.
+  void maintain_index();
+  // store_metrics.cc
+  void register_metrics(observability::MetricRegistry& registry);
+
+  // store_checkpoints.cc
+  Result<> start_checkpoint(CheckpointRequest request);
+  Result<std::vector<CheckpointInfo>> checkpoints() const;
+  Result<> validate_checkpoint(uint64_t token) const;
+  CheckpointProgress checkpoint_progress() const;
+  /// Runs the phases of a checkpoint without writing; from then on nothing of the point changes in
+  /// place. Any thread but a session's; waits for a running checkpoint. The log's beginning at that
+  /// moment is pinned: unpin(Moment::pin) when it is not needed any more.
+  using Moment = CheckpointThread::Moment;
+  Result<Moment> freeze_moment();
+
+  /// Pins hold back the log's begin and the release of disk space.
+  uint64_t pin(LogAddress address) { return pins_.add(address); }
+  void unpin(uint64_t pin) { pins_.remove(pin); }
+  LogAddress least_pin() const { return pins_.least(); }
+  /// Compaction has moved what lives below `until`, where a record begins: moves the log's begin
+  /// there, unless something below is pinned, and gives back disk space. Returns the begin. Not
+  /// while sessions write two versions (kWouldBlock; CheckpointCoordinator::wait_one_version()
+  /// waits for that, but who waits must not be what a session in the middle of a serial waits for).
+  Result<LogAddress> advance_begin(LogAddress until);
+  /// The disk space that neither checkpoints nor pins need.
+  Result<> release_disk();
+
+  friend class Store;
 
  private:
-  Result<> load(const Manifest& manifest);
-  Result<> fresh_engine();
-
-  // checkpoint.cc, on the checkpoint's thread
-  void checkpoint_loop();
-  Result<CheckpointInfo> take_checkpoint(const CheckpointHooks& hooks);
-  Result<CheckpointInfo> snapshot(Manifest& manifest, const CheckpointHooks& hooks);
-  void remove_old_checkpoints(uint64_t published);
-
   storage::FileSystem& file_system_;
   const StoreOptions options_;
   const Clock& clock_;
   std::unique_ptr<storage::DirectoryLock> lock_;
-  // The store's own, not the engine's: a damaged checkpoint is thrown away together with the engine
-  // it was loaded into.
-  storage::EpochProtection protection_;
+  storage::EpochProtection protection_{storage::EpochProtection::Fences::kAtBump};
+  LogProbe log_probe_;
+  EngineProbe engine_probe_;
+  CheckpointProbe checkpoint_probe_;
   std::unique_ptr<Engine> engine_;
   CheckpointCoordinator coordinator_{protection_};
   CheckpointDirectory directory_;
+  std::unique_ptr<Compactor> compactor_;
+  std::atomic<uint64_t> budget_bytes_{0};
+  std::unique_ptr<BackgroundReader> reader_;
+
+  /// Held while the index grows, and while its image is taken.
+  std::mutex grow_mutex_;
 
   std::optional<CheckpointInfo> recovered_;
   std::vector<std::string> notes_;
-  std::vector<uint64_t> good_tokens_;  // ascending; before the thread starts, then its own
-  uint64_t next_token_ = 1;            // likewise
-
-  std::atomic<uint64_t> written_bytes_{0};
-  std::atomic<uint64_t> expected_bytes_{0};
-
-  mutable std::mutex mutex_;
-  std::condition_variable wake_;
-  std::optional<CheckpointHooks> wanted_;  // guarded by mutex_
-  bool running_ = false;                   // guarded by mutex_
-  std::atomic<bool> stopping_{false};      // written under mutex_
-  CheckpointProbe probe_;
+  LogPins pins_;
+  std::atomic<size_t> open_scans_{0};
+  // After what its thread uses.
+  std::unique_ptr<CheckpointThread> checkpoints_;
   observability::MetricRegistry::Registration metrics_;
-  std::thread thread_;
 };
 
 }  // namespace tailrace::kv

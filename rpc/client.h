@@ -56,7 +56,10 @@ struct NodeStatusAnswer {
   std::string leader_address;
   bool serving = false;
   uint64_t begin = 0, checkpointed = 0, applied = 0, committed = 0, durable = 0, tail = 0;
-  uint64_t log_disk_bytes = 0, store_used_bytes = 0, live_records = 0;
+  uint64_t log_disk_bytes = 0, store_used_bytes = 0, store_capacity_bytes = 0, live_records = 0;
+  /// Addresses of the store's own log: below head on disk only, from read_only on updated in place.
+  uint64_t store_log_begin = 0, store_log_head = 0, store_log_read_only = 0, store_log_tail = 0;
+  uint64_t log_time_ns = 0;  // unix time; what has expired is decided by it
   struct Follower {
     uint32_t node = 0;
     bool connected = false, needs_checkpoint = false;
@@ -88,7 +91,12 @@ class Client {
   static Result<std::unique_ptr<Client>> create(ClientOptions options);
   virtual ~Client() = default;
 
-  virtual Result<CommandAnswer> put(ByteSpan key, ByteSpan value) = 0;
+  /// With a time to live the key is absent once the log's time has passed it; 0: for ever.
+  virtual Result<CommandAnswer> put(
+      ByteSpan key, ByteSpan value,
+      std::chrono::milliseconds time_to_live = std::chrono::milliseconds(0)) = 0;
+  /// Sets the time to live of a key that is there, or takes it away (0).
+  virtual Result<CommandAnswer> expire(ByteSpan key, std::chrono::milliseconds time_to_live) = 0;
   virtual Result<CommandAnswer> erase(ByteSpan key) = 0;
   virtual Result<CommandAnswer> add(ByteSpan key, int64_t delta) = 0;
   virtual Result<CommandAnswer> cas(ByteSpan key, ByteSpan expected, ByteSpan value) = 0;
@@ -96,6 +104,23 @@ class Client {
   virtual Result<CommandAnswer> append(std::string_view stream,
                                        const std::vector<ByteSpan>& events) = 0;
   virtual Result<ReadAnswer> get(ByteSpan key, ReadOptions options) = 0;
+
+  /// All pairs whose keys begin with `prefix`, in no order, exactly as they were at one address,
+  /// until `limit` of them (0: all) were visited or `visit` returns false. kUnavailable when the
+  /// server has lost the scan: what was visited then is not all.
+  struct ScanOptions {
+    ReadOptions read;
+    uint64_t limit = 0;
+  };
+  struct ScanEnd {
+    Epoch epoch;
+    Address address;  // the state shown was that of this address
+    uint64_t pairs = 0;
+    bool complete = false;  // there was no more
+  };
+  using PairVisitor = std::function<bool(ByteSpan key, ByteSpan value)>;
+  virtual Result<ScanEnd> scan(ByteSpan prefix, const ScanOptions& options,
+                               const PairVisitor& visit) = 0;
 
   /// Any command without waiting; `done` runs on the client's thread. Order of commands given from
   /// one thread is kept. For load.

@@ -62,7 +62,13 @@ Result<NodeStatusAnswer> read_status(const Reply& reply, const std::string& serv
   answer.tail = from.getTail();
   answer.log_disk_bytes = from.getLogDiskBytes();
   answer.store_used_bytes = from.getStoreUsedBytes();
+  answer.store_capacity_bytes = from.getStoreCapacityBytes();
   answer.live_records = from.getLiveRecords();
+  answer.store_log_begin = from.getStoreLogBegin();
+  answer.store_log_head = from.getStoreLogHead();
+  answer.store_log_read_only = from.getStoreLogReadOnly();
+  answer.store_log_tail = from.getStoreLogTail();
+  answer.log_time_ns = from.getLogTimeNs();
   for (const auto one : from.getFollowers()) {
     NodeStatusAnswer::Follower follower;
     follower.node = one.getNode();
@@ -176,9 +182,17 @@ Result<CommandAnswer> ClientImpl::wait_for_command(ClientRequest request) {
   return submit<CommandAnswer>(leader_, std::move(request), read_command).get();
 }
 
-Result<CommandAnswer> ClientImpl::put(ByteSpan key, ByteSpan value) {
+Result<CommandAnswer> ClientImpl::put(ByteSpan key, ByteSpan value,
+                                      std::chrono::milliseconds time_to_live) {
   ClientRequest request = command(wire::Operation::PUT, key);
   request.value = to_string(value);
+  request.time_to_live_ms = static_cast<uint64_t>(time_to_live.count());
+  return wait_for_command(std::move(request));
+}
+
+Result<CommandAnswer> ClientImpl::expire(ByteSpan key, std::chrono::milliseconds time_to_live) {
+  ClientRequest request = command(wire::Operation::EXPIRE, key);
+  request.time_to_live_ms = static_cast<uint64_t>(time_to_live.count());
   return wait_for_command(std::move(request));
 }
 

@@ -20,13 +20,17 @@ class ClientImpl : public Client {
   explicit ClientImpl(ClientOptions options);
   ~ClientImpl() override;
 
-  Result<CommandAnswer> put(ByteSpan key, ByteSpan value) override;
+  Result<CommandAnswer> put(ByteSpan key, ByteSpan value,
+                            std::chrono::milliseconds time_to_live) override;
+  Result<CommandAnswer> expire(ByteSpan key, std::chrono::milliseconds time_to_live) override;
   Result<CommandAnswer> erase(ByteSpan key) override;
   Result<CommandAnswer> add(ByteSpan key, int64_t delta) override;
   Result<CommandAnswer> cas(ByteSpan key, ByteSpan expected, ByteSpan value) override;
   Result<CommandAnswer> append(std::string_view stream,
                                const std::vector<ByteSpan>& events) override;
   Result<ReadAnswer> get(ByteSpan key, ReadOptions options) override;
+  Result<ScanEnd> scan(ByteSpan prefix, const ScanOptions& options,
+                       const PairVisitor& visit) override;
   void async_put(ByteSpan key, ByteSpan value, CommandCallback done) override;
   void async_append(std::string_view stream, const std::vector<ByteSpan>& events,
                     CommandCallback done) override;

@@ -19,6 +19,18 @@ bool writes(const ClientRequest& request) {
   return request.verb == Verb::kCommand || request.verb == Verb::kAppend;
 }
 
+wire::ReadLevel to_wire(ReadOptions::Level level) {
+  switch (level) {
+    case ReadOptions::Level::kAny:
+      return wire::ReadLevel::ANY;
+    case ReadOptions::Level::kAtLeast:
+      return wire::ReadLevel::AT_LEAST;
+    case ReadOptions::Level::kLinearizable:
+      break;
+  }
+  return wire::ReadLevel::LINEARIZABLE;
+}
+
 // What a frame holds beside the bytes given by the caller, for each request and each event.
 constexpr size_t kRequestOverhead = 256, kEventOverhead = 16;
 
@@ -277,6 +289,7 @@ void RequestQueue::write_request(uint64_t id, ClientRequest& request) {
       if (!request.value.empty()) command.setValue(to_data(request.value));
       if (!request.expected.empty()) command.setExpected(to_data(request.expected));
       command.setDelta(request.delta);
+      command.setTimeToLiveMs(request.time_to_live_ms);
       break;
     }
     case Verb::kAppend: {
@@ -293,13 +306,22 @@ void RequestQueue::write_request(uint64_t id, ClientRequest& request) {
     case Verb::kGet: {
       auto get = to.initGet();
       get.setKey(to_data(request.key));
-      get.setLevel(request.read.level == ReadOptions::Level::kAny ? wire::ReadLevel::ANY
-                   : request.read.level == ReadOptions::Level::kAtLeast
-                       ? wire::ReadLevel::AT_LEAST
-                       : wire::ReadLevel::LINEARIZABLE);
+      get.setLevel(to_wire(request.read.level));
       get.setEpoch(request.read.epoch.value);
       get.setAddress(request.read.address.value);
       get.setTimeoutMs(left_ms);
+      break;
+    }
+    case Verb::kScan: {
+      auto scan = to.initScan();
+      scan.setScan(request.scan);
+      scan.setSlice(request.slice);
+      scan.setPairs(request.pairs);
+      scan.setPrefix(to_data(request.key));
+      scan.setLevel(to_wire(request.read.level));
+      scan.setEpoch(request.read.epoch.value);
+      scan.setAddress(request.read.address.value);
+      scan.setTimeoutMs(left_ms);
       break;
     }
     case Verb::kStatus:

@@ -23,12 +23,15 @@ namespace tailrace::rpc {
 
 /// One request with all that is needed to send it again.
 struct ClientRequest {
-  enum class Verb { kCommand, kAppend, kGet, kStatus, kCheckpoint, kDigest };
+  enum class Verb { kCommand, kAppend, kGet, kStatus, kCheckpoint, kDigest, kScan };
   Verb verb = Verb::kGet;
   wire::Operation operation = wire::Operation::NONE;
   std::string key;  // or the stream
   std::string value, expected;
   int64_t delta = 0;
+  uint64_t time_to_live_ms = 0;
+  uint64_t scan = 0, slice = 0;       // scan; the prefix is in `key`
+  uint32_t pairs = 0;                 // scan: at most
   std::vector<uint32_t> event_sizes;  // append: of the events in `value`
   ReadOptions read;
   Address address, log_from;  // digest

@@ -60,6 +60,9 @@ FramedSocket::Take Connection::dispatch(wire::Request::Reader request) {
     case wire::Request::GET:
       handle_get(id, request.getGet());
       break;
+    case wire::Request::SCAN:
+      handle_scan(id, request.getScan());
+      break;
     case wire::Request::TAIL:
       handle_tail(id, request.getTail());
       break;

@@ -57,6 +57,7 @@ class Connection : public FramedSocket {
   Take handle_command(uint64_t id, wire::Command::Reader request);
   Take handle_append(uint64_t id, wire::Append::Reader request);
   void handle_get(uint64_t id, wire::Get::Reader request);
+  void handle_scan(uint64_t id, wire::Scan::Reader request);
   void handle_tail(uint64_t id, wire::Tail::Reader request);
   void handle_credit(uint64_t id, uint64_t bytes);
   void cancel_tail(uint64_t id);
@@ -70,6 +71,12 @@ class Connection : public FramedSocket {
   /// records has `last_payload_bytes`.
   Take enqueued(const Asked& asked, const Result<AddressRange>& range, size_t last_payload_bytes);
   void answer_get(const Asked& asked, ByteSpan key);
+  void answer_cold_get(const Asked& asked, ByteSpan key);
+  void answer_scan(const Asked& asked, const ScanTable::Slice& slice);
+  /// What must be applied, and which epoch known, before a read of the level may be answered;
+  /// nothing when the read was refused and that was answered.
+  std::optional<std::pair<Address, Epoch>> needed_for(const Asked& asked, wire::ReadLevel level,
+                                                      uint64_t address, uint64_t epoch);
   Pumped pump(Subscription& subscription);
 
   /// Epoch, applied and freshness on every answer.

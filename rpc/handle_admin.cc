@@ -52,8 +52,15 @@ void Connection::handle_status(uint64_t id) {
   answer.setDurable(marks.durable.value);
   answer.setTail(marks.tail.value);
   answer.setLogDiskBytes(to.log->disk_bytes());
-  answer.setStoreUsedBytes(to.store->used_bytes());
-  answer.setLiveRecords(to.store->live_records());
+  const statemachine::StoreStatus store = to.state_machine->store_status();
+  answer.setStoreUsedBytes(store.used_bytes);
+  answer.setStoreCapacityBytes(store.capacity_bytes);
+  answer.setLiveRecords(store.live_records);
+  answer.setStoreLogBegin(store.log.begin);
+  answer.setStoreLogHead(store.log.head);
+  answer.setStoreLogReadOnly(store.log.read_only);
+  answer.setStoreLogTail(store.log.tail);
+  answer.setLogTimeNs(to.state_machine->log_time_ns());
   auto followers = answer.initFollowers(static_cast<unsigned>(now.followers.size()));
   for (unsigned i = 0; i < now.followers.size(); ++i) {
     const replication::FollowerStatus& follower = now.followers[i];

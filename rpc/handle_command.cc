@@ -25,11 +25,23 @@ std::optional<Known> known(wire::Operation operation) {
       return Known{statemachine::Operation::kAdd, RequestKind::kAdd};
     case wire::Operation::CAS:
       return Known{statemachine::Operation::kCas, RequestKind::kCas};
+    case wire::Operation::EXPIRE:
+      return Known{statemachine::Operation::kExpire, RequestKind::kExpire};
     case wire::Operation::DIGEST:
       return Known{statemachine::Operation::kDigest, RequestKind::kDigest};
     default:
       return std::nullopt;
   }
+}
+
+/// By this leader's clock, once: the command carries the moment, not the time left.
+uint64_t expiry(uint64_t time_to_live_ms) {
+  const uint64_t now_ns = system_clock().unix_time_ns();
+  uint64_t expires_at_ns = 0;
+  if (__builtin_mul_overflow(time_to_live_ms, uint64_t{1'000'000}, &expires_at_ns) ||
+      __builtin_add_overflow(expires_at_ns, now_ns, &expires_at_ns))
+    return UINT64_MAX;
+  return expires_at_ns;
 }
 
 }  // namespace
@@ -67,13 +79,17 @@ FramedSocket::Take Connection::handle_command(uint64_t id, wire::Command::Reader
   command.value = to_span(request.getValue());
   command.expected = to_span(request.getExpected());
   command.delta = request.getDelta();
+  if (request.getTimeToLiveMs() != 0) command.expires_at_ns = expiry(request.getTimeToLiveMs());
   if (const auto session = request.getSession(); session.getSerial() != 0)
     command.session = statemachine::SessionSerial{{session.getClientHigh(), session.getClientLow()},
                                                   session.getSerial()};
   auto checked = statemachine::validate(command, context_.options.max_value_bytes);
   const size_t bytes =
       command.key.size() + command.value.size() + command.expected.size() + kCommandOverhead;
-  if (checked) checked = context_.to.state_machine->admit(bytes);
+  if (checked) {
+    const bool frees_room = command.operation == statemachine::Operation::kDelete;
+    checked = context_.to.state_machine->admit(bytes, frees_room);
+  }
   if (!checked) {
     reply_error(asked, checked.error());
     return Take::kDone;

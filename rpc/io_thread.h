@@ -15,17 +15,24 @@
 
 #include "rpc/pending.h"
 #include "rpc/probe.h"
+#include "rpc/scan_table.h"
 #include "rpc/server.h"
 
 namespace tailrace::rpc {
 
 /// What all io threads share.
 struct ServerContext {
+  ServerContext(ServerOptions server_options, ServerDependencies dependencies)
+      : options(std::move(server_options)),
+        to(dependencies),
+        scans(*to.state_machine, options.max_value_bytes, options.scan_idle_timeout) {}
+
   ServerOptions options;
   ServerDependencies to;
   Probe probe;
   /// Slow administrative work (digests of the log) runs here, never on an io thread.
   asio::thread_pool admin{1};
+  ScanTable scans;
 };
 
 /// Posts to an io_context from threads that may outlive it. Any thread.

@@ -24,6 +24,10 @@ std::string_view name_of(RequestKind kind) {
       return "checkpoint";
     case RequestKind::kDigest:
       return "digest";
+    case RequestKind::kScan:
+      return "scan";
+    case RequestKind::kExpire:
+      return "expire";
   }
   return "unknown";
 }

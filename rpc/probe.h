@@ -25,8 +25,10 @@ enum class RequestKind : uint8_t {
   kStatus,
   kCheckpoint,
   kDigest,
+  kScan,
+  kExpire,
 };
-inline constexpr size_t kRequestKinds = 10;
+inline constexpr size_t kRequestKinds = 12;
 std::string_view name_of(RequestKind kind);
 
 enum class RequestResult : uint8_t { kOk, kRefused, kNotLeader, kUnknownOutcome, kFailed };

@@ -20,9 +20,7 @@ constexpr std::chrono::milliseconds kAcceptRetry{50};
 
 class ServerImpl : public Server {
  public:
-  ServerImpl(ServerOptions options, ServerDependencies to) {
-    context_.options = std::move(options);
-    context_.to = to;
+  ServerImpl(ServerOptions options, ServerDependencies to) : context_(std::move(options), to) {
     const uint32_t threads = std::max(1u, context_.options.io_threads);
     for (uint32_t i = 0; i < threads; ++i)
       threads_.push_back(std::make_unique<IoThread>(context_));
@@ -136,6 +134,7 @@ class ServerImpl : public Server {
   void stop() {
     if (std::exchange(stopped_, true)) return;
     context_.admin.join();
+    context_.scans.stop();
     // The acceptor lives on the first thread: it goes last, after no one posts to the others.
     for (auto thread = threads_.rbegin(); thread != threads_.rend(); ++thread)
       (*thread)->stop();

@@ -9,7 +9,6 @@
 
 #include "core/result.h"
 #include "fasterlog/log.h"
-#include "kv/store.h"
 #include "observability/metrics.h"
 #include "replication/node.h"
 #include "replication/transport.h"
@@ -25,12 +24,12 @@ struct ServerOptions {
   uint32_t max_connections = 1024;
   uint32_t max_in_flight = 4096;  // requests of one connection
   std::chrono::milliseconds hello_timeout{10000};
+  std::chrono::milliseconds scan_idle_timeout{30000};  // then an open scan is closed
 };
 
 /// What the server works on; all outlive it.
 struct ServerDependencies {
   fasterlog::Log* log = nullptr;
-  kv::Store* store = nullptr;
   statemachine::StateMachine* state_machine = nullptr;
   statemachine::Watermarks* watermarks = nullptr;
   statemachine::AnchorRegistry* anchors = nullptr;

@@ -14,7 +14,8 @@ namespace {
 constexpr size_t kStretchRecords = 4096;
 constexpr uint64_t kStretchBytes = 4u << 20;
 constexpr size_t kDigestsKept = 64;
-constexpr std::string_view kLogTimeKey = "mlog_time";
+constexpr size_t kMarksKept = 65536;
+constexpr std::string_view kLogTimeKey = "mlog_time", kFormatKey = "mformat";
 
 std::optional<int64_t> parse_integer(std::string_view text) {
   int64_t value = 0;
@@ -39,21 +40,76 @@ Applier::~Applier() {
 }
 
 Result<> Applier::recover(Address from) {
+  uint32_t format = 0;
+  uint64_t pairs = 0;
   Result<> result;
-  store_.for_each([&](ByteSpan key, ByteSpan value) {
+  auto visited = store_.for_each([&](ByteSpan key, ByteSpan value) {
+    ++pairs;
+    if (as_text(key) == kFormatKey && value.size() == 4) format = load<uint32_t>(value.data());
+  });
+  if (!visited) return visited;
+  if (pairs > 0 && format == 0) format = 1;
+  if (format > kStateFormat)
+    return make_error(ErrorCode::kUnsupported,
+                      "the state in the checkpoint is of format " + std::to_string(format) +
+                          ", this version knows " + std::to_string(kStateFormat) +
+                          "; upgrade this node");
+  visited = store_.for_each([&](ByteSpan key, ByteSpan value) {
     if (!result || key.empty()) return;
+    const char kind = as_text(key).front();
     if (as_text(key) == kLogTimeKey && value.size() == 8) {
-      log_time_ns_ = load<uint64_t>(value.data());
-    } else if (as_text(key).front() == 's') {
-      result = sessions_.load_pair(key, value);
+      log_time_ns_.store(load<uint64_t>(value.data()), std::memory_order_release);
+    } else if (kind == kSessionKey || kind == kAnswerKey) {
+      result = format == 1 ? sessions_.load_pair_of_format_1(key, value)
+                           : sessions_.load_pair(key, value);
+    } else if (kind == kUserKey && format != 1) {
+      const auto stored = decode_state_value(value);
+      if (!stored)
+        result = make_error(ErrorCode::kCorruption, "a value in the checkpoint does not parse");
+      else if (stored->expires_at_ns != 0)
+        expiries_.note(stored->expires_at_ns);
     }
   });
+  if (!visited) return visited;
   TAILRACE_RETURN_IF_ERROR(result);
-  auto session = store_.start_session(kApplierSession);
+  TAILRACE_RETURN_IF_ERROR(sessions_.finish_loading());
+  expiries_.passed(log_time_ns());
+  marks_.emplace_back(from, log_time_ns());
+  // What is committed must be applied: the budget is the leader's to keep (StateMachine::admit).
+  auto session = store_.start_session(kApplierSession, {.beyond_disk_budget = true});
   if (!session) return tl::unexpected(session.error());
   session_ = std::move(*session);
-  session_->refresh(from.value);
+  if (format == kStateFormat) {
+    session_->refresh(from.value);
+    return {};
+  }
+  // No checkpoint can come in between: none is taken before start(). The serial is one that no
+  // record has, for the recovered session may have done `from` before; point_of() knows.
+  const kv::Serial at = std::max(from.value, session_->last_serial()) + 1;
+  TAILRACE_RETURN_IF_ERROR(upgrade(at));
+  session_->refresh(at);
   return {};
+}
+
+Result<> Applier::upgrade(kv::Serial at) {
+  // State of format 1 was held in memory whole, so its keys are no more than that.
+  std::vector<std::string> keys;
+  TAILRACE_RETURN_IF_ERROR(store_.for_each([&](ByteSpan key, ByteSpan) {
+    if (!key.empty() && as_text(key).front() == kUserKey) keys.push_back(to_string(key));
+  }));
+  for (const std::string& key : keys) {
+    const auto wrap = [](const ByteSpan* present, std::string& next) {
+      if (present == nullptr) return kv::Modification::kKeep;
+      encode_state_value(*present, 0, next);
+      return kv::Modification::kWrite;
+    };
+    if (auto done = session_->rmw(as_bytes(key), wrap, at); !done)
+      return tl::unexpected(done.error());
+  }
+  TAILRACE_RETURN_IF_ERROR(sessions_.write_all(*session_, at));
+  std::byte format[4];
+  tailrace::store(format, kStateFormat);
+  return session_->upsert(as_bytes(kFormatKey), format, at);
 }
 
 void Applier::start() {
@@ -125,7 +181,8 @@ void Applier::run() {
       return;
     }
     // A running checkpoint needs the session to adopt its phases, also while nothing is applied.
-    const bool checkpointing = store_.checkpoint_progress().phase != kv::CheckpointPhase::kRest;
+    const bool checkpointing =
+        hurries_.load() > 0 || store_.checkpoint_progress().phase != kv::CheckpointPhase::kRest;
     work_.wait_for(lock, std::chrono::milliseconds(checkpointing ? 1 : 100),
                    [&] { return woken_ || stopping_; });
     woken_ = false;
@@ -193,13 +250,14 @@ Result<> Applier::apply_record(const fasterlog::Record& record, AppliedBatch& ba
     }
     if (command->session) {
       TAILRACE_RETURN_IF_ERROR(
-          sessions_.remember(*session_, *command->session, answer, log_time_ns_, at));
+          sessions_.remember(*session_, *command->session, answer, log_time_ns(), at));
     }
   }
   if (command->operation == Operation::kDigest) {
-    const StateDigest digest = digest_of(store_, record.end);
+    const auto digest = digest_of(store_, record.end, log_time_ns());
+    if (!digest) return tl::unexpected(digest.error());
     std::lock_guard lock(mutex_);
-    digests_.push_back(digest);
+    digests_.push_back(*digest);
     if (digests_.size() > kDigestsKept) digests_.pop_front();
   }
   if (answer.outcome != Outcome::kDone || answer.has_value)
@@ -208,56 +266,102 @@ Result<> Applier::apply_record(const fasterlog::Record& record, AppliedBatch& ba
 }
 
 Result<Answer> Applier::apply_command(const Command& command, kv::Serial at) {
-  Answer answer;
-  if (command.operation == Operation::kEvent) return answer;
-  key_.assign(1, 'u');
+  if (command.operation == Operation::kEvent || command.operation == Operation::kTime)
+    return Answer{};
+  key_.assign(1, kUserKey);
   key_.append(as_text(command.key));
-  const ByteSpan key = as_bytes(key_);
-  if (command.operation == Operation::kPut) {
-    TAILRACE_RETURN_IF_ERROR(session_->upsert(key, command.value, at));
-    return answer;
-  }
-  if (command.operation == Operation::kDelete) {
-    auto erased = session_->erase(key, at);
-    if (!erased) return tl::unexpected(erased.error());
-    if (!*erased) answer.outcome = Outcome::kAbsent;
-    return answer;
-  }
-  const auto found = session_->read(key, present_);
-  if (!found && found.error().code != ErrorCode::kNotFound) return tl::unexpected(found.error());
-  if (command.operation == Operation::kCas) {
-    if (found && present_ == as_text(command.expected)) {
-      TAILRACE_RETURN_IF_ERROR(session_->upsert(key, command.value, at));
-      return answer;
+  if (command.operation != Operation::kPut) return modify(command, at);
+  if (command.expires_at_ns != 0) expiries_.note(command.expires_at_ns);
+  encode_state_value(command.value, command.expires_at_ns, value_);
+  TAILRACE_RETURN_IF_ERROR(session_->upsert(as_bytes(key_), as_bytes(value_), at));
+  return Answer{};
+}
+
+Result<Answer> Applier::modify(const Command& command, kv::Serial at) {
+  using kv::Modification;
+  Answer answer;
+  bool readable = true;
+  const auto decide = [&](const ByteSpan* stored, std::string& next) {
+    // It may be called again.
+    answer = Answer{};
+    std::optional<StateValue> present;
+    if (stored != nullptr) {
+      present = decode_state_value(*stored);
+      readable = present.has_value();
+      if (!readable) return Modification::kKeep;
+      if (present->is_expired(log_time_ns())) present.reset();
     }
-    answer.outcome = Outcome::kCasMismatch;
-    answer.has_value = found.has_value();
-    if (found) answer.value = present_;
-    return answer;
-  }
-  const std::optional<int64_t> before = found ? parse_integer(present_) : int64_t{0};
-  int64_t sum = 0;
-  if (!before || __builtin_add_overflow(*before, command.delta, &sum)) {
-    answer.outcome = Outcome::kNotAnInteger;
-    return answer;
-  }
-  answer.has_value = true;
-  answer.value = std::to_string(sum);
-  TAILRACE_RETURN_IF_ERROR(session_->upsert(key, as_bytes(answer.value), at));
+    switch (command.operation) {
+      case Operation::kDelete:
+        if (!present) answer.outcome = Outcome::kAbsent;
+        return present ? Modification::kErase : Modification::kKeep;
+      case Operation::kExpire:
+        if (!present) {
+          answer.outcome = Outcome::kAbsent;
+          return Modification::kKeep;
+        }
+        encode_state_value(present->value, command.expires_at_ns, next);
+        return Modification::kWrite;
+      case Operation::kCas:
+        if (present && as_text(present->value) == as_text(command.expected)) {
+          encode_state_value(command.value, present->expires_at_ns, next);
+          return Modification::kWrite;
+        }
+        answer.outcome = Outcome::kCasMismatch;
+        answer.has_value = present.has_value();
+        if (present) answer.value = to_string(present->value);
+        return Modification::kKeep;
+      default:
+        break;
+    }
+    const std::optional<int64_t> before =
+        present ? parse_integer(as_text(present->value)) : int64_t{0};
+    int64_t sum = 0;
+    if (!before || __builtin_add_overflow(*before, command.delta, &sum)) {
+      answer.outcome = Outcome::kNotAnInteger;
+      return Modification::kKeep;
+    }
+    answer.has_value = true;
+    answer.value = std::to_string(sum);
+    encode_state_value(as_bytes(answer.value), present ? present->expires_at_ns : 0, next);
+    return Modification::kWrite;
+  };
+  if (auto done = session_->rmw(as_bytes(key_), decide, at); !done)
+    return tl::unexpected(done.error());
+  if (!readable)
+    return make_error(ErrorCode::kCorruption, "the store holds a value that does not parse");
+  // Put and expire alone have a time.
+  if (command.expires_at_ns != 0 && answer.outcome == Outcome::kDone)
+    expiries_.note(command.expires_at_ns);
   return answer;
+}
+
+std::optional<uint64_t> Applier::log_time_at(Address address) const {
+  const std::lock_guard lock(mutex_);
+  const auto after = std::partition_point(marks_.begin(), marks_.end(),
+                                          [&](const auto& mark) { return mark.first <= address; });
+  if (after == marks_.begin()) return std::nullopt;
+  return std::prev(after)->second;
 }
 
 Result<> Applier::apply_mark(const fasterlog::Record& record) {
   auto mark = fasterlog::parse_commit_mark(record);
   if (!mark) return tl::unexpected(mark.error());
-  if (mark->unix_time_ns <= log_time_ns_) return {};  // log time never goes back
-  const uint64_t before_ns = std::exchange(log_time_ns_, mark->unix_time_ns);
+  const uint64_t before_ns = log_time_ns(), now_ns = mark->unix_time_ns;
+  if (now_ns <= before_ns) return {};  // log time never goes back
   std::byte time[8];
-  tailrace::store(time, log_time_ns_);
+  tailrace::store(time, now_ns);
   // Written at every mark: a node that recovers must see the same log time as one that never
   // stopped.
   TAILRACE_RETURN_IF_ERROR(session_->upsert(as_bytes(kLogTimeKey), time, record.end.value));
-  return sessions_.log_time_moved(*session_, before_ns, log_time_ns_, record.end.value);
+  TAILRACE_RETURN_IF_ERROR(
+      sessions_.log_time_moved(*session_, before_ns, now_ns, record.end.value));
+  expiries_.passed(now_ns);
+  const std::lock_guard lock(mutex_);
+  marks_.emplace_back(record.end, now_ns);
+  if (marks_.size() > kMarksKept) marks_.pop_front();
+  log_time_ns_.store(now_ns, std::memory_order_release);
+  return {};
 }
 
 void Applier::fail(Error error) {

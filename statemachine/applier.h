@@ -2,6 +2,7 @@
 // The one thread that writes to the store. Its session's serial is the end address of the record
 // applied, so a checkpoint's point is a log address at which scanning can begin again.
 
+#include <atomic>
 #include <condition_variable>
 #include <deque>
 #include <functional>
@@ -13,9 +14,11 @@
 
 #include "fasterlog/log.h"
 #include "kv/store.h"
+#include "statemachine/expiry_schedule.h"
 #include "statemachine/probe.h"
 #include "statemachine/session_table.h"
 #include "statemachine/state_machine.h"
+#include "statemachine/state_value.h"
 
 namespace tailrace::statemachine {
 
@@ -40,6 +43,26 @@ class Applier {
   Result<> wait_applied(Address address, SteadyTime deadline);
   Result<StateDigest> digest_at(Address address) const;
   uint64_t session_count() const { return sessions_.size(); }
+  /// Of what is applied.
+  uint64_t log_time_ns() const { return log_time_ns_.load(std::memory_order_acquire); }
+  /// What the log time was when all below `address` was applied, nothing more; nothing when that is
+  /// too long ago.
+  std::optional<uint64_t> log_time_at(Address address) const;
+  const ExpirySchedule& expiries() const { return expiries_; }
+  /// While one exists, the session adopts a checkpoint's or scan's phases at once.
+  class Hurry {
+   public:
+    explicit Hurry(Applier& applier) : applier_(applier) {
+      applier_.hurries_.fetch_add(1);
+      applier_.wake();
+    }
+    ~Hurry() { applier_.hurries_.fetch_sub(1); }
+    Hurry(const Hurry&) = delete;
+    Hurry& operator=(const Hurry&) = delete;
+
+   private:
+    Applier& applier_;
+  };
 
  private:
   void run();
@@ -47,8 +70,12 @@ class Applier {
   bool apply_stretch();
   Result<> apply_record(const fasterlog::Record& record, AppliedBatch& batch);
   Result<Answer> apply_command(const Command& command, kv::Serial at);
+  /// Delete, add, cas and expire: what becomes of the key depends on what it is.
+  Result<Answer> modify(const Command& command, kv::Serial at);
   Result<> apply_mark(const fasterlog::Record& record);
   void fail(Error error);
+  /// From the format that the recovered state is of to the present one.
+  Result<> upgrade(kv::Serial at);
 
   fasterlog::Log& log_;
   kv::Store& store_;
@@ -60,8 +87,11 @@ class Applier {
   std::unique_ptr<fasterlog::LogScanner> scanner_;
   std::unique_ptr<kv::Session> session_;
   SessionTable sessions_;
-  uint64_t log_time_ns_ = 0;
-  std::string key_, present_;
+  std::string key_, value_;
+
+  std::atomic<uint64_t> log_time_ns_{0};  // written by the applier's thread
+  ExpirySchedule expiries_;
+  std::atomic<int> hurries_{0};
 
   mutable std::mutex mutex_;
   std::condition_variable work_, progress_;
@@ -69,6 +99,8 @@ class Applier {
   bool woken_ = false;               // guarded by mutex_
   std::optional<Error> failure_;     // guarded by mutex_
   std::deque<StateDigest> digests_;  // guarded by mutex_, ascending
+  /// Ends of the last commit marks, and their times; guarded by mutex_, ascending.
+  std::deque<std::pair<Address, uint64_t>> marks_;
   std::thread thread_;
 };
 

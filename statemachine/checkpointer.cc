@@ -3,13 +3,16 @@
 #include <algorithm>
 #include <future>
 
+#include "fasterlog/record.h"
 #include "observability/logging.h"
 
 namespace tailrace::statemachine {
 
 Result<Address> point_of(const kv::CheckpointInfo& info) {
   for (const kv::SessionPoint& point : info.points)
-    if (point.session == kApplierSession) return Address{point.point};
+    // Not quite the address of a record's end: the state's format was changed there.
+    if (point.session == kApplierSession)
+      return Address{align_down(point.point, fasterlog::kRecordAlignment)};
   return make_error(ErrorCode::kCorruption,
                     "the checkpoint does not say up to which log address it was applied; copy the "
                     "state from a peer");
@@ -105,6 +108,10 @@ void Checkpointer::reclaim() {
 
 bool Checkpointer::due() const {
   if (!requests_.empty()) return true;
+  // Compaction can give no disk space back before the checkpoints that need it are gone.
+  if (options_.checkpoint_interval.count() > 0 && store_.wants_checkpoint() &&
+      clock_.now() - last_ > std::chrono::seconds(1))
+    return true;
   const uint64_t bytes = watermarks_.applied() - watermarks_.checkpointed();
   if (bytes == 0) return false;
   if (options_.checkpoint_log_bytes > 0 && bytes >= options_.checkpoint_log_bytes &&
@@ -152,6 +159,8 @@ void Checkpointer::run() {
 Result<Address> Checkpointer::take() {
   if (auto failed = applier_.failure()) return tl::unexpected(*failed);
   const SteadyTime began = clock_.now();
+  // The point comes later than this, so the log time there is no less.
+  const uint64_t log_time_ns = applier_.log_time_ns();
   // Shared with the hook: get() may return while the checkpoint's thread is still in set_value.
   auto published = std::make_shared<std::promise<Result<kv::CheckpointInfo>>>();
   auto result = published->get_future();
@@ -167,13 +176,17 @@ Result<Address> Checkpointer::take() {
     return std::to_string(point->value);
   };
   hooks.done = [published](const Result<kv::CheckpointInfo>& info) { published->set_value(info); };
-  TAILRACE_RETURN_IF_ERROR(store_.start_checkpoint(std::move(hooks)));
-  applier_.wake();
+  kv::CheckpointRequest request;
+  request.kind = options_.checkpoint_kind;
+  request.hooks = std::move(hooks);
+  const Applier::Hurry hurry(applier_);
+  TAILRACE_RETURN_IF_ERROR(store_.start_checkpoint(std::move(request)));
   const Result<kv::CheckpointInfo> info = result.get();
   if (!info) return tl::unexpected(info.error());
   const auto point = point_of(*info);
   if (!point) return tl::unexpected(point.error());
   watermarks_.advance_checkpointed(*point);
+  if (options_.expiry_horizon) options_.expiry_horizon->advance(log_time_ns);
   probe_.checkpoints.add();
   probe_.checkpoint_seconds.set(std::chrono::duration<double>(clock_.now() - began).count());
   recovered(*info, *point);

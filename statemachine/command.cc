@@ -7,7 +7,7 @@
 // The payload of a command record, little-endian, 48 bytes of header and then the bytes themselves:
 //
 //    0  u8   operation        Operation
-//    1  u8   flags            bit 0: a session serial is given; the others are zero
+//    1  u8   flags            bit 0: a session serial is given; bit 1: expires_at is; others zero
 //    2  u16  key_bytes        of the key or the stream's name
 //    4  u32  value_bytes
 //    8  u32  expected_bytes   cas only, else zero
@@ -16,7 +16,8 @@
 //   24  u64  client_low
 //   32  u64  serial
 //   40  i64  delta            add only, else zero
-//   48       key, value, expected, one after the other; nothing follows
+//   48  u64  expires_at       put and expire, with bit 1 only; else what follows stands here
+//   ..       key, value, expected, one after the other; nothing follows
 
 namespace tailrace::statemachine {
 
@@ -37,6 +38,11 @@ struct Header {
 static_assert(sizeof(Header) == 48 && std::is_trivially_copyable_v<Header>);
 
 constexpr uint8_t kHasSession = 1;
+constexpr uint8_t kHasExpiry = 2;
+
+bool may_expire(Operation operation) {
+  return operation == Operation::kPut || operation == Operation::kExpire;
+}
 
 tl::unexpected<Error> too_long(const char* what, size_t bytes, size_t most) {
   return make_error(ErrorCode::kInvalidArgument,
@@ -63,9 +69,14 @@ void encode(const Command& command, std::vector<std::byte>& into) {
     header.client_low = command.session->client.low;
     header.serial = command.session->serial;
   }
-  into.resize(sizeof header + command.key.size() + command.value.size() + command.expected.size());
+  const size_t expiry_bytes = command.expires_at_ns == 0 ? 0 : sizeof command.expires_at_ns;
+  if (expiry_bytes != 0) header.flags |= kHasExpiry;
+  into.resize(sizeof header + expiry_bytes + command.key.size() + command.value.size() +
+              command.expected.size());
   store(into.data(), header);
   std::byte* place = into.data() + sizeof header;
+  if (expiry_bytes != 0) store(place, command.expires_at_ns);
+  place += expiry_bytes;
   for (const ByteSpan part : {command.key, command.value, command.expected}) {
     if (part.empty()) continue;
     std::memcpy(place, part.data(), part.size());
@@ -79,17 +90,19 @@ Result<Command> decode(ByteSpan payload) {
   }
   const auto header = load<Header>(payload.data());
   if (header.operation == 0) return damaged("operation 0");
-  if (header.operation > static_cast<uint8_t>(Operation::kDigest)) {
+  if (header.operation > static_cast<uint8_t>(Operation::kTime)) {
     return make_error(ErrorCode::kUnsupported, "command operation " +
                                                    std::to_string(header.operation) +
                                                    " is of a newer version; upgrade this node");
   }
-  if ((header.flags & ~kHasSession) != 0) {
+  if ((header.flags & ~(kHasSession | kHasExpiry)) != 0) {
     return make_error(ErrorCode::kUnsupported, "command flags " + std::to_string(header.flags) +
                                                    " are of a newer version; upgrade this node");
   }
+  const bool has_expiry = (header.flags & kHasExpiry) != 0;
+  const uint64_t expiry_bytes = has_expiry ? sizeof(uint64_t) : 0;
   const uint64_t bytes =
-      sizeof(Header) + uint64_t{header.key_bytes} + header.value_bytes + header.expected_bytes;
+      sizeof(Header) + expiry_bytes + header.key_bytes + header.value_bytes + header.expected_bytes;
   if (bytes != payload.size()) {
     return damaged("its parts take " + std::to_string(bytes) + " bytes, the record has " +
                    std::to_string(payload.size()));
@@ -107,10 +120,17 @@ Result<Command> decode(ByteSpan payload) {
   }
   if (command.operation != Operation::kAdd && header.delta != 0)
     return damaged("only add has a delta");
+  if (has_expiry && !may_expire(command.operation))
+    return damaged("only put and expire have a time");
   if (has_session) {
     command.session = SessionSerial{{header.client_high, header.client_low}, header.serial};
   }
   ByteSpan rest = payload.subspan(sizeof(Header));
+  if (has_expiry) {
+    command.expires_at_ns = load<uint64_t>(rest.data());
+    if (command.expires_at_ns == 0) return damaged("a time is flagged but not given");
+    rest = rest.subspan(sizeof(uint64_t));
+  }
   command.key = rest.first(header.key_bytes);
   rest = rest.subspan(header.key_bytes);
   command.value = rest.first(header.value_bytes);
@@ -128,14 +148,14 @@ Result<> validate_key(ByteSpan key) {
 }
 
 Result<> validate(const Command& command, size_t max_value_bytes) {
-  const bool has_key =
-      command.operation != Operation::kEvent && command.operation != Operation::kDigest;
+  const bool has_key = command.operation != Operation::kEvent &&
+                       command.operation != Operation::kDigest &&
+                       command.operation != Operation::kTime;
   if (has_key) TAILRACE_RETURN_IF_ERROR(validate_key(command.key));
   if (command.key.size() > kMaxKeyBytes) {
     return too_long("a stream's name", command.key.size(), kMaxKeyBytes);
   }
-  const size_t most =
-      std::min<size_t>(max_value_bytes, std::numeric_limits<uint32_t>::max() - sizeof(Header));
+  const size_t most = std::min<size_t>(max_value_bytes, std::numeric_limits<uint32_t>::max() - 64);
   if (command.value.size() > most) return too_long("a value", command.value.size(), most);
   if (command.expected.size() > most) {
     return too_long("an expected value", command.expected.size(), most);
@@ -149,6 +169,9 @@ Result<> validate(const Command& command, size_t max_value_bytes) {
   }
   if (command.operation != Operation::kAdd && command.delta != 0) {
     return make_error(ErrorCode::kInvalidArgument, "only add has a delta");
+  }
+  if (!may_expire(command.operation) && command.expires_at_ns != 0) {
+    return make_error(ErrorCode::kInvalidArgument, "only put and expire have a time to live");
   }
   return {};
 }

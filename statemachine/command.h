@@ -17,12 +17,14 @@ namespace tailrace::statemachine {
 inline constexpr fasterlog::RecordKind kCommandRecord = fasterlog::RecordKind::kData;
 
 enum class Operation : uint8_t {
-  kEvent = 1,   // key: the stream's name; value: the event. Does not touch the state.
+  kEvent = 1,  // key: the stream's name; value: the event. Does not touch the state.
   kPut = 2,
   kDelete = 3,
   kAdd = 4,     // the value is a decimal signed 64-bit integer; an absent key counts as 0
   kCas = 5,     // sets value if the key's value equals `expected`; an absent key never does
   kDigest = 6,  // every node computes the digest of its state at this address
+  kExpire = 7,  // sets or takes away when the key expires; its value stays
+  kTime = 8,    // nothing; the mark that ends its batch moves the log time
 };
 
 struct ClientId {
@@ -45,6 +47,9 @@ struct Command {
   ByteSpan value;     // put, event, cas: the new value
   ByteSpan expected;  // cas
   int64_t delta = 0;  // add
+  /// put, expire: unix time from which on the key is absent, once the log time has reached it; 0:
+  /// never. The leader's clock has been asked when the command entered the log, not again.
+  uint64_t expires_at_ns = 0;
 };
 
 inline constexpr size_t kMaxKeyBytes = 65535;
@@ -62,11 +67,11 @@ Result<> validate(const Command& command, size_t max_value_bytes);
 /// What applying came to.
 enum class Outcome : uint8_t {
   kDone = 0,
-  kAbsent = 1,        // delete of an absent key
-  kCasMismatch = 2,   // answer: the present value, or absent
-  kNotAnInteger = 3,  // add to a value that is no integer, or overflow
-  kSerialGap = 4,     // a serial before this one was never applied; nothing was done
-  kSessionExpired = 5,  // a serial > 1 of a session that is not known (any more); nothing was done
+  kAbsent = 1,           // delete or expire of an absent key
+  kCasMismatch = 2,      // answer: the present value, or absent
+  kNotAnInteger = 3,     // add to a value that is no integer, or overflow
+  kSerialGap = 4,        // a serial before this one was never applied; nothing was done
+  kSessionExpired = 5,   // a serial > 1 of a session that is not known (any more); nothing was done
   kAnswerForgotten = 6,  // applied before, but the answer is no longer kept
 };
 

@@ -4,13 +4,19 @@
 
 #include <xxhash.h>
 
+#include "statemachine/state_value.h"
+
 namespace tailrace::statemachine {
 
-StateDigest digest_of(kv::Store& store, Address address) {
+Result<StateDigest> digest_of(kv::Store& store, Address address, uint64_t log_time_ns) {
   StateDigest digest;
   digest.address = address;
   std::vector<std::byte> pair;
-  store.for_each([&](ByteSpan key, ByteSpan value) {
+  auto visited = store.for_each([&](ByteSpan key, ByteSpan value) {
+    if (!key.empty() && as_text(key).front() == kUserKey) {
+      const auto stored = decode_state_value(value);
+      if (stored && stored->is_expired(log_time_ns)) return;
+    }
     // Length-prefixed, so that no two different pairs give the same bytes.
     pair.resize(8 + key.size() + value.size());
     tailrace::store(pair.data(), static_cast<uint32_t>(key.size()));
@@ -22,6 +28,7 @@ StateDigest digest_of(kv::Store& store, Address address) {
     digest.low += hash.low64;
     ++digest.pairs;
   });
+  if (!visited) return tl::unexpected(with_context("state digest", visited.error()));
   return digest;
 }
 

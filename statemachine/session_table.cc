@@ -2,74 +2,124 @@
 
 #include <algorithm>
 
+#include "statemachine/state_value.h"
+
 namespace tailrace::statemachine {
 namespace {
 
+// What an answer counts for beside its value.
 constexpr size_t kAnswerHeader = 14;
+constexpr size_t kSessionKeyBytes = 17, kAnswerKeyBytes = 25;
+constexpr size_t kEntryBytes = 24;
+constexpr size_t kEntryBytesOfFormat1 = 28;
 
 template <typename T>
 void append(std::string& to, T value) {
   to.append(reinterpret_cast<const char*>(&value), sizeof value);
 }
 
-}  // namespace
-
-std::string SessionTable::key_of(ClientId client) {
-  std::string key = "s";
+std::string session_key(ClientId client) {
+  std::string key(1, kSessionKey);
   append(key, client.high);
   append(key, client.low);
   return key;
 }
 
-std::string SessionTable::encode_entry(const Entry& entry) {
-  std::string out;
-  out.reserve(28 + entry.bytes);
-  append(out, entry.last_serial);
-  append(out, entry.last_time_ns);
-  append(out, entry.forgotten);
-  append(out, static_cast<uint32_t>(entry.answers.size()));
-  for (const auto& [serial, answer] : entry.answers) {
-    append(out, serial);
-    append(out, static_cast<uint8_t>(answer.outcome));
-    append(out, static_cast<uint8_t>(answer.has_value));
-    append(out, static_cast<uint32_t>(answer.value.size()));
-    out += answer.value;
-  }
-  return out;
+std::string answer_key(ClientId client, uint64_t serial) {
+  std::string key = session_key(client);
+  key[0] = kAnswerKey;
+  append(key, serial);
+  return key;
 }
 
+ClientId client_in(ByteSpan key) {
+  return {load<uint64_t>(key.data() + 1), load<uint64_t>(key.data() + 9)};
+}
+
+tl::unexpected<Error> unreadable() {
+  return make_error(ErrorCode::kCorruption,
+                    "session table: a session in the checkpoint does not parse; remove the newest "
+                    "checkpoint or copy the state from a peer");
+}
+
+Result<> erase(kv::Session& session, const std::string& key, kv::Serial at) {
+  if (auto erased = session.erase(as_bytes(key), at); !erased)
+    return tl::unexpected(erased.error());
+  return {};
+}
+
+}  // namespace
+
 Result<> SessionTable::load_pair(ByteSpan key, ByteSpan value) {
-  const auto bad = [] {
-    return make_error(ErrorCode::kCorruption,
-                      "session table: a session in the checkpoint does not parse; remove the "
-                      "newest checkpoint or copy the state from a peer");
-  };
-  if (key.size() != 17 || value.size() < 28) return bad();
-  const ClientId client{load<uint64_t>(key.data() + 1), load<uint64_t>(key.data() + 9)};
+  if (as_text(key).front() == kAnswerKey) {
+    if (key.size() != kAnswerKeyBytes || value.size() < 2) return unreadable();
+    Answer answer;
+    answer.outcome = static_cast<Outcome>(load<uint8_t>(value.data()));
+    answer.has_value = load<uint8_t>(value.data() + 1) != 0;
+    answer.value = to_string(value.subspan(2));
+    Entry& entry = sessions_[client_in(key)];
+    entry.bytes += kAnswerHeader + answer.value.size();
+    entry.answers.emplace_back(load<uint64_t>(key.data() + kSessionKeyBytes), std::move(answer));
+    return {};
+  }
+  if (key.size() != kSessionKeyBytes || value.size() != kEntryBytes) return unreadable();
+  Entry& entry = sessions_[client_in(key)];
+  entry.loaded = true;
+  entry.last_serial = load<uint64_t>(value.data());
+  entry.last_time_ns = load<uint64_t>(value.data() + 8);
+  entry.forgotten = load<uint64_t>(value.data() + 16);
+  return {};
+}
+
+Result<> SessionTable::finish_loading() {
+  by_age_.clear();
+  for (auto& [client, entry] : sessions_) {
+    std::sort(entry.answers.begin(), entry.answers.end(),
+              [](const auto& left, const auto& right) { return left.first < right.first; });
+    // Answers without their session, or of serials that it has not seen.
+    if (!entry.loaded) return unreadable();
+    if (!entry.answers.empty() && entry.answers.back().first > entry.last_serial)
+      return unreadable();
+    by_age_.emplace(entry.last_time_ns, client);
+  }
+  count_.store(sessions_.size(), std::memory_order_relaxed);
+  return {};
+}
+
+Result<> SessionTable::load_pair_of_format_1(ByteSpan key, ByteSpan value) {
+  if (key.size() != kSessionKeyBytes || value.size() < kEntryBytesOfFormat1) return unreadable();
   Entry entry;
+  entry.loaded = true;
   entry.last_serial = load<uint64_t>(value.data());
   entry.last_time_ns = load<uint64_t>(value.data() + 8);
   entry.forgotten = load<uint64_t>(value.data() + 16);
   uint32_t count = load<uint32_t>(value.data() + 24);
-  size_t at = 28;
+  size_t at = kEntryBytesOfFormat1;
   for (; count > 0; --count) {
-    if (value.size() - at < kAnswerHeader) return bad();
+    if (value.size() - at < kAnswerHeader) return unreadable();
     const auto serial = load<uint64_t>(value.data() + at);
     Answer answer;
     answer.outcome = static_cast<Outcome>(load<uint8_t>(value.data() + at + 8));
     answer.has_value = load<uint8_t>(value.data() + at + 9) != 0;
     const size_t bytes = load<uint32_t>(value.data() + at + 10);
     at += kAnswerHeader;
-    if (value.size() - at < bytes) return bad();
+    if (value.size() - at < bytes) return unreadable();
     answer.value = to_string(value.subspan(at, bytes));
     at += bytes;
     entry.bytes += kAnswerHeader + bytes;
     entry.answers.emplace_back(serial, std::move(answer));
   }
-  if (at != value.size()) return bad();
-  by_age_.emplace(entry.last_time_ns, client);
-  sessions_[client] = std::move(entry);
-  count_.store(sessions_.size(), std::memory_order_relaxed);
+  if (at != value.size()) return unreadable();
+  sessions_[client_in(key)] = std::move(entry);
+  return {};
+}
+
+Result<> SessionTable::write_all(kv::Session& session, kv::Serial at) {
+  for (const auto& [client, entry] : sessions_) {
+    TAILRACE_RETURN_IF_ERROR(write_entry(session, client, entry, at));
+    for (const auto& [serial, answer] : entry.answers)
+      TAILRACE_RETURN_IF_ERROR(write_answer(session, client, serial, answer, at));
+  }
   return {};
 }
 
@@ -98,22 +148,41 @@ Result<> SessionTable::remember(kv::Session& session, const SessionSerial& comma
   entry.last_serial = command.serial;
   entry.last_time_ns = log_time_ns;
   by_age_.emplace(log_time_ns, command.client);
+  count_.store(sessions_.size(), std::memory_order_relaxed);
   if (answer.outcome != Outcome::kDone || answer.has_value) {
     entry.bytes += kAnswerHeader + answer.value.size();
     entry.answers.emplace_back(command.serial, answer);
     while (entry.answers.size() > answers_ || entry.bytes > kMostAnswerBytes) {
-      entry.forgotten = entry.answers.front().first;
+      const uint64_t oldest = entry.answers.front().first;
+      entry.forgotten = oldest;
       entry.bytes -= kAnswerHeader + entry.answers.front().second.value.size();
       entry.answers.pop_front();
+      // This one's own answer is not in the store yet: it may be too long to be kept at all.
+      if (oldest != command.serial)
+        TAILRACE_RETURN_IF_ERROR(erase(session, answer_key(command.client, oldest), at));
     }
+    if (entry.forgotten != command.serial)
+      TAILRACE_RETURN_IF_ERROR(write_answer(session, command.client, command.serial, answer, at));
   }
-  count_.store(sessions_.size(), std::memory_order_relaxed);
-  return write(session, command.client, entry, at);
+  return write_entry(session, command.client, entry, at);
 }
 
-Result<> SessionTable::write(kv::Session& session, ClientId client, const Entry& entry,
-                             kv::Serial at) {
-  return session.upsert(as_bytes(key_of(client)), as_bytes(encode_entry(entry)), at);
+Result<> SessionTable::write_entry(kv::Session& session, ClientId client, const Entry& entry,
+                                   kv::Serial at) {
+  std::string value;
+  append(value, entry.last_serial);
+  append(value, entry.last_time_ns);
+  append(value, entry.forgotten);
+  return session.upsert(as_bytes(session_key(client)), as_bytes(value), at);
+}
+
+Result<> SessionTable::write_answer(kv::Session& session, ClientId client, uint64_t serial,
+                                    const Answer& answer, kv::Serial at) {
+  std::string value;
+  append(value, static_cast<uint8_t>(answer.outcome));
+  append(value, static_cast<uint8_t>(answer.has_value));
+  value += answer.value;
+  return session.upsert(as_bytes(answer_key(client, serial)), as_bytes(value), at);
 }
 
 Result<> SessionTable::log_time_moved(kv::Session& session, uint64_t from_ns, uint64_t to_ns,
@@ -131,14 +200,15 @@ Result<> SessionTable::log_time_moved(kv::Session& session, uint64_t from_ns, ui
       Entry& entry = sessions_.at(client);
       entry.last_time_ns = dated_ns;
       by_age_.emplace(dated_ns, client);
-      TAILRACE_RETURN_IF_ERROR(write(session, client, entry, at));
+      TAILRACE_RETURN_IF_ERROR(write_entry(session, client, entry, at));
     }
   }
   while (!by_age_.empty()) {
     const auto [time, client] = *by_age_.begin();
     if (to_ns - time <= ttl_ns_ + slack_ns) break;
-    if (auto erased = session.erase(as_bytes(key_of(client)), at); !erased)
-      return tl::unexpected(erased.error());
+    for (const auto& [serial, answer] : sessions_.at(client).answers)
+      TAILRACE_RETURN_IF_ERROR(erase(session, answer_key(client, serial), at));
+    TAILRACE_RETURN_IF_ERROR(erase(session, session_key(client), at));
     by_age_.erase(by_age_.begin());
     sessions_.erase(client);
     count_.store(sessions_.size(), std::memory_order_relaxed);

@@ -1,7 +1,9 @@
 #pragma once
 // Client sessions: the last serial of each client and the answers that say more than "done". The
-// store holds them (keys 's' + client id), so they are part of every checkpoint; the same content
-// is kept in memory, with an index by age. Used by the applier's thread; size() by any.
+// store holds them (a session under 's' + client id, each of its answers under 'a' + client id +
+// serial), so they are part of every checkpoint, and a command writes no more than its own answer;
+// the same content is kept in memory, with an index by age. Used by the applier's thread; size() by
+// any.
 
 #include <atomic>
 #include <deque>
@@ -18,16 +20,22 @@ namespace tailrace::statemachine {
 
 class SessionTable {
  public:
-  /// Of one session: bounds what a command adds to the store beside its own key.
+  /// Of one session: what it keeps in the store beside its entry.
   static constexpr size_t kMostAnswerBytes = 64u << 10;
-  /// Key and value of a session in the store together.
+  /// Key and value of an answer in the store together.
   static constexpr size_t kMostRecordBytes = kMostAnswerBytes + 64;
 
   /// All nodes must have the same limits: what is forgotten is part of the state.
   SessionTable(uint64_t ttl_ns, uint32_t answers) : ttl_ns_(ttl_ns), answers_(answers) {}
 
-  /// Takes in one pair of the recovered store whose key begins with 's'.
+  /// Takes in one pair of the recovered store whose key begins with 's' or 'a', in any order;
+  /// finish_loading() comes after the last.
   Result<> load_pair(ByteSpan key, ByteSpan value);
+  Result<> finish_loading();
+  /// The same for state of format 1, where a session's entry holds its answers.
+  Result<> load_pair_of_format_1(ByteSpan key, ByteSpan value);
+  /// Writes all of it, as it is to be in the present format.
+  Result<> write_all(kv::Session& session, kv::Serial at);
 
   /// The answer when the command must not be applied (replay, gap, expired); nothing when it must.
   std::optional<Answer> check(const SessionSerial& command) const;
@@ -42,15 +50,16 @@ class SessionTable {
 
  private:
   struct Entry {
+    bool loaded = false;  // its own pair, not only answers; of no use after finish_loading()
     uint64_t last_serial = 0;
     uint64_t last_time_ns = 0;  // the log time when its last command was applied
     uint64_t forgotten = 0;     // greatest serial whose answer was dropped
     size_t bytes = 0;           // of the answers
-    std::deque<std::pair<uint64_t, Answer>> answers;
+    std::deque<std::pair<uint64_t, Answer>> answers;  // ascending
   };
-  Result<> write(kv::Session& session, ClientId client, const Entry& entry, kv::Serial at);
-  static std::string key_of(ClientId client);
-  static std::string encode_entry(const Entry& entry);
+  Result<> write_entry(kv::Session& session, ClientId client, const Entry& entry, kv::Serial at);
+  Result<> write_answer(kv::Session& session, ClientId client, uint64_t serial,
+                        const Answer& answer, kv::Serial at);
 
   const uint64_t ttl_ns_;
   const uint32_t answers_;

@@ -1,11 +1,61 @@
 #include "statemachine/state_machine.h"
 
+#include "fasterlog/record.h"
 #include "statemachine/applier.h"
 #include "statemachine/checkpointer.h"
 #include "statemachine/digest.h"
 
 namespace tailrace::statemachine {
 namespace {
+
+/// A command makes the store write its pair, its session's entry and answer, and the tombstone of
+/// an answer that is forgotten for it: of the shortest commands that is almost three times their
+/// record in the log.
+constexpr uint64_t kStoreBytesForLogByte = 3;
+
+const std::string& user_key(ByteSpan key) {
+  thread_local std::string full;
+  full.assign(1, kUserKey);
+  full.append(as_text(key));
+  return full;
+}
+
+/// What is stored becomes what the user has put. False when it has expired.
+Result<bool> unwrap(std::string& stored, uint64_t log_time_ns) {
+  const auto value = decode_state_value(as_bytes(stored));
+  if (!value)
+    return make_error(ErrorCode::kCorruption, "the store holds a value that does not parse");
+  if (value->is_expired(log_time_ns)) return false;
+  stored.erase(0, stored.size() - value->value.size());
+  return true;
+}
+
+class StateScanImpl final : public StateScan {
+ public:
+  StateScanImpl(std::unique_ptr<kv::Scan> scan, Address address, uint64_t log_time_ns)
+      : scan_(std::move(scan)), address_(address), log_time_ns_(log_time_ns) {}
+  Address address() const override { return address_; }
+  Result<bool> next(ByteSpan prefix, size_t most_pairs, uint64_t most_log_bytes,
+                    const Visitor& visit) override {
+    bool readable = true;
+    auto more = scan_->next(most_pairs, most_log_bytes, [&](ByteSpan key, ByteSpan stored) {
+      if (key.empty() || as_text(key).front() != kUserKey) return;
+      key = key.subspan(1);
+      if (!as_text(key).starts_with(as_text(prefix))) return;
+      const auto value = decode_state_value(stored);
+      readable &= value.has_value();
+      if (value && !value->is_expired(log_time_ns_)) visit(key, value->value);
+    });
+    if (more && !readable)
+      return make_error(ErrorCode::kCorruption, "the store holds a value that does not parse");
+    return more;
+  }
+
+ private:
+  const std::unique_ptr<kv::Scan> scan_;
+  const Address address_;
+  const uint64_t log_time_ns_;
+};
 
 class StateMachineImpl final : public StateMachine {
  public:
@@ -54,6 +104,8 @@ class StateMachineImpl final : public StateMachine {
                             "checkpoint directory or copy the state from a peer");
     }
     TAILRACE_RETURN_IF_ERROR(applier_.recover(from));
+    if (recovered && options_.expiry_horizon)
+      options_.expiry_horizon->advance(applier_.log_time_ns());
     // A checkpoint holds only what was committed.
     watermarks_.advance_committed(from);
     watermarks_.advance_applied(from);
@@ -77,22 +129,62 @@ class StateMachineImpl final : public StateMachine {
   void notify() override { applier_.wake(); }
   std::optional<Error> failure() const override { return applier_.failure(); }
 
-  Result<> admit(size_t bytes) const override {
+  Result<> admit(size_t bytes, bool frees_room) const override {
     const Address applied = watermarks_.applied();  // before tail, which is never below it
     const uint64_t unapplied = log_.tail() - applied;
-    const uint64_t need =
-        store_.used_bytes() + unapplied * 2 + bytes + options_.store_reserve_bytes;
+    const uint64_t need = store_.used_bytes() + (unapplied + bytes) * kStoreBytesForLogByte +
+                          (frees_room ? 0 : options_.store_reserve_bytes);
     if (need <= store_.capacity_bytes()) return {};
     return make_error(ErrorCode::kResourceExhausted, "the store would need " +
                                                          std::to_string(need) + " of its " +
                                                          std::to_string(store_.capacity_bytes()) +
-                                                         " bytes; delete keys or raise its memory");
+                                                         " bytes; delete keys, free disk "
+                                                         "space or raise store.disk_bytes");
   }
   Result<> read(ByteSpan key, std::string& value) const override {
-    thread_local std::string full;
-    full.assign(1, 'u');
-    full.append(as_text(key));
-    return store_.read(as_bytes(full), value);
+    TAILRACE_RETURN_IF_ERROR(store_.read(as_bytes(user_key(key)), value));
+    const auto found = unwrap(value, applier_.log_time_ns());
+    if (!found) return tl::unexpected(found.error());
+    if (*found) return {};
+    return make_error(ErrorCode::kNotFound, "the key has expired");
+  }
+  Result<ReadOutcome> try_read(ByteSpan key, std::string& value) const override {
+    const ReadOutcome outcome = store_.try_read(as_bytes(user_key(key)), value);
+    if (outcome != ReadOutcome::kFound) return outcome;
+    const auto found = unwrap(value, applier_.log_time_ns());
+    if (!found) return tl::unexpected(found.error());
+    return *found ? ReadOutcome::kFound : ReadOutcome::kAbsent;
+  }
+  void read_async(ByteSpan key, ReadDone done) const override {
+    auto wrapped = [this, done = std::move(done)](Result<bool> found, std::string value) {
+      if (found && *found) found = unwrap(value, applier_.log_time_ns());
+      done(std::move(found), std::move(value));
+    };
+    store_.read_async(as_bytes(user_key(key)), std::move(wrapped));
+  }
+  Result<std::unique_ptr<StateScan>> start_scan() override {
+    Result<std::unique_ptr<kv::Scan>> scan;
+    {
+      const Applier::Hurry hurry(applier_);
+      scan = store_.start_scan();
+    }
+    if (!scan) return tl::unexpected(scan.error());
+    for (const kv::SessionPoint& point : (*scan)->points()) {
+      if (point.session != kApplierSession) continue;
+      const Address address{align_down(point.point, fasterlog::kRecordAlignment)};
+      const auto log_time_ns = applier_.log_time_at(address);
+      if (!log_time_ns) break;
+      return std::make_unique<StateScanImpl>(std::move(*scan), address, *log_time_ns);
+    }
+    return make_error(ErrorCode::kUnavailable, "the state is not being applied; try again");
+  }
+  uint64_t log_time_ns() const override { return applier_.log_time_ns(); }
+  bool wants_log_time(uint64_t unix_time_ns) const override {
+    return applier_.expiries().due(unix_time_ns);
+  }
+  StoreStatus store_status() const override {
+    return {store_.used_bytes(), store_.capacity_bytes(), store_.live_records(),
+            store_.log_extent()};
   }
   Result<> wait_applied(Address address, SteadyTime deadline) override {
     return applier_.wait_applied(address, deadline);

@@ -19,17 +19,21 @@
 #include "observability/metrics.h"
 #include "statemachine/anchors.h"
 #include "statemachine/command.h"
+#include "statemachine/state_value.h"
 #include "statemachine/watermarks.h"
 
 namespace tailrace::statemachine {
 
 struct StateMachineOptions {
-  std::chrono::seconds checkpoint_interval{60};     // 0: never by time
-  uint64_t checkpoint_log_bytes = 256u << 20;       // applied since the last one; 0: never by bytes
-  uint64_t retention_bytes = 0;                     // keep at least this much log below applied
-  std::chrono::seconds session_ttl{3600};           // by log time; a sixteenth more at most
-  uint32_t session_answers = 1024;                  // remembered for each session
-  uint64_t store_reserve_bytes = 32u << 20;         // admission stops this far below capacity
+  std::chrono::seconds checkpoint_interval{60};  // 0: never by time
+  uint64_t checkpoint_log_bytes = 256u << 20;    // applied since the last one; 0: never by bytes
+  uint64_t retention_bytes = 0;                  // keep at least this much log below applied
+  std::chrono::seconds session_ttl{3600};        // by log time; a sixteenth more at most
+  uint32_t session_answers = 1024;               // remembered for each session
+  uint64_t store_reserve_bytes = 32u << 20;      // admission stops this far below capacity
+  kv::CheckpointKind checkpoint_kind = kv::CheckpointKind::kFoldOver;
+  /// The store's is_garbage asks the same object; null: expired keys are never cleared away.
+  std::shared_ptr<ExpiryHorizon> expiry_horizon;
 };
 
 /// The answers of one applied stretch [from, to). Only commands whose answer says more than
@@ -54,6 +58,25 @@ struct CheckpointStatus {
   std::string last_error;  // empty when the last one succeeded
 };
 
+/// What the store takes.
+struct StoreStatus {
+  uint64_t used_bytes = 0, capacity_bytes = 0, live_records = 0;
+  kv::Store::LogExtent log;
+};
+
+/// Users' pairs exactly as they were when all below one address was applied, in pieces. One thread
+/// at a time. Holds back compaction while it exists.
+class StateScan {
+ public:
+  virtual ~StateScan() = default;
+  virtual Address address() const = 0;
+  using Visitor = std::function<void(ByteSpan key, ByteSpan value)>;
+  /// Looks at `most_pairs` pairs or `most_log_bytes` of the store's log, whichever comes first, and
+  /// visits what has the prefix and has not expired, in no order. False when that was the end.
+  virtual Result<bool> next(ByteSpan prefix, size_t most_pairs, uint64_t most_log_bytes,
+                            const Visitor& visit) = 0;
+};
+
 class StateMachine {
  public:
   /// `store` was recovered; applied starts at its checkpoint's point (or log begin when it never
@@ -74,21 +97,40 @@ class StateMachine {
   virtual void stop() = 0;
   /// committed or durable has moved. Any thread, cheap.
   virtual void notify() = 0;
-  /// The failure that stopped applying (store full, bad record), if any: the node is then unhealthy.
+  /// The failure that stopped applying (store full, bad record), if any: the node is then
+  /// unhealthy.
   virtual std::optional<Error> failure() const = 0;
 
-  /// Whether the leader may take another command of about `bytes`: kResourceExhausted when the store
-  /// together with what is in the log unapplied comes near its capacity. Any thread.
-  virtual Result<> admit(size_t bytes) const = 0;
+  /// Whether the leader may take another command of about `bytes`: kResourceExhausted when the
+  /// store together with what is in the log unapplied comes near its disk budget. What frees room,
+  /// an erase, may use the reserve (store_reserve_bytes) too: a full store can be emptied. Any
+  /// thread.
+  virtual Result<> admit(size_t bytes, bool frees_room) const = 0;
 
-  /// A key's value in the applied state. kNotFound when absent. Any thread.
+  /// A key's value in the applied state. kNotFound when absent. Any thread; waits for the disk.
   virtual Result<> read(ByteSpan key, std::string& value) const = 0;
+  /// Never waits. kCold: read_async() gets it.
+  using ReadOutcome = kv::Store::ReadOutcome;
+  virtual Result<ReadOutcome> try_read(ByteSpan key, std::string& value) const = 0;
+  /// `done` is called once, on some thread, and must not block: whether there is one, or the error.
+  using ReadDone = std::function<void(Result<bool> found, std::string value)>;
+  virtual void read_async(ByteSpan key, ReadDone done) const = 0;
+  /// Any thread but the applier's; may wait for a running checkpoint. kUnavailable when the applier
+  /// has stopped, kResourceExhausted while there are too many.
+  virtual Result<std::unique_ptr<StateScan>> start_scan() = 0;
+
+  /// The time of the newest applied commit mark that has moved it; decides what has expired.
+  virtual uint64_t log_time_ns() const = 0;
+  /// Whether a key may have expired by `unix_time_ns` and only the log time does not know it yet:
+  /// the leader then appends a kTime command.
+  virtual bool wants_log_time(uint64_t unix_time_ns) const = 0;
+  virtual StoreStatus store_status() const = 0;
 
   /// Waits until applied() >= address. kTimedOut, kClosed, or the failure that stopped applying.
   virtual Result<> wait_applied(Address address, SteadyTime deadline) = 0;
 
-  /// Takes a checkpoint now (or joins the one that runs), truncates, and calls `done` on some thread
-  /// with the checkpoint's address.
+  /// Takes a checkpoint now (or joins the one that runs), truncates, and calls `done` on some
+  /// thread with the checkpoint's address.
   virtual void request_checkpoint(std::function<void(Result<Address>)> done) = 0;
   virtual CheckpointStatus checkpoint_status() const = 0;
 

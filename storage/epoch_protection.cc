@@ -3,6 +3,10 @@
 #include <thread>
 #include <utility>
 
+#include <linux/membarrier.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
 #include "core/check.h"
 
 namespace tailrace::storage {
@@ -67,8 +71,18 @@ constexpr size_t kRecentSlots = 8;
 thread_local RecentSlot recent_slots[kRecentSlots];
 }  // namespace
 
-EpochProtection::EpochProtection()
-    : table_(std::make_shared<Table>()),
+namespace {
+// Once a process; the registration lasts as long as it.
+bool register_membarrier() {
+  static const bool registered =
+      syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0) == 0;
+  return registered;
+}
+}  // namespace
+
+EpochProtection::EpochProtection(Fences fences)
+    : plain_(fences == Fences::kAtBump && register_membarrier()),
+      table_(std::make_shared<Table>()),
       identity_(next_identity.fetch_add(1, std::memory_order_relaxed)) {}
 
 EpochProtection::~EpochProtection() {
@@ -85,11 +99,30 @@ EpochProtection::Slot& EpochProtection::slot() {
   return *static_cast<Slot*>(recent.slot);
 }
 
+// Whoever bumps has changed something before. A thread that enters at the same time has either
+// announced its epoch when the fence comes, and is waited for; or it loads the epoch after the
+// fence, sees the new one, and all that was changed before.
+void EpochProtection::fence_all_threads() const {
+  if (!plain_) return;
+  TAILRACE_CHECK(syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0) == 0,
+                 "membarrier fails although the process has registered for it");
+}
+
 void EpochProtection::enter() {
   Slot& mine = slot();
   if (mine.depth++ > 0) return;
   // The second load closes the gap between reading the epoch and announcing it: either it sees a
   // bump that came between (and announces anew), or every later bump sees the announcement.
+  if (plain_) {
+    uint64_t epoch = table_->current.load(std::memory_order_acquire);
+    for (;;) {
+      mine.epoch.store(epoch, std::memory_order_relaxed);
+      std::atomic_signal_fence(std::memory_order_seq_cst);
+      const uint64_t again = table_->current.load(std::memory_order_acquire);
+      if (again == epoch) return;
+      epoch = again;
+    }
+  }
   uint64_t epoch = table_->current.load(std::memory_order_seq_cst);
   for (;;) {
     mine.epoch.store(epoch, std::memory_order_seq_cst);
@@ -103,9 +136,14 @@ void EpochProtection::leave() {
   Slot& mine = slot();
   TAILRACE_CHECK(mine.depth > 0, "leave without enter");
   if (--mine.depth > 0) return;
-  // Sequentially consistent with the count and with is_safe(): either this thread sees the action,
-  // or the one that adds it sees this thread outside.
-  mine.epoch.store(0, std::memory_order_seq_cst);
+  // Ordered with the count and with is_safe(), by this store's own fence or by the bump's: either
+  // this thread sees the action, or the one that adds it sees this thread outside.
+  if (plain_) {
+    mine.epoch.store(0, std::memory_order_release);
+    std::atomic_signal_fence(std::memory_order_seq_cst);
+  } else {
+    mine.epoch.store(0, std::memory_order_seq_cst);
+  }
   if (table_->action_count.load(std::memory_order_seq_cst) > 0) drain();
 }
 
@@ -121,6 +159,7 @@ void EpochProtection::refresh() {
 
 uint64_t EpochProtection::bump() {
   const uint64_t before = table_->current.fetch_add(1, std::memory_order_seq_cst);
+  fence_all_threads();
   if (table_->action_count.load(std::memory_order_relaxed) > 0) drain();
   return before;
 }
@@ -132,6 +171,7 @@ void EpochProtection::bump(std::function<void()> action) {
     table_->actions.emplace_back(before, std::move(action));
     table_->action_count.store(table_->actions.size(), std::memory_order_seq_cst);
   }
+  fence_all_threads();
   drain();
 }
 

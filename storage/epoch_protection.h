@@ -23,7 +23,14 @@ class EpochProtection {
  public:
   static constexpr size_t kMostThreads = 256;
 
-  EpochProtection();
+  /// Who pays for the order of "I am inside" and "what do I see". A full fence in enter() and one
+  /// in leave() also end what the processor does ahead of time: the cache misses of one operation
+  /// then never overlap with those of the next. With kAtBump both are plain stores, and bump()
+  /// makes every running thread of the process go through a fence instead (membarrier, some 5 µs).
+  /// Where the kernel has no membarrier, kAtBump is kInEnter.
+  enum class Fences { kInEnter, kAtBump };
+
+  explicit EpochProtection(Fences fences = Fences::kInEnter);
   ~EpochProtection();
   EpochProtection(const EpochProtection&) = delete;
   EpochProtection& operator=(const EpochProtection&) = delete;
@@ -67,7 +74,9 @@ class EpochProtection {
   friend struct ThreadSlots;
 
   Slot& slot();
+  void fence_all_threads() const;
 
+  const bool plain_;  // kAtBump
   const std::shared_ptr<Table> table_;
   const uint64_t identity_;  // tells this table from one that stood at the same address before
 };

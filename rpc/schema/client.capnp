@@ -34,6 +34,7 @@ struct Request {
     status @8 :Void;
     checkpoint @9 :Void;
     digest @10 :Digest;
+    scan @11 :Scan;
   }
 }
 
@@ -44,6 +45,7 @@ enum Operation {
   add @3;
   cas @4;
   digest @5;
+  expire @6;
 }
 
 struct Command {
@@ -53,6 +55,7 @@ struct Command {
   value @3 :Data;
   expected @4 :Data;
   delta @5 :Int64;
+  timeToLiveMs @6 :UInt64;  # put, expire; 0: for ever
 }
 
 struct Append {
@@ -82,6 +85,17 @@ struct Tail {
   creditBytes @4 :UInt64;
 }
 
+struct Scan {
+  scan @0 :UInt64;    # an open one; 0: a new one, of what follows
+  slice @1 :UInt64;   # of an open one: the next one, counted from the first answer, which is 0
+  pairs @2 :UInt32;   # at most in this answer; 0: closes an open one
+  prefix @3 :Data;
+  level @4 :ReadLevel;
+  epoch @5 :UInt64;
+  address @6 :UInt64;
+  timeoutMs @7 :UInt32;
+}
+
 struct Credit {
   bytes @0 :UInt64;  # more; id: the subscription's
 }
@@ -108,6 +122,7 @@ struct Response {
     checkpoint @11 :UInt64;
     digest @12 :DigestAnswer;
     tailStart @13 :TailStart;  # first of subscription id: what it will cover
+    scan @14 :ScanAnswer;
   }
 }
 
@@ -133,6 +148,17 @@ struct CommandAnswer {
 
 struct GetAnswer {
   found @0 :Bool;
+  value @1 :Data;
+}
+
+struct ScanAnswer {
+  scan @0 :UInt64;     # to go on with; 0: that was the end
+  address @1 :UInt64;  # all pairs of the scan are as they were when all below it was applied
+  pairs @2 :List(Pair);
+}
+
+struct Pair {
+  key @0 :Data;
   value @1 :Data;
 }
 
@@ -163,6 +189,12 @@ struct Status {
   liveRecords @15 :UInt64;
   followers @16 :List(Follower);
   anchors @17 :List(Anchor);
+  storeCapacityBytes @18 :UInt64;
+  storeLogBegin @19 :UInt64;     # addresses of the store's own log:
+  storeLogHead @20 :UInt64;      # below it on disk only
+  storeLogReadOnly @21 :UInt64;  # from it on updated in place
+  storeLogTail @22 :UInt64;
+  logTimeNs @23 :UInt64;         # unix time of the newest applied commit mark
 }
 
 struct Follower {

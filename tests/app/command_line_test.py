@@ -21,7 +21,7 @@ from cluster import SMALL_LOG, Cluster, free_ports, wait_until  # noqa: E402
 TAILRACE = sys.argv[1]
 DONE, NEGATIVE, USAGE, UNREACHABLE, REFUSED = range(5)
 SERVER_VERBS = [["put", "k", "v"], ["get", "k"], ["delete", "k"], ["add", "k", "1"],
-                ["cas", "k", "a", "b"], ["append"], ["tail"], ["status"], ["checkpoint"],
+                ["cas", "k", "a", "b"], ["expire", "k", "--never"], ["scan", "k"], ["append"], ["tail"], ["status"], ["checkpoint"],
                 ["verify"], ["bench", "service"]]
 
 # Nothing is truncated but where a test asks for it, however long the tests take.
@@ -126,6 +126,51 @@ class Keys(VerbTest):
         for verb in (["put", "", "v"], ["get", ""], ["delete", ""], ["add", "", "1"],
                      ["cas", "", "a", "b"]):
             self.expect(REFUSED, *verb, out=b"", says="the key is empty")
+
+    def test_a_key_lives_as_long_as_it_is_told(self):
+        for cluster in (single, three):
+            self.expect(DONE, "put", "ttl/short", "v", "--ttl", "1500ms", cluster=cluster, out=b"")
+            self.expect(DONE, "put", "ttl/long", "v", "--ttl", "1h", cluster=cluster)
+            self.expect(DONE, "put", "ttl/changed", "v", "--ttl", "1h", cluster=cluster)
+            self.expect(DONE, "expire", "ttl/changed", "--ttl", "1s", cluster=cluster, out=b"")
+            # Nobody writes meanwhile.
+            wait_until("the keys expire",
+                       lambda: all(run("get", "ttl/" + key, cluster=cluster).returncode == NEGATIVE
+                                   for key in ("short", "changed")))
+            self.expect(DONE, "get", "ttl/long", cluster=cluster, out=b"v")
+            self.expect(DONE, "expire", "ttl/long", "--never", cluster=cluster)
+            self.expect(NEGATIVE, "expire", "ttl/short", "--never", cluster=cluster, says="no key")
+            self.expect(NEGATIVE, "delete", "ttl/short", cluster=cluster, says="no key")
+            scan = self.expect(DONE, "scan", "ttl/", cluster=cluster, out=b"ttl/long\tv\n")
+            self.assertIn(b"1 pairs at address", scan.stderr)
+            self.expect(DONE, "verify", cluster=cluster)
+        for wrong in (["30"], ["0s"], ["-1s"], ["soon"]):
+            self.expect(USAGE, "put", "k", "v", "--ttl", *wrong)
+        self.expect(USAGE, "expire", "k")
+        self.expect(USAGE, "expire", "k", "--never", "--ttl", "1s")
+
+    def test_a_scan_shows_the_pairs_with_a_prefix_of_one_address(self):
+        for cluster in (single, three):
+            expected = {f"scan/{i}": str(i) for i in range(40)}
+            for key, value in expected.items():
+                self.expect(DONE, "put", key, value, cluster=cluster)
+            self.expect(DONE, "put", "scam", "v", cluster=cluster)
+            lines = self.expect(DONE, "scan", "scan/", cluster=cluster).stdout.decode().splitlines()
+            self.assertEqual(dict(line.split("\t") for line in lines), expected)
+            objects = [json.loads(line) for line in self.expect(
+                DONE, "scan", "scan/", "--json", cluster=cluster).stdout.splitlines()]
+            end = objects.pop()
+            self.assertEqual({one["key"]: one["value"] for one in objects}, expected)
+            self.assertEqual((end["pairs"], end["complete"]), (40, True))
+            at_least = f"at-least={end['epoch']}:{end['address']}"
+            for server in cluster.servers.split(","):
+                lines = self.expect(DONE, "scan", "scan/", "--read", at_least,
+                                    server=server).stdout.splitlines()
+                self.assertEqual(len(lines), 40)
+            some = self.expect(DONE, "scan", "scan/", "--limit", "7", "--json", cluster=cluster)
+            objects = [json.loads(line) for line in some.stdout.splitlines()]
+            self.assertEqual((objects[-1]["pairs"], objects[-1]["complete"]), (7, False))
+            self.expect(NEGATIVE, "scan", "nobody/", cluster=cluster, out=b"", says="0 pairs")
 
     def test_add_counts_from_zero_in_both_directions(self):
         for cluster in (single, three):

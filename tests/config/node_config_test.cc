@@ -55,6 +55,43 @@ TEST_F(NodeConfigTest, FillsEachModulesOptions) {
   EXPECT_EQ(config->state_machine.session_ttl, std::chrono::hours(2));
 }
 
+TEST_F(NodeConfigTest, FillsTheStoresOptions) {
+  const auto config = load(std::string(kGood) +
+                           "store:\n"
+                           "  memory_bytes: 128 MiB\n"
+                           "  disk_bytes: 4 GiB\n"
+                           "  segment_bytes: 64 MiB\n"
+                           "  index_grows: false\n"
+                           "  copy_reads_to_tail: true\n"
+                           "  check_log_at_open: false\n"
+                           "  compaction: {automatic: false, target_utilisation: 0.25,\n"
+                           "    bytes_per_s: 1 MiB, least_log_bytes: 2 MiB,\n"
+                           "    quiet_from_hour: 22, quiet_to_hour: 6}\n"
+                           "state_machine: {checkpoint_kind: incremental}\n"
+                           "server: {scan_idle_timeout: 5 s}\n");
+  ASSERT_TRUE(config) << config.error().message;
+  EXPECT_EQ(config->store.memory_bytes, 128u << 20);
+  EXPECT_EQ(config->store.disk_bytes, uint64_t{4} << 30);
+  EXPECT_EQ(config->store.segment_bytes, 64u << 20);
+  EXPECT_FALSE(config->store.index_grows);
+  EXPECT_TRUE(config->store.copy_reads_to_tail);
+  EXPECT_FALSE(config->store.check_log_at_open);
+  EXPECT_FALSE(config->store.compaction.automatic);
+  EXPECT_EQ(config->store.compaction.target_utilisation, 0.25);
+  EXPECT_EQ(config->store.compaction.bytes_per_s, 1u << 20);
+  EXPECT_EQ(config->store.compaction.least_log_bytes, 2u << 20);
+  EXPECT_EQ(config->store.compaction.quiet_from_hour, 22u);
+  EXPECT_EQ(config->store.compaction.quiet_to_hour, 6u);
+  EXPECT_EQ(config->state_machine.checkpoint_kind, kv::CheckpointKind::kIncremental);
+  EXPECT_EQ(config->server.scan_idle_timeout, std::chrono::seconds(5));
+  expect_refused(std::string(kGood) + "state_machine: {checkpoint_kind: whole}\n",
+                 {"checkpoint_kind", "fold_over"});
+  expect_refused(std::string(kGood) + "store: {segment_bytes: 1 MiB}\n",
+                 {"store.segment_bytes", "less than page_bytes"});
+  expect_refused(std::string(kGood) + "store: {disk_bytes: 64 MiB}\n",
+                 {"store.disk_bytes", "less than four segments"});
+}
+
 TEST_F(NodeConfigTest, TheExamplesAreValid) {
   for (int node = 1; node <= 3; ++node) {
     const auto config = load_node_config(std::string(EXAMPLES) + "/three-node/node" +

@@ -22,7 +22,7 @@ import threading
 import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
-from cluster import SMALL_LOG, Cluster, free_ports, wait_until  # noqa: E402
+from cluster import SMALL_LOG, SMALL_STORE, SMALL_VALUES, Cluster, free_ports, wait_until  # noqa: E402
 
 TAILRACE = sys.argv[1]
 DONE, NEGATIVE, USAGE, UNREACHABLE, REFUSED = range(5)
@@ -305,10 +305,11 @@ class DataDirectory(Case):
         aside.rename(segment)
         self.assert_all_there(cluster)
 
-    def test_a_checkpoint_whose_records_changed(self):
+    def test_a_store_whose_records_changed(self):
         cluster = self.stored("killed")
-        records, = (cluster.leader.data / "store").rglob("records")
+        records, = (cluster.leader.data / "store" / "log").glob("*.log")
         content = records.read_bytes()
+        self.assertIn(b"value 7", content)
         records.write_bytes(content.replace(b"value 7", b"value 8"))
         self.assert_refuses(cluster.leader, str(records))
         records.write_bytes(content)
@@ -701,8 +702,9 @@ class Limits(Case):
         self.verb(NEGATIVE, cluster, "get", "k")
 
     def test_a_store_that_is_full_refuses_and_keeps(self):
-        cluster = self.cluster(settings=SMALL_LOG.replace("64 MiB", "16 MiB")
-                               + "state_machine: {store_reserve_bytes: 4 MiB}\n")
+        settings = SMALL_STORE.replace("store:", "store:\n  disk_bytes: 16 MiB")
+        cluster = self.cluster(server=SMALL_VALUES, settings=settings
+                               + "state_machine: {store_reserve_bytes: 1 MiB}\n")
         cluster.leader.start().wait_ready()
         value = "v" * 100000
         kept = 0
@@ -713,8 +715,8 @@ class Limits(Case):
             kept += 1
             self.assertLess(kept, 1000)
         self.assertEqual(done.returncode, REFUSED, done.stderr)
-        self.assertIn(b"delete keys or raise its memory", done.stderr)
-        self.assertGreater(kept, 10)
+        self.assertIn(b"raise store.disk_bytes", done.stderr)
+        self.assertGreater(kept, 80)
         for again in range(2):
             for number in range(kept):
                 self.assertEqual(cluster.run("get", f"key {number}").stdout.decode(), value)
@@ -722,6 +724,10 @@ class Limits(Case):
             if not again:
                 cluster.leader.kill()
                 cluster.leader.start().wait_ready()
+        # Room is made by deleting, for which there is always some.
+        for number in range(0, kept, 2):
+            cluster.run("delete", f"key {number}")
+        cluster.run("put", "key 0", value)
 
 
 CLONE_NEWNS = 0x00020000
@@ -740,7 +746,8 @@ def private_mounts():
 class Disk(Case):
     """A small file system of the test's own that fills up, or takes no writes at all."""
 
-    SETTINGS = SMALL_LOG + "state_machine: {checkpoint_interval: 0 s}\n"
+    SETTINGS = (SMALL_STORE
+                + "state_machine: {checkpoint_interval: 0 s, store_reserve_bytes: 1 MiB}\n")
 
     def mounted(self, mebibytes):
         if NO_MOUNTS is not None:
@@ -755,7 +762,7 @@ class Disk(Case):
     def small_cluster(self, mebibytes, reserve):
         place = self.mounted(mebibytes)
         settings = self.SETTINGS.replace("log:\n", f"log:\n  reserve_disk_bytes: {reserve}\n")
-        cluster = self.cluster(settings=settings, directory=place / "cluster")
+        cluster = self.cluster(settings=settings, server=SMALL_VALUES, directory=place / "cluster")
         cluster.leader.log = pathlib.Path(tempfile.mkstemp(prefix="tailrace-test-")[1])
         self.addCleanup(cluster.leader.log.unlink)
         return place, cluster
@@ -834,9 +841,13 @@ class Disk(Case):
         cluster.run("put", "k", "v")
         ballast = place / "ballast"
         self.fill(ballast)
-        # What is allocated can still be written; a checkpoint can not, and says so.
-        cluster.run("put", "k", "w")
+        # What is allocated can still be written. The store may need more, so it is refused, and so is
+        # a checkpoint.
         cluster.run("append", input=b"%08d\n" % 0)
+        wait_until("the store notices that the disk is full", lambda: cluster.run(
+            "put", "k", "w", check=False).returncode == REFUSED)
+        written = cluster.run("get", "k").stdout
+        self.verb(REFUSED, cluster, "put", "k", "w", says="free disk space")
         self.verb(REFUSED, cluster, "checkpoint", says="No space left on device")
         count = 1 + self.append_until_refused(cluster, 1)
         self.assertEqual(node.http("/healthz")[0], 200)
@@ -851,11 +862,13 @@ class Disk(Case):
                 self.assertIn("No space left on device", error)
         ballast.unlink()
         node.start().wait_ready()
-        self.assertEqual(cluster.run("get", "k").stdout, b"w")
+        self.assertEqual(cluster.run("get", "k").stdout, written)
         self.assert_events(cluster, 0, count)
         # The same with a node that is killed.
-        self.fill(ballast)
         cluster.run("put", "k", "x")
+        self.fill(ballast)
+        cluster.run("append", input=b"%08d\n" % count)
+        count += 1
         node.kill()
         for _ in range(2):
             code, error = serve_once_or_stop(node)
@@ -867,7 +880,7 @@ class Disk(Case):
 
     def test_a_follower_whose_disk_fills_catches_up_when_there_is_room(self):
         place = self.mounted(32)
-        cluster = self.cluster(nodes=3, settings=self.SETTINGS.replace(
+        cluster = self.cluster(nodes=3, server=SMALL_VALUES, settings=self.SETTINGS.replace(
             "log:\n", "log:\n  reserve_disk_bytes: 4 MiB\n"))
         follower = cluster.nodes[2]
         follower.config.write_text(follower.config.read_text().replace(str(follower.data),

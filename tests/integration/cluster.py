@@ -27,8 +27,16 @@ log:
 store:
   memory_bytes: 64 MiB
   page_bytes: 4 MiB
+  segment_bytes: 4 MiB
   index_buckets: 4096
 """
+
+
+# For disks of a few mebibytes.
+SMALL_STORE = SMALL_LOG.replace("memory_bytes: 64 MiB", "memory_bytes: 8 MiB").replace(
+    "page_bytes: 4 MiB\n  segment_bytes: 4 MiB", "page_bytes: 512 KiB\n  segment_bytes: 1 MiB")
+# Which must fit on a page of it.
+SMALL_VALUES = "max_value_bytes: 256 KiB, "
 
 
 _libc = ctypes.CDLL(None)

@@ -22,7 +22,8 @@ from cluster import SMALL_LOG, Cluster, free_ports, wait_until  # noqa: E402
 TAILRACE = sys.argv[1]
 SETTINGS = SMALL_LOG + "state_machine: {checkpoint_interval: 0 s}\n"
 PHASES = {"rest", "prepare", "in_progress", "wait_pending", "wait_flush"}
-KINDS = {"put", "delete", "add", "cas", "append", "get", "tail", "status", "checkpoint", "digest"}
+KINDS = {"put", "delete", "add", "cas", "append", "get", "tail", "status", "checkpoint", "digest",
+         "expire", "scan"}
 # Names that dashboards and alerts may rely on, by what they tell.
 REQUIRED = """
     tailrace_watermark_address_bytes

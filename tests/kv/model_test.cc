@@ -1,358 +1,464 @@
-// The store against std::map, by seeds.
+// The store against std::map, by seeds. TAILRACE_SEED=N replays one, TAILRACE_SEEDS=N tries so
+// many.
 
-#include <thread>
+#include <deque>
+#include <set>
 
 #include "core/random.h"
-#include "kv/store_impl.h"
 #include "tests/kv/kv_support.h"
 #include "tests/support/fault_file_system.h"
-#include "tests/support/temporary_directory.h"
 
 namespace tailrace::kv {
 namespace {
 
-std::string random_bytes(Random& random, uint64_t most) {
-  std::string text(random.below(most + 1), '\0');
-  for (char& letter : text)
-    letter = static_cast<char>(random.below(256));
-  return text;
-}
+constexpr uint64_t kSeeds = 60;
+constexpr int kSteps = 2500;
 
-std::string random_key(Random& random) {
-  // Also empty and binary keys, and a few long ones.
-  if (random.chance(1, 50)) return "";
-  if (random.chance(1, 100)) return std::string(2000 + random.below(4), 'k');
-  const uint64_t number = random.below(400);
-  return std::string("k\0", 2) + std::to_string(number);
-}
+/// One session's work on a disk that loses its power, compared with a map after each step.
+class ModelRun {
+ public:
+  explicit ModelRun(uint64_t seed) : random_(seed), disk_(seed) {
+    options_ = small_options("/kv");
+    options_.page_bytes = 1u << 15;
+    options_.segment_bytes = options_.page_bytes << random_.below(4);
+    in_memory_ = random_.chance(1, 3);
+    options_.memory_bytes = in_memory_ ? 8u << 20 : options_.page_bytes * (4 + random_.below(12));
+    options_.index_buckets = 1u << random_.below(8);
+    options_.index_grows = random_.chance(1, 2);
+    constexpr double kMutable[] = {0.9, 0.5, 0.2};
+    options_.mutable_fraction = kMutable[random_.below(3)];
+    options_.copy_reads_to_tail = random_.chance(1, 2);
+    options_.checkpoints_kept = static_cast<uint32_t>(1 + random_.below(3));
+    options_.check_log_at_open = random_.chance(3, 4);
+    options_.compaction.automatic = random_.chance(3, 4);
+    options_.compaction.least_log_bytes = 256u << 10;
+    keys_ = 20 + random_.below(600);
+    at_points_[0] = {};
+  }
 
-// Promise: whatever sequence of writes, each read tells the latest value; what a checkpoint holds
-// and a later open finds is exactly the state at its point; also while compaction moves records,
-// and after a power cut that takes all that was not synced.
-class StoreModel : public ::testing::TestWithParam<uint64_t> {};
-
-TEST_P(StoreModel, AgreesWithAMapThroughWritesCheckpointsAndReopening) {
-  SCOPED_TRACE("seed " + std::to_string(GetParam()));
-  testing::FaultFileSystem disk(GetParam());
-  StoreOptions options = small_options("/kv");
-  Random random(GetParam());
-  // Six pages: the writes below pass through them several times.
-  options.memory_bytes = 6u << 16;
-  options.page_bytes = 1u << 16;
-  options.index_buckets = random.chance(1, 2) ? 2 : 64;
-  options.mutable_fraction = random.chance(1, 2) ? 0.9 : 0.3;
-
-  Model model;
-  Model at_checkpoint;
-  Serial serial = 0;
-  auto store = open_or_die(disk, options);
-  ASSERT_NE(store, nullptr);
-  auto session = std::move(*store->start_session(1));
-  std::string value;
-  for (int step = 0; step < 12000; ++step) {
-    const std::string key = random_key(random);
-    const uint64_t dice = random.below(1000);
-    if (dice < 600) {
-      value = random_bytes(random, random.chance(1, 10) ? 3000 : 60);
-      const auto written = session->upsert(as_bytes(key), as_bytes(value), ++serial);
-      if (written) {
-        model[key] = value;
-      } else {
-        ASSERT_EQ(written.error().code, ErrorCode::kResourceExhausted);
+  void run() {
+    ASSERT_NO_FATAL_FAILURE(open());
+    for (int step = 0; step < kSteps; ++step) {
+      SCOPED_TRACE("step " + std::to_string(step));
+      ASSERT_NO_FATAL_FAILURE(take_step());
+      if (::testing::Test::HasFailure()) return;
+      if (power_is_cut_) {
+        ASSERT_NO_FATAL_FAILURE(open());
       }
+    }
+    session_->refresh(serial_);
+    expect_contents();
+    ASSERT_NO_FATAL_FAILURE(restart());
+  }
+
+ private:
+  // --- what is written ---
+
+  std::string any_key() {
+    // Also empty and binary keys, and a few long ones.
+    if (random_.chance(1, 50)) return "";
+    if (random_.chance(1, 60)) return std::string(254 + random_.below(4), 'k');
+    if (random_.chance(1, 200)) return std::string(4000 + random_.below(2), 'K');
+    return std::string("k\0", 2) + std::to_string(random_.below(keys_));
+  }
+  std::string any_value() {
+    std::string text(random_.below(1 + (random_.chance(1, 10) ? 6000 : 60)), '\0');
+    if (random_.chance(1, 20))
+      text.resize(4084 + random_.below(9));  // about the longest narrow one
+    for (char& letter : text)
+      letter = static_cast<char>(random_.below(256));
+    return text;
+  }
+  const std::string* known(const std::string& key) const {
+    const auto at = model_.find(key);
+    return at == model_.end() ? nullptr : &at->second;
+  }
+
+  /// An operation, what it will answer, and the map after it.
+  struct Planned {
+    Operation operation;
+    std::string key, value, expected, result;
+    std::function<Modification(const ByteSpan*, std::string&)> function;
+    bool done = false;
+    std::optional<std::string> answer;  // in *result
+    bool modifies = false;
+    Modification decision = Modification::kKeep;
+  };
+  void plan(Planned& planned, Serial serial) {
+    planned.key = any_key();
+    planned.value = any_value();
+    const std::string* present = known(planned.key);
+    Operation& operation = planned.operation;
+    operation.serial = serial;
+    const std::string key = planned.key;
+    switch (random_.below(10)) {
+      case 0:
+      case 1:
+        operation.kind = OperationKind::kRead;
+        planned.done = present != nullptr;
+        if (present != nullptr) planned.answer = *present;
+        break;
+      case 2:
+      case 3:
+      case 4:
+        operation.kind = OperationKind::kUpsert;
+        planned.done = true;
+        model_[key] = planned.value;
+        break;
+      case 5:
+        operation.kind = OperationKind::kErase;
+        planned.done = model_.erase(key) > 0;
+        break;
+      case 6:
+        operation.kind = OperationKind::kInsertIfAbsent;
+        planned.done = present == nullptr;
+        if (present != nullptr) planned.answer = *present;
+        if (present == nullptr) model_[key] = planned.value;
+        break;
+      case 7:
+        operation.kind = OperationKind::kCompareAndSwap;
+        planned.expected = present != nullptr && random_.chance(3, 4) ? *present : "other";
+        planned.done = present != nullptr && *present == planned.expected;
+        if (present != nullptr && !planned.done) planned.answer = *present;
+        if (planned.done) model_[key] = planned.value;
+        break;
+      default: {
+        operation.kind = OperationKind::kRmw;
+        planned.modifies = true;
+        const auto decision = static_cast<Modification>(random_.below(3));
+        planned.decision = decision;
+        const bool appends = random_.chance(1, 2);
+        planned.function = [piece = planned.value, decision, appends](const ByteSpan* was,
+                                                                      std::string& next) {
+          if (appends && was != nullptr && was->size() < 8000) next = to_string(*was);
+          next += piece;
+          return decision;
+        };
+        planned.done = decision == Modification::kWrite ||
+                       (decision == Modification::kErase && present != nullptr);
+        std::string next;
+        const ByteSpan view = present == nullptr ? ByteSpan{} : as_bytes(*present);
+        planned.function(present == nullptr ? nullptr : &view, next);
+        if (decision == Modification::kWrite) model_[key] = next;
+        if (decision == Modification::kErase) model_.erase(key);
+      }
+    }
+    operation.key = as_bytes(planned.key);
+    operation.value = as_bytes(planned.value);
+    operation.expected = as_bytes(planned.expected);
+    operation.result = &planned.result;
+    if (planned.modifies) operation.modify = planned.function;
+    note_value(planned.key);
+  }
+
+  void single() {
+    Planned planned;
+    plan(planned, ++serial_);
+    Operation& one = planned.operation;
+    Result<bool> done = false;
+    switch (one.kind) {
+      case OperationKind::kRead: {
+        const auto read = session_->read(one.key, planned.result);
+        if (!read && read.error().code != ErrorCode::kNotFound) done = tl::unexpected(read.error());
+        if (read) done = true;
+        break;
+      }
+      case OperationKind::kUpsert:
+        done = session_->upsert(one.key, one.value, serial_).map([] { return true; });
+        break;
+      case OperationKind::kErase:
+        done = session_->erase(one.key, serial_);
+        break;
+      case OperationKind::kRmw:
+        done = session_->rmw(one.key, one.modify, serial_).map([&](Modification decision) {
+          return decision == planned.decision && planned.done;
+        });
+        break;
+      case OperationKind::kInsertIfAbsent:
+        done = session_->insert_if_absent(one.key, one.value, serial_, one.result);
+        break;
+      case OperationKind::kCompareAndSwap:
+        done = session_->compare_and_swap(one.key, one.expected, one.value, serial_, one.result);
+        break;
+    }
+    if (failed(done.map([](bool) {}))) return;
+    one.done = *done;
+    expect_answer(planned);
+  }
+
+  void batch() {
+    std::deque<Planned> all(1 + random_.below(random_.chance(1, 4) ? 80 : 20));
+    std::vector<Operation> operations;
+    for (Planned& planned : all) {
+      // Some of one serial; not of the one before the batch, which refresh() may have ended.
+      if (&planned == &all.front() || random_.chance(3, 4)) ++serial_;
+      plan(planned, serial_);
+    }
+    for (Planned& planned : all)
+      operations.push_back(planned.operation);
+    size_t count = 0;
+    if (failed(session_->run(operations, &count))) return;
+    ASSERT_EQ(count, operations.size());
+    for (size_t i = 0; i < operations.size(); ++i) {
+      all[i].operation.done = operations[i].done;
+      expect_answer(all[i]);
+    }
+  }
+
+  static void expect_answer(const Planned& planned) {
+    const auto kind = static_cast<int>(planned.operation.kind);
+    ASSERT_EQ(planned.operation.done, planned.done)
+        << "kind " << kind << " on '" << planned.key.substr(0, 20) << "' (" << planned.key.size()
+        << "), decision " << static_cast<int>(planned.decision) << ", serial "
+        << planned.operation.serial;
+    if (planned.answer) {
+      ASSERT_TRUE(planned.result == *planned.answer)
+          << "kind " << kind << " on '" << planned.key.substr(0, 20) << "' answers "
+          << planned.result.size() << " bytes, not " << planned.answer->size();
+    }
+  }
+
+  // --- reads that wait ---
+
+  struct PendingRead {
+    std::string key;
+    std::vector<std::optional<std::string>> values;  // since it was asked for
+    bool called = false;
+  };
+  void note_value(const std::string& key) {
+    for (const auto& pending : pending_) {
+      if (pending->key != key) continue;
+      const std::string* now = known(key);
+      pending->values.push_back(now == nullptr ? std::nullopt : std::optional(*now));
+    }
+  }
+  void read_async() {
+    auto pending = std::make_shared<PendingRead>();
+    pending->key = any_key();
+    pending_.push_back(pending);
+    note_value(pending->key);
+    session_->read_async(
+        as_bytes(pending->key), [this, pending](Result<bool> found, const std::string& value) {
+          pending->called = true;
+          if (failed(found.map([](bool) {}))) return;
+          for (const auto& possible : pending->values) {
+            if (*found == possible.has_value() && (!*found || value == *possible)) return;
+          }
+          ADD_FAILURE() << "an asynchronous read of '" << pending->key.substr(0, 20) << "' says "
+                        << (*found ? std::to_string(value.size()) + " bytes" : "absent")
+                        << ", which it never was of " << pending->values.size();
+        });
+    collect();
+  }
+  void collect() {
+    std::erase_if(pending_, [](const auto& pending) { return pending->called; });
+    ASSERT_EQ(session_->pending(), pending_.size());
+  }
+
+  // --- steps ---
+
+  void take_step() {
+    const uint64_t dice = random_.below(1000);
+    if (dice < 700) {
+      single();
     } else if (dice < 850) {
-      const auto erased = session->erase(as_bytes(key), ++serial);
-      if (erased) {
-        ASSERT_EQ(*erased, model.erase(key) > 0);
-      } else {
-        ASSERT_EQ(erased.error().code, ErrorCode::kResourceExhausted);
-      }
+      batch();
+    } else if (dice < 920) {
+      for (uint64_t count = 1 + random_.below(4); count > 0 && !power_is_cut_; --count)
+        read_async();
+    } else if (dice < 935) {
+      session_->poll();
+      collect();
+    } else if (dice < 945) {
+      if (failed(session_->wait_pending())) return;
+      collect();
+      ASSERT_TRUE(pending_.empty());
+    } else if (dice < 960) {
+      take_checkpoint();
+    } else if (dice < 967) {
+      const auto extent = store_->log_extent();
+      const uint64_t length = std::max<uint64_t>(extent.read_only - extent.begin, 1);
+      failed(store_->compact(extent.begin + random_.below(length)).map([](LogAddress) {}));
+    } else if (dice < 970) {
+      if (store_->index_buckets() < 4096) failed(store_->grow_index());
+    } else if (dice < 976) {
+      scan();
+    } else if (dice < 980) {
+      session_->refresh(serial_);
+      expect_contents();
     } else if (dice < 990) {
-      const auto found = session->read(as_bytes(key), value);
-      const auto known = model.find(key);
-      ASSERT_EQ(found.has_value(), known != model.end());
-      if (found) {
-        ASSERT_EQ(value, known->second);
-      }
-    } else if (dice < 998) {
-      session->refresh(serial);
-      const auto info = checkpoint(*store);
-      ASSERT_TRUE(info.has_value()) << info.error().message;
-      ASSERT_EQ(point_of(*info, 1), serial);
-      ASSERT_EQ(info->live_records, model.size());
-      at_checkpoint = model;
+      other_reads();
+    } else if (dice < 994) {
+      session_->refresh(serial_);
+      ASSERT_NO_FATAL_FAILURE(restart());
     } else {
-      session.reset();
-      store.reset();
-      disk.crash(testing::CrashPolicy::kLoseUnsynced);
-      store = open_or_die(disk, options);
-      ASSERT_NE(store, nullptr);
-      session = std::move(*store->start_session(1));
-      serial = std::max(serial, session->last_serial());
-      model = at_checkpoint;
-      ASSERT_EQ(contents(*store), model);
-    }
-    ASSERT_EQ(store->live_records(), model.size());
-    ASSERT_LE(store->used_bytes(), store->capacity_bytes());
-  }
-  ASSERT_EQ(contents(*store), model);
-}
-
-INSTANTIATE_TEST_SUITE_P(Seeds, StoreModel, ::testing::Range<uint64_t>(0, 8));
-
-// Promise: a store that is only updated does not fill up, however often a checkpoint makes every
-// record be copied; its memory stays within what was given.
-TEST(StoreMemory, UpdatesAndCheckpointsForeverFitWhereTheLiveRecordsFit) {
-  const testing::TemporaryDirectory directory;
-  StoreOptions options = small_options(directory.path());
-  options.memory_bytes = 8u << 18;
-  options.page_bytes = 1u << 18;
-  auto store = open_or_die(storage::posix_file_system(), options);
-  auto session = std::move(*store->start_session(1));
-  Serial serial = 0;
-  const std::string value(100, 'v');
-  for (int round = 0; round < 30; ++round) {
-    auto info = begin_checkpoint(*store);
-    for (int key = 0; key < 4000; ++key) {
-      const auto written = session->upsert(as_bytes("key" + std::to_string(key)),
-                                           as_bytes(value + std::to_string(round)), ++serial);
-      ASSERT_TRUE(written.has_value()) << written.error().message << " in round " << round;
-    }
-    session->refresh(serial);
-    const auto done = info.get();
-    ASSERT_TRUE(done.has_value()) << done.error().message;
-  }
-  EXPECT_EQ(store->live_records(), 4000u);
-}
-
-// Promise: while garbage is there no write is refused, wherever the garbage lies: here behind pages
-// of live records, which compaction must carry past the last free page without a writer getting
-// into its way.
-TEST(StoreMemory, LiveRecordsBeforeTheGarbageDoNotBlockCompaction) {
-  for (uint64_t seed = 0; seed < 4; ++seed) {
-    SCOPED_TRACE("seed " + std::to_string(seed));
-    testing::FaultFileSystem disk(seed);
-    Random random(seed);
-    StoreOptions options = small_options("/kv");
-    options.memory_bytes = 16u << 17;
-    options.page_bytes = 1u << 17;
-    auto store = open_or_die(disk, options);
-    auto session = std::move(*store->start_session(1));
-    Model model;
-    Serial serial = 0;
-    const auto put = [&](const std::string& key, size_t bytes) {
-      const std::string value(bytes, static_cast<char>('a' + serial % 23));
-      const auto written = session->upsert(as_bytes(key), as_bytes(value), ++serial);
-      ASSERT_TRUE(written.has_value()) << written.error().message << " at serial " << serial;
-      model[key] = value;
-    };
-    // Between half and nine tenths of the memory is cold; visitors stay for a moment.
-    const uint64_t cold = store->capacity_bytes() / 20 * (10 + random.below(8)) / 4000;
-    for (uint64_t number = 0; number < cold; ++number) {
-      ASSERT_NO_FATAL_FAILURE(put("cold" + std::to_string(number), 3900 + random.below(60)));
-    }
-    for (int step = 0; step < 600; ++step) {
-      ASSERT_NO_FATAL_FAILURE(put("visitor" + std::to_string(step), 1000 + random.below(15000)));
-      const std::string gone = "visitor" + std::to_string(step - 4);
-      if (step < 4) continue;
-      ASSERT_TRUE(session->erase(as_bytes(gone), ++serial).value());
-      model.erase(gone);
-    }
-    EXPECT_EQ(contents(*store), model);
-  }
-}
-
-// Promise: a checkpoint keeps memory from nobody. A session in the middle of a serial holds one up
-// while another one writes more than fits beside the old records: the checkpoint is given up with
-// a word, no write is refused, and the next checkpoint is whole.
-TEST(StoreMemory, AWriteThatNeedsTheMemoryEndsTheCheckpoint) {
-  testing::FaultFileSystem disk(1);
-  StoreOptions options = small_options("/kv");
-  options.memory_bytes = 16u << 14;
-  options.page_bytes = 1u << 14;
-  auto store = open_or_die(disk, options);
-  auto session = std::move(*store->start_session(1));
-  auto other = std::move(*store->start_session(2));
-  Model model;
-  Serial serial = 0;
-  const auto put_all = [&](size_t bytes) {
-    for (int number = 0; number < 150; ++number) {
-      const std::string key = "key" + std::to_string(number);
-      const std::string value(bytes, static_cast<char>('a' + serial % 23));
-      const auto written = session->upsert(as_bytes(key), as_bytes(value), ++serial);
-      ASSERT_TRUE(written.has_value()) << written.error().message;
-      model[key] = value;
-    }
-  };
-  ASSERT_NO_FATAL_FAILURE(put_all(1000));
-  ASSERT_TRUE(other->upsert(as_bytes("other"), as_bytes("1"), 1));
-  model["other"] = "1";
-  auto info = begin_checkpoint(*store);
-  while (store->checkpoint_progress().phase != CheckpointPhase::kWaitPending) {
-    std::this_thread::yield();
-  }
-  for (const size_t bytes : {1000, 1016, 900, 1010})
-    ASSERT_NO_FATAL_FAILURE(put_all(bytes));
-  other->refresh(1);
-  const auto given_up = info.get();
-  ASSERT_FALSE(given_up.has_value());
-  EXPECT_EQ(given_up.error().code, ErrorCode::kResourceExhausted);
-  EXPECT_EQ(contents(*store), model);
-  EXPECT_TRUE(store->checkpoints()->empty());
-
-  session->refresh(serial);
-  const auto done = checkpoint(*store);
-  ASSERT_TRUE(done.has_value()) << done.error().message;
-  session.reset();
-  other.reset();
-  store.reset();
-  store = open_or_die(disk, options);
-  EXPECT_EQ(contents(*store), model);
-}
-
-// Promise: in a full store deletions go on, also of records that compaction has begun to move and
-// left, since there was nothing to win any more.
-TEST(StoreMemory, AKeyOfAPageHalfCompactedCanBeDeletedWhenMemoryIsFull) {
-  testing::FaultFileSystem disk(1);
-  StoreOptions options = small_options("/kv");
-  options.memory_bytes = 6u << 20;
-  auto store = open_or_die(disk, options);
-  auto session = std::move(*store->start_session(1));
-  Serial serial = 0;
-  Model model;
-  const auto put = [&](const std::string& key, size_t bytes) {
-    const std::string value(bytes, 'v');
-    const auto written = session->upsert(as_bytes(key), as_bytes(value), ++serial);
-    if (written) model[key] = value;
-    return written.has_value();
-  };
-  const auto erase = [&](const std::string& key) {
-    const auto erased = session->erase(as_bytes(key), ++serial);
-    ASSERT_TRUE(erased.has_value()) << erased.error().message;
-    EXPECT_EQ(*erased, model.erase(key) > 0);
-  };
-  for (int number = 0; number < 900; ++number)
-    ASSERT_TRUE(put("key" + std::to_string(number), 4000));
-  for (const std::string large : {"large0", "large1", "large2", "large3"}) {
-    ASSERT_TRUE(put(large, 90'000));
-  }
-  for (const std::string large : {"large0", "large1", "large2", "large3"}) {
-    ASSERT_NO_FATAL_FAILURE(erase(large));
-  }
-  // The garbage sets compaction off; then it is revived in place, and compaction stops.
-  const auto& probe = static_cast<StoreImpl&>(*store).engine().probe();
-  for (int number = 0; probe.compacted_records.value() == 0; ++number) {
-    ASSERT_TRUE(put("new" + std::to_string(number), 4000));
-    ASSERT_LT(number, 100);
-  }
-  for (const std::string large : {"large0", "large1", "large2", "large3"}) {
-    ASSERT_TRUE(put(large, 90'000));
-  }
-  ASSERT_EQ(probe.released_pages.value(), 0u) << "the page is not half compacted";
-  for (const size_t bytes : {4000, 100, 0}) {
-    for (int number = 0; put("last" + std::to_string(bytes + number), bytes); ++number) {
+      disk_.fail_at(disk_.operations() + random_.below(40), testing::FaultKind::kPowerCut);
+      power_may_be_cut_ = true;
     }
   }
-  ASSERT_NO_FATAL_FAILURE(erase("key250"));  // of that page
-  EXPECT_EQ(contents(*store), model);
-}
 
-// Promise: keys that come and go leave nothing behind.
-TEST(StoreMemory, KeysThatComeAndGoLeaveNothing) {
-  const testing::TemporaryDirectory directory;
-  StoreOptions options = small_options(directory.path());
-  options.memory_bytes = 8u << 16;
-  options.page_bytes = 1u << 16;
-  options.index_buckets = 16;
-  auto store = open_or_die(storage::posix_file_system(), options);
-  auto session = std::move(*store->start_session(1));
-  Serial serial = 0;
-  for (int number = 0; number < 100'000; ++number) {
-    const std::string key = "visitor" + std::to_string(number);
-    ASSERT_TRUE(session->upsert(as_bytes(key), as_bytes("here"), ++serial).has_value());
-    ASSERT_TRUE(session->erase(as_bytes(key), ++serial).value());
-  }
-  EXPECT_EQ(store->live_records(), 0u);
-  EXPECT_TRUE(contents(*store).empty());
-}
-
-// Promise: a write that finds the memory full changes nothing and says so; reads, updates that fit
-// in place and deletions go on, and deletions make room again.
-TEST(StoreMemory, AFullStoreRefusesAndLosesNothing) {
-  const testing::TemporaryDirectory directory;
-  StoreOptions options = small_options(directory.path());
-  options.memory_bytes = 4u << 16;
-  options.page_bytes = 1u << 16;
-  auto store = open_or_die(storage::posix_file_system(), options);
-  auto session = std::move(*store->start_session(1));
-  Model model;
-  Serial serial = 0;
-  const std::string value(500, 'x');
-  for (;;) {
-    const std::string key = "key" + std::to_string(model.size());
-    const auto written = session->upsert(as_bytes(key), as_bytes(value), ++serial);
-    if (!written) {
-      EXPECT_EQ(written.error().code, ErrorCode::kResourceExhausted);
-      EXPECT_NE(written.error().message.find("memory_bytes"), std::string::npos);
-      break;
+  void take_checkpoint() {
+    session_->refresh(serial_);
+    const auto kind = static_cast<CheckpointKind>(1 + random_.below(4));
+    if (kind != CheckpointKind::kIndexOnly) at_points_[serial_] = model_;
+    const auto info = checkpoint(*store_, kind, random_.chance(1, 2));
+    if (failed(info.map([](const CheckpointInfo&) {}))) return;
+    if (kind == CheckpointKind::kIndexOnly) return;
+    ASSERT_EQ(point_of(*info, 1), serial_);
+    published_ = serial_;
+    if (in_memory_) {
+      ASSERT_EQ(info->live_records, model_.size());
     }
-    model[key] = value;
-    ASSERT_LT(model.size(), 1000u);
+    const auto validated = store_->validate_checkpoint(info->token);
+    if (!power_may_be_cut_) {
+      ASSERT_TRUE(validated.has_value()) << validated.error().message;
+    }
   }
-  EXPECT_GT(model.size(), 300u);
-  EXPECT_EQ(contents(*store), model);
-  const std::string other(500, 'y');
-  for (auto& [key, known] : model) {
-    ASSERT_TRUE(session->upsert(as_bytes(key), as_bytes(other), ++serial).has_value());
-    known = other;
-  }
-  EXPECT_EQ(contents(*store), model);
-  while (model.size() > 100) {
-    ASSERT_TRUE(session->erase(as_bytes(model.begin()->first), ++serial).value());
-    model.erase(model.begin());
-  }
-  for (int number = 0; number < 100; ++number) {
-    const std::string key = "new" + std::to_string(number);
-    const auto written = session->upsert(as_bytes(key), as_bytes(value), ++serial);
-    ASSERT_TRUE(written.has_value()) << written.error().message;
-    model[key] = value;
-  }
-  EXPECT_EQ(contents(*store), model);
-}
 
-// Promise: the largest record fits, one byte more is refused by name, and sizes are no secret.
-TEST(StoreMemory, TheLargestRecordFitsAndALargerIsRefused) {
-  const testing::TemporaryDirectory directory;
-  auto store = open_or_die(storage::posix_file_system(), small_options(directory.path()));
-  auto session = std::move(*store->start_session(1));
-  const std::string value(store->max_record_bytes() - 3, 'x');
-  ASSERT_TRUE(session->upsert(as_bytes("key"), as_bytes(value), 1).has_value());
-  std::string read;
-  ASSERT_TRUE(store->read(as_bytes("key"), read).has_value());
-  EXPECT_EQ(read, value);
-  const auto refused = session->upsert(as_bytes("key4"), as_bytes(value), 2);
-  ASSERT_FALSE(refused.has_value());
-  EXPECT_EQ(refused.error().code, ErrorCode::kInvalidArgument);
-}
+  void scan() {
+    session_->refresh(serial_);
+    const Model then = model_;
+    auto scan = store_->start_scan();
+    if (failed(scan.map([](auto&&) {}))) return;
+    Model seen;
+    for (bool more = true; more;) {
+      const auto next = (*scan)->next(
+          1 + random_.below(100), 1 + random_.below(1u << 18), [&](ByteSpan key, ByteSpan value) {
+            EXPECT_TRUE(seen.emplace(to_string(key), to_string(value)).second);
+          });
+      if (failed(next.map([](bool) {}))) return;
+      more = *next;
+      // What is written meanwhile is not in it.
+      for (uint64_t count = random_.below(4); count > 0 && !power_is_cut_; --count)
+        ASSERT_NO_FATAL_FAILURE(single());
+      if (power_is_cut_) return;
+    }
+    EXPECT_TRUE(seen == then) << "a scan shows " << seen.size() << " pairs, there were "
+                              << then.size();
+  }
 
-// Promise: impossible options are refused by name before anything is touched.
-TEST(StoreOptionsCheck, ImpossibleOnesAreNamed) {
-  const testing::TemporaryDirectory directory;
-  const auto refused = [&](auto change, const std::string& name) {
-    StoreOptions options = small_options(directory.path() / "never");
-    change(options);
-    const auto store = Store::open(storage::posix_file_system(), options);
-    ASSERT_FALSE(store.has_value()) << name;
-    EXPECT_EQ(store.error().code, ErrorCode::kInvalidArgument);
-    EXPECT_NE(store.error().message.find(name), std::string::npos) << store.error().message;
-    EXPECT_FALSE(std::filesystem::exists(directory.path() / "never"));
-  };
-  refused([](StoreOptions& o) { o.page_bytes = 100'000; }, "page_bytes");
-  refused([](StoreOptions& o) { o.memory_bytes = o.page_bytes; }, "memory_bytes");
-  refused([](StoreOptions& o) { o.index_buckets = 3; }, "index_buckets");
-  refused([](StoreOptions& o) { o.mutable_fraction = 0; }, "mutable_fraction");
-  refused([](StoreOptions& o) { o.checkpoints_kept = 0; }, "checkpoints_kept");
-  refused([](StoreOptions& o) { o.directory.clear(); }, "directory");
+  void other_reads() {
+    const std::string key = any_key();
+    const std::string* present = known(key);
+    std::string value;
+    const auto outcome = store_->try_read(as_bytes(key), value);
+    if (outcome == Store::ReadOutcome::kFound) {
+      ASSERT_TRUE(present != nullptr && value == *present);
+    } else if (outcome == Store::ReadOutcome::kAbsent) {
+      ASSERT_EQ(present, nullptr);
+    }
+    const auto read = store_->read(as_bytes(key), value);
+    if (!read && read.error().code != ErrorCode::kNotFound && failed(read)) return;
+    ASSERT_EQ(read.has_value(), present != nullptr);
+    if (read) {
+      ASSERT_TRUE(value == *present);
+    }
+    std::promise<std::pair<Result<bool>, std::string>> promise;
+    store_->read_async(as_bytes(key), [&](Result<bool> found, std::string text) {
+      promise.set_value({std::move(found), std::move(text)});
+    });
+    const auto [found, text] = promise.get_future().get();
+    if (failed(found.map([](bool) {}))) return;
+    ASSERT_EQ(*found, present != nullptr);
+    if (*found) {
+      ASSERT_TRUE(text == *present);
+    }
+  }
+
+  void expect_contents() {
+    Model now;
+    const auto visited = store_->for_each([&](ByteSpan key, ByteSpan value) {
+      EXPECT_TRUE(now.emplace(to_string(key), to_string(value)).second) << "a key came twice";
+    });
+    if (failed(visited)) return;
+    EXPECT_TRUE(now == model_) << "there are " << now.size() << " pairs, not " << model_.size();
+    if (in_memory_ && !power_may_be_cut_) {
+      EXPECT_EQ(store_->live_records(), model_.size());
+    }
+    EXPECT_LE(store_->used_bytes(), store_->capacity_bytes());
+  }
+
+  // --- ends and beginnings ---
+
+  /// Whether the power was cut; any other error is a failure of the test.
+  bool failed(const Result<>& result) {
+    if (result || closing_) return !result;
+    EXPECT_TRUE(power_may_be_cut_) << result.error().message;
+    power_is_cut_ = true;
+    return true;
+  }
+
+  void restart() {
+    session_.reset();
+    store_.reset();
+    disk_.crash(testing::CrashPolicy::kProcessEnds);
+    power_is_cut_ = true;
+    open();
+  }
+
+  void open() {
+    const bool first = session_ == nullptr && store_ == nullptr && !power_is_cut_;
+    closing_ = true;  // reads that wait are told so
+    session_.reset();
+    store_.reset();
+    pending_.clear();
+    closing_ = false;
+    if (!first) {
+      constexpr testing::CrashPolicy kPolicies[] = {
+          testing::CrashPolicy::kLoseUnsynced, testing::CrashPolicy::kKeepAll,
+          testing::CrashPolicy::kRandom, testing::CrashPolicy::kProcessEnds};
+      disk_.crash(kPolicies[random_.below(4)]);
+    }
+    power_is_cut_ = power_may_be_cut_ = false;
+    store_ = open_or_die(disk_, options_);
+    ASSERT_NE(store_, nullptr);
+    session_ = session_or_die(*store_, 1);
+    ASSERT_NE(session_, nullptr);
+    std::string notes;
+    for (const std::string& note : store_->recovery_notes())
+      notes += "\n" + note;
+    const Serial point = session_->last_serial();
+    ASSERT_EQ(point, store_->recovered() ? point_of(*store_->recovered(), 1) : 0);
+    ASSERT_GE(point, published_) << "a published checkpoint was lost" << notes;
+    ASSERT_TRUE(at_points_.contains(point)) << "no checkpoint was taken at " << point;
+    model_ = at_points_[point];
+    at_points_ = {{point, model_}};
+    published_ = point;
+    serial_ = std::max(serial_, point);
+    expect_contents();
+    for (int times = 0; times < 20; ++times) {
+      const std::string key = any_key();
+      std::string value;
+      const auto read = session_->read(as_bytes(key), value);
+      ASSERT_EQ(read.has_value(), known(key) != nullptr) << key;
+      if (read) {
+        ASSERT_TRUE(value == *known(key));
+      }
+    }
+  }
+
+  Random random_;
+  testing::FaultFileSystem disk_;
+  StoreOptions options_;
+  bool in_memory_ = false;
+  uint64_t keys_ = 0;
+  std::unique_ptr<Store> store_;
+  std::unique_ptr<Session> session_;
+  Serial serial_ = 0;
+  Model model_;
+  std::map<Serial, Model> at_points_;  // that a checkpoint was taken or tried at
+  Serial published_ = 0;
+  std::vector<std::shared_ptr<PendingRead>> pending_;
+  bool power_may_be_cut_ = false;
+  bool power_is_cut_ = false;
+  bool closing_ = false;
+};
+
+// Promise: whatever sequence of operations, each answers as a map would; what a checkpoint holds
+// and a later open finds is exactly the state at its point; also while compaction moves records,
+// the index grows and records are on disk, and after a power cut at any moment.
+TEST(StoreModel, AgreesWithAMapWhateverHappens) {
+  for_seeds(kSeeds, [](uint64_t seed) { ModelRun(seed).run(); });
 }
 
 }  // namespace

@@ -113,8 +113,18 @@ class IdleStateMachine final : public statemachine::StateMachine {
   void stop() override {}
   void notify() override { ++notified; }
   std::optional<Error> failure() const override { return std::nullopt; }
-  Result<> admit(size_t) const override { return {}; }
+  Result<> admit(size_t, bool) const override { return {}; }
   Result<> read(ByteSpan, std::string&) const override { return {}; }
+  Result<ReadOutcome> try_read(ByteSpan, std::string&) const override {
+    return ReadOutcome::kAbsent;
+  }
+  void read_async(ByteSpan, ReadDone) const override {}
+  Result<std::unique_ptr<statemachine::StateScan>> start_scan() override {
+    return make_error(ErrorCode::kUnavailable, "");
+  }
+  uint64_t log_time_ns() const override { return 0; }
+  bool wants_log_time(uint64_t) const override { return false; }
+  statemachine::StoreStatus store_status() const override { return {}; }
   Result<> wait_applied(Address, SteadyTime) override { return {}; }
   void request_checkpoint(std::function<void(Result<Address>)>) override {}
   statemachine::CheckpointStatus checkpoint_status() const override { return {}; }

@@ -130,27 +130,24 @@ inline std::unique_ptr<fasterlog::LogScanner> FakeLog::scan(Address from, ScanOp
   return std::make_unique<FakeScanner>(*this, from);
 }
 
-class FakeStore : public kv::Store {
+/// A copy of the pairs, as they were.
+class FakeScan : public statemachine::StateScan {
  public:
-  const std::optional<kv::CheckpointInfo>& recovered() const override { return recovered_; }
-  const std::vector<std::string>& recovery_notes() const override { return notes_; }
-  Result<std::vector<kv::CheckpointInfo>> checkpoints() const override {
-    return std::vector<kv::CheckpointInfo>{};
+  FakeScan(Address address, std::map<std::string, std::string> pairs)
+      : address_(address), pairs_(std::move(pairs)) {}
+  Address address() const override { return address_; }
+  Result<bool> next(ByteSpan prefix, size_t most_pairs, uint64_t, const Visitor& visit) override {
+    for (size_t i = 0; i < most_pairs && !pairs_.empty(); ++i) {
+      const auto node = pairs_.extract(pairs_.begin());
+      if (node.key().starts_with(as_text(prefix)))
+        visit(as_bytes(node.key()), as_bytes(node.mapped()));
+    }
+    return !pairs_.empty();
   }
-  Result<std::unique_ptr<kv::Session>> start_session(kv::SessionId) override { return nullptr; }
-  Result<> read(ByteSpan, std::string&) override { return {}; }
-  Result<> start_checkpoint(kv::CheckpointHooks) override { return {}; }
-  kv::CheckpointProgress checkpoint_progress() const override { return {}; }
-  void for_each(const std::function<void(ByteSpan, ByteSpan)>&) override {}
-  uint64_t live_records() const override { return 7; }
-  uint64_t used_bytes() const override { return 0; }
-  uint64_t capacity_bytes() const override { return 0; }
-  size_t max_record_bytes() const override { return 1u << 20; }
-  void register_metrics(observability::MetricRegistry&) override {}
 
  private:
-  std::optional<kv::CheckpointInfo> recovered_;
-  std::vector<std::string> notes_;
+  const Address address_;
+  std::map<std::string, std::string> pairs_;
 };
 
 class FakeStateMachine : public statemachine::StateMachine {
@@ -187,7 +184,7 @@ class FakeStateMachine : public statemachine::StateMachine {
     changed_.notify_all();
   }
   std::optional<Error> failure() const override { return std::nullopt; }
-  Result<> admit(size_t) const override { return {}; }
+  Result<> admit(size_t, bool) const override { return {}; }
   Result<> read(ByteSpan key, std::string& value) const override {
     const std::lock_guard lock(state_mutex_);
     const auto found = state_.find(std::string(as_text(key)));
@@ -195,6 +192,28 @@ class FakeStateMachine : public statemachine::StateMachine {
     value = found->second;
     return {};
   }
+  Result<ReadOutcome> try_read(ByteSpan key, std::string& value) const override {
+    if (cold) return ReadOutcome::kCold;
+    return read(key, value) ? ReadOutcome::kFound : ReadOutcome::kAbsent;
+  }
+  void read_async(ByteSpan key, ReadDone done) const override {
+    std::thread([this, key = to_string(key), done = std::move(done)] {
+      std::string value;
+      const bool found = read(as_bytes(key), value).has_value();
+      done(found, std::move(value));
+    }).detach();
+  }
+  Result<std::unique_ptr<statemachine::StateScan>> start_scan() override {
+    const std::lock_guard lock(state_mutex_);
+    return std::make_unique<FakeScan>(marks_.applied(), state_);
+  }
+  uint64_t log_time_ns() const override { return 5; }
+  bool wants_log_time(uint64_t) const override { return false; }
+  statemachine::StoreStatus store_status() const override { return {1, 2, 7, {3, 4, 5, 6}}; }
+  /// Every value is on disk.
+  std::atomic<bool> cold{false};
+  /// Of the last command that had one.
+  std::atomic<uint64_t> last_expiry_ns{0};
   Result<> wait_applied(Address, SteadyTime) override { return {}; }
   void request_checkpoint(std::function<void(Result<Address>)> done) override {
     std::thread([done = std::move(done)] { done(Address{4096}); }).detach();
@@ -255,10 +274,13 @@ class FakeStateMachine : public statemachine::StateMachine {
     using statemachine::Operation;
     using statemachine::Outcome;
     const std::string key(as_text(command.key)), value(as_text(command.value));
+    if (command.expires_at_ns != 0) last_expiry_ns = command.expires_at_ns;
     switch (command.operation) {
       case Operation::kPut:
         state_[key] = value;
         return {};
+      case Operation::kExpire:
+        return {state_.contains(key) ? Outcome::kDone : Outcome::kAbsent, false, {}};
       case Operation::kDelete:
         return {state_.erase(key) != 0 ? Outcome::kDone : Outcome::kAbsent, false, {}};
       case Operation::kAdd: {
@@ -334,7 +356,7 @@ struct FakeNode {
 
   void serve(ServerOptions options) {
     options.listen = "127.0.0.1:" + std::to_string(port);
-    auto created = Server::create(options, {&log, &store, &machine, &marks, &anchors, &node});
+    auto created = Server::create(options, {&log, &machine, &marks, &anchors, &node});
     if (!created) throw std::runtime_error(created.error().message);
     server = std::move(*created);
     port = server->port();
@@ -349,7 +371,6 @@ struct FakeNode {
   std::string address() const { return "127.0.0.1:" + std::to_string(port); }
 
   FakeLog log;
-  FakeStore store;
   statemachine::Watermarks marks;
   statemachine::AnchorRegistry anchors;
   FakeReplication node;

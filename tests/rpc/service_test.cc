@@ -1,5 +1,6 @@
 // Server and client together, over loopback.
 #include <future>
+#include <map>
 
 #include <gtest/gtest.h>
 #include <netinet/in.h>
@@ -9,6 +10,7 @@
 #include "core/random.h"
 #include "fake_node.h"
 #include "rpc/client.h"
+#include "rpc/scan_table.h"
 
 namespace tailrace::rpc {
 namespace {
@@ -47,6 +49,116 @@ TEST(Service, EveryCommandIsAnsweredByItsApplication) {
   EXPECT_EQ(client->erase(as_bytes("k"))->answer.outcome, Outcome::kDone);
   EXPECT_EQ(client->erase(as_bytes("k"))->answer.outcome, Outcome::kAbsent);
   EXPECT_FALSE(client->get(as_bytes("k"), {})->found);
+}
+
+// A value that is on disk is brought by another thread, and the answer is the same.
+TEST(Service, AColdReadIsAnsweredAsAnyOther) {
+  FakeNode node;
+  auto client = client_of({node.address()});
+  const auto put = client->put(as_bytes("k"), as_bytes("v"));
+  ASSERT_TRUE(put) << put.error().message;
+  node.machine.cold = true;
+  const auto got = client->get(as_bytes("k"), {});
+  ASSERT_TRUE(got) << got.error().message;
+  EXPECT_TRUE(got->found);
+  EXPECT_EQ(got->value, "v");
+  EXPECT_GE(got->applied, put->range.end);
+  EXPECT_FALSE(client->get(as_bytes("none"), {})->found);
+}
+
+// The leader's clock is asked once: the command carries the moment.
+TEST(Service, ATimeToLiveBecomesAMomentInTheLog) {
+  FakeNode node;
+  auto client = client_of({node.address()});
+  const uint64_t before_ns = system_clock().unix_time_ns();
+  ASSERT_TRUE(client->put(as_bytes("k"), as_bytes("v"), std::chrono::seconds(30)));
+  const uint64_t after_ns = system_clock().unix_time_ns();
+  EXPECT_GE(node.machine.last_expiry_ns, before_ns + 30'000'000'000);
+  EXPECT_LE(node.machine.last_expiry_ns, after_ns + 30'000'000'000);
+  EXPECT_EQ(client->expire(as_bytes("k"), std::chrono::hours(1))->answer.outcome, Outcome::kDone);
+  EXPECT_GE(node.machine.last_expiry_ns, before_ns + 3'600'000'000'000);
+  EXPECT_EQ(client->expire(as_bytes("none"), std::chrono::hours(1))->answer.outcome,
+            Outcome::kAbsent);
+  // Longer than time itself.
+  ASSERT_TRUE(client->put(as_bytes("k"), as_bytes("v"), std::chrono::milliseconds::max()));
+  EXPECT_EQ(node.machine.last_expiry_ns, UINT64_MAX);
+}
+
+// A scan shows every pair with the prefix once, over as many answers as it takes, of one address.
+TEST(Service, AScanShowsEachPairWithThePrefixOnce) {
+  FakeNode node;
+  auto client = client_of({node.address()});
+  std::map<std::string, std::string> expected;
+  std::promise<void> all;
+  std::atomic<int> left{7000};
+  for (int i = 0; i < 7000; ++i) {
+    const std::string key = (i % 2 == 0 ? "a" : "b") + std::to_string(i);
+    const std::string value(static_cast<size_t>(i % 700), 'v');
+    if (i % 2 == 0) expected[key] = value;
+    client->async_put(as_bytes(key), as_bytes(value), [&](const Result<CommandAnswer>& answer) {
+      EXPECT_TRUE(answer);
+      if (--left == 0) all.set_value();
+    });
+  }
+  all.get_future().wait();
+  std::map<std::string, std::string> seen;
+  const auto end = client->scan(as_bytes("a"), {}, [&](ByteSpan key, ByteSpan value) {
+    if (seen.empty()) {
+      EXPECT_TRUE(client->erase(as_bytes("a6998"))) << "later than the scan";
+    }
+    EXPECT_TRUE(seen.emplace(to_string(key), to_string(value)).second) << "twice";
+    return true;
+  });
+  ASSERT_TRUE(end) << end.error().message;
+  EXPECT_TRUE(end->complete);
+  EXPECT_EQ(end->pairs, 3500u);
+  EXPECT_GT(end->address, Address{0});
+  EXPECT_EQ(seen, expected);
+}
+
+TEST(Service, AScanEndsAtItsLimitAndLetsGo) {
+  FakeNode node;
+  auto client = client_of({node.address()});
+  for (int i = 0; i < 100; ++i)
+    ASSERT_TRUE(client->put(as_bytes("k" + std::to_string(i)), as_bytes("v")));
+  // More of them than may be open at a time.
+  for (size_t i = 0; i < 3 * ScanTable::kMostScans; ++i) {
+    uint64_t pairs = 0;
+    const auto end = client->scan({}, {{}, 10}, [&](ByteSpan, ByteSpan) { return ++pairs < 11; });
+    ASSERT_TRUE(end) << end.error().message;
+    EXPECT_EQ(pairs, 10u);
+    EXPECT_FALSE(end->complete);
+  }
+  EXPECT_EQ(client->scan(as_bytes("none"), {}, [](ByteSpan, ByteSpan) { return true; })->pairs, 0u);
+}
+
+// Whoever does not come back for the rest finds it gone, and is told so; the place is free again.
+TEST(ScanTable, AnIdleScanIsClosed) {
+  FakeNode node;
+  auto client = client_of({node.address()});
+  for (int i = 0; i < 20; ++i)
+    ASSERT_TRUE(client->put(as_bytes("k" + std::to_string(i)), as_bytes("v")));
+  ScanTable table(node.machine, 1u << 20, std::chrono::milliseconds(20));
+  const auto wait = [](auto start) {
+    std::promise<Result<ScanTable::Slice>> done;
+    start([&](Result<ScanTable::Slice> slice) { done.set_value(std::move(slice)); });
+    return done.get_future().get();
+  };
+  const auto open = [&] { return wait([&](auto done) { table.open("k", 3, done); }); };
+  std::vector<uint64_t> scans;
+  for (size_t i = 0; i < ScanTable::kMostScans; ++i) {
+    const auto slice = open();
+    if (!slice) break;  // slow machine: it does not matter how many
+    EXPECT_EQ(slice->pairs.size(), 3u);
+    scans.push_back(slice->scan);
+  }
+  for (;;) {
+    const auto slice = wait([&](auto done) { table.next(scans.front(), 9, 3, done); });
+    ASSERT_FALSE(slice) << "a slice that is not the next one";
+    EXPECT_EQ(slice.error().code, ErrorCode::kNotFound);
+    if (open()) break;  // the others are gone as well
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
 }
 
 TEST(Service, AnAppendIsOneRangeAndIsTailedInOrder) {
@@ -332,7 +444,8 @@ TEST(Service, APortInUseIsNamed) {
   FakeNode node;
   ServerOptions options;
   options.listen = node.address();
-  const auto second = Server::create(options, {});
+  const auto second =
+      Server::create(options, {&node.log, &node.machine, &node.marks, &node.anchors, &node.node});
   ASSERT_FALSE(second);
   EXPECT_EQ(second.error().code, ErrorCode::kInUse);
   EXPECT_NE(second.error().message.find(node.address()), std::string::npos);

@@ -76,7 +76,8 @@ class ApplierFailure : public ::testing::Test {
   std::vector<std::pair<Address, OwnedCommand>> appended_;
 };
 
-TEST_F(ApplierFailure, AFullStoreStopsAtTheFirstRecordThatDoesNotFit) {
+TEST_F(ApplierFailure, AFullDiskStopsAtTheFirstRecordThatDoesNotFit) {
+  gate_.limit("/kv/log/", 2u << 20);
   const Error failure =
       overfill([](int i) { return put("k" + std::to_string(i), std::string(3000, 'v')); });
   EXPECT_EQ(failure.code, ErrorCode::kResourceExhausted) << failure.message;
@@ -88,8 +89,8 @@ TEST_F(ApplierFailure, AFullStoreStopsAtTheFirstRecordThatDoesNotFit) {
   EXPECT_EQ(node_->replica().heard.end(), applied);
   expect_stopped(failure);
   expect_no_checkpoint(failure);
-  // With more memory the node goes on where it stopped.
-  options_.store.memory_bytes = 8u << 20;
+  // With more disk the node goes on where it stopped.
+  gate_.limit("", 0);
   reopen();
   ASSERT_TRUE(node_->settle());
   for (const auto& [end, command] : appended_)
@@ -101,6 +102,7 @@ TEST_F(ApplierFailure, AFullStoreStopsAtTheFirstRecordThatDoesNotFit) {
 
 // Half of a command is in the store: the user's key is written, the session is not.
 TEST_F(ApplierFailure, AHalfAppliedCommandGetsIntoNoCheckpoint) {
+  gate_.limit("/kv/log/", 2u << 20);
   const std::string large(30'000, 'x');
   ASSERT_TRUE(node_->run(put("k", large)));
   ASSERT_TRUE(node_->checkpoint());
@@ -115,7 +117,7 @@ TEST_F(ApplierFailure, AHalfAppliedCommandGetsIntoNoCheckpoint) {
 TEST_F(ApplierFailure, ACheckpointThatRunsWhenTheApplierFailsIsNotPublished) {
   ASSERT_TRUE(node_->run(put("k", "v")));
   ASSERT_TRUE(node_->settle());
-  gate_.hold("/records");
+  gate_.hold("/index");
   auto taken = request_checkpoint(node_->machine());
   ASSERT_TRUE(gate_.wait_held());
   ASSERT_TRUE(node_->log().enqueue(kCommandRecord, as_bytes("no command")));

@@ -48,7 +48,7 @@ TEST_F(CheckpointOrder, DataThenManifestThenLogMetadataThenSegments) {
   const auto taken = node_->checkpoint();
   ASSERT_TRUE(taken) << taken.error().message;
   trace_ = gate_.trace();
-  const size_t data = place("sync ", "/records", 0);
+  const size_t data = place("sync ", "/index", 0);
   const size_t manifest = place("rename", "/MANIFEST", data);
   const size_t published = place("sync_directory", "/checkpoints/", manifest);
   const size_t metadata = place("rename", "/log/META", published);
@@ -67,7 +67,7 @@ TEST_F(CheckpointOrder, DataThenManifestThenLogMetadataThenSegments) {
 // While the manifest is not on the disk, the anchor, the watermark and the log stand still.
 TEST_F(CheckpointOrder, NothingMovesBeforeTheManifestIsPublished) {
   fill();
-  for (const char* step : {"/records", "/MANIFEST"}) {
+  for (const char* step : {"/kv/log/", "/MANIFEST"}) {
     SCOPED_TRACE(step);
     const WatermarkSnapshot before = node_->replica().watermarks.snapshot();
     const auto anchors = node_->replica().anchors.all();

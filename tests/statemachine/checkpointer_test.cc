@@ -107,7 +107,7 @@ TEST_F(CheckpointerTest, OfNothingNewIsTakenWhenItIsAskedFor) {
 TEST_F(CheckpointerTest, ARequestJoinsTheOneThatRuns) {
   open();
   run(put("k", "v"));
-  gate_.hold("/records");
+  gate_.hold("/index");
   auto first = request_checkpoint(node_->machine());
   ASSERT_TRUE(gate_.wait_held());
   EXPECT_NE(node_->machine().checkpoint_status().phase, kv::CheckpointPhase::kRest);
@@ -146,15 +146,14 @@ TEST_F(CheckpointerTest, StatusTellsOfTheNewest) {
 // A disk that fails once: the node says so and goes on, and the next checkpoint is whole.
 TEST_F(CheckpointerTest, AFailedOneIsToldAndTheNextOneIsTriedLater) {
   options_.machine.checkpoint_log_bytes = 1;
-  gate_.hold("/records");
+  gate_.hold("/index");
   open();
   run(put("k", "v"));
   ASSERT_TRUE(gate_.wait_held());  // due by its bytes; its fsync will fail
   auto joined = request_checkpoint(node_->machine());
   // By name: by number it may strike what the log writes at that moment.
   for (const storage::Path& file : disk_.files())
-    if (file.filename() == "records")
-      disk_.fail_next("fdatasync", file, testing::FaultKind::kError);
+    if (file.filename() == "index") disk_.fail_next("fdatasync", file, testing::FaultKind::kError);
   gate_.let_go();
   const auto failed = wait(std::move(joined));
   ASSERT_FALSE(failed);
@@ -175,7 +174,7 @@ TEST_F(CheckpointerTest, AFailedOneIsToldAndTheNextOneIsTriedLater) {
 TEST_F(CheckpointerTest, StopWaitsForTheOneThatRunsAndEveryoneHearsTheEnd) {
   open();
   run(put("k", "v"));
-  gate_.hold("/records");
+  gate_.hold("/index");
   auto running = request_checkpoint(node_->machine());
   ASSERT_TRUE(gate_.wait_held());
   auto joined = request_checkpoint(node_->machine());

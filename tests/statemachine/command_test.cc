@@ -14,7 +14,11 @@ std::vector<Command> samples() {
   Command add{Operation::kAdd, SessionSerial{{~0ull, ~0ull}, ~0ull}, as_bytes("n"), {}, {}, -7};
   Command cas{Operation::kCas, std::nullopt, as_bytes("k"), as_bytes("new"), as_bytes("old"), 0};
   Command digest{Operation::kDigest, std::nullopt, {}, {}, {}, 0};
-  return {event, put, erase, add, cas, digest};
+  Command timed{Operation::kPut, std::nullopt, as_bytes("k"), as_bytes("v"), {}, 0, 77};
+  Command expire{Operation::kExpire, SessionSerial{{1, 2}, 3}, as_bytes("k"), {}, {}, 0, ~0ull};
+  Command forever{Operation::kExpire, std::nullopt, as_bytes("k"), {}, {}, 0};
+  Command time{Operation::kTime, std::nullopt, {}, {}, {}, 0};
+  return {event, put, erase, add, cas, digest, timed, expire, forever, time};
 }
 
 TEST(Command, ComesBackAsItWasEncoded) {
@@ -29,6 +33,7 @@ TEST(Command, ComesBackAsItWasEncoded) {
     EXPECT_EQ(to_string(back->value), to_string(command.value));
     EXPECT_EQ(to_string(back->expected), to_string(command.expected));
     EXPECT_EQ(back->delta, command.delta);
+    EXPECT_EQ(back->expires_at_ns, command.expires_at_ns);
   }
 }
 
@@ -43,6 +48,26 @@ TEST(Command, HasTheDocumentedLayout) {
     expected.push_back(word);
     expected.insert(expected.end(), 7, 0u);
   }
+  for (const char letter : {'k', 'v', 'w'})
+    expected.push_back(static_cast<unsigned>(letter));
+  std::vector<unsigned> got;
+  for (const std::byte byte : bytes)
+    got.push_back(std::to_integer<unsigned>(byte));
+  EXPECT_EQ(got, expected);
+}
+
+// A time to live stands between header and key; what has none is as it always was (above).
+TEST(Command, ATimeToLiveHasTheDocumentedLayout) {
+  const Command put{Operation::kPut, std::nullopt, as_bytes("k"), as_bytes("vw"), {}, 0, 0x0102};
+  std::vector<std::byte> bytes;
+  encode(put, bytes);
+  std::vector<unsigned> expected(56, 0u);
+  expected[0] = 2;  // put
+  expected[1] = 2;  // flags
+  expected[2] = 1;
+  expected[4] = 2;
+  expected[48] = 2;
+  expected[49] = 1;
   for (const char letter : {'k', 'v', 'w'})
     expected.push_back(static_cast<unsigned>(letter));
   std::vector<unsigned> got;
@@ -72,8 +97,8 @@ TEST(Command, RandomBytesNeverCrash) {
     random.fill(bytes);
     if (bytes.size() >= 12 && random.chance(3, 4)) {
       // Lengths that nearly fit reach deeper than pure noise.
-      bytes[0] = static_cast<std::byte>(random.below(8));
-      bytes[1] = static_cast<std::byte>(random.below(2));
+      bytes[0] = static_cast<std::byte>(random.below(10));
+      bytes[1] = static_cast<std::byte>(random.below(4));
       store(bytes.data() + 2, static_cast<uint16_t>(random.below(16)));
       store(bytes.data() + 4, static_cast<uint32_t>(random.below(32)));
       store(bytes.data() + 8, static_cast<uint32_t>(random.below(8)));
@@ -119,8 +144,8 @@ TEST(Command, LimitsAreNamedInTheError) {
 TEST(Command, WhatIsValidIsDecodedAgain) {
   std::vector<std::byte> bytes;
   int valid = 0;
-  for (int operation = 1; operation <= static_cast<int>(Operation::kDigest); ++operation) {
-    for (int set = 0; set < 32; ++set) {
+  for (int operation = 1; operation <= static_cast<int>(Operation::kTime); ++operation) {
+    for (int set = 0; set < 64; ++set) {
       Command command;
       command.operation = static_cast<Operation>(operation);
       if ((set & 1) != 0) command.key = as_bytes("key");
@@ -128,6 +153,7 @@ TEST(Command, WhatIsValidIsDecodedAgain) {
       if ((set & 4) != 0) command.expected = as_bytes("expected");
       if ((set & 8) != 0) command.delta = -1;
       if ((set & 16) != 0) command.session = SessionSerial{{1, 2}, 3};
+      if ((set & 32) != 0) command.expires_at_ns = 9;
       if (!validate(command, 100)) continue;
       ++valid;
       encode(command, bytes);
@@ -136,6 +162,7 @@ TEST(Command, WhatIsValidIsDecodedAgain) {
       EXPECT_EQ(decoded->operation, command.operation);
       EXPECT_EQ(as_text(decoded->expected), as_text(command.expected));
       EXPECT_EQ(decoded->delta, command.delta);
+      EXPECT_EQ(decoded->expires_at_ns, command.expires_at_ns);
     }
   }
   EXPECT_GT(valid, 6);

@@ -64,7 +64,7 @@ TEST_F(DigestTest, DifferentStatesDiffer) {
   ASSERT_TRUE(node_->settle());
   std::set<std::pair<uint64_t, uint64_t>> seen;
   const auto expect_new = [&](const char* what) {
-    const StateDigest digest = digest_of(node_->replica().store(), Address{});
+    const StateDigest digest = node_->replica().state_digest();
     EXPECT_TRUE(seen.emplace(digest.high, digest.low).second) << what;
   };
   expect_new("nothing");

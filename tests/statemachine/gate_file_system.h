@@ -2,7 +2,9 @@
 // A file system that writes down what is done to it, and can hold chosen fsyncs until it is let go:
 // so a test can stand still between two steps of the disk.
 
+#include <algorithm>
 #include <condition_variable>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -27,6 +29,12 @@ class GateFileSystem final : public storage::FileSystem {
     const std::lock_guard lock(mutex_);
     held_.clear();
     moved_.notify_all();
+  }
+  /// The disk has no more than `bytes` for all files together whose path contains `part`.
+  void limit(std::string part, uint64_t bytes) {
+    const std::lock_guard lock(mutex_);
+    limited_ = std::move(part);
+    limit_bytes_ = bytes;
   }
   /// Returns when a fsync waits at the gate; false when none comes.
   bool wait_held() {
@@ -66,6 +74,10 @@ class GateFileSystem final : public storage::FileSystem {
   }
   Result<> remove(const storage::Path& path) override {
     note("remove " + path.string());
+    {
+      const std::lock_guard lock(mutex_);
+      allocated_.erase(path.string());
+    }
     return below_.remove(path);
   }
   Result<> remove_directory(const storage::Path& directory) override {
@@ -103,7 +115,10 @@ class GateFileSystem final : public storage::FileSystem {
       gate_.pass(path().string());
       return below_->sync();
     }
-    Result<> allocate(uint64_t bytes) override { return below_->allocate(bytes); }
+    Result<> allocate(uint64_t bytes) override {
+      TAILRACE_RETURN_IF_ERROR(gate_.take(path().string(), bytes));
+      return below_->allocate(bytes);
+    }
     Result<> truncate(uint64_t bytes) override { return below_->truncate(bytes); }
 
    private:
@@ -111,6 +126,17 @@ class GateFileSystem final : public storage::FileSystem {
     const std::unique_ptr<storage::File> below_;
   };
 
+  Result<> take(const std::string& path, uint64_t bytes) {
+    const std::lock_guard lock(mutex_);
+    if (limited_.empty() || path.find(limited_) == std::string::npos) return {};
+    uint64_t others = 0;
+    for (const auto& [other, allocated] : allocated_)
+      if (other != path) others += allocated;
+    if (others + bytes > limit_bytes_)
+      return make_error(ErrorCode::kResourceExhausted, "no space left for " + path);
+    allocated_[path] = std::max(allocated_[path], bytes);
+    return {};
+  }
   void note(std::string what) {
     const std::lock_guard lock(mutex_);
     trace_.push_back(std::move(what));
@@ -132,9 +158,12 @@ class GateFileSystem final : public storage::FileSystem {
   storage::FileSystem& below_;
   mutable std::mutex mutex_;
   std::condition_variable moved_;
-  std::string held_;                // guarded by mutex_
-  int waiting_ = 0;                 // guarded by mutex_
-  std::vector<std::string> trace_;  // guarded by mutex_
+  std::string held_;                           // guarded by mutex_
+  std::string limited_;                        // guarded by mutex_
+  uint64_t limit_bytes_ = 0;                   // guarded by mutex_
+  std::map<std::string, uint64_t> allocated_;  // guarded by mutex_; of the files limited_ names
+  int waiting_ = 0;                            // guarded by mutex_
+  std::vector<std::string> trace_;             // guarded by mutex_
 };
 
 }  // namespace tailrace::statemachine

@@ -62,8 +62,10 @@ inline kv::StoreOptions small_store(storage::Path directory) {
   kv::StoreOptions options;
   options.directory = std::move(directory);
   options.owner = "test/1";
-  options.memory_bytes = 2u << 20;
+  options.memory_bytes = 1u << 20;
+  options.disk_bytes = 8u << 20;
   options.page_bytes = 128u << 10;
+  options.segment_bytes = 256u << 10;
   options.index_buckets = 64;
   options.huge_pages = false;
   return options;
@@ -165,12 +167,19 @@ class Replica {
   /// The users' keys. Only while nothing is applied.
   Pairs pairs() {
     Pairs pairs;
-    store_->for_each([&](ByteSpan key, ByteSpan value) {
-      if (as_text(key).front() == 'u') pairs[to_string(key.subspan(1))] = to_string(value);
+    const auto visited = store_->for_each([&](ByteSpan key, ByteSpan stored) {
+      if (as_text(key).front() != kUserKey) return;
+      const auto value = decode_state_value(stored);
+      if (!value) ADD_FAILURE() << "a value that does not parse";
+      if (value && !value->is_expired(machine_->log_time_ns()))
+        pairs[to_string(key.subspan(1))] = to_string(value->value);
     });
+    if (!visited) ADD_FAILURE() << visited.error().message;
     return pairs;
   }
-  StateDigest state_digest() { return digest_of(*store_, watermarks.applied()); }
+  StateDigest state_digest() {
+    return digest_of(*store_, watermarks.applied(), machine_->log_time_ns()).value();
+  }
 
   Watermarks watermarks;
   AnchorRegistry anchors;

@@ -16,9 +16,11 @@ struct OwnedCommand {
   std::string key, value, expected;
   int64_t delta = 0;
   std::optional<SessionSerial> session;
+  uint64_t expires_at_ns = 0;
 
   Command view() const {
-    return {operation, session, as_bytes(key), as_bytes(value), as_bytes(expected), delta};
+    return {operation,          session, as_bytes(key), as_bytes(value),
+            as_bytes(expected), delta,   expires_at_ns};
   }
 };
 
@@ -36,6 +38,13 @@ inline OwnedCommand cas(std::string key, std::string expected, std::string value
 }
 inline OwnedCommand event(std::string stream, std::string value) {
   return {Operation::kEvent, std::move(stream), std::move(value), {}, 0, {}};
+}
+inline OwnedCommand expiring(uint64_t expires_at_ns, OwnedCommand command) {
+  command.expires_at_ns = expires_at_ns;
+  return command;
+}
+inline OwnedCommand expire(std::string key, uint64_t expires_at_ns) {
+  return {Operation::kExpire, std::move(key), {}, {}, 0, {}, expires_at_ns};
 }
 inline OwnedCommand digest() {
   return {Operation::kDigest, {}, {}, {}, 0, {}};
@@ -83,7 +92,10 @@ class Model {
     switch (command.operation) {
       case Operation::kEvent:
       case Operation::kDigest:
+      case Operation::kTime:
         return {};
+      case Operation::kExpire:  // nothing expires here
+        return {present ? Outcome::kDone : Outcome::kAbsent, false, {}};
       case Operation::kPut:
         pairs_[command.key] = command.value;
         return {};

@@ -103,7 +103,9 @@ TEST_P(DamagedNewest, IsAClearErrorWhereTheLogBeginsLater) {
     EXPECT_EQ(node.error().code, ErrorCode::kCorruption);
     EXPECT_NE(node.error().message.find("the log begins at"), std::string::npos);
     EXPECT_NE(node.error().message.find(std::to_string(points_[0].value)), std::string::npos);
-    EXPECT_NE(node.error().message.find(damaged.string()), std::string::npos)
+    // Its file at first; then it has been set aside, and its directory is named.
+    const std::string place = attempt == 0 ? damaged.string() : damaged.parent_path().string();
+    EXPECT_NE(node.error().message.find(place), std::string::npos)
         << "it does not say why the newest is not used: " << node.error().message;
   }
 }
@@ -118,7 +120,7 @@ TEST_P(DamagedNewest, WithoutAnIntactOneTheNodeDoesNotStartEmpty) {
   EXPECT_EQ(node.error().code, ErrorCode::kCorruption);
 }
 
-INSTANTIATE_TEST_SUITE_P(Files, DamagedNewest, ::testing::Values("records", "MANIFEST"));
+INSTANTIATE_TEST_SUITE_P(Files, DamagedNewest, ::testing::Values("index", "MANIFEST"));
 
 // The same once more where fsync, rename and O_DIRECT are the operating system's.
 TEST_F(Recovery, WorksOnTheRealDisk) {
@@ -173,7 +175,7 @@ void write_foreign_checkpoint(storage::FileSystem& disk, kv::SessionId id, const
   std::promise<bool> published;
   kv::CheckpointHooks hooks;
   hooks.done = [&](const Result<kv::CheckpointInfo>& info) { published.set_value(!!info); };
-  ASSERT_TRUE((*store)->start_checkpoint(std::move(hooks)));
+  ASSERT_TRUE((*store)->start_checkpoint({.hooks = std::move(hooks)}));
   ASSERT_TRUE(published.get_future().get());
 }
 

@@ -10,9 +10,14 @@
 namespace tailrace::storage {
 namespace {
 
+class EpochProtectionTest : public ::testing::TestWithParam<EpochProtection::Fences> {};
+INSTANTIATE_TEST_SUITE_P(BothFences, EpochProtectionTest,
+                         ::testing::Values(EpochProtection::Fences::kInEnter,
+                                           EpochProtection::Fences::kAtBump));
+
 // An epoch is safe only when every thread that was inside at the bump has left.
-TEST(EpochProtection, IsNotSafeWhileAThreadFromBeforeIsInside) {
-  EpochProtection protection;
+TEST_P(EpochProtectionTest, IsNotSafeWhileAThreadFromBeforeIsInside) {
+  EpochProtection protection(GetParam());
   std::latch inside(1);
   std::latch may_leave(1);
   std::thread reader([&] {
@@ -29,15 +34,15 @@ TEST(EpochProtection, IsNotSafeWhileAThreadFromBeforeIsInside) {
   reader.join();
 }
 
-TEST(EpochProtection, AThreadThatEntersAfterTheBumpDoesNotHoldItBack) {
-  EpochProtection protection;
+TEST_P(EpochProtectionTest, AThreadThatEntersAfterTheBumpDoesNotHoldItBack) {
+  EpochProtection protection(GetParam());
   const uint64_t before = protection.bump();
   const EpochProtection::Guard guard(protection);
   EXPECT_TRUE(protection.is_safe(before));
 }
 
-TEST(EpochProtection, OnlyTheOutermostLeaveLeaves) {
-  EpochProtection protection;
+TEST_P(EpochProtectionTest, OnlyTheOutermostLeaveLeaves) {
+  EpochProtection protection(GetParam());
   protection.enter();
   protection.enter();
   const uint64_t before = protection.bump();
@@ -47,8 +52,8 @@ TEST(EpochProtection, OnlyTheOutermostLeaveLeaves) {
   EXPECT_TRUE(protection.is_safe(before));
 }
 
-TEST(EpochProtection, RefreshAdoptsTheNewEpoch) {
-  EpochProtection protection;
+TEST_P(EpochProtectionTest, RefreshAdoptsTheNewEpoch) {
+  EpochProtection protection(GetParam());
   protection.enter();
   const uint64_t before = protection.bump();
   EXPECT_FALSE(protection.is_safe(before));
@@ -57,8 +62,8 @@ TEST(EpochProtection, RefreshAdoptsTheNewEpoch) {
   protection.leave();
 }
 
-TEST(EpochProtection, AnActionRunsOnceAndNotBeforeItsEpochIsSafe) {
-  EpochProtection protection;
+TEST_P(EpochProtectionTest, AnActionRunsOnceAndNotBeforeItsEpochIsSafe) {
+  EpochProtection protection(GetParam());
   int runs = 0;
   protection.enter();
   protection.bump([&] { ++runs; });
@@ -70,9 +75,9 @@ TEST(EpochProtection, AnActionRunsOnceAndNotBeforeItsEpochIsSafe) {
 }
 
 // Threads come and go; their slots are used again, also after a table at the same address is gone.
-TEST(EpochProtection, SlotsOfEndedThreadsAreUsedAgain) {
+TEST_P(EpochProtectionTest, SlotsOfEndedThreadsAreUsedAgain) {
   for (int table = 0; table < 3; ++table) {
-    EpochProtection protection;
+    EpochProtection protection(GetParam());
     for (size_t round = 0; round < 2 * EpochProtection::kMostThreads; ++round) {
       std::thread([&] { const EpochProtection::Guard guard(protection); }).join();
     }
@@ -80,10 +85,10 @@ TEST(EpochProtection, SlotsOfEndedThreadsAreUsedAgain) {
 }
 
 // One thread may be inside several tables at once, more than it remembers the slots of.
-TEST(EpochProtection, TablesAreApartFromOneAnother) {
+TEST_P(EpochProtectionTest, TablesAreApartFromOneAnother) {
   std::vector<std::unique_ptr<EpochProtection>> tables;
   for (int table = 0; table < 20; ++table) {
-    tables.push_back(std::make_unique<EpochProtection>());
+    tables.push_back(std::make_unique<EpochProtection>(GetParam()));
     tables.back()->enter();
   }
   for (const auto& table : tables) {
@@ -95,8 +100,8 @@ TEST(EpochProtection, TablesAreApartFromOneAnother) {
 }
 
 // The use both engines make of it: nobody reads an object after it was reclaimed.
-TEST(EpochProtection, NothingIsReclaimedUnderAReader) {
-  EpochProtection protection;
+TEST_P(EpochProtectionTest, NothingIsReclaimedUnderAReader) {
+  EpochProtection protection(GetParam());
   struct Object {
     std::atomic<bool> alive{true};
   };

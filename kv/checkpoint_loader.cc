@@ -1,0 +1,318 @@
+#include "kv/checkpoint_loader.h"
+
+#include <algorithm>
+#include <array>
+#include <limits>
+
+#include "kv/legacy_checkpoint.h"
+#include "kv/log_segments.h"
+#include "kv/log_walker.h"
+#include "kv/manifest_fields.h"
+#include "kv/snapshot_merge.h"
+
+namespace tailrace::kv {
+
+namespace {
+
+constexpr uint64_t kBucketBytes = 64;
+constexpr size_t kRecordsAtATime = 1024;
+
+// A missing file is damage as much as a changed one.
+Error as_damage(Error error) {
+  if (error.code == ErrorCode::kNotFound) error.code = ErrorCode::kCorruption;
+  return error;
+}
+
+/// Sets index entries a few records after their buckets were asked for.
+class EntrySetter {
+ public:
+  EntrySetter(Engine& engine, LogAddress begin) : engine_(engine), begin_(begin) {}
+
+  /// Under protection, in ascending order of address. False: no memory for the index.
+  bool add(uint64_t hash, LogAddress address) {
+    engine_.prefetch_bucket(hash);
+    Waiting& place = waiting_[next_++ % waiting_.size()];
+    const Waiting due = place;
+    place = {hash, address};
+    return due.address == 0 || set(due);
+  }
+  bool finish() {
+    for (size_t i = 0; i < waiting_.size(); ++i) {
+      const Waiting due = waiting_[next_++ % waiting_.size()];
+      if (due.address != 0 && !set(due)) return false;
+    }
+    waiting_ = {};
+    return true;
+  }
+
+ private:
+  struct Waiting {
+    uint64_t hash = 0;
+    LogAddress address = 0;
+  };
+  bool set(const Waiting& due) {
+    for (;;) {
+      const HashIndex::Found found = engine_.index().find_or_create(due.hash, begin_);
+      if (found.slot == nullptr) return false;
+      // The image may know a newer one, which is yet to come.
+      if (HashIndex::address_of(found.entry) >= due.address) return true;
+      if (HashIndex::replace(found, due.address)) return true;
+    }
+  }
+
+  Engine& engine_;
+  const LogAddress begin_;
+  std::array<Waiting, 16> waiting_{};
+  size_t next_ = 0;
+};
+
+}  // namespace
+
+HybridLog::Options log_options(const StoreOptions& options) {
+  HybridLog::Options log;
+  log.directory = options.directory / "log";
+  log.memory_bytes = options.memory_bytes;
+  log.page_bytes = options.page_bytes;
+  log.segment_bytes = options.segment_bytes;
+  log.disk_bytes = options.disk_bytes;
+  log.mutable_fraction = options.mutable_fraction;
+  log.huge_pages = options.huge_pages;
+  return log;
+}
+
+void CheckpointLoader::tell(std::string_view stage, uint64_t done, uint64_t total) const {
+  if (options_.on_recovery_progress) options_.on_recovery_progress(stage, done, total);
+}
+
+Result<std::unique_ptr<Engine>> CheckpointLoader::load(const Manifest& manifest) {
+  if (manifest.index && !manifest.snapshots.empty()) {
+    // A log whose end is not on disk yet asks for disk space as soon as it is there.
+    const ChunkFile& file = manifest.index->file;
+    TAILRACE_RETURN_IF_ERROR(
+        check_chunks(file_system_, directory_.index_path(file.token), kIndexChunk, file));
+  }
+  auto log = load_log(manifest);
+  if (!log) return tl::unexpected(as_damage(std::move(log.error())));
+  auto engine = std::make_unique<Engine>(std::move(*log), protection_, engine_probe_);
+  mark(*engine, manifest);
+  if (auto index = load_index(*engine, manifest); !index) {
+    return tl::unexpected(as_damage(std::move(index.error())));
+  }
+  engine->set_live(manifest.info.live_records, manifest.live_bytes);
+  return engine;
+}
+
+// --- the log ---
+
+Result<std::unique_ptr<HybridLog>> CheckpointLoader::load_log(const Manifest& manifest) {
+  const CheckpointInfo& info = manifest.info;
+  auto snapshots = SnapshotMerge::create(directory_, manifest);
+  if (!snapshots) return tl::unexpected(std::move(snapshots.error()));
+  HybridLog::Start start;
+  start.begin = info.begin;
+  start.flushed = manifest.flushed;
+  start.tail = info.end;
+  HybridLog::Loading loading;
+  loading.check_all = options_.check_log_at_open;
+  if (!manifest.snapshots.empty()) {
+    loading.fill = [&](LogAddress address, MutableByteSpan into) {
+      return (*snapshots)->fill(address, into);
+    };
+  }
+  loading.progress = [&](uint64_t done, uint64_t total) { tell("log", done, total); };
+  auto log = HybridLog::recover(file_system_, log_options(options_), protection_, log_probe_, start,
+                                loading);
+  if (!log) return log;
+  TAILRACE_RETURN_IF_ERROR((*snapshots)->finish());
+  return log;
+}
+
+void CheckpointLoader::mark(Engine& engine, const Manifest& manifest) {
+  const CheckpointInfo& info = manifest.info;
+  HybridLog& log = engine.log();
+  const auto version = static_cast<uint32_t>(info.version);
+  const UndoneRanges before(manifest.undone);
+  const PointInLog point{version, manifest.boundary, info.end};
+
+  LogAddress at = std::min(manifest.boundary, manifest.flushed);
+  for (const UndoneRange& range : manifest.undone)
+    at = std::min(at, range.from);
+  at = std::max(at, log.head());
+  // Each record is seen, for a walk can only begin at a record.
+  const storage::EpochProtection::Guard guard(protection_);
+  const LogAddress first = std::max(align_down(at, log.page_bytes()), log.head());
+  for (LogAddress next = first; (next = log.next_record(next, info.end)) < info.end;) {
+    Record& record = *log.record(next);
+    const uint64_t state = record.state.load(std::memory_order_relaxed);
+    uint64_t marked = state & ~(Record::kLocked | Record::kSealed);
+    if (point.counts(next, record, before)) {
+      marked &= ~Record::kSnapshotOnly;
+    } else {
+      marked |= Record::kInvalid;
+    }
+    if (marked != state) record.state.store(marked, std::memory_order_relaxed);
+    next += record.bytes();
+  }
+  // What is on disk stays as it is, so the range is remembered. What came from the snapshots will
+  // be written with its marks, and may be updated in place with the version that is undone here.
+  std::vector<UndoneRange> undone;
+  for (const UndoneRange& range : manifest.undone) {
+    if (range.to > info.begin) undone.push_back(range);
+  }
+  const LogAddress to = std::min(info.end, manifest.flushed);
+  if (manifest.boundary < to) undone.push_back({manifest.boundary, to, version + 1});
+  engine.undone() = UndoneRanges(std::move(undone));
+}
+
+// --- the index ---
+
+Result<> CheckpointLoader::load_index(Engine& engine, const Manifest& manifest) {
+  const CheckpointInfo& info = manifest.info;
+  // The tags stay those that the records were chained by.
+  const unsigned tag_shift = manifest.index_tag_shift;
+  const uint64_t most = 1ull << std::min(tag_shift + HashTable::kTagBits, 40u);
+  const uint64_t wanted = std::clamp(options_.index_buckets, manifest.index_buckets, most);
+  LogAddress from = info.begin;
+  if (manifest.index) {
+    from = std::max(from, manifest.index->from);
+    TAILRACE_RETURN_IF_ERROR(
+        engine.create_index({manifest.index->buckets, tag_shift}, options_.huge_pages));
+    TAILRACE_RETURN_IF_ERROR(load_image(engine, *manifest.index));
+    while (engine.index().bucket_count() < wanted)
+      TAILRACE_RETURN_IF_ERROR(engine.index().grow());
+  } else {
+    TAILRACE_RETURN_IF_ERROR(engine.create_index({wanted, tag_shift}, options_.huge_pages));
+  }
+  return scan(engine, from, info.end);
+}
+
+Result<> CheckpointLoader::load_image(Engine& engine, const IndexImage& image) {
+  const storage::Path path = directory_.index_path(image.file.token);
+  auto reader = ChunkReader::create(file_system_, path, kIndexChunk, image.file);
+  if (!reader) return tl::unexpected(std::move(reader.error()));
+  const uint64_t total = (image.buckets + image.overflow_buckets) * kBucketBytes;
+  uint64_t done = 0;
+  ByteSpan rest;  // of the present chunk
+  const auto next_chunk = [&]() -> Result<bool> {
+    auto chunk = (*reader)->next();
+    if (!chunk) return tl::unexpected(std::move(chunk.error()));
+    if (!*chunk) return false;
+    rest = (*chunk)->payload.first((*chunk)->items * kBucketBytes);
+    return true;
+  };
+  TAILRACE_RETURN_IF_ERROR(
+      engine.index().load_image(image.overflow_buckets, [&](MutableByteSpan into) -> Result<> {
+        while (!into.empty()) {
+          if (rest.empty()) {
+            const auto more = next_chunk();
+            if (!more) return tl::unexpected(more.error());
+            if (!*more) return damaged(path, image.file.bytes, "buckets are missing");
+          }
+          const size_t now = std::min(into.size(), rest.size());
+          std::memcpy(into.data(), rest.data(), now);
+          into = into.subspan(now);
+          rest = rest.subspan(now);
+          done += now;
+        }
+        tell("index", done, total);
+        return {};
+      }));
+  const auto more = next_chunk();
+  if (!more) return tl::unexpected(more.error());
+  if (*more || !rest.empty()) return damaged(path, image.file.bytes, "buckets are left over");
+  return {};
+}
+
+Result<> CheckpointLoader::scan(Engine& engine, LogAddress from, LogAddress until) {
+  HybridLog& log = engine.log();
+  const auto no_memory = [&] {
+    return make_error(ErrorCode::kResourceExhausted,
+                      "the system has no memory for the store's index");
+  };
+  EntrySetter entries(engine, log.begin());
+  const LogAddress first = from;
+  const LogAddress in_memory = std::clamp(log.head(), from, until);
+  if (from < in_memory) {
+    auto walker = LogWalker::create(file_system_, log, from, in_memory);
+    if (!walker) return tl::unexpected(std::move(walker.error()));
+    for (uint64_t count = 0;; ++count) {
+      auto item = (*walker)->next();
+      if (!item) return tl::unexpected(std::move(item.error()));
+      if (!*item) break;
+      const LogAddress address = (*item)->address;
+      const Record& record = *(*item)->record;
+      if (count % kRecordsAtATime == 0) tell("records", address - first, until - first);
+      if (!engine.undone().counts(address, record)) continue;
+      const storage::EpochProtection::Guard guard(protection_);
+      if (!entries.add(HashedKey(record.key()).hash, address)) return no_memory();
+    }
+  }
+  const storage::EpochProtection::Guard guard(protection_);
+  const LogAddress page_mask = log.page_bytes() - 1;
+  for (LogAddress at = in_memory; (at = log.next_record(at, until)) < until;) {
+    const Record& record = *log.record(at);
+    if (record.bytes() > log.page_bytes() - (at & page_mask)) {
+      return make_error(ErrorCode::kCorruption,
+                        log.segments().place_of(at) + ": the record there goes beyond its page");
+    }
+    if (engine.undone().counts(at, record) && !entries.add(HashedKey(record.key()).hash, at)) {
+      return no_memory();
+    }
+    at += record.bytes();
+  }
+  if (!entries.finish()) return no_memory();
+  tell("records", until - first, until - first);
+  return {};
+}
+
+// --- without a log ---
+
+Result<std::unique_ptr<Engine>> CheckpointLoader::empty() {
+  auto log = HybridLog::create(file_system_, log_options(options_), protection_, log_probe_);
+  if (!log) return tl::unexpected(std::move(log.error()));
+  auto engine = std::make_unique<Engine>(std::move(*log), protection_, engine_probe_);
+  TAILRACE_RETURN_IF_ERROR(
+      engine->create_index(HashIndex::new_shape(options_.index_buckets), options_.huge_pages));
+  return engine;
+}
+
+Result<> CheckpointLoader::check_pairs(const Manifest& manifest) {
+  return read_legacy_pairs(directory_, manifest, [](ByteSpan, ByteSpan) { return Result<>{}; });
+}
+
+Result<std::unique_ptr<Engine>> CheckpointLoader::load_pairs(const Manifest& manifest) {
+  auto engine = empty();
+  if (!engine) return engine;
+  WriteVersion version;
+  version.version = static_cast<uint32_t>(manifest.info.version);
+  ColdFound cold;
+  Engine::Waiting waiting;
+  const auto write = [&](ByteSpan key, ByteSpan value) -> Result<> {
+    if (key.size() + value.size() > (*engine)->max_record_bytes()) {
+      return make_error(ErrorCode::kResourceExhausted,
+                        "checkpoint " + std::to_string(manifest.token()) + " holds a pair of " +
+                            std::to_string(key.size() + value.size()) +
+                            " bytes, more than page_bytes = " +
+                            std::to_string(options_.page_bytes) + " can hold; raise it");
+    }
+    Engine::Change change;
+    change.value = value;
+    for (;;) {
+      Engine::Outcome outcome;
+      {
+        const storage::EpochProtection::Guard guard(protection_);
+        outcome = (*engine)->write(HashedKey(key), change, {version, cold, waiting});
+      }
+      if (outcome == Engine::Outcome::kDone) return {};
+      if (outcome != Engine::Outcome::kNeedsRoom) {
+        return make_error(ErrorCode::kResourceExhausted,
+                          "the system has no memory for the store's index");
+      }
+      TAILRACE_RETURN_IF_ERROR((*engine)->log().wait_for_room(waiting.bytes));
+    }
+  };
+  TAILRACE_RETURN_IF_ERROR(read_legacy_pairs(directory_, manifest, write));
+  return engine;
+}
+
+}  // namespace tailrace::kv

@@ -1,0 +1,106 @@
+// The store's calls about checkpoints.
+
+#include "kv/legacy_checkpoint.h"
+#include "kv/log_loader.h"
+#include "kv/snapshot_merge.h"
+#include "kv/store_impl.h"
+
+namespace tailrace::kv {
+
+namespace {
+
+/// Every block that is not in the log's files, as recovery puts them together.
+Result<> check_snapshots(const CheckpointDirectory& directory, const Manifest& manifest,
+                         uint64_t first_offset) {
+  if (manifest.snapshots.empty()) return {};
+  auto merge = SnapshotMerge::create(directory, manifest);
+  if (!merge) return tl::unexpected(std::move(merge.error()));
+  std::vector<std::byte> page(manifest.page_bytes);
+  LogAddress at = manifest.flushed;
+  while (at < manifest.info.end) {
+    const LogAddress start = align_down(at, manifest.page_bytes);
+    at = std::max(at, start + first_offset);
+    const LogAddress end = std::min(manifest.info.end, start + manifest.page_bytes);
+    if (at < end) {
+      TAILRACE_RETURN_IF_ERROR((*merge)->fill(at, MutableByteSpan(page).first(end - at)));
+    }
+    at = start + manifest.page_bytes;
+  }
+  return (*merge)->finish();
+}
+
+}  // namespace
+
+Result<> StoreImpl::start_checkpoint(CheckpointRequest request) {
+  return checkpoints_->start(std::move(request));
+}
+
+CheckpointProgress StoreImpl::checkpoint_progress() const {
+  return checkpoints_->progress();
+}
+
+Result<StoreImpl::Moment> StoreImpl::freeze_moment() {
+  return checkpoints_->freeze_moment();
+}
+
+Result<std::vector<CheckpointInfo>> StoreImpl::checkpoints() const {
+  const auto tokens = directory_.tokens();
+  if (!tokens) return tl::unexpected(tokens.error());
+  std::vector<CheckpointInfo> found;
+  for (const uint64_t token : *tokens) {
+    if (auto manifest = directory_.manifest(token)) found.push_back(std::move(manifest->info));
+  }
+  return found;
+}
+
+Result<> StoreImpl::validate_checkpoint(uint64_t token) const {
+  auto kept = checkpoints_->start_reading(token);
+  if (!kept) return tl::unexpected(std::move(kept.error()));
+  const auto check = [&]() -> Result<> {
+    auto manifest = directory_.manifest(token);
+    if (!manifest) return tl::unexpected(std::move(manifest.error()));
+    if (manifest->format == 1) {
+      return read_legacy_pairs(directory_, *manifest,
+                               [](ByteSpan, ByteSpan) { return Result<>{}; });
+    }
+    if (manifest->index) {
+      const ChunkFile& file = manifest->index->file;
+      TAILRACE_RETURN_IF_ERROR(
+          check_chunks(file_system_, directory_.index_path(file.token), kIndexChunk, file));
+    }
+    if (manifest->info.kind == CheckpointKind::kIndexOnly) return {};
+    HybridLog& log = engine_->log();
+    TAILRACE_RETURN_IF_ERROR(check_snapshots(directory_, *manifest, log.first_offset()));
+    if (manifest->info.begin == manifest->flushed) return {};
+    auto verifier = LogVerifier::create(file_system_, log.segments(), log.page_bytes());
+    if (!verifier) return tl::unexpected(std::move(verifier.error()));
+    return (*verifier)->verify(manifest->info.begin, manifest->flushed, 0, {});
+  };
+  auto checked = check();
+  checkpoints_->done_reading(token);
+  if (!checked && checked.error().code == ErrorCode::kNotFound) {
+    checked.error().code = ErrorCode::kCorruption;  // a file that should be there
+  }
+  return checked;
+}
+
+Result<LogAddress> StoreImpl::advance_begin(LogAddress until) {
+  const CheckpointPhase phase = coordinator_.phase();
+  if (phase == CheckpointPhase::kInProgress || phase == CheckpointPhase::kWaitPending) {
+    return make_error(ErrorCode::kWouldBlock, "sessions cross over to the next version");
+  }
+  // Should they begin to now: what was moved was moved in the version that they leave.
+  HybridLog& log = engine_->log();
+  // Not half way: a pin may be in the middle of a record.
+  pins_.up_to(until, [&](LogAddress begin) {
+    if (begin == until) log.set_begin(begin);
+  });
+  TAILRACE_RETURN_IF_ERROR(release_disk());
+  return log.begin();
+}
+
+Result<> StoreImpl::release_disk() {
+  return checkpoints_->release_disk();
+}
+
+}  // namespace tailrace::kv

@@ -1,0 +1,70 @@
+#pragma once
+// The scans that clients have open on this server. Internal.
+//
+// They belong to the server, not to a connection. All work on them is done by one thread of their
+// own, a slice at a time, so that neither an io thread nor another scan waits for long. One that
+// nobody has asked on for a while is closed: it holds back the store's compaction.
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <asio/steady_timer.hpp>
+#include <asio/thread_pool.hpp>
+
+#include "core/random.h"
+#include "statemachine/state_machine.h"
+
+namespace tailrace::rpc {
+
+class ScanTable {
+ public:
+  struct Slice {
+    uint64_t scan = 0;  // 0: there is no more
+    Address address;    // the state shown is of
+    std::vector<std::pair<std::string, std::string>> pairs;
+  };
+  using Done = std::function<void(Result<Slice>)>;
+
+  static constexpr size_t kMostScans = 32;
+
+  ScanTable(statemachine::StateMachine& machine, size_t max_value_bytes,
+            std::chrono::milliseconds idle_timeout);
+  ~ScanTable();
+
+  /// Any thread; `done` is called on the table's own. kResourceExhausted while kMostScans are open.
+  void open(std::string prefix, size_t most_pairs, Done done);
+  /// Slices are counted from 0, which open() has answered: a slice is handed out once. No pairs at
+  /// most: closes the scan. kNotFound when it is not open (any more), or another slice is next.
+  void next(uint64_t scan, uint64_t slice, size_t most_pairs, Done done);
+  /// Nothing is called after it.
+  void stop();
+
+ private:
+  struct Entry {
+    std::unique_ptr<statemachine::StateScan> scan;
+    std::string prefix;
+    uint64_t next_slice = 0;
+    SteadyTime used;
+  };
+  // On the table's thread.
+  Result<Slice> open_now(std::string prefix, size_t most_pairs);
+  Result<Slice> next_now(uint64_t scan, uint64_t slice, size_t most_pairs);
+  Result<Slice> take(uint64_t id, Entry& entry, size_t most_pairs);
+  void arm_sweep();
+
+  statemachine::StateMachine& machine_;
+  const size_t pairs_at_once_;
+  const std::chrono::milliseconds idle_timeout_;
+  asio::thread_pool thread_{1};
+  // Of the thread only.
+  std::map<uint64_t, Entry> scans_;
+  Random ids_;
+  asio::steady_timer sweep_;
+  bool sweeping_ = false, stopping_ = false;
+};
+
+}  // namespace tailrace::rpc

@@ -1,0 +1,171 @@
+// Scans beside writers, compaction and growth.
+
+#include <algorithm>
+#include <atomic>
+#include <map>
+#include <random>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "kv/store.h"
+#include "tests/kv/walk_support.h"
+#include "tests/support/temporary_directory.h"
+
+namespace tailrace::kv {
+namespace {
+
+class ScanTest : public ::testing::Test {
+ protected:
+  testing::TemporaryDirectory directory_;
+};
+
+Pairs drain(Scan& scan, size_t most_pairs = 100, uint64_t most_log_bytes = 1u << 20) {
+  Pairs pairs;
+  for (bool more = true; more;) {
+    auto result = scan.next(most_pairs, most_log_bytes, [&](ByteSpan key, ByteSpan value) {
+      EXPECT_TRUE(pairs.emplace(to_string(key), to_string(value)).second)
+          << as_text(key) << " came twice";
+    });
+    EXPECT_TRUE(result.has_value()) << result.error().message;
+    more = result.value_or(false);
+  }
+  return pairs;
+}
+
+Serial point_in(const Scan& scan, SessionId id) {
+  for (const SessionPoint& point : scan.points()) {
+    if (point.session == id) return point.point;
+  }
+  return 0;
+}
+
+// Promise: a scan shows exactly what each session had written up to its point, however much is
+// written, moved, checkpointed and grown while it runs.
+TEST_F(ScanTest, EqualsTheModelAtItsPointBesideWriters) {
+  constexpr uint64_t kWriters = 2;
+  constexpr uint64_t kKeys = 1200;
+  constexpr int kScans = 6;
+  StoreOptions options = tiny_store(directory_.path());
+  options.compaction.automatic = true;
+  options.compaction.least_log_bytes = 1;
+  options.compaction.target_utilisation = 0.9;
+  auto store = open(options);
+  struct Step {
+    std::string key;
+    std::optional<std::string> value;
+  };
+  std::vector<Step> histories[kWriters];
+  std::atomic<bool> stop{false};
+  std::vector<std::thread> threads;
+  for (uint64_t writer = 0; writer < kWriters; ++writer) {
+    threads.emplace_back([&, writer] {
+      auto session = std::move(*store->start_session(writer + 1));
+      std::mt19937_64 random(writer + 40);
+      Pairs model;
+      for (Serial serial = 1; !stop && serial <= 20000; ++serial) {
+        const uint64_t number = random() % 3 == 0 ? random() % kKeys : random() % (kKeys / 10);
+        const std::string key = std::to_string(writer) + "/" + std::to_string(number);
+        write_something(*session, random, key, serial, model);
+        const auto now = model.find(key);
+        histories[writer].push_back(
+            {key, now == model.end() ? std::nullopt : std::optional(now->second)});
+      }
+      while (!stop) {
+        session->refresh(session->last_serial());
+        std::this_thread::yield();
+      }
+    });
+  }
+  std::vector<std::pair<std::vector<SessionPoint>, Pairs>> scans;
+  for (int round = 0; round < kScans; ++round) {
+    auto scan = store->start_scan();
+    ASSERT_TRUE(scan.has_value()) << scan.error().message;
+    std::vector<SessionPoint> points;
+    for (SessionId id = 1; id <= kWriters; ++id)
+      points.push_back({id, point_in(**scan, id)});
+    if (round == 2) {
+      ASSERT_TRUE(store->grow_index().has_value());
+    }
+    if (round % 2 == 1) {
+      ASSERT_TRUE(take_checkpoint(
+          *store, round == 1 ? CheckpointKind::kSnapshot : CheckpointKind::kFoldOver));
+    }
+    scans.emplace_back(std::move(points), drain(**scan));
+    EXPECT_EQ((*scan)->fraction(), 1.0);
+  }
+  stop = true;
+  for (auto& thread : threads)
+    thread.join();
+  for (const auto& [points, pairs] : scans) {
+    Pairs expected;
+    for (const SessionPoint& point : points) {
+      const auto& history = histories[point.session - 1];
+      ASSERT_LE(point.point, history.size());
+      for (Serial serial = 1; serial <= point.point; ++serial) {
+        const Step& step = history[serial - 1];
+        if (step.value) {
+          expected[step.key] = *step.value;
+        } else {
+          expected.erase(step.key);
+        }
+      }
+    }
+    EXPECT_EQ(pairs.size(), expected.size());
+    EXPECT_TRUE(pairs == expected);
+  }
+}
+
+// Promise: a scan goes on where it stopped, by pairs or by bytes of the log, and holds what it
+// shows until it ends: the log begins no later meanwhile, and there are no more scans than allowed.
+TEST_F(ScanTest, GoesOnInPiecesAndHoldsItsLog) {
+  auto store = open(tiny_store(directory_.path()));
+  Pairs model;
+  auto session = std::move(*store->start_session(1));
+  std::mt19937_64 random(1);
+  Serial serial = 0;
+  for (int number = 0; number < 6000; ++number) {
+    write_something(*session, random, std::to_string(random() % 800), ++serial, model);
+  }
+  session->refresh(serial);
+  std::vector<std::unique_ptr<Scan>> scans;
+  for (size_t number = 0; number < Store::kMostScans; ++number) {
+    auto scan = store->start_scan();
+    ASSERT_TRUE(scan.has_value()) << scan.error().message;
+    EXPECT_EQ(point_in(**scan, 1), serial);
+    scans.push_back(std::move(*scan));
+  }
+  EXPECT_EQ(store->start_scan().error().code, ErrorCode::kResourceExhausted);
+  const LogAddress begin = store->log_extent().begin;
+  const Pairs before = model;
+  for (int number = 0; number < 3000; ++number) {
+    write_something(*session, random, std::to_string(random() % 800), ++serial, model);
+  }
+  session->refresh(serial);
+  EXPECT_EQ(store->compact(store->log_extent().read_only).value_or(0), begin);
+  EXPECT_EQ(drain(*scans[0], 1, 1u << 30), before);
+  EXPECT_EQ(drain(*scans[1], 1000, 1), before);
+  EXPECT_EQ(drain(*scans[2], SIZE_MAX, UINT64_MAX), before);
+  EXPECT_LT(scans[3]->fraction(), 0.01);
+  scans.clear();
+  EXPECT_GT(store->compact(store->log_extent().read_only).value_or(0), begin);
+  EXPECT_EQ(all_pairs(*store), model);
+  auto last = store->start_scan();
+  ASSERT_TRUE(last.has_value());
+  EXPECT_EQ(drain(**last), model);
+}
+
+// Promise: an empty store has nothing to show.
+TEST_F(ScanTest, OfNothing) {
+  auto store = open(tiny_store(directory_.path()));
+  auto scan = store->start_scan();
+  ASSERT_TRUE(scan.has_value()) << scan.error().message;
+  EXPECT_TRUE(drain(**scan).empty());
+  EXPECT_EQ((*scan)->fraction(), 1.0);
+  EXPECT_TRUE(all_pairs(*store).empty());
+}
+
+}  // namespace
+}  // namespace tailrace::kv
