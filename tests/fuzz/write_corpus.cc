@@ -1,4 +1,5 @@
-// Writes the seeds of corpus/: sound inputs of every kind, for a fuzzer to go on from.
+// Writes the seeds of corpus/: sound inputs of every kind, for a fuzzer to go on from. Those of
+// `manifest` are the golden store's (tests/golden/fasterkv-v2), with the token 3.
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
@@ -153,15 +154,18 @@ void frames() {
 
 void commands() {
   using statemachine::Operation;
-  for (const Operation operation : {Operation::kEvent, Operation::kPut, Operation::kDelete,
-                                    Operation::kAdd, Operation::kCas, Operation::kDigest}) {
+  for (const Operation operation :
+       {Operation::kEvent, Operation::kPut, Operation::kDelete, Operation::kAdd, Operation::kCas,
+        Operation::kDigest, Operation::kExpire, Operation::kTime}) {
     for (const bool session : {false, true}) {
       statemachine::Command command;
       command.operation = operation;
       if (session) command.session = statemachine::SessionSerial{};
-      if (operation != Operation::kDigest) command.key = as_bytes("key");
-      if (operation != Operation::kDelete && operation != Operation::kDigest)
+      const bool has_key = operation != Operation::kDigest && operation != Operation::kTime;
+      if (has_key) command.key = as_bytes("key");
+      if (has_key && operation != Operation::kDelete && operation != Operation::kExpire)
         command.value = as_bytes("value");
+      if (operation == Operation::kExpire) command.expires_at_ns = 1'700'000'000'000'000'000;
       if (operation == Operation::kCas) command.expected = as_bytes("expected");
       Bytes bytes;
       statemachine::encode(command, bytes);
