@@ -23,7 +23,7 @@ set(TAILRACE_PUBLIC_HEADERS
   fasterlog/log_files.h fasterlog/log_metadata.h fasterlog/segment_files.h  # what those include
   kv/log_address.h kv/session.h kv/store.h
   statemachine/anchors.h statemachine/command.h statemachine/state_machine.h
-  statemachine/watermarks.h
+  statemachine/state_value.h statemachine/watermarks.h
   replication/messages.h replication/node.h replication/role.h replication/transport.h
   rpc/client.h rpc/server.h
   rpc/durable_wait.h rpc/store_read.h  # the only ones that want Asio, and nothing includes them
