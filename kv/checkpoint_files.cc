@@ -141,7 +141,11 @@ Result<Manifest> decode(const storage::Path& path, ByteSpan bytes) {
                    head.image_overflow_buckets};
   }
   info.with_index = head.image_token == head.token;
-  uint32_t reserved = 0;
+  // Fields of an image that there is not.
+  uint64_t reserved = head.image_token != 0
+                          ? 0
+                          : head.image_from | head.image_buckets | head.image_overflow_buckets |
+                                head.image_chunks | head.image_bytes | head.image_crc32c;
   for (auto left = fields.take_count(sizeof(SnapshotEntry)); left > 0; --left) {
     const auto entry = fields.take<SnapshotEntry>();
     manifest.snapshots.push_back({entry.token, entry.chunks, entry.bytes, entry.crc32c});
