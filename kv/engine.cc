@@ -55,7 +55,8 @@ void Engine::count(uint32_t version, int64_t records, int64_t bytes) {
 
 // The beginning is read before the entry: a record that compaction has moved is found either at its
 // old place, which then counts as there, or at its new one.
-Engine::Lookup Engine::look_up(const HashedKey& key, bool create) const {
+[[gnu::always_inline]] inline Engine::Lookup Engine::look_up(const HashedKey& key,
+                                                             bool create) const {
   Lookup at;
   at.begin = log_->begin();
   at.found = create ? index_->find_or_create(key.hash, at.begin) : index_->find(key.hash);
@@ -93,6 +94,10 @@ Engine::Outcome Engine::read(const HashedKey& key, std::string& value, ColdFound
   if (cold.address < at.begin || cold.is_tombstone()) return Outcome::kAbsent;
   value.assign(as_text(cold.record()->stable_value()));
   return Outcome::kDone;
+}
+
+LogAddress Engine::cold_address(const HashedKey& key) const {
+  return look_up(key, false).cold;
 }
 
 void Engine::prefetch_record(uint64_t hash) const {

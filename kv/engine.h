@@ -128,7 +128,7 @@ class Engine {
   bool counts_beneath(LogAddress address, const Record& record, const WriteVersion& version) const;
 
   /// Where the key's chain goes to disk without the key having been met; 0 when it does not.
-  LogAddress cold_address(const HashedKey& key) const { return look_up(key, false).cold; }
+  LogAddress cold_address(const HashedKey& key) const;
 
   void prefetch_bucket(uint64_t hash) const { index_->prefetch(hash); }
   void prefetch_record(uint64_t hash) const;

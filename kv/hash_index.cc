@@ -13,25 +13,6 @@ namespace {
 constexpr uint64_t kFrozen = HashTable::kFrozen;
 constexpr uint64_t kTentative = HashTable::kTentative;
 constexpr uint64_t kOccupied = HashTable::kOccupied;
-// What is equal in an entry that may be used and the one of its hash.
-constexpr uint64_t kIdentity = kOccupied | kTentative | kFrozen | HashTable::kTagMask;
-
-// Nearly every entry that is looked for is in the first bucket. All seven are compared without a
-// branch: a branch on the place where the tag stands could not be foretold, and would keep the
-// processor from beginning the next operation's cache misses before this bucket has come.
-inline HashIndex::Found find_in(HashTable::Bucket& bucket, uint64_t wanted) {
-  unsigned matches = 0;
-#pragma GCC unroll 7
-  for (unsigned at = 0; at < HashTable::kEntries; ++at) {
-    const uint64_t entry = bucket.entries[at].load(std::memory_order_relaxed);
-    matches |= static_cast<unsigned>((entry & kIdentity) == wanted) << at;
-  }
-  if (matches == 0) return {};
-  HashIndex::Slot& slot = bucket.entries[std::countr_zero(matches)];
-  const uint64_t entry = slot.load(std::memory_order_acquire);
-  if ((entry & kIdentity) != wanted) return {};  // it has just been taken over, or frozen
-  return {&slot, entry};
-}
 }  // namespace
 
 HashIndex::HashIndex(std::unique_ptr<HashTable> table, unsigned tag_shift, bool huge_pages,
@@ -67,11 +48,9 @@ LogAddress HashIndex::peek(uint64_t hash) const {
       find_in(current_.load(std::memory_order_acquire)->bucket(hash), entry_of(hash)).entry);
 }
 
-HashIndex::Found HashIndex::find(uint64_t hash) const {
+// Not in the first bucket.
+HashIndex::Found HashIndex::find_further(const HashTable* table, uint64_t hash) const {
   const uint64_t wanted = entry_of(hash);
-  const HashTable* table = current_.load(std::memory_order_acquire);
-  if (const Found found = find_in(table->bucket(hash), wanted); found.slot != nullptr) [[likely]]
-    return found;
   uint64_t seen = 0;
   for (Bucket* bucket = &table->bucket(hash); bucket != nullptr; bucket = table->next_of(*bucket)) {
     for (Slot& slot : bucket->entries) {

@@ -32,6 +32,13 @@ struct SessionCore {
 
   // session.cc
   Result<bool> read(const HashedKey& key, std::string& value);
+  /// What can be said without waiting.
+  Engine::Outcome read_once(const HashedKey& key, std::string& value) {
+    fetch_.found.clear();
+    Engine::Waiting waiting;
+    const storage::EpochProtection::Guard guard(engine_.protection());
+    return engine_.read(key, value, fetch_.found, waiting);
+  }
   Result<Engine::Outcome> write(const HashedKey& key, const Engine::Change& change, Serial serial);
   void prefetch(ByteSpan key);
   void refresh(Serial serial);

@@ -11,15 +11,6 @@
 
 namespace tailrace::storage {
 
-struct EpochProtection::Table {
-  std::atomic<uint64_t> current{1};
-  std::array<Slot, kMostThreads> slots;
-
-  std::atomic<size_t> action_count{0};
-  std::mutex mutex;
-  std::vector<std::pair<uint64_t, std::function<void()>>> actions;  // guarded by mutex
-};
-
 /// The calling thread's slots, one a table it has entered; given back when the thread ends.
 struct ThreadSlots {
   struct Entry {
@@ -61,14 +52,6 @@ namespace {
 thread_local ThreadSlots thread_slots;
 // Each table is told from every other by a number, never by its address, which may be used again.
 std::atomic<uint64_t> next_identity{1};
-// The slots of the tables entered lately; a thread goes to and fro between the log's and the
-// store's.
-struct RecentSlot {
-  uint64_t identity = 0;
-  void* slot = nullptr;
-};
-constexpr size_t kRecentSlots = 8;
-thread_local RecentSlot recent_slots[kRecentSlots];
 }  // namespace
 
 namespace {
@@ -91,12 +74,10 @@ EpochProtection::~EpochProtection() {
   }
 }
 
-EpochProtection::Slot& EpochProtection::slot() {
-  RecentSlot& recent = recent_slots[identity_ % kRecentSlots];
-  if (recent.identity != identity_) [[unlikely]] {
-    recent = {identity_, thread_slots.find(table_)};
-  }
-  return *static_cast<Slot*>(recent.slot);
+EpochProtection::Slot& EpochProtection::find_slot() {
+  RecentSlot& recent = recent_slots_[identity_ % kRecentSlots];
+  recent = {identity_, thread_slots.find(table_)};
+  return *recent.slot;
 }
 
 // Whoever bumps has changed something before. A thread that enters at the same time has either
@@ -108,43 +89,12 @@ void EpochProtection::fence_all_threads() const {
                  "membarrier fails although the process has registered for it");
 }
 
-void EpochProtection::enter() {
-  Slot& mine = slot();
-  if (mine.depth++ > 0) return;
-  // The second load closes the gap between reading the epoch and announcing it: either it sees a
-  // bump that came between (and announces anew), or every later bump sees the announcement.
-  if (plain_) {
-    uint64_t epoch = table_->current.load(std::memory_order_acquire);
-    for (;;) {
-      mine.epoch.store(epoch, std::memory_order_relaxed);
-      std::atomic_signal_fence(std::memory_order_seq_cst);
-      const uint64_t again = table_->current.load(std::memory_order_acquire);
-      if (again == epoch) return;
-      epoch = again;
-    }
-  }
-  uint64_t epoch = table_->current.load(std::memory_order_seq_cst);
-  for (;;) {
-    mine.epoch.store(epoch, std::memory_order_seq_cst);
-    const uint64_t again = table_->current.load(std::memory_order_seq_cst);
-    if (again == epoch) return;
-    epoch = again;
-  }
+void EpochProtection::stop_for_leave() {
+  TAILRACE_FATAL("leave without enter");
 }
 
-void EpochProtection::leave() {
-  Slot& mine = slot();
-  TAILRACE_CHECK(mine.depth > 0, "leave without enter");
-  if (--mine.depth > 0) return;
-  // Ordered with the count and with is_safe(), by this store's own fence or by the bump's: either
-  // this thread sees the action, or the one that adds it sees this thread outside.
-  if (plain_) {
-    mine.epoch.store(0, std::memory_order_release);
-    std::atomic_signal_fence(std::memory_order_seq_cst);
-  } else {
-    mine.epoch.store(0, std::memory_order_seq_cst);
-  }
-  if (table_->action_count.load(std::memory_order_seq_cst) > 0) drain();
+void EpochProtection::enter_with_fence(Slot& mine) {
+  announce(mine, std::memory_order_seq_cst);
 }
 
 void EpochProtection::refresh() {

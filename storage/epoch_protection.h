@@ -10,6 +10,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <utility>
 #include <vector>
 
 namespace tailrace::storage {
@@ -35,8 +36,29 @@ class EpochProtection {
   EpochProtection(const EpochProtection&) = delete;
   EpochProtection& operator=(const EpochProtection&) = delete;
 
-  void enter();
-  void leave();
+  void enter() {
+    Slot& mine = slot();
+    if (mine.depth++ > 0) return;
+    if (!plain_) [[unlikely]]
+      return enter_with_fence(mine);
+    announce(mine, std::memory_order_relaxed);
+  }
+  void leave() {
+    Slot& mine = slot();
+    if (mine.depth == 0) [[unlikely]]
+      stop_for_leave();
+    if (--mine.depth > 0) return;
+    // Ordered with the count and with is_safe(), by this store's own fence or by the bump's: either
+    // this thread sees the action, or the one that adds it sees this thread outside.
+    if (plain_) [[likely]] {
+      mine.epoch.store(0, std::memory_order_release);
+      std::atomic_signal_fence(std::memory_order_seq_cst);
+    } else {
+      mine.epoch.store(0, std::memory_order_seq_cst);
+    }
+    if (table_->action_count.load(std::memory_order_seq_cst) > 0) [[unlikely]]
+      drain();
+  }
   /// leave() and enter() in one: adopts the current epoch without stepping outside for good.
   void refresh();
 
@@ -70,10 +92,46 @@ class EpochProtection {
     std::atomic<bool> taken{false};
     uint32_t depth = 0;  // guarded by the thread that took the slot
   };
-  struct Table;  // outlives this object while a thread still holds a slot of it
-  friend struct ThreadSlots;
+  struct Table {  // outlives this object while a thread still holds a slot of it
+    std::atomic<uint64_t> current{1};
+    std::atomic<size_t> action_count{0};
+    std::array<Slot, kMostThreads> slots;
 
-  Slot& slot();
+    std::mutex mutex;
+    std::vector<std::pair<uint64_t, std::function<void()>>> actions;  // guarded by mutex
+  };
+  friend struct ThreadSlots;
+  // The slots of the tables that the thread has entered lately; it goes to and fro between the
+  // log's and the store's.
+  struct RecentSlot {
+    uint64_t identity;  // 0: none
+    Slot* slot;
+  };
+  static constexpr size_t kRecentSlots = 8;
+  static constinit inline thread_local RecentSlot recent_slots_[kRecentSlots] = {};
+
+  Slot& slot() {
+    const RecentSlot& recent = recent_slots_[identity_ % kRecentSlots];
+    if (recent.identity != identity_) [[unlikely]]
+      return find_slot();
+    return *recent.slot;
+  }
+  Slot& find_slot();
+  // The second load closes the gap between reading the epoch and announcing it: either it sees a
+  // bump that came between (and announces anew), or every later bump sees the announcement.
+  void announce(Slot& mine, std::memory_order order) {
+    uint64_t epoch = table_->current.load(std::memory_order_acquire);
+    for (;;) {
+      mine.epoch.store(epoch, order);
+      std::atomic_signal_fence(std::memory_order_seq_cst);
+      const uint64_t again = table_->current.load(std::memory_order_seq_cst);
+      if (again == epoch) [[likely]]
+        return;
+      epoch = again;
+    }
+  }
+  void enter_with_fence(Slot& mine);
+  [[noreturn]] static void stop_for_leave();
   void fence_all_threads() const;
 
   const bool plain_;  // kAtBump
