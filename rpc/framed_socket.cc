@@ -13,6 +13,7 @@ namespace {
 
 // A write buffer that a large answer has blown up is not kept.
 constexpr size_t kKeptBytes = 4u << 20;
+constexpr std::chrono::seconds kLongestAwaitedClose{1};
 
 }  // namespace
 
@@ -20,7 +21,8 @@ FramedSocket::FramedSocket(asio::ip::tcp::socket socket, size_t max_frame_bytes,
     : socket_(std::move(socket)),
       max_frame_bytes_(max_frame_bytes),
       decoder_(std::min(max_frame_bytes, kMostHelloBytes)),
-      traffic_(traffic) {
+      traffic_(traffic),
+      close_timer_(socket_.get_executor()) {
   std::error_code ignored;
   socket_.set_option(asio::ip::tcp::no_delay(true), ignored);
   const auto remote = socket_.remote_endpoint(ignored);
@@ -32,7 +34,7 @@ void FramedSocket::start() {
 }
 
 void FramedSocket::send(capnp::MessageBuilder& message) {
-  if (!closed_) append_frame(message, gathered_);
+  if (!closed_ && !closing_ && !write_failed_) append_frame(message, gathered_);
 }
 
 void FramedSocket::flush() {
@@ -45,12 +47,18 @@ void FramedSocket::flush() {
     self->writing_.clear();
     if (self->writing_.capacity() > kKeptBytes) self->writing_.shrink_to_fit();
     if (self->closed_) return;
-    if (error) return self->close(fmt::format("write: {}", error.message()));
-    if (self->gathered_.empty() && self->closing_) return self->close(self->closing_reason_);
+    if (error) return self->write_failed(fmt::format("write: {}", error.message()));
+    if (self->gathered_.empty() && self->closing_) return self->await_close();
     self->flush();
     self->on_written();
   };
   asio::async_write(socket_, asio::buffer(writing_), std::move(written));
+}
+
+void FramedSocket::write_failed(const std::string& reason) {
+  if (!read_in_flight_) return close(reason);
+  write_failed_ = true;
+  gathered_.clear();
 }
 
 void FramedSocket::resume() {
@@ -82,11 +90,12 @@ void FramedSocket::take_frames() {
   taking_ = false;
   if (closed_) return;
   on_frames_taken();
-  if (!held_) read();
+  read();
 }
 
 void FramedSocket::read() {
-  if (closed_ || closing_ || read_in_flight_ || stopped_reading_ || held_) return;
+  const bool wanted = awaiting_close_ || !(closing_ || stopped_reading_ || held_);
+  if (closed_ || read_in_flight_ || !wanted) return;
   read_in_flight_ = true;
   const MutableByteSpan room = decoder_.room();
   auto came = [self = shared_from_this()](const std::error_code& error, size_t bytes) {
@@ -98,6 +107,7 @@ void FramedSocket::read() {
                                : fmt::format("read: {}", error.message()));
     }
     self->traffic_.bytes_in.add(bytes);
+    if (self->awaiting_close_) return self->read();
     self->decoder_.filled(bytes);
     if (!self->held_) self->take_frames();
   };
@@ -110,16 +120,30 @@ void FramedSocket::close(const std::string& reason) {
   std::error_code ignored;
   socket_.shutdown(asio::ip::tcp::socket::shutdown_both, ignored);
   socket_.close(ignored);
+  close_timer_.cancel();
   gathered_.clear();
   on_closed(reason);
 }
 
 void FramedSocket::close_after_sending(const std::string& reason) {
-  if (closed_) return;
-  flush();
-  if (!write_in_flight_) return close(reason);
+  if (closed_ || closing_) return;
   closing_ = true;
   closing_reason_ = reason;
+  flush();
+  if (!write_in_flight_) await_close();
+}
+
+void FramedSocket::await_close() {
+  awaiting_close_ = true;
+  std::error_code ignored;
+  socket_.shutdown(asio::ip::tcp::socket::shutdown_send, ignored);
+  close_timer_.expires_after(kLongestAwaitedClose);
+  auto late = [weak = weak_from_this()](const std::error_code& error) {
+    const auto self = weak.lock();
+    if (!error && self) self->close(self->closing_reason_);
+  };
+  close_timer_.async_wait(std::move(late));
+  if (!taking_) read();  // else the frame being taken still needs the buffer
 }
 
 }  // namespace tailrace::rpc

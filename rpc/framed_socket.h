@@ -8,6 +8,7 @@
 #include <vector>
 
 #include <asio/ip/tcp.hpp>
+#include <asio/steady_timer.hpp>
 
 #include "observability/metrics.h"
 #include "rpc/framing.h"
@@ -38,7 +39,7 @@ class FramedSocket : public std::enable_shared_from_this<FramedSocket> {
 
   /// Begins to read. The object must be owned by a shared_ptr.
   void start();
-  /// Gathers a frame; flush() writes.
+  /// Gathers a frame; flush() writes. Nothing after close_after_sending().
   void send(capnp::MessageBuilder& message);
   void flush();
   /// Offers the held frame again, and reads on.
@@ -47,7 +48,9 @@ class FramedSocket : public std::enable_shared_from_this<FramedSocket> {
   void stop_reading() { stopped_reading_ = true; }
   /// on_closed() is called, once, before this returns.
   void close(const std::string& reason);
-  /// As close(), after what was sent has been written.
+  /// As close(), after what was sent has been written and the other side has closed, or has not for
+  /// a second. Until then what comes is read and thrown away: a client that finds the socket
+  /// closed when it writes may throw away the answers that it has not read yet.
   void close_after_sending(const std::string& reason);
 
   bool closed() const { return closed_; }
@@ -74,6 +77,9 @@ class FramedSocket : public std::enable_shared_from_this<FramedSocket> {
  private:
   void take_frames();
   void read();
+  void await_close();  // nothing more is sent
+  /// What came before is read yet, up to the end that the read will find.
+  void write_failed(const std::string& reason);
 
   asio::ip::tcp::socket socket_;
   const size_t max_frame_bytes_;
@@ -83,7 +89,10 @@ class FramedSocket : public std::enable_shared_from_this<FramedSocket> {
   std::vector<std::byte> gathered_, writing_;
   std::string closing_reason_;
   bool write_in_flight_ = false, read_in_flight_ = false, taking_ = false, held_ = false;
-  bool stopped_reading_ = false, closed_ = false, closing_ = false;
+  bool stopped_reading_ = false, closed_ = false, write_failed_ = false;
+  bool closing_ = false;         // closes when everything is written
+  bool awaiting_close_ = false;  // everything is written; the other side is to close
+  asio::steady_timer close_timer_;
 };
 
 }  // namespace tailrace::rpc

@@ -1,5 +1,6 @@
 #include "rpc/io_thread.h"
 
+#include <algorithm>
 #include <future>
 
 #include <asio/post.hpp>
@@ -11,6 +12,14 @@ namespace {
 
 constexpr std::chrono::milliseconds kRoomRetry{1};
 constexpr std::chrono::milliseconds kTick{10};
+
+/// Runs `function` on the thread of `io` and waits for what it returns.
+bool on_thread(asio::io_context& io, std::function<bool()> function) {
+  std::promise<bool> promise;
+  auto answer = promise.get_future();
+  asio::post(io, [&] { promise.set_value(function()); });
+  return answer.get();
+}
 
 }  // namespace
 
@@ -67,23 +76,28 @@ void IoThread::forget(const std::shared_ptr<Connection>& connection) {
 }
 
 void IoThread::stop_reading() {
-  asio::post(io_, [this] {
+  on_thread(io_, [this] {
     reading_stopped_ = true;
     for (const auto& connection : connections_)
       connection->stop_reading();
+    return true;
   });
 }
 
 bool IoThread::all_sent() {
-  auto promise = std::make_shared<std::promise<bool>>();
-  auto answer = promise->get_future();
-  asio::post(io_, [this, promise] {
-    bool sent = true;
-    for (const auto& connection : connections_)
-      sent &= connection->unsent_bytes() == 0;
-    promise->set_value(sent);
+  return on_thread(io_, [this] {
+    return std::all_of(connections_.begin(), connections_.end(),
+                       [](const auto& connection) { return connection->unsent_bytes() == 0; });
   });
-  return answer.get();
+}
+
+void IoThread::close_after_sending() {
+  on_thread(io_, [this] {
+    const auto all = connections_;
+    for (const auto& connection : all)
+      connection->close_after_sending("the server stops");
+    return true;
+  });
 }
 
 void IoThread::expect_applied() {

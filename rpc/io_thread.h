@@ -59,9 +59,13 @@ class IoThread {
   // ---- Any thread.
   void applied(std::shared_ptr<const statemachine::AppliedBatch> batch);
   void role_changed(Epoch epoch, bool leads);
+  /// The following ask the thread and wait for it: not to be called from it. No frame is taken once
+  /// this has returned.
   void stop_reading();
-  /// Whether every answer was handed to the operating system. Asks the thread: not from it.
+  /// Whether every answer was handed to the operating system.
   bool all_sent();
+  /// Ends every connection so that its other side gets what was sent; see close_after_sending().
+  void close_after_sending();
   asio::io_context& io() { return io_; }
   const std::shared_ptr<Poster>& poster() const { return poster_; }
 

@@ -17,6 +17,16 @@ namespace tailrace::rpc {
 namespace {
 
 constexpr std::chrono::milliseconds kAcceptRetry{50};
+constexpr std::chrono::milliseconds kLongestGoodbye{1500};
+
+bool wait_until(const std::function<bool()>& holds, std::chrono::milliseconds most) {
+  const auto deadline = std::chrono::steady_clock::now() + most;
+  while (!holds()) {
+    if (std::chrono::steady_clock::now() >= deadline) return false;
+    std::this_thread::sleep_for(std::chrono::milliseconds(2));
+  }
+  return true;
+}
 
 class ServerImpl : public Server {
  public:
@@ -50,14 +60,17 @@ class ServerImpl : public Server {
       threads_[0]->poster()->post([this] { close_acceptor(); });
       for (auto& thread : threads_)
         thread->stop_reading();
-      const auto deadline = std::chrono::steady_clock::now() + most;
-      const auto busy = [this] {
-        if (context_.probe.in_flight.load() > 0) return true;
-        return !std::all_of(threads_.begin(), threads_.end(),
-                            [](const auto& thread) { return thread->all_sent(); });
+      // Nothing is taken any more: what is in flight only becomes less.
+      const auto answered = [this] {
+        return context_.probe.in_flight.load() == 0 &&
+               std::all_of(threads_.begin(), threads_.end(),
+                           [](const auto& thread) { return thread->all_sent(); });
       };
-      while (std::chrono::steady_clock::now() < deadline && busy())
-        std::this_thread::sleep_for(std::chrono::milliseconds(2));
+      if (wait_until(answered, most)) {
+        for (auto& thread : threads_)
+          thread->close_after_sending();
+        wait_until([this] { return context_.probe.connections.load() == 0; }, kLongestGoodbye);
+      }
     }
     stop();
   }
