@@ -23,40 +23,48 @@ double seconds_since(Clock::time_point began) {
   return std::chrono::duration<double>(Clock::now() - began).count();
 }
 
-class RawFile {
+}  // namespace
+
+class RawDisk::Impl {
  public:
-  static Result<RawFile> create(storage::FileSystem& file_system, const storage::Path& path,
-                                size_t queue_depth = 2 * kDepth) {
-    RawFile raw;
-    auto file = file_system.open(path, {storage::OpenMode::kCreateReadWrite, true});
+  Impl(storage::FileSystem& file_system, storage::Path path)
+      : file_system_(file_system), path_(std::move(path)) {}
+  ~Impl() {
+    file_.reset();
+    (void)file_system_.remove(path_);
+  }
+  Impl(const Impl&) = delete;
+  Impl& operator=(const Impl&) = delete;
+
+  Result<> create(size_t queue_depth) {
+    auto file = file_system_.open(path_, {storage::OpenMode::kCreateReadWrite, true});
     if (!file) return tl::unexpected(std::move(file).error());
-    raw.file_ = std::move(*file);
-    TAILRACE_RETURN_IF_ERROR(raw.file_->allocate(kFileBytes));
-    TAILRACE_RETURN_IF_ERROR(raw.file_->sync());
-    auto queue = file_system.make_queue(queue_depth);
+    file_ = std::move(*file);
+    TAILRACE_RETURN_IF_ERROR(file_->allocate(kFileBytes));
+    TAILRACE_RETURN_IF_ERROR(file_->sync());
+    auto queue = file_system_.make_queue(queue_depth);
     if (!queue) return tl::unexpected(std::move(queue).error());
-    raw.queue_ = std::move(*queue);
+    queue_ = std::move(*queue);
     auto memory = storage::AlignedBuffer::allocate(kDepth * kPieceBytes);
     if (!memory) return tl::unexpected(std::move(memory).error());
-    raw.memory_ = std::move(*memory);
+    memory_ = std::move(*memory);
     // Not zeros: some devices take those for free.
-    for (size_t i = 0; i < raw.memory_.size(); ++i)
-      raw.memory_.data()[i] = static_cast<std::byte>(i * 2654435761u >> 13);
-    return raw;
+    for (size_t i = 0; i < memory_.size(); ++i)
+      memory_.data()[i] = static_cast<std::byte>(i * 2654435761u >> 13);
+    return {};
   }
 
-  /// Sequentially and round and round, until the time is over (and the file was passed once, with
-  /// `once`).
   Result<double> write(double seconds, bool once) {
     const Clock::time_point began = Clock::now();
     uint64_t bytes = 0;
     while (once ? bytes < kFileBytes : seconds_since(began) < seconds) {
       TAILRACE_RETURN_IF_ERROR(eight([&](size_t i) {
-        const uint64_t offset = (bytes + i * kPieceBytes) % kFileBytes;
+        const uint64_t offset = (write_at_ + i * kPieceBytes) % kFileBytes;
         queue_->write(*file_, offset,
                       ByteSpan(memory_.span()).subspan(i * kPieceBytes, kPieceBytes), i);
       }));
       bytes += kSyncBytes;
+      write_at_ = (write_at_ + kSyncBytes) % kFileBytes;
       queue_->sync(*file_, 0);
       TAILRACE_RETURN_IF_ERROR(drain());
     }
@@ -105,21 +113,16 @@ class RawFile {
     return rate;
   }
 
-  Result<double> commit_p50_us(double seconds) {
-    const Clock::time_point began = Clock::now();
-    std::vector<double> took;
-    uint64_t offset = 0;
-    while (seconds_since(began) < seconds) {
+  Result<> commit(size_t times, std::vector<double>& took_us) {
+    for (size_t i = 0; i < times; ++i) {
       const Clock::time_point start = Clock::now();
       TAILRACE_RETURN_IF_ERROR(
-          file_->write_at(offset, ByteSpan(memory_.span()).first(storage::kBlockBytes)));
+          file_->write_at(commit_at_, ByteSpan(memory_.span()).first(storage::kBlockBytes)));
       TAILRACE_RETURN_IF_ERROR(file_->sync());
-      took.push_back(seconds_since(start) * 1e6);
-      offset = (offset + storage::kBlockBytes) % kFileBytes;
+      took_us.push_back(seconds_since(start) * 1e6);
+      commit_at_ = (commit_at_ + storage::kBlockBytes) % kFileBytes;
     }
-    std::nth_element(took.begin(), took.begin() + static_cast<ptrdiff_t>(took.size() / 2),
-                     took.end());
-    return took[took.size() / 2];
+    return {};
   }
 
  private:
@@ -142,10 +145,40 @@ class RawFile {
     return {};
   }
 
+  storage::FileSystem& file_system_;
+  const storage::Path path_;
   std::unique_ptr<storage::File> file_;
+  uint64_t write_at_ = 0, commit_at_ = 0;
   storage::AlignedBuffer memory_;
   std::unique_ptr<storage::IoQueue> queue_;
 };
+
+Result<RawDisk> RawDisk::create(storage::FileSystem& file_system, const storage::Path& directory,
+                                size_t most_depth) {
+  RawDisk raw(std::make_unique<Impl>(file_system, directory / "raw.tmp"));
+  TAILRACE_RETURN_IF_ERROR(raw.impl_->create(std::max(most_depth, 2 * kDepth)));
+  auto fresh = raw.impl_->write(0, true);
+  if (!fresh) return tl::unexpected(std::move(fresh).error());
+  raw.fresh_write_bytes_per_s_ = *fresh;
+  return raw;
+}
+
+RawDisk::RawDisk(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+RawDisk::RawDisk(RawDisk&&) noexcept = default;
+RawDisk::~RawDisk() = default;
+
+Result<double> RawDisk::write_bytes_per_s(double seconds) {
+  return impl_->write(seconds, false);
+}
+Result<double> RawDisk::read_bytes_per_s(double seconds) {
+  return impl_->read(seconds);
+}
+Result<double> RawDisk::random_reads_per_s(size_t depth, double seconds) {
+  return impl_->random_reads_per_s(depth, seconds);
+}
+Result<> RawDisk::commit(size_t times, std::vector<double>& took_us) {
+  return impl_->commit(times, took_us);
+}
 
 Result<double> memcpy_bytes_per_s(double seconds) {
   auto from = storage::AlignedBuffer::allocate(kMemoryBytes, true);
@@ -163,47 +196,6 @@ Result<double> memcpy_bytes_per_s(double seconds) {
     bytes += kMemoryBytes;
   }
   return static_cast<double>(bytes) / seconds_since(began);
-}
-
-}  // namespace
-
-Result<RawLimits> measure_raw_limits(storage::FileSystem& file_system,
-                                     const storage::Path& directory, double seconds) {
-  const storage::Path path = directory / "raw.tmp";
-  RawLimits limits;
-  const auto measure = [&]() -> Result<> {
-    auto raw = RawFile::create(file_system, path);
-    if (!raw) return tl::unexpected(std::move(raw).error());
-    const auto set = [](double& to, Result<double> measured) -> Result<> {
-      if (!measured) return tl::unexpected(std::move(measured).error());
-      to = *measured;
-      return {};
-    };
-    TAILRACE_RETURN_IF_ERROR(set(limits.fresh_write_bytes_per_s, raw->write(seconds, true)));
-    TAILRACE_RETURN_IF_ERROR(set(limits.write_bytes_per_s, raw->write(seconds, false)));
-    TAILRACE_RETURN_IF_ERROR(set(limits.read_bytes_per_s, raw->read(seconds)));
-    TAILRACE_RETURN_IF_ERROR(set(limits.commit_p50_us, raw->commit_p50_us(seconds)));
-    return set(limits.memcpy_bytes_per_s, memcpy_bytes_per_s(seconds / 2));
-  };
-  auto done = measure();
-  (void)file_system.remove(path);
-  if (!done) return tl::unexpected(std::move(done).error());
-  return limits;
-}
-
-Result<double> measure_random_reads(storage::FileSystem& file_system,
-                                    const storage::Path& directory, size_t depth, double seconds) {
-  const storage::Path path = directory / "raw.tmp";
-  const auto measure = [&]() -> Result<double> {
-    auto raw = RawFile::create(file_system, path, std::max(depth, 2 * kDepth));
-    if (!raw) return tl::unexpected(std::move(raw).error());
-    // Blocks that were only allocated are read without the device.
-    if (auto written = raw->write(0, true); !written) return written;
-    return raw->random_reads_per_s(depth, seconds);
-  };
-  auto rate = measure();
-  (void)file_system.remove(path);
-  return rate;
 }
 
 }  // namespace tailrace::app

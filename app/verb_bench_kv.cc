@@ -35,7 +35,10 @@ struct BenchKvOptions {
 
 /// What the disk can do, as far as the run has something to put beside it.
 struct DiskLimits {
-  std::optional<RawLimits> sequential;
+  struct Sequential {
+    double write_bytes_per_s = 0, fresh_write_bytes_per_s = 0, read_bytes_per_s = 0;
+  };
+  std::optional<Sequential> sequential;
   double random_reads_per_s = 0;
   uint32_t depth = 0;
 };
@@ -169,15 +172,21 @@ Result<DiskLimits> measure_disk(storage::FileSystem& files, const BenchKvOptions
                                 bool misses) {
   DiskLimits disk;
   const KvLoadOptions& load = options.load;
-  if (load.checkpoint || load.recovery) {
-    auto raw = measure_raw_limits(files, load.directory, std::min(2.0, load.seconds));
-    if (!raw) return tl::unexpected(std::move(raw).error());
-    disk.sequential = *raw;
+  const double seconds = std::min(2.0, load.seconds);
+  disk.depth = std::min(load.threads * std::max({load.batch, load.pending, 1u}), 1024u);
+  const bool sequential = load.checkpoint || load.recovery;
+  if (!sequential && !misses) return disk;
+  auto raw = RawDisk::create(files, load.directory, disk.depth);
+  if (!raw) return tl::unexpected(std::move(raw).error());
+  if (sequential) {
+    auto written = raw->write_bytes_per_s(seconds);
+    if (!written) return tl::unexpected(std::move(written).error());
+    auto read = raw->read_bytes_per_s(seconds);
+    if (!read) return tl::unexpected(std::move(read).error());
+    disk.sequential = {*written, raw->fresh_write_bytes_per_s(), *read};
   }
   if (misses) {
-    disk.depth = std::min(load.threads * std::max({load.batch, load.pending, 1u}), 1024u);
-    auto reads =
-        measure_random_reads(files, load.directory, disk.depth, std::min(2.0, load.seconds));
+    auto reads = raw->random_reads_per_s(disk.depth, seconds);
     if (!reads) return tl::unexpected(std::move(reads).error());
     disk.random_reads_per_s = *reads;
   }

@@ -1,5 +1,7 @@
 // `tailrace bench log`: FasterLog alone, beside what the same disk and memory do without it.
 
+#include <algorithm>
+
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
@@ -7,7 +9,6 @@
 
 #include "app/client_options.h"
 #include "app/log_load.h"
-#include "app/raw_disk.h"
 #include "app/verbs.h"
 
 namespace tailrace::app {
@@ -20,52 +21,72 @@ struct BenchLogOptions {
   bool json = false;
 };
 
-void print_json(const BenchLogOptions& options, const RawLimits& raw, const LogLoadResult& log) {
+void print_json(const BenchLogOptions& options, const LogLoadResult& log) {
   const nlohmann::ordered_json out = {
       {"record_bytes", options.load.record_bytes},
       {"threads", options.load.threads},
+      {"gather_bytes", options.load.gather_bytes},
       {"durable_bytes_per_s", log.durable_bytes_per_s},
       {"durable_records_per_s", log.durable_records_per_s},
-      {"raw_bytes_per_s", raw.write_bytes_per_s},
-      {"raw_fresh_bytes_per_s", raw.fresh_write_bytes_per_s},
-      {"durable_ratio", log.durable_bytes_per_s / raw.write_bytes_per_s},
+      {"raw_bytes_per_s", log.raw_bytes_per_s},
+      {"raw_fresh_bytes_per_s", log.raw_fresh_bytes_per_s},
+      {"durable_ratio", median(log.durable_ratios)},
+      {"durable_ratios", log.durable_ratios},
       {"enqueue_records_per_s", log.enqueue_records_per_s},
+      {"enqueue_one_records_per_s", log.enqueue_one_records_per_s},
+      {"enqueue_apart_records_per_s", log.enqueue_apart_records_per_s},
       {"enqueue_bytes_per_s", log.enqueue_records_per_s * options.load.record_bytes},
-      {"memcpy_bytes_per_s", raw.memcpy_bytes_per_s},
+      {"memcpy_bytes_per_s", log.memcpy_bytes_per_s},
       {"commit_p50_us", log.commit_p50_us},
       {"commit_p99_us", log.commit_p99_us},
       {"fresh_commit_p50_us", log.fresh_commit_p50_us},
-      {"raw_commit_p50_us", raw.commit_p50_us},
-      {"commit_ratio", log.commit_p50_us / raw.commit_p50_us},
+      {"raw_commit_p50_us", log.raw_commit_p50_us},
+      {"commit_ratio", median(log.commit_ratios)},
+      {"commit_ratios", log.commit_ratios},
       {"recovery_bytes_per_s", log.recovery_bytes_per_s},
-      {"raw_read_bytes_per_s", raw.read_bytes_per_s},
-      {"recovery_ratio", log.recovery_bytes_per_s / raw.read_bytes_per_s},
+      {"raw_read_bytes_per_s", log.raw_read_bytes_per_s},
+      {"recovery_ratio", log.recovery_bytes_per_s / log.raw_read_bytes_per_s},
       {"scan_records_per_s", log.scan_records_per_s},
       {"scan_disk_bytes_per_s", log.scan_disk_bytes_per_s},
   };
   fmt::print("{}\n", out.dump(2));
 }
 
-void print_text(const BenchLogOptions& options, const RawLimits& raw, const LogLoadResult& log) {
+void print_text(const BenchLogOptions& options, const LogLoadResult& log) {
   const double giga = 1e9;
-  fmt::print("records of {} bytes, {} writing thread{}\n", options.load.record_bytes,
-             options.load.threads, options.load.threads == 1 ? "" : "s");
-  fmt::print(
-      "durable append  {:8.3f} GB/s   raw {:8.3f} GB/s   ratio {:.2f}   ({:.2f} M records/s)\n",
-      log.durable_bytes_per_s / giga, raw.write_bytes_per_s / giga,
-      log.durable_bytes_per_s / raw.write_bytes_per_s, log.durable_records_per_s / 1e6);
-  fmt::print("                                raw {:8.3f} GB/s on blocks never written before\n",
-             raw.fresh_write_bytes_per_s / giga);
+  const auto range = [](const std::vector<double>& ratios) {
+    const auto [least, most] = std::minmax_element(ratios.begin(), ratios.end());
+    return fmt::format("{:.2f}   ({:.2f} to {:.2f} in {} turns)", median(ratios), *least, *most,
+                       ratios.size());
+  };
+  const std::string gathered =
+      options.load.gather_bytes == 0
+          ? ""
+          : fmt::format(", gathered to {} bytes", options.load.gather_bytes);
+  fmt::print("records of {} bytes, {} writing thread{}{}\n", options.load.record_bytes,
+             options.load.threads, options.load.threads == 1 ? "" : "s", gathered);
+  fmt::print("durable append  {:8.3f} GB/s   raw {:8.3f} GB/s   ratio {}\n",
+             log.durable_bytes_per_s / giga, log.raw_bytes_per_s / giga, range(log.durable_ratios));
+  fmt::print("                {:8.3f} M/s    raw {:8.3f} GB/s on blocks never written before\n",
+             log.durable_records_per_s / 1e6, log.raw_fresh_bytes_per_s / giga);
   fmt::print("enqueue only    {:8.3f} M/s    memcpy {:5.2f} GB/s\n",
-             log.enqueue_records_per_s / 1e6, raw.memcpy_bytes_per_s / giga);
-  fmt::print("commit p50      {:8.1f} us     raw {:8.1f} us     ratio {:.2f}   (p99 {:.0f} us)\n",
-             log.commit_p50_us, raw.commit_p50_us, log.commit_p50_us / raw.commit_p50_us,
-             log.commit_p99_us);
-  fmt::print("                {:8.1f} us     into segments never written before\n",
+             log.enqueue_records_per_s / 1e6, log.memcpy_bytes_per_s / giga);
+  if (options.load.threads > 1) {
+    fmt::print("                {:8.3f} M/s    one thread alone, ratio {:.2f}\n",
+               log.enqueue_one_records_per_s / 1e6,
+               log.enqueue_records_per_s / log.enqueue_one_records_per_s);
+    fmt::print("                {:8.3f} M/s    each thread a log of its own, ratio {:.2f}\n",
+               log.enqueue_apart_records_per_s / 1e6,
+               log.enqueue_records_per_s / log.enqueue_apart_records_per_s);
+  }
+  fmt::print("commit p50      {:8.1f} us     raw {:8.1f} us     ratio {}\n", log.commit_p50_us,
+             log.raw_commit_p50_us, range(log.commit_ratios));
+  fmt::print("       p99      {:8.1f} us\n", log.commit_p99_us);
+  fmt::print("       p50      {:8.1f} us     into segments never written before\n",
              log.fresh_commit_p50_us);
   fmt::print("recovery        {:8.3f} GB/s   raw {:8.3f} GB/s   ratio {:.2f}\n",
-             log.recovery_bytes_per_s / giga, raw.read_bytes_per_s / giga,
-             log.recovery_bytes_per_s / raw.read_bytes_per_s);
+             log.recovery_bytes_per_s / giga, log.raw_read_bytes_per_s / giga,
+             log.recovery_bytes_per_s / log.raw_read_bytes_per_s);
   fmt::print("scan            {:8.3f} M records/s from memory, {:.3f} GB/s from disk\n",
              log.scan_records_per_s / 1e6, log.scan_disk_bytes_per_s / giga);
 }
@@ -79,19 +100,15 @@ int bench_log(BenchLogOptions& options) {
   const auto stage = [&](const std::string& what) {
     if (terminal) fmt::print(stderr, "\r\033[K{} ...", what);
   };
-  stage("raw limits");
-  auto raw = measure_raw_limits(files, options.load.directory, std::min(2.0, options.load.seconds));
-  Result<LogLoadResult> log;
-  if (raw) log = run_log_load(files, options.load, stage);
+  auto log = run_log_load(files, options.load, stage);
   if (terminal) fmt::print(stderr, "\r\033[K");
   const auto removed = files.remove_directory(options.load.directory);
-  if (!raw) return report(raw.error());
   if (!log) return report(log.error());
   if (!removed) return report(removed.error());
   if (options.json)
-    print_json(options, *raw, *log);
+    print_json(options, *log);
   else
-    print_text(options, *raw, *log);
+    print_text(options, *log);
   const auto flushed = flush_output();
   return flushed ? kDone : report(flushed.error());
 }
@@ -105,8 +122,13 @@ void add_bench_log_verb(CLI::App& bench, int& exit_code) {
   verb->add_option("--record-bytes", options->load.record_bytes, "Of each record's payload")
       ->check(CLI::Range(0, 1 << 20))
       ->capture_default_str();
-  verb->add_option("--threads", options->load.threads, "Writing threads of the durable append")
+  verb->add_option("--threads", options->load.threads, "Writing threads")
       ->check(CLI::Range(1, 64))
+      ->capture_default_str();
+  verb->add_option("--gather-bytes", options->load.gather_bytes,
+                   "Each thread gathers so many log bytes and enqueues them together; 0: each "
+                   "record by itself")
+      ->check(CLI::Range(0, 1 << 20))
       ->capture_default_str();
   verb->add_option("--seconds", options->load.seconds, "Of the durable append")
       ->check(CLI::Range(0.1, 3600.0))

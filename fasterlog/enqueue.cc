@@ -9,16 +9,8 @@ constexpr std::string_view kBufferFull = "buffer is full";
 static_assert(kBufferFull.size() <= 15);
 }  // namespace
 
-Result<> LogImpl::check_kind(RecordKind kind) {
-  if (kind == RecordKind::kInvalid || kind == RecordKind::kPadding ||
-      kind == RecordKind::kCommitMark)
-    return make_error(ErrorCode::kInvalidArgument,
-                      "kind " + std::to_string(static_cast<int>(kind)) + " is the log's own");
-  return {};
-}
-
 Result<> LogImpl::check_payload(RecordKind kind, uint64_t bytes) const {
-  TAILRACE_RETURN_IF_ERROR(check_kind(kind));
+  TAILRACE_RETURN_IF_ERROR(check_embedder_kind(kind));
   if (bytes <= max_payload_bytes()) return {};
   return make_error(ErrorCode::kInvalidArgument, "a payload of " + std::to_string(bytes) +
                                                      " bytes; the most is " +

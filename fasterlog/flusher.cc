@@ -163,7 +163,7 @@ void Flusher::run() {
     if (proven_.load() < core_.durable.load())
       timeout = std::min<std::chrono::nanoseconds>(timeout, kIdle);
     const bool idle = order_.empty() && queue_->in_flight() == 0;
-    const bool nap = idle && nap_is_due();
+    const bool nap = idle && nap_is_due(now);
     if (nap) timeout = std::min<std::chrono::nanoseconds>(timeout, kNap);
     // Asleep first, then a last look: whoever enqueues after the look sees it.
     sleep_.store(nap ? Sleep::kNap : idle ? Sleep::kIdle : Sleep::kInQueue);
@@ -359,6 +359,7 @@ void Flusher::advance(uint32_t own_waiters) {
   core_.durable.store(durable.value);
   const uint32_t waiters = core_.durable_waiters.load();
   lone_waiter_.store(waiters + own_waiters <= 1, std::memory_order_relaxed);
+  if (waiters + own_waiters == 1) lone_flush_ = now;
   if (waiters > 0) {
     const std::lock_guard lock(core_.wait_mutex);
     core_.durable_moved.notify_all();

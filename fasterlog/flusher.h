@@ -97,6 +97,8 @@ class Flusher {
   /// cost what flushing them there saves. So it looks by itself so often; bytes that nobody waits
   /// for wait so long at most.
   static constexpr std::chrono::milliseconds kNap{1};
+  /// So long after a flush for a lone waiter the thread naps and does not sleep.
+  static constexpr std::chrono::milliseconds kLoneTime{20};
 
   /// What the thread does, for those who may have to wake it.
   enum class Sleep : uint8_t {
@@ -125,8 +127,10 @@ class Flusher {
   bool try_take_baton();
   /// Of a waiter that flushed; the thread is woken if anything is left to do.
   void give_baton_back();
-  /// Waiters flushed lately, so likely the next bytes are theirs too.
-  bool nap_is_due();
+  /// A lone waiter was served lately, so likely the next bytes are his too. That he flushed for
+  /// himself is not asked: a thread that his enqueue had woken often takes the baton before he
+  /// does, and would be woken for the next one again.
+  bool nap_is_due(SteadyTime now) const;
   /// The thread lays the baton down until it is woken or the time is over.
   void sleep_idle(std::chrono::nanoseconds timeout, bool nap);
   /// Writes and syncs the flush, which fits in its bounce buffer, on this thread.
@@ -198,9 +202,8 @@ class Flusher {
   std::optional<SteadyTime> waiting_since_;  // of the oldest byte that is not in a flush
   SteadyTime proven_at_;
   SteadyTime last_work_;
-  uint64_t waiter_flushes_ = 0;
-  uint64_t waiter_flushes_seen_ = 0;  // by the thread when it went to sleep
-  Address told_;                      // what the listeners know
+  std::optional<SteadyTime> lone_flush_;  // when the last one that one thread waited for ended
+  Address told_;                          // what the listeners know
   bool told_failure_ = false;
 };
 

@@ -34,11 +34,9 @@ void Flusher::wake_for_bytes() {
   }
 }
 
-bool Flusher::nap_is_due() {
-  const bool flushed = waiter_flushes_ != waiter_flushes_seen_;
-  waiter_flushes_seen_ = waiter_flushes_;
+bool Flusher::nap_is_due(SteadyTime now) const {
   // Listeners wait too, and only the thread tells them.
-  return flushed && core_.listeners->count.load() == 0;
+  return lone_flush_ && now - *lone_flush_ < kLoneTime && core_.listeners->count.load() == 0;
 }
 
 void Flusher::sleep_idle(std::chrono::nanoseconds timeout, bool nap) {
@@ -96,7 +94,6 @@ void Flusher::flush_here() {
         write_flush(*flush);
       } else {
         write_here(*flush);
-        ++waiter_flushes_;
         advance(1);
         make_room();
       }

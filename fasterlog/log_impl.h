@@ -81,7 +81,6 @@ class LogImpl final : public Log {
 
  private:
   // enqueue.cc
-  static Result<> check_kind(RecordKind kind);
   Result<> check_payload(RecordKind kind, uint64_t bytes) const;
   tl::unexpected<Error> refuse_disk() const;
   template <typename Fill>

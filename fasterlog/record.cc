@@ -24,6 +24,14 @@ ParseOutcome bad(std::string_view reason) {
 
 }  // namespace
 
+Result<> check_embedder_kind(RecordKind kind) {
+  if (kind == RecordKind::kInvalid || kind == RecordKind::kPadding ||
+      kind == RecordKind::kCommitMark)
+    return make_error(ErrorCode::kInvalidArgument,
+                      "kind " + std::to_string(static_cast<int>(kind)) + " is the log's own");
+  return {};
+}
+
 void seal_record(std::byte* to, Address address, Epoch epoch, RecordKind kind,
                  uint32_t payload_bytes) {
   RecordHeader header;

@@ -40,6 +40,9 @@ constexpr uint64_t record_bytes(uint64_t payload_bytes) {
   return align_up(kHeaderBytes + payload_bytes, kRecordAlignment);
 }
 
+/// Whether others than the log itself may write records of that kind: else kInvalidArgument.
+Result<> check_embedder_kind(RecordKind kind);
+
 /// Completes a record at `to`, where header and payload are to stand: the payload and the zeros
 /// that align it must be in place; this writes the header, checksum included.
 void seal_record(std::byte* to, Address address, Epoch epoch, RecordKind kind,
