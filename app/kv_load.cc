@@ -95,12 +95,20 @@ kv::StoreOptions store_options(const KvLoadOptions& options) {
   return store;
 }
 
+using kv::Modification;
 constexpr uint64_t kZero = 0;
-constexpr auto kAddOne = [](const ByteSpan* present, std::string& next) {
-  const uint64_t sum = (present != nullptr ? load<uint64_t>(present->data()) : 0) + 1;
-  next.assign(reinterpret_cast<const char*>(&sum), sizeof sum);
-  return kv::Modification::kWrite;
+struct AddOne {
+  static Modification change(MutableByteSpan value) {
+    store(value.data(), load<uint64_t>(value.data()) + 1);
+    return Modification::kWrite;
+  }
+  Modification operator()(const ByteSpan* present, std::string& next) const {
+    const uint64_t sum = (present != nullptr ? load<uint64_t>(present->data()) : 0) + 1;
+    next.assign(reinterpret_cast<const char*>(&sum), sizeof sum);
+    return Modification::kWrite;
+  }
 };
+constexpr AddOne kAddOne;
 
 /// One thread of the load. What it counts is its own, a cache line away from the others'.
 struct alignas(64) Worker {

@@ -72,6 +72,10 @@ class CheckpointCoordinator {
       adopt(session, session.between_serials() || serial > session.last_serial());
     }
   }
+  /// Whether before_write() would change nothing.
+  bool is_adopted(const SessionState& session) const {
+    return word_.load(std::memory_order_seq_cst) == session.seen;
+  }
   void after_refresh(SessionState& session) {
     if (word_.load(std::memory_order_seq_cst) != session.seen) [[unlikely]]
       adopt(session, true);

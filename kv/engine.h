@@ -118,6 +118,14 @@ class Engine {
   // All under protection, any thread.
   Outcome read(const HashedKey& key, std::string& value, ColdFound& cold, Waiting& waiting) const;
   Outcome write(const HashedKey& key, const Change& change, const Attempt& attempt);
+
+  // The most frequent case of each, to be tried first (engine_hot.h). False: nothing has changed,
+  // do it the general way.
+  bool read_hot(const HashedKey& key, std::string& value) const;
+  bool upsert_hot(const HashedKey& key, ByteSpan value, const WriteVersion& version) const;
+  bool rmw_hot(const HashedKey& key, Modify modify, std::string& scratch,
+               const WriteVersion& version, Modification& decision) const;
+
   /// Compaction, and reads copied to the tail: if `record` (a copy of what is at `address`, which
   /// is below safe_read_only) is the key's newest, a copy of it at the tail takes its place. kKept
   /// when it is not the newest any more; kShifted when it is of a greater version. With `erase` a
@@ -173,6 +181,9 @@ class Engine {
     LogAddress cold = 0;     // where the chain goes to disk when `present` is 0
   };
   Lookup look_up(const HashedKey& key, bool create) const;
+  Record* hot_record(const HashedKey& key, LogAddress from, LogAddress& address,
+                     uint64_t& seen) const;
+  Record* lock_hot(const HashedKey& key, const WriteVersion& version, uint64_t& seen) const;
   // `again`: a race was lost; from the index once more.
   Outcome write_once(const HashedKey& key, const Change& change, const Attempt& attempt,
                      bool& again);

@@ -31,6 +31,7 @@
 
 #include <atomic>
 #include <bit>
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -42,6 +43,17 @@
 #include "kv/hash_table.h"
 #include "kv/record.h"
 #include "storage/epoch_protection.h"
+
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
+#if defined(__SANITIZE_THREAD__)
+#define TAILRACE_THREAD_SANITIZER
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define TAILRACE_THREAD_SANITIZER
+#endif
+#endif
 
 namespace tailrace::kv {
 
@@ -83,6 +95,12 @@ class HashIndex {
     if (found.slot != nullptr) [[likely]]
       return found;
     return find_further(table, hash);
+  }
+
+  /// As find(), in the first bucket alone: a null slot says nothing.
+  Found find_near(uint64_t hash) const {
+    const HashTable* table = current_.load(std::memory_order_acquire);
+    return find_in(table->bucket(hash), entry_of(hash));
   }
 
   /// Makes an entry with an empty chain when there is none. Entries whose chain lies wholly below
@@ -154,18 +172,43 @@ class HashIndex {
   // branch: a branch on the place where the tag stands could not be foretold, and would keep the
   // processor from beginning the next operation's cache misses before this bucket has come.
   static Found find_in(Bucket& bucket, uint64_t wanted) {
-    unsigned matches = 0;
-#pragma GCC unroll 7
-    for (unsigned at = 0; at < HashTable::kEntries; ++at) {
-      const uint64_t entry = bucket.entries[at].load(std::memory_order_relaxed);
-      matches |= static_cast<unsigned>((entry & kIdentity) == wanted) << at;
-    }
+    const unsigned matches = likely_matches(bucket, wanted);
     if (matches == 0) return {};
     Slot& slot = bucket.entries[std::countr_zero(matches)];
     const uint64_t entry = slot.load(std::memory_order_acquire);
     if ((entry & kIdentity) != wanted) return {};  // it has just been taken over, or frozen
     return {&slot, entry};
   }
+  // A bit for each entry that seems to be the wanted one. A hint, both ways: what is found is
+  // looked at again, and what is not is looked for once more by the callers, entry after entry.
+#if defined(__SSE2__) && !defined(TAILRACE_THREAD_SANITIZER)
+  static unsigned likely_matches(const Bucket& bucket, uint64_t wanted) {
+    // The identity stands in the upper halves.
+    static_assert(kIdentity << 32 == 0 && offsetof(Bucket, entries) == 0);
+    const auto* words = reinterpret_cast<const float*>(&bucket);
+    const auto upper = [words](size_t at) {
+      return _mm_castps_si128(
+          _mm_shuffle_ps(_mm_load_ps(words + at), _mm_load_ps(words + at + 4), 0xdd));
+    };
+    const __m128i mask = _mm_set1_epi32(static_cast<int>(kIdentity >> 32));
+    const __m128i sought = _mm_set1_epi32(static_cast<int>(wanted >> 32));
+    const auto equal = [&](__m128i entries) {
+      return static_cast<unsigned>(
+          _mm_movemask_ps(_mm_castsi128_ps(_mm_cmpeq_epi32(_mm_and_si128(entries, mask), sought))));
+    };
+    return (equal(upper(0)) | equal(upper(8)) << 4) & ((1u << HashTable::kEntries) - 1);
+  }
+#else
+  static unsigned likely_matches(const Bucket& bucket, uint64_t wanted) {
+    unsigned matches = 0;
+#pragma GCC unroll 7
+    for (unsigned at = 0; at < HashTable::kEntries; ++at) {
+      const uint64_t entry = bucket.entries[at].load(std::memory_order_relaxed);
+      matches |= static_cast<unsigned>((entry & kIdentity) == wanted) << at;
+    }
+    return matches;
+  }
+#endif
   Found find_further(const HashTable* table, uint64_t hash) const;
   bool has_rival(const HashTable& table, uint64_t hash, const Slot* mine) const;
   Found find_while_growing(const HashTable* table, uint64_t hash) const;

@@ -104,6 +104,26 @@ struct Record {
     return std::memcmp(mine.data(), other.data(), mine.size()) == 0;
   }
 
+  // --- of a narrow record whose state has been read ---
+
+  bool has_narrow_key(uint64_t seen, ByteSpan other) const {
+    if ((seen >> 8 & 0xff) != other.size()) return false;
+    if (other.size() == 8) [[likely]]
+      return load<uint64_t>(body(0)) == load<uint64_t>(other.data());
+    return std::memcmp(body(0), other.data(), other.size()) == 0;
+  }
+  static bool narrow_has_room(uint64_t seen, size_t value_bytes) {
+    return value_bytes <= (seen >> 28 & 0x1ff) * 8;
+  }
+  /// Locked by the caller.
+  ByteSpan narrow_value(uint64_t seen) { return {narrow_words(seen), seen >> 16 & 0xfff}; }
+  uint64_t store_narrow_value(uint64_t seen, ByteSpan value) {
+    if (value.size() != 8) return store_value(seen, value);
+    std::atomic_ref<uint64_t>(*reinterpret_cast<uint64_t*>(narrow_words(seen)))
+        .store(load<uint64_t>(value.data()), std::memory_order_release);
+    return (seen & ~kValueBytesMask) | 8u << 16;
+  }
+
   // --- making one ---
 
   /// Before the record is linked: no other thread sees it yet, but whoever reads it later does so
@@ -213,6 +233,11 @@ struct Record {
       if (round > 64) std::this_thread::yield();
     }
   }
+  /// Takes the lock if the state is still what was seen, unlocked.
+  bool try_lock(uint64_t seen) {
+    return state.compare_exchange_strong(seen, seen | kLocked, std::memory_order_acq_rel,
+                                         std::memory_order_relaxed);
+  }
   /// Nothing was changed.
   void unlock_unchanged(uint64_t was) { state.store(was, std::memory_order_release); }
   /// `now` is the state to be: what lock() or store_value() returned, with the flags wanted.
@@ -244,6 +269,7 @@ struct Record {
     return reinterpret_cast<std::byte*>(this + 1) + ((now & kWide) != 0 ? sizeof(Wide) : 0);
   }
   const std::byte* body(uint64_t now) const { return const_cast<Record*>(this)->body(now); }
+  std::byte* narrow_words(uint64_t seen) { return body(0) + align_up(seen >> 8 & 0xff, 8); }
   size_t value_bytes(uint64_t now) {
     if ((now & kWide) == 0) return now >> 16 & 0xfff;
     return std::atomic_ref<uint32_t>(wide()->value_bytes).load(std::memory_order_acquire);

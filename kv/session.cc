@@ -1,5 +1,7 @@
 #include "kv/session.h"
 
+#include "kv/engine_hot.h"
+#include "kv/hashed_key.h"
 #include "kv/session_impl.h"
 #include "kv/store_impl.h"
 
@@ -15,6 +17,31 @@ Error not_found() {
 }
 }  // namespace
 
+// --- the short way ---
+
+[[gnu::always_inline]] inline bool SessionCore::read_hot(ByteSpan key, std::string& value) const {
+  const storage::EpochProtection::Guard guard(engine_.protection());
+  return engine_.read_hot(hashed(key), value);
+}
+
+[[gnu::always_inline]] inline bool SessionCore::upsert_hot(ByteSpan key, ByteSpan value,
+                                                           Serial serial) {
+  const storage::EpochProtection::Guard guard(engine_.protection());
+  if (!is_ready_for(serial) || !engine_.upsert_hot(hashed(key), value, state.version)) return false;
+  note_done(serial);
+  return true;
+}
+
+[[gnu::always_inline]] inline bool SessionCore::rmw_hot(ByteSpan key, Modify modify, Serial serial,
+                                                        Modification& decision) {
+  const storage::EpochProtection::Guard guard(engine_.protection());
+  if (!is_ready_for(serial) ||
+      !engine_.rmw_hot(hashed(key), modify, scratch_, state.version, decision))
+    return false;
+  note_done(serial);
+  return true;
+}
+
 // --- the public face ---
 
 Session::Session(std::unique_ptr<SessionCore> core) : core_(std::move(core)) {}
@@ -28,25 +55,31 @@ Serial Session::last_serial() const {
   return core_->state.point();
 }
 
-Result<> Session::read(ByteSpan key_text, std::string& value) {
-  const HashedKey key(key_text);
-  // Most often that is all. The shorter it is, the sooner the processor begins the cache misses of
-  // the next operation while it waits for those of this one.
-  const Outcome outcome = core_->read_once(key, value);
-  if (outcome == Outcome::kDone) [[likely]]
+// The general way of each stands in a function of its own, so that the short way needs no frame.
+Result<> Session::read(ByteSpan key, std::string& value) {
+  if (core_->read_hot(key, value)) [[likely]]
     return {};
-  if (outcome == Outcome::kAbsent) return tl::unexpected(not_found());
-  auto found = core_->read(key, value);
+  return read_anywhere(key, value);
+}
+
+[[gnu::noinline]] Result<> Session::read_anywhere(ByteSpan key, std::string& value) {
+  auto found = core_->read(hashed(key), value);
   if (!found) return tl::unexpected(std::move(found.error()));
   if (!*found) return tl::unexpected(not_found());
   return {};
 }
 
 Result<> Session::upsert(ByteSpan key, ByteSpan value, Serial serial) {
+  if (core_->upsert_hot(key, value, serial)) [[likely]]
+    return {};
+  return upsert_anywhere(key, value, serial);
+}
+
+[[gnu::noinline]] Result<> Session::upsert_anywhere(ByteSpan key, ByteSpan value, Serial serial) {
   Engine::Change change;
   change.kind = Engine::WriteKind::kUpsert;
   change.value = value;
-  auto written = core_->write(HashedKey(key), change, serial);
+  auto written = core_->write(hashed(key), change, serial);
   if (!written) return tl::unexpected(std::move(written.error()));
   return {};
 }
@@ -54,18 +87,26 @@ Result<> Session::upsert(ByteSpan key, ByteSpan value, Serial serial) {
 Result<bool> Session::erase(ByteSpan key, Serial serial) {
   Engine::Change change;
   change.kind = Engine::WriteKind::kErase;
-  auto written = core_->write(HashedKey(key), change, serial);
+  auto written = core_->write(hashed(key), change, serial);
   if (!written) return tl::unexpected(std::move(written.error()));
   return *written == Outcome::kDone;
 }
 
 Result<Modification> Session::rmw(ByteSpan key, Modify modify, Serial serial) {
   Modification decision = Modification::kKeep;
+  if (core_->rmw_hot(key, modify, serial, decision)) [[likely]]
+    return decision;
+  return rmw_anywhere(key, modify, serial);
+}
+
+[[gnu::noinline]] Result<Modification> Session::rmw_anywhere(ByteSpan key, Modify modify,
+                                                             Serial serial) {
+  Modification decision = Modification::kKeep;
   Engine::Change change;
   change.kind = Engine::WriteKind::kRmw;
   change.modify = modify;
   change.decision = &decision;
-  auto written = core_->write(HashedKey(key), change, serial);
+  auto written = core_->write(hashed(key), change, serial);
   if (!written) return tl::unexpected(std::move(written.error()));
   return decision;
 }
@@ -150,7 +191,7 @@ Result<> SessionCore::open() {
 
 void SessionCore::prefetch(ByteSpan key) {
   const storage::EpochProtection::Guard guard(engine_.protection());
-  engine_.prefetch_bucket(HashedKey(key).hash);
+  engine_.prefetch_bucket(hashed(key).hash);
 }
 
 void SessionCore::refresh(Serial serial) {
@@ -229,6 +270,7 @@ Result<Outcome> SessionCore::write(const HashedKey& key, const Engine::Change& w
 }
 
 tl::unexpected<Error> SessionCore::failed(Serial serial, Error error) {
+  budget_ = HybridLog::Budget::kWrite;
   // Another write of the serial has succeeded: half of it is in the store.
   if (serial == state.last_serial()) state.torn = true;
   return tl::unexpected(std::move(error));
@@ -260,10 +302,7 @@ Outcome SessionCore::attempt(const HashedKey& key, const Engine::Change& change,
   }
   if (outcome <= Outcome::kKept) {
     budget_ = HybridLog::Budget::kWrite;
-    if (serial > state.last_serial()) {
-      state.last.store(serial, std::memory_order_release);
-      state.torn = false;
-    }
+    note_done(serial);
   }
   return outcome;
 }

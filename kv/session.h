@@ -33,6 +33,10 @@ enum class Modification : uint8_t {
 /// receives the new value. It may be called several times for one operation (a race was lost); only
 /// its last call counts. It must not call the store, and takes no longer than it must: the record
 /// is locked. Valid as long as the function it was made from.
+///
+/// An object may have `Modification change(MutableByteSpan value)` besides: it is called instead
+/// where the key has a short value that may be changed where it stands, and gets a copy of it to
+/// change, its size kept. A counter that way needs no string. Both must come to the same.
 class Modify {
  public:
   Modify() = default;
@@ -42,14 +46,23 @@ class Modify {
       : context_(const_cast<void*>(static_cast<const void*>(std::addressof(function)))),
         call_([](void* context, const ByteSpan* present, std::string& next) -> Modification {
           return (*static_cast<std::remove_reference_t<Function>*>(context))(present, next);
-        }) {}
+        }) {
+    if constexpr (requires { function.change(MutableByteSpan()); }) {
+      change_ = [](void* context, MutableByteSpan value) -> Modification {
+        return static_cast<std::remove_reference_t<Function>*>(context)->change(value);
+      };
+    }
+  }
   Modification operator()(const ByteSpan* present, std::string& next) const {
     return call_(context_, present, next);
   }
+  bool can_change() const { return change_ != nullptr; }
+  Modification change(MutableByteSpan value) const { return change_(context_, value); }
 
  private:
   void* context_ = nullptr;
   Modification (*call_)(void*, const ByteSpan*, std::string&) = nullptr;
+  Modification (*change_)(void*, MutableByteSpan) = nullptr;
 };
 
 enum class OperationKind : uint8_t {
@@ -134,6 +147,10 @@ class Session final {
  private:
   friend class StoreImpl;
   explicit Session(std::unique_ptr<SessionCore> core);
+  Result<> read_anywhere(ByteSpan key, std::string& value);
+  Result<> upsert_anywhere(ByteSpan key, ByteSpan value, Serial serial);
+  Result<Modification> rmw_anywhere(ByteSpan key, Modify modify, Serial serial);
+
   std::unique_ptr<SessionCore> core_;
 };
 

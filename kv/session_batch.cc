@@ -2,6 +2,8 @@
 // piece of a batch pays for all its buckets at once and then for all its records. Records on disk
 // are read at the same time in the same way: the first operation that lacks one looks ahead.
 
+#include "kv/engine_hot.h"
+#include "kv/hashed_key.h"
 #include "kv/session_impl.h"
 #include "kv/store_impl.h"
 
@@ -66,6 +68,36 @@ Outcome SessionCore::try_operation(Operation& operation, const HashedKey& key, C
   return outcome;
 }
 
+// The most frequent case (engine_hot.h). False: nothing has changed.
+[[gnu::always_inline]] inline bool SessionCore::run_hot(Operation& operation,
+                                                        const HashedKey& key) {
+  switch (operation.kind) {
+    case OperationKind::kRead: {
+      std::string& value = operation.result != nullptr ? *operation.result : scratch_;
+      operation.done = engine_.read_hot(key, value);
+      return operation.done;
+    }
+    case OperationKind::kUpsert:
+      if (!is_ready_for(operation.serial) ||
+          !engine_.upsert_hot(key, operation.value, state.version))
+        return false;
+      operation.done = true;
+      break;
+    case OperationKind::kRmw: {
+      Modification decision = Modification::kKeep;
+      if (!is_ready_for(operation.serial) ||
+          !engine_.rmw_hot(key, operation.modify, scratch_, state.version, decision))
+        return false;
+      operation.done = decision == Modification::kWrite;
+      break;
+    }
+    default:
+      return false;
+  }
+  note_done(operation.serial);
+  return true;
+}
+
 // Starts reading what the operations from `first` on will lack.
 Result<> SessionCore::fetch_ahead(std::span<Operation> operations, size_t first) {
   if (ahead_.empty()) ahead_.resize(kPiece);
@@ -98,7 +130,7 @@ Result<> SessionCore::run_piece(std::span<Operation> operations, size_t& done_co
   {
     std::optional<Guard> guard(std::in_place, engine_.protection());
     for (size_t at = 0; at < operations.size(); ++at) {
-      hashes_[at] = HashedKey(operations[at].key).hash;
+      hashes_[at] = hashed(operations[at].key).hash;
       engine_.prefetch_bucket(hashes_[at]);
     }
     for (size_t at = 0; at < operations.size(); ++at)
@@ -108,6 +140,10 @@ Result<> SessionCore::run_piece(std::span<Operation> operations, size_t& done_co
       const size_t at = done_count;
       Operation& operation = operations[at];
       const HashedKey key(operation.key, hashes_[at]);
+      if (!beneath && run_hot(operation, key)) [[likely]] {
+        ++done_count;
+        continue;
+      }
       if (result = check_operation(operation, key); !result) break;
       // One in flight has found nothing yet, which is not the same as that there is nothing.
       const bool fetched = looked_ahead && ahead_[at].done;

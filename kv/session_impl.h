@@ -32,13 +32,11 @@ struct SessionCore {
 
   // session.cc
   Result<bool> read(const HashedKey& key, std::string& value);
-  /// What can be said without waiting.
-  Engine::Outcome read_once(const HashedKey& key, std::string& value) {
-    fetch_.found.clear();
-    Engine::Waiting waiting;
-    const storage::EpochProtection::Guard guard(engine_.protection());
-    return engine_.read(key, value, fetch_.found, waiting);
-  }
+  // The most frequent case of each (engine_hot.h). False: nothing has changed, do it the general
+  // way.
+  bool read_hot(ByteSpan key, std::string& value) const;
+  bool upsert_hot(ByteSpan key, ByteSpan value, Serial serial);
+  bool rmw_hot(ByteSpan key, Modify modify, Serial serial, Modification& decision);
   Result<Engine::Outcome> write(const HashedKey& key, const Engine::Change& change, Serial serial);
   void prefetch(ByteSpan key);
   void refresh(Serial serial);
@@ -68,10 +66,22 @@ struct SessionCore {
                    ColdFetcher::Fetch& fetch);
   Result<> wait_for_room(uint64_t bytes);
   Result<> wait_for(ColdFetcher::Fetch& fetch);
+  /// Whether a write of the serial may take the short way: in order, and the phase is adopted.
+  bool is_ready_for(Serial serial) const {
+    return serial > state.completed.load(std::memory_order_relaxed) &&
+           serial >= state.last.load(std::memory_order_relaxed) && coordinator_.is_adopted(state);
+  }
+  void note_done(Serial serial) {
+    if (serial > state.last.load(std::memory_order_relaxed)) {
+      state.last.store(serial, std::memory_order_release);
+      state.torn = false;
+    }
+  }
   tl::unexpected<Error> failed(Serial serial, Error error);
   void copy_to_tail(const HashedKey& key, ColdFound& cold);
 
   Result<> run_piece(std::span<Operation> operations, size_t& done_count);
+  bool run_hot(Operation& operation, const HashedKey& key);
   Result<> check_operation(const Operation& operation, const HashedKey& key) const;
   Engine::Outcome try_operation(Operation& operation, const HashedKey& key, ColdFound& cold,
                                 Engine::Waiting& waiting, bool& beneath);

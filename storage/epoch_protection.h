@@ -21,6 +21,8 @@ namespace tailrace::storage {
 /// enter() and leave() are a few nanoseconds and take no lock; they nest. Between them a thread
 /// must not block on anything that itself waits for the epoch to become safe.
 class EpochProtection {
+  struct Slot;
+
  public:
   static constexpr size_t kMostThreads = 256;
 
@@ -36,29 +38,8 @@ class EpochProtection {
   EpochProtection(const EpochProtection&) = delete;
   EpochProtection& operator=(const EpochProtection&) = delete;
 
-  void enter() {
-    Slot& mine = slot();
-    if (mine.depth++ > 0) return;
-    if (!plain_) [[unlikely]]
-      return enter_with_fence(mine);
-    announce(mine, std::memory_order_relaxed);
-  }
-  void leave() {
-    Slot& mine = slot();
-    if (mine.depth == 0) [[unlikely]]
-      stop_for_leave();
-    if (--mine.depth > 0) return;
-    // Ordered with the count and with is_safe(), by this store's own fence or by the bump's: either
-    // this thread sees the action, or the one that adds it sees this thread outside.
-    if (plain_) [[likely]] {
-      mine.epoch.store(0, std::memory_order_release);
-      std::atomic_signal_fence(std::memory_order_seq_cst);
-    } else {
-      mine.epoch.store(0, std::memory_order_seq_cst);
-    }
-    if (table_->action_count.load(std::memory_order_seq_cst) > 0) [[unlikely]]
-      drain();
-  }
+  void enter() { enter(slot()); }
+  void leave() { leave(slot()); }
   /// leave() and enter() in one: adopts the current epoch without stepping outside for good.
   void refresh();
 
@@ -77,13 +58,17 @@ class EpochProtection {
   /// enter() now, leave() at the end of the scope.
   class Guard {
    public:
-    explicit Guard(EpochProtection& protection) : protection_(protection) { protection_.enter(); }
-    ~Guard() { protection_.leave(); }
+    explicit Guard(EpochProtection& protection)
+        : protection_(protection), mine_(protection.slot()) {
+      protection_.enter(mine_);
+    }
+    ~Guard() { protection_.leave(mine_); }
     Guard(const Guard&) = delete;
     Guard& operator=(const Guard&) = delete;
 
    private:
     EpochProtection& protection_;
+    Slot& mine_;  // of the thread, which has it until it ends
   };
 
  private:
@@ -117,6 +102,27 @@ class EpochProtection {
     return *recent.slot;
   }
   Slot& find_slot();
+  void enter(Slot& mine) {
+    if (mine.depth++ > 0) return;
+    if (!plain_) [[unlikely]]
+      return enter_with_fence(mine);
+    announce(mine, std::memory_order_relaxed);
+  }
+  void leave(Slot& mine) {
+    if (mine.depth == 0) [[unlikely]]
+      stop_for_leave();
+    if (--mine.depth > 0) return;
+    // Ordered with the count and with is_safe(), by this store's own fence or by the bump's: either
+    // this thread sees the action, or the one that adds it sees this thread outside.
+    if (plain_) [[likely]] {
+      mine.epoch.store(0, std::memory_order_release);
+      std::atomic_signal_fence(std::memory_order_seq_cst);
+    } else {
+      mine.epoch.store(0, std::memory_order_seq_cst);
+    }
+    if (table_->action_count.load(std::memory_order_seq_cst) > 0) [[unlikely]]
+      drain();
+  }
   // The second load closes the gap between reading the epoch and announcing it: either it sees a
   // bump that came between (and announces anew), or every later bump sees the announcement.
   void announce(Slot& mine, std::memory_order order) {

@@ -23,6 +23,23 @@ struct Setting {
   double mutable_fraction = 0.9;
   bool freezes = false;  // fold-overs make everything read-only again and again
   bool compacts = false;
+  bool changes = false;  // where the sum stands, if it may be
+};
+
+/// Adds one to a sum of eight bytes, in both ways that a function may have.
+struct AddOne {
+  uint64_t changed = 0, made = 0;
+  Modification change(MutableByteSpan value) {
+    ++changed;
+    store(value.data(), load<uint64_t>(value.data()) + 1);
+    return Modification::kWrite;
+  }
+  Modification operator()(const ByteSpan* present, std::string& next) {
+    ++made;
+    const uint64_t sum = (present == nullptr ? 0 : load<uint64_t>(present->data())) + 1;
+    next.assign(reinterpret_cast<const char*>(&sum), 8);
+    return Modification::kWrite;
+  }
 };
 
 /// Each thread adds to every key as often as any other; none may be missing in the end.
@@ -54,7 +71,9 @@ void add_and_count(const Setting& setting) {
             std::memcpy(next.data(), &sum, 8);
             return Modification::kWrite;
           };
-          const auto done = session->rmw(as_bytes(key), add, ++serial);
+          AddOne add_one;
+          const auto done = setting.changes ? session->rmw(as_bytes(key), add_one, ++serial)
+                                            : session->rmw(as_bytes(key), add, ++serial);
           ASSERT_TRUE(done.has_value()) << done.error().message;
           if (setting.filling_bytes == 0) continue;
           const auto filled = session->upsert(
@@ -92,6 +111,70 @@ void add_and_count(const Setting& setting) {
 
 TEST(StoreRmw, InPlace) {
   add_and_count({.name = "in place", .keys = 3, .rounds = 5000});
+}
+
+TEST(StoreRmw, ByChangingWhatStandsThere) {
+  add_and_count({.name = "changing", .keys = 3, .rounds = 5000, .changes = true});
+}
+
+TEST(StoreRmw, ByChangingWhereThatMayBeAndByCopyElsewhere) {
+  add_and_count({.name = "changing, freezing and compacting",
+                 .keys = 100,
+                 .rounds = 30,
+                 .filling_bytes = 500,
+                 .tiny = true,
+                 .freezes = true,
+                 .compacts = true,
+                 .changes = true});
+}
+
+// Promise: a function that can change the value in its place is asked that way where the key has a
+// short one in the mutable region, and the other way everywhere else; its decision holds.
+TEST(StoreRmw, AChangeIsAskedForWhereItCanBeHad) {
+  const testing::TemporaryDirectory directory;
+  auto store = open_or_die(storage::posix_file_system(), small_options(directory.path()));
+  auto session = session_or_die(*store, 1);
+  Serial serial = 0;
+  AddOne add;
+  std::string value;
+  const auto sum_of = [&](const std::string& key) {
+    EXPECT_TRUE(session->read(as_bytes(key), value));
+    return load<uint64_t>(as_bytes(value).data());
+  };
+  ASSERT_TRUE(session->rmw(as_bytes("n"), add, ++serial));
+  EXPECT_EQ(add.made, 1u) << "there was nothing to change";
+  ASSERT_TRUE(session->rmw(as_bytes("n"), add, ++serial));
+  EXPECT_EQ(add.changed, 1u);
+  EXPECT_EQ(sum_of("n"), 2u);
+
+  session->refresh(serial);
+  ASSERT_TRUE(checkpoint(*store).has_value());
+  ASSERT_TRUE(session->rmw(as_bytes("n"), add, ++serial));
+  EXPECT_EQ(add.made, 2u) << "what the checkpoint holds stays as it is";
+  EXPECT_EQ(sum_of("n"), 3u);
+
+  const std::string large(65, '\0');
+  ASSERT_TRUE(session->upsert(as_bytes("large"), as_bytes(large), ++serial));
+  ASSERT_TRUE(session->rmw(as_bytes("large"), add, ++serial));
+  EXPECT_EQ(add.made, 3u);
+  EXPECT_EQ(sum_of("large"), 1u);
+
+  struct Undecided {
+    Modification decision;
+    Modification change(MutableByteSpan value) const {
+      std::fill(value.begin(), value.end(), std::byte{0xff});
+      return decision;
+    }
+    Modification operator()(const ByteSpan*, std::string& next) const {
+      next = "made";
+      return decision;
+    }
+  };
+  const Undecided keeps{Modification::kKeep}, erases{Modification::kErase};
+  EXPECT_EQ(session->rmw(as_bytes("n"), keeps, ++serial).value(), Modification::kKeep);
+  EXPECT_EQ(sum_of("n"), 3u) << "what it did to its copy is gone";
+  EXPECT_EQ(session->rmw(as_bytes("n"), erases, ++serial).value(), Modification::kErase);
+  EXPECT_FALSE(session->read(as_bytes("n"), value));
 }
 
 TEST(StoreRmw, ByCopyWhereTheyDoNotFit) {
