@@ -50,6 +50,7 @@ void add_log_repair_verb(CLI::App& log, int& exit_code);
 // Of `bench`.
 void add_bench_service_verb(CLI::App& bench, int& exit_code);
 void add_bench_log_verb(CLI::App& bench, int& exit_code);
+void add_bench_apply_verb(CLI::App& bench, int& exit_code);
 void add_bench_kv_verb(CLI::App& bench, int& exit_code);
 
 }  // namespace tailrace::app

@@ -159,6 +159,10 @@ void Session::prefetch(ByteSpan key) {
   core_->prefetch(key);
 }
 
+void Session::prefetch(std::span<const ByteSpan> keys) {
+  core_->prefetch(keys);
+}
+
 void Session::refresh(Serial serial) {
   core_->refresh(serial);
 }
@@ -192,6 +196,21 @@ Result<> SessionCore::open() {
 void SessionCore::prefetch(ByteSpan key) {
   const storage::EpochProtection::Guard guard(engine_.protection());
   engine_.prefetch_bucket(hashed(key).hash);
+}
+
+void SessionCore::prefetch(std::span<const ByteSpan> keys) {
+  const storage::EpochProtection::Guard guard(engine_.protection());
+  uint64_t hashes[kPiece];
+  for (size_t done = 0; done < keys.size();) {
+    const size_t piece = std::min(kPiece, keys.size() - done);
+    for (size_t at = 0; at < piece; ++at) {
+      hashes[at] = hashed(keys[done + at]).hash;
+      engine_.prefetch_bucket(hashes[at]);
+    }
+    for (size_t at = 0; at < piece; ++at)
+      engine_.prefetch_record(hashes[at]);
+    done += piece;
+  }
 }
 
 void SessionCore::refresh(Serial serial) {

@@ -39,6 +39,7 @@ struct SessionCore {
   bool rmw_hot(ByteSpan key, Modify modify, Serial serial, Modification& decision);
   Result<Engine::Outcome> write(const HashedKey& key, const Engine::Change& change, Serial serial);
   void prefetch(ByteSpan key);
+  void prefetch(std::span<const ByteSpan> keys);
   void refresh(Serial serial);
 
   // session_batch.cc

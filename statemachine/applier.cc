@@ -197,21 +197,22 @@ bool Applier::apply_stretch() {
   Address end = first;
   size_t records = 0;
   std::optional<Error> failed;
-  while (records < kStretchRecords && end - first < kStretchBytes) {
-    auto record = scanner_->next(limit);
-    if (!record) {
-      failed = with_context("apply: read the log", record.error());
-      break;
+  while (!failed && records < kStretchRecords && end - first < kStretchBytes) {
+    ahead_.read(*scanner_, limit, kStretchRecords - records, kStretchBytes - (end - first),
+                *session_);
+    for (const RecordsAhead::Item& item : ahead_.items()) {
+      const fasterlog::Record& record = item.record;
+      TAILRACE_CHECK(record.end <= limit, "the log handed out a record that is not committed");
+      if (auto applied = apply_record(item, *batch); !applied) {
+        failed = with_context("apply the record at " + std::to_string(record.address.value),
+                              applied.error());
+        break;
+      }
+      end = record.end;
+      ++records;
     }
-    if (!record->has_value()) break;
-    TAILRACE_CHECK((*record)->end <= limit, "the log handed out a record that is not committed");
-    if (auto applied = apply_record(**record, *batch); !applied) {
-      failed = with_context("apply the record at " + std::to_string((*record)->address.value),
-                            applied.error());
-      break;
-    }
-    end = (*record)->end;
-    ++records;
+    if (!failed && ahead_.error()) failed = with_context("apply: read the log", *ahead_.error());
+    if (ahead_.items().empty()) break;
   }
   // After a failure the session's serial must not move: the failed record is not in the state.
   if (!failed) session_->refresh(end.value);
@@ -230,10 +231,11 @@ bool Applier::apply_stretch() {
   return !failed && records > 0;
 }
 
-Result<> Applier::apply_record(const fasterlog::Record& record, AppliedBatch& batch) {
+Result<> Applier::apply_record(const RecordsAhead::Item& item, AppliedBatch& batch) {
+  const fasterlog::Record& record = item.record;
   if (record.kind == fasterlog::RecordKind::kCommitMark) return apply_mark(record);
   if (record.kind != kCommandRecord) return {};
-  auto command = decode(record.payload);
+  const Result<Command>& command = item.command;
   if (!command) return tl::unexpected(command.error());
   const kv::Serial at = record.end.value;
   Answer answer;
@@ -244,7 +246,7 @@ Result<> Applier::apply_record(const fasterlog::Record& record, AppliedBatch& ba
     answer = std::move(*known);
   } else {
     if (command->operation != Operation::kDigest) {
-      auto applied = apply_command(*command, at);
+      auto applied = apply_command(*command, item.key, at);
       if (!applied) return tl::unexpected(applied.error());
       answer = std::move(*applied);
     }
@@ -265,19 +267,18 @@ Result<> Applier::apply_record(const fasterlog::Record& record, AppliedBatch& ba
   return {};
 }
 
-Result<Answer> Applier::apply_command(const Command& command, kv::Serial at) {
+Result<Answer> Applier::apply_command(const Command& command, const std::string& key,
+                                      kv::Serial at) {
   if (command.operation == Operation::kEvent || command.operation == Operation::kTime)
     return Answer{};
-  key_.assign(1, kUserKey);
-  key_.append(as_text(command.key));
-  if (command.operation != Operation::kPut) return modify(command, at);
+  if (command.operation != Operation::kPut) return modify(command, key, at);
   if (command.expires_at_ns != 0) expiries_.note(command.expires_at_ns);
   encode_state_value(command.value, command.expires_at_ns, value_);
-  TAILRACE_RETURN_IF_ERROR(session_->upsert(as_bytes(key_), as_bytes(value_), at));
+  TAILRACE_RETURN_IF_ERROR(session_->upsert(as_bytes(key), as_bytes(value_), at));
   return Answer{};
 }
 
-Result<Answer> Applier::modify(const Command& command, kv::Serial at) {
+Result<Answer> Applier::modify(const Command& command, const std::string& key, kv::Serial at) {
   using kv::Modification;
   Answer answer;
   bool readable = true;
@@ -326,7 +327,7 @@ Result<Answer> Applier::modify(const Command& command, kv::Serial at) {
     encode_state_value(as_bytes(answer.value), present ? present->expires_at_ns : 0, next);
     return Modification::kWrite;
   };
-  if (auto done = session_->rmw(as_bytes(key_), decide, at); !done)
+  if (auto done = session_->rmw(as_bytes(key), decide, at); !done)
     return tl::unexpected(done.error());
   if (!readable)
     return make_error(ErrorCode::kCorruption, "the store holds a value that does not parse");

@@ -16,6 +16,7 @@
 #include "kv/store.h"
 #include "statemachine/expiry_schedule.h"
 #include "statemachine/probe.h"
+#include "statemachine/records_ahead.h"
 #include "statemachine/session_table.h"
 #include "statemachine/state_machine.h"
 #include "statemachine/state_value.h"
@@ -68,10 +69,10 @@ class Applier {
   void run();
   /// Applies one stretch; true when there may be more at once.
   bool apply_stretch();
-  Result<> apply_record(const fasterlog::Record& record, AppliedBatch& batch);
-  Result<Answer> apply_command(const Command& command, kv::Serial at);
+  Result<> apply_record(const RecordsAhead::Item& item, AppliedBatch& batch);
+  Result<Answer> apply_command(const Command& command, const std::string& key, kv::Serial at);
   /// Delete, add, cas and expire: what becomes of the key depends on what it is.
-  Result<Answer> modify(const Command& command, kv::Serial at);
+  Result<Answer> modify(const Command& command, const std::string& key, kv::Serial at);
   Result<> apply_mark(const fasterlog::Record& record);
   void fail(Error error);
   /// From the format that the recovered state is of to the present one.
@@ -87,7 +88,8 @@ class Applier {
   std::unique_ptr<fasterlog::LogScanner> scanner_;
   std::unique_ptr<kv::Session> session_;
   SessionTable sessions_;
-  std::string key_, value_;
+  RecordsAhead ahead_;
+  std::string value_;
 
   std::atomic<uint64_t> log_time_ns_{0};  // written by the applier's thread
   ExpirySchedule expiries_;

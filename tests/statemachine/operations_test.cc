@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include "core/random.h"
 #include "harness.h"
 #include "tests/support/fault_file_system.h"
 
@@ -150,6 +151,31 @@ TEST_F(Operations, ABatchIsAppliedRecordByRecord) {
   ASSERT_TRUE(node_->settle());
   EXPECT_EQ(node_->replica().heard.at(addresses[0]), (Answer{Outcome::kDone, true, "1"}));
   EXPECT_EQ(node_->replica().heard.at(addresses[1]), (Answer{Outcome::kDone, true, "3"}));
+}
+
+// Records are read in groups ahead of being applied, short ones copied and long ones not: whatever
+// the mixture, each is applied once, with its own bytes, in its order.
+TEST_F(Operations, ShortAndLongOnesInOneStretchKeepTheirOrderAndTheirBytes) {
+  const uint64_t seed = random_seed();
+  SCOPED_TRACE("seed " + std::to_string(seed));
+  Random random(seed);
+  Model model;
+  std::vector<std::pair<Address, Answer>> expected;
+  for (int i = 0; i < 500; ++i) {
+    const std::string key = "k" + std::to_string(random.below(20));
+    const size_t bytes = random.below(3) == 0 ? 1000 + random.below(60) : random.below(5000);
+    const OwnedCommand command =
+        random.below(8) == 0 ? cas(key, "no", "yes")
+                             : put(key, std::string(bytes, static_cast<char>('a' + i % 26)));
+    const auto range = append(node_->log(), command);
+    ASSERT_TRUE(range) << range.error().message;
+    const Answer answer = model.apply(command);
+    if (answer != kDone) expected.emplace_back(range->first, answer);
+  }
+  ASSERT_TRUE(node_->settle());
+  for (const auto& [address, answer] : expected)
+    EXPECT_EQ(node_->replica().heard.at(address), answer) << "address " << address.value;
+  EXPECT_EQ(node_->replica().pairs(), model.pairs());
 }
 
 }  // namespace

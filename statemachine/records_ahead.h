@@ -1,0 +1,48 @@
+#pragma once
+// The applier's look-ahead: records are read a few at a time, and the store begins to load what the
+// commands among them need before the first is applied. Applied one by one, each waits for its own
+// two cache misses, which is half of the applier's time.
+
+#include <array>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "fasterlog/log.h"
+#include "kv/session.h"
+#include "statemachine/command.h"
+
+namespace tailrace::statemachine {
+
+class RecordsAhead {
+ public:
+  struct Item {
+    fasterlog::Record record;       // its payload is valid until the next read()
+    Result<Command> command;        // of a command record: what it says
+    std::string key;                // of a command on a key: the user's key as the store has it
+    std::vector<std::byte> copied;  // the payload, where the log's reader went on
+  };
+
+  /// Forgets what was there and reads up to `most` records below `limit` that take at most
+  /// `most_log_bytes`, but at least one if there is one. An error is kept until what stands before
+  /// it is applied: see error().
+  void read(fasterlog::LogScanner& scanner, Address limit, size_t most, uint64_t most_log_bytes,
+            kv::Session& session);
+
+  std::span<Item> items() { return {items_.data(), count_}; }
+  /// What ended the reading behind the last item.
+  const std::optional<Error>& error() const { return error_; }
+
+ private:
+  // Buckets and records of so many keys are asked for at a time: enough that the first is there
+  // when the last was asked for, and no more than the processor's first cache holds.
+  static constexpr size_t kMost = 32;
+  // A longer payload is not copied, but is the last of its group.
+  static constexpr size_t kMostCopiedBytes = 1024;
+
+  std::array<Item, kMost> items_;
+  size_t count_ = 0;
+  std::optional<Error> error_;
+};
+
+}  // namespace tailrace::statemachine
