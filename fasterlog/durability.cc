@@ -22,6 +22,15 @@ Flusher::Awaited::~Awaited() {
   flusher_.nudge();
 }
 
+// One whose flush is under way stays until he who waits has seen it durable; he hides nobody.
+Address Flusher::next_awaited() const {
+  const Address least{least_awaited_.load()};
+  if (least > flushed_) return least;
+  const std::lock_guard lock(awaited_mutex_);
+  const auto next = awaited_.upper_bound(flushed_.value);
+  return next == awaited_.end() ? Address::max() : Address{*next};
+}
+
 void Flusher::note_least_awaited() {
   least_awaited_.store(awaited_.empty() ? Address::max().value : *awaited_.begin());
 }
@@ -56,11 +65,16 @@ Result<> LogImpl::wait_durable(Address address, SteadyTime deadline, std::stop_t
   }
 }
 
+Log::DurableInterest LogImpl::want_durable(Address address) {
+  return std::make_shared<Flusher::Awaited>(flusher_, address);
+}
+
 Log::ListenerHandle LogImpl::add_durable_listener(DurableListener listener) {
   const auto listeners = core_->listeners;
   const std::lock_guard lock(listeners->mutex);
   const auto place = listeners->all.insert(listeners->all.end(), std::move(listener));
   listeners->count.store(listeners->all.size());
+  if (listeners->closed) (*place)(durable(), &*listeners->closed);
   return {this, [listeners, place](void*) {
             const std::lock_guard erasing(listeners->mutex);
             listeners->all.erase(place);

@@ -96,8 +96,7 @@ std::optional<FlushReason> Flusher::due(SteadyTime now) const {
   const CommitPolicy& policy = core_.options.commit;
   if (policy.is_natural()) return FlushReason::kNatural;
   if (Address{requested_.load()} > flushed_) return FlushReason::kRequested;
-  const Address awaited{least_awaited_.load()};
-  if (awaited > flushed_ && core_.ring.tail() >= awaited) return FlushReason::kRequested;
+  if (core_.ring.tail() >= next_awaited()) return FlushReason::kRequested;
   const uint64_t waiting = core_.ring.tail() - flushed_;
   if (waiting >= pressure_bytes_ || core_.room_waiters.load() > 0 ||
       room_wanted_.load(std::memory_order_relaxed))
@@ -123,8 +122,7 @@ void Flusher::note_waiting(SteadyTime now) {
   // The first byte starts the clock.
   if (policy.every.count() > 0 && !waiting_since_) bytes = 0;
   uint64_t wake_at = flushed_.value + bytes;
-  if (const uint64_t awaited = least_awaited_.load(); awaited > flushed_.value)
-    wake_at = std::min(wake_at, awaited);
+  if (!policy.is_natural()) wake_at = std::min(wake_at, next_awaited().value);
   wake_at_.store(wake_at, std::memory_order_relaxed);
 }
 

@@ -141,6 +141,8 @@ class Flusher {
   /// Notes since when bytes wait, and from which address on enqueued() is to wake this thread.
   void note_waiting(SteadyTime now);
   void note_least_awaited();
+  /// The least awaited address that no flush reaches yet.
+  Address next_awaited() const;
   /// How long the thread may sleep before due() changes by time alone.
   std::chrono::nanoseconds time_until_due(SteadyTime now) const;
   bool unflushed() const;
@@ -182,8 +184,8 @@ class Flusher {
   std::atomic<uint64_t> requested_{0};
   std::atomic<uint64_t> wake_at_{0};
   std::atomic<bool> room_wanted_{false};
-  std::mutex awaited_mutex_;
-  std::multiset<uint64_t> awaited_;  // guarded by awaited_mutex_: addresses not enqueued when asked
+  mutable std::mutex awaited_mutex_;
+  std::multiset<uint64_t> awaited_;  // guarded by awaited_mutex_
   std::atomic<uint64_t> least_awaited_{Address::max().value};
   std::atomic<bool> lone_waiter_{true};  // no more than one waited for the newest flush
 

@@ -190,8 +190,15 @@ class Log {
   /// Resolves once durable() >= address, or fails: kTimedOut, kCancelled, or the flush failure.
   virtual Result<> wait_durable(Address address, SteadyTime deadline = SteadyTime::max(),
                                 std::stop_token stop = {}) = 0;
+  /// For who waits by a listener, as the awaitable form in rpc/durable_wait.h does: while the
+  /// handle lives, a flush begins, whatever the policy, as soon as the tail has come to `address`
+  /// and is not durable there, and not for what comes before; after a truncate_after() again. Drop
+  /// it before the log.
+  using DurableInterest = std::shared_ptr<void>;
+  [[nodiscard]] virtual DurableInterest want_durable(Address address) = 0;
   /// Called on the flusher's thread after moves of durable, downwards too when truncate_after()
-  /// cuts (and once after a failure, with the error), from now on until the returned handle is
+  /// cuts, and once after a failure, with the error; on close()'s thread once with kClosed (on the
+  /// adding thread when the log is closed already). From now on until the returned handle is
   /// dropped, which waits for a call that runs. Must be short and call nothing of this log that
   /// waits.
   using DurableListener = std::function<void(Address durable, const Error* failure)>;
@@ -260,7 +267,7 @@ class Log {
   virtual std::vector<ConsumerStatus> consumers() const = 0;
 
   /// Flushes everything, makes it durable and proven (durable only, on a disk that is full), stops
-  /// the flusher. Further calls give kClosed.
+  /// the flusher. Whoever waits gets kClosed, and further calls do.
   virtual Result<> close() = 0;
 
   virtual void register_metrics(observability::MetricRegistry& registry) = 0;

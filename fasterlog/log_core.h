@@ -144,7 +144,14 @@ struct LogCore {
     std::mutex mutex;                     // held while they run
     std::list<Log::DurableListener> all;  // guarded by mutex
     std::atomic<size_t> count{0};         // of all
+    std::optional<Error> closed;          // guarded by mutex: what those hear who come too late
 
+    void close(Address durable) {
+      const std::lock_guard lock(mutex);
+      closed = Error{ErrorCode::kClosed, "the log was closed"};
+      for (const Log::DurableListener& listener : all)
+        listener(durable, &*closed);
+    }
     void tell(Address durable, const Error* failure) {
       const std::lock_guard lock(mutex);
       for (const Log::DurableListener& listener : all)

@@ -49,6 +49,7 @@ class LogImpl final : public Log {
 
   Address request_commit() override;
   Result<> wait_durable(Address address, SteadyTime deadline, std::stop_token stop) override;
+  DurableInterest want_durable(Address address) override;
   ListenerHandle add_durable_listener(DurableListener listener) override;
   std::optional<Error> failure() const override { return core_->failure_copy(); }
 

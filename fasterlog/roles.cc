@@ -41,6 +41,7 @@ Result<> LogImpl::close() {
     core_->durable_moved.notify_all();
     core_->room_made.notify_all();
   }
+  core_->listeners->close(durable());
   registration_ = {};
   lock_.reset();
   if (auto failure = core_->failure_copy()) return tl::unexpected(*failure);

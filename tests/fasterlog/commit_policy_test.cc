@@ -71,6 +71,23 @@ TEST_F(CommitPolicyTest, WhoWaitsFarBeyondTheTailIsServedWhenItIsThereAndNotBefo
   EXPECT_EQ(begun(*log, "requested"), 2);
 }
 
+// Listeners have no thread that waits: they say what they want, and a cut does not forget it.
+TEST_F(CommitPolicyTest, WhatIsWantedIsFlushedWhenItIsThereAlsoAfterACut) {
+  auto log = open_writer(with(CommitPolicy::on_request()));
+  append(*log, std::string(3000, 'x'));
+  const Address far = log->tail() + 100;
+  const auto wanted = log->want_durable(far);
+  ASSERT_TRUE(log->truncate_after(kFirstAddress));
+  ASSERT_TRUE(put(*log, 1000).has_value());
+  long_enough();
+  EXPECT_EQ(log->durable(), kFirstAddress) << "flushed though the wanted address is not enqueued";
+  while (log->tail() < far)
+    ASSERT_TRUE(put(*log, 500).has_value());
+  const auto scanner = log->scan(log->begin());
+  EXPECT_TRUE(scanner->wait(system_clock().now() + std::chrono::seconds(30)).has_value());
+  EXPECT_GE(log->durable(), far);
+}
+
 TEST_F(CommitPolicyTest, EachBytesFlushesAtTheSizeAndNotBefore) {
   auto log = open_writer(with(CommitPolicy::each(10'000, {})));
   const Address before = log->durable();
