@@ -37,6 +37,7 @@ void print_json(const fasterlog::InspectReport& report) {
     out["epochs"].push_back({{"epoch", epoch.epoch.value}, {"start", epoch.start.value}});
   }
   out["damaged"] = report.damaged;
+  out["in_use"] = report.in_use;
   out["end"] = {{"address", report.first_bad.value},
                 {"file", report.first_bad_file},
                 {"reason", report.first_bad_reason}};
@@ -60,6 +61,7 @@ void print_text(const fasterlog::InspectReport& report) {
   }
   fmt::print("scan ended at {} in {}: {}\n", report.first_bad.value, report.first_bad_file,
              report.first_bad_reason);
+  if (report.in_use) fmt::print("note       the log is in use: it changed meanwhile\n");
 }
 
 int inspect(const InspectOptions& options) {

@@ -8,15 +8,16 @@
 
 namespace tailrace::fasterlog {
 
-Result<InspectReport> inspect(storage::FileSystem& file_system, const storage::Path& directory,
-                              LogSizes sizes) {
-  auto files = open_log_files(file_system, directory, sizes);
-  if (!files) return tl::unexpected(std::move(files).error());
-  const LogMetadata& metadata = files->metadata;
-  const SegmentFiles& segments = *files->segments;
+namespace {
+
+constexpr int kLooks = 3;
+
+Result<InspectReport> look(const LogFiles& files) {
+  const LogMetadata& metadata = files.metadata;
+  const SegmentFiles& segments = *files.segments;
   InspectReport report;
   report.metadata = metadata;
-  report.metadata_error = files->metadata_error;
+  report.metadata_error = files.metadata_error;
   uint64_t end_index = segments.index_of(metadata.begin);
   while (segments.file(end_index))
     ++end_index;
@@ -63,6 +64,45 @@ Result<InspectReport> inspect(storage::FileSystem& file_system, const storage::P
   report.first_bad_file = segments.path_of(report.first_bad).string();
   report.damaged = report.durable < metadata.proven;
   return report;
+}
+
+/// A log in use moves on while it is looked at. False when another look would tell more; what is
+/// taken for damage only because of that is no damage.
+Result<bool> settled(storage::FileSystem& file_system, const LogFiles& files,
+                     InspectReport& report) {
+  if (files.metadata_error) return true;
+  // Segments are given away, and overwritten, and bytes cut off, only after META said so.
+  auto now = read_log_metadata(file_system, files.directory);
+  if (!now) return tl::unexpected(std::move(now).error());
+  report.in_use = *now != files.metadata;
+  if (!report.damaged || !report.in_use) return true;
+  const bool truncated = report.first_bad < now->begin;
+  const bool cut = now->cut != Address{} || now->proven < files.metadata.proven;
+  if (!truncated && !cut) return false;
+  report.damaged = false;
+  report.durable = std::max(report.metadata.begin, std::min(now->proven, files.metadata.proven));
+  report.first_bad_reason = truncated ? "the log in use was truncated up to " +
+                                            std::to_string(now->begin.value) + " meanwhile"
+                                      : std::string("the log in use was cut meanwhile");
+  return false;
+}
+
+}  // namespace
+
+Result<InspectReport> inspect(storage::FileSystem& file_system, const storage::Path& directory,
+                              LogSizes sizes) {
+  bool moved = false;
+  for (int number = 1;; ++number) {
+    auto files = open_log_files(file_system, directory, sizes);
+    if (!files) return tl::unexpected(std::move(files).error());
+    auto report = look(*files);
+    if (!report) return report;
+    auto done = settled(file_system, *files, *report);
+    if (!done) return tl::unexpected(std::move(done).error());
+    report->in_use = report->in_use || moved;
+    if (*done || number == kLooks) return report;
+    moved = true;
+  }
 }
 
 }  // namespace tailrace::fasterlog

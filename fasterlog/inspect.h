@@ -29,9 +29,12 @@ struct InspectReport {
   std::string first_bad_file;
   std::string first_bad_reason;
   bool damaged = false;  // first_bad lies below the proven watermark
+  bool in_use = false;   // the log changed while it was looked at
 };
 
-/// Reads only, up to the first bad record (check_log.h goes on behind it). Fails as open_log_files.
+/// Reads only, up to the first bad record (check_log.h goes on behind it). A log in use that is
+/// truncated meanwhile is looked at again, some times; what it has given away is never taken for
+/// damage, and `durable` is then what META said. Fails as open_log_files.
 Result<InspectReport> inspect(storage::FileSystem& file_system, const storage::Path& directory,
                               LogSizes sizes = {});
 
