@@ -32,7 +32,7 @@ Result<> BatchWriter::add(RecordKind kind, ByteSpan payload, SteadyTime deadline
 }
 
 Result<AddressRange> BatchWriter::enqueue(SteadyTime deadline) {
-  if (records_.empty()) return AddressRange{enqueued_end_, enqueued_end_};
+  if (records_.empty()) return AddressRange{enqueued_end(), enqueued_end()};
   auto range = log_.enqueue_batch(records_, deadline);
   if (!range) return range;
   enqueued_end_ = range->end;

@@ -8,6 +8,7 @@
 // with a block for each thread; the price is the same, too: a record has its place in the log, and
 // is seen by readers, only after enqueue().)
 
+#include <algorithm>
 #include <cstddef>
 #include <vector>
 
@@ -24,6 +25,9 @@ class BatchWriter {
   /// Enqueues by itself when `gathered_bytes` are exceeded: log bytes, headers included; at most
   /// what fits in a page (see Log::max_payload_bytes()).
   explicit BatchWriter(Log& log, size_t gathered_bytes = 16u << 10);
+  // What is gathered points into the writer's own buffer, and would be enqueued by both.
+  BatchWriter(const BatchWriter&) = delete;
+  BatchWriter& operator=(const BatchWriter&) = delete;
 
   /// Copies the payload. When there is no room beside what was added before, enqueues that first,
   /// waiting for room in the log until the deadline. A record larger than `gathered_bytes` is
@@ -32,11 +36,13 @@ class BatchWriter {
   Result<> add(RecordKind kind, ByteSpan payload, SteadyTime deadline = SteadyTime::max());
 
   /// Enqueues what was added. Where it stands: its end is what Log::wait_durable() wants. Empty at
-  /// the end of the enqueue before when there is nothing. On an error all of it is still gathered.
+  /// enqueued_end() when there is nothing. On an error all of it is still gathered.
   Result<AddressRange> enqueue(SteadyTime deadline = SteadyTime::max());
 
-  /// The end of the last enqueue, its own ones in add() included; 0 before the first.
-  Address enqueued_end() const { return enqueued_end_; }
+  /// The end of the last enqueue, its own ones in add() included; 0 before the first. Never beyond
+  /// the log's tail, so that who waits for it is not left waiting for other records: when
+  /// truncate_after() cut the log meanwhile, it says no more that what was enqueued is there.
+  Address enqueued_end() const { return std::min(enqueued_end_, log_.tail()); }
   size_t gathered_records() const { return records_.size(); }
 
  private:

@@ -3,12 +3,20 @@
 #include "fasterlog/batch_writer.h"
 
 #include <thread>
+#include <type_traits>
 
 #include "fasterlog/record.h"
+#include "tests/fasterlog/fault_options.h"
 #include "tests/fasterlog/log_fixture.h"
+#include "tests/support/fault_file_system.h"
 
 namespace tailrace::fasterlog {
 namespace {
+
+// Its records point into its own buffer.
+static_assert(!std::is_copy_constructible_v<BatchWriter> &&
+              !std::is_move_constructible_v<BatchWriter> &&
+              !std::is_copy_assignable_v<BatchWriter> && !std::is_move_assignable_v<BatchWriter>);
 
 class BatchWriterTest : public LogFixture {
  protected:
@@ -62,6 +70,104 @@ TEST_F(BatchWriterTest, AnEmptyEnqueueEndsWhereTheOneBeforeDid) {
   ASSERT_TRUE(again);
   EXPECT_TRUE(again->empty());
   EXPECT_EQ(again->end, end);
+}
+
+// Who waits for what was enqueued is not left waiting for bytes that a cut took.
+TEST_F(BatchWriterTest, AfterACutItEndsNoFartherThanTheLog) {
+  auto log = open_writer(options());
+  append(*log, "stays");
+  const Address cut = log->durable();
+  BatchWriter writer(*log);
+  ASSERT_TRUE(writer.add(RecordKind::kData, as_bytes("goes")));
+  const Address end = writer.enqueue()->end;
+  ASSERT_TRUE(log->wait_durable(end));
+  EXPECT_EQ(writer.enqueued_end(), end);
+  ASSERT_EQ(log->truncate_after(cut).value(), cut);
+  EXPECT_EQ(writer.enqueued_end(), cut);
+  const auto empty = writer.enqueue();
+  ASSERT_TRUE(empty);
+  EXPECT_EQ(empty->end, cut);
+  EXPECT_TRUE(log->wait_durable(empty->end, system_clock().now() + std::chrono::seconds(20)));
+  ASSERT_TRUE(writer.add(RecordKind::kData, as_bytes("new")));
+  ASSERT_TRUE(log->wait_durable(writer.enqueue()->end));
+  EXPECT_EQ(payloads(*log), (std::vector<std::string>{"stays", "new"}));
+}
+
+TEST_F(BatchWriterTest, GatheringNothingOrMoreThanAPageKeepsEveryRecordInItsPlace) {
+  auto log = open_writer(options());
+  std::vector<std::string> texts;
+  for (const size_t gathered : {size_t{0}, size_t{1} << 30}) {
+    BatchWriter writer(*log, gathered);
+    for (int i = 0; i < 300; ++i) {
+      texts.push_back(std::to_string(i) + std::string(static_cast<size_t>(i * 37 % 1500), 'g'));
+      ASSERT_TRUE(writer.add(RecordKind::kData, as_bytes(texts.back())));
+      if (gathered == 0) {
+        ASSERT_EQ(writer.gathered_records(), 0u) << "kept though nothing is to be gathered";
+        ASSERT_GT(writer.enqueued_end(), Address{0});
+      }
+    }
+    ASSERT_TRUE(writer.enqueue());
+    EXPECT_EQ(writer.gathered_records(), 0u);
+  }
+  ASSERT_TRUE(log->wait_durable(log->tail()));
+  EXPECT_EQ(payloads(*log), texts);
+}
+
+// A disk that fails in between: the caller hears of it, what was gathered stays so, and a log that
+// is opened again has a beginning of what was added, each record once.
+TEST(BatchWriterFault, AFailedWriteComesThroughAndDoublesNothing) {
+  for (const char* call : {"write", "fdatasync"}) {
+    testing::FaultFileSystem disk(7);
+    std::vector<std::string> texts;
+    size_t acknowledged = 0;
+    {
+      auto log = Log::open(disk, fault_options());
+      ASSERT_TRUE(log && (*log)->become_writer(Epoch{1}));
+      BatchWriter writer(**log, 1024);
+      std::optional<Error> failed;
+      for (int i = 0; i < 3000 && !failed; ++i) {
+        if (i == 500) {
+          const auto range = writer.enqueue();
+          ASSERT_TRUE(range && (*log)->wait_durable(range->end));
+          acknowledged = texts.size();
+          disk.fail_next(call, "/log/0000000000000000.seg", testing::FaultKind::kError);
+        }
+        const std::string text = "record " + std::to_string(i);
+        const size_t before = writer.gathered_records();
+        if (auto added = writer.add(RecordKind::kData, as_bytes(text)); !added) {
+          failed = added.error();
+          EXPECT_EQ(writer.gathered_records(), before) << "taken though refused";
+        } else {
+          texts.push_back(text);
+        }
+        if (i > 500) std::this_thread::yield();
+      }
+      ASSERT_TRUE(failed) << "the failure never came through";
+      EXPECT_EQ(failed->code, ErrorCode::kIo) << failed->message;
+      const size_t gathered = writer.gathered_records();
+      EXPECT_GT(gathered, 0u);
+      for (int i = 0; i < 2; ++i) {
+        const auto again = writer.enqueue();
+        ASSERT_FALSE(again) << "a failed log takes nothing";
+        EXPECT_EQ(again.error().code, ErrorCode::kIo);
+        EXPECT_EQ(writer.gathered_records(), gathered);
+      }
+    }
+    for (const testing::CrashPolicy policy :
+         {testing::CrashPolicy::kKeepAll, testing::CrashPolicy::kLoseUnsynced}) {
+      disk.crash(policy);
+      auto log = Log::open(disk, fault_options());
+      ASSERT_TRUE(log) << log.error().message;
+      size_t next = 0;
+      const auto scanner = (*log)->scan((*log)->begin());
+      for (auto record = scanner->next(Address::max()); record && *record;
+           record = scanner->next(Address::max())) {
+        ASSERT_LT(next, texts.size());
+        EXPECT_EQ(to_string((*record)->payload), texts[next++]);
+      }
+      EXPECT_GE(next, acknowledged);
+    }
+  }
 }
 
 TEST_F(BatchWriterTest, ARecordLargerThanWhatIsGatheredKeepsItsPlace) {
