@@ -33,7 +33,8 @@ namespace tailrace::fasterlog {
 /// The first address of an empty log.
 inline constexpr Address kFirstAddress{64};
 
-/// What a record is. The log writes the first three itself; the others are the embedder's.
+/// What a record is. The log writes the first three itself; the others are the embedder's, but for
+/// 4 to 15, which are reserved and refused at enqueue. (A reader shows them, see fasterlog.md.)
 enum class RecordKind : uint8_t {
   kInvalid = 0,
   kPadding = 1,     // fills a page to its end; never shown to readers
@@ -155,7 +156,8 @@ class Log {
   virtual Result<> become_copy() = 0;
 
   /// Enqueued, not durable. kWouldBlock when the buffer is full; kResourceExhausted when the disk
-  /// nearly is; kInvalidArgument above max_payload_bytes(); after a failed flush that failure.
+  /// nearly is; kInvalidArgument above max_payload_bytes() or for a kind that is not the
+  /// embedder's; after a failed flush that failure.
   virtual Result<AddressRange> try_enqueue(RecordKind kind, ByteSpan payload) = 0;
   /// The payload is the parts one after the other.
   virtual Result<AddressRange> try_enqueue(RecordKind kind, std::span<const ByteSpan> parts) = 0;

@@ -25,11 +25,12 @@ ParseOutcome bad(std::string_view reason) {
 }  // namespace
 
 Result<> check_embedder_kind(RecordKind kind) {
-  if (kind == RecordKind::kInvalid || kind == RecordKind::kPadding ||
-      kind == RecordKind::kCommitMark)
-    return make_error(ErrorCode::kInvalidArgument,
-                      "kind " + std::to_string(static_cast<int>(kind)) + " is the log's own");
-  return {};
+  if (kind == RecordKind::kEpochStart || kind >= RecordKind::kData) return {};
+  const bool reserved = kind > RecordKind::kEpochStart;
+  return make_error(ErrorCode::kInvalidArgument,
+                    "kind " + std::to_string(static_cast<int>(kind)) +
+                        (reserved ? " is reserved for the log" : " is the log's own") +
+                        "; an embedder writes kind 3 (an epoch's start) and its own from 16 on");
 }
 
 void seal_record(std::byte* to, Address address, Epoch epoch, RecordKind kind,

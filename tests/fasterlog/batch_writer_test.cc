@@ -188,8 +188,8 @@ TEST_F(BatchWriterTest, ARefusedRecordTakesNoOthersAlong) {
   auto log = open_writer(options());
   BatchWriter writer(*log);
   ASSERT_TRUE(writer.add(RecordKind::kData, as_bytes("a")));
-  for (const RecordKind kind :
-       {RecordKind::kInvalid, RecordKind::kPadding, RecordKind::kCommitMark})
+  for (const RecordKind kind : {RecordKind::kInvalid, RecordKind::kPadding, RecordKind::kCommitMark,
+                                static_cast<RecordKind>(4), static_cast<RecordKind>(15)})
     EXPECT_EQ(writer.add(kind, as_bytes("bad")).error().code, ErrorCode::kInvalidArgument);
   const std::string large(log->max_payload_bytes() + 1, 'x');
   EXPECT_EQ(writer.add(RecordKind::kData, as_bytes(large)).error().code,

@@ -38,6 +38,54 @@ TEST(Record, AnyFlippedBitIsFound) {
   }
 }
 
+// Kind and flags as wanted, and a checksum that fits.
+std::vector<std::byte> with_fields(uint8_t kind, uint8_t flags, uint16_t reserved16,
+                                   uint32_t reserved32) {
+  auto bytes = sealed(Address{64}, "abc");
+  auto header = load<RecordHeader>(bytes.data());
+  header.kind = kind;
+  header.flags = flags;
+  header.reserved16 = reserved16;
+  header.reserved32 = reserved32;
+  store(bytes.data(), header);
+  std::vector<std::byte> covered(bytes.begin() + 4, bytes.begin() + 27);
+  covered.resize(31);
+  store(covered.data() + 23, uint64_t{64});
+  store(bytes.data(), crc32c(covered));
+  return bytes;
+}
+
+TEST(Record, AnUnknownFlagIsRefusedAlsoWithAChecksumThatFits) {
+  ASSERT_EQ(parse_record(Address{64}, with_fields(16, 0, 0, 0), 65536).status, ParseStatus::kOk);
+  for (int bit = 0; bit < 8; ++bit) {
+    const auto outcome =
+        parse_record(Address{64}, with_fields(16, static_cast<uint8_t>(1 << bit), 0, 0), 65536);
+    EXPECT_EQ(outcome.status, ParseStatus::kBad);
+    EXPECT_NE(outcome.reason.find("flags"), std::string_view::npos);
+  }
+  EXPECT_EQ(parse_record(Address{64}, with_fields(16, 0, 1, 0), 65536).status, ParseStatus::kBad);
+  EXPECT_EQ(parse_record(Address{64}, with_fields(16, 0, 0, 1), 65536).status, ParseStatus::kBad);
+}
+
+TEST(Record, AReservedKindIsReadAsDataButNeverWritten) {
+  for (int number = 0; number <= 255; ++number) {
+    const auto kind = static_cast<RecordKind>(number);
+    const bool may_write = number == 3 || number >= 16;
+    const auto checked = check_embedder_kind(kind);
+    EXPECT_EQ(checked.has_value(), may_write) << number;
+    if (!checked) {
+      EXPECT_EQ(checked.error().code, ErrorCode::kInvalidArgument);
+      EXPECT_NE(checked.error().message.find("from 16 on"), std::string::npos)
+          << checked.error().message;
+    }
+    if (number < 3) continue;
+    const auto bytes = with_fields(static_cast<uint8_t>(number), 0, 0, 0);
+    const auto outcome = parse_record(Address{64}, bytes, 65536);
+    ASSERT_EQ(outcome.status, ParseStatus::kOk) << number << " " << outcome.reason;
+    EXPECT_EQ(outcome.record.kind, kind);
+  }
+}
+
 TEST(Record, SoundBytesAtAnotherAddressAreRefused) {
   const auto bytes = sealed(Address{64}, "abc");
   EXPECT_EQ(parse_record(Address{128}, bytes, 65536).status, ParseStatus::kBad);
