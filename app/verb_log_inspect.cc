@@ -76,11 +76,13 @@ int inspect(const InspectOptions& options) {
   // Without META this is what the segments alone say.
   if (report->metadata_error) return app::report(*report->metadata_error);
   if (!report->damaged) return kDone;
-  fmt::print(stderr,
-             "tailrace: damaged: the log was proven durable up to {} but reads only up to {}; see "
-             "{} at address {}; restore that file from a copy or another node\n",
-             report->metadata.proven.value, report->durable.value, report->first_bad_file,
-             report->first_bad.value);
+  fmt::print(
+      stderr,
+      "tailrace: damaged: the log was proven durable up to {} but reads only up to {}; see "
+      "{} at address {}; restore that file from a copy or another node; `tailrace log check` "
+      "lists all that is bad, `tailrace log repair` says what it would keep\n",
+      report->metadata.proven.value, report->durable.value, report->first_bad_file,
+      report->first_bad.value);
   return kNegative;
 }
 

@@ -49,9 +49,13 @@ Result<LogMetadata> read_or_create(storage::FileSystem& file_system, const LogOp
   if (!names) return tl::unexpected(std::move(names).error());
   for (const std::string& name : *names) {
     if (parse_segment_name(name))
-      return make_error(ErrorCode::kCorruption, options.directory.string() + " has the segment " +
-                                                    name + " but no " + kMetadataName +
-                                                    ": restore it, or copy the log from a peer");
+      return make_error(ErrorCode::kCorruption,
+                        options.directory.string() + " has the segment " + name + " but no " +
+                            kMetadataName +
+                            ": restore it, or copy the log from a peer; "
+                            "where there is none, `tailrace log check` says "
+                            "what the segments hold and `tailrace log "
+                            "repair --rebuild-meta` makes it anew");
   }
   LogMetadata fresh;
   fresh.owner = options.owner;

@@ -162,7 +162,8 @@ Result<RecoveredLog> scan_log(storage::FileSystem& file_system, const SegmentFil
             std::to_string(found.hole.value) + " (" + found.hole_reason + "), below address " +
             std::to_string(metadata.proven.value) +
             ", up to which this log was once on the disk. Nothing was changed. Copy the log from a "
-            "peer, or look with `tailrace log inspect`.");
+            "peer; where there is none, `tailrace log check` lists what is bad and `tailrace log "
+            "repair` says what it would keep.");
   if (!metadata.clean && metadata.cut == Address{})
     TAILRACE_RETURN_IF_ERROR(
         look_beyond(segments, metadata.page_bytes, durable, found.hole, found));

@@ -206,12 +206,16 @@ TEST_F(LogTest, TruncationDeletesSegmentsAndSurvivesAReopen) {
 }
 
 TEST_F(LogTest, ABadRecordBelowProvenIsRefusedAndNamed) {
-  Address at;
+  Address hit;
   {
     auto log = open();
     ASSERT_TRUE(log->become_writer(Epoch{1}).has_value());
     fill(*log, 100, 100);
-    at = log->begin();
+    const auto scanner = log->scan(log->begin(), {.with_commit_marks = true});
+    for (auto record = scanner->next(Address::max()); record && *record && hit == Address{};
+         record = scanner->next(Address::max())) {
+      if ((*record)->end > Address{1000}) hit = (*record)->address;
+    }
   }
   {
     std::fstream file(root_ / "log" / segment_name(0), std::ios::in | std::ios::out);
@@ -221,7 +225,11 @@ TEST_F(LogTest, ABadRecordBelowProvenIsRefusedAndNamed) {
   auto log = Log::open(storage::posix_file_system(), options());
   ASSERT_FALSE(log.has_value());
   EXPECT_EQ(log.error().code, ErrorCode::kCorruption);
-  EXPECT_NE(log.error().message.find(segment_name(0)), std::string::npos);
+  // Where it is, down to the address of the record that was hit, and what to do.
+  const std::string bad = "address " + std::to_string(hit.value);
+  for (const std::string& part : {segment_name(0), bad, std::string("tailrace log check"),
+                                  std::string("tailrace log repair")})
+    EXPECT_NE(log.error().message.find(part), std::string::npos) << log.error().message;
   auto report = inspect(storage::posix_file_system(), root_ / "log");
   ASSERT_TRUE(report.has_value());
   EXPECT_TRUE(report->damaged);
@@ -254,6 +262,17 @@ TEST_F(LogTest, AnUnfinishedBatchBeyondProvenIsDiscarded) {
   EXPECT_GT(log->recovery().discarded_end, durable);
   EXPECT_FALSE(log->recovery().valid_beyond_hole);
   EXPECT_EQ(payloads(*log, log->begin()), std::vector<std::string>{"kept"});
+}
+
+TEST_F(LogTest, SegmentsWithoutMetaAreRefusedAndTheWayOutNamed) {
+  ASSERT_TRUE(open_writer(options())->close());
+  std::filesystem::remove(root_ / "log/META");
+  const auto log = Log::open(storage::posix_file_system(), options());
+  ASSERT_FALSE(log.has_value());
+  EXPECT_EQ(log.error().code, ErrorCode::kCorruption);
+  for (const char* part : {"META", "tailrace log check", "tailrace log repair --rebuild-meta"})
+    EXPECT_NE(log.error().message.find(part), std::string::npos) << log.error().message;
+  EXPECT_FALSE(std::filesystem::exists(root_ / "log/META"));
 }
 
 TEST_F(LogTest, ForeignAndNewerLogsAreRefusedUntouched) {
