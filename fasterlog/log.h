@@ -253,7 +253,12 @@ class Log {
   /// The log's present role goes on; enqueues that come meanwhile are refused. Scanners beyond the
   /// cut get kOutOfRange, wait_durable() for an address beyond it waits for new bytes.
   virtual Result<Address> truncate_after(Address address) = 0;
-  virtual uint64_t reclaimable_bytes(Address limit) const = 0;  // segments below limit
+  /// By how much truncate_before(limit) would let disk_bytes() fall now: consumers' pins hold it
+  /// back, and the segments that it keeps as spares do not count. A limit above durable counts as
+  /// durable. 0 as well when what truncate_before() has to look at can not be read.
+  virtual uint64_t reclaimable_bytes(Address limit) const = 0;
+  /// And how many segments it would take from the log, to delete or to use again.
+  virtual uint64_t reclaimable_segments(Address limit) const = 0;
   virtual uint64_t disk_bytes() const = 0;  // of segment files, spare ones included
 
   // ---- Consumers: named readers whose position outlives them. -----------------------------------

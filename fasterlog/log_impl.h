@@ -71,6 +71,7 @@ class LogImpl final : public Log {
   Result<Address> truncate_before(Address address) override;
   Result<Address> truncate_after(Address address) override;
   uint64_t reclaimable_bytes(Address limit) const override;
+  uint64_t reclaimable_segments(Address limit) const override;
 
   Result<std::unique_ptr<Consumer>> open_consumer(const std::string& name,
                                                   ConsumerOptions options) override;
@@ -108,7 +109,9 @@ class LogImpl final : public Log {
   static void drop_epochs_before(Address begin, std::vector<EpochStart>& epochs);
 
   // truncation.cc
-  Result<Address> mark_end_not_above(Address address);
+  Result<Address> mark_end_not_above(Address address) const;
+  /// Where truncate_before() lands.
+  Result<Address> begin_not_above(Address address) const;
   tl::unexpected<Error> give_up(Error error);
 
   // suffix_truncation.cc

@@ -126,6 +126,17 @@ Result<> SegmentFiles::remove_before(uint64_t index) {
   return remove_in_order(below, true);
 }
 
+size_t SegmentFiles::count_before(uint64_t index) const {
+  const std::lock_guard lock(mutex_);
+  return static_cast<size_t>(std::distance(files_.begin(), files_.lower_bound(index)));
+}
+
+uint64_t SegmentFiles::bytes_freed_by_removing(size_t segments) const {
+  const std::lock_guard lock(mutex_);
+  const size_t room = most_spares_ - std::min<size_t>(most_spares_, spares_.size());
+  return (segments - std::min(segments, room)) * segment_bytes_;
+}
+
 Result<> SegmentFiles::remove_from(uint64_t index) {
   // From the end downwards: a crash in between leaves no gap.
   std::vector<uint64_t> above = indexes();

@@ -52,6 +52,9 @@ class SegmentFiles {
   /// Makes the segments before `index` spares, or deletes them when there are enough, lowest first;
   /// syncs the directory if there were any.
   Result<> remove_before(uint64_t index);
+  /// What remove_before(index) takes away, and how many bytes of it the disk gets back.
+  size_t count_before(uint64_t index) const;
+  uint64_t bytes_freed_by_removing(size_t segments) const;
   /// Deletes the segments from `index` on, greatest first. They never become spares: their
   /// addresses will be used again, and their records would be sound there.
   Result<> remove_from(uint64_t index);

@@ -12,12 +12,9 @@ Result<Address> LogImpl::truncate_before(Address address) {
     return make_error(ErrorCode::kOutOfRange, "address " + std::to_string(address.value) +
                                                   " is above durable (" +
                                                   std::to_string(durable().value) + ")");
-  Address to = begin();
-  if (const Address most = std::min(address, core_->consumers.limit(durable())); most > to) {
-    auto found = mark_end_not_above(most);
-    if (!found) return found;
-    to = std::max(to, *found);
-  }
+  auto lands = begin_not_above(address);
+  if (!lands) return lands;
+  const Address to = *lands;
   if (to > begin()) {
     std::vector<EpochStart> epochs;
     {
@@ -55,15 +52,25 @@ tl::unexpected<Error> LogImpl::give_up(Error error) {
   return tl::unexpected(std::move(error));
 }
 
-uint64_t LogImpl::reclaimable_bytes(Address limit) const {
-  uint64_t bytes = 0;
-  for (const uint64_t index : core_->segments.indexes()) {
-    if (index < core_->segments.index_of(limit)) bytes += core_->options.segment_bytes;
-  }
-  return bytes;
+uint64_t LogImpl::reclaimable_segments(Address limit) const {
+  const auto to = begin_not_above(std::min(limit, durable()));
+  return to ? core_->segments.count_before(core_->segments.index_of(*to)) : 0;
 }
 
-Result<Address> LogImpl::mark_end_not_above(Address address) {
+uint64_t LogImpl::reclaimable_bytes(Address limit) const {
+  return core_->segments.bytes_freed_by_removing(reclaimable_segments(limit));
+}
+
+Result<Address> LogImpl::begin_not_above(Address address) const {
+  const Address most = std::min(address, core_->consumers.limit(durable()));
+  const Address now = begin();
+  if (most <= now) return now;
+  auto found = mark_end_not_above(most);
+  if (found) found = std::max(now, *found);
+  return found;
+}
+
+Result<Address> LogImpl::mark_end_not_above(Address address) const {
   Address from;
   {
     const std::lock_guard lock(core_->index_mutex);

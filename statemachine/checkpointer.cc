@@ -100,7 +100,7 @@ Result<> Checkpointer::truncate(Address point) {
 
 void Checkpointer::reclaim() {
   const Address limit = std::min(anchors_.limit().first, log_.durable());
-  if (limit == reclaimed_ || log_.reclaimable_bytes(limit) == 0) return;
+  if (limit == reclaimed_ || log_.reclaimable_segments(limit) == 0) return;
   reclaimed_ = limit;
   if (auto truncated = log_.truncate_before(limit); !truncated)
     observability::log_error("truncation: {}", truncated.error().message);

@@ -205,6 +205,90 @@ TEST_F(LogTest, TruncationDeletesSegmentsAndSurvivesAReopen) {
   EXPECT_FALSE(payloads(*log, begin).empty());
 }
 
+TEST_F(LogTest, TruncationAboveDurableIsRefused) {
+  LogOptions slow = options();
+  slow.commit = CommitPolicy::on_request();
+  auto log = open_writer(slow);
+  append(*log, "durable");
+  ASSERT_TRUE(log->try_enqueue(RecordKind::kData, as_bytes("only enqueued")));
+  ASSERT_LT(log->durable(), log->tail());
+  for (const Address above : {log->durable() + 8, log->tail(), log->tail() + (1u << 20)}) {
+    const auto refused = log->truncate_before(above);
+    ASSERT_FALSE(refused);
+    EXPECT_EQ(refused.error().code, ErrorCode::kOutOfRange);
+  }
+  EXPECT_EQ(log->begin(), kFirstAddress);
+}
+
+// What is said before is by how much the files shrink.
+TEST_F(LogTest, ReclaimableIsWhatTruncationFrees) {
+  const auto files = [&] {
+    uint64_t bytes = 0;
+    for (const auto& entry : std::filesystem::directory_iterator(root_ / "log")) {
+      const auto kind = entry.path().extension();
+      if (kind == ".seg" || kind == ".spare") bytes += std::filesystem::file_size(entry);
+    }
+    return bytes;
+  };
+  LogOptions small = options();
+  small.segment_bytes = small.page_bytes;
+  uint64_t freed_in_all = 0;
+  for (const uint32_t spares : {0u, 2u, 5u}) {
+    small.spare_segments = spares;
+    auto log = open_writer(small);
+    fill(*log, 1000, 1000);
+    uint64_t made = log->disk_bytes(), before = 0;
+    for (uint64_t same = 0; same < 20; ++same) {  // segments are made ahead, and then no more
+      std::this_thread::sleep_for(std::chrono::milliseconds(5));
+      if (made != log->disk_bytes()) same = 0;
+      made = log->disk_bytes();
+    }
+    for (Address limit = log->begin(); limit < log->durable() + 100'000; limit = limit + 777) {
+      const uint64_t now = log->reclaimable_bytes(limit);
+      EXPECT_GE(now, before) << "less for a greater limit";
+      before = now;
+    }
+    {
+      const auto pin = log->open_consumer("pin");
+      ASSERT_TRUE(pin);
+      EXPECT_EQ(log->reclaimable_bytes(log->durable()), 0u);
+      EXPECT_EQ(log->reclaimable_segments(log->durable()), 0u);
+    }
+    ASSERT_TRUE(log->remove_consumer("pin"));
+    for (Address limit = log->begin() + 30'000; limit < log->durable(); limit = limit + 150'000) {
+      const uint64_t said = log->reclaimable_bytes(limit);
+      const uint64_t disk = log->disk_bytes(), on_disk = files();
+      ASSERT_EQ(disk, on_disk);
+      ASSERT_TRUE(log->truncate_before(limit));
+      EXPECT_EQ(disk - log->disk_bytes(), said);
+      EXPECT_EQ(on_disk - files(), said);
+      EXPECT_EQ(log->reclaimable_bytes(limit), 0u);
+      EXPECT_EQ(log->reclaimable_segments(limit), 0u);
+      freed_in_all += said;
+    }
+  }
+  EXPECT_GT(freed_in_all, 0u);
+}
+
+TEST_F(LogTest, ABatchAcrossSegmentsIsReclaimableOnlyAtItsEnd) {
+  LogOptions slow = options();
+  slow.segment_bytes = slow.page_bytes;
+  slow.spare_segments = 0;
+  slow.commit = CommitPolicy::on_request();
+  slow.pressure_fraction = 0.5;
+  auto log = open_writer(slow);
+  append(*log, "first");
+  // One batch that begins in the first segment and ends in the second.
+  AddressRange last;
+  while (last.end < Address{slow.segment_bytes + 20'000})
+    last = log->try_enqueue(RecordKind::kData, as_bytes(std::string(5000, 'x'))).value();
+  ASSERT_TRUE(log->wait_durable(last.end));
+  const Address inside{slow.segment_bytes + 10'000};
+  EXPECT_EQ(log->reclaimable_bytes(inside), 0u);
+  EXPECT_LT(log->truncate_before(inside).value(), Address{slow.segment_bytes});
+  EXPECT_EQ(log->reclaimable_bytes(log->durable()), slow.segment_bytes);
+}
+
 TEST_F(LogTest, ABadRecordBelowProvenIsRefusedAndNamed) {
   Address hit;
   {

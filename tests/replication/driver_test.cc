@@ -75,6 +75,7 @@ class FakeLog final : public tailrace::testing::LogDouble {
   }
   Result<Address> truncate_before(Address address) override { return address; }
   uint64_t reclaimable_bytes(Address) const override { return 0; }
+  uint64_t reclaimable_segments(Address) const override { return 0; }
   uint64_t disk_bytes() const override { return 0; }
   Result<> close() override { return {}; }
   void register_metrics(observability::MetricRegistry&) override {}

@@ -74,6 +74,7 @@ class FakeLog : public tailrace::testing::LogDouble {
   Result<> read_raw(Address, size_t, std::vector<std::byte>&) override { return {}; }
   Result<Address> truncate_before(Address address) override { return address; }
   uint64_t reclaimable_bytes(Address) const override { return 0; }
+  uint64_t reclaimable_segments(Address) const override { return 0; }
   uint64_t disk_bytes() const override { return tail().value; }
   Result<> close() override { return {}; }
   void register_metrics(observability::MetricRegistry&) override {}
