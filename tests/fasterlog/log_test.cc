@@ -359,6 +359,106 @@ TEST_F(LogTest, SegmentsWithoutMetaAreRefusedAndTheWayOutNamed) {
   EXPECT_FALSE(std::filesystem::exists(root_ / "log/META"));
 }
 
+// Whole batches stand behind a bad one that is not proven: a start drops them, and says so.
+TEST_F(LogTest, WholeBatchesBehindAHoleAreReported) {
+  Address kept, second;
+  {
+    auto log = open_writer(options());
+    append(*log, "kept");
+    kept = log->durable();
+    second = append(*log, std::string(5000, 'b')).first;
+    append(*log, "whole, and behind the hole");
+  }
+  LogMetadata metadata = *read_log_metadata(storage::posix_file_system(), root_ / "log");
+  const Address end = metadata.proven;
+  metadata.proven = kept;
+  metadata.clean = false;
+  ASSERT_TRUE(write_log_metadata(storage::posix_file_system(), root_ / "log", metadata));
+  {
+    std::fstream file(root_ / "log" / segment_name(0), std::ios::in | std::ios::out);
+    file.seekp(static_cast<std::streamoff>(second.value + 100));
+    file.put('!');
+  }
+  auto log = open();
+  ASSERT_TRUE(log);
+  EXPECT_TRUE(log->recovery().valid_beyond_hole);
+  EXPECT_EQ(log->recovery().discarded_end, end);
+  EXPECT_EQ(log->durable(), kept);
+  EXPECT_EQ(payloads(*log), std::vector<std::string>{"kept"});
+}
+
+TEST_F(LogTest, ALongRecoveryTellsHowFarItIs) {
+  LogOptions large = options();
+  large.page_bytes = 1u << 20;
+  large.segment_bytes = 16u << 20;
+  const std::string payload(512u << 10, 'x');
+  {
+    auto log = open_writer(large);
+    for (int i = 0; i < 280; ++i)
+      ASSERT_TRUE(log->enqueue(RecordKind::kData, as_bytes(payload)));
+  }
+  std::vector<std::pair<uint64_t, uint64_t>> told;
+  large.on_recovery_progress = [&](uint64_t scanned, uint64_t total) {
+    told.emplace_back(scanned, total);
+  };
+  auto log = open(large);
+  ASSERT_GE(told.size(), 2u);
+  for (size_t i = 0; i < told.size(); ++i) {
+    EXPECT_LE(told[i].first, told[i].second);
+    EXPECT_EQ(told[i].second, told[0].second);
+    if (i > 0) {
+      EXPECT_GT(told[i].first, told[i - 1].first);
+    }
+  }
+  EXPECT_GE(told[0].second, log->durable() - log->begin());
+}
+
+TEST_F(LogTest, AWaitForDurabilityEndsWithItsDeadlineOrItsStopToken) {
+  auto log = open_writer(options());
+  append(*log, "there");
+  const Address far = log->tail() + 1000;
+  const SteadyTime deadline = system_clock().now() + std::chrono::milliseconds(20);
+  const auto late = log->wait_durable(far, deadline);
+  ASSERT_FALSE(late);
+  EXPECT_EQ(late.error().code, ErrorCode::kTimedOut);
+  EXPECT_NE(late.error().message.find(std::to_string(far.value)), std::string::npos);
+  EXPECT_GE(system_clock().now(), deadline);
+  EXPECT_EQ(log->wait_durable(far, SteadyTime::min()).error().code, ErrorCode::kTimedOut);
+
+  std::stop_source stop;
+  std::thread stops([&] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    stop.request_stop();
+  });
+  const auto stopped = log->wait_durable(far, SteadyTime::max(), stop.get_token());
+  stops.join();
+  ASSERT_FALSE(stopped);
+  EXPECT_EQ(stopped.error().code, ErrorCode::kCancelled);
+  // What is durable is so whatever the token says.
+  EXPECT_TRUE(log->wait_durable(log->durable(), SteadyTime::min(), stop.get_token()));
+}
+
+TEST_F(LogTest, ACopyRefusesBytesThatAreNotForItsTail) {
+  auto log = open_writer(options());
+  append(*log, "first");
+  std::vector<std::byte> first, second;
+  ASSERT_TRUE(log->read_raw(log->begin(), 1 << 20, first));
+  const Address middle = log->durable();
+  append(*log, "second");
+  ASSERT_TRUE(log->read_raw(middle, 1 << 20, second));
+  auto copy = open("copy");
+  ASSERT_TRUE(copy->become_copy());
+  for (const Address wrong : {middle, kFirstAddress + 8, Address{0}})
+    EXPECT_EQ(copy->try_append_raw(wrong, second).error().code, ErrorCode::kFailedPrecondition);
+  EXPECT_EQ(copy->tail(), kFirstAddress);
+  ASSERT_TRUE(copy->try_append_raw(kFirstAddress, first));
+  EXPECT_EQ(copy->try_append_raw(kFirstAddress, first).error().code,
+            ErrorCode::kFailedPrecondition);
+  ASSERT_TRUE(copy->try_append_raw(middle, second));
+  ASSERT_TRUE(copy->wait_durable(copy->tail()));
+  EXPECT_EQ(payloads(*copy), (std::vector<std::string>{"first", "second"}));
+}
+
 TEST_F(LogTest, ForeignAndNewerLogsAreRefusedUntouched) {
   { auto log = open(); }
   EXPECT_EQ(Log::open(storage::posix_file_system(),
