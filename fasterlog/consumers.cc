@@ -79,6 +79,8 @@ Result<> ConsumerTable::load() {
   };
   const std::vector<std::byte>& bytes = content->bytes;
   if (bytes.size() < kHeaderBytesOfFile) return wrong("shorter than its header");
+  // As unknown flags: whoever set it meant something.
+  if (tailrace::load<uint32_t>(bytes.data() + 4) != 0) return wrong("its bytes 4 to 7 are not zero");
   Entries entries;
   size_t at = kHeaderBytesOfFile;
   for (auto left = tailrace::load<uint32_t>(bytes.data()); left > 0; --left) {
@@ -87,6 +89,8 @@ Result<> ConsumerTable::load() {
     entry.position = Address{tailrace::load<uint64_t>(bytes.data() + at)};
     entry.most_pinned_bytes = tailrace::load<uint64_t>(bytes.data() + at + 8);
     const uint32_t name_bytes = tailrace::load<uint32_t>(bytes.data() + at + 16);
+    if (tailrace::load<uint32_t>(bytes.data() + at + 20) != 0)
+      return wrong("bytes of an entry that have to be zero are not");
     at += kEntryBytes;
     if (name_bytes == 0 || name_bytes > kMostNameBytes || bytes.size() - at < name_bytes)
       return wrong("impossible length of a name");
