@@ -1,10 +1,13 @@
 #include "app/log_flags.h"
 
+#include <filesystem>
 #include <memory>
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
 #include <unistd.h>
+
+#include "app/verbs.h"
 
 namespace tailrace::app {
 
@@ -37,6 +40,15 @@ void LogFlags::add_to(CLI::App& verb) {
   verb.add_option("--page-bytes", page_bytes, "Only when META is lost: found from the segments");
   verb.add_option("--segment-bytes", segment_bytes,
                   "Only when META is lost: found from the segments");
+}
+
+int report_unreadable(Error error, const std::string& directory) {
+  const storage::Path inside = storage::Path(directory) / "log";
+  std::error_code ignored;
+  if (error.code == ErrorCode::kNotFound &&
+      std::filesystem::exists(inside / fasterlog::kMetadataName, ignored))
+    error.message += fmt::format("; the log is the folder {} in it", inside.string());
+  return report(error);
 }
 
 std::function<void(uint64_t done, uint64_t total)> terminal_progress(std::string what) {

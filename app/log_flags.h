@@ -5,6 +5,7 @@
 #include <functional>
 #include <string>
 
+#include "core/result.h"
 #include "fasterlog/log_files.h"
 
 namespace CLI {
@@ -21,6 +22,9 @@ struct LogFlags {
   void add_to(CLI::App& verb);
   fasterlog::LogSizes sizes() const { return {page_bytes, segment_bytes}; }
 };
+
+/// Reports why the log at DIR can not be looked at, with a hint when DIR only holds one.
+int report_unreadable(Error error, const std::string& directory);
 
 /// Shows on standard error how far `what` is when that is a terminal; else empty. The line is
 /// wiped when the last copy is gone.

@@ -1,7 +1,11 @@
 #include "app/log_report.h"
 
+#include <algorithm>
+
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
+
+#include "app/json_text.h"
 
 namespace tailrace::app {
 
@@ -92,6 +96,20 @@ nlohmann::ordered_json to_json(const fasterlog::RepairPlan& plan) {
     out["removed"].push_back(printable(name));
   out["check"] = to_json(plan.report);
   return out;
+}
+
+std::string name_of(fasterlog::RecordKind kind) {
+  if (kind == fasterlog::RecordKind::kEpochStart) return "epoch_start";
+  if (kind == fasterlog::RecordKind::kData) return "data";
+  return std::to_string(static_cast<int>(kind));
+}
+
+std::string one_line(std::string_view payload) {
+  const bool plain =
+      is_utf8(payload) && std::none_of(payload.begin(), payload.end(), [](char each) {
+        return static_cast<unsigned char>(each) < 0x20 || each == 0x7f;
+      });
+  return plain ? std::string(payload) : "base64:" + base64(payload);
 }
 
 std::string to_text(const fasterlog::Finding& finding) {

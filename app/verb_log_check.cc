@@ -47,7 +47,7 @@ void print_text(const fasterlog::CheckReport& report) {
 int check(const CheckVerbOptions& options) {
   auto report = fasterlog::check_log(storage::posix_file_system(), options.log.directory,
                                      {options.log.sizes(), terminal_progress("checked")});
-  if (!report) return app::report(report.error());
+  if (!report) return report_unreadable(report.error(), options.log.directory);
   if (options.json) {
     fmt::print("{}\n", to_json(*report).dump(2));
   } else {
@@ -55,10 +55,17 @@ int check(const CheckVerbOptions& options) {
   }
   if (auto flushed = flush_output(); !flushed) return app::report(flushed.error());
   if (!report->damaged()) return kDone;
+  std::string what = report->bad_bytes > 0 ? fmt::format("{} bytes", report->bad_bytes) : "";
+  for (const fasterlog::Finding& finding : report->findings) {
+    if (finding.place != fasterlog::Place::kFile) continue;
+    if (!what.empty()) what += " and ";
+    what += storage::Path(finding.file).filename().string();
+  }
   fmt::print(stderr,
-             "tailrace: {} is damaged, {} bytes; restore it from a copy or another node, or see "
-             "what `tailrace log repair` would do\n",
-             options.log.directory, report->bad_bytes);
+             "tailrace: {} is damaged ({}); restore it from a copy or another node, or see "
+             "what `tailrace log repair{}` would do\n",
+             options.log.directory, what,
+             report->metadata_error ? " --rebuild-meta --owner OWNER" : "");
   return kNegative;
 }
 

@@ -12,6 +12,7 @@
 #include "app/client_options.h"
 #include "app/json_text.h"
 #include "app/log_flags.h"
+#include "app/log_report.h"
 #include "app/verbs.h"
 #include "fasterlog/dump_log.h"
 
@@ -35,21 +36,6 @@ Result<Address> parse_address(const std::string& text, std::string_view option,
   if (error == std::errc{} && stopped == end) return address;
   return make_error(ErrorCode::kInvalidArgument,
                     fmt::format("{} is '{}'; it must be an address or '{}'", option, text, word));
-}
-
-std::string name_of(fasterlog::RecordKind kind) {
-  if (kind == fasterlog::RecordKind::kEpochStart) return "epoch_start";
-  if (kind == fasterlog::RecordKind::kData) return "data";
-  return std::to_string(static_cast<int>(kind));
-}
-
-/// A payload that keeps its line: as it is, or in base64.
-std::string one_line(std::string_view payload) {
-  const bool plain =
-      is_utf8(payload) && std::none_of(payload.begin(), payload.end(), [](char each) {
-        return static_cast<unsigned char>(each) < 0x20 || each == 0x7f;
-      });
-  return plain ? std::string(payload) : "base64:" + base64(payload);
 }
 
 void print(const fasterlog::DumpedRecord& record, bool json) {
@@ -91,7 +77,7 @@ int dump(const DumpVerbOptions& options) {
     fmt::print(stderr, "tailrace: {} of these records are of batches that are not whole\n", torn);
   const auto flushed = flush_output();
   if (!done) {
-    const int code = report(done.error());
+    const int code = report_unreadable(done.error(), options.log.directory);
     return done.error().code == ErrorCode::kCorruption ? kNegative : code;
   }
   return flushed ? kDone : report(flushed.error());

@@ -4,7 +4,10 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include "app/client_options.h"
+#include "app/json_text.h"
 #include "app/log_flags.h"
+#include "app/log_report.h"
 #include "app/verbs.h"
 #include "fasterlog/inspect.h"
 
@@ -19,22 +22,47 @@ struct InspectOptions {
 
 void print_json(const fasterlog::InspectReport& report) {
   nlohmann::json out;
-  if (report.metadata_error) out["metadata_error"] = report.metadata_error->message;
-  out["owner"] = report.metadata.owner;
+  // What only META says is null without it.
+  const bool known = !report.metadata_error;
+  const auto from_metadata = [&](nlohmann::json value) {
+    return known ? std::move(value) : nlohmann::json();
+  };
+  if (!known) out["metadata_error"] = report.metadata_error->message;
+  out["owner"] = from_metadata(report.metadata.owner);
   out["page_bytes"] = report.metadata.page_bytes;
   out["segment_bytes"] = report.metadata.segment_bytes;
   out["begin"] = report.metadata.begin.value;
-  out["proven"] = report.metadata.proven.value;
+  out["proven"] = from_metadata(report.metadata.proven.value);
+  out["closed_in_order"] = from_metadata(report.metadata.clean);
   out["durable"] = report.durable.value;
   out["records"] = report.records;
   out["batches"] = report.batches;
+  out["kinds"] = nlohmann::json::object();
+  for (const auto& [kind, totals] : report.kinds)
+    out["kinds"][name_of(kind)] = {{"records", totals.records},
+                                   {"payload_bytes", totals.payload_bytes}};
   out["segments"] = nlohmann::json::array();
   for (const auto& segment : report.segments) {
-    out["segments"].push_back({{"name", segment.name}, {"first", segment.first.value}});
+    out["segments"].push_back({{"name", segment.name},
+                               {"first", segment.first.value},
+                               {"file_bytes", segment.file_bytes}});
   }
+  out["spares"] = nlohmann::json::array();
+  for (const auto& spare : report.spares)
+    out["spares"].push_back({{"name", spare.name}, {"file_bytes", spare.file_bytes}});
   out["epochs"] = nlohmann::json::array();
   for (const auto& epoch : report.epochs) {
     out["epochs"].push_back({{"epoch", epoch.epoch.value}, {"start", epoch.start.value}});
+  }
+  if (report.consumers_error) out["consumers_error"] = report.consumers_error->message;
+  out["consumers"] = nlohmann::json::array();
+  for (const auto& consumer : report.consumers) {
+    nlohmann::ordered_json one;
+    set_text(one, "name", consumer.name);
+    one["position"] = consumer.position.value;
+    one["most_pinned_bytes"] = consumer.most_pinned_bytes;
+    one["pins"] = consumer.pins;
+    out["consumers"].push_back(nlohmann::json::parse(one.dump()));
   }
   out["damaged"] = report.damaged;
   out["in_use"] = report.in_use;
@@ -45,20 +73,32 @@ void print_json(const fasterlog::InspectReport& report) {
 }
 
 void print_text(const fasterlog::InspectReport& report) {
-  fmt::print("owner      {}\n",
-             report.metadata_error ? "(lost with META)" : report.metadata.owner.c_str());
-  fmt::print("pages      {} bytes, segments {} bytes\n", report.metadata.page_bytes,
-             report.metadata.segment_bytes);
-  fmt::print("begin      {}\n", report.metadata.begin.value);
-  fmt::print("proven     {}\n", report.metadata.proven.value);
+  const bool known = !report.metadata_error;
+  const char* unknown = "(lost with META)";
+  const auto& metadata = report.metadata;
+  fmt::print("owner      {}\n", known ? metadata.owner.c_str() : unknown);
+  fmt::print("pages      {} bytes, segments {} bytes\n", metadata.page_bytes,
+             metadata.segment_bytes);
+  fmt::print("begin      {}\n", metadata.begin.value);
+  fmt::print("proven     {}\n", known ? std::to_string(metadata.proven.value) : unknown);
   fmt::print("durable    {}\n", report.durable.value);
+  fmt::print("closed     {}\n", !known ? unknown : metadata.clean ? "in order" : "no");
   fmt::print("records    {} in {} batches\n", report.records, report.batches);
+  for (const auto& [kind, totals] : report.kinds)
+    fmt::print("kind       {}: {} records, {} bytes of payload\n", name_of(kind), totals.records,
+               totals.payload_bytes);
   for (const auto& segment : report.segments) {
-    fmt::print("segment    {} from {}\n", segment.name, segment.first.value);
+    fmt::print("segment    {} from {}, {} bytes\n", segment.name, segment.first.value,
+               segment.file_bytes);
   }
+  for (const auto& spare : report.spares)
+    fmt::print("spare      {}, {} bytes\n", spare.name, spare.file_bytes);
   for (const auto& epoch : report.epochs) {
     fmt::print("epoch      {} from {}\n", epoch.epoch.value, epoch.start.value);
   }
+  for (const auto& consumer : report.consumers)
+    fmt::print("consumer   {} at {}{}\n", one_line(consumer.name), consumer.position.value,
+               consumer.pins ? "" : ", holds nothing");
   fmt::print("scan ended at {} in {}: {}\n", report.first_bad.value, report.first_bad_file,
              report.first_bad_reason);
   if (report.in_use) fmt::print("note       the log is in use: it changed meanwhile\n");
@@ -67,22 +107,33 @@ void print_text(const fasterlog::InspectReport& report) {
 int inspect(const InspectOptions& options) {
   const auto report =
       fasterlog::inspect(storage::posix_file_system(), options.log.directory, options.log.sizes());
-  if (!report) return app::report(report.error());
+  if (!report) return report_unreadable(report.error(), options.log.directory);
   if (options.json) {
     print_json(*report);
   } else {
     print_text(*report);
   }
-  // Without META this is what the segments alone say.
-  if (report->metadata_error) return app::report(*report->metadata_error);
-  if (!report->damaged) return kDone;
-  fmt::print(
-      stderr,
-      "tailrace: damaged: the log was proven durable up to {} but reads only up to {}; see "
-      "{} at address {}; restore that file from a copy or another node; `tailrace log check` "
-      "lists all that is bad, `tailrace log repair` says what it would keep\n",
-      report->metadata.proven.value, report->durable.value, report->first_bad_file,
-      report->first_bad.value);
+  if (auto flushed = flush_output(); !flushed) return app::report(flushed.error());
+  if (report->metadata_error) {
+    fmt::print(stderr,
+               "tailrace: damaged: {}. This is what the segments alone say; `tailrace log repair "
+               "--rebuild-meta --owner OWNER` says how META would be made anew\n",
+               report->metadata_error->message);
+    return kNegative;
+  }
+  if (report->damaged) {
+    fmt::print(stderr,
+               "tailrace: damaged: the log was proven durable up to {} but reads only up to {}; "
+               "see {} at address {}; restore that file from a copy or another node; `tailrace "
+               "log check` lists all that is bad, `tailrace log repair` says what it would keep\n",
+               report->metadata.proven.value, report->durable.value, report->first_bad_file,
+               report->first_bad.value);
+    return kNegative;
+  }
+  if (!report->consumers_error) return kDone;
+  if (report->consumers_error->code == ErrorCode::kUnsupported)
+    return app::report(*report->consumers_error);
+  fmt::print(stderr, "tailrace: damaged: {}\n", report->consumers_error->message);
   return kNegative;
 }
 

@@ -64,7 +64,7 @@ int repair(const RepairVerbOptions& options) {
     directory = std::filesystem::absolute(directory).lexically_normal();
   if (!options.yes) {
     const auto plan = fasterlog::plan_repair(storage::posix_file_system(), directory, how);
-    if (!plan) return report(plan.error());
+    if (!plan) return report_unreadable(plan.error(), options.log.directory);
     print_plan(options, *plan, {});
     if (auto flushed = flush_output(); !flushed) return report(flushed.error());
     if (plan->nothing_to_do()) return kDone;
@@ -74,7 +74,7 @@ int repair(const RepairVerbOptions& options) {
   const auto done = fasterlog::repair_log(
       storage::posix_file_system(), directory, how,
       [](const fasterlog::RepairPlan& plan) { return to_json(plan).dump(2) + "\n"; });
-  if (!done) return report(done.error());
+  if (!done) return report_unreadable(done.error(), options.log.directory);
   print_plan(options, done->plan, done->copies);
   const auto flushed = flush_output();
   return flushed ? kDone : report(flushed.error());

@@ -69,12 +69,18 @@ class Look {
   void add_file(const std::string& name, std::string reason) {
     Finding finding;
     finding.file = files_.path_of(name);
+    // Errors name the file themselves.
+    const std::string named = finding.file + ": ";
+    if (reason.starts_with(named)) reason.erase(0, named.size());
     finding.reason = std::move(reason);
     report_.findings.push_back(std::move(finding));
   }
 
   Result<> look_at_names() {
-    if (files_.metadata_error) add_file(kMetadataName, files_.metadata_error->message);
+    if (files_.metadata_error)
+      add_file(kMetadataName, files_.metadata_error->code == ErrorCode::kNotFound
+                                  ? "it is missing"
+                                  : files_.metadata_error->message);
     const uint64_t segment_bytes = files_.segments->segment_bytes();
     for (const std::string& name : files_.misplaced)
       add_file(name,

@@ -80,7 +80,8 @@ Result<> ConsumerTable::load() {
   const std::vector<std::byte>& bytes = content->bytes;
   if (bytes.size() < kHeaderBytesOfFile) return wrong("shorter than its header");
   // As unknown flags: whoever set it meant something.
-  if (tailrace::load<uint32_t>(bytes.data() + 4) != 0) return wrong("its bytes 4 to 7 are not zero");
+  if (tailrace::load<uint32_t>(bytes.data() + 4) != 0)
+    return wrong("its bytes 4 to 7 are not zero");
   Entries entries;
   size_t at = kHeaderBytesOfFile;
   for (auto left = tailrace::load<uint32_t>(bytes.data()); left > 0; --left) {

@@ -148,9 +148,12 @@ Result<DamageWalker::Step> DamageWalker::next() {
     if (fields == 0 || fields > 0xff) continue;
     if (ParsedRecord record; sound_at(at, record)) return bad_until(at, std::move(reason), false);
   }
+  const uint64_t offset = position_.value % segments_.segment_bytes();
   if (auto size = segments_.file(segments_.index_of(position_))->size();
-      size && *size <= position_.value % segments_.segment_bytes())
-    reason = "the file ends before it, at byte " + std::to_string(*size);
+      size && *size < offset + (page_end_ - position_)) {
+    const std::string at = "the file is short: it ends at byte " + std::to_string(*size);
+    reason = *size <= offset ? at + ", before this" : at + " (" + reason + ")";
+  }
   return bad_until(page_end_, std::move(reason), false);
 }
 

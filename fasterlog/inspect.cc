@@ -1,8 +1,10 @@
 #include "fasterlog/inspect.h"
 
 #include <algorithm>
+#include <array>
 
 #include "fasterlog/batch_tracker.h"
+#include "fasterlog/consumers.h"
 #include "fasterlog/record_reader.h"
 #include "fasterlog/segment_files.h"
 
@@ -12,7 +14,11 @@ namespace {
 
 constexpr int kLooks = 3;
 
-Result<InspectReport> look(const LogFiles& files) {
+uint64_t size_or_zero(const Result<uint64_t>& size) {
+  return size ? *size : 0;
+}
+
+Result<InspectReport> look(storage::FileSystem& file_system, const LogFiles& files) {
   const LogMetadata& metadata = files.metadata;
   const SegmentFiles& segments = *files.segments;
   InspectReport report;
@@ -23,7 +29,15 @@ Result<InspectReport> look(const LogFiles& files) {
     ++end_index;
   for (const uint64_t index : segments.indexes()) {
     const Address first{index * metadata.segment_bytes};
-    report.segments.push_back({segment_name(first.value), first});
+    report.segments.push_back(
+        {segment_name(first.value), first, size_or_zero(segments.file(index)->size())});
+  }
+  for (const std::string& name : files.names) {
+    if (!name.ends_with(kSpareSuffix)) continue;
+    // It may have become a segment meanwhile.
+    const auto file =
+        file_system.open(files.directory / name, {storage::OpenMode::kReadOnly, false});
+    if (file) report.spares.push_back({name, size_or_zero((*file)->size())});
   }
   Address end = std::max(metadata.begin, Address{end_index * metadata.segment_bytes});
   // What lies behind a cut is dead, whatever it looks like.
@@ -36,6 +50,8 @@ Result<InspectReport> look(const LogFiles& files) {
                        report.metadata_error.has_value() && metadata.begin > kFirstAddress,
                        metadata.page_bytes, metadata.epochs);
   uint64_t records = 0;
+  std::array<InspectReport::Totals, 256> kinds{}, whole{};  // by kind; of whole batches
+  bool nothing_behind = false;
   for (;;) {
     auto step = reader.next(end);
     if (!step) return tl::unexpected(std::move(step).error());
@@ -43,6 +59,9 @@ Result<InspectReport> look(const LogFiles& files) {
       const bool bad = step->status == RecordReader::Status::kBad;
       report.first_bad = bad ? step->bad_at : reader.position();
       report.first_bad_reason = bad ? step->reason : "the files end here";
+      nothing_behind = next_record_address(report.durable, metadata.page_bytes) ==
+                           next_record_address(report.first_bad, metadata.page_bytes) &&
+                       (!bad || step->reason == kNothingWritten);
       break;
     }
     const ParsedRecord& record = step->record;
@@ -56,13 +75,24 @@ Result<InspectReport> look(const LogFiles& files) {
       report.durable = record.end;
       report.records = records;
       ++report.batches;
+      whole = kinds;
     } else if (record.kind != RecordKind::kPadding) {
       ++records;
+      auto& totals = kinds[static_cast<uint8_t>(record.kind)];
+      ++totals.records;
+      totals.payload_bytes += record.payload.size();
     }
   }
+  for (size_t kind = 0; kind < whole.size(); ++kind) {
+    if (whole[kind].records > 0) report.kinds[static_cast<RecordKind>(kind)] = whole[kind];
+  }
   report.epochs = tracker.epochs();
+  ConsumerTable consumers(file_system, files.directory);
+  if (auto loaded = consumers.load(); !loaded) report.consumers_error = std::move(loaded).error();
+  report.consumers = consumers.all(report.durable);
   report.first_bad_file = segments.path_of(report.first_bad).string();
   report.damaged = report.durable < metadata.proven;
+  if (nothing_behind && !report.damaged) report.first_bad_reason = "the log ends here";
   return report;
 }
 
@@ -95,7 +125,7 @@ Result<InspectReport> inspect(storage::FileSystem& file_system, const storage::P
   for (int number = 1;; ++number) {
     auto files = open_log_files(file_system, directory, sizes);
     if (!files) return tl::unexpected(std::move(files).error());
-    auto report = look(*files);
+    auto report = look(file_system, *files);
     if (!report) return report;
     auto done = settled(file_system, *files, *report);
     if (!done) return tl::unexpected(std::move(done).error());

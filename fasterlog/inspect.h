@@ -2,6 +2,7 @@
 // Looks at a log's files without opening the log: works on damaged ones and on ones in use.
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -19,17 +20,30 @@ struct InspectReport {
   struct Segment {
     std::string name;
     Address first;
+    uint64_t file_bytes = 0;
   };
   std::vector<Segment> segments;
-  uint64_t records = 0;  // in whole batches, without padding and marks
+  struct Spare {
+    std::string name;
+    uint64_t file_bytes = 0;
+  };
+  std::vector<Spare> spares;  // segments that wait to be used again
+  struct Totals {
+    uint64_t records = 0;
+    uint64_t payload_bytes = 0;
+  };
+  std::map<RecordKind, Totals> kinds;  // of `records`
+  std::vector<ConsumerStatus> consumers;
+  std::optional<Error> consumers_error;  // CONSUMERS is damaged, or of a newer version
+  uint64_t records = 0;                  // in whole batches, without padding and marks
   uint64_t batches = 0;
   Address durable;  // the end of the last whole batch
   std::vector<EpochStart> epochs;
   Address first_bad;  // where the scan ended
   std::string first_bad_file;
-  std::string first_bad_reason;
-  bool damaged = false;  // first_bad lies below the proven watermark
-  bool in_use = false;   // the log changed while it was looked at
+  std::string first_bad_reason;  // "the log ends here" when nothing is written behind durable
+  bool damaged = false;          // first_bad lies below the proven watermark
+  bool in_use = false;           // the log changed while it was looked at
 };
 
 /// Reads only, up to the first bad record (check_log.h goes on behind it). A log in use that is

@@ -66,8 +66,8 @@ ParseOutcome parse_record(Address address, ByteSpan bytes, uint64_t page_bytes) 
   if (bytes.size() < kHeaderBytes) return {ParseStatus::kNeedMore, kHeaderBytes, {}, {}};
   const auto header = load<RecordHeader>(bytes.data());
   if (header.kind == 0) {
-    return bad(all_zero(bytes.first(kHeaderBytes)) ? "zeros where a record is due"
-                                                   : "record of kind 0");
+    return bad(all_zero(bytes.first(kHeaderBytes)) ? kNothingWritten
+                                                   : std::string_view("record of kind 0"));
   }
   if (header.flags != 0 || header.reserved16 != 0 || header.reserved32 != 0)
     return bad("unknown flags or reserved fields are set");

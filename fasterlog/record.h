@@ -77,6 +77,9 @@ struct ParseOutcome {
   ParsedRecord record;        // with kOk
 };
 
+/// The reason where nothing was written yet.
+inline constexpr std::string_view kNothingWritten = "zeros where a record is due";
+
 /// Parses the record at `address`, whose bytes are the beginning of `bytes`. Checks everything that
 /// can be checked without its neighbours: length against the page, flags, reserved fields,
 /// checksum, the zeros behind the payload, and a mark's form. The caller has skipped page ends too

@@ -100,6 +100,7 @@ class Planner {
     for (const Finding& finding : report.findings) {
       if (finding.place == Place::kFile || finding.place == Place::kBeyond || finding.holds_nothing)
         continue;
+      damaged_ = true;
       plan_.cut = finding.whole_before;
       plan_.kept_records = finding.records_before;
       break;
@@ -156,12 +157,13 @@ class Planner {
         step += "; the log is too short to tell its page size, this is the usual one";
       plan_.steps.push_back(step);
     }
-    plan_.steps.push_back("cut the log at address " + text(to) +
-                          ", the end of the last whole "
-                          "batch before the first damage: " +
-                          count(plan_.kept_records, "record") + " stay, " +
-                          count(plan_.lost_records, "sound record") +
-                          " behind it will be lost (the copies have them)");
+    std::string step = "cut the log at address " + text(to) + ", the end of the last whole batch" +
+                       (damaged_ ? " before the first damage" : "") + ": " +
+                       count(plan_.kept_records, "record") + " stay";
+    if (damaged_ || plan_.lost_records > 0)
+      step += ", " + count(plan_.lost_records, "sound record") +
+              " behind it will be lost (the copies have them)";
+    plan_.steps.push_back(step);
     for (const std::string& name : names_) {
       const auto first = parse_segment_name(name);
       if (!first || *first % segment_bytes != 0 || *first + segment_bytes <= to.value) continue;
@@ -190,6 +192,7 @@ class Planner {
   const storage::Path& directory_;
   const RepairOptions& options_;
   std::vector<std::string> names_;  // sorted
+  bool damaged_ = false;            // between the log's beginning and its end
   RepairPlan plan_;
 };
 
