@@ -9,7 +9,8 @@
 
 namespace tailrace::fasterlog {
 
-/// Any thread. What is asked for must lie below durable, or what is being flushed (from rounds down
+/// Any thread. kCorruption when a file is shorter than what is durable. What is asked for must lie
+/// below durable, or what is being flushed (from rounds down
 /// to its block); kOutOfRange when truncate_after() has moved those meanwhile.
 class LogSource final : public ByteSource {
  public:
@@ -34,7 +35,8 @@ class LogSource final : public ByteSource {
         }
         disk_bytes = std::min(disk_bytes, head - at);
       }
-      TAILRACE_RETURN_IF_ERROR(core_.segments.read_aligned(at, into.subspan(done, disk_bytes)));
+      TAILRACE_RETURN_IF_ERROR(core_.segments.read_aligned(at, into.subspan(done, disk_bytes),
+                                                           std::min(wanted - done, disk_bytes)));
       done += disk_bytes;
     }
     return {};

@@ -71,7 +71,11 @@ Result<> load_tail_page(LogCore& core, Address tail) {
   const Address page = core.ring.page_floor(tail);
   if (tail != page && core.segments.file(core.segments.index_of(page))) {
     const uint64_t bytes = align_up(tail - page, storage::kBlockBytes);
-    TAILRACE_RETURN_IF_ERROR(core.segments.read_aligned(page, {core.ring.at(page), bytes}));
+    // Of an empty log's first segment nothing need be there. What else is missing would be written
+    // over with zeros by the next flush.
+    const uint64_t written = tail == kFirstAddress ? 0 : tail - page;
+    TAILRACE_RETURN_IF_ERROR(
+        core.segments.read_aligned(page, {core.ring.at(page), bytes}, written));
   }
   core.ring.set_head(page);
   core.ring.set_tail(tail);

@@ -191,8 +191,9 @@ Result<> discard_beyond(SegmentFiles& segments, Address begin, Address durable) 
   if (block_begin != durable) {
     auto block = storage::AlignedBuffer::allocate(storage::kBlockBytes);
     if (!block) return tl::unexpected(std::move(block).error());
-    TAILRACE_RETURN_IF_ERROR(segments.read_aligned(block_begin, block->span()));
     const uint64_t kept = durable - block_begin;
+    TAILRACE_RETURN_IF_ERROR(
+        segments.read_aligned(block_begin, block->span(), durable == kFirstAddress ? 0 : kept));
     std::memset(block->data() + kept, 0, storage::kBlockBytes - kept);
     TAILRACE_RETURN_IF_ERROR(
         file->write_at(block_begin.value % segments.segment_bytes(), block->span()));

@@ -185,7 +185,7 @@ std::vector<uint64_t> SegmentFiles::indexes() const {
   return result;
 }
 
-Result<> SegmentFiles::read_aligned(Address from, MutableByteSpan into) const {
+Result<> SegmentFiles::read_aligned(Address from, MutableByteSpan into, uint64_t written) const {
   while (!into.empty()) {
     const uint64_t offset = from.value % segment_bytes_;
     const size_t part = std::min<uint64_t>(into.size(), segment_bytes_ - offset);
@@ -195,7 +195,13 @@ Result<> SegmentFiles::read_aligned(Address from, MutableByteSpan into) const {
                         "segment file " + path_of(from).string() + " is absent");
     auto got = segment->read_at(offset, into.first(part));
     if (!got) return tl::unexpected(std::move(got).error());
+    if (*got < std::min<uint64_t>(part, written))
+      return make_error(ErrorCode::kCorruption,
+                        path_of(from).string() + ": it ends at byte " +
+                            std::to_string(offset + *got) + ", but was written up to byte " +
+                            std::to_string(offset + std::min<uint64_t>(part, written)));
     if (*got < part) std::memset(into.data() + *got, 0, part - *got);
+    written -= std::min<uint64_t>(part, written);
     from = from + part;
     into = into.subspan(part);
   }

@@ -66,8 +66,10 @@ class SegmentFiles {
   uint64_t disk_bytes() const { return count_.load(std::memory_order_relaxed) * segment_bytes_; }
 
   /// Fills `into` (aligned, a multiple of the block) with the bytes from `from` (aligned) on. What
-  /// lies beyond a file's end reads as zeros; kNotFound names a segment that is absent.
-  Result<> read_aligned(Address from, MutableByteSpan into) const;
+  /// lies beyond a file's end reads as zeros; kNotFound names a segment that is absent. kCorruption
+  /// when a file ends within the first `written` bytes, which are known to have been there: zeros
+  /// in their place could be written back over them.
+  Result<> read_aligned(Address from, MutableByteSpan into, uint64_t written = 0) const;
 
  private:
   /// Takes these segments away one after the other, then syncs the directory.

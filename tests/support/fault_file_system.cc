@@ -38,8 +38,13 @@ class FaultFile final : public storage::File {
   Result<size_t> read_at(uint64_t offset, MutableByteSpan into) override {
     const std::lock_guard lock(disk_.mutex_);
     if (dead()) return tl::unexpected(io_error("read", path_.native(), EIO));
+    const auto fault = disk_.read_faults_.find(disk_.reads_++);
+    const bool strikes = fault != disk_.read_faults_.end();
+    if (strikes && fault->second != FaultKind::kShort)
+      return tl::unexpected(io_error("read", path_.native(), EIO));
     if (offset >= inode_->written.size()) return size_t{0};
-    const size_t length = std::min<size_t>(into.size(), inode_->written.size() - offset);
+    size_t length = std::min<size_t>(into.size(), inode_->written.size() - offset);
+    if (strikes) length /= 2;
     std::copy_n(inode_->written.begin() + static_cast<ptrdiff_t>(offset), length, into.begin());
     return length;
   }
@@ -176,6 +181,16 @@ void FaultFileSystem::fail_next(std::string_view call, const Path& path, FaultKi
   named_faults_[{std::string(call), normal(path)}] = kind;
 }
 
+uint64_t FaultFileSystem::reads() const {
+  const std::lock_guard lock(mutex_);
+  return reads_;
+}
+
+void FaultFileSystem::fail_read_at(uint64_t read, FaultKind kind) {
+  const std::lock_guard lock(mutex_);
+  read_faults_[read] = kind;
+}
+
 std::vector<uint64_t> FaultFileSystem::sectors_of_operations() const {
   const std::lock_guard lock(mutex_);
   return sectors_of_operations_;
@@ -192,6 +207,7 @@ void FaultFileSystem::crash(CrashPolicy policy) {
   power_is_cut_ = false;
   faults_.clear();
   named_faults_.clear();
+  read_faults_.clear();
   locks_.clear();
   if (policy == CrashPolicy::kProcessEnds) return;
   const auto keeps = [&] {

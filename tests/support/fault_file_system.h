@@ -51,6 +51,11 @@ class FaultFileSystem final : public storage::FileSystem {
   /// The next such call ("write", "fdatasync") on that file will fail so, whatever other threads do
   /// to the disk before it. kError, kNoSpace or kShort.
   void fail_next(std::string_view call, const storage::Path& path, FaultKind kind);
+  /// Reads of files so far, also those that found nothing.
+  uint64_t reads() const;
+  /// Read number `read` (counting from 0, see reads()) will fail so: kError and kNoSpace with EIO,
+  /// kShort gives the first half of what was asked for, as a file does that ends there.
+  void fail_read_at(uint64_t read, FaultKind kind);
   /// How many sectors each operation so far was to write; 0 for those that are no writes.
   std::vector<uint64_t> sectors_of_operations() const;
   /// Power cut (or the process's end) and restart: open files are dead, injected faults are gone.
@@ -114,6 +119,8 @@ class FaultFileSystem final : public storage::FileSystem {
   bool power_is_cut_ = false;
   std::map<uint64_t, Fault> faults_;
   std::map<std::pair<std::string, std::string>, FaultKind> named_faults_;  // by call and path
+  uint64_t reads_ = 0;
+  std::map<uint64_t, FaultKind> read_faults_;  // by number
   std::vector<uint64_t> sectors_of_operations_;
   uint64_t capacity_bytes_ = uint64_t{1} << 40;
   Names names_;
