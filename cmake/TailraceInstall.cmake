@@ -26,7 +26,7 @@ set(TAILRACE_PUBLIC_HEADERS
   statemachine/state_value.h statemachine/watermarks.h
   replication/messages.h replication/node.h replication/role.h replication/transport.h
   rpc/client.h rpc/server.h
-  rpc/durable_wait.h rpc/store_read.h  # the only ones that want Asio, and nothing includes them
+  rpc/async_enqueue.h rpc/durable_wait.h rpc/store_read.h  # the only ones that want Asio, and nothing includes them
   config/node_config.h)
 
 install(TARGETS tailrace RUNTIME)
