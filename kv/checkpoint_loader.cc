@@ -141,9 +141,16 @@ void CheckpointLoader::mark(Engine& engine, const Manifest& manifest) {
   // Each record is seen, for a walk can only begin at a record.
   const storage::EpochProtection::Guard guard(protection_);
   const LogAddress first = std::max(align_down(at, log.page_bytes()), log.head());
+  const LogAddress to = std::min(info.end, manifest.flushed);
+  // Most often no session has written the next version before the checkpoint's end was taken: then
+  // nothing is to be remembered, and nobody has to ask for it at each record again.
+  bool differs = manifest.boundary < first;
   for (LogAddress next = first; (next = log.next_record(next, info.end)) < info.end;) {
     Record& record = *log.record(next);
     const uint64_t state = record.state.load(std::memory_order_relaxed);
+    if (next >= manifest.boundary && next < to)
+      differs |= (state & Record::kSnapshotOnly) != 0 ||
+                 record.version_bits() == ((version + 1) & Record::kVersionMask);
     uint64_t marked = state & ~(Record::kLocked | Record::kSealed);
     if (point.counts(next, record, before)) {
       marked &= ~Record::kSnapshotOnly;
@@ -159,8 +166,7 @@ void CheckpointLoader::mark(Engine& engine, const Manifest& manifest) {
   for (const UndoneRange& range : manifest.undone) {
     if (range.to > info.begin) undone.push_back(range);
   }
-  const LogAddress to = std::min(info.end, manifest.flushed);
-  if (manifest.boundary < to) undone.push_back({manifest.boundary, to, version + 1});
+  if (manifest.boundary < to && differs) undone.push_back({manifest.boundary, to, version + 1});
   engine.undone() = UndoneRanges(std::move(undone));
 }
 

@@ -2,13 +2,15 @@
 // The phases of a checkpoint (CPR, SIGMOD 2019, section 4): one table, one row a transition. What
 // is not in the table does not happen (checkpoint_coordinator.h carries it out).
 //
+// clang-format off
 //   from          event        to            what is done just before
 //   REST          begin        PREPARE       nothing: the index image, if wanted, is written in it
-//   PREPARE       abandon      REST          nothing: no session has noticed (a failure; index
-//   only) PREPARE       cross over   IN_PROGRESS   the boundary is noted, points start from ended
-//   sessions' IN_PROGRESS   informed     WAIT_PENDING  idle sessions are taken over to the next
-//   version WAIT_PENDING  crossed      WAIT_FLUSH    the points are final: no session is of the
-//   version WAIT_FLUSH    finish       REST          the next version is everybody's
+//   PREPARE       abandon      REST          nothing: no session has noticed (a failure; index only)
+//   PREPARE       cross over   IN_PROGRESS   the boundary is noted, points start from ended sessions'
+//   IN_PROGRESS   informed     WAIT_PENDING  idle sessions are taken over to the next version
+//   WAIT_PENDING  crossed      WAIT_FLUSH    the points are final: no session is of the version
+//   WAIT_FLUSH    finish       REST          the next version is everybody's
+// clang-format on
 
 #include <array>
 #include <cstdint>

@@ -131,7 +131,8 @@ bool Compactor::wants_compaction(Pace& pace) const {
   const uint64_t bytes = log_.tail() - log_.begin();
   // Three quarters of the disk are taken: it may become a matter of room soon.
   if (store_.has_garbage() && may_give_back() &&
-      log_.disk_bytes() > store_.budget_bytes() / 4 * 3) {
+      (log_.disk_bytes() > store_.budget_bytes() / 4 * 3 ||
+       store_.used_bytes() >= store_.capacity_bytes())) {
     pace = Pace::kRoom;
     return true;
   }
@@ -257,6 +258,7 @@ Result<LogAddress> Compactor::advance_begin(Pace pace) {
     const bool held = !begin && begin.error().code == ErrorCode::kWouldBlock;
     if (!held) {
       held_since_ns_ = 0;
+      if (begin && engine_.lap_is_over(*begin)) engine_.end_lap(store_.coordinator().version());
       return begin;
     }
     if (held_since_ns_ == 0) held_since_ns_ = now_ns();

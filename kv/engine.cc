@@ -42,6 +42,23 @@ uint64_t Engine::live_bytes() const {
 void Engine::set_live(uint64_t records, uint64_t bytes) {
   live_records_[0].add(records - live_records_[0].value() - live_records_[1].value());
   live_bytes_[0].add(bytes - live_bytes_[0].value() - live_bytes_[1].value());
+  lap_start_.store(log_->tail(), std::memory_order_relaxed);
+  blind_writes_.add(records);
+}
+
+void Engine::end_lap(uint32_t version) {
+  const uint64_t records = recent_records_.value();
+  const uint64_t bytes = recent_bytes_.value();
+  if (lap_start_.load(std::memory_order_relaxed) != 0) {
+    live_records_[version % 2].add(records - live_records_[0].value() - live_records_[1].value());
+    live_bytes_[version % 2].add(bytes - live_bytes_[0].value() - live_bytes_[1].value());
+    blind_writes_before_.store(blind_writes_.value());
+  }
+  // Of the next lap is what comes from here on. Who is writing this very moment is counted in
+  // either, or in none: until the end of the next lap.
+  lap_start_.store(log_->tail(), std::memory_order_relaxed);
+  recent_records_.add(-records);
+  recent_bytes_.add(-bytes);
 }
 
 Engine::LiveShare Engine::live_share(uint32_t version) const {
@@ -155,12 +172,19 @@ Engine::Outcome Engine::replace_by_copy(const Lookup& at, const HashedKey& key,
   if (outcome != Outcome::kDone || lost) return outcome;
   const auto new_bytes =
       erase ? 0 : static_cast<int64_t>(Record::bytes_for(key.bytes.size(), value.size()));
+  if (!erase) count_recent(new_bytes);
   if (old != nullptr) {
     probe_.copied_records.add();
+    if (live)
+      uncount_recent(at.present != 0 ? at.present : attempt.cold.address,
+                     static_cast<int64_t>(old->bytes()));
     count(attempt.version.version, (erase ? 0 : 1) - (live ? 1 : 0),
           new_bytes - (live ? static_cast<int64_t>(old->bytes()) : 0));
   } else if (at.cold == 0) {
     count(attempt.version.version, +1, +new_bytes);
+  } else {
+    blind_writes_.add();
+    uncount_recent(at.cold, new_bytes);
   }
   return Outcome::kDone;
 }
@@ -219,9 +243,13 @@ Engine::Outcome Engine::write_mutable(const Lookup& at, const HashedKey& key, co
   if (erase) {
     record.unlock(was | Record::kTombstone);
     count(attempt.version.version, -1, -old_bytes);
+    uncount_recent(at.present, old_bytes);
   } else {
     record.unlock(record.store_value(was & ~Record::kTombstone, value));
-    if (!live) count(attempt.version.version, +1, +old_bytes);
+    if (!live) {
+      count(attempt.version.version, +1, +old_bytes);
+      if (at.present >= lap_start_.load(std::memory_order_relaxed)) count_recent(old_bytes);
+    }
   }
   return Outcome::kDone;
 }
@@ -374,6 +402,8 @@ Engine::Outcome Engine::move_to_tail(const HashedKey& key, LogAddress address, R
     if (lost) continue;
     const auto bytes = static_cast<int64_t>(Record::bytes_for(key.bytes.size(), value.size()));
     count(attempt.version.version, erase ? -1 : 0, (erase ? 0 : bytes) - old_bytes);
+    if (!erase) count_recent(bytes);
+    uncount_recent(address, old_bytes);
     return Outcome::kDone;
   }
 }

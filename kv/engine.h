@@ -170,6 +170,21 @@ class Engine {
     uint64_t bytes = 0;
   };
   LiveShare live_share(uint32_t version) const;
+
+  // The sums drift: a blind write over a chain that goes to disk does not know what it replaces,
+  // and is taken to replace a record of its own length. Once round the log they are set right: what
+  // was found alive below an address was copied above it, so what was counted above it is all there
+  // is.
+
+  /// Compaction has passed the present lap's start, and all that lived below it has been copied.
+  bool lap_is_over(LogAddress begin) const {
+    return begin >= lap_start_.load(std::memory_order_relaxed);
+  }
+  /// Sets the sums right (not after the first lap, which began with the store), as writes of
+  /// `version`, and begins the next lap at the tail. The compactor alone.
+  void end_lap(uint32_t version);
+  /// Of this lap; of one that a recovery has begun, as many as there are records.
+  uint64_t blind_writes() const { return blind_writes_.value() - blind_writes_before_.load(); }
   size_t max_record_bytes() const;
 
  private:
@@ -199,6 +214,15 @@ class Engine {
   static Outcome decide(const Change& change, const ByteSpan* present, bool& erase,
                         ByteSpan& value);
   void count(uint32_t version, int64_t records, int64_t bytes);
+  // In this lap: a record of that length came to the tail; one went that stood at `address`.
+  void count_recent(int64_t bytes) { count_recent(1, bytes); }
+  void uncount_recent(LogAddress address, int64_t bytes) {
+    if (address >= lap_start_.load(std::memory_order_relaxed)) count_recent(-1, -bytes);
+  }
+  void count_recent(int64_t records, int64_t bytes) {
+    recent_records_.add(static_cast<uint64_t>(records));
+    recent_bytes_.add(static_cast<uint64_t>(bytes));
+  }
 
   storage::EpochProtection& protection_;
   EngineProbe& probe_;
@@ -208,6 +232,11 @@ class Engine {
   // By even and odd version. Signed sums kept in unsigned counters: they wrap around.
   observability::Counter live_records_[2];
   observability::Counter live_bytes_[2];
+  // What of them stands at or above lap_start_; what the lap before left uncounted is not in it.
+  observability::Counter recent_records_, recent_bytes_;
+  observability::Counter blind_writes_;
+  std::atomic<uint64_t> blind_writes_before_{0};  // this lap
+  std::atomic<LogAddress> lap_start_{0};          // 0: the first one
 };
 
 }  // namespace tailrace::kv

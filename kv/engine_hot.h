@@ -28,7 +28,7 @@ namespace tailrace::kv {
   seen = record->state.load(std::memory_order_acquire);
   constexpr uint64_t kUnusual = Record::kLocked | Record::kFlags | Record::kWide;
   if ((seen & kUnusual) != 0 || !record->has_narrow_key(seen, key.bytes)) return nullptr;
-  if (!undone_.ranges().empty()) [[unlikely]]
+  if (address < undone_.end()) [[unlikely]]
     return nullptr;
   return record;
 }

@@ -1,8 +1,7 @@
 #pragma once
 // One record of the hybrid log, the same in memory and on disk (docs/formats/fasterkv.md).
 //
-//    0  u64  link    bits 0–47   address of the next older record of the chain, in units of 8; 0:
-//    end
+//    0  u64  link    bits 0–47   address of the next older record of the chain, in units of 8, or 0
 //                    bits 48–62  version of the CPR prefix that last wrote the record, modulo 2^15
 //                    bit  63     always 1: tells a record from the zeros that end a block or a page
 //    8  u64  state   bits 0–4    flags below

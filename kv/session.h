@@ -31,8 +31,8 @@ enum class Modification : uint8_t {
 /// A view of the caller's function `Modification(const ByteSpan* present, std::string& next)`:
 /// present is null when the key is absent and else valid during the call only; next comes empty and
 /// receives the new value. It may be called several times for one operation (a race was lost); only
-/// its last call counts. It must not call the store, and takes no longer than it must: the record
-/// is locked. Valid as long as the function it was made from.
+/// its last call counts. It must not call the store, must not throw (the process ends), and takes
+/// no longer than it must: the record is locked. Valid as long as the function it was made from.
 ///
 /// An object may have `Modification change(MutableByteSpan value)` besides: it is called instead
 /// where the key has a short value that may be changed where it stands, and gets a copy of it to
@@ -44,11 +44,12 @@ class Modify {
   requires(!std::is_same_v<std::remove_cvref_t<Function>, Modify>)
       Modify(Function&& function)  // NOLINT(google-explicit-constructor): a view, as string_view is
       : context_(const_cast<void*>(static_cast<const void*>(std::addressof(function)))),
-        call_([](void* context, const ByteSpan* present, std::string& next) -> Modification {
-          return (*static_cast<std::remove_reference_t<Function>*>(context))(present, next);
-        }) {
+        call_(
+            [](void* context, const ByteSpan* present, std::string& next) noexcept -> Modification {
+              return (*static_cast<std::remove_reference_t<Function>*>(context))(present, next);
+            }) {
     if constexpr (requires { function.change(MutableByteSpan()); }) {
-      change_ = [](void* context, MutableByteSpan value) -> Modification {
+      change_ = [](void* context, MutableByteSpan value) noexcept -> Modification {
         return static_cast<std::remove_reference_t<Function>*>(context)->change(value);
       };
     }
@@ -96,6 +97,10 @@ struct SessionOptions {
   /// Where compaction wins no room at the disk budget the session's writes go on beyond it, as far
   /// as the disk has space: for an embedder that has decided already, and must not fail any more.
   bool beyond_disk_budget = false;
+  /// Each serial is one write, done when the call returns: serials ascend strictly, and an idle
+  /// session, or one whose thread has ended, holds up no checkpoint and no scan. Without it several
+  /// writes may have one serial, and refresh() says that there are no more of it.
+  bool one_write_a_serial = false;
 };
 
 class Session final {

@@ -77,6 +77,7 @@ struct SessionCore {
       state.last.store(serial, std::memory_order_release);
       state.torn = false;
     }
+    if (options_.one_write_a_serial) state.completed.store(serial, std::memory_order_release);
   }
   tl::unexpected<Error> failed(Serial serial, Error error);
   void copy_to_tail(const HashedKey& key, ColdFound& cold);

@@ -193,7 +193,9 @@ Store::ReadOutcome StoreImpl::try_read(const HashedKey& key, std::string& value,
 //   settled_bytes()   what the live records take however often they are compacted; the rest of the
 //                     log is garbage
 //   has_garbage()     whether compaction is worth while: an eighth of the log at least, so that a
-//                     byte of room costs at most seven moved ones
+//                     byte of room costs at most seven moved ones. Also when the estimate does not
+//                     say so, but as many records were written blindly: each may have left more
+//                     behind than was thought, and going once round the log sets the estimate right
 //   capacity_bytes()  what live records may take of the budget: as long as used_bytes(), which is
 //                     settled_bytes() then, is below it a write either finds room or has_garbage()
 //                     holds. The rest is for the garbage that is not worth while yet, and for what
@@ -205,7 +207,8 @@ Store::ReadOutcome StoreImpl::try_read(const HashedKey& key, std::string& value,
 // has made up for it.
 
 uint64_t StoreImpl::settled_bytes() const {
-  return engine_->log().packed_bytes(engine_->live_bytes());
+  const HybridLog& log = engine_->log();
+  return std::min(log.packed_bytes(engine_->live_bytes()), log.tail() - log.begin());
 }
 
 uint64_t StoreImpl::garbage_bytes() const {
@@ -217,7 +220,10 @@ uint64_t StoreImpl::garbage_bytes() const {
 
 bool StoreImpl::has_garbage() const {
   const HybridLog& log = engine_->log();
-  return garbage_bytes() >= std::max((log.tail() - log.begin()) / 8, log.page_bytes());
+  const uint64_t bytes = log.tail() - log.begin();
+  if (garbage_bytes() >= std::max(bytes / 8, log.page_bytes())) return true;
+  const uint64_t blind = engine_->blind_writes();
+  return blind > 0 && blind >= engine_->live_records() / 8 && bytes >= 8 * log.page_bytes();
 }
 
 uint64_t StoreImpl::capacity_bytes() const {

@@ -178,8 +178,9 @@ class Store final {
   using ReadDone = std::function<void(Result<bool> found, std::string value)>;
   void read_async(ByteSpan key, ReadDone done);
 
-  /// Starts a checkpoint; kFailedPrecondition while one runs. Sessions must keep calling (any
-  /// operation, or refresh()) for it to proceed.
+  /// Starts a checkpoint; kFailedPrecondition while one runs. A session whose newest serial may not
+  /// be finished is waited for, until its next write or refresh(): say refresh(serial) before going
+  /// idle, or use SessionOptions::one_write_a_serial, which needs no more calls.
   Result<> start_checkpoint(CheckpointRequest request);
   CheckpointProgress checkpoint_progress() const;
 
@@ -200,8 +201,10 @@ class Store final {
   /// Doubles the index now. Blocks; any thread but one that is in a session's call.
   Result<> grow_index();
 
-  /// Keys in the store. Exact as long as no key was written blindly (upsert) while its record was
-  /// on disk; such a key is taken to exist, which its index entry makes likely.
+  /// Keys in the store, and what their records take. Exact as long as all upserts found their
+  /// chains in memory. One that does not is taken to replace a record of its own length, which the
+  /// index entry makes likely and not certain: the sums drift then, until compaction has gone once
+  /// round the log and sets them right.
   uint64_t live_records() const;
   uint64_t live_bytes() const;
   /// What the live records take of the log, and of the capacity: what they may take of the disk

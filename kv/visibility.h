@@ -8,6 +8,7 @@
 // is marked; the blocks on disk are not written again: the range is remembered instead, in every
 // later manifest, until the log begins beyond it.
 
+#include <algorithm>
 #include <vector>
 
 #include "kv/record.h"
@@ -24,14 +25,21 @@ struct UndoneRange {
 class UndoneRanges {
  public:
   UndoneRanges() = default;
-  explicit UndoneRanges(std::vector<UndoneRange> ranges) : ranges_(std::move(ranges)) {}
+  explicit UndoneRanges(std::vector<UndoneRange> ranges) : ranges_(std::move(ranges)) {
+    for (const UndoneRange& range : ranges_)
+      end_ = std::max(end_, range.to);
+  }
   const std::vector<UndoneRange>& ranges() const { return ranges_; }
+  /// From here on a record says by itself whether it counts.
+  LogAddress end() const { return end_; }
 
   /// Whether a record at `address`, as it is on disk or in memory, is part of the state (or hides
   /// older records: a tombstone counts).
   bool counts(LogAddress address, const Record& record) const {
     const uint64_t state = record.state.load(std::memory_order_relaxed);
     if ((state & Record::kInvalid) != 0) return false;
+    if (address >= end_) [[likely]]
+      return (state & Record::kSnapshotOnly) == 0;
     for (const UndoneRange& range : ranges_) {
       if (address >= range.from && address < range.to) {
         return record.version_bits() != (range.version & Record::kVersionMask);
@@ -42,6 +50,7 @@ class UndoneRanges {
 
  private:
   std::vector<UndoneRange> ranges_;  // disjoint; few
+  LogAddress end_ = 0;               // of all of them
 };
 
 /// A moment of the store: what a checkpoint holds or a scan shows. Records at or beyond `end` came

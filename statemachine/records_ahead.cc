@@ -30,11 +30,11 @@ void RecordsAhead::read(fasterlog::LogScanner& scanner, Address limit, size_t mo
       item.copied.assign(item.record.payload.begin(), item.record.payload.end());
       item.record.payload = item.copied;
     }
+    item.key.assign(1, kUserKey);
     if (item.record.kind != kCommandRecord) continue;
     item.command = decode(item.record.payload);
     if (!item.command || item.command->operation == Operation::kEvent || item.command->key.empty())
       continue;
-    item.key.assign(1, kUserKey);
     item.key.append(as_text(item.command->key));
     keys[key_count++] = as_bytes(item.key);
   }

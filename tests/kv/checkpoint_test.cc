@@ -61,6 +61,29 @@ TEST_F(CheckpointTest, AnIdleSessionIsTakenAlong) {
   EXPECT_EQ(session->last_serial(), 25u);
 }
 
+// Promise: a session of single writes holds up nothing when it goes idle without a word, nor when
+// its thread has ended; what it wrote is in, and a serial is not used twice.
+TEST_F(CheckpointTest, AnIdleSessionOfSingleWritesNeedsNoRefresh) {
+  auto started = store->start_session(8, {.one_write_a_serial = true});
+  ASSERT_TRUE(started.has_value());
+  std::thread([&] {
+    ASSERT_TRUE((*started)->upsert(as_bytes("a"), as_bytes("0"), 4).has_value());
+    // In place, as most often.
+    ASSERT_TRUE((*started)->upsert(as_bytes("a"), as_bytes("1"), 5).has_value());
+    EXPECT_FALSE((*started)->upsert(as_bytes("a"), as_bytes("2"), 5).has_value());
+  }).join();
+  session->refresh(1);
+  auto taken = begin_checkpoint(*store);
+  ASSERT_EQ(taken.wait_for(20s), std::future_status::ready) << "it waits for an idle session";
+  const auto info = taken.get();
+  ASSERT_TRUE(info.has_value());
+  EXPECT_EQ(point_of(*info, 8), 5u);
+  ASSERT_TRUE((*started)->upsert(as_bytes("a"), as_bytes("3"), 6).has_value());
+  started->reset();
+  reopen();
+  EXPECT_EQ(get("a"), "1");
+}
+
 // Promise: equal serials are on one side of the point. The checkpoint waits for the serial's end;
 // what follows is not in it.
 TEST_F(CheckpointTest, WritesOfOneSerialStayTogether) {

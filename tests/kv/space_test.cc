@@ -61,6 +61,63 @@ TEST(StoreSpace, AFullStoreRefusesAndLosesNothing) {
   }
 }
 
+// Promise: what is stored is what is counted, whatever became of the values while they were on
+// disk: a budget that has room is not taken to be full. (Each round's large values replace small
+// ones in memory, which is counted, and small ones replace the large on disk, which is not.)
+TEST(StoreSpace, ValuesThatShrinkOnDiskDoNotFillTheBudgetForEver) {
+  const testing::TemporaryDirectory directory;
+  StoreOptions options = tiny_options(directory.path());
+  options.index_buckets = 1u << 9;
+  options.disk_bytes = 8u << 20;
+  options.compaction.least_log_bytes = 1u << 20;
+  auto store = open_or_die(storage::posix_file_system(), options);
+  auto session = session_or_die(*store, 1);
+  Serial serial = 0;
+  const std::string large(2000, 'l');
+  constexpr int kKeys = 1000;
+  for (int round = 0; round < 12; ++round) {
+    for (const std::string& value : {large, std::string("s")}) {
+      for (int number = 0; number < kKeys; ++number) {
+        const auto written =
+            session->upsert(as_bytes("key" + std::to_string(number)), as_bytes(value), ++serial);
+        ASSERT_TRUE(written.has_value())
+            << written.error().message << " in round " << round << " at " << number;
+      }
+    }
+    session->refresh(serial);
+  }
+  const auto before = store->log_extent();
+  ASSERT_TRUE(store->compact(before.read_only).has_value());
+  ASSERT_TRUE(store->compact(store->log_extent().read_only).has_value());
+  EXPECT_LT(store->used_bytes(), store->capacity_bytes() / 4);
+  EXPECT_EQ(contents(*store).size(), static_cast<size_t>(kKeys));
+}
+
+// Promise: nor is one that is full taken to have room: once round the log sets the count right.
+TEST(StoreSpace, ValuesThatGrowOnDiskAreCountedOnceRoundTheLog) {
+  const testing::TemporaryDirectory directory;
+  StoreOptions options = tiny_options(directory.path());
+  options.index_buckets = 1u << 9;
+  options.compaction.automatic = false;
+  auto store = open_or_die(storage::posix_file_system(), options);
+  auto session = session_or_die(*store, 1);
+  Serial serial = 0;
+  constexpr uint64_t kKeys = 4000, kBytes = 1000;
+  for (const std::string& value : {std::string("s"), std::string(kBytes, 'l')}) {
+    for (uint64_t number = 0; number < kKeys; ++number)
+      ASSERT_TRUE(
+          session->upsert(as_bytes("key" + std::to_string(number)), as_bytes(value), ++serial));
+  }
+  session->refresh(serial);
+  for (int lap = 0; lap < 3; ++lap) {
+    ASSERT_TRUE(store->compact(store->log_extent().read_only).has_value());
+  }
+  EXPECT_GT(store->live_bytes(), kKeys * kBytes * 9 / 10);
+  EXPECT_LT(store->live_bytes(), kKeys * (kBytes + 64) * 11 / 10);
+  EXPECT_GT(store->live_records(), kKeys * 9 / 10);
+  EXPECT_LT(store->live_records(), kKeys * 11 / 10);
+}
+
 // Promise: a session that must not fail goes on beyond the budget, says so in used_bytes(), and
 // compaction makes up for it once there is garbage.
 TEST(StoreSpace, ASessionThatMustNotFailGoesBeyondTheBudget) {
