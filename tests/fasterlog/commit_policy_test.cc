@@ -1,3 +1,5 @@
+#include <algorithm>
+#include <atomic>
 #include <thread>
 
 #include "observability/metrics.h"
@@ -21,10 +23,12 @@ class CommitPolicyTest : public LogFixture {
   /// A sleep long enough for a flush that should not come.
   static void long_enough() { std::this_thread::sleep_for(milliseconds(60)); }
   static double begun(Log& log, const std::string& reason) {
+    return metric(log, "\ntailrace_log_flushes_begun_total{reason=\"" + reason + "\"} ");
+  }
+  static double metric(Log& log, const std::string& name) {
     observability::MetricRegistry registry;
     log.register_metrics(registry);
     const std::string text = registry.expose();
-    const std::string name = "tailrace_log_flushes_begun_total{reason=\"" + reason + "\"} ";
     const size_t at = text.find(name);
     EXPECT_NE(at, std::string::npos) << text;
     return at == std::string::npos ? -1 : std::stod(text.substr(at + name.size()));
@@ -123,6 +127,50 @@ TEST_F(CommitPolicyTest, AFullBufferFlushesWhateverThePolicySays) {
     ASSERT_TRUE(range.has_value()) << range.error().message;
   }
   EXPECT_GT(begun(*log, "pressure"), 0);
+}
+
+// What is flushed presses no more, although it stays in memory for readers.
+TEST_F(CommitPolicyTest, PressureIsOfWhatIsNotFlushedAndFallsAfterAFlush) {
+  LogOptions pressed = with(CommitPolicy::on_request());
+  pressed.pressure_fraction = 0.25;
+  pressed.segment_bytes = 4u << 20;  // whoever had to wait for one would press, too
+  auto log = open_writer(pressed);
+  const size_t most = size_t{pressed.page_bytes} * pressed.buffer_pages / 4;
+  // Up to just below the mark, and everything flushed because it was asked for; then again.
+  for (int round = 0; round < 3; ++round) {
+    for (size_t done = 0; done + 4096 < most; done += 4096)
+      ASSERT_TRUE(put(*log, 4000).has_value());
+    long_enough();
+    EXPECT_EQ(begun(*log, "pressure"), 0) << "round " << round;
+    ASSERT_TRUE(log->wait_durable(log->tail()).has_value());
+  }
+  // Beyond it nobody has to ask.
+  for (size_t done = 0; done < most + 8192; done += 4096)
+    ASSERT_TRUE(log->enqueue(RecordKind::kData, as_bytes(std::string(4000, 'x'))).has_value());
+  const auto deadline = system_clock().now() + std::chrono::seconds(30);
+  while (begun(*log, "pressure") == 0 && system_clock().now() < deadline)
+    std::this_thread::sleep_for(milliseconds(1));
+  EXPECT_GT(begun(*log, "pressure"), 0);
+}
+
+TEST_F(CommitPolicyTest, NoMoreFlushesAreInFlightThanAreAllowed) {
+  for (const uint32_t most : {1u, 2u}) {
+    LogOptions limited = options(most == 1 ? "one" : "two");
+    limited.flushes_in_flight = most;
+    auto log = open_writer(limited);
+    std::atomic<bool> stop{false};
+    std::thread writes([&] {
+      while (!stop.load())
+        EXPECT_TRUE(log->enqueue(RecordKind::kData, as_bytes(std::string(3000, 'x'))).has_value());
+    });
+    double greatest = 0;
+    for (int look = 0; look < 2000; ++look)
+      greatest = std::max(greatest, metric(*log, "\ntailrace_log_flushes_in_flight "));
+    stop.store(true);
+    writes.join();
+    EXPECT_LE(greatest, most);
+    EXPECT_GE(greatest, 1);
+  }
 }
 
 TEST_F(CommitPolicyTest, ClosingMakesEverythingDurableUnderEveryPolicy) {

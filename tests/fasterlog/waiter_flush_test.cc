@@ -5,6 +5,7 @@
 #include <mutex>
 #include <thread>
 
+#include "observability/metrics.h"
 #include "tests/fasterlog/fault_options.h"
 #include "tests/fasterlog/log_fixture.h"
 #include "tests/support/fault_file_system.h"
@@ -95,6 +96,9 @@ TEST(WaiterFlushFault, AFailedWriteOrSyncOfAWaiterIsFinalAndEverybodyHearsOfIt) 
     EXPECT_FALSE((*log)->wait_durable(range->end).has_value()) << "a second try went through";
     EXPECT_FALSE((*log)->try_enqueue(RecordKind::kData, as_bytes("x")).has_value());
     EXPECT_TRUE(told.wait([](Told& t) { return t.failed(); }));
+    observability::MetricRegistry registry;
+    (*log)->register_metrics(registry);
+    EXPECT_NE(registry.expose().find("tailrace_log_failures_total 1\n"), std::string::npos);
     EXPECT_FALSE((*log)->close().has_value());
   }
 }
