@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "app/key_sequence.h"
+#include "app/measuring.h"
 #include "core/random.h"
 #include "fasterlog/batch_writer.h"
 #include "fasterlog/log.h"
@@ -26,10 +27,6 @@ using statemachine::Operation;
 
 constexpr uint64_t kStretch = 64u << 10;  // commands; a few megabytes of log
 constexpr uint64_t kKeptLogBytes = uint64_t{1} << 30;
-
-double seconds_since(Clock::time_point began) {
-  return std::chrono::duration<double>(Clock::now() - began).count();
-}
 
 ByteSpan bytes_of(const uint64_t& number) {
   return {reinterpret_cast<const std::byte*>(&number), sizeof number};

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "app/log_load.h"
+#include "app/measuring.h"
 #include "fasterlog/batch_writer.h"
 #include "fasterlog/log.h"
 
@@ -93,7 +94,7 @@ Result<double> timed_round(const std::vector<std::unique_ptr<Enqueuer>>& logs, u
   start.arrive_and_wait();
   const Clock::time_point began = Clock::now();
   running.clear();
-  const double seconds = std::chrono::duration<double>(Clock::now() - began).count();
+  const double seconds = seconds_since(began);
   for (Result<>& result : results)
     TAILRACE_RETURN_IF_ERROR(std::move(result));
   for (const auto& log : logs)

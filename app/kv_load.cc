@@ -10,6 +10,7 @@
 
 #include <unistd.h>
 
+#include "app/measuring.h"
 #include "app/metric_value.h"
 #include "core/bytes.h"
 
@@ -28,10 +29,6 @@ constexpr uint64_t kRecordBytes = 32;
 // Of single calls one in so many is timed, and the stop is looked for.
 constexpr uint64_t kStretch = 64;
 
-double seconds_since(Clock::time_point began) {
-  return Seconds(Clock::now() - began).count();
-}
-
 double process_cpu_s() {
   timespec time{};
   ::clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time);
@@ -46,11 +43,6 @@ uint64_t resident_bytes() {
 
 ByteSpan bytes_of(const uint64_t& number) {
   return {reinterpret_cast<const std::byte*>(&number), sizeof number};
-}
-
-double median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  return values.empty() ? 0 : values[values.size() / 2];
 }
 
 /// The value under which `share` of the samples lie.

@@ -5,6 +5,7 @@
 #include <thread>
 #include <vector>
 
+#include "app/measuring.h"
 #include "app/raw_disk.h"
 #include "core/random.h"
 #include "fasterlog/batch_writer.h"
@@ -26,10 +27,6 @@ constexpr int kTurns = 5;
 constexpr size_t kFreshCommits = 1000;
 constexpr int kCommitTurns = 20;
 constexpr size_t kCommitsATurn = 100;
-
-double seconds_since(Clock::time_point began) {
-  return std::chrono::duration<double>(Clock::now() - began).count();
-}
 
 LogOptions log_options(const storage::Path& directory) {
   LogOptions options;
@@ -222,12 +219,6 @@ Result<> recovery_and_scan(storage::FileSystem& file_system, const LogLoadOption
 }
 
 }  // namespace
-
-double median(std::vector<double> values) {
-  const auto middle = values.begin() + static_cast<ptrdiff_t>(values.size() / 2);
-  std::nth_element(values.begin(), middle, values.end());
-  return *middle;
-}
 
 Result<LogLoadResult> run_log_load(storage::FileSystem& file_system, const LogLoadOptions& options,
                                    const std::function<void(const std::string&)>& stage) {

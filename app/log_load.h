@@ -50,6 +50,4 @@ Result<LogLoadResult> run_log_load(storage::FileSystem& file_system, const LogLo
 Result<> measure_enqueue(storage::FileSystem& file_system, const LogLoadOptions& options,
                          LogLoadResult& result);
 
-double median(std::vector<double> values);
-
 }  // namespace tailrace::app

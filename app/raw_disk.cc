@@ -4,6 +4,7 @@
 #include <chrono>
 #include <vector>
 
+#include "app/measuring.h"
 #include "core/random.h"
 #include "storage/aligned_buffer.h"
 
@@ -18,10 +19,6 @@ constexpr uint64_t kPieceBytes = 1u << 20;
 constexpr uint64_t kSyncBytes = 8u << 20;
 constexpr uint64_t kFileBytes = 1u << 30;
 constexpr size_t kMemoryBytes = 256u << 20;
-
-double seconds_since(Clock::time_point began) {
-  return std::chrono::duration<double>(Clock::now() - began).count();
-}
 
 }  // namespace
 

@@ -9,6 +9,7 @@
 
 #include "app/client_options.h"
 #include "app/log_load.h"
+#include "app/measuring.h"
 #include "app/verbs.h"
 
 namespace tailrace::app {

@@ -15,9 +15,10 @@ constexpr std::chrono::milliseconds kTick{10};
 
 /// Runs `function` on the thread of `io` and waits for what it returns.
 bool on_thread(asio::io_context& io, std::function<bool()> function) {
-  std::promise<bool> promise;
-  auto answer = promise.get_future();
-  asio::post(io, [&] { promise.set_value(function()); });
+  // The thread may still be in set_value() when the caller has the value and goes on.
+  const auto promise = std::make_shared<std::promise<bool>>();
+  auto answer = promise->get_future();
+  asio::post(io, [promise, function = std::move(function)] { promise->set_value(function()); });
   return answer.get();
 }
 

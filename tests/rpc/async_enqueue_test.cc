@@ -8,29 +8,14 @@
 
 #include "rpc/durable_wait.h"
 #include "tests/rpc/fake_node.h"
+#include "tests/rpc/small_log.h"
 #include "tests/support/fault_file_system.h"
 
 namespace tailrace::rpc {
 namespace {
 
 using fasterlog::Log;
-using fasterlog::LogOptions;
 using fasterlog::RecordKind;
-
-std::unique_ptr<Log> open_log(storage::FileSystem& disk) {
-  LogOptions options;
-  options.directory = "/log";
-  options.owner = "test";
-  options.page_bytes = 64u << 10;
-  options.buffer_pages = 4;
-  options.segment_bytes = 64u << 10;
-  options.reserve_disk_bytes = 0;
-  options.huge_pages = false;
-  auto log = Log::open(disk, options);
-  EXPECT_TRUE(log.has_value());
-  EXPECT_TRUE((*log)->become_writer(Epoch{1}).has_value());
-  return std::move(*log);
-}
 
 asio::awaitable<void> writer(Log& log, DurableWait& durable, char name, int records, int& done) {
   for (int i = 0; i < records; ++i) {
@@ -50,7 +35,7 @@ asio::awaitable<void> writer(Log& log, DurableWait& durable, char name, int reco
 TEST(AsyncEnqueue, ManyCoroutinesOfOneThreadWaitForRoom) {
   tailrace::testing::FaultFileSystem disk(1);
   asio::io_context io;
-  const auto log = open_log(disk);
+  const auto log = testing::open_small_log(disk);
   DurableWait durable(*log);
   int done = 0;
   for (char name = 'a'; name < 'a' + 20; ++name)

@@ -5,16 +5,14 @@
 #include <vector>
 
 #include <gtest/gtest.h>
-#include <netinet/in.h>
-#include <sys/socket.h>
 #include <sys/time.h>
-#include <unistd.h>
 
 #include "fake_node.h"
 #include "rpc/framing.h"
 #include "rpc/hello.h"
 #include "rpc/message.h"
 #include "rpc/schema/client.capnp.h"
+#include "tests/rpc/loopback.h"
 
 namespace tailrace::rpc {
 namespace {
@@ -22,25 +20,16 @@ namespace {
 using testing::FakeNode;
 
 bool accepts(int port) {
-  const int fd = ::socket(AF_INET, SOCK_STREAM, 0);
-  sockaddr_in to{};
-  to.sin_family = AF_INET;
-  to.sin_port = htons(static_cast<uint16_t>(port));
-  to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  const bool accepted = ::connect(fd, reinterpret_cast<sockaddr*>(&to), sizeof to) == 0;
-  ::close(fd);
-  return accepted;
+  const int fd = testing::connect_to(port);
+  if (fd >= 0) ::close(fd);
+  return fd >= 0;
 }
 
 /// A client of bare frames that reads only when it is told to.
 class BareClient {
  public:
-  explicit BareClient(int port) : fd_(::socket(AF_INET, SOCK_STREAM, 0)), decoder_(1u << 20) {
-    sockaddr_in to{};
-    to.sin_family = AF_INET;
-    to.sin_port = htons(static_cast<uint16_t>(port));
-    to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    EXPECT_EQ(::connect(fd_, reinterpret_cast<sockaddr*>(&to), sizeof to), 0);
+  explicit BareClient(int port) : fd_(testing::connect_to(port)), decoder_(1u << 20) {
+    EXPECT_GE(fd_, 0);
     const timeval patience{20, 0};
     ::setsockopt(fd_, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
     OutgoingMessage message;

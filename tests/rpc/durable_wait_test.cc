@@ -9,30 +9,14 @@
 
 #include "core/clock.h"
 #include "tests/rpc/fake_node.h"
+#include "tests/rpc/small_log.h"
 #include "tests/support/fault_file_system.h"
 
 namespace tailrace::rpc {
 namespace {
 
 using fasterlog::Log;
-using fasterlog::LogOptions;
 using fasterlog::RecordKind;
-
-std::unique_ptr<Log> open_log(storage::FileSystem& disk, fasterlog::CommitPolicy commit = {}) {
-  LogOptions options;
-  options.commit = commit;
-  options.directory = "/log";
-  options.owner = "test";
-  options.page_bytes = 64u << 10;
-  options.buffer_pages = 4;
-  options.segment_bytes = 64u << 10;
-  options.reserve_disk_bytes = 0;
-  options.huge_pages = false;
-  auto log = Log::open(disk, options);
-  EXPECT_TRUE(log.has_value());
-  EXPECT_TRUE((*log)->become_writer(Epoch{1}).has_value());
-  return std::move(*log);
-}
 
 asio::awaitable<void> writer(Log& log, DurableWait& durable, int records, int& done) {
   for (int i = 0; i < records; ++i) {
@@ -50,7 +34,7 @@ asio::awaitable<void> writer(Log& log, DurableWait& durable, int records, int& d
 TEST(DurableWait, ManyCoroutinesWaitOnOneThreadAndNoneIsWokenEarly) {
   tailrace::testing::FaultFileSystem disk(1);
   asio::io_context io;  // outlives whoever posts to it
-  const auto log = open_log(disk);
+  const auto log = testing::open_small_log(disk);
   DurableWait durable(*log);
   int done = 0;
   for (int i = 0; i < 20; ++i)
@@ -73,7 +57,7 @@ TEST(DurableWait, AFailedDiskEndsEveryWait) {
   tailrace::testing::FaultFileSystem disk(1);
   // Enqueued before the disk fails, flushed after: the log's own threads meet the faults at once.
   asio::io_context io;  // outlives whoever posts to it
-  const auto log = open_log(disk, fasterlog::CommitPolicy::on_request());
+  const auto log = testing::open_small_log(disk, fasterlog::CommitPolicy::on_request());
   DurableWait durable(*log);
   bool first = false, second = false;
   auto range = log->try_enqueue(RecordKind::kData, as_bytes("lost"));
@@ -92,7 +76,7 @@ TEST(DurableWait, AFailedDiskEndsEveryWait) {
 
 TEST(DurableWait, EndingItEndsItsWaits) {
   tailrace::testing::FaultFileSystem disk(1);
-  const auto log = open_log(disk);
+  const auto log = testing::open_small_log(disk);
   asio::io_context io;
   bool over = false;
   {
@@ -165,7 +149,7 @@ TEST(DurableWait, AMoveBeforeTheListenerWasThereIsNotMissed) {
 TEST(DurableWait, WhatIsEnqueuedLaterIsCommittedForWhoWaitsWhateverThePolicy) {
   tailrace::testing::FaultFileSystem disk(1);
   asio::io_context io;
-  const auto log = open_log(disk, fasterlog::CommitPolicy::on_request());
+  const auto log = testing::open_small_log(disk, fasterlog::CommitPolicy::on_request());
   DurableWait durable(*log);
   const Address before = log->durable();
   const Address near = log->tail() + 1000, far = log->tail() + 5000;
@@ -189,7 +173,7 @@ TEST(DurableWait, WhatIsEnqueuedLaterIsCommittedForWhoWaitsWhateverThePolicy) {
 TEST(DurableWait, ATruncationForgetsNobodyWhoWaits) {
   tailrace::testing::FaultFileSystem disk(1);
   asio::io_context io;
-  const auto log = open_log(disk, fasterlog::CommitPolicy::on_request());
+  const auto log = testing::open_small_log(disk, fasterlog::CommitPolicy::on_request());
   auto range = log->enqueue(RecordKind::kData, as_bytes(std::string(3000, 'a')));
   ASSERT_TRUE(range && log->wait_durable(range->end));
   DurableWait durable(*log);
@@ -213,7 +197,7 @@ TEST(DurableWait, ATruncationForgetsNobodyWhoWaits) {
 TEST(DurableWait, ClosingTheLogEndsEveryWait) {
   tailrace::testing::FaultFileSystem disk(1);
   asio::io_context io;
-  const auto log = open_log(disk);
+  const auto log = testing::open_small_log(disk);
   DurableWait durable(*log);
   const Answer before = wait_for(io, durable, Address{1u << 20});
   ASSERT_TRUE(log->close());
@@ -234,7 +218,7 @@ TEST(DurableWait, ClosingTheLogEndsEveryWait) {
 TEST(DurableWait, TheDeadlineEndsAWaitAndNoOther) {
   tailrace::testing::FaultFileSystem disk(1);
   asio::io_context io;
-  const auto log = open_log(disk);
+  const auto log = testing::open_small_log(disk);
   DurableWait durable(*log);
   const Address far{1u << 20};
   const Answer shorter = wait_for(io, durable, far, in(std::chrono::milliseconds(10)));
@@ -254,7 +238,7 @@ TEST(DurableWait, TheDeadlineEndsAWaitAndNoOther) {
 TEST(DurableWait, TheCancellationSlotEndsAWaitAndNoOther) {
   tailrace::testing::FaultFileSystem disk(1);
   asio::io_context io;
-  const auto log = open_log(disk);
+  const auto log = testing::open_small_log(disk);
   DurableWait durable(*log);
   asio::cancellation_signal signal;
   bool over = false;
@@ -274,7 +258,7 @@ TEST(DurableWait, TheCancellationSlotEndsAWaitAndNoOther) {
 TEST(DurableWait, OfManyReasonsToEndOneCounts) {
   tailrace::testing::FaultFileSystem disk(1);
   asio::io_context io;
-  const auto log = open_log(disk);
+  const auto log = testing::open_small_log(disk);
   std::atomic<int> answers{0};
   constexpr int kWaits = 400;
   {

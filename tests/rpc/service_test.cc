@@ -3,19 +3,18 @@
 #include <map>
 
 #include <gtest/gtest.h>
-#include <netinet/in.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #include "core/random.h"
 #include "fake_node.h"
 #include "rpc/client.h"
 #include "rpc/scan_table.h"
+#include "tests/rpc/loopback.h"
 
 namespace tailrace::rpc {
 namespace {
 
 using statemachine::Outcome;
+using testing::connect_to;
 using testing::FakeNode;
 
 std::unique_ptr<Client> client_of(std::vector<std::string> servers, bool exactly_once = true,
@@ -382,16 +381,6 @@ TEST(Service, StatusCheckpointAndDigestAreAnswered) {
   const auto digest = client->digest(node.address(), *at, Address{64});
   ASSERT_TRUE(digest) << digest.error().message;
   EXPECT_EQ(digest->pairs, 3u);
-}
-
-int connect_to(int port) {
-  const int fd = ::socket(AF_INET, SOCK_STREAM, 0);
-  sockaddr_in to{};
-  to.sin_family = AF_INET;
-  to.sin_port = htons(static_cast<uint16_t>(port));
-  to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  if (::connect(fd, reinterpret_cast<sockaddr*>(&to), sizeof to) != 0) return -1;
-  return fd;
 }
 
 // Whoever says nothing, or begins with a frame as large as no hello is, is closed; the last place
