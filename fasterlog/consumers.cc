@@ -120,8 +120,11 @@ Result<> ConsumerTable::replace(Entries next) {
     const ByteSpan text = as_bytes(name);
     bytes.insert(bytes.end(), text.begin(), text.end());
   }
+  // The file may be the new one although the last step failed.
+  unsure_ = true;
   TAILRACE_RETURN_IF_ERROR(
       storage::replace_atomic_file(file_system_, directory_ / kConsumersName, kFormat, bytes));
+  unsure_ = false;
   entries_ = std::move(next);
   return {};
 }
@@ -136,12 +139,14 @@ Result<Address> ConsumerTable::open(const std::string& name, Address fresh_posit
   if (found->second.open)
     return make_error(ErrorCode::kAlreadyExists, "consumer '" + name + "' is open already");
   found->second.open = true;
-  if (!fresh) {
+  const Address position = found->second.position;
+  // One that a failed remove() may have taken from the file is put there again.
+  if (fresh || unsure_) {
+    TAILRACE_RETURN_IF_ERROR(replace(std::move(next)));
+  } else {
     entries_ = std::move(next);
-    return entries_[name].position;
   }
-  TAILRACE_RETURN_IF_ERROR(replace(std::move(next)));
-  return fresh_position;
+  return position;
 }
 
 void ConsumerTable::close(const std::string& name) {

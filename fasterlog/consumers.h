@@ -70,7 +70,8 @@ class ConsumerTable {
   storage::FileSystem& file_system_;
   const storage::Path directory_;
   mutable std::mutex mutex_;
-  Entries entries_;  // guarded by mutex_
+  Entries entries_;      // guarded by mutex_
+  bool unsure_ = false;  // guarded by mutex_; whether the file holds entries_: a replacement failed
 };
 
 }  // namespace tailrace::fasterlog

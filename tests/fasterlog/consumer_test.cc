@@ -3,7 +3,9 @@
 
 #include "fasterlog/consumers.h"
 #include "storage/atomic_file.h"
+#include "tests/fasterlog/fault_options.h"
 #include "tests/fasterlog/log_fixture.h"
+#include "tests/support/fault_file_system.h"
 
 namespace tailrace::fasterlog {
 namespace {
@@ -185,6 +187,31 @@ TEST_F(ConsumerTest, ADamagedFileIsRefusedByName) {
   ASSERT_FALSE(log.has_value());
   EXPECT_EQ(log.error().code, ErrorCode::kCorruption);
   EXPECT_NE(log.error().message.find(kConsumersName), std::string::npos) << log.error().message;
+}
+
+// A removal that failed may have reached the disk all the same. Who opens the consumer after that
+// has it: it is there after a crash, too.
+TEST(ConsumerFault, OneOpenedAfterAFailedRemovalIsThereAfterACrash) {
+  int failures = 0;
+  for (uint64_t operation = 0; operation < 10; ++operation) {
+    SCOPED_TRACE("operation " + std::to_string(operation));
+    testing::FaultFileSystem disk(1);
+    auto log = Log::open(disk, fault_options());
+    ASSERT_TRUE(log.has_value());
+    ASSERT_TRUE((*log)->open_consumer("c").has_value());
+    disk.fail_at(disk.operations() + operation, testing::FaultKind::kNoSpace);
+    const auto removed = (*log)->remove_consumer("c");
+    if (removed) continue;
+    ++failures;
+    ASSERT_TRUE((*log)->open_consumer("c").has_value());
+    disk.fail_at(disk.operations(), testing::FaultKind::kPowerCut);
+    log->reset();
+    disk.crash(testing::CrashPolicy::kKeepAll);
+    auto again = Log::open(disk, fault_options());
+    ASSERT_TRUE(again.has_value()) << again.error().message;
+    ASSERT_EQ((*again)->consumers().size(), 1u);
+  }
+  EXPECT_GE(failures, 4) << "opening, writing, syncing, renaming, syncing the directory";
 }
 
 }  // namespace
