@@ -4,16 +4,27 @@
 
 namespace tailrace::replication {
 
-/// The leader is the one that the configuration names; each start of it is a new epoch.
+/// The leader is the one that the configuration names, until promote() makes this node lead; each
+/// grant is a new epoch. Resigning gives this node up as a leader until it is promoted or started
+/// again.
 class StaticCoordinator : public Coordinator {
  public:
   StaticCoordinator(NodeId self, NodeId leader) : self_(self), leader_(leader) {}
 
-  void start(Epoch known, std::function<void(Grant)> listener) override;
-  void stop() override {}
+  void start(Epoch known, Listener listener) override;
+  void stop() override { listener_ = nullptr; }
+  void raise(Epoch known) override;
+  void set_candidacy(Candidacy candidacy) override { candidacy_ = candidacy; }
+  void resign(Epoch epoch, NodeId successor) override;
+  Result<> promote() override;
+  CoordinatorStatus status() const override { return {}; }
+  void register_metrics(observability::MetricRegistry&) override {}
 
  private:
   const NodeId self_, leader_;
+  Epoch known_;
+  Candidacy candidacy_ = Candidacy::kNever;
+  Listener listener_;
 };
 
 }  // namespace tailrace::replication
