@@ -79,6 +79,7 @@ void read_store(YamlReader reader, kv::StoreOptions& store) {
   reader.flag("index_grows", store.index_grows);
   reader.flag("copy_reads_to_tail", store.copy_reads_to_tail);
   reader.flag("check_log_at_open", store.check_log_at_open);
+  reader.number("recovery_threads", 0, 64, store.recovery_threads);
   read_compaction(reader.mapping("compaction"), store.compaction);
   reader.finish();
 }

@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <array>
 #include <limits>
+#include <thread>
 
+#include "core/check.h"
 #include "kv/legacy_checkpoint.h"
 #include "kv/log_segments.h"
 #include "kv/log_walker.h"
@@ -23,12 +25,17 @@ Error as_damage(Error error) {
   return error;
 }
 
+tl::unexpected<Error> no_memory_for_index() {
+  return make_error(ErrorCode::kResourceExhausted,
+                    "the system has no memory for the store's index");
+}
+
 /// Sets index entries a few records after their buckets were asked for.
 class EntrySetter {
  public:
   EntrySetter(Engine& engine, LogAddress begin) : engine_(engine), begin_(begin) {}
 
-  /// Under protection, in ascending order of address. False: no memory for the index.
+  /// Under protection. False: no memory for the index.
   bool add(uint64_t hash, LogAddress address) {
     engine_.prefetch_bucket(hash);
     Waiting& place = waiting_[next_++ % waiting_.size()];
@@ -54,7 +61,7 @@ class EntrySetter {
     for (;;) {
       const HashIndex::Found found = engine_.index().find_or_create(due.hash, begin_);
       if (found.slot == nullptr) return false;
-      // The image may know a newer one, which is yet to come.
+      // The image, or another thread, may know a newer one.
       if (HashIndex::address_of(found.entry) >= due.address) return true;
       if (HashIndex::replace(found, due.address)) return true;
     }
@@ -78,6 +85,12 @@ HybridLog::Options log_options(const StoreOptions& options) {
   log.mutable_fraction = options.mutable_fraction;
   log.huge_pages = options.huge_pages;
   return log;
+}
+
+unsigned CheckpointLoader::threads() const {
+  if (options_.recovery_threads != 0) return options_.recovery_threads;
+  // More than four outrun what a disk delivers.
+  return std::clamp(std::thread::hardware_concurrency(), 1u, 4u);
 }
 
 void CheckpointLoader::tell(std::string_view stage, uint64_t done, uint64_t total) const {
@@ -114,6 +127,7 @@ Result<std::unique_ptr<HybridLog>> CheckpointLoader::load_log(const Manifest& ma
   start.tail = info.end;
   HybridLog::Loading loading;
   loading.check_all = options_.check_log_at_open;
+  loading.threads = threads();
   if (!manifest.snapshots.empty()) {
     loading.fill = [&](LogAddress address, MutableByteSpan into) {
       return (*snapshots)->fill(address, into);
@@ -138,28 +152,35 @@ void CheckpointLoader::mark(Engine& engine, const Manifest& manifest) {
   for (const UndoneRange& range : manifest.undone)
     at = std::min(at, range.from);
   at = std::max(at, log.head());
-  // Each record is seen, for a walk can only begin at a record.
-  const storage::EpochProtection::Guard guard(protection_);
+  // Each record of a page is seen, for a walk can only begin at a record.
   const LogAddress first = std::max(align_down(at, log.page_bytes()), log.head());
   const LogAddress to = std::min(info.end, manifest.flushed);
   // Most often no session has written the next version before the checkpoint's end was taken: then
   // nothing is to be remembered, and nobody has to ask for it at each record again.
-  bool differs = manifest.boundary < first;
-  for (LogAddress next = first; (next = log.next_record(next, info.end)) < info.end;) {
-    Record& record = *log.record(next);
-    const uint64_t state = record.state.load(std::memory_order_relaxed);
-    if (next >= manifest.boundary && next < to)
-      differs |= (state & Record::kSnapshotOnly) != 0 ||
-                 record.version_bits() == ((version + 1) & Record::kVersionMask);
-    uint64_t marked = state & ~(Record::kLocked | Record::kSealed);
-    if (point.counts(next, record, before)) {
-      marked &= ~Record::kSnapshotOnly;
-    } else {
-      marked |= Record::kInvalid;
+  std::atomic<bool> differs = manifest.boundary < first;
+  const auto mark_part = [&](unsigned, LogAddress from, LogAddress until) -> Result<> {
+    const storage::EpochProtection::Guard guard(protection_);
+    bool differs_here = false;
+    for (LogAddress next = from; (next = log.next_record(next, until)) < until;) {
+      Record& record = *log.record(next);
+      const uint64_t state = record.state.load(std::memory_order_relaxed);
+      if (next >= manifest.boundary && next < to)
+        differs_here |= (state & Record::kSnapshotOnly) != 0 ||
+                        record.version_bits() == ((version + 1) & Record::kVersionMask);
+      uint64_t marked = state & ~(Record::kLocked | Record::kSealed);
+      if (point.counts(next, record, before)) {
+        marked &= ~Record::kSnapshotOnly;
+      } else {
+        marked |= Record::kInvalid;
+      }
+      if (marked != state) record.state.store(marked, std::memory_order_relaxed);
+      next += record.bytes();
     }
-    if (marked != state) record.state.store(marked, std::memory_order_relaxed);
-    next += record.bytes();
-  }
+    if (differs_here) differs = true;
+    return {};
+  };
+  const auto marked = in_parts(threads(), log.page_bytes(), first, info.end, mark_part);
+  TAILRACE_CHECK(marked.has_value(), "marking records asks nobody for anything");
   // What is on disk stays as it is, so the range is remembered. What came from the snapshots will
   // be written with its marks, and may be updated in place with the version that is undone here.
   std::vector<UndoneRange> undone;
@@ -231,43 +252,65 @@ Result<> CheckpointLoader::load_image(Engine& engine, const IndexImage& image) {
 
 Result<> CheckpointLoader::scan(Engine& engine, LogAddress from, LogAddress until) {
   HybridLog& log = engine.log();
-  const auto no_memory = [&] {
-    return make_error(ErrorCode::kResourceExhausted,
-                      "the system has no memory for the store's index");
-  };
-  EntrySetter entries(engine, log.begin());
-  const LogAddress first = from;
   const LogAddress in_memory = std::clamp(log.head(), from, until);
-  if (from < in_memory) {
-    auto walker = LogWalker::create(file_system_, log, from, in_memory);
-    if (!walker) return tl::unexpected(std::move(walker.error()));
-    for (uint64_t count = 0;; ++count) {
-      auto item = (*walker)->next();
-      if (!item) return tl::unexpected(std::move(item.error()));
-      if (!*item) break;
-      const LogAddress address = (*item)->address;
-      const Record& record = *(*item)->record;
-      if (count % kRecordsAtATime == 0) tell("records", address - first, until - first);
-      if (!engine.undone().counts(address, record)) continue;
-      const storage::EpochProtection::Guard guard(protection_);
-      if (!entries.add(HashedKey(record.key()).hash, address)) return no_memory();
+  SharedProgress progress(until - from,
+                          [&](uint64_t done, uint64_t total) { tell("records", done, total); });
+  const auto on_disk = [&](unsigned worker, LogAddress part_from, LogAddress part_until) {
+    return scan_disk(engine, part_from, part_until, worker, progress);
+  };
+  const auto of_memory = [&](unsigned worker, LogAddress part_from, LogAddress part_until) {
+    auto scanned = scan_memory(engine, part_from, part_until);
+    if (scanned) progress.add(worker, part_until - part_from);
+    return scanned;
+  };
+  TAILRACE_RETURN_IF_ERROR(in_parts(threads(), log.page_bytes(), from, in_memory, on_disk));
+  TAILRACE_RETURN_IF_ERROR(in_parts(threads(), log.page_bytes(), in_memory, until, of_memory));
+  progress.end();
+  return {};
+}
+
+Result<> CheckpointLoader::scan_disk(Engine& engine, LogAddress from, LogAddress until,
+                                     unsigned worker, SharedProgress& progress) {
+  EntrySetter entries(engine, engine.log().begin());
+  auto walker = LogWalker::create(file_system_, engine.log(), from, until);
+  if (!walker) return tl::unexpected(std::move(walker.error()));
+  LogAddress told = from;
+  for (uint64_t count = 1;; ++count) {
+    auto item = (*walker)->next();
+    if (!item) return tl::unexpected(std::move(item.error()));
+    if (!*item) break;
+    const LogAddress address = (*item)->address;
+    const Record& record = *(*item)->record;
+    if (count % kRecordsAtATime == 0) {
+      progress.add(worker, address - std::exchange(told, address));
     }
+    if (!engine.undone().counts(address, record)) continue;
+    const storage::EpochProtection::Guard guard(protection_);
+    if (!entries.add(HashedKey(record.key()).hash, address)) return no_memory_for_index();
   }
   const storage::EpochProtection::Guard guard(protection_);
+  if (!entries.finish()) return no_memory_for_index();
+  progress.add(worker, until - told);
+  return {};
+}
+
+Result<> CheckpointLoader::scan_memory(Engine& engine, LogAddress from, LogAddress until) {
+  const HybridLog& log = engine.log();
+  EntrySetter entries(engine, log.begin());
+  const storage::EpochProtection::Guard guard(protection_);
   const LogAddress page_mask = log.page_bytes() - 1;
-  for (LogAddress at = in_memory; (at = log.next_record(at, until)) < until;) {
+  for (LogAddress at = from; (at = log.next_record(at, until)) < until;) {
     const Record& record = *log.record(at);
     if (record.bytes() > log.page_bytes() - (at & page_mask)) {
-      return make_error(ErrorCode::kCorruption,
-                        log.segments().place_of(at) + ": the record there goes beyond its page");
+      return make_error(ErrorCode::kCorruption, engine.log().segments().place_of(at) +
+                                                    ": the record there goes beyond its page");
     }
     if (engine.undone().counts(at, record) && !entries.add(HashedKey(record.key()).hash, at)) {
-      return no_memory();
+      return no_memory_for_index();
     }
     at += record.bytes();
   }
-  if (!entries.finish()) return no_memory();
-  tell("records", until - first, until - first);
+  if (!entries.finish()) return no_memory_for_index();
   return {};
 }
 

@@ -9,6 +9,9 @@
 // 3. The index: the image, and over it, in order, the records from where it began to `end`; all
 //    records without an image. The table is at least as large as the one the records were chained
 //    by: then the newest record that counts leads to all older ones of its chain.
+//
+// Several threads check blocks, mark records and set entries, each a part of the log (log_parts.h).
+// An entry only ever goes to a greater address, so the order in which they come does not matter.
 
 #include <functional>
 #include <memory>
@@ -16,6 +19,7 @@
 
 #include "kv/checkpoint_files.h"
 #include "kv/engine.h"
+#include "kv/log_parts.h"
 #include "kv/store.h"
 
 namespace tailrace::kv {
@@ -46,10 +50,15 @@ class CheckpointLoader {
  private:
   Result<std::unique_ptr<HybridLog>> load_log(const Manifest& manifest);
   void mark(Engine& engine, const Manifest& manifest);
+  unsigned threads() const;
   Result<> load_index(Engine& engine, const Manifest& manifest);
   Result<> load_image(Engine& engine, const IndexImage& image);
   /// Sets the entries of all records in [from, until) that count.
   Result<> scan(Engine& engine, LogAddress from, LogAddress until);
+  /// The same for a part of the log that is on disk, or in memory.
+  Result<> scan_disk(Engine& engine, LogAddress from, LogAddress until, unsigned worker,
+                     SharedProgress& progress);
+  Result<> scan_memory(Engine& engine, LogAddress from, LogAddress until);
   void tell(std::string_view stage, uint64_t done, uint64_t total) const;
 
   storage::FileSystem& file_system_;

@@ -88,8 +88,10 @@ class HybridLog {
     bool check_all = true;
     /// Called in ascending order of page with the frame's bytes from `address` on, to fill.
     std::function<Result<>(LogAddress address, MutableByteSpan into)> fill;
-    /// Of `total` bytes.
+    /// Of `total` bytes. On the caller's thread.
     std::function<void(uint64_t done, uint64_t total)> progress;
+    /// That check blocks, this one among them; each reads with buffers of its own, 8 MiB.
+    unsigned threads = 1;
   };
   static Result<std::unique_ptr<HybridLog>> recover(storage::FileSystem& file_system,
                                                     const Options& options,

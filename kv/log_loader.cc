@@ -6,6 +6,7 @@
 #include "kv/block_sums.h"
 #include "kv/log_flusher.h"
 #include "kv/log_format.h"
+#include "kv/log_parts.h"
 
 namespace tailrace::kv {
 
@@ -143,9 +144,8 @@ Result<> LogLoader::take_frames() {
 }
 
 Result<> LogLoader::read_pages(storage::FileSystem& file_system) {
-  auto verifier = LogVerifier::create(file_system, *log_.segments_, log_.page_bytes_);
-  if (!verifier) return tl::unexpected(std::move(verifier).error());
   const LogAddress first_in_memory = first_page_ << log_.page_shift_;
+  // Pages stand for themselves, so what several threads check and copy never meets.
   LogVerifier::Sink sink;
   sink.header = [&](uint64_t page, ByteSpan header) {
     // Sums of blocks that are to be written again are forgotten; those before them stay, also
@@ -159,16 +159,40 @@ Result<> LogLoader::read_pages(storage::FileSystem& file_system) {
     std::memcpy(log_.frame(address >> log_.page_shift_) + log_.offset_of(address), blocks.data(),
                 blocks.size());
   };
-  sink.progress = loading_.progress;
-  if (start_.begin < flushed_) {
-    return (*verifier)->verify(start_.begin, flushed_, loading_.check_all ? 0 : first_in_memory,
-                               sink);
-  }
+  if (start_.begin < flushed_) return check_parts(file_system, sink, first_in_memory);
   // Nothing is left but perhaps the header.
   if (log_.offset_of(flushed_) > log_.first_offset_ &&
       log_.segments_->file_of(flushed_) != nullptr) {
+    auto verifier = LogVerifier::create(file_system, *log_.segments_, log_.page_bytes_);
+    if (!verifier) return tl::unexpected(std::move(verifier).error());
+    sink.progress = loading_.progress;
     return (*verifier)->verify(flushed_, flushed_, 0, sink);
   }
+  return {};
+}
+
+Result<> LogLoader::check_parts(storage::FileSystem& file_system, const LogVerifier::Sink& sink,
+                                LogAddress first_in_memory) {
+  const uint64_t total = flushed_ - align_down(start_.begin, log_.page_bytes_);
+  SharedProgress progress(total, loading_.progress);
+  std::vector<std::unique_ptr<LogVerifier>> verifiers(threads_for(loading_.threads, total));
+  for (auto& verifier : verifiers) {
+    auto made = LogVerifier::create(file_system, *log_.segments_, log_.page_bytes_);
+    if (!made) return tl::unexpected(std::move(made).error());
+    verifier = std::move(*made);
+  }
+  const LogAddress headers_until = loading_.check_all ? 0 : first_in_memory;
+  const auto check = [&](unsigned worker, LogAddress from, LogAddress until) {
+    LogVerifier::Sink sink_of_part = sink;
+    uint64_t before = 0;
+    sink_of_part.progress = [&](uint64_t done, uint64_t) {
+      progress.add(worker, done - std::exchange(before, done));
+    };
+    return verifiers[worker]->verify(from, until, headers_until, sink_of_part);
+  };
+  TAILRACE_RETURN_IF_ERROR(
+      in_parts(loading_.threads, log_.page_bytes_, start_.begin, flushed_, check));
+  progress.end();
   return {};
 }
 

@@ -55,6 +55,8 @@ class LogLoader {
   Result<> check_start() const;
   Result<> take_frames();
   Result<> read_pages(storage::FileSystem& file_system);
+  Result<> check_parts(storage::FileSystem& file_system, const LogVerifier::Sink& sink,
+                       LogAddress first_in_memory);
   Result<> fill_rest();
 
   HybridLog& log_;

@@ -14,6 +14,9 @@ namespace tailrace::kv {
 
 namespace {
 
+// Each has a slot of epoch protection and 8 MiB of buffers.
+constexpr uint32_t kMostRecoveryThreads = 64;
+
 Result<> validate(const StoreOptions& options) {
   const auto refuse = [](const std::string& what) {
     return make_error(ErrorCode::kInvalidArgument, "store options: " + what);
@@ -44,6 +47,10 @@ Result<> validate(const StoreOptions& options) {
   if (!(options.mutable_fraction > 0 && options.mutable_fraction <= 1)) {
     return refuse("mutable_fraction is " + std::to_string(options.mutable_fraction) +
                   "; above 0 and at most 1 is wanted");
+  }
+  if (options.recovery_threads > kMostRecoveryThreads) {
+    return refuse("recovery_threads is " + std::to_string(options.recovery_threads) +
+                  ", more than " + std::to_string(kMostRecoveryThreads));
   }
   if (options.checkpoints_kept < 1) return refuse("checkpoints_kept is 0; at least 1 is wanted");
   return {};

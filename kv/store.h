@@ -60,6 +60,9 @@ struct StoreOptions {
   /// Opening reads the whole log and checks each block; without, a block is checked when it is
   /// read.
   bool check_log_at_open = true;
+  /// That check the log and build the index at opening; 0: one for each processor, four at most. A
+  /// short log has fewer. What is recovered, and which error is told, does not depend on it.
+  uint32_t recovery_threads = 0;
   uint32_t checkpoints_kept = 2;
   CompactionOptions compaction;
   /// Whether compaction may drop the pair, for the embedder can not read it any more (it has
@@ -67,8 +70,8 @@ struct StoreOptions {
   std::function<bool(ByteSpan key, ByteSpan value)> is_garbage;
   /// Recover this checkpoint instead of the newest; later ones are taken away. For tools.
   std::optional<uint64_t> recover_token;
-  /// Called by open() now and then while it loads: "log", "index" or "records", so many bytes of
-  /// all.
+  /// Called by open() now and then while it loads, on its thread: "log", "index" or "records", so
+  /// many bytes of all; of a stage they never become fewer.
   std::function<void(std::string_view stage, uint64_t done, uint64_t total)> on_recovery_progress;
 };
 

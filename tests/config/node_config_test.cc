@@ -64,6 +64,7 @@ TEST_F(NodeConfigTest, FillsTheStoresOptions) {
                            "  index_grows: false\n"
                            "  copy_reads_to_tail: true\n"
                            "  check_log_at_open: false\n"
+                           "  recovery_threads: 3\n"
                            "  compaction: {automatic: false, target_utilisation: 0.25,\n"
                            "    bytes_per_s: 1 MiB, least_log_bytes: 2 MiB,\n"
                            "    quiet_from_hour: 22, quiet_to_hour: 6}\n"
@@ -76,6 +77,7 @@ TEST_F(NodeConfigTest, FillsTheStoresOptions) {
   EXPECT_FALSE(config->store.index_grows);
   EXPECT_TRUE(config->store.copy_reads_to_tail);
   EXPECT_FALSE(config->store.check_log_at_open);
+  EXPECT_EQ(config->store.recovery_threads, 3u);
   EXPECT_FALSE(config->store.compaction.automatic);
   EXPECT_EQ(config->store.compaction.target_utilisation, 0.25);
   EXPECT_EQ(config->store.compaction.bytes_per_s, 1u << 20);
