@@ -38,12 +38,14 @@ Result<CheckpointInfo> CheckpointThread::take(const CheckpointRequest& request) 
     return make_error(ErrorCode::kFailedPrecondition, "a checkpoint before this one never ended");
   }
   info.version = version;
+  tell(CheckpointPhase::kPrepare);
   const auto written = write(manifest, request);
   // Sessions that are closed with the store may not all have crossed over: no next version then.
   const CheckpointPhase phase = coordinator.phase();
   const bool stuck = phase == CheckpointPhase::kWaitPending;
   if (phase == CheckpointPhase::kPrepare) coordinator.abandon();
   if (phase == CheckpointPhase::kWaitFlush) coordinator.finish();
+  if (!stuck) tell(CheckpointPhase::kRest);
   {
     const std::lock_guard lock(mutex_);
     running_begin_.reset();
@@ -108,9 +110,8 @@ Result<> CheckpointThread::write_index(Manifest& manifest) {
   if (!file) return tl::unexpected(std::move(file.error()));
   image.file = *file;
   image.overflow_buckets = buckets - image.buckets;
-  file_bytes_ += file->bytes;
   context_.probe.written_bytes.add(file->bytes);
-  TAILRACE_RETURN_IF_ERROR(note_written(0));
+  TAILRACE_RETURN_IF_ERROR(note_part(expected, file->bytes));
   manifest.index = image;
   return {};
 }
@@ -136,9 +137,11 @@ Result<> CheckpointThread::write_state(Manifest& manifest) {
     running_begin_ = info.begin;
   }
   const Engine::LiveShare next_version_before = engine.live_share(version + 1);
-  manifest.boundary = coordinator.cross_over();
+  manifest.boundary = coordinator.cross_over([this] { tell(CheckpointPhase::kInProgress); });
+  tell(CheckpointPhase::kWaitPending);
   TAILRACE_RETURN_IF_ERROR(coordinator.wait_crossed());
   auto points = coordinator.begin_flush();
+  tell(CheckpointPhase::kWaitFlush);
   if (!points) return tl::unexpected(std::move(points.error()));
   info.points = std::move(*points);
   info.unix_time_ns = context_.clock.unix_time_ns();
@@ -166,11 +169,11 @@ Result<> CheckpointThread::write_state(Manifest& manifest) {
     flush_from_.store(flushed, std::memory_order_relaxed);
     flush_to_.store(info.end, std::memory_order_relaxed);
   }
-  TAILRACE_RETURN_IF_ERROR(log_.make_durable(info.end));
+  TAILRACE_RETURN_IF_ERROR(log_.make_durable(info.end, [this] { tell_bytes(); }));
   flush_to_.store(0, std::memory_order_relaxed);
-  if (flushed < info.end) file_bytes_ += info.end - flushed;
   manifest.flushed = info.end;
-  return note_written(0);
+  const uint64_t bytes = flushed < info.end ? info.end - flushed : 0;
+  return note_part(bytes, bytes);
 }
 
 Result<> CheckpointThread::write_snapshot(Manifest& manifest) {
@@ -197,20 +200,26 @@ Result<> CheckpointThread::write_snapshot(Manifest& manifest) {
       capture.write(context_.file_system, context_.directory.snapshot_path(info.token), info.token);
   context_.pins.remove(pin);
   if (!captured) return tl::unexpected(captured.error());
-  file_bytes_ += captured->file.bytes;
   context_.probe.written_bytes.add(captured->file.bytes);
   manifest.snapshots.push_back(captured->file);
   manifest.flushed = captured->from;
   if (manifest.flushed == info.end) manifest.snapshots.clear();  // all is in the log's files
-  TAILRACE_RETURN_IF_ERROR(note_written(0));
+  TAILRACE_RETURN_IF_ERROR(note_part(info.end - from, captured->file.bytes));
   // A recovered log may begin within a block that is not on its disk: nothing below `begin` counts.
   return log_.make_durable(std::min(manifest.flushed, log_.flushed()));
 }
 
 Result<> CheckpointThread::note_written(uint64_t bytes) {
   written_bytes_.store(file_bytes_ + bytes, std::memory_order_relaxed);
+  tell_bytes();
   if (is_stopping()) return tl::unexpected(closing());
   return {};
+}
+
+Result<> CheckpointThread::note_part(uint64_t expected, uint64_t bytes) {
+  file_bytes_ += bytes;
+  expected_bytes_.fetch_add(bytes - expected, std::memory_order_relaxed);
+  return note_written(0);
 }
 
 Result<> CheckpointThread::publish(Manifest& manifest, const CheckpointRequest& request) {

@@ -161,11 +161,12 @@ void CheckpointCoordinator::abandon() {
   go(CheckpointEvent::kAbandon);
 }
 
-LogAddress CheckpointCoordinator::cross_over() {
+LogAddress CheckpointCoordinator::cross_over(const std::function<void()>& in_progress) {
   {
     const std::lock_guard lock(mutex_);
     go(CheckpointEvent::kCrossOver);
   }
+  if (in_progress) in_progress();
   // Not under the mutex: a call that is waited for may want it.
   protection_.wait_safe(protection_.bump());
 

@@ -129,9 +129,9 @@ class CheckpointCoordinator {
   bool prepare(uint32_t& version);
   /// PREPARE back to REST.
   void abandon();
-  /// To IN_PROGRESS and on to WAIT_PENDING; waits until every call that began before has ended.
-  /// Returns the boundary.
-  LogAddress cross_over();
+  /// To IN_PROGRESS, calls `in_progress` (may be null), and on to WAIT_PENDING; waits until every
+  /// call that began before has ended. Returns the boundary.
+  LogAddress cross_over(const std::function<void()>& in_progress = nullptr);
   /// Waits for sessions in the middle of a serial. kCancelled after cancel().
   Result<> wait_crossed();
   /// To WAIT_FLUSH. kFailedPrecondition when a torn session has ended.

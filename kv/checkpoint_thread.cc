@@ -4,6 +4,11 @@
 
 namespace tailrace::kv {
 
+namespace {
+// A call for each block would cost more than writing it.
+constexpr uint64_t kToldBytes = 1u << 20;
+}  // namespace
+
 CheckpointThread::CheckpointThread(const Context& context, Start start)
     : context_(context),
       log_(context.engine.log()),
@@ -35,23 +40,38 @@ Result<> CheckpointThread::start(CheckpointRequest request) {
 }
 
 CheckpointProgress CheckpointThread::progress() const {
-  CheckpointProgress progress;
   {
     const std::lock_guard lock(mutex_);
-    if (!checkpoint_wanted_) return progress;
+    if (!checkpoint_wanted_) return {};
   }
   // From the request on, so that nobody misses a short one.
-  progress.phase = std::max(context_.coordinator.phase(), CheckpointPhase::kPrepare);
+  return measure(std::max(context_.coordinator.phase(), CheckpointPhase::kPrepare));
+}
+
+CheckpointProgress CheckpointThread::measure(CheckpointPhase phase) const {
+  CheckpointProgress progress;
+  progress.phase = phase;
   progress.bytes = written_bytes_.load(std::memory_order_relaxed);
   const LogAddress from = flush_from_.load(std::memory_order_relaxed);
   const LogAddress to = flush_to_.load(std::memory_order_relaxed);
   if (from < to) progress.bytes += std::clamp(log_.flushed(), from, to) - from;
   const uint64_t expected = expected_bytes_.load(std::memory_order_relaxed);
+  progress.planned_bytes = std::max(expected, progress.bytes);
   if (expected > 0) {
     progress.fraction =
-        std::min(1.0, static_cast<double>(progress.bytes) / static_cast<double>(expected));
+        static_cast<double>(progress.bytes) / static_cast<double>(progress.planned_bytes);
   }
   return progress;
+}
+
+void CheckpointThread::tell(CheckpointPhase phase) {
+  if (hooks_ == nullptr || !hooks_->progress) return;
+  told_ = measure(phase);
+  hooks_->progress(told_);
+}
+
+void CheckpointThread::tell_bytes() {
+  if (measure(told_.phase).bytes >= told_.bytes + kToldBytes) tell(told_.phase);
 }
 
 void CheckpointThread::run() {
@@ -76,8 +96,11 @@ void CheckpointThread::run_checkpoint(const CheckpointRequest& request) {
   written_bytes_.store(0, std::memory_order_relaxed);
   expected_bytes_.store(0, std::memory_order_relaxed);
   file_bytes_ = 0;
+  told_ = {};
+  hooks_ = &request.hooks;
   const uint64_t started_ns = context_.clock.unix_time_ns();
   const Result<CheckpointInfo> info = take(request);
+  hooks_ = nullptr;
   if (info) {
     context_.probe.published.add();
     context_.probe.seconds.observe(static_cast<double>(context_.clock.unix_time_ns() - started_ns) /

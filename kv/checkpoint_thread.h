@@ -97,6 +97,12 @@ class CheckpointThread {
   bool is_stopping() const { return stopping_.load(std::memory_order_relaxed); }
   void expect(uint64_t bytes) { expected_bytes_.fetch_add(bytes, std::memory_order_relaxed); }
   Result<> note_written(uint64_t bytes);
+  /// A part that was expected to take so many bytes is on disk and takes `bytes`.
+  Result<> note_part(uint64_t expected, uint64_t bytes);
+  /// To the hook, if there is one.
+  void tell(CheckpointPhase phase);
+  void tell_bytes();
+  CheckpointProgress measure(CheckpointPhase phase) const;
   void remove_old();
 
   const Context context_;
@@ -110,8 +116,10 @@ class CheckpointThread {
     LogAddress end = 0;
     std::vector<ChunkFile> snapshots;
   };
-  std::optional<Base> base_;  // what an incremental one may build on
-  uint64_t file_bytes_ = 0;   // of the files ended before the present one
+  std::optional<Base> base_;                // what an incremental one may build on
+  uint64_t file_bytes_ = 0;                 // of the files ended before the present one
+  const CheckpointHooks* hooks_ = nullptr;  // of the one that runs
+  CheckpointProgress told_;
 
   std::atomic<uint64_t> written_bytes_{0};
   std::atomic<uint64_t> expected_bytes_{0};

@@ -246,13 +246,20 @@ Result<LogAddress> HybridLog::seal_tail(bool freeze) {
   return sealed;
 }
 
-Result<> HybridLog::make_durable(LogAddress until) {
+Result<> HybridLog::make_durable(LogAddress until, const std::function<void()>& progress) {
   TAILRACE_CHECK(until <= read_only(), "what is not frozen is never flushed");
   {
     std::unique_lock lock(mutex_);
     // Only the part of a recovered log that was not on disk may find none.
     const auto finds_no_disk = [&] { return disk_is_full_ && until > reserved_end_; };
-    progress_.wait(lock, [&] { return failure_ || flushed() >= until || finds_no_disk(); });
+    const auto is_over = [&] { return failure_ || flushed() >= until || finds_no_disk(); };
+    for (LogAddress seen = flushed(); !is_over(); seen = flushed()) {
+      progress_.wait(lock, [&] { return is_over() || (progress && flushed() != seen); });
+      if (!progress) continue;
+      lock.unlock();
+      progress();
+      lock.lock();
+    }
     if (failure_) return tl::unexpected(*failure_);
     if (flushed() < until) return no_disk();
   }

@@ -128,8 +128,8 @@ class HybridLog {
   Result<LogAddress> seal_tail(bool freeze);
   /// Waits until flushed() >= until (sealed and frozen before), then syncs all files written since.
   /// Any thread. kResourceExhausted, and nothing has failed, when a recovered log's unflushed part
-  /// finds no disk space.
-  Result<> make_durable(LogAddress until);
+  /// finds no disk space. `progress` is called now and then while it waits, without a lock.
+  Result<> make_durable(LogAddress until, const std::function<void()>& progress = nullptr);
   /// Chains that lead below `begin` end from now on. Never backwards. The disk space stays.
   void set_begin(LogAddress begin);
   /// Gives segment files wholly below `address` (<= begin()) back.

@@ -115,10 +115,19 @@ std::string_view name_of(CheckpointPhase phase);
 struct CheckpointProgress {
   CheckpointPhase phase = CheckpointPhase::kRest;
   double fraction = 0;  // 0–1 of the bytes to be written
-  uint64_t bytes = 0;
+  uint64_t bytes = 0;   // written
+  /// As far as it is known: the index is planned in PREPARE, the log in WAIT_FLUSH, an incremental
+  /// one as if all had changed. Exact when a part has been written; never less than `bytes`.
+  uint64_t planned_bytes = 0;
 };
 
 struct CheckpointHooks {
+  /// Called on the checkpoint's thread at each change of phase, from PREPARE to REST, and in
+  /// between whenever another mebibyte or so has been written. The bytes never become fewer. The
+  /// checkpoint waits meanwhile, so it must not: no call of the store but checkpoint_progress().
+  /// REST comes before `done`, also of a checkpoint that failed; not of one that the store's end
+  /// cuts off while sessions cross over.
+  std::function<void(const CheckpointProgress&)> progress;
   /// Called on the checkpoint's thread when data and index are fsynced, before the manifest is
   /// published; its bytes become user_metadata. An error abandons the checkpoint.
   std::function<Result<std::string>(const CheckpointInfo&)> before_publish;
