@@ -3,6 +3,7 @@
 // point; consistent, for nothing of the point changes in place any more.
 
 #include <algorithm>
+#include <string>
 #include <utility>
 
 #include "core/check.h"
@@ -17,10 +18,12 @@ namespace {
 
 class ScanImpl final : public Scan {
  public:
-  ScanImpl(StoreImpl& store, StoreImpl::Moment moment, std::atomic<size_t>* open_scans)
+  ScanImpl(StoreImpl& store, StoreImpl::Moment moment, ByteSpan prefix,
+           std::atomic<size_t>* open_scans)
       : store_(store),
         engine_(store.engine()),
         moment_(std::move(moment)),
+        prefix_(to_string(prefix)),
         open_scans_(open_scans),
         stream_(store.file_system(), engine_, moment_.begin, moment_.point.end),
         window_(store.file_system(), engine_) {}
@@ -62,7 +65,8 @@ class ScanImpl final : public Scan {
     const auto attempt = [this](RecordWindow::Entry& entry, Engine::Waiting& waiting) {
       Record& record = entry.record();
       if ((record.state.load(std::memory_order_relaxed) & Record::kTombstone) != 0 ||
-          !moment_.point.counts(entry.address, record, engine_.undone())) {
+          !moment_.point.counts(entry.address, record, engine_.undone()) ||
+          !as_text(record.key()).starts_with(prefix_)) {
         return Outcome::kKept;
       }
       // The chain of a moment does not change: what the disk has said is final.
@@ -83,6 +87,7 @@ class ScanImpl final : public Scan {
   StoreImpl& store_;
   Engine& engine_;
   const StoreImpl::Moment moment_;
+  const std::string prefix_;
   std::atomic<size_t>* const open_scans_;
   RecordStream stream_;
   RecordWindow window_;
@@ -91,7 +96,7 @@ class ScanImpl final : public Scan {
 
 }  // namespace
 
-Result<std::unique_ptr<Scan>> StoreImpl::start_scan() {
+Result<std::unique_ptr<Scan>> StoreImpl::start_scan(ByteSpan prefix) {
   if (open_scans_.fetch_add(1) >= Store::kMostScans) {
     open_scans_.fetch_sub(1);
     return make_error(ErrorCode::kResourceExhausted,
@@ -102,7 +107,7 @@ Result<std::unique_ptr<Scan>> StoreImpl::start_scan() {
     open_scans_.fetch_sub(1);
     return tl::unexpected(std::move(moment.error()));
   }
-  return std::make_unique<ScanImpl>(*this, std::move(*moment), &open_scans_);
+  return std::make_unique<ScanImpl>(*this, std::move(*moment), prefix, &open_scans_);
 }
 
 Result<> StoreImpl::for_each(const Scan::Visitor& visit) {
@@ -112,7 +117,7 @@ Result<> StoreImpl::for_each(const Scan::Visitor& visit) {
   pins_.lift(now.pin, now.begin);
   // All that is there counts as it does for any reader.
   now.point.end = now.point.boundary = engine_->log().tail();
-  ScanImpl scan(*this, std::move(now), nullptr);
+  ScanImpl scan(*this, std::move(now), {}, nullptr);
   auto more = scan.next(SIZE_MAX, UINT64_MAX, visit);
   if (!more) return tl::unexpected(std::move(more.error()));
   return {};

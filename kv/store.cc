@@ -94,8 +94,8 @@ Result<> Store::start_checkpoint(CheckpointRequest request) {
 CheckpointProgress Store::checkpoint_progress() const {
   return impl_->checkpoint_progress();
 }
-Result<std::unique_ptr<Scan>> Store::start_scan() {
-  return impl_->start_scan();
+Result<std::unique_ptr<Scan>> Store::start_scan(ByteSpan prefix) {
+  return impl_->start_scan(prefix);
 }
 Result<> Store::for_each(const std::function<void(ByteSpan key, ByteSpan value)>& visit) {
   return impl_->for_each(visit);

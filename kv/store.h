@@ -142,8 +142,9 @@ struct CheckpointRequest {
   CheckpointHooks hooks;
 };
 
-/// All pairs as they were at one moment, in pieces (Store::start_scan). One thread at a time. While
-/// it exists nothing that it may still show is reclaimed: end it.
+/// All pairs whose keys begin with the scan's prefix, as they were at one moment, in pieces
+/// (Store::start_scan). One thread at a time. While it exists nothing that it may still show is
+/// reclaimed: end it.
 class Scan {
  public:
   virtual ~Scan() = default;
@@ -198,8 +199,9 @@ class Store final {
 
   /// A consistent view of all that is done now. Runs through the phases of a checkpoint without
   /// writing anything, so sessions must keep calling; waits for a running checkpoint to end.
-  /// At most kMostScans at a time.
-  Result<std::unique_ptr<Scan>> start_scan();
+  /// At most kMostScans at a time. The log knows no order of keys, so all of it is read whatever
+  /// the prefix; but neither the index nor the chains on disk are asked about other keys.
+  Result<std::unique_ptr<Scan>> start_scan(ByteSpan prefix = {});
   static constexpr size_t kMostScans = 64;
 
   /// Every live pair, in no order. Complete and consistent only while no session writes: the single

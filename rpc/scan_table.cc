@@ -53,20 +53,19 @@ void ScanTable::next(uint64_t scan, uint64_t slice, size_t most_pairs, Done done
   });
 }
 
-Result<ScanTable::Slice> ScanTable::open_now(std::string prefix, size_t most_pairs) {
+Result<ScanTable::Slice> ScanTable::open_now(const std::string& prefix, size_t most_pairs) {
   if (scans_.size() >= kMostScans)
     return make_error(ErrorCode::kResourceExhausted,
                       fmt::format("{} scans are open, the most that this server takes; try again "
                                   "when one of them has ended",
                                   kMostScans));
-  auto scan = machine_.start_scan();
+  auto scan = machine_.start_scan(as_bytes(prefix));
   if (!scan) return tl::unexpected(with_context("scan", std::move(scan).error()));
   uint64_t id = 0;
   while (id == 0 || scans_.contains(id))
     id = ids_.next();
   Entry& entry = scans_[id];
   entry.scan = std::move(*scan);
-  entry.prefix = std::move(prefix);
   arm_sweep();
   return take(id, entry, most_pairs);
 }
@@ -95,7 +94,7 @@ Result<ScanTable::Slice> ScanTable::take(uint64_t id, Entry& entry, size_t most_
   };
   while (slice.pairs.size() < most_pairs && bytes < kSliceBytes) {
     const size_t pairs = std::min(pairs_at_once_, most_pairs - slice.pairs.size());
-    auto more = entry.scan->next(as_bytes(entry.prefix), pairs, kSliceLogBytes, visit);
+    auto more = entry.scan->next(pairs, kSliceLogBytes, visit);
     if (!more || !*more) {
       scans_.erase(id);
       if (!more) return tl::unexpected(with_context("scan", std::move(more).error()));

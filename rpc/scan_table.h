@@ -46,12 +46,11 @@ class ScanTable {
  private:
   struct Entry {
     std::unique_ptr<statemachine::StateScan> scan;
-    std::string prefix;
     uint64_t next_slice = 0;
     SteadyTime used;
   };
   // On the table's thread.
-  Result<Slice> open_now(std::string prefix, size_t most_pairs);
+  Result<Slice> open_now(const std::string& prefix, size_t most_pairs);
   Result<Slice> next_now(uint64_t scan, uint64_t slice, size_t most_pairs);
   Result<Slice> take(uint64_t id, Entry& entry, size_t most_pairs);
   void arm_sweep();

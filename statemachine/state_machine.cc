@@ -35,16 +35,12 @@ class StateScanImpl final : public StateScan {
   StateScanImpl(std::unique_ptr<kv::Scan> scan, Address address, uint64_t log_time_ns)
       : scan_(std::move(scan)), address_(address), log_time_ns_(log_time_ns) {}
   Address address() const override { return address_; }
-  Result<bool> next(ByteSpan prefix, size_t most_pairs, uint64_t most_log_bytes,
-                    const Visitor& visit) override {
+  Result<bool> next(size_t most_pairs, uint64_t most_log_bytes, const Visitor& visit) override {
     bool readable = true;
     auto more = scan_->next(most_pairs, most_log_bytes, [&](ByteSpan key, ByteSpan stored) {
-      if (key.empty() || as_text(key).front() != kUserKey) return;
-      key = key.subspan(1);
-      if (!as_text(key).starts_with(as_text(prefix))) return;
       const auto value = decode_state_value(stored);
       readable &= value.has_value();
-      if (value && !value->is_expired(log_time_ns_)) visit(key, value->value);
+      if (value && !value->is_expired(log_time_ns_)) visit(key.subspan(1), value->value);
     });
     if (more && !readable)
       return make_error(ErrorCode::kCorruption, "the store holds a value that does not parse");
@@ -162,11 +158,11 @@ class StateMachineImpl final : public StateMachine {
     };
     store_.read_async(as_bytes(user_key(key)), std::move(wrapped));
   }
-  Result<std::unique_ptr<StateScan>> start_scan() override {
+  Result<std::unique_ptr<StateScan>> start_scan(ByteSpan prefix) override {
     Result<std::unique_ptr<kv::Scan>> scan;
     {
       const Applier::Hurry hurry(applier_);
-      scan = store_.start_scan();
+      scan = store_.start_scan(as_bytes(user_key(prefix)));
     }
     if (!scan) return tl::unexpected(scan.error());
     for (const kv::SessionPoint& point : (*scan)->points()) {

@@ -64,17 +64,16 @@ struct StoreStatus {
   kv::Store::LogExtent log;
 };
 
-/// Users' pairs exactly as they were when all below one address was applied, in pieces. One thread
-/// at a time. Holds back compaction while it exists.
+/// Users' pairs whose keys have the scan's prefix, exactly as they were when all below one address
+/// was applied, in pieces. One thread at a time. Holds back compaction while it exists.
 class StateScan {
  public:
   virtual ~StateScan() = default;
   virtual Address address() const = 0;
   using Visitor = std::function<void(ByteSpan key, ByteSpan value)>;
-  /// Looks at `most_pairs` pairs or `most_log_bytes` of the store's log, whichever comes first, and
-  /// visits what has the prefix and has not expired, in no order. False when that was the end.
-  virtual Result<bool> next(ByteSpan prefix, size_t most_pairs, uint64_t most_log_bytes,
-                            const Visitor& visit) = 0;
+  /// Looks at `most_pairs` pairs with the prefix or `most_log_bytes` of the store's log, whichever
+  /// comes first, and visits what has not expired, in no order. False when that was the end.
+  virtual Result<bool> next(size_t most_pairs, uint64_t most_log_bytes, const Visitor& visit) = 0;
 };
 
 class StateMachine {
@@ -117,7 +116,7 @@ class StateMachine {
   virtual void read_async(ByteSpan key, ReadDone done) const = 0;
   /// Any thread but the applier's; may wait for a running checkpoint. kUnavailable when the applier
   /// has stopped, kResourceExhausted while there are too many.
-  virtual Result<std::unique_ptr<StateScan>> start_scan() = 0;
+  virtual Result<std::unique_ptr<StateScan>> start_scan(ByteSpan prefix) = 0;
 
   /// The time of the newest applied commit mark that has moved it; decides what has expired.
   virtual uint64_t log_time_ns() const = 0;

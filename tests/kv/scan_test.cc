@@ -12,6 +12,7 @@
 
 #include "kv/store.h"
 #include "tests/kv/walk_support.h"
+#include "tests/support/fault_file_system.h"
 #include "tests/support/temporary_directory.h"
 
 namespace tailrace::kv {
@@ -155,6 +156,46 @@ TEST_F(ScanTest, GoesOnInPiecesAndHoldsItsLog) {
   auto last = store->start_scan();
   ASSERT_TRUE(last.has_value());
   EXPECT_EQ(drain(**last), model);
+}
+
+// Promise: a scan with a prefix shows the pairs whose keys begin with it and counts no others, and
+// does not follow the chains of others on disk.
+TEST_F(ScanTest, ShowsAPrefixAlone) {
+  testing::FaultFileSystem disk(1);
+  auto opened = Store::open(disk, tiny_store("/kv"));
+  ASSERT_TRUE(opened.has_value()) << opened.error().message;
+  Store& store = **opened;
+  Pairs model;
+  auto session = std::move(*store.start_session(1));
+  std::mt19937_64 random(3);
+  Serial serial = 0;
+  for (int number = 0; number < 8000; ++number) {
+    const char* kinds[] = {"a", "ab", "b", ""};
+    const std::string key = kinds[random() % 4] + std::to_string(random() % 300);
+    write_something(*session, random, key, ++serial, model);
+  }
+  session->refresh(serial);
+  const auto reads_of = [&](const std::string& prefix) {
+    const uint64_t before = disk.reads();
+    auto scan = store.start_scan(as_bytes(prefix));
+    EXPECT_TRUE(scan.has_value()) << scan.error().message;
+    if (!scan) return uint64_t{0};
+    Pairs expected = model;
+    std::erase_if(expected, [&](const auto& pair) { return !pair.first.starts_with(prefix); });
+    EXPECT_TRUE(drain(**scan) == expected) << "prefix '" << prefix << "'";
+    return disk.reads() - before;
+  };
+  const uint64_t all = reads_of("");
+  for (const std::string prefix : {"a", "ab", "b1", "7"})
+    reads_of(prefix);
+  EXPECT_LT(reads_of("none"), all / 2);
+
+  auto scan = store.start_scan(as_bytes("ab"));
+  ASSERT_TRUE(scan.has_value());
+  size_t visited = 0;
+  const auto more = (*scan)->next(1, UINT64_MAX, [&](ByteSpan, ByteSpan) { ++visited; });
+  EXPECT_TRUE(more.value_or(false));
+  EXPECT_EQ(visited, 1u) << "pairs without the prefix were counted";
 }
 
 // Promise: an empty store has nothing to show.

@@ -120,7 +120,7 @@ class IdleStateMachine final : public statemachine::StateMachine {
     return ReadOutcome::kAbsent;
   }
   void read_async(ByteSpan, ReadDone) const override {}
-  Result<std::unique_ptr<statemachine::StateScan>> start_scan() override {
+  Result<std::unique_ptr<statemachine::StateScan>> start_scan(ByteSpan) override {
     return make_error(ErrorCode::kUnavailable, "");
   }
   uint64_t log_time_ns() const override { return 0; }

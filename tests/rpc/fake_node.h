@@ -134,20 +134,20 @@ inline std::unique_ptr<fasterlog::LogScanner> FakeLog::scan(Address from, ScanOp
 /// A copy of the pairs, as they were.
 class FakeScan : public statemachine::StateScan {
  public:
-  FakeScan(Address address, std::map<std::string, std::string> pairs)
-      : address_(address), pairs_(std::move(pairs)) {}
+  FakeScan(Address address, std::string prefix, std::map<std::string, std::string> pairs)
+      : address_(address), prefix_(std::move(prefix)), pairs_(std::move(pairs)) {}
   Address address() const override { return address_; }
-  Result<bool> next(ByteSpan prefix, size_t most_pairs, uint64_t, const Visitor& visit) override {
+  Result<bool> next(size_t most_pairs, uint64_t, const Visitor& visit) override {
     for (size_t i = 0; i < most_pairs && !pairs_.empty(); ++i) {
       const auto node = pairs_.extract(pairs_.begin());
-      if (node.key().starts_with(as_text(prefix)))
-        visit(as_bytes(node.key()), as_bytes(node.mapped()));
+      if (node.key().starts_with(prefix_)) visit(as_bytes(node.key()), as_bytes(node.mapped()));
     }
     return !pairs_.empty();
   }
 
  private:
   const Address address_;
+  const std::string prefix_;
   std::map<std::string, std::string> pairs_;
 };
 
@@ -204,9 +204,9 @@ class FakeStateMachine : public statemachine::StateMachine {
       done(found, std::move(value));
     }).detach();
   }
-  Result<std::unique_ptr<statemachine::StateScan>> start_scan() override {
+  Result<std::unique_ptr<statemachine::StateScan>> start_scan(ByteSpan prefix) override {
     const std::lock_guard lock(state_mutex_);
-    return std::make_unique<FakeScan>(marks_.applied(), state_);
+    return std::make_unique<FakeScan>(marks_.applied(), to_string(prefix), state_);
   }
   uint64_t log_time_ns() const override { return 5; }
   bool wants_log_time(uint64_t) const override { return false; }
