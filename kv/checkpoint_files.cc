@@ -311,7 +311,7 @@ Result<> CheckpointDirectory::set_aside(uint64_t token, std::string_view suffix)
 }
 
 bool CheckpointDirectory::is_set_aside(uint64_t token) const {
-  const auto damaged = file_system_.exists(manifest_path(token).string() + ".damaged");
+  const auto damaged = file_system_.exists(damaged_manifest_path(token));
   return damaged && *damaged;
 }
 

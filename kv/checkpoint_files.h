@@ -83,6 +83,9 @@ class CheckpointDirectory {
   /// Renames MANIFEST to MANIFEST.damaged: the log from where an older checkpoint ends is about to
   /// be written again.
   Result<> set_aside_damaged(uint64_t token) { return set_aside(token, ".damaged"); }
+  storage::Path damaged_manifest_path(uint64_t token) const {
+    return path_of(token) / "MANIFEST.damaged";
+  }
   bool is_set_aside(uint64_t token) const;
 
   storage::FileSystem& file_system() const { return file_system_; }

@@ -90,6 +90,11 @@ class Recovery {
   uint64_t next_token() const { return tokens_.empty() ? 1 : tokens_.back() + 1; }
 
  private:
+  struct Unusable {
+    uint64_t token;
+    size_t note;  // of notes_, that says why
+  };
+
   Result<> read_manifests() {
     auto tokens = directory_.tokens();
     if (!tokens) return tl::unexpected(std::move(tokens.error()));
@@ -116,9 +121,9 @@ class Recovery {
   }
 
   void reject(uint64_t token, const Error& error) {
+    unusable_.push_back({token, notes_.size()});
     notes_.push_back(checkpoint_is_not_used(token, error));
     damaged_.push_back(token);
-    unusable_.push_back(token);
   }
 
   Result<> check_settings(const Manifest& manifest) const {
@@ -176,9 +181,9 @@ class Recovery {
     }
     if (!manifests_.empty() && manifests_.back().token() == token &&
         manifests_.back().info.kind != CheckpointKind::kIndexOnly) {
-      std::erase_if(unusable_, [&](uint64_t other) {
-        if (other > token) later_.push_back(other);
-        return other > token;
+      std::erase_if(unusable_, [&](const Unusable& other) {
+        if (other.token > token) later_.push_back(other.token);
+        return other.token > token;
       });
       std::sort(later_.rbegin(), later_.rend());
       return {};
@@ -195,8 +200,12 @@ class Recovery {
     const uint64_t chosen = manifests_.empty() ? 0 : manifests_.back().token();
     for (const uint64_t token : later_)
       TAILRACE_RETURN_IF_ERROR(directory_.remove(token));
-    for (auto token = unusable_.rbegin(); token != unusable_.rend(); ++token) {
-      if (*token > chosen) TAILRACE_RETURN_IF_ERROR(directory_.set_aside_damaged(*token));
+    for (auto one = unusable_.rbegin(); one != unusable_.rend(); ++one) {
+      if (one->token < chosen) continue;
+      TAILRACE_RETURN_IF_ERROR(directory_.set_aside_damaged(one->token));
+      notes_[one->note]
+          .append("; its MANIFEST is kept as ")
+          .append(directory_.damaged_manifest_path(one->token).string());
     }
     for (const uint64_t token : later_images_)
       TAILRACE_RETURN_IF_ERROR(directory_.remove(token));
@@ -210,7 +219,7 @@ class Recovery {
   std::vector<uint64_t> tokens_;
   std::vector<Manifest> manifests_;     // ascending
   std::vector<uint64_t> damaged_;       // now or by an earlier opening
-  std::vector<uint64_t> unusable_;      // now
+  std::vector<Unusable> unusable_;      // now
   std::vector<uint64_t> set_aside_;     // by an earlier opening
   std::vector<uint64_t> later_;         // than the one that was asked for
   std::vector<uint64_t> later_images_;  // than the one that was loaded

@@ -28,10 +28,10 @@ uint32_t checksum(const std::byte* file, size_t content_bytes) {
   return crc32c({file + kCheckedFrom, sizeof(Header) - kCheckedFrom + content_bytes});
 }
 
+// What becomes of the file is its owner's to say.
 tl::unexpected<Error> damaged(const Path& path, const std::string& what) {
   return make_error(ErrorCode::kCorruption,
-                    path.string() + ": " + what +
-                        "; the file is left as it is: restore it from a copy or another node");
+                    path.string() + ": " + what + "; restore it from a copy or another node");
 }
 
 Path temporary_of(const Path& path) {

@@ -201,8 +201,14 @@ struct TwoCheckpoints {
     ASSERT_EQ((*opened)->recovered()->token, infos[0].token) << "damage was not noticed";
     EXPECT_EQ(contents(**opened), models[0]);
     ASSERT_EQ((*opened)->recovery_notes().size(), 1u);
-    EXPECT_NE((*opened)->recovery_notes()[0].find(named), std::string::npos)
-        << (*opened)->recovery_notes()[0];
+    const std::string note = (*opened)->recovery_notes()[0];
+    EXPECT_NE(note.find(named), std::string::npos) << note;
+    // What the note says of the MANIFEST is so.
+    const std::string kept = (path_of(1) / "MANIFEST.damaged").string();
+    EXPECT_NE(note.find("its MANIFEST is kept as " + kept), std::string::npos) << note;
+    EXPECT_EQ(note.find("left as it is"), std::string::npos) << note;
+    EXPECT_TRUE(disk.exists(kept).value());
+    EXPECT_FALSE(disk.exists(path_of(1) / "MANIFEST").value());
     // And on: the next checkpoint is newer than the damaged one, which is never taken for good.
     {
       auto session = session_or_die(**opened, 1);
