@@ -252,6 +252,9 @@ Result<LogAddress> Compactor::advance_begin(Pace pace) {
   if (log_.first_address() > (until & (log_.page_bytes() - 1))) {
     until = align_down(until, log_.page_bytes()) + log_.first_offset();
   }
+  // Where nothing lives and the tail is at a page's end there is no next record yet: a checkpoint
+  // of a log that began behind its end could not be recovered.
+  until = std::min(until, log_.tail());
   for (;;) {
     auto begin =
         until > log_.begin() ? store_.advance_begin(until) : Result<LogAddress>(log_.begin());

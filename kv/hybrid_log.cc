@@ -269,6 +269,12 @@ Result<> HybridLog::make_durable(LogAddress until, const std::function<void()>& 
 }
 
 void HybridLog::set_begin(LogAddress begin) {
+  // Marks only grow, so what held when the caller chose still holds.
+  const LogAddress safe = safe_read_only();
+  const LogAddress most = std::max(safe, align_down(safe, page_bytes_) + first_offset_);
+  TAILRACE_CHECK(begin <= most && begin <= tail(),
+                 "the log would begin at " + std::to_string(begin) + ", it is read-only up to " +
+                     std::to_string(safe) + " and ends at " + std::to_string(tail()));
   LogAddress seen = begin_.load(std::memory_order_relaxed);
   while (seen < begin && !begin_.compare_exchange_weak(seen, begin, std::memory_order_seq_cst)) {
   }

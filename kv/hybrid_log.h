@@ -1,9 +1,12 @@
 #pragma once
 // The log of the records: the newest pages in memory, all older ones on disk. Addresses only grow.
 //
-//   begin <= head <= flushed <= safe_read_only <= read_only <= tail       begin <= disk_begin's use
+//   head <= flushed <= safe_read_only <= read_only <= tail
+//   begin <= tail, and no later than where the first record at or above safe_read_only begins
 //
-//   below begin           gone: chains that lead there end
+//   below begin           gone: chains that lead there end, in memory or not. Compaction also
+//   copies
+//                         what has not been evicted or flushed yet, so begin may pass either mark
 //   [begin, head)         on disk only; read block by block (cold_reader.h)
 //   [head, safe_read_only) in memory and never written again; below `flushed` also on disk
 //   [safe_read_only, read_only) a thread that has not seen the mark yet may still update in place:
@@ -130,7 +133,8 @@ class HybridLog {
   /// Any thread. kResourceExhausted, and nothing has failed, when a recovered log's unflushed part
   /// finds no disk space. `progress` is called now and then while it waits, without a lock.
   Result<> make_durable(LogAddress until, const std::function<void()>& progress = nullptr);
-  /// Chains that lead below `begin` end from now on. Never backwards. The disk space stays.
+  /// Chains that lead below `begin` end from now on. Never backwards. The disk space stays. At most
+  /// what may be compacted: what can still change in place has not been copied as it will be.
   void set_begin(LogAddress begin);
   /// Gives segment files wholly below `address` (<= begin()) back.
   Result<> release_disk(LogAddress address);

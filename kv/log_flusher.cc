@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "core/check.h"
 #include "kv/block_sums.h"
 #include "kv/log_format.h"
 
@@ -212,6 +213,7 @@ bool LogFlusher::evict() {
     ++free;
   }
   if (page == first) return false;
+  TAILRACE_CHECK(page << log_.page_shift_ <= log_.flushed(), "evicted before it was on disk");
   log_.head_.store(page << log_.page_shift_, std::memory_order_seq_cst);
   // Who enters from now on sees the new head.
   const uint64_t epoch = log_.protection_.bump();

@@ -257,5 +257,41 @@ TEST_F(CompactionTest, ACheckpointSurvivesLaterCompaction) {
   EXPECT_EQ(all_pairs(*store), model);
 }
 
+// Promise: where nothing lives any more and the tail is at a page's end, the log begins no later
+// than it ends, and checkpoints of all kinds go on.
+TEST_F(CompactionTest, TheLogBeginsNotBehindItsTail) {
+  StoreOptions options = tiny_store(directory_.path());
+  const uint64_t records = (options.page_bytes - 4096) / 64;  // fill the first page exactly
+  auto store = open(options);
+  auto session = std::move(*store->start_session(1));
+  Serial serial = 0;
+  const auto key_of = [](uint64_t number) { return "k" + std::to_string(1'000'000 + number); };
+  for (uint64_t number = 0; number < records; ++number)
+    ASSERT_TRUE(
+        session->upsert(as_bytes(key_of(number)), as_bytes(std::string(40, 'v')), ++serial));
+  for (uint64_t number = 0; number < records; ++number)
+    ASSERT_TRUE(session->erase(as_bytes(key_of(number)), ++serial).value_or(false));
+  session->refresh(serial);
+  ASSERT_EQ(store->log_extent().tail, options.page_bytes);
+  ASSERT_TRUE(take_checkpoint(*store, CheckpointKind::kFoldOver).has_value());
+  const auto begin = store->compact(store->log_extent().tail);
+  ASSERT_TRUE(begin.has_value()) << begin.error().message;
+  EXPECT_EQ(*begin, store->log_extent().tail);
+  for (const CheckpointKind kind : {CheckpointKind::kFoldOver, CheckpointKind::kSnapshot}) {
+    const auto info = take_checkpoint(*store, kind);
+    ASSERT_TRUE(info.has_value()) << info.error().message;
+  }
+  session.reset();
+  store.reset();
+  store = open(options);
+  EXPECT_TRUE(all_pairs(*store).empty());
+  session = std::move(*store->start_session(1));
+  serial = session->last_serial();
+  ASSERT_TRUE(session->upsert(as_bytes("on"), as_bytes("and on"), ++serial));
+  session->refresh(serial);
+  ASSERT_TRUE(take_checkpoint(*store, CheckpointKind::kFoldOver).has_value());
+  EXPECT_EQ(all_pairs(*store), (Pairs{{"on", "and on"}}));
+}
+
 }  // namespace
 }  // namespace tailrace::kv

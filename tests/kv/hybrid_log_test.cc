@@ -57,6 +57,20 @@ TEST_F(HybridLogTest, SealingTwiceIsSealingOnce) {
   EXPECT_TRUE(walked.has_value()) << walked.error().message;
 }
 
+// Promise: a log that would begin where records may still change, or behind its tail, ends the
+// process: such a beginning loses what is written there.
+TEST_F(HybridLogTest, BeginsNoLaterThanItsReadOnlyPart) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  small.create();
+  ASSERT_TRUE(small.append(1).has_value());
+  const LogAddress sealed = small.fold();
+  ASSERT_TRUE(small.append(2).has_value());
+  EXPECT_DEATH(small.log->set_begin(small.log->tail()), "the log would begin at");
+  EXPECT_DEATH(small.log->set_begin(small.log->tail() + 4096), "the log would begin at");
+  small.log->set_begin(sealed);
+  EXPECT_EQ(small.log->begin(), sealed);
+}
+
 // Promise: a record of the greatest size fits, in every page.
 TEST_F(HybridLogTest, TheGreatestRecordFillsAPage) {
   small.create();
