@@ -23,6 +23,8 @@ using Seconds = std::chrono::duration<double>;
 
 constexpr uint32_t kSteadyWindows = 5;
 constexpr uint32_t kCheckpoints = 3;
+// One more than a store keeps.
+constexpr uint32_t kFirstSnapshots = 3;
 constexpr uint32_t kUnseen = 0;  // the window whose figures nobody looks at
 constexpr uint32_t kWindows = 1 + kSteadyWindows + kCheckpoints;
 constexpr uint64_t kRecordBytes = 32;
@@ -230,6 +232,14 @@ class KvLoad {
     const double cpu_s = end.cpu_s - begin.cpu_s;
     result.ops_per_cpu_s = static_cast<double>(end.operations - begin.operations) / cpu_s;
     result.misses_per_s = (end.misses - begin.misses) / Seconds(end.at - begin.at).count();
+    if (options_.checkpoint == kv::CheckpointKind::kSnapshot) {
+      // From then on they are written over the files of removed ones.
+      stage("taking the first checkpoints");
+      for (uint32_t i = 0; i < kFirstSnapshots; ++i) {
+        if (auto info = take_checkpoint(kv::CheckpointKind::kSnapshot); !info)
+          return tl::unexpected(std::move(info).error());
+      }
+    }
     for (uint32_t i = 0; options_.checkpoint && i < kCheckpoints && !stop_.load(); ++i) {
       stage("measuring while a checkpoint runs");
       TAILRACE_RETURN_IF_ERROR(checkpointed(result, 1 + kSteadyWindows + i));

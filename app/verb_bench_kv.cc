@@ -266,7 +266,8 @@ void add_bench_kv_verb(CLI::App& bench, int& exit_code) {
                    "A power of two; 0: one for two or three keys")
       ->capture_default_str();
   verb->add_option("--checkpoint", options->checkpoint,
-                   "Three checkpoints at the end: fold-over, snapshot, incremental or none")
+                   "Three checkpoints at the end: fold-over, snapshot (after three unseen ones), "
+                   "incremental or none")
       ->check(CLI::IsMember({"fold-over", "snapshot", "incremental", "none"}))
       ->capture_default_str();
   verb->add_flag("--recovery", load.recovery, "Closes the store at the end and times its opening");

@@ -52,7 +52,7 @@ Result<CheckpointInfo> CheckpointThread::take(const CheckpointRequest& request) 
     if (written) kept_.add(manifest);
   }
   if (written) {
-    remove_old();
+    remove_old(info.kind);
     return info;
   }
   // What is left is no checkpoint; if it cannot be removed now, the next publication does it.
@@ -193,6 +193,9 @@ Result<> CheckpointThread::write_snapshot(Manifest& manifest) {
   if (incremental) {
     capture.changes = SnapshotCapture::Changes{base_->version, info.version, base_->end};
     manifest.snapshots = base_->snapshots;
+  } else if (auto taken = context_.directory.take_spare(info.token); !taken) {
+    context_.pins.remove(pin);
+    return taken;
   }
   expect(info.end - from);
   capture.progress = [&](uint64_t bytes) { return note_written(bytes); };
@@ -238,7 +241,11 @@ Result<> CheckpointThread::publish(Manifest& manifest, const CheckpointRequest& 
   return {};
 }
 
-void CheckpointThread::remove_old() {
+void CheckpointThread::remove_old(CheckpointKind published) {
+  // Only who takes whole snapshots again and again has a use for the spare; for others it would be
+  // disk space that nothing needs.
+  const bool to_spare = published == CheckpointKind::kSnapshot;
+  if (!to_spare && published != CheckpointKind::kIndexOnly) (void)context_.directory.drop_spare();
   const auto on_disk = context_.directory.tokens();
   if (!on_disk) return;  // tried again after the next one
   KeptCheckpoints::Plan plan;
@@ -248,7 +255,10 @@ void CheckpointThread::remove_old() {
   }
   // In descending order over both, so that no checkpoint is ever without what it needs.
   const auto act = [&](uint64_t token, bool remove) {
-    const auto done = remove ? context_.directory.remove(token) : context_.directory.retire(token);
+    CheckpointDirectory& directory = context_.directory;
+    const auto done = !remove    ? directory.retire(token)
+                      : to_spare ? directory.remove_to_spare(token)
+                                 : directory.remove(token);
     if (!done) return false;
     const std::lock_guard lock(mutex_);
     kept_.forget(token);

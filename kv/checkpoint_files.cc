@@ -294,14 +294,33 @@ Result<> CheckpointDirectory::create(uint64_t token) {
   return file_system_.sync_directory(root_.parent_path());
 }
 
-Result<> CheckpointDirectory::remove(uint64_t token) {
+Result<> CheckpointDirectory::remove(uint64_t token, bool to_spare) {
   // The manifest first: a crash in between leaves what was never published, not half a checkpoint.
   const storage::Path path = path_of(token);
   const auto removed = file_system_.remove(path / "MANIFEST");
   if (!removed && removed.error().code != ErrorCode::kNotFound) return removed;
   TAILRACE_RETURN_IF_ERROR(file_system_.sync_directory(path));
+  if (to_spare && has_spare() == false) {
+    const auto renamed = file_system_.rename(snapshot_path(token), spare_path());
+    if (!renamed && renamed.error().code != ErrorCode::kNotFound) return renamed;
+  }
   TAILRACE_RETURN_IF_ERROR(file_system_.remove_directory(path));
   return file_system_.sync_directory(root_);
+}
+
+Result<> CheckpointDirectory::take_spare(uint64_t token) {
+  const auto there = has_spare();
+  if (!there) return tl::unexpected(there.error());
+  if (!*there) return {};
+  TAILRACE_RETURN_IF_ERROR(file_system_.rename(spare_path(), snapshot_path(token)));
+  // Were the old name to come back beside the new one, a later snapshot would be written over this.
+  return file_system_.sync_directory(spare_path().parent_path());
+}
+
+Result<> CheckpointDirectory::drop_spare() {
+  const auto there = has_spare();
+  if (!there) return tl::unexpected(there.error());
+  return *there ? file_system_.remove(spare_path()) : Result<>{};
 }
 
 Result<> CheckpointDirectory::set_aside(uint64_t token, std::string_view suffix) {

@@ -77,7 +77,19 @@ class CheckpointDirectory {
   Result<Manifest> manifest(uint64_t token) const;
   Result<> publish(const Manifest& manifest);
   Result<> create(uint64_t token);
-  Result<> remove(uint64_t token);
+  Result<> remove(uint64_t token) { return remove(token, false); }
+
+  // The spare: the file of a removed snapshot, over which the next one is written. Blocks that were
+  // written before take a quarter less time than new ones, and giving back so many takes time, too.
+
+  storage::Path spare_path() const { return root_.parent_path() / "snapshot.spare"; }
+  /// remove(), but its snapshot becomes the spare if there is none.
+  Result<> remove_to_spare(uint64_t token) { return remove(token, true); }
+  /// The spare, if there is one, becomes the checkpoint's snapshot, whatever is in it. It has no
+  /// second name any more, even after a crash.
+  Result<> take_spare(uint64_t token);
+  Result<> drop_spare();
+
   /// Renames MANIFEST to MANIFEST.retired: it is no checkpoint any more, only its files are needed.
   Result<> retire(uint64_t token) { return set_aside(token, ".retired"); }
   /// Renames MANIFEST to MANIFEST.damaged: the log from where an older checkpoint ends is about to
@@ -92,6 +104,8 @@ class CheckpointDirectory {
 
  private:
   Result<> set_aside(uint64_t token, std::string_view suffix);
+  Result<> remove(uint64_t token, bool to_spare);
+  Result<bool> has_spare() const { return file_system_.exists(spare_path()); }
 
   storage::FileSystem& file_system_;
   const storage::Path root_;

@@ -103,7 +103,7 @@ class CheckpointThread {
   void tell(CheckpointPhase phase);
   void tell_bytes();
   CheckpointProgress measure(CheckpointPhase phase) const;
-  void remove_old();
+  void remove_old(CheckpointKind published);
 
   const Context context_;
   HybridLog& log_;

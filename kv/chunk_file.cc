@@ -58,10 +58,11 @@ Result<std::unique_ptr<ChunkWriter>> ChunkWriter::create(storage::FileSystem& fi
       new ChunkWriter(std::move(*file), std::move(*queue), magic, token));
   const uint64_t blocks = (expected_bytes + storage::kBlockBytes - 1) / storage::kBlockBytes;
   const uint64_t chunks = (blocks + kBlocksOfChunk - 1) / kBlocksOfChunk;
-  writer->allocated_bytes_ = (blocks + chunks) * storage::kBlockBytes;
-  if (writer->allocated_bytes_ > 0) {
-    TAILRACE_RETURN_IF_ERROR(writer->file_->allocate(writer->allocated_bytes_));
-  }
+  const uint64_t wanted = (blocks + chunks) * storage::kBlockBytes;
+  const auto has = writer->file_->size();
+  if (!has) return tl::unexpected(has.error());
+  if (*has < wanted) TAILRACE_RETURN_IF_ERROR(writer->file_->allocate(wanted));
+  writer->allocated_bytes_ = std::max(*has, wanted);
   return writer;
 }
 

@@ -42,7 +42,8 @@ struct ChunkFile {
 /// One thread.
 class ChunkWriter {
  public:
-  /// `expected_bytes` of payload are given disk space at once. It may become more or less.
+  /// `expected_bytes` of payload are given disk space at once. It may become more or less. What is
+  /// in the file already is written over, or cut off.
   static Result<std::unique_ptr<ChunkWriter>> create(storage::FileSystem& file_system,
                                                      const storage::Path& path, uint32_t magic,
                                                      uint64_t token, uint64_t expected_bytes);
@@ -75,10 +76,10 @@ class ChunkWriter {
   std::vector<size_t> free_;       // of buffers_
   std::optional<size_t> current_;  // the chunk being filled
   std::vector<storage::Completion> completions_;
-  uint64_t used_bytes_ = 0;  // of the current one's payload
-  uint32_t items_ = 0;       // of the current one
-  uint64_t allocated_bytes_ = 0;
-  uint64_t chunks_ = 0;  // ended
+  uint64_t used_bytes_ = 0;       // of the current one's payload
+  uint32_t items_ = 0;            // of the current one
+  uint64_t allocated_bytes_ = 0;  // that the file has before it is written
+  uint64_t chunks_ = 0;           // ended
   uint64_t file_bytes_ = 0;
   uint32_t crc32c_ = 0;
   std::optional<Error> failure_;

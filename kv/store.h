@@ -84,7 +84,9 @@ struct SessionPoint {
 enum class CheckpointKind : uint8_t {
   /// The log is made durable up to its tail, and what is there is not updated in place any more.
   kFoldOver = 1,
-  /// The mutable region is written to a file of its own; updates in place go on afterwards.
+  /// The mutable region is written to a file of its own; updates in place go on afterwards. The
+  /// file
+  /// of a removed one is kept to write the next over it, until one of the other kinds is taken.
   kSnapshot = 2,
   /// As kSnapshot, but only the blocks that changed since the checkpoint before, on which it then
   /// depends. A full one is taken when there is none to build on.

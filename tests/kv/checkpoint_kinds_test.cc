@@ -313,6 +313,44 @@ TEST_F(KindsTest, IncrementalWritesWhatChanged) {
   EXPECT_EQ(contents(*store), model);
 }
 
+// Promise: a removed snapshot's file becomes the next one's, which is cut to its own length; what
+// is kept is never written over, and who takes other kinds keeps no such file.
+TEST_F(KindsTest, ASnapshotIsWrittenOverARemovedOne) {
+  const storage::Path spare = "/kv/snapshot.spare";
+  open();
+  uint64_t longest = 0;
+  for (int times = 0; times < 9; ++times) {
+    fill(times == 5 ? 4000 : 1000, "time " + std::to_string(times) + " " + std::string(500, 'x'));
+    const auto info = take(CheckpointKind::kSnapshot, false);
+    ASSERT_TRUE(info.has_value()) << info.error().message;
+    // Three have been written when the first of two that are kept is removed; the seventh took the
+    // spare, and what the eighth removes is a fold-over.
+    EXPECT_EQ(disk.exists(spare).value(), times >= 2 && times != 7) << times;
+    EXPECT_EQ(disk.content(path_of(info->token) / "snapshot").size(), info->bytes);
+    longest = std::max(longest, info->bytes);
+    const auto all = store->checkpoints();
+    ASSERT_TRUE(all.has_value());
+    for (const CheckpointInfo& kept : *all) {
+      const auto valid = store->validate_checkpoint(kept.token);
+      EXPECT_TRUE(valid.has_value()) << valid.error().message;
+    }
+    if (times == 5) {
+      // From here on the log is flushed, and a snapshot is shorter than the file it is written
+      // over.
+      ASSERT_TRUE(take(CheckpointKind::kFoldOver, false).has_value());
+      EXPECT_FALSE(disk.exists(spare).value());
+    }
+    if (times == 4) open();
+    ASSERT_EQ(contents(*store), model);
+  }
+  EXPECT_LT(disk.content(spare).size(), longest);
+  open();
+  EXPECT_EQ(contents(*store), model);
+  EXPECT_TRUE(disk.exists(spare).value()) << "it is used, or goes, with the next publication";
+  ASSERT_TRUE(take(CheckpointKind::kIncremental, false).has_value());
+  EXPECT_FALSE(disk.exists(spare).value());
+}
+
 // Promise: one asked for by its token is recovered, and what came after it is gone for good.
 TEST_F(KindsTest, RecoversByToken) {
   options.checkpoints_kept = 4;
