@@ -2,11 +2,13 @@
 #   _COMPONENTS  other components
 #   _PACKAGES    packages that CMake finds
 #   _MODULES     PREFIX=MODULE: modules that only pkg-config knows, as PkgConfig::PREFIX
+#   _LIBRARIES   what nothing but the linker knows
 #
 # The libraries are static, so whoever links one needs what its objects refer to, although no public
 # header shows it: every log and store counts and logs through observability, whose objects refer to
-# prometheus-cpp and spdlog. Cap'n Proto is needed from rpc upwards, yaml-cpp by config alone. Asio
-# is headers only and is compiled into rpc: nobody has to find it.
+# prometheus-cpp and spdlog. Cap'n Proto is needed from rpc upwards, as are OpenSSL and http-parser,
+# yaml-cpp by config alone. Asio and nlohmann-json are headers only and are compiled in: nobody has to
+# find them.
 
 set(TAILRACE_COMPONENTS
   core observability storage fasterlog kv statemachine replication rpc config)
@@ -40,8 +42,9 @@ set(TAILRACE_replication_PACKAGES fmt)
 set(TAILRACE_replication_MODULES)
 
 set(TAILRACE_rpc_COMPONENTS observability fasterlog kv statemachine replication)
-set(TAILRACE_rpc_PACKAGES Threads fmt CapnProto)
+set(TAILRACE_rpc_PACKAGES Threads fmt CapnProto OpenSSL)
 set(TAILRACE_rpc_MODULES)
+set(TAILRACE_rpc_LIBRARIES http_parser)
 
 set(TAILRACE_config_COMPONENTS core observability rpc)
 set(TAILRACE_config_PACKAGES yaml-cpp)

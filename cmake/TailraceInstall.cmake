@@ -24,8 +24,8 @@ set(TAILRACE_PUBLIC_HEADERS
   kv/log_address.h kv/session.h kv/store.h
   statemachine/anchors.h statemachine/command.h statemachine/state_machine.h
   statemachine/state_value.h statemachine/watermarks.h
-  replication/messages.h replication/node.h replication/role.h replication/transport.h
-  rpc/client.h rpc/server.h
+  replication/coordinator.h replication/messages.h replication/node.h replication/role.h replication/transport.h
+  rpc/client.h rpc/etcd_coordinator.h rpc/server.h
   rpc/async_enqueue.h rpc/durable_wait.h rpc/store_read.h  # the only ones that want Asio, and nothing includes them
   config/node_config.h)
 
@@ -63,6 +63,7 @@ set(pc_fmt fmt)
 set(pc_spdlog spdlog)
 set(pc_prometheus-cpp prometheus-cpp-core)
 set(pc_CapnProto capnp)
+set(pc_OpenSSL openssl)
 set(pc_yaml-cpp yaml-cpp)
 set(libraries_Threads " -pthread")
 set(libraries_civetweb " -lcivetweb-cpp -lcivetweb")
@@ -77,6 +78,9 @@ foreach(component IN LISTS TAILRACE_COMPONENTS)
   foreach(package IN LISTS TAILRACE_${component}_PACKAGES)
     list(APPEND pc_requires ${pc_${package}})
     string(APPEND pc_libraries "${libraries_${package}}")
+  endforeach()
+  foreach(library IN LISTS TAILRACE_${component}_LIBRARIES)
+    string(APPEND pc_libraries " -l${library}")
   endforeach()
   foreach(module IN LISTS TAILRACE_${component}_MODULES)
     string(REGEX REPLACE ".*=" "" module "${module}")
