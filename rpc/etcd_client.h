@@ -27,7 +27,7 @@ struct EtcdClientOptions {
 /// All on the io thread; callbacks come there and never from within the call itself. Errors:
 /// kUnavailable and kTimedOut when no endpoint answered (what was sent may still be done),
 /// kNotFound (no such lease), kFailedPrecondition (etcd refused), kCorruption, kResourceExhausted.
-/// Destroyed only once the io_context runs nothing any more.
+/// Destroyed, as its watches are, before the io_context and once that runs nothing any more.
 class EtcdClient {
  public:
   template <typename T>

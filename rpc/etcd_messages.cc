@@ -158,11 +158,11 @@ std::string encode_base64(std::string_view bytes) {
 
 Result<std::string> decode_base64(std::string_view text) {
   if (text.empty()) return std::string();
-  // The library forgives surrounding space and counts the padding as bytes.
+  // The library forgives surrounding space, takes '=' for a digit and counts the padding as bytes.
   const size_t stop = std::min(text.find_last_not_of('=') + 1, text.size());
   const size_t padding = text.size() - stop;
   const bool shape = text.size() % 4 == 0 && padding <= 2 &&
-                     text.find_first_of(" \t\r\n-") == std::string_view::npos;
+                     text.substr(0, stop).find_first_of("= \t\r\n-") == std::string_view::npos;
   std::string bytes(text.size() / 4 * 3, '\0');
   const int length = shape ? EVP_DecodeBlock(reinterpret_cast<unsigned char*>(bytes.data()),
                                              reinterpret_cast<const unsigned char*>(text.data()),
