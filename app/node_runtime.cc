@@ -42,6 +42,10 @@ NodeRuntime::~NodeRuntime() {
 }
 
 Result<> NodeRuntime::start() {
+  if (config_.coordinator.kind == config::CoordinatorConfig::Kind::kEtcd)
+    return make_error(ErrorCode::kUnsupported,
+                      "replication.coordinator: a node does not elect its leader by etcd yet; use "
+                      "{kind: static, leader: N}");
   const storage::Path root(config_.data_dir);
   TAILRACE_RETURN_IF_ERROR(file_system_.make_directory(root));
   auto lock = file_system_.lock(root);

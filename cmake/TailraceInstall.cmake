@@ -27,7 +27,7 @@ set(TAILRACE_PUBLIC_HEADERS
   replication/coordinator.h replication/messages.h replication/node.h replication/role.h replication/transport.h
   rpc/client.h rpc/etcd_coordinator.h rpc/server.h
   rpc/async_enqueue.h rpc/durable_wait.h rpc/store_read.h  # the only ones that want Asio, and nothing includes them
-  config/node_config.h)
+  config/coordinator_config.h config/node_config.h)
 
 install(TARGETS tailrace RUNTIME)
 

@@ -144,15 +144,9 @@ void read_members(YamlReader& reader, replication::NodeOptions& node) {
   }
 }
 
-void read_replication(YamlReader reader, replication::NodeOptions& node) {
-  YamlReader coordinator = reader.mapping("coordinator");
-  std::string kind = "static";
-  coordinator.text("kind", kind);
-  if (kind != "static") {
-    coordinator.fail("kind", "is '" + kind + "'; the only coordinator is 'static'");
-  }
-  coordinator.number("leader", 1, UINT32_MAX, node.leader.value);
-  coordinator.finish();
+void read_replication(YamlReader reader, replication::NodeOptions& node,
+                      CoordinatorConfig& coordinator) {
+  read_coordinator(reader.mapping("coordinator"), node, coordinator);
   read_members(reader, node);
   reader.duration("tick_interval", node.tick_interval);
   reader.duration("heartbeat_interval", node.heartbeat_interval);
@@ -167,6 +161,7 @@ void read_replication(YamlReader reader, replication::NodeOptions& node) {
     reader.fail("peer_timeout", "must be at least twice heartbeat_interval");
   }
 
+  const bool is_static = coordinator.kind == CoordinatorConfig::Kind::kStatic;
   const auto member = [&](NodeId id) {
     return std::find_if(node.members.begin(), node.members.end(),
                         [id](const replication::Member& each) { return each.id == id; });
@@ -174,12 +169,13 @@ void read_replication(YamlReader reader, replication::NodeOptions& node) {
   if (node.members.empty()) {
     // A single node: it is its own cluster.
     node.members.push_back({node.self, true, "", ""});
-    if (node.leader.value == 0) node.leader = node.self;
+    if (node.leader.value == 0 && is_static) node.leader = node.self;
   }
   if (member(node.self) == node.members.end()) {
     reader.fail("members", "do not have this node, " + std::to_string(node.self.value));
     return;
   }
+  if (!is_static) return;
   const auto leader = member(node.leader);
   if (node.leader.value == 0) {
     reader.fail("coordinator", "names no leader; set replication.coordinator.leader");
@@ -237,7 +233,7 @@ Result<NodeConfig> load_node_config(const std::string& file) {
     read_log(top.mapping("log"), config.log);
     read_store(top.mapping("store"), config.store);
     read_state_machine(top.mapping("state_machine"), config.state_machine);
-    read_replication(top.mapping("replication"), config.node);
+    read_replication(top.mapping("replication"), config.node, config.coordinator);
     read_server(top.mapping("server"), config.server);
     YamlReader metrics = top.mapping("metrics");
     metrics.endpoint("listen", config.metrics.listen);
@@ -277,8 +273,13 @@ void place_in_directory(NodeConfig& config, const std::string& data_dir) {
   config.peers.cluster = config.node.cluster;
   config.peers.members = config.node.members;
   for (const replication::Member& member : config.node.members) {
-    if (member.id == config.node.self) config.peers.listen = member.peer_address;
+    if (member.id != config.node.self) continue;
+    config.peers.listen = member.peer_address;
+    config.coordinator.etcd.peer_address = member.peer_address;
+    config.coordinator.etcd.client_address = member.client_address;
   }
+  config.coordinator.etcd.self = config.node.self;
+  config.coordinator.etcd.cluster = config.node.cluster;
 }
 
 }  // namespace tailrace::config

@@ -3,6 +3,7 @@
 
 #include <string>
 
+#include "config/coordinator_config.h"
 #include "core/result.h"
 #include "fasterlog/log.h"
 #include "kv/store.h"
@@ -19,6 +20,7 @@ struct NodeConfig {
   kv::StoreOptions store;
   statemachine::StateMachineOptions state_machine;
   replication::NodeOptions node;
+  CoordinatorConfig coordinator;
   rpc::ServerOptions server;
   rpc::PeerTransportOptions peers;
   observability::HttpEndpointOptions metrics;

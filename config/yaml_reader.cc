@@ -127,6 +127,17 @@ void YamlReader::text(const std::string& key, std::string& into) {
   if (const auto value = scalar(key)) into = *value;
 }
 
+void YamlReader::texts(const std::string& key, std::vector<std::string>& into) {
+  const YAML::Node found = find(key);
+  if (!found || found.IsNull()) return;
+  const auto is_scalar = [](const YAML::Node& each) { return each.IsScalar(); };
+  if (!found.IsSequence() || !std::all_of(found.begin(), found.end(), is_scalar))
+    return fail(key, "must be a list of values");
+  into.clear();
+  for (const YAML::Node& each : found)
+    into.push_back(each.Scalar());
+}
+
 void YamlReader::flag(const std::string& key, bool& into) {
   const auto value = scalar(key);
   if (!value) return;

@@ -38,6 +38,8 @@ class YamlReader {
   bool has(const std::string& key);
   /// Absent keys leave `into` as it is.
   void text(const std::string& key, std::string& into);
+  /// A list of texts.
+  void texts(const std::string& key, std::vector<std::string>& into);
   void flag(const std::string& key, bool& into);
   void number(const std::string& key, uint64_t least, uint64_t most, uint64_t& into);
   void number(const std::string& key, uint32_t least, uint32_t most, uint32_t& into);

@@ -13,6 +13,7 @@ ORDER = ["core", "observability", "storage", "fasterlog", "kv", "statemachine", 
 # Library -> (its headers, the folder that may include them).
 KEPT = [
     ("asio", re.compile(r"asio(\.hpp|/)"), "rpc"),
+    ("http-parser", re.compile(r"http_parser\.h$"), "rpc"),
     ("capnp", re.compile(r"(capnp|kj)/|.*\.capnp\.h$"), "rpc"),
     ("prometheus", re.compile(r"prometheus/"), "observability"),
     ("civetweb", re.compile(r"(civetweb\.h|CivetServer\.h)$"), "observability"),

@@ -95,14 +95,76 @@ TEST_F(NodeConfigTest, FillsTheStoresOptions) {
 }
 
 TEST_F(NodeConfigTest, TheExamplesAreValid) {
-  for (int node = 1; node <= 3; ++node) {
-    const auto config = load_node_config(std::string(EXAMPLES) + "/three-node/node" +
-                                         std::to_string(node) + ".yaml");
-    ASSERT_TRUE(config) << config.error().message;
-    EXPECT_EQ(config->server.listen, "127.0.0.1:710" + std::to_string(node));
-    EXPECT_EQ(config->peers.listen, "127.0.0.1:720" + std::to_string(node));
-    EXPECT_EQ(config->metrics.listen, "127.0.0.1:910" + std::to_string(node));
+  for (const std::string example : {"three-node", "three-node-etcd"}) {
+    for (int node = 1; node <= 3; ++node) {
+      const auto config = load_node_config(std::string(EXAMPLES) + "/" + example + "/node" +
+                                           std::to_string(node) + ".yaml");
+      ASSERT_TRUE(config) << config.error().message;
+      EXPECT_EQ(config->server.listen, "127.0.0.1:710" + std::to_string(node));
+      EXPECT_EQ(config->peers.listen, "127.0.0.1:720" + std::to_string(node));
+      EXPECT_EQ(config->metrics.listen, "127.0.0.1:910" + std::to_string(node));
+      const bool etcd = config->coordinator.kind == CoordinatorConfig::Kind::kEtcd;
+      EXPECT_EQ(etcd, example == "three-node-etcd");
+      if (etcd) {
+        EXPECT_EQ(config->coordinator.etcd.endpoints,
+                  std::vector<std::string>{"http://127.0.0.1:2379"});
+      }
+    }
   }
+}
+
+TEST_F(NodeConfigTest, FillsTheOptionsOfTheCoordinatorEtcd) {
+  const std::string text = kGood;
+  const std::string line = "  coordinator: {kind: static, leader: 1}\n";
+  const auto with = [&](const std::string& settings) {
+    std::string changed = text;
+    return changed.replace(changed.find(line), line.size(),
+                           "  coordinator: {kind: etcd" + settings + "}\n");
+  };
+  const std::string endpoints = ", endpoints: ['http://a:2379', 'https://b:2379']";
+  auto config = load(with(endpoints));
+  ASSERT_TRUE(config) << config.error().message;
+  EXPECT_EQ(config->node.leader, NodeId{});
+  EXPECT_EQ(config->coordinator.etcd.prefix, "/tailrace");
+  EXPECT_EQ(config->coordinator.etcd.self, NodeId{2});
+  EXPECT_EQ(config->coordinator.etcd.cluster, "c");
+  EXPECT_EQ(config->coordinator.etcd.peer_address, "b:1");
+
+  config = load(with(endpoints + ", prefix: /x, lease_ttl: 8 s, call_timeout: 250 ms, username: u, "
+                                 "password_file: /p, tls: {ca: /ca, certificate: /c, key: /k}"));
+  ASSERT_TRUE(config) << config.error().message;
+  const rpc::EtcdCoordinatorOptions& etcd = config->coordinator.etcd;
+  EXPECT_EQ(etcd.endpoints, (std::vector<std::string>{"http://a:2379", "https://b:2379"}));
+  EXPECT_EQ(etcd.prefix, "/x");
+  EXPECT_EQ(etcd.lease_ttl, std::chrono::seconds(8));
+  EXPECT_EQ(etcd.call_timeout, std::chrono::milliseconds(250));
+  EXPECT_EQ(etcd.username, "u");
+  EXPECT_EQ(etcd.password_file, "/p");
+  EXPECT_EQ(etcd.tls.ca, "/ca");
+  EXPECT_EQ(etcd.tls.certificate, "/c");
+  EXPECT_EQ(etcd.tls.key, "/k");
+
+  const std::string at = file_ + ":5: replication.coordinator.";
+  expect_refused(with(""), {at + "endpoints", "missing", "http://"});
+  expect_refused(with(", endpoints: []"), {at + "endpoints", "missing"});
+  expect_refused(with(", endpoints: http://a:2379"), {at + "endpoints", "list"});
+  expect_refused(with(", endpoints: ['a:2379']"), {at + "endpoints", "'a:2379'", "http://"});
+  expect_refused(with(endpoints + ", leader: 1"), {at + "leader", "static"});
+  expect_refused(with(endpoints + ", lease_ttl: 1 s"), {at + "lease_ttl", "2 s"});
+  expect_refused(with(endpoints + ", lease_ttl: 2500 ms"), {at + "lease_ttl", "whole seconds"});
+  expect_refused(with(endpoints + ", call_timeout: 2 s"), {at + "call_timeout", "lease_ttl"});
+  expect_refused(with(endpoints + ", prefix: tailrace"), {at + "prefix", "slash"});
+  expect_refused(with(endpoints + ", username: u"), {at + "username", "password_file"});
+  expect_refused(with(endpoints + ", tls: {key: /k}"), {at + "tls.key", "certificate"});
+  expect_refused(with(", endpoints: ['http://a:1'], tls: {ca: /c}"), {at + "tls", "https://"});
+  expect_refused(with(endpoints + ", lease_tll: 3 s"),
+                 {file_ + ":5:", "'replication.coordinator.lease_tll'", "'lease_ttl'"});
+  expect_refused(std::string(kGood).replace(text.find(line), line.size(),
+                                            "  coordinator: {leader: 1, endpoints: []}\n"),
+                 {at + "endpoints", "kind: etcd"});
+  expect_refused(
+      std::string(kGood).replace(text.find(line), line.size(), "  coordinator: {kind: raft}\n"),
+      {at + "kind", "'raft'", "static or etcd"});
 }
 
 // A slip of the finger never silently leaves a default in force.
