@@ -52,12 +52,19 @@ void EtcdClient::call(std::string path, std::string body, Done<std::string> done
 }
 
 template <typename T>
+void EtcdClient::report(const Result<T>& result) {
+  if (!result) failures_.add();
+  if (!options_.on_outcome) return;
+  options_.on_outcome(result ? Result<>() : Result<>(tl::unexpected(result.error())));
+}
+
+template <typename T>
 void EtcdClient::call(const char* path, std::string body, Result<T> (*decode)(std::string_view),
                       Done<T> done) {
-  auto decoded = [path, decode, done = std::move(done)](Result<std::string> answer) {
-    if (!answer) return done(tl::unexpected(std::move(answer).error()));
-    auto value = decode(*answer);
-    if (!value) return done(tl::unexpected(with_context(path, std::move(value).error())));
+  auto decoded = [this, path, decode, done = std::move(done)](Result<std::string> answer) {
+    auto value = answer ? decode(*answer) : Result<T>(tl::unexpected(std::move(answer).error()));
+    if (answer && !value) value = tl::unexpected(with_context(path, std::move(value).error()));
+    report(value);
     done(std::move(value));
   };
   call(path, std::move(body), std::move(decoded));
@@ -131,11 +138,6 @@ void EtcdClient::leave(size_t endpoint) {
 }
 
 void EtcdClient::finish(const std::shared_ptr<Call>& call, Result<std::string> result) {
-  if (!result) failures_.add();
-  const bool answered = result || result.error().code == ErrorCode::kFailedPrecondition ||
-                        result.error().code == ErrorCode::kNotFound;
-  if (options_.on_outcome)
-    options_.on_outcome(answered ? Result<>() : Result<>(tl::unexpected(result.error())));
   if (const auto done = std::exchange(call->done, nullptr)) done(std::move(result));
 }
 
@@ -165,11 +167,11 @@ void EtcdClient::time_to_live(int64_t lease, Done<int64_t> done) {
 }
 
 void EtcdClient::revoke(int64_t lease, Done<void> done) {
-  call("/v3/lease/revoke", encode_lease(lease),
-       [done = std::move(done)](Result<std::string> answer) {
-         if (!answer) return done(tl::unexpected(std::move(answer).error()));
-         done({});
-       });
+  auto revoked = [this, done = std::move(done)](const Result<std::string>& answer) {
+    report(answer);
+    done(answer ? Result<>() : Result<>(tl::unexpected(answer.error())));
+  };
+  call("/v3/lease/revoke", encode_lease(lease), std::move(revoked));
 }
 
 // ---- Watches.

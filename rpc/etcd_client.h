@@ -20,7 +20,7 @@ struct EtcdClientOptions {
   std::chrono::milliseconds call_timeout{1000};
   std::shared_ptr<asio::ssl::context> tls;  // may be null without https
   std::string username, password;           // empty: no authentication
-  /// Told after every call, on the io thread: an answer, or why none came. A refusal is an answer.
+  /// Told after every call, before its own callback.
   std::function<void(const Result<>&)> on_outcome;
 };
 
@@ -73,6 +73,8 @@ class EtcdClient {
   void authenticate(const std::shared_ptr<Call>& call);
   void answered(const std::shared_ptr<Call>& call, size_t endpoint, Result<HttpAnswer> answer);
   void finish(const std::shared_ptr<Call>& call, Result<std::string> result);
+  template <typename T>
+  void report(const Result<T>& result);
   void leave(size_t endpoint);
 
   asio::io_context& io_;

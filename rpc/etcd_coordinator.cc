@@ -29,6 +29,7 @@ using replication::Grant;
 
 /// Of a stop: after that the lease runs out by itself.
 constexpr std::chrono::milliseconds kStopTime{900};
+constexpr std::chrono::seconds kRefusalTime{3};
 
 /// Whether etcd answers. Any thread.
 class Contact {
@@ -37,11 +38,15 @@ class Contact {
 
   void note(const Result<>& outcome) {
     const std::lock_guard lock(mutex_);
-    if (outcome) {
+    const ErrorCode code = outcome ? ErrorCode::kInvalidArgument : outcome.error().code;
+    const bool refused = !outcome && code == ErrorCode::kFailedPrecondition;
+    // That a lease is gone is an answer as good as any.
+    if (outcome || refused || code == ErrorCode::kNotFound) {
       if (!reachable_) observability::log_info("etcd: cluster '{}' reaches it again", cluster_);
       reachable_ = true;
       unreachable_.clear();
       last_ = system_clock().now();
+      if (refused) note_refusal(outcome.error().message);
       return;
     }
     // Once: the calls go on several times in a second.
@@ -58,6 +63,7 @@ class Contact {
     const std::lock_guard lock(mutex_);
     const std::chrono::duration<double> since = system_clock().now() - last_;
     CoordinatorStatus status{reachable_, problem_, since.count()};
+    if (problem_.empty() && is_refused()) status.problem = refusal_;
     if (!reachable_)
       status.problem =
           fmt::format("etcd has not answered for {:.1f} s: {}", since.count(), unreachable_);
@@ -65,11 +71,23 @@ class Contact {
   }
 
  private:
+  void note_refusal(const std::string& message) {
+    if (!is_refused()) observability::log_warning("{}", message);
+    refusal_ = message;
+    refused_at_ = system_clock().now();
+  }
+  /// Refused calls are tried again, beside others that are not refused: it lasts while there are
+  /// new ones.
+  bool is_refused() const {
+    return !refusal_.empty() && system_clock().now() - refused_at_ < kRefusalTime;
+  }
+
   const std::string cluster_;
   mutable std::mutex mutex_;
   // All guarded by mutex_.
   bool reachable_ = true;
-  std::string unreachable_, problem_;
+  std::string unreachable_, refusal_, problem_;
+  SteadyTime refused_at_;
   SteadyTime last_ = system_clock().now();  // counted from the beginning when there was none yet
 };
 

@@ -14,6 +14,7 @@
 #include <http_parser.h>
 
 #include "rpc/endpoint.h"
+#include "rpc/etcd_lookup.h"
 
 namespace tailrace::rpc {
 namespace {
@@ -84,11 +85,11 @@ class Exchange : public HttpExchange, public std::enable_shared_from_this<Exchan
  public:
   Exchange(asio::io_context& io, std::shared_ptr<asio::ssl::context> tls, HttpEndpoint endpoint,
            HttpRequest request, Done done, Part part)
-      : endpoint_(std::move(endpoint)),
+      : io_(io),
+        endpoint_(std::move(endpoint)),
         most_bytes_(request.most_bytes),
         done_(std::move(done)),
         part_(std::move(part)),
-        resolver_(io),
         timer_(io) {
     if (endpoint_.tls)
       wire_ = std::make_unique<TlsWire>(io, std::move(tls));
@@ -112,27 +113,16 @@ class Exchange : public HttpExchange, public std::enable_shared_from_this<Exchan
       if (!error && !self->streaming_)
         self->fail(ErrorCode::kTimedOut, fmt::format("no answer in time ({})", self->doing_));
     });
-    // An address needs no name service, which may hang.
+    // An address needs no name service.
     std::error_code no_address;
-    const auto address = asio::ip::make_address(endpoint_.host, no_address);
-    if (!no_address) {
-      const auto port = static_cast<uint16_t>(std::stoul(endpoint_.port));
-      doing_ = "connect";
-      wire_->socket().async_connect(
-          tcp::endpoint(address, port),
-          [self](const std::error_code& error) { self->connected(error); });
-      return;
-    }
-    resolver_.async_resolve(
-        endpoint_.host, endpoint_.port,
-        [self](const std::error_code& error, const tcp::resolver::results_type& found) {
-          if (self->finished_) return;
-          if (error) return self->fail(ErrorCode::kUnavailable, "resolve: " + error.message());
-          self->doing_ = "connect";
-          auto then = [self](const std::error_code& failed, const tcp::endpoint&) {
-            self->connected(failed);
-          };
-          asio::async_connect(self->wire_->socket(), found, std::move(then));
+    (void)asio::ip::make_address(endpoint_.host, no_address);
+    if (!no_address) return connect({endpoint_.host});
+    // The timer keeps us: a lookup that holds us would be a circle.
+    lookup_ = std::make_unique<NameLookup>(
+        io_, endpoint_.host, [this](Result<std::vector<std::string>> found) {
+          if (finished_) return;
+          if (!found) return fail(ErrorCode::kUnavailable, found.error().message);
+          connect(*found);
         });
   }
 
@@ -146,7 +136,7 @@ class Exchange : public HttpExchange, public std::enable_shared_from_this<Exchan
     finished_ = true;
     part_ = nullptr;
     timer_.cancel();
-    resolver_.cancel();
+    if (lookup_) lookup_->cancel();
     std::error_code ignored;
     wire_->socket().close(ignored);
   }
@@ -159,6 +149,22 @@ class Exchange : public HttpExchange, public std::enable_shared_from_this<Exchan
 
   void fail(ErrorCode code, const std::string& what) {
     finish(make_error(code, fmt::format("etcd at {}: {}", endpoint_.text, what)));
+  }
+
+  void connect(const std::vector<std::string>& addresses) {
+    doing_ = "connect";
+    const auto port = static_cast<uint16_t>(std::stoul(endpoint_.port));
+    std::vector<tcp::endpoint> endpoints;
+    for (const std::string& text : addresses) {
+      std::error_code no_address;
+      const auto address = asio::ip::make_address(text, no_address);
+      if (!no_address) endpoints.emplace_back(address, port);
+    }
+    asio::async_connect(
+        wire_->socket(), endpoints,
+        [self = shared_from_this()](const std::error_code& error, const tcp::endpoint&) {
+          self->connected(error);
+        });
   }
 
   void connected(const std::error_code& error) {
@@ -244,11 +250,12 @@ class Exchange : public HttpExchange, public std::enable_shared_from_this<Exchan
     return settings;
   }
 
+  asio::io_context& io_;
   const HttpEndpoint endpoint_;
   const size_t most_bytes_;
   Done done_;
   Part part_;
-  tcp::resolver resolver_;
+  std::unique_ptr<NameLookup> lookup_;
   asio::steady_timer timer_;
   std::unique_ptr<Wire> wire_;
   std::string head_and_body_;

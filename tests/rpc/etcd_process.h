@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "core/result.h"
+#include "rpc/etcd_http.h"
 #include "rpc/etcd_messages.h"
 #include "tests/support/temporary_directory.h"
 
@@ -42,6 +43,8 @@ class EtcdProcess {
   std::string post(const std::string& path, const std::string& body);
 
  private:
+  Result<HttpAnswer> ask(const std::string& path, const std::string& body);
+
   tailrace::testing::TemporaryDirectory directory_;
   const std::vector<std::string> arguments_;
   const std::string scheme_;
