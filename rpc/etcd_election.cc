@@ -15,6 +15,7 @@ using replication::Grant;
 
 namespace {
 constexpr std::chrono::milliseconds kRetryPause{250};
+constexpr std::chrono::milliseconds kMostPollInterval{5000};
 /// All candidates see the key go in the same moment.
 constexpr uint64_t kMostRandomDelayMs = 50;
 }  // namespace
@@ -37,7 +38,8 @@ EtcdElection::EtcdElection(asio::io_context& io, EtcdClient& client,
                     evaluate();
                     view_.refresh();
                   }}),
-      view_(io, client, keys_, options.lease_ttl, [this] { evaluate(); }),
+      view_(io, client, keys_, std::min<Milliseconds>(options.lease_ttl, kMostPollInterval),
+            [this] { evaluate(); }),
       campaign_timer_(io),
       retry_timer_(io),
       random_(random_seed()),
@@ -63,11 +65,13 @@ void EtcdElection::stop(std::function<void()> done) {
 
 void EtcdElection::raise(Epoch known) {
   known_ = std::max(known_, static_cast<int64_t>(known.value));
-  // Nobody promises anything for what we hold any more: it only keeps others from the lead.
+  // Others have promised more than what we hold: it is exchanged for a new epoch. Until etcd has
+  // done so it stays, as a majority may still follow it.
   if (held_ != 0 && held_ < known_) evaluate();
 }
 
 void EtcdElection::set_candidacy(Candidacy candidacy) {
+  if (candidacy_ == candidacy) return;
   candidacy_ = candidacy;
   evaluate();
 }
@@ -99,7 +103,7 @@ void EtcdElection::evaluate() {
     grants_.add();
     observability::log_info("etcd grants node {} the lead in epoch {}", options_.self.value, epoch);
   }
-  if (!ours || epoch != held_ || held_ < known_) held_ = 0;
+  if (!ours || epoch != held_) held_ = 0;
 
   if (held_ != 0) {
     tell({options_.self, Epoch{static_cast<uint64_t>(held_)}});
@@ -119,7 +123,7 @@ void EtcdElection::evaluate() {
   if (!is_free) free_since_.reset();
   if (is_free && !free_since_) free_since_ = system_clock().now();
   if (!registered_) register_member();
-  if (ours && held_ == 0) give_up(epoch);
+  if (ours && (held_ == 0 || held_ < known_)) give_up(epoch);
   consider();
 }
 
