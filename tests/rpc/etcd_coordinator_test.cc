@@ -444,11 +444,18 @@ TEST_F(EtcdCoordinatorTest, CountsWhatItDoes) {
   one->start(Candidacy::kNow);
   ASSERT_TRUE(one->wins());
   const std::string text = registry.expose();
-  for (const char* line :
-       {"tailrace_coordinator_reachable 1", "tailrace_coordinator_grants_total 1",
-        "tailrace_coordinator_failures_total 0", "tailrace_coordinator_calls_total",
-        "seconds_since_contact 0.", "tailrace_coordinator_lease_remaining_seconds 0."})
-    EXPECT_NE(text.find(line), std::string::npos) << line << "\n" << text;
+  const auto value = [&](const std::string& name) {
+    const size_t at = text.find("\ntailrace_coordinator_" + name + " ");
+    EXPECT_NE(at, std::string::npos) << name << "\n" << text;
+    return at == std::string::npos ? -1 : std::stod(text.substr(text.find(' ', at)));
+  };
+  EXPECT_EQ(value("reachable"), 1);
+  EXPECT_EQ(value("grants_total"), 1);
+  EXPECT_GE(value("calls_total"), 3);
+  EXPECT_GE(value("failures_total"), 0);
+  EXPECT_LT(value("seconds_since_contact"), 1);
+  EXPECT_GT(value("lease_remaining_seconds"), 0);
+  EXPECT_LE(value("lease_remaining_seconds"), 1);
 }
 
 }  // namespace

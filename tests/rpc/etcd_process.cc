@@ -2,11 +2,14 @@
 
 #include <chrono>
 #include <cstdlib>
+#include <fstream>
+#include <iterator>
 #include <stdexcept>
 #include <thread>
 
 #include <asio/io_context.hpp>
 #include <fcntl.h>
+#include <gtest/gtest.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -38,6 +41,12 @@ template <typename T>
 T need(Result<T> result) {
   if (!result) throw std::runtime_error(result.error().message);
   return std::move(*result);
+}
+
+std::string end_of(const std::filesystem::path& file) {
+  std::ifstream stream(file);
+  const std::string text{std::istreambuf_iterator<char>(stream), {}};
+  return text.substr(text.size() - std::min<size_t>(text.size(), 3000));
 }
 
 }  // namespace
@@ -111,6 +120,13 @@ void EtcdProcess::signal(int number) {
 
 void EtcdProcess::kill() {
   if (process_ == 0) return;
+  int status = 0;
+  if (::waitpid(process_, &status, WNOHANG) == process_) {
+    process_ = 0;
+    ADD_FAILURE() << "etcd had ended by itself, wait status " << status << "; its log ends with\n"
+                  << end_of(directory_.path() / "log");
+    return;
+  }
   ::kill(process_, SIGKILL);
   ::waitpid(process_, nullptr, 0);
   process_ = 0;
