@@ -30,7 +30,7 @@ COMPILER = next((define.split("=", 1)[1] for define in OPTIONS.define
 COMPONENTS = ["core", "observability", "storage", "fasterlog", "kv", "statemachine", "replication",
               "rpc", "config"]
 HEAVY = re.compile(r"/(asio(\.hpp|/)|capnp/|kj/|prometheus/|civetweb|CivetServer|spdlog/|yaml-cpp/"
-                   r"|liburing)")
+                   r"|liburing|http_parser|nlohmann/|openssl/)")
 
 
 def run(*command, **options):
