@@ -21,12 +21,15 @@ void recovery(ByteSpan input);    // a log directory with any bytes in its segme
 void append_raw(ByteSpan input);  // bytes that a leader ships
 void framing(ByteSpan input);     // frames of clients and peers
 void command(ByteSpan input);     // a record's payload, for the state machine
+void etcd(ByteSpan input);        // an answer of etcd's JSON gateway
 void manifest(ByteSpan input);    // what a checkpoint of the store consists of
 
 inline constexpr Target kTargets[] = {
-    {"record", record},     {"metadata", metadata},     {"consumers", consumers},
-    {"recovery", recovery}, {"append_raw", append_raw}, {"framing", framing},
-    {"command", command},   {"manifest", manifest},
+    {"record", record},         {"metadata", metadata},
+    {"consumers", consumers},   {"recovery", recovery},
+    {"append_raw", append_raw}, {"framing", framing},
+    {"command", command},       {"etcd", etcd},
+    {"manifest", manifest},
 };
 
 }  // namespace tailrace::fuzz

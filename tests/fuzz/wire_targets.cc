@@ -5,6 +5,7 @@
 #include <kj/string.h>
 
 #include "core/check.h"
+#include "rpc/etcd_messages.h"
 #include "rpc/framing.h"
 #include "rpc/message.h"
 #include "rpc/peer_codec.h"
@@ -61,6 +62,21 @@ void framing(ByteSpan input) {
 
 void command(ByteSpan input) {
   (void)statemachine::decode(input);
+}
+
+void etcd(ByteSpan input) {
+  const std::string text(reinterpret_cast<const char*>(input.data()), input.size());
+  (void)rpc::decode_range(text);
+  (void)rpc::decode_put(text);
+  (void)rpc::decode_transaction(text);
+  (void)rpc::decode_lease_grant(text);
+  (void)rpc::decode_keep_alive(text);
+  (void)rpc::decode_time_to_live(text);
+  (void)rpc::decode_watch(text);
+  (void)rpc::decode_token(text);
+  (void)rpc::decode_error(text);
+  if (const auto bytes = rpc::decode_base64(text))
+    TAILRACE_CHECK(rpc::decode_base64(rpc::encode_base64(*bytes)) == bytes, "base64 loses bytes");
 }
 
 }  // namespace tailrace::fuzz

@@ -175,6 +175,27 @@ void commands() {
   }
 }
 
+/// What etcd 3.4 answers.
+void etcd_answers() {
+  const std::pair<const char*, const char*> answers[] = {
+      {"range", R"({"header":{"revision":"7"},"kvs":[{"key":"aw==","create_revision":"3",)"
+                R"("mod_revision":"5","value":"dg==","lease":"-12"}],"count":"1"})"},
+      {"transaction",
+       R"({"header":{"revision":"9"},"succeeded":true,"responses":[{"response_put":{}},)"
+       R"({"response_range":{"kvs":[{"key":"aw=="}]}}]})"},
+      {"lease", R"({"header":{},"ID":"77","TTL":"3"})"},
+      {"keep-alive", R"({"result":{"header":{},"ID":"77","TTL":"3"}})"},
+      {"watch", R"({"result":{"created":true,"events":[{"type":"DELETE","kv":{"key":"aw=="}}]}})"},
+      {"compacted", R"({"result":{"canceled":true,"compact_revision":"5"}})"},
+      {"error", R"({"error":{"grpc_code":8,"message":"too many requests"}})"},
+      {"refusal", R"({"error":"etcdserver: lease not found","code":5})"},
+      {"token", R"({"token":"abc.7"})"}};
+  for (const auto& [name, text] : answers) {
+    const ByteSpan bytes = as_bytes(text);
+    write("etcd", name, Bytes(bytes.begin(), bytes.end()));
+  }
+}
+
 }  // namespace
 }  // namespace tailrace
 
@@ -189,5 +210,6 @@ int main(int count, char** arguments) {
   tailrace::logs();
   tailrace::frames();
   tailrace::commands();
+  tailrace::etcd_answers();
   return 0;
 }
