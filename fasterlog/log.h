@@ -213,7 +213,8 @@ class Log {
   virtual Address durable() const = 0;
   virtual Address tail() const = 0;
   virtual Epoch last_epoch() const = 0;
-  /// Each epoch's first address, ascending; reaches back to the epoch that `begin` lies in.
+  /// Each epoch's first address, ascending; reaches back to the epoch of the record that ends at
+  /// `begin`, so that two logs can be compared there.
   virtual std::vector<EpochStart> epoch_table() const = 0;
   virtual const RecoveryReport& recovery() const = 0;
 

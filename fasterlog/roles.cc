@@ -108,7 +108,7 @@ std::vector<EpochStart> LogImpl::epoch_table() const {
   // An epoch that has written nothing yet has no first address.
   while (!table.empty() && table.back().start >= core_->ring.tail())
     table.pop_back();
-  while (table.size() > 1 && table[1].start <= begin())
+  while (table.size() > 1 && table[1].start < begin())
     table.erase(table.begin());
   return table;
 }
