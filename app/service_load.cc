@@ -101,13 +101,21 @@ class Loop {
   Clock::time_point last_answer_;
 };
 
-double percentile(std::vector<float>& sorted, double share) {
+double percentile(const std::vector<float>& sorted, double share) {
   if (sorted.empty()) return 0;
   const auto index = static_cast<size_t>(share * static_cast<double>(sorted.size() - 1));
   return sorted[index];
 }
 
 }  // namespace
+
+void set_latencies(LoadResult& result, std::vector<float> latencies_us) {
+  std::sort(latencies_us.begin(), latencies_us.end());
+  result.p50_us = percentile(latencies_us, 0.5);
+  result.p99_us = percentile(latencies_us, 0.99);
+  result.p999_us = percentile(latencies_us, 0.999);
+  result.max_us = percentile(latencies_us, 1);
+}
 
 Result<LoadResult> run_load(const rpc::ClientOptions& client_options, const LoadOptions& options,
                             const std::function<void(double, uint64_t)>& on_progress) {
@@ -150,15 +158,11 @@ Result<LoadResult> run_load(const rpc::ClientOptions& client_options, const Load
     if (result.errors == 0) result.first_error = loop->first_error();
     result.errors += loop->errors();
   }
-  std::sort(latencies.begin(), latencies.end());
   result.seconds = std::chrono::duration<double>(last - began).count();
   result.operations = operations();
   const bool appends = options.operation == LoadOptions::Operation::kAppend;
   result.records = result.operations * (appends ? options.batch : 1);
-  result.p50_us = percentile(latencies, 0.5);
-  result.p99_us = percentile(latencies, 0.99);
-  result.p999_us = percentile(latencies, 0.999);
-  result.max_us = percentile(latencies, 1);
+  set_latencies(result, std::move(latencies));
   on_progress(1, result.operations);
   return result;
 }

@@ -29,6 +29,7 @@ struct LoadResult {
   uint64_t operations = 0;  // answered requests
   uint64_t records = 0;     // operations, times the batch for appends
   uint64_t errors = 0;
+  uint64_t unknown = 0;  // of the errors: writes that may have happened; of a history only
   std::optional<Error> first_error;
   double p50_us = 0, p99_us = 0, p999_us = 0, max_us = 0;
 };
@@ -38,5 +39,8 @@ struct LoadResult {
 /// far. Fails only when a client cannot be made, or the first request of all is not answered.
 Result<LoadResult> run_load(const rpc::ClientOptions& client, const LoadOptions& options,
                             const std::function<void(double, uint64_t)>& on_progress);
+
+/// Sets the percentiles and the greatest.
+void set_latencies(LoadResult& result, std::vector<float> latencies_us);
 
 }  // namespace tailrace::app

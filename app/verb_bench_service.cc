@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "app/client_options.h"
+#include "app/history_load.h"
 #include "app/service_load.h"
 #include "app/verbs.h"
 
@@ -27,6 +28,7 @@ struct BenchServiceOptions {
   ClientFlags client;
   LoadOptions load;
   std::string operation = "put";
+  std::string history;  // a file
   bool json = false;
 };
 
@@ -35,9 +37,10 @@ void print_json(const BenchServiceOptions& options, const LoadResult& result) {
       {"op", options.operation},
       {"clients", options.load.clients},
       {"in_flight", options.load.in_flight},
-      {"value_bytes", options.load.value_bytes},
   };
-  if (options.load.operation == LoadOptions::Operation::kAppend) out["batch"] = options.load.batch;
+  if (options.history.empty()) out["value_bytes"] = options.load.value_bytes;
+  if (options.history.empty() && options.load.operation == LoadOptions::Operation::kAppend)
+    out["batch"] = options.load.batch;
   out["seconds"] = result.seconds;
   out["ops"] = result.operations;
   out["ops_per_s"] = static_cast<double>(result.operations) / result.seconds;
@@ -47,22 +50,37 @@ void print_json(const BenchServiceOptions& options, const LoadResult& result) {
   out["p999_us"] = result.p999_us;
   out["max_us"] = result.max_us;
   out["errors"] = result.errors;
+  if (!options.history.empty()) out["unknown"] = result.unknown;
   if (result.errors > 0) out["first_error"] = result.first_error->message;
   fmt::print("{}\n", out.dump(2));
 }
 
 void print_text(const BenchServiceOptions& options, const LoadResult& result) {
-  fmt::print("{} x {} in flight, {} bytes, {:.1f} s: {:.0f} {} per second", options.load.clients,
-             options.load.in_flight, options.load.value_bytes, result.seconds,
+  fmt::print("{} x {} in flight, ", options.load.clients, options.load.in_flight);
+  if (options.history.empty()) fmt::print("{} bytes, ", options.load.value_bytes);
+  fmt::print("{:.1f} s: {:.0f} {} per second", result.seconds,
              static_cast<double>(result.operations) / result.seconds, options.operation);
   if (result.records != result.operations)
     fmt::print(" ({:.0f} records)", static_cast<double>(result.records) / result.seconds);
-  fmt::print("\np50 {:.0f} us, p99 {:.0f} us, p99.9 {:.0f} us, greatest {:.0f} us, {} errors\n",
+  fmt::print("\np50 {:.0f} us, p99 {:.0f} us, p99.9 {:.0f} us, greatest {:.0f} us, {} errors",
              result.p50_us, result.p99_us, result.p999_us, result.max_us, result.errors);
+  if (!options.history.empty())
+    fmt::print(", {} of them writes of unknown outcome", result.unknown);
+  fmt::print("\n");
 }
 
 int bench_service(BenchServiceOptions& options) {
-  options.load.operation = kOperations.at(options.operation);
+  const bool history = !options.history.empty();
+  if (history) {
+    options.operation = "operations";
+    if (uint64_t{options.load.clients} * options.load.in_flight > kMostHistoryRequests)
+      return report(Error{ErrorCode::kInvalidArgument,
+                          fmt::format("--clients times --in-flight is more than {}, which is as "
+                                      "many as a judge of --history can tell apart",
+                                      kMostHistoryRequests)});
+  } else {
+    options.load.operation = kOperations.at(options.operation);
+  }
   auto flags = options.client.client_options();
   if (!flags) return report(flags.error());
   const bool terminal = ::isatty(STDERR_FILENO) == 1;
@@ -73,7 +91,14 @@ int bench_service(BenchServiceOptions& options) {
                operations);
     if (share >= 1) fmt::print(stderr, "\r\033[K");
   };
-  const auto result = run_load(*flags, options.load, progress);
+  std::unique_ptr<HistoryFile> file;
+  if (history) {
+    auto created = HistoryFile::create(storage::posix_file_system(), options.history);
+    if (!created) return report(with_context("--history", std::move(created).error()));
+    file = std::move(*created);
+  }
+  const auto result = history ? run_history_load(*flags, options.load, *file, progress)
+                              : run_load(*flags, options.load, progress);
   if (!result) return report_answer(result.error());
   if (options.json)
     print_json(options, *result);
@@ -94,30 +119,51 @@ void add_bench_service_verb(CLI::App& bench, int& exit_code) {
   std::vector<std::string> operations;
   for (const auto& [name, operation] : kOperations)
     operations.push_back(name);
-  verb->add_option("--op", options->operation, "mixed: half puts, half linearizable gets")
-      ->check(CLI::IsMember(operations))
-      ->capture_default_str();
+  CLI::Option* op =
+      verb->add_option("--op", options->operation, "mixed: half puts, half linearizable gets")
+          ->check(CLI::IsMember(operations))
+          ->capture_default_str();
   verb->add_option("--clients", load.clients, "Connections, each with a thread of its own")
       ->check(CLI::Range(1, 1024))
       ->capture_default_str();
-  verb->add_option("--in-flight", load.in_flight, "Requests in flight of each client")
-      ->check(CLI::Range(1, 4096))
-      ->capture_default_str();
-  verb->add_option("--batch", load.batch, "Events in one append")
-      ->check(CLI::Range(1, 10000))
-      ->capture_default_str();
-  verb->add_option("--value-bytes", load.value_bytes, "Of each value or event")
-      ->check(CLI::Range(0, 64 << 20))
-      ->capture_default_str();
-  verb->add_option("--keys", load.keys, "Different keys")
-      ->check(CLI::Range(uint64_t{1}, uint64_t{1} << 40))
-      ->capture_default_str();
+  CLI::Option* in_flight =
+      verb->add_option("--in-flight", load.in_flight,
+                       "Requests in flight of each client; with --history 1 unless given")
+          ->check(CLI::Range(1, 4096))
+          ->capture_default_str();
+  CLI::Option* batch = verb->add_option("--batch", load.batch, "Events in one append")
+                           ->check(CLI::Range(1, 10000))
+                           ->capture_default_str();
+  CLI::Option* value_bytes =
+      verb->add_option("--value-bytes", load.value_bytes, "Of each value or event")
+          ->check(CLI::Range(0, 64 << 20))
+          ->capture_default_str();
+  CLI::Option* keys =
+      verb->add_option("--keys", load.keys,
+                       fmt::format("Different keys; with --history {} unless given", kHistoryKeys))
+          ->check(CLI::Range(uint64_t{1}, uint64_t{1} << 40))
+          ->capture_default_str();
   verb->add_option("--seconds", load.seconds, "How long")
       ->check(CLI::Range(0.1, 86400.0))
       ->capture_default_str();
+  verb->add_option("--history", options->history,
+                   "Instead of --op: puts, linearizable gets, compare-and-swaps and deletes of few "
+                   "keys, and adds to a counter, each written to this file with its answer, a JSON "
+                   "object a line, to be judged; errors of single ones do not end it")
+      ->type_name("FILE")
+      ->check([](const std::string& file) { return file.empty() ? "it names no file" : ""; })
+      ->excludes(op)
+      ->excludes(batch)
+      ->excludes(value_bytes);
   verb->add_flag("--json", options->json, "One JSON object");
   options->client.add_to(*verb);
-  verb->callback([options, &exit_code] { exit_code = bench_service(*options); });
+  verb->callback([options, in_flight, keys, &exit_code] {
+    if (!options->history.empty()) {
+      if (in_flight->count() == 0) options->load.in_flight = 1;
+      if (keys->count() == 0) options->load.keys = kHistoryKeys;
+    }
+    exit_code = bench_service(*options);
+  });
 }
 
 }  // namespace tailrace::app

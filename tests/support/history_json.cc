@@ -120,10 +120,14 @@ Result<std::vector<HistoryOperation>> read_history(std::istream& from) {
     if (line.empty()) continue;
     auto operation = parse_history_line(line);
     if (!operation) {
+      const char* cut = from.eof() ? ", the last, has no end" : "";
       return tl::unexpected(
-          with_context("line " + std::to_string(number), std::move(operation).error()));
+          with_context("line " + std::to_string(number) + cut, std::move(operation).error()));
     }
     if (*operation) history.push_back(std::move(**operation));
+  }
+  if (from.bad() || (from.fail() && !from.eof())) {
+    return make_error(ErrorCode::kIo, "line " + std::to_string(number + 1) + ": can not be read");
   }
   return history;
 }

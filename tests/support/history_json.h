@@ -9,8 +9,8 @@
 //   result   get: the value, null when absent; delete, insert, cas: true or false; add: the sum.
 //            Left out: not said
 //   present  insert and cas that were refused: what was in the way, null for nothing; may be left
-//   out outcome  ok, fail (it has not happened: the line is passed over), unknown (it may have, or
-//   may
+//            out
+//   outcome  ok, fail (it has not happened: the line is passed over), unknown (it may have, or may
 //            yet; then return_ns may be left out)
 //
 // Other members are passed over.

@@ -36,7 +36,7 @@ n: client 3 add 1, outcome unknown [9, ...)
 
 TEST(HistoryJson, WhatIsWrongIsNamedWithItsLine) {
   const auto refused = [](const std::string& line) {
-    std::istringstream text("\n" + line);
+    std::istringstream text("\n" + line + "\n");
     const auto history = read_history(text);
     EXPECT_FALSE(history.has_value()) << line;
     return history ? "" : history.error().message;

@@ -1,47 +1,35 @@
 // Judges a recorded history (history_json.h): is there an order in which every answer is right?
 //
-//   judge_history [FILE...]      standard input without one; all files are one history
+//   judge_history [--seconds S] [--configurations N] [FILE...]
 //
-// Ends with 0 when there is, 1 when there is none (and says where), 2 when it can not be told.
+// Ends with 0 when there is, 1 when there is none (and says where), 2 when a file or the command
+// line is bad, 3 when it can not be told within the limits.
 
-#include <fstream>
 #include <iostream>
 
-#include "tests/support/history_json.h"
+#include <CLI/CLI.hpp>
+
+#include "tests/support/judge_program.h"
 
 int main(int argc, char** argv) {
   using namespace tailrace::testing;
-  std::vector<HistoryOperation> history;
-  for (int i = 1; i < argc || i == 1; ++i) {
-    const bool is_file = argc > 1;
-    std::ifstream file;
-    if (is_file) file.open(argv[i]);
-    if (is_file && !file) {
-      std::cerr << "judge_history: " << argv[i] << " can not be read\n";
-      return 2;
-    }
-    auto read = read_history(is_file ? file : std::cin);
-    if (!read) {
-      std::cerr << "judge_history: " << (is_file ? argv[i] : "standard input") << ": "
-                << read.error().message << "\n";
-      return 2;
-    }
-    history.insert(history.end(), std::make_move_iterator(read->begin()),
-                   std::make_move_iterator(read->end()));
+  JudgeOptions options;
+  std::vector<std::string> files;
+  double seconds = std::chrono::duration<double>(options.most_time).count();
+  CLI::App app("Judges whether a history of operations is linearizable", "judge_history");
+  app.add_option("FILE", files, "All are one history; standard input without one");
+  app.add_option("--seconds", seconds, "For each key; then it can not be told")
+      ->check(CLI::Range(0.001, 86400.0))
+      ->capture_default_str();
+  app.add_option("--configurations", options.most_configurations,
+                 "States that a key may be in at once; of more it can not be told")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : kBadHistory;
   }
-  const Judgement judgement = judge(std::move(history));
-  std::cout << judgement.operations << " operations on " << judgement.keys << " keys, at most "
-            << judgement.most_configurations << " configurations: ";
-  switch (judgement.verdict) {
-    case Judgement::Verdict::kLinearizable:
-      std::cout << "linearizable\n";
-      return 0;
-    case Judgement::Verdict::kNotLinearizable:
-      std::cout << "NOT linearizable\n" << judgement.explanation;
-      return 1;
-    case Judgement::Verdict::kTooHard:
-      std::cout << "too hard to tell\n" << judgement.explanation;
-      return 2;
-  }
-  return 2;
+  options.most_time = std::chrono::milliseconds(static_cast<int64_t>(seconds * 1000));
+  return judge_files(files, options, std::cin, std::cout, std::cerr);
 }

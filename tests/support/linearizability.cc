@@ -1,15 +1,14 @@
 #include "tests/support/linearizability.h"
 
-#include <algorithm>
-#include <bit>
-#include <charconv>
-#include <deque>
-#include <map>
-#include <set>
-#include <unordered_map>
+#include "tests/support/linearizability_search.h"
 
 namespace tailrace::testing {
 namespace {
+
+using search::Search;
+using search::State;
+using search::Step;
+using search::Values;
 
 using Kind = HistoryKind;
 using Seen = HistoryOperation::Seen;
@@ -34,412 +33,17 @@ std::string shown(const std::string& text) {
   return out;
 }
 
-std::optional<int64_t> number_of(const std::string& text) {
-  int64_t number = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-  if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
-  return number;
+/// 0 is absent.
+std::string name_of(State state, const Values& values) {
+  return state == 0 ? "(absent)" : shown(values.text(state));
 }
-
-/// A value of the key as a small number; 0 is absent.
-using State = uint32_t;
-
-class Values {
- public:
-  State of(const std::string& text) {
-    const auto [at, is_new] = known_.emplace(text, static_cast<State>(texts_.size()));
-    if (is_new) {
-      texts_.push_back(text);
-      numbers_.push_back(number_of(text));
-    }
-    return at->second;
-  }
-  std::string name(State state) const { return state == 0 ? "(absent)" : shown(texts_[state]); }
-  std::optional<int64_t> number(State state) const { return numbers_[state]; }
-
- private:
-  std::unordered_map<std::string, State> known_;
-  std::vector<std::string> texts_{""};
-  std::vector<std::optional<int64_t>> numbers_{0};
-};
-
-/// An operation of the one key, with its values as numbers.
-struct Step {
-  const HistoryOperation* source = nullptr;
-  Kind kind = Kind::kRead;
-  bool unknown = false;
-  State value = 0;
-  State expected = 0;
-  int64_t amount = 0;
-  std::optional<bool> done;
-  Seen seen = Seen::kNotSaid;
-  State seen_value = 0;
-
-  bool saw(State state) const {
-    return seen == Seen::kNotSaid || state == (seen == Seen::kAbsent ? 0 : seen_value);
-  }
-  /// It changed nothing, wherever it stands in the order.
-  bool observes_only() const { return kind == Kind::kRead || (done.has_value() && !*done); }
-  /// What it does and says does not depend on what is there.
-  bool is_blind() const {
-    return kind == Kind::kWrite || (kind == Kind::kErase && (unknown || !done));
-  }
-  bool same_effect(const Step& other) const {
-    return kind == other.kind && value == other.value && expected == other.expected &&
-           amount == other.amount;
-  }
-};
-
-/// The state after the step, or nothing when its answer would be another one, or it would do
-/// nothing and nobody was answered.
-std::optional<State> apply(const Step& step, State state, Values& values) {
-  switch (step.kind) {
-    case Kind::kRead:
-      if (!step.saw(state)) return std::nullopt;
-      return state;
-    case Kind::kWrite:
-      return step.value;
-    case Kind::kErase:
-      if (step.done && *step.done != (state != 0)) return std::nullopt;
-      return 0;
-    case Kind::kInsertIfAbsent:
-    case Kind::kCompareAndSwap: {
-      const bool does =
-          step.kind == Kind::kInsertIfAbsent ? state == 0 : state != 0 && state == step.expected;
-      if (step.unknown) return does ? std::optional(step.value) : std::nullopt;
-      if (step.done && *step.done != does) return std::nullopt;
-      if (does) return step.value;
-      if (!step.saw(state)) return std::nullopt;
-      return state;
-    }
-    case Kind::kAdd: {
-      const auto before = values.number(state);
-      if (!before) return std::nullopt;
-      const auto sum_wraps = static_cast<uint64_t>(*before) + static_cast<uint64_t>(step.amount);
-      const State sum = values.of(std::to_string(static_cast<int64_t>(sum_wraps)));
-      if (!step.saw(sum)) return std::nullopt;
-      return sum;
-    }
-  }
-  return std::nullopt;
-}
-
-struct Configuration {
-  State state = 0;
-  /// By slots of pending operations: it has taken effect already.
-  uint64_t done = 0;
-  /// It is blind and may have taken effect just before another blind one, with nobody seeing it.
-  uint64_t buried = 0;
-  /// Operations of unknown outcome that have taken effect; the last word is not 0.
-  std::vector<uint64_t> unknown;
-
-  bool has_unknown(size_t index) const {
-    return index / 64 < unknown.size() && (unknown[index / 64] >> index % 64 & 1) != 0;
-  }
-  void set_unknown(size_t index) {
-    if (unknown.size() <= index / 64) unknown.resize(index / 64 + 1);
-    unknown[index / 64] |= uint64_t{1} << index % 64;
-  }
-  bool operator==(const Configuration&) const = default;
-
-  /// Whatever may follow the other may follow this.
-  bool is_at_least(const Configuration& other) const {
-    if (state != other.state || done != other.done) return false;
-    if ((other.buried & ~buried) != 0 || unknown.size() > other.unknown.size()) return false;
-    for (size_t i = 0; i < unknown.size(); ++i) {
-      if ((unknown[i] & ~other.unknown[i]) != 0) return false;
-    }
-    return true;
-  }
-};
-
-/// Configurations of which none is at least as good as another one.
-class Configurations {
- public:
-  struct One {
-    Configuration configuration;
-    bool unseen = false;  // see Search::expand
-  };
-  /// False when there is one at least as good.
-  bool add(const Configuration& configuration, bool unseen) {
-    auto& group = groups_[{configuration.state, configuration.done}];
-    for (const One& one : group) {
-      if ((unseen || !one.unseen) && one.configuration.is_at_least(configuration)) return false;
-    }
-    size_ -= std::erase_if(group, [&](const One& one) {
-      return (one.unseen || !unseen) && configuration.is_at_least(one.configuration);
-    });
-    group.push_back({configuration, unseen});
-    ++size_;
-    return true;
-  }
-  size_t size() const { return size_; }
-  void clear() {
-    groups_.clear();
-    size_ = 0;
-  }
-  template <typename Visit>
-  void for_each(const Visit& visit) const {
-    for (const auto& [_, group] : groups_) {
-      for (const One& one : group)
-        visit(one.configuration);
-    }
-  }
-  std::set<State> states() const {
-    std::set<State> states;
-    for_each([&](const Configuration& one) { states.insert(one.state); });
-    return states;
-  }
-
- private:
-  struct Hash {
-    size_t operator()(const std::pair<State, uint64_t>& key) const {
-      const uint64_t hash = (key.second ^ uint64_t{key.first} << 40) * 0x9e3779b97f4a7c15u;
-      return hash ^ hash >> 29;
-    }
-  };
-  std::unordered_map<std::pair<State, uint64_t>, std::vector<One>, Hash> groups_;
-  size_t size_ = 0;
-};
-
-/// One pass over one key's history.
-class Search {
- public:
-  Search(const std::vector<Step>& steps, State first, Values& values, uint64_t limit)
-      : steps_(steps), values_(values), limit_(limit) {
-    Configuration start;
-    start.state = first;
-    frontier_.add(start, false);
-    quiet_states_ = {first};
-  }
-
-  struct Failure {
-    size_t step = 0;  // whose return it was
-    bool too_hard = false;
-    std::set<State> states;  // that the key could have had then
-    std::set<State> quiet_states;
-    uint64_t quiet_since = 0;  // nothing was pending then
-  };
-
-  /// `leave_out` by step.
-  std::optional<Failure> run(const std::vector<char>& leave_out) {
-    struct Event {
-      uint64_t time;
-      bool returns;
-      size_t step;
-    };
-    std::vector<Event> events;
-    for (size_t i = 0; i < steps_.size(); ++i) {
-      if (leave_out[i] != 0) continue;
-      events.push_back({steps_[i].source->invoked, false, i});
-      if (!steps_[i].unknown) events.push_back({steps_[i].source->returned, true, i});
-    }
-    std::stable_sort(events.begin(), events.end(), [](const Event& a, const Event& b) {
-      return a.time != b.time ? a.time < b.time : a.returns < b.returns;
-    });
-    std::map<size_t, size_t> slot_of;
-    for (const Event& event : events) {
-      if (!event.returns) {
-        if (steps_[event.step].unknown) {
-          add_unknown(event.step);
-        } else {
-          const auto slot = static_cast<size_t>(std::countr_one(pending_));
-          if (slot == 64) return failure(event.step, true);
-          invoke(event.step, slot);
-          slot_of[event.step] = slot;
-        }
-        continue;
-      }
-      if (!finish(slot_of[event.step])) return failure(event.step, false);
-      if (is_too_hard()) return failure(event.step, true);
-      if (pending_ == 0) {
-        quiet_since_ = event.time;
-        quiet_states_ = frontier_.states();
-      }
-    }
-    return std::nullopt;
-  }
-  uint64_t most_configurations() const { return most_; }
-
- private:
-  Failure failure(size_t step, bool too_hard) {
-    return {step, too_hard, reached_, quiet_states_, quiet_since_};
-  }
-
-  void add_unknown(size_t step) {
-    if (steps_[step].observes_only()) return;  // says nothing
-    const size_t index = unknown_.size();
-    unknown_.push_back(step);
-    // Equal ones may be taken in their order: the earlier is there whenever the later is.
-    auto& kinds = unknown_kinds_[steps_[step].is_blind() ? 1 : 0];
-    for (auto& kind : kinds) {
-      if (steps_[unknown_[kind.front()]].same_effect(steps_[step])) {
-        kind.push_back(index);
-        return;
-      }
-    }
-    kinds.push_back({index});
-  }
-
-  void invoke(size_t step, size_t slot) {
-    pending_ |= uint64_t{1} << slot;
-    slots_[slot] = step;
-    const Step& one = steps_[step];
-    if (one.is_blind()) blind_ |= uint64_t{1} << slot;
-    if (!one.observes_only()) return;
-    observers_ |= uint64_t{1} << slot;
-    Configurations next;
-    frontier_.for_each([&](Configuration configuration) {
-      if (apply(one, configuration.state, values_)) configuration.done |= uint64_t{1} << slot;
-      next.add(configuration, false);
-    });
-    frontier_ = std::move(next);
-  }
-
-  /// Those that only look take effect as soon as they see what they saw: later is never better.
-  bool observe(Configuration& configuration) {
-    bool any = false;
-    for (uint64_t left = observers_ & ~configuration.done; left != 0; left &= left - 1) {
-      const auto slot = static_cast<size_t>(std::countr_zero(left));
-      if (!apply(steps_[slots_[slot]], configuration.state, values_)) continue;
-      configuration.done |= uint64_t{1} << slot;
-      any = true;
-    }
-    return any;
-  }
-
-  /// The return of the operation in `slot`. False when no configuration allows it; true, with an
-  /// unfinished frontier, when it is too hard.
-  bool finish(size_t slot) {
-    returning_ = uint64_t{1} << slot;
-    visited_.clear();
-    next_.clear();
-    reached_ = frontier_.states();
-    frontier_.for_each([&](const Configuration& configuration) {
-      if ((configuration.done & returning_) != 0) {
-        put(configuration);
-        return;
-      }
-      if ((configuration.buried & returning_) != 0) put(configuration);
-      visit(configuration, false, false);
-    });
-    // Those that took fewer of unknown outcome first: they are better.
-    while (!work_.empty() && !is_too_hard()) {
-      const Configurations::One one = std::move(work_.front());
-      work_.pop_front();
-      expand(one.configuration, one.unseen);
-    }
-    work_.clear();
-    most_ = std::max<uint64_t>(most_, visited_.size());
-    pending_ &= ~returning_;
-    blind_ &= ~returning_;
-    observers_ &= ~returning_;
-    std::swap(frontier_, next_);
-    return frontier_.size() > 0 || is_too_hard();
-  }
-
-  bool is_too_hard() const { return visited_.size() > limit_; }
-
-  void put(Configuration configuration) {
-    configuration.done &= ~returning_;
-    configuration.buried &= ~returning_;
-    next_.add(configuration, false);
-  }
-  void visit(const Configuration& configuration, bool unseen, bool took_unknown) {
-    if (!visited_.add(configuration, unseen)) return;
-    if (took_unknown) {
-      work_.push_back({configuration, unseen});
-    } else {
-      work_.push_front({configuration, unseen});
-    }
-  }
-
-  /// One step on every way to the returning operation. `unseen`: nobody has seen the last step,
-  /// which need not have been yet; a blind one now would bury it, and then it could as well have
-  /// been left out here.
-  void expand(const Configuration& configuration, bool unseen) {
-    for (uint64_t left = pending_ & ~observers_ & ~configuration.done; left != 0;
-         left &= left - 1) {
-      const uint64_t bit = left & ~(left - 1);
-      const Step& step = steps_[slots_[std::countr_zero(bit)]];
-      if (step.is_blind() && unseen) continue;
-      const auto state = apply(step, configuration.state, values_);
-      if (!state) continue;
-      const bool free = step.is_blind() && bit != returning_;  // it need not be now
-      if (free && !anybody_sees(*state, configuration)) continue;
-      Configuration after = configuration;
-      after.done |= bit;
-      after.buried &= ~bit;
-      arrive(step, std::move(after), *state, free, false);
-    }
-    for (const bool blind : {false, true}) {
-      if (blind && unseen) break;
-      for (const auto& kind : unknown_kinds_[blind ? 1 : 0]) {
-        const auto untaken = std::find_if(kind.begin(), kind.end(), [&](size_t index) {
-          return !configuration.has_unknown(index);
-        });
-        if (untaken == kind.end()) continue;
-        const Step& step = steps_[unknown_[*untaken]];
-        const auto state = apply(step, configuration.state, values_);
-        if (!state) continue;
-        if (*state == configuration.state &&
-            (!blind || (blind_ & ~configuration.done & ~configuration.buried) == 0)) {
-          continue;  // neither changes anything nor buries anybody
-        }
-        if (!anybody_sees(*state, configuration)) continue;
-        Configuration after = configuration;
-        after.set_unknown(*untaken);
-        arrive(step, std::move(after), *state, true, true);
-      }
-    }
-  }
-
-  void arrive(const Step& step, Configuration after, State state, bool unseen, bool took_unknown) {
-    after.state = state;
-    reached_.insert(state);
-    if (step.is_blind()) after.buried |= blind_ & ~after.done;
-    if (observe(after)) unseen = false;
-    if ((after.done & returning_) != 0) {
-      put(std::move(after));
-    } else {
-      visit(after, unseen, took_unknown);
-    }
-  }
-
-  /// Whether any step is possible in the state that is not blind.
-  bool anybody_sees(State state, const Configuration& configuration) {
-    for (uint64_t left = pending_ & ~blind_ & ~configuration.done; left != 0; left &= left - 1) {
-      if (apply(steps_[slots_[std::countr_zero(left)]], state, values_)) return true;
-    }
-    return std::any_of(unknown_kinds_[0].begin(), unknown_kinds_[0].end(), [&](const auto& kind) {
-      return !configuration.has_unknown(kind.back()) &&
-             apply(steps_[unknown_[kind.front()]], state, values_).has_value();
-    });
-  }
-
-  const std::vector<Step>& steps_;
-  Values& values_;
-  const uint64_t limit_;
-  Configurations frontier_, next_, visited_;
-  std::deque<Configurations::One> work_;
-  std::set<State> reached_, quiet_states_;
-  uint64_t quiet_since_ = 0;
-  uint64_t most_ = 1;
-  uint64_t returning_ = 0;
-  // By slot.
-  uint64_t pending_ = 0, blind_ = 0, observers_ = 0;
-  size_t slots_[64] = {};
-  std::vector<size_t> unknown_;  // steps, in the order of invocation
-  // Those with the same effect: indices into unknown_, ascending. Blind kinds are in [1].
-  std::vector<std::vector<size_t>> unknown_kinds_[2];
-};
 
 std::string names_of(const std::set<State>& states, const Values& values) {
   std::string text;
   size_t count = 0;
   for (const State state : states) {
     if (++count > 12) return text + ", ... (" + std::to_string(states.size()) + " values)";
-    text += (text.empty() ? "" : ", ") + values.name(state);
+    text += (text.empty() ? "" : ", ") + name_of(state, values);
   }
   return text;
 }
@@ -459,7 +63,7 @@ class KeyJudge {
       step.kind = source->kind;
       step.unknown = source->outcome == HistoryOutcome::kUnknown;
       if (step.kind == Kind::kAdd) {
-        step.amount = number_of(source->value).value_or(0);
+        step.amount = search::number_of(source->value).value_or(0);
       } else if (step.unknown && !any_matters && !matter.contains(source->value)) {
         step.value = values_.of("\1 a value that nobody saw");  // one is as good as another
       } else {
@@ -476,15 +80,18 @@ class KeyJudge {
   }
 
   void judge(const JudgeOptions& options, Judgement& into) {
+    using Verdict = Judgement::Verdict;
     std::vector<char> leave_out(steps_.size());
-    auto failure = run(leave_out, options, &into.most_configurations);
+    const Search::Time deadline = std::chrono::steady_clock::now() + options.most_time;
+    auto failure = run(leave_out, options, deadline, &into.most_configurations);
     if (!failure) return;
-    into.verdict =
-        failure->too_hard ? Judgement::Verdict::kTooHard : Judgement::Verdict::kNotLinearizable;
-    if (!failure->too_hard) {
-      shorten(options, leave_out, *failure);
-      failure = run(leave_out, options, nullptr);
+    if (failure->too_hard) {
+      if (into.verdict == Verdict::kLinearizable) into.explanation = explain_too_hard(*failure);
+      into.verdict = Verdict::kTooHard;
+      return;
     }
+    into.verdict = Verdict::kNotLinearizable;
+    shorten(options, leave_out, *failure);
     into.explanation = explain(*failure, leave_out);
   }
 
@@ -500,8 +107,9 @@ class KeyJudge {
   }
 
   std::optional<Search::Failure> run(const std::vector<char>& leave_out,
-                                     const JudgeOptions& options, uint64_t* most) {
-    Search search(steps_, first_, values_, options.most_configurations);
+                                     const JudgeOptions& options, Search::Time deadline,
+                                     uint64_t* most) {
+    Search search(steps_, first_, values_, options.most_configurations, deadline);
     auto failure = search.run(leave_out);
     if (most != nullptr) *most = std::max(*most, search.most_configurations());
     return failure;
@@ -509,7 +117,7 @@ class KeyJudge {
 
   /// Nobody needs to read what only looked, where the rest can not be ordered either.
   void shorten(const JudgeOptions& options, std::vector<char>& leave_out,
-               const Search::Failure& failure) {
+               Search::Failure& failure) {
     std::vector<size_t> observers;
     for (size_t i = 0; i < steps_.size(); ++i) {
       if (steps_[i].source->invoked > steps_[failure.step].source->returned) {
@@ -518,6 +126,7 @@ class KeyJudge {
         observers.push_back(i);
       }
     }
+    const Search::Time deadline = std::chrono::steady_clock::now() + options.most_time;
     size_t attempts = 0;
     for (size_t piece = std::max<size_t>(observers.size(), 1); piece > 0; piece /= 2) {
       for (size_t at = 0; at < observers.size() && attempts < kMostRemovals; at += piece) {
@@ -529,18 +138,27 @@ class KeyJudge {
         }
         if (!any) continue;
         ++attempts;
-        const auto still = run(fewer, options, nullptr);
-        if (still && !still->too_hard) leave_out = fewer;
+        const auto still = run(fewer, options, deadline, nullptr);
+        if (!still || still->too_hard) continue;
+        leave_out = fewer;
+        failure = *still;
       }
     }
+  }
+
+  std::string explain_too_hard(const Search::Failure& failure) const {
+    const HistoryOperation& last = *steps_[failure.step].source;
+    std::string text = "key " + shown(last.key) + ": ";
+    text += failure.out_of_time ? "no more time" : "too many orders are possible";
+    return text + " at\n    " + describe(last) + "\n  " + std::to_string(failure.configurations) +
+           " configurations, " + std::to_string(failure.pending) +
+           " operations in flight at once, and " + std::to_string(failure.unknown) +
+           " of unknown outcome so far, any of which may come later or never\n";
   }
 
   std::string explain(const Search::Failure& failure, const std::vector<char>& leave_out) const {
     const HistoryOperation& culprit = *steps_[failure.step].source;
     std::string text = "key " + shown(culprit.key);
-    if (failure.too_hard) {
-      return text + ": too many orders are possible at\n    " + describe(culprit) + "\n";
-    }
     text += ": no order explains\n    " + describe(culprit) + "\n  before its return the key held ";
     text += "one of: " + names_of(failure.states, values_) + "\n";
     if (culprit.seen == Seen::kValue) text += origin_of(culprit, leave_out);
@@ -645,6 +263,10 @@ Judgement judge(std::vector<HistoryOperation> history, const JudgeOptions& optio
     by_key[operation.key].push_back(&operation);
   Judgement judgement;
   judgement.operations = history.size();
+  judgement.unknown =
+      static_cast<uint64_t>(std::count_if(history.begin(), history.end(), [](const auto& one) {
+        return one.outcome == HistoryOutcome::kUnknown;
+      }));
   judgement.keys = by_key.size();
   for (const auto& [key, operations] : by_key) {
     std::optional<std::string> first;
@@ -652,7 +274,7 @@ Judgement judge(std::vector<HistoryOperation> history, const JudgeOptions& optio
       if (known == key) first = value;
     }
     KeyJudge(operations, first).judge(options, judgement);
-    if (judgement.verdict != Judgement::Verdict::kLinearizable) break;
+    if (judgement.verdict == Judgement::Verdict::kNotLinearizable) break;
   }
   return judgement;
 }

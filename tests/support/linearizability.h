@@ -10,6 +10,7 @@
 // comes. No configuration left: the history is refused, and the report names the operation whose
 // return ended the last one.
 
+#include <chrono>
 #include <cstdint>
 #include <iosfwd>
 #include <optional>
@@ -63,11 +64,12 @@ struct Judgement {
   enum class Verdict : uint8_t {
     kLinearizable,
     kNotLinearizable,
-    kTooHard,  // more configurations than the limit
+    kTooHard,  // more configurations, or more time, than the limit
   };
   Verdict verdict = Verdict::kLinearizable;
   std::string explanation;  // unless linearizable
   uint64_t operations = 0;
+  uint64_t unknown = 0;  // of them
   uint64_t keys = 0;
   uint64_t most_configurations = 0;
 };
@@ -75,11 +77,14 @@ struct Judgement {
 struct JudgeOptions {
   /// Of one key at a time.
   uint64_t most_configurations = 1u << 19;
+  /// For one key; then it is too hard. About as much again goes into a short explanation.
+  std::chrono::milliseconds most_time{60'000};
   /// What keys held before the history; none: all were absent.
   std::vector<std::pair<std::string, std::string>> initial;
 };
 
-/// All keys, the first that fails is explained. The operations may come in any order.
+/// All keys until one is refused, which is explained. One that is too hard is passed over, and is
+/// what is told when no other is refused. The operations may come in any order.
 Judgement judge(std::vector<HistoryOperation> history, const JudgeOptions& options = {});
 
 }  // namespace tailrace::testing

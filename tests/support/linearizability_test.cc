@@ -376,6 +376,7 @@ TEST(Linearizability, LongHistoriesOfManyClients) {
     auto history = happened(random, 16, 1000, mixes[mix].values, mixes[mix].unknown_of_100, 0,
                             mixes[mix].kinds);
     Judgement judgement = judge(history);
+    EXPECT_EQ(judgement.verdict, Verdict::kLinearizable) << judgement.explanation;
     const uint64_t end = 1'000'000;
     history.push_back(write(1, end, end + 1, "-1"));
     history.push_back(write(1, end + 2, end + 3, "-1000"));
