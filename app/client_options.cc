@@ -88,9 +88,16 @@ Result<rpc::ReadOptions> parse_read_level(const std::string& text) {
       return options;
     }
   }
-  return make_error(
-      ErrorCode::kInvalidArgument,
-      "--read is '" + text + "'; it must be linearizable, any or at-least=EPOCH:ADDRESS");
+  constexpr std::string_view kBounded = "bounded=";
+  if (text.starts_with(kBounded) && text.ends_with("ms")) {
+    options.level = Level::kBounded;
+    const std::string_view rest = std::string_view(text).substr(kBounded.size());
+    if (parse_number(rest.substr(0, rest.size() - 2), options.staleness_ms)) return options;
+  }
+  return make_error(ErrorCode::kInvalidArgument,
+                    "--read is '" + text +
+                        "'; it must be linearizable, any, bounded=MILLISECONDSms or "
+                        "at-least=EPOCH:ADDRESS");
 }
 
 void add_time_to_live(CLI::App& verb, uint64_t& milliseconds) {

@@ -24,12 +24,12 @@ struct ClientFlags {
   Result<std::unique_ptr<rpc::Client>> connect() const;
 };
 
-/// linearizable, any, or at-least=EPOCH:ADDRESS
+/// linearizable, any, bounded=100ms or at-least=EPOCH:ADDRESS
 Result<rpc::ReadOptions> parse_read_level(const std::string& text);
 inline constexpr const char* kReadLevelHelp =
-    "linearizable (the leader), any (the first server that answers), or at-least=EPOCH:ADDRESS "
-    "(any "
-    "server that has applied that)";
+    "linearizable (the leader), any (the first server that answers), bounded=100ms (the first "
+    "server, if its state holds all that was acknowledged longer ago), or at-least=EPOCH:ADDRESS "
+    "(any server that has applied that)";
 
 /// Adds --ttl.
 void add_time_to_live(CLI::App& verb, uint64_t& milliseconds);

@@ -59,6 +59,8 @@ int main(int argc, char** argv) {
   add_append_verb(app, exit_code);
   add_tail_verb(app, exit_code);
   add_status_verb(app, exit_code);
+  add_transfer_verb(app, exit_code);
+  add_promote_verb(app, exit_code);
   add_checkpoint_verb(app, exit_code);
   add_verify_verb(app, exit_code);
   add_log_verbs(app, exit_code);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <future>
+#include <thread>
 #include <utility>
 
 #include "core/clock.h"
@@ -15,6 +16,7 @@ namespace {
 
 constexpr std::chrono::seconds kProgressInterval{2};
 constexpr std::chrono::seconds kTimeInterval{1};
+constexpr std::chrono::milliseconds kClientsLeave{200};
 
 /// Runs `function` on the executor and waits for what it returns.
 template <typename Function>
@@ -42,10 +44,6 @@ NodeRuntime::~NodeRuntime() {
 }
 
 Result<> NodeRuntime::start() {
-  if (config_.coordinator.kind == config::CoordinatorConfig::Kind::kEtcd)
-    return make_error(ErrorCode::kUnsupported,
-                      "replication.coordinator: a node does not elect its leader by etcd yet; use "
-                      "{kind: static, leader: N}");
   const storage::Path root(config_.data_dir);
   TAILRACE_RETURN_IF_ERROR(file_system_.make_directory(root));
   auto lock = file_system_.lock(root);
@@ -74,8 +72,16 @@ Result<> NodeRuntime::start() {
   state_machine_ = std::move(*state_machine);
   state_machine_->register_metrics(metrics_);
 
-  auto node = replication::Node::create(file_system_, config_.node, *log_, *state_machine_,
-                                        *watermarks_, anchors_, *transport_, *transport_);
+  std::unique_ptr<replication::Coordinator> coordinator;  // null: the static one
+  if (config_.coordinator.kind == config::CoordinatorConfig::Kind::kEtcd) {
+    auto etcd = rpc::make_etcd_coordinator(config_.coordinator.etcd, *transport_);
+    if (!etcd) return tl::unexpected(with_context("replication.coordinator", etcd.error()));
+    coordinator = std::move(*etcd);
+    coordinator->register_metrics(metrics_);
+  }
+  auto node =
+      replication::Node::create(file_system_, config_.node, *log_, *state_machine_, *watermarks_,
+                                anchors_, *transport_, *transport_, std::move(coordinator));
   if (!node) return tl::unexpected(std::move(node).error());
   node_ = std::move(*node);
   node_->register_metrics(metrics_);
@@ -169,6 +175,7 @@ Result<> NodeRuntime::start_replication() {
 
 Result<> NodeRuntime::stop(std::chrono::milliseconds drain) {
   set_stage("stopping");
+  if (replicating_) hand_over();
   server_->drain_and_stop(drain);
   if (replicating_) {
     run_on(*transport_, [this] {
@@ -179,6 +186,22 @@ Result<> NodeRuntime::stop(std::chrono::milliseconds drain) {
   transport_->stop();
   state_machine_->stop();
   return log_->close();
+}
+
+/// A leader that stops lets another lead first: clients find it without waiting for a lease to end.
+void NodeRuntime::hand_over() {
+  const auto status = node_->status();
+  if (status->role != replication::Role::kLeader || !status->serving || status->alone) return;
+  auto handed = std::make_shared<std::promise<Result<>>>();
+  auto answer = handed->get_future();
+  node_->transfer(NodeId{}, [handed](Result<> result) { handed->set_value(std::move(result)); });
+  // Called off by the node itself after transfer_timeout.
+  if (const Result<> result = answer.get(); !result)
+    return observability::log_warning("stops without handing over: {}", result.error().message);
+  observability::log_info("the lead is handed over");
+  // What clients have sent meanwhile is still answered: that this node does not lead. An event
+  // whose connection just ended would have an outcome that nobody knows.
+  std::this_thread::sleep_for(kClientsLeave);
 }
 
 void NodeRuntime::keep_log_time() {

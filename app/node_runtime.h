@@ -58,6 +58,7 @@ class NodeRuntime {
   Result<> open_log();
   Result<> open_store();
   Result<> start_replication();
+  void hand_over();
   /// The leader moves the log time when a key expires and nobody writes.
   void keep_log_time();
   void on_role(const replication::NodeStatus& status);

@@ -14,12 +14,18 @@ struct StatusOptions {
   bool json = false;
 };
 
+const char* vote_name(uint8_t vote) {
+  return vote == 0 ? "none" : vote == 1 ? "provisional" : "full";
+}
+
 nlohmann::json to_json(const rpc::NodeStatusAnswer& node) {
   nlohmann::json out = {{"node", node.node},
                         {"server", node.address},
                         {"role", node.role},
                         {"epoch", node.epoch},
                         {"serving", node.serving},
+                        {"vote", vote_name(node.vote)},
+                        {"coordinator_problem", node.coordinator},
                         {"leader", node.leader},
                         {"leader_address", node.leader_address},
                         {"begin", node.begin},
@@ -46,6 +52,8 @@ nlohmann::json to_json(const rpc::NodeStatusAnswer& node) {
   out["followers"] = nlohmann::json::array();
   for (const auto& follower : node.followers) {
     out["followers"].push_back({{"node", follower.node},
+                                {"voter", follower.voter},
+                                {"vote", vote_name(follower.vote)},
                                 {"connected", follower.connected},
                                 {"needs_checkpoint", follower.needs_checkpoint},
                                 {"durable", follower.durable},
@@ -67,12 +75,17 @@ void print_text(const rpc::NodeStatusAnswer& node) {
              node.store_log_begin, node.store_log_head, node.store_log_read_only,
              node.store_log_tail);
   for (const auto& follower : node.followers) {
-    fmt::print("  follower {}: {}, durable {}, behind by {} bytes and {:.3f} s\n", follower.node,
+    fmt::print("  {} {}: {}, durable {}, behind by {} bytes and {:.3f} s\n",
+               !follower.voter      ? "learner"
+               : follower.vote == 0 ? "follower without a vote yet"
+                                    : "follower",
+               follower.node,
                follower.needs_checkpoint ? "needs a checkpoint"
                : follower.connected      ? "connected"
                                          : "not connected",
                follower.durable, follower.lag_bytes, follower.lag_seconds);
   }
+  if (!node.coordinator.empty()) fmt::print("  coordinator: {}\n", node.coordinator);
   if (!node.problem.empty()) fmt::print("  problem: {}\n", node.problem);
 }
 

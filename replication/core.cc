@@ -1,5 +1,6 @@
 #include "replication/core.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "core/check.h"
@@ -17,6 +18,8 @@ std::string_view name_of(Role role) {
       return "follower";
     case Role::kLearner:
       return "learner";
+    case Role::kCandidate:
+      return "candidate";
     case Role::kStopped:
       return "stopped";
   }
@@ -39,11 +42,17 @@ std::string_view name_of(RefusalReason reason) {
   return "unknown";
 }
 
-Epoch epoch_before(const std::vector<fasterlog::EpochStart>& table, Address end) {
+Epoch epoch_before(const EpochTable& table, Address end) {
   Epoch epoch;
   for (const fasterlog::EpochStart& entry : table)
     if (entry.start < end) epoch = entry.epoch;
   return epoch;
+}
+
+Address end_of_epoch(const EpochTable& table, Epoch epoch, Address durable) {
+  for (const fasterlog::EpochStart& entry : table)
+    if (entry.epoch > epoch) return std::min(entry.start, durable);
+  return durable;
 }
 
 Core::Core(CoreOptions options) : options_(std::move(options)) {
@@ -60,107 +69,191 @@ void Core::step(const Event& event, std::vector<Action>& actions) {
   }
 }
 
-void Core::on(const Started& event, Actions&) {
+void Core::on(const Started& event, Actions& actions) {
   state_.log = event.log;
-  state_.epochs = event.epochs;
   state_.promise = state_.persisted = event.promise;
   // The log may be ahead of the promise file: its records were taken just before a crash.
-  if (state_.promise.epoch < event.log.last_epoch)
-    state_.promise = Promise{event.log.last_epoch, NodeId{}, event.promise.incarnation};
-  state_.received = event.log.durable;
+  if (state_.promise.epoch < event.log.last_epoch) promise(event.log.last_epoch, NodeId{}, actions);
+  state_.committed = event.committed;
+  state_.received = event.log.tail;
   state_.now = event.now;
-}
-
-void Core::on(const Granted& event, Actions& actions) {
-  if (state_.role != Role::kStarting) return;  // changing leaders needs fail-over, not built yet
-  state_.leader = event.leader;
-  if (event.leader == options_.self)
-    leader_begin(event.epoch, actions);
-  else
-    follower_begin(actions);
+  state_.role = idle_role();
+  // Until a leader says who needs the log, everything of it may be needed.
+  state_.kept_from = event.log.begin;
+  actions.push_back(SetAnchor{options_.self, state_.kept_from});
+  settle(BecomeCopy{}, actions);
+  actions.push_back(StateChanged{});
 }
 
 void Core::on(const Tick& event, Actions& actions) {
-  state_.now = event.now;
-  state_.applied = event.applied;
-  if (state_.role == Role::kLeader)
-    leader_tick(actions);
-  else if (follows())
-    follower_tick(actions);
+  note_now(event.now);
+  note_applied(event.applied);
+  if (state_.role == Role::kLeader) leader_tick(actions);
+  if (state_.role == Role::kCandidate) candidate_tick(actions);
+  stream_tick(actions);
+  follower_tick(actions);
 }
 
 void Core::on(const PeerConnected& event, Actions& actions) {
-  if (follows() && event.peer == state_.leader) {
-    state_.connected = true;
+  const NodeId peer = event.peer;
+  if (!is_member(peer)) return;
+  state_.connected.insert(peer);
+  stream_lost(peer);  // until it subscribes on this connection
+  if (state_.role == Role::kLeader) leader_announce(peer, actions);
+  if (state_.role == Role::kCandidate) candidate_ask(peer, actions);
+  if (peer == state_.source) {
     state_.last_heard = state_.now;
+    state_.streaming = false;
     follower_subscribe(actions);
-  } else if (auto it = state_.followers.find(event.peer); it != state_.followers.end()) {
-    it->second.connected = true;
-    it->second.streaming = false;  // until it subscribes on this connection
-    it->second.last_heard = state_.now;
   }
 }
 
-void Core::on(const PeerDisconnected& event, Actions&) {
-  if (follows() && event.peer == state_.leader) {
-    state_.connected = false;
-    state_.streaming = false;
-  } else {
-    leader_lost(event.peer);
+void Core::on(const PeerDisconnected& event, Actions& actions) {
+  const NodeId peer = event.peer;
+  state_.connected.erase(peer);
+  stream_lost(peer);
+  if (peer == state_.sealing) state_.sealing = NodeId{};  // it will ask again
+  if (peer == state_.source) state_.streaming = false;
+  if (state_.role == Role::kCandidate) {
+    state_.sealed.erase(peer);
+    if (peer == state_.source) state_.source = NodeId{};
+    candidate_choose(actions);
   }
 }
 
 void Core::on(const Received& event, Actions& actions) {
   const NodeId peer = event.peer;
+  note_now(event.now);
+  if (!is_member(peer) || peer == options_.self) {
+    refuse(peer, RefusalReason::kUnknownNode,
+           "node " + std::to_string(peer.value) + " is not among the members configured on node " +
+               std::to_string(options_.self.value),
+           actions);
+    return;
+  }
+  // Heard is heard: a message may overtake the news of its connection.
+  state_.connected.insert(peer);
   if (const auto* subscribe = std::get_if<Subscribe>(&event.message)) {
-    leader_subscribe(peer, *subscribe, actions);
+    stream_subscribe(peer, *subscribe, actions);
   } else if (const auto* acknowledge = std::get_if<Acknowledge>(&event.message)) {
-    leader_acknowledge(peer, *acknowledge, actions);
+    stream_acknowledge(peer, *acknowledge, actions);
+  } else if (const auto* accept = std::get_if<Accept>(&event.message)) {
+    follower_accept(peer, *accept, actions);
+  } else if (const auto* diverges = std::get_if<Diverges>(&event.message)) {
+    follower_diverges(peer, *diverges, actions);
+  } else if (const auto* data = std::get_if<Data>(&event.message)) {
+    follower_data(peer, *data, actions);
+  } else if (const auto* seal = std::get_if<Seal>(&event.message)) {
+    follower_seal(peer, *seal, actions);
+  } else if (const auto* sealed = std::get_if<Sealed>(&event.message)) {
+    candidate_sealed(peer, *sealed, actions);
+  } else if (const auto* leading = std::get_if<Leading>(&event.message)) {
+    follower_leading(peer, *leading, actions);
+  } else if (const auto* vote = std::get_if<GrantVote>(&event.message)) {
+    follower_vote(peer, *vote, actions);
+  } else if (const auto* take_over = std::get_if<TakeOver>(&event.message)) {
+    if (is_voter(options_.self) && take_over->epoch == state_.promise.epoch)
+      actions.push_back(SeekLead{});
   } else if (const auto* refused = std::get_if<Refuse>(&event.message)) {
     ++state_.refusals_received;
     if (state_.role == Role::kLeader) {
-      if (refused->epoch > state_.epoch) leader_step_down(refused->epoch, peer, actions);
+      const bool stale = refused->reason == RefusalReason::kStaleEpoch &&
+                         refused->epoch == state_.epoch;  // promised to another in our epoch
+      if (refused->epoch > state_.epoch || stale)
+        leader_deposed(refused->epoch, refused->leader, actions);
+    } else if (state_.role == Role::kCandidate) {
+      candidate_refused(peer, *refused, actions);
     } else {
       follower_refused(peer, *refused, actions);
     }
-  } else if (const auto* accept = std::get_if<Accept>(&event.message)) {
-    follower_accept(peer, *accept, actions);
-  } else if (const auto* data = std::get_if<Data>(&event.message)) {
-    follower_data(peer, *data, actions);
   }
 }
 
 void Core::on(const PromisePersisted& event, Actions& actions) {
   if (event.promise.epoch >= state_.persisted.epoch) state_.persisted = event.promise;
-  if (state_.role == Role::kStarting && state_.leader == options_.self) {
-    if (state_.persisted.epoch == state_.epoch) actions.push_back(BecomeWriter{state_.epoch});
-  } else if (follows() && state_.streaming && state_.persisted == state_.promise) {
-    follower_acknowledge(actions);  // what was held back until now
+  if (!promised()) return;
+  if (state_.role == Role::kCandidate) {
+    for (const CoreOptions::Peer& member : options_.members)
+      candidate_ask(member.id, actions);
+    candidate_choose(actions);
+  } else if (state_.role == Role::kLeader) {
+    leader_count(actions);  // with its own vote now
+  } else {
+    follower_answer_seal(actions);
+    if (state_.streaming)
+      follower_acknowledge(actions);  // what was held back until now
+    else
+      follower_subscribe(actions);
   }
 }
 
 void Core::on(const LogMoved& event, Actions& actions) {
+  note_applied(event.applied);
+  if (state_.settling > 0) return;  // it may be from before; LogSettled tells
   const bool durable_moved = event.log.durable > state_.log.durable;
   state_.log = event.log;
-  state_.applied = event.applied;
-  if (state_.received < event.log.durable) state_.received = event.log.durable;
-  if (!durable_moved) return;
+  state_.received = std::max(state_.received, event.log.durable);
+  if (durable_moved) stream_ship_all(actions);
   if (state_.role == Role::kLeader) {
-    leader_ship_all(actions);
-    leader_count(actions);
-  } else if (follows() && state_.streaming) {
-    follower_acknowledge(actions);
+    if (durable_moved) leader_count(actions);
+    leader_hand_over(actions);
+    return;
   }
+  if (!durable_moved) return;
+  if (state_.streaming) follower_acknowledge(actions);
+  if (state_.role == Role::kCandidate) candidate_choose(actions);
+  follower_answer_seal(actions);
+  if (!state_.streaming) follower_subscribe(actions);
+}
+
+void Core::on(const LogSettled& event, Actions& actions) {
+  if (state_.settling > 0) --state_.settling;
+  state_.log = event.log;
+  state_.received = event.log.tail;
+  if (state_.settling > 0) return;
+  if (state_.role == Role::kCandidate) candidate_choose(actions);
+  follower_answer_seal(actions);
+  follower_subscribe(actions);
 }
 
 void Core::refuse(NodeId peer, RefusalReason reason, std::string message, Actions& actions) {
   ++state_.refusals_sent;
-  const Epoch known = state_.epoch > state_.promise.epoch ? state_.epoch : state_.promise.epoch;
-  actions.push_back(Send{peer, Refuse{reason, known, std::move(message)}});
+  // A leader that was promised the epoch only now may still be collecting its majority.
+  const bool follows_it =
+      state_.promise.leader != options_.self &&
+      (state_.streaming || state_.now - state_.promised_at < options_.peer_timeout);
+  const NodeId leader = state_.role == Role::kLeader ? options_.self
+                        : follows_it                 ? state_.promise.leader
+                                                     : NodeId{};
+  actions.push_back(Send{peer, Refuse{reason, state_.promise.epoch, leader, std::move(message)}});
+}
+
+void Core::refuse_stale(NodeId peer, Epoch epoch, Actions& actions) {
+  const Promise& word = state_.promise;
+  refuse(peer, RefusalReason::kStaleEpoch,
+         epoch == word.epoch ? "epoch " + std::to_string(epoch.value) + " was promised to node " +
+                                   std::to_string(word.leader.value)
+                             : "epoch " + std::to_string(epoch.value) + " is over: epoch " +
+                                   std::to_string(word.epoch.value) + " was promised",
+         actions);
+}
+
+bool Core::may_promise(Epoch epoch, NodeId leader) const {
+  const Promise& word = state_.promise;
+  return epoch > word.epoch ||
+         (epoch == word.epoch && (word.leader == NodeId{} || word.leader == leader));
 }
 
 void Core::promise(Epoch epoch, NodeId leader, Actions& actions) {
-  state_.promise = Promise{epoch, leader, state_.promise.incarnation};
+  state_.promise.epoch = epoch;
+  state_.promise.leader = leader;
+  state_.promised_at = state_.now;
+  actions.push_back(PersistPromise{state_.promise});
+}
+
+void Core::promise_vote(Vote vote, Actions& actions) {
+  if (vote <= state_.promise.vote) return;
+  state_.promise.vote = vote;
   actions.push_back(PersistPromise{state_.promise});
 }
 
@@ -174,6 +267,49 @@ void Core::set_problem(std::string problem, Actions& actions) {
   if (state_.problem == problem) return;
   state_.problem = std::move(problem);
   actions.push_back(StateChanged{});
+}
+
+void Core::note_applied(Address applied) {
+  state_.applied = std::max(state_.applied, applied);
+  auto& waiting = state_.fresher;
+  while (!waiting.empty() && waiting.front().first <= state_.applied) {
+    if (!state_.fresh_at || *state_.fresh_at < waiting.front().second)
+      state_.fresh_at = waiting.front().second;
+    waiting.pop_front();
+  }
+}
+
+/// Until LogSettled nothing is said about where the log ends.
+void Core::settle(Action action, Actions& actions) {
+  ++state_.settling;
+  actions.push_back(std::move(action));
+}
+
+bool Core::is_member(NodeId node) const {
+  return std::ranges::any_of(options_.members,
+                             [&](const CoreOptions::Peer& member) { return member.id == node; });
+}
+
+bool Core::is_voter(NodeId node) const {
+  return std::ranges::any_of(options_.members, [&](const CoreOptions::Peer& member) {
+    return member.id == node && member.voter;
+  });
+}
+
+size_t Core::voters() const {
+  return static_cast<size_t>(
+      std::ranges::count_if(options_.members, [](const auto& member) { return member.voter; }));
+}
+
+const EpochTable& Core::epochs() const {
+  static const EpochTable none;
+  return state_.log.epochs ? *state_.log.epochs : none;
+}
+
+bool Core::hears_leader() const {
+  if (state_.role == Role::kLeader)
+    return state_.now - state_.majority_heard <= options_.peer_timeout;
+  return follows() && state_.streaming && state_.now - state_.last_heard <= options_.peer_timeout;
 }
 
 }  // namespace tailrace::replication

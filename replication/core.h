@@ -2,17 +2,41 @@
 // The replication protocol: step(event) -> actions. No sockets, threads, clocks or disk, so that a
 // whole cluster of cores can be run from one seed (tests/simulation).
 //
-// One leader, named by the coordinator, in an epoch that it has persisted. Followers subscribe from
-// their own durable end; the leader checks that their log is a prefix of its own and streams bytes
-// that are durable on its own disk. `committed` is what a majority of voters has durable, counted
-// only once that covers the leader's epoch-start record.
+// How a leader comes to be (candidate.cc, follower.cc):
+//
+//   1. The coordinator grants a voter an epoch, by whatever means. It may be wrong.
+//   2. The candidate promises the epoch to itself, on its disk, and asks the voters to seal it. A
+//      voter that has promised nothing higher, and this epoch to nobody else, promises it on its
+//      disk. From then on it takes nothing from a lower epoch. When nothing of one is on its way to
+//      its disk any more, it says where its log ends.
+//   3. With a majority's word the candidate knows of everything that was ever committed: the log
+//      with the greatest (last epoch, end) among them holds it. If that is not its own, it fetches
+//      the rest of it from there, in the new epoch, cutting off what differs.
+//   4. It becomes the log's writer, appends an epoch-start record and is the leader. It serves
+//      nothing until that record is committed.
+//   5. Members subscribe from their durable end. Where the two logs differ the member cuts its own
+//      back, by the table of epochs, until it is a prefix; below its own `committed` that would be
+//      a contradiction, and stops it.
+//
+// `committed` is what a majority of voters has durable, counted by the leader from
+// acknowledgements in its epoch, and only once that covers its epoch-start record (stream.cc).
+//
+// A voter's word counts only while it can have forgotten nothing (Vote in messages.h). A new disk
+// has no vote. It gets one when it holds all that its predecessor can have acknowledged: that is
+// all that was durable on the leader when the member subscribed, provided that the leader still
+// was the leader then, as a majority without this member has confirmed since (a round). At the
+// cluster's first start nobody has a vote: then every voter has to be there.
 
+#include <algorithm>
 #include <chrono>
 #include <cstdint>
+#include <deque>
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "core/address.h"
@@ -23,11 +47,17 @@ namespace tailrace::replication {
 
 /// Deliberate faults, so that tests can show that their checkers would notice. Never set elsewhere.
 struct ProtocolFaults {
-  bool count_old_epochs = false;    // committed need not cover the epoch-start record
-  bool accept_stale_epoch = false;  // a follower obeys an epoch below its promise
-  bool skip_log_check = false;      // any follower's end is accepted
-  bool ack_before_promise = false;  // a follower acknowledges before its promise is on disk
-  bool minority_commits = false;    // one voter less than a majority is enough
+  bool count_old_epochs = false;      // committed need not cover the epoch-start record
+  bool accept_stale_epoch = false;    // a follower obeys an epoch below its promise
+  bool skip_log_check = false;        // any follower's end is accepted
+  bool ack_before_promise = false;    // a voter answers before its promise is on disk
+  bool minority_commits = false;      // one voter less than a majority is enough to commit
+  bool choose_by_address = false;     // the longest log wins, whatever its last epoch
+  bool skip_fetch = false;            // a candidate leads although another log holds more
+  bool votes_without_memory = false;  // a new disk votes at once
+  bool confirms_alone = false;        // a leader believes that it leads without asking
+  bool seal_by_minority = false;      // one promise less than a majority makes a leader
+  bool operator==(const ProtocolFaults&) const = default;
 };
 
 struct CoreOptions {
@@ -39,6 +69,11 @@ struct CoreOptions {
   std::vector<Peer> members;  // self included
   std::chrono::nanoseconds heartbeat_interval{std::chrono::milliseconds(200)};
   std::chrono::nanoseconds peer_timeout{std::chrono::milliseconds(3000)};
+  /// A leader or candidate that has had no majority for so long gives its grant up, so that another
+  /// can have it. 0: never, where nobody else would be granted one.
+  std::chrono::nanoseconds give_up_after{0};
+  /// A planned hand-over that takes longer is called off.
+  std::chrono::nanoseconds transfer_timeout{std::chrono::milliseconds(2000)};
   uint64_t window_bytes = 16u << 20;
   uint64_t batch_bytes = 1u << 20;
   uint64_t follower_pin_bytes = 4ull << 30;
@@ -51,19 +86,23 @@ struct CoreOptions {
   ProtocolFaults faults;
 };
 
-/// What a leader knows of one other member.
+/// What the source of a stream knows of one other member.
 struct FollowerState {
   bool voter = true;
-  bool connected = false;
   bool streaming = false;  // its Subscribe was accepted on this connection
   bool shipping = false;   // a ShipBytes is under way
   bool needs_checkpoint = false;
   uint64_t incarnation = 0;
-  Address next;          // first byte not shipped yet
-  Address durable;       // its durable end, as last told; 0 while never heard
-  Address acknowledged;  // acknowledged under this leader's epoch: its vote
+  Vote vote = Vote::kNone;
+  Address vote_from;        // without a vote: it may get one once it has acknowledged this,
+  uint64_t vote_round = 0;  // and this round is confirmed
+  Address next;             // first byte not shipped yet
+  Address durable;          // its durable end, as last told; 0 while never heard
+  Address acknowledged;     // acknowledged in this epoch
   Address applied;
-  Address told_committed;  // the last one sent to it
+  Address told_committed;            // the last one sent to it
+  uint64_t round = 0;                // the last one it has echoed
+  std::chrono::nanoseconds echo{0};  // the newest time that it has sent
   std::optional<Address> pin;
   std::chrono::nanoseconds last_heard{0}, last_sent{0};
   // Lag in time: the durable end was `mark` at mark_time; it had all that was durable at
@@ -75,30 +114,54 @@ struct FollowerState {
 /// All the core remembers; readable for status, invariants and tests.
 struct CoreState {
   Role role = Role::kStarting;
-  NodeId leader;
-  Epoch epoch;        // the one this node acts in; 0 before any
+  NodeId leader;      // whom this node knows to lead in `epoch`; 0: nobody
+  Epoch epoch;        // the one this node acts in; <= promise.epoch
   Promise promise;    // the newest; it may still be on its way to disk
-  Promise persisted;  // on disk
+  Promise persisted;  // on disk; <= promise
   LogPosition log;
   Address committed, applied;
-  std::string problem;  // empty if well
+  std::string problem;         // empty if well
+  std::set<NodeId> connected;  // members
   std::chrono::nanoseconds now{0};
+  std::chrono::nanoseconds promised_at{0};
 
-  // Leader.
-  bool serving = false;
+  /// What this node has applied holds everything that was acknowledged to anyone up to then, by
+  /// this node's clock. Nothing: no such moment is known.
+  std::optional<std::chrono::nanoseconds> fresh_at;
+
+  // Candidate.
+  std::map<NodeId, Sealed> sealed;  // by connected voters, in this epoch
+  std::chrono::nanoseconds last_asked{0};
+  Epoch fetch_epoch;  // while source != 0: the position that is fetched
+  Address fetch_end;
+
+  // Leader, and source of a candidate's fetch.
+  bool serving = false;      // the epoch-start record is committed, and no hand-over runs
+  bool first_start = false;  // elected by all voters although too few have a vote
   AddressRange epoch_start;  // of the current epoch's first record; empty before WriterReady
-  std::vector<fasterlog::EpochStart> epochs;
   std::map<NodeId, FollowerState> followers;
+  uint64_t round = 0, confirmed_round = 0;
+  NodeId transferring;  // hand-over to this node; 0: none
+  std::chrono::nanoseconds transfer_began{0};
+  std::chrono::nanoseconds majority_heard{0};                        // also a candidate's beginning
+  std::deque<std::pair<uint64_t, std::chrono::nanoseconds>> rounds;  // asked, not confirmed: when
 
-  // Follower, learner.
-  bool connected = false;  // to the leader
-  bool streaming = false;  // the leader has accepted
+  // Follower, learner, and candidate while it fetches.
+  NodeId source;           // whose stream this is; 0: none
+  NodeId sealing;          // the candidate that waits for Sealed; 0: none
+  bool streaming = false;  // the source has accepted
+  unsigned settling = 0;   // so many LogSettled are awaited
   Address received;        // end of what was handed to the log; >= log.durable
-  Address acknowledged;    // last told to the leader on this connection
+  Address acknowledged;    // last told to the source on this connection
+  Address kept_from;       // as the leader asked
+  uint64_t heard_round = 0, answered_round = 0;
+  /// Once so much is applied, the state is as fresh as that; ascending in both.
+  std::deque<std::pair<Address, std::chrono::nanoseconds>> fresher;
   std::chrono::nanoseconds last_heard{0}, last_subscribed{0}, last_acknowledged{0}, retry_after{0};
 
   // Counts since the start.
   uint64_t acks_sent = 0, acks_received = 0, refusals_sent = 0, refusals_received = 0;
+  uint64_t elections_won = 0, elections_lost = 0, cuts = 0;
 };
 
 class InvariantChecker;
@@ -113,56 +176,110 @@ class Core {
 
   const CoreState& state() const { return state_; }
   const CoreOptions& options() const { return options_; }
+  /// Whether the leader's stream (or, on the leader, a majority) has been heard lately.
+  bool hears_leader() const;
 
  private:
   using Actions = std::vector<Action>;
 
   // core.cc
   void on(const Started& event, Actions& actions);
-  void on(const Granted& event, Actions& actions);
   void on(const Tick& event, Actions& actions);
   void on(const PeerConnected& event, Actions& actions);
   void on(const PeerDisconnected& event, Actions& actions);
   void on(const Received& event, Actions& actions);
   void on(const PromisePersisted& event, Actions& actions);
-  void on(const WriterReady& event, Actions& actions);
   void on(const LogMoved& event, Actions& actions);
-  void on(const Shipped& event, Actions& actions);
-  void on(const ShipFailed& event, Actions& actions);
-  void on(const AppendFailed& event, Actions& actions);
+  void on(const LogSettled& event, Actions& actions);
   void refuse(NodeId peer, RefusalReason reason, std::string message, Actions& actions);
+  void refuse_stale(NodeId peer, Epoch epoch, Actions& actions);
   void promise(Epoch epoch, NodeId leader, Actions& actions);
+  void promise_vote(Vote vote, Actions& actions);
   void advance_committed(Address address, Actions& actions);
   void set_problem(std::string problem, Actions& actions);
+  void note_now(std::chrono::nanoseconds now) { state_.now = std::max(state_.now, now); }
+  void note_applied(Address applied);
+  void settle(Action action, Actions& actions);
+  bool may_promise(Epoch epoch, NodeId leader) const;
+  bool promised() const { return state_.persisted == state_.promise; }
+  /// Nothing is on its way to the log's disk.
+  bool settled() const {
+    return state_.settling == 0 && state_.log.durable >= state_.log.tail &&
+           state_.log.durable >= state_.received;
+  }
+  bool is_member(NodeId node) const;
+  bool is_voter(NodeId node) const;
+  size_t voters() const;
+  size_t majority() const { return voters() / 2 + 1; }
+  const EpochTable& epochs() const;
+  bool follows() const { return state_.role == Role::kFollower || state_.role == Role::kLearner; }
+  Role idle_role() const { return is_voter(options_.self) ? Role::kFollower : Role::kLearner; }
+
+  // candidate.cc
+  void on(const Granted& event, Actions& actions);
+  void candidate_begin(Epoch epoch, Actions& actions);
+  void candidate_ask(NodeId peer, Actions& actions);
+  void candidate_sealed(NodeId peer, const Sealed& message, Actions& actions);
+  void candidate_refused(NodeId peer, const Refuse& message, Actions& actions);
+  void candidate_choose(Actions& actions);
+  void candidate_won(bool first_start, bool begun, Actions& actions);
+  void candidate_lost(NodeId successor, std::string why, Actions& actions);
+  void candidate_end(std::string why, Actions& actions);
+  void step_aside(Epoch granted, Epoch higher, NodeId by, Actions& actions);
+  void candidate_tick(Actions& actions);
 
   // leader.cc
-  void leader_begin(Epoch epoch, Actions& actions);
+  void on(const WriterReady& event, Actions& actions);
+  void on(const TransferAsked& event, Actions& actions);
+  void on(const ConfirmAsked& event, Actions& actions);
   void leader_tick(Actions& actions);
-  void leader_subscribe(NodeId peer, const Subscribe& message, Actions& actions);
-  void leader_acknowledge(NodeId peer, const Acknowledge& message, Actions& actions);
-  void leader_lost(NodeId peer);
-  void leader_step_down(Epoch higher, NodeId told_by, Actions& actions);
+  void leader_announce(NodeId peer, Actions& actions);
+  void leader_end(Actions& actions);
+  void leader_deposed(Epoch higher, NodeId by, Actions& actions);
   void leader_count(Actions& actions);
-  void leader_ship(NodeId peer, FollowerState& follower, Actions& actions);
-  void leader_ship_all(Actions& actions);
-  void leader_tell_committed(Actions& actions);
-  void leader_heartbeat(NodeId peer, FollowerState& follower, Actions& actions);
-  void leader_pin(NodeId peer, FollowerState& follower, Actions& actions);
-  std::optional<std::string> why_log_differs(const Subscribe& message) const;
+  void leader_confirm(Actions& actions);
+  void leader_grant_votes(Actions& actions);
+  void leader_hand_over(Actions& actions);
+  void leader_ask_round(Actions& actions);
+  /// How long ago this leader knew for certain that it led; nothing before it ever did.
+  std::optional<std::chrono::nanoseconds> leader_age() const;
+  bool counts(NodeId voter) const;
+
+  // stream.cc: the source's side
+  void on(const Shipped& event, Actions& actions);
+  void on(const ShipFailed& event, Actions& actions);
+  bool feeds(NodeId peer, Epoch promised) const;
+  void stream_subscribe(NodeId peer, const Subscribe& message, Actions& actions);
+  void stream_acknowledge(NodeId peer, const Acknowledge& message, Actions& actions);
+  void stream_tick(Actions& actions);
+  void stream_lost(NodeId peer);
+  void stream_end(Actions& actions);
+  Address stream_kept_from() const;
+  void stream_ship(NodeId peer, FollowerState& follower, Actions& actions);
+  void stream_ship_all(Actions& actions);
+  void stream_heartbeat(NodeId peer, FollowerState& follower, Actions& actions);
+  void stream_pin(NodeId peer, FollowerState& follower, Actions& actions);
 
   // follower.cc
-  void follower_begin(Actions& actions);
+  void on(const AppendFailed& event, Actions& actions);
   void follower_tick(Actions& actions);
+  void follower_seal(NodeId peer, const Seal& message, Actions& actions);
+  void follower_answer_seal(Actions& actions);
+  void follower_leading(NodeId peer, const Leading& message, Actions& actions);
+  void follower_adopt(NodeId peer, Epoch epoch, NodeId leader, Actions& actions);
   void follower_subscribe(Actions& actions);
   void follower_accept(NodeId peer, const Accept& message, Actions& actions);
+  void follower_diverges(NodeId peer, const Diverges& message, Actions& actions);
   void follower_data(NodeId peer, const Data& message, Actions& actions);
+  void follower_vote(NodeId peer, const GrantVote& message, Actions& actions);
   void follower_refused(NodeId peer, const Refuse& message, Actions& actions);
   void follower_acknowledge(Actions& actions);
   bool follower_obeys(NodeId peer, Epoch epoch, Actions& actions);
-  bool follows() const { return state_.role == Role::kFollower || state_.role == Role::kLearner; }
 
   CoreOptions options_;
   CoreState state_;
+  std::optional<std::chrono::nanoseconds>
+      leader_sure_;                            // when it led for certain; of its own clock
   std::unique_ptr<InvariantChecker> checker_;  // null unless options_.check_invariants
 };
 

@@ -25,7 +25,7 @@ class Driver final : public Node, public TransportHandler {
   Driver(storage::FileSystem& file_system, NodeOptions options, fasterlog::Log& log,
          statemachine::StateMachine& state_machine, statemachine::Watermarks& watermarks,
          statemachine::AnchorRegistry& anchors, Executor& executor, Transport& transport,
-         const Clock& clock);
+         std::unique_ptr<Coordinator> coordinator, const Clock& clock);
   ~Driver() override;
 
   Result<> start() override;
@@ -34,6 +34,9 @@ class Driver final : public Node, public TransportHandler {
   std::shared_ptr<const NodeStatus> status() const override;
   void set_role_listener(std::function<void(const NodeStatus&)> listener) override;
   void set_fatal_listener(std::function<void(const Error&)> listener) override;
+  void confirm_leadership(SteadyTime deadline, Node::Confirmed done) override;
+  void transfer(NodeId to, Done done) override;
+  void promote(Done done) override;
   void register_metrics(observability::MetricRegistry& registry) override;
 
   void on_connected(NodeId peer) override;
@@ -54,7 +57,8 @@ class Driver final : public Node, public TransportHandler {
   void perform_one(const PersistPromise& action);
   void perform_one(const BecomeWriter& action);
   void perform_one(const BecomeCopy& action);
-  void perform_one(const Connect& action);
+  void perform_one(const DropAppends& action);
+  void perform_one(const CutLog& action);
   void perform_one(const Disconnect& action);
   void perform_one(Send& action);
   void perform_one(const ShipBytes& action);
@@ -62,8 +66,19 @@ class Driver final : public Node, public TransportHandler {
   void perform_one(const AdvanceCommitted& action);
   void perform_one(const SetAnchor& action);
   void perform_one(const RemoveAnchor& action);
+  void perform_one(const Resign& action);
+  void perform_one(const SeekLead& action);
+  void perform_one(const replication::Confirmed& action);
+  void perform_one(const Fatal& action);
   void perform_one(const StateChanged& action);
   void on_log_moved();
+  /// Runs `function` on the executor unless the driver is gone by then.
+  void post(std::function<void(Driver&)> function);
+  Result<Promise> open_promise();
+  Candidacy candidacy() const;
+  void ask_round();
+  void settle_confirmations();
+  void settle_transfer();
   void drain_appends();
   LogPosition position();
   std::chrono::nanoseconds now() const;
@@ -88,9 +103,22 @@ class Driver final : public Node, public TransportHandler {
   bool handling_ = false;
   bool running_ = false;
   std::deque<AppendRaw> appends_;  // waiting for room in the log, in order
-  std::optional<Error> failed_;    // told to the fatal listener
-  Epoch table_epoch_;              // log.last_epoch() when table_ was read
-  std::vector<fasterlog::EpochStart> table_;
+  /// A confirmation that is waited for; round 0: the next one to be asked.
+  struct Confirmation {
+    uint64_t round;
+    Epoch epoch;
+    Address committed;  // when it was asked
+    SteadyTime deadline;
+    Node::Confirmed done;
+  };
+  std::vector<Confirmation> confirmations_;
+  uint64_t asked_round_ = 0;  // the one on its way, unless it is confirmed
+  Done transfer_done_;        // of the hand-over that runs
+  NodeId transfer_to_;
+  std::optional<Error> failed_;  // told to the fatal listener
+  Epoch table_epoch_;            // log.last_epoch() when table_ was read
+  Address table_begin_;
+  std::shared_ptr<const EpochTable> table_;
   std::function<void(const NodeStatus&)> role_listener_;
   std::function<void(const Error&)> fatal_listener_;
   std::shared_ptr<Link> link_;

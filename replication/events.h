@@ -21,31 +21,45 @@ struct Promise {
   Epoch epoch;
   NodeId leader;
   uint64_t incarnation = 0;  // drawn when the promise file is created: a lost disk gets a new one
+  Vote vote = Vote::kNone;   // never lowered but with a new incarnation
   bool operator==(const Promise&) const = default;
 };
 
 /// Where this node's log stands. `last_epoch` is that of the record which ends at `durable`.
+using EpochTable = std::vector<fasterlog::EpochStart>;
 struct LogPosition {
   Address begin, durable;
   Epoch last_epoch;
+  Address tail;                              // what was handed to the log; durable <= tail
+  std::shared_ptr<const EpochTable> epochs;  // ascending; null: none
 };
 
 /// The epoch of the record that ends at `end`; 0 when no epoch began before it.
-Epoch epoch_before(const std::vector<fasterlog::EpochStart>& table, Address end);
+Epoch epoch_before(const EpochTable& table, Address end);
+/// Where, in a log that ends at `durable`, the records of `epoch` and those before it end.
+Address end_of_epoch(const EpochTable& table, Epoch epoch, Address durable);
 
 // ---- Events. Times are of one steady clock, from any origin. -----------------------------------
 
-/// The first event, once.
+/// The first event, once. `committed`: what is known of it from before, at least what was applied.
 struct Started {
   LogPosition log;
-  std::vector<fasterlog::EpochStart> epochs;
   Promise promise;  // as read from disk
+  Address committed;
   std::chrono::nanoseconds now{0};
 };
-/// The coordinator says who leads; `epoch` is set where this node is the leader.
+/// The coordinator says who leads; this node may seek the promises for `epoch` when it is `leader`.
 struct Granted {
   NodeId leader;
   Epoch epoch;
+};
+/// An operator's wish that `to` leads instead of this node.
+struct TransferAsked {
+  NodeId to;
+};
+/// Someone wants to know that this node leads now, not only when it last looked.
+struct ConfirmAsked {
+  std::chrono::nanoseconds now{0};
 };
 struct Tick {
   std::chrono::nanoseconds now{0};
@@ -60,6 +74,7 @@ struct PeerDisconnected {
 struct Received {
   NodeId peer;
   Message message;
+  std::chrono::nanoseconds now{0};
 };
 /// The answer to PersistPromise: it is on disk.
 struct PromisePersisted {
@@ -68,11 +83,16 @@ struct PromisePersisted {
 /// The answer to BecomeWriter: where the epoch-start record was enqueued (it need not be durable).
 struct WriterReady {
   AddressRange record;
+  LogPosition log;
 };
 /// durable (or begin) has moved.
 struct LogMoved {
   LogPosition log;
   Address applied;
+};
+/// The answer to BecomeCopy, DropAppends and CutLog: how the log stands now.
+struct LogSettled {
+  LogPosition log;
 };
 /// The answer to ShipBytes: [from, end) was sent; `durable` is the log's when it was read.
 struct Shipped {
@@ -92,12 +112,11 @@ struct AppendFailed {
   std::string message;
 };
 
-using Event =
-    std::variant<Started, Granted, Tick, PeerConnected, PeerDisconnected, Received,
-                 PromisePersisted, WriterReady, LogMoved, Shipped, ShipFailed, AppendFailed>;
+using Event = std::variant<Started, Granted, TransferAsked, ConfirmAsked, Tick, PeerConnected,
+                           PeerDisconnected, Received, PromisePersisted, WriterReady, LogMoved,
+                           LogSettled, Shipped, ShipFailed, AppendFailed>;
 
-// ---- Actions, to be carried out in order.
-// --------------------------------------------------------
+// ---- Actions, to be carried out in order. ------------------------------------------------------
 
 /// Make the promise durable, then say PromisePersisted.
 struct PersistPromise {
@@ -107,10 +126,16 @@ struct PersistPromise {
 struct BecomeWriter {
   Epoch epoch;
 };
+/// Make the log a copy: what was enqueued becomes durable, then nothing is. Then say LogSettled.
 struct BecomeCopy {};
-struct Connect {
-  NodeId peer;
+/// Forget what AppendRaw still has to give to the log: it is of an epoch that is over. Then say
+/// LogSettled.
+struct DropAppends {};
+/// Drop the log's suffix behind `to`, durably; then say LogSettled.
+struct CutLog {
+  Address to;
 };
+/// The connection is dead although it does not know: drop it; it comes up anew by itself.
 struct Disconnect {
   NodeId peer;
 };
@@ -125,6 +150,9 @@ struct ShipBytes {
   Address from;
   size_t most_bytes = 0;
   Address committed;
+  uint64_t round = 0;
+  std::chrono::nanoseconds echo{0}, age{0};
+  Address keep_from = {};
 };
 /// Give the log the bytes after the first `skip` of them; they stand at `at`. In order; while the
 /// log has no room they wait.
@@ -136,7 +164,8 @@ struct AppendRaw {
 struct AdvanceCommitted {
   Address committed;
 };
-/// Keep the leader's log from `address` on for `peer`.
+/// Keep the log from `address` on for `peer`; with this node's own id, for whoever the leader knows
+/// to need it.
 struct SetAnchor {
   NodeId peer;
   Address address;
@@ -144,11 +173,26 @@ struct SetAnchor {
 struct RemoveAnchor {
   NodeId peer;
 };
+/// Tell the coordinator that the leadership granted in `epoch` is given up; 0: for anyone.
+struct Resign {
+  Epoch epoch;
+  NodeId successor;
+};
+/// Ask the coordinator for the lead: the leader handed it over to this node.
+struct SeekLead {};
+/// Whoever asked by ConfirmAsked, up to and with the one that was given this number, may go on.
+struct Confirmed {
+  uint64_t round = 0;
+};
+/// The node can not go on: its log contradicts what was committed.
+struct Fatal {
+  std::string message;
+};
 /// Role, epoch, serving or the problem has changed.
 struct StateChanged {};
 
-using Action =
-    std::variant<PersistPromise, BecomeWriter, BecomeCopy, Connect, Disconnect, Send, ShipBytes,
-                 AppendRaw, AdvanceCommitted, SetAnchor, RemoveAnchor, StateChanged>;
+using Action = std::variant<PersistPromise, BecomeWriter, BecomeCopy, DropAppends, CutLog,
+                            Disconnect, Send, ShipBytes, AppendRaw, AdvanceCommitted, SetAnchor,
+                            RemoveAnchor, Resign, SeekLead, Confirmed, Fatal, StateChanged>;
 
 }  // namespace tailrace::replication

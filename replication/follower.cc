@@ -1,4 +1,4 @@
-// The core as a follower or learner.
+// The core as a follower or learner; the stream's receiving side serves a candidate's fetch, too.
 
 #include <algorithm>
 #include <utility>
@@ -7,100 +7,228 @@
 
 namespace tailrace::replication {
 
-void Core::follower_begin(Actions& actions) {
-  state_.role = Role::kFollower;
-  for (const CoreOptions::Peer& member : options_.members)
-    if (member.id == options_.self && !member.voter) state_.role = Role::kLearner;
-  state_.last_heard = state_.now;
-  actions.push_back(BecomeCopy{});
-  actions.push_back(StateChanged{});
-  actions.push_back(Connect{state_.leader});
+namespace {
+
+constexpr size_t kMostFresher = 64;
+
+std::string text(Address address) {
+  return std::to_string(address.value);
+}
+std::string text(NodeId node) {
+  return std::to_string(node.value);
 }
 
+}  // namespace
+
 void Core::follower_tick(Actions& actions) {
-  if (!state_.connected) return;  // the transport keeps dialling
+  if (state_.source == NodeId{} || !state_.connected.contains(state_.source)) return;
   if (state_.now - state_.last_heard > options_.peer_timeout) {
-    state_.connected = state_.streaming = false;
+    state_.streaming = false;
     state_.last_heard = state_.now;
-    actions.push_back(Disconnect{state_.leader});
-    actions.push_back(Connect{state_.leader});
+    actions.push_back(Disconnect{state_.source});
   } else if (!state_.streaming && state_.now - state_.last_subscribed >= state_.retry_after) {
     follower_subscribe(actions);
   }
 }
 
+// ---- Promises. ---------------------------------------------------------------------------------
+
+void Core::follower_seal(NodeId peer, const Seal& message, Actions& actions) {
+  if (!is_voter(options_.self)) return;
+  if (!is_voter(peer)) {
+    refuse(
+        peer, RefusalReason::kUnknownNode,
+        "node " + text(peer) + " is no voter in the configuration of node " + text(options_.self),
+        actions);
+    return;
+  }
+  if (!may_promise(message.epoch, peer)) {
+    refuse_stale(peer, message.epoch, actions);
+    return;
+  }
+  if (state_.promise.epoch != message.epoch || state_.promise.leader != peer)
+    follower_adopt(peer, message.epoch, NodeId{}, actions);
+  // A candidate that asks although it was told so already has lost the answer.
+  if (state_.leader == peer) return;
+  state_.sealing = peer;
+  follower_answer_seal(actions);
+}
+
+/// Obeys `peer` in `epoch`; `leader` is 0 until it leads.
+void Core::follower_adopt(NodeId peer, Epoch epoch, NodeId leader, Actions& actions) {
+  if (state_.role == Role::kLeader) {
+    const Epoch own = state_.epoch;
+    leader_end(actions);
+    actions.push_back(Resign{own, peer});
+  } else if (state_.role == Role::kCandidate) {
+    candidate_lost(peer, "", actions);
+  }
+  stream_end(actions);
+  state_.epoch = epoch;
+  state_.leader = state_.source = leader;
+  state_.sealing = NodeId{};
+  state_.streaming = false;
+  state_.acknowledged = Address{};
+  state_.heard_round = state_.answered_round = 0;
+  state_.fresher.clear();
+  state_.last_heard = state_.now;
+  state_.retry_after = std::chrono::nanoseconds{0};
+  settle(DropAppends{}, actions);
+  if (state_.promise.epoch != epoch || state_.promise.leader != peer) promise(epoch, peer, actions);
+  state_.problem.clear();
+  actions.push_back(StateChanged{});
+}
+
+/// Once the promise is on disk, and nothing of a lower epoch is on its way there any more: what is
+/// said here about the log is what a candidate decides by.
+void Core::follower_answer_seal(Actions& actions) {
+  if (state_.sealing == NodeId{}) return;
+  const bool kept = promised() || options_.faults.ack_before_promise;
+  if (!kept || !settled()) return;
+  const NodeId to = std::exchange(state_.sealing, NodeId{});
+  actions.push_back(
+      Send{to, Sealed{state_.promise.epoch, state_.log.last_epoch, state_.log.begin,
+                      state_.log.durable, state_.promise.incarnation, state_.persisted.vote}});
+}
+
+void Core::follower_leading(NodeId peer, const Leading& message, Actions& actions) {
+  if (!is_voter(peer)) return;
+  if (!may_promise(message.epoch, peer)) {
+    refuse_stale(peer, message.epoch, actions);
+    return;
+  }
+  const bool news = state_.leader != peer || state_.epoch != message.epoch;
+  if (news) follower_adopt(peer, message.epoch, peer, actions);
+  state_.last_heard = state_.now;
+  // It is said to whoever has no stream: what this node takes for one has ended on the other side.
+  if (!news && state_.now - state_.last_subscribed < state_.retry_after) return;
+  state_.streaming = false;
+  follower_subscribe(actions);
+}
+
+void Core::follower_vote(NodeId peer, const GrantVote& message, Actions& actions) {
+  if (!follower_obeys(peer, message.epoch, actions) || !state_.streaming || peer != state_.leader ||
+      message.vote > Vote::kFull)
+    return;
+  if (message.incarnation == state_.promise.incarnation) {
+    promise_vote(message.vote, actions);
+  } else if (state_.now - state_.last_subscribed >= state_.retry_after) {
+    // The leader takes this node for the one with the disk before: a late message told it so.
+    state_.streaming = false;
+    follower_subscribe(actions);
+  }
+}
+
+// ---- The stream. -------------------------------------------------------------------------------
+
+/// From an end that stands: what is still on its way to the disk might be of another epoch.
 void Core::follower_subscribe(Actions& actions) {
+  if (state_.source == NodeId{} || !promised() || !settled() ||
+      !state_.connected.contains(state_.source))
+    return;
   state_.last_subscribed = state_.now;
   state_.retry_after = options_.heartbeat_interval;
   state_.streaming = false;
   actions.push_back(
-      Send{state_.leader, Subscribe{state_.promise.epoch, state_.log.last_epoch, state_.log.begin,
-                                    state_.log.durable, state_.promise.incarnation}});
+      Send{state_.source,
+           Subscribe{state_.promise.epoch, state_.log.last_epoch, state_.log.begin,
+                     state_.log.durable, state_.promise.incarnation, state_.persisted.vote}});
 }
 
-/// Whether what comes from `peer` in `epoch` may be acted upon; tells the sender if it may not.
+/// Whether what comes from `peer` in `epoch` may be acted upon; tells the sender if its epoch is
+/// over.
 bool Core::follower_obeys(NodeId peer, Epoch epoch, Actions& actions) {
-  if (!follows() || peer != state_.leader) return false;
-  state_.last_heard = state_.now;
+  if (state_.role == Role::kLeader) return false;
   if (options_.faults.accept_stale_epoch) return true;
-  const Promise& promised = state_.promise;
-  if (epoch < promised.epoch) {
-    refuse(peer, RefusalReason::kStaleEpoch,
-           "epoch " + std::to_string(epoch.value) + " is over: epoch " +
-               std::to_string(promised.epoch.value) + " was promised",
-           actions);
+  if (epoch < state_.promise.epoch) {
+    refuse_stale(peer, epoch, actions);
     return false;
   }
-  if (epoch == promised.epoch && promised.leader != NodeId{} && promised.leader != peer) {
-    set_problem("two leaders in epoch " + std::to_string(epoch.value) + ": node " +
-                    std::to_string(promised.leader.value) + " was promised, node " +
-                    std::to_string(peer.value) + " claims it. Restart the one that should lead",
-                actions);
-    return false;
-  }
+  if (peer != state_.source || epoch != state_.epoch) return false;
+  state_.last_heard = state_.now;
   return true;
 }
 
 void Core::follower_accept(NodeId peer, const Accept& message, Actions& actions) {
   if (!follower_obeys(peer, message.epoch, actions)) return;
-  if (message.start > state_.received) return;  // the answer to another subscription
-  if (message.epoch > state_.promise.epoch || state_.promise.leader != peer)
-    promise(message.epoch, peer, actions);
-  const bool news = state_.epoch != message.epoch;
-  state_.epoch = message.epoch;
-  state_.connected = true;
+  if (message.start != state_.received || state_.settling > 0) return;  // of another subscription
   state_.streaming = true;
   state_.acknowledged = Address{};
-  if (news) actions.push_back(StateChanged{});
   set_problem("", actions);
   advance_committed(message.committed, actions);
+  actions.push_back(StateChanged{});
   follower_acknowledge(actions);
+}
+
+void Core::follower_diverges(NodeId peer, const Diverges& message, Actions& actions) {
+  if (!follower_obeys(peer, message.epoch, actions)) return;
+  if (state_.streaming || !settled() || message.asked != state_.log.durable)
+    return;  // of an earlier subscription
+  Address cut = std::min(message.end, state_.log.durable);
+  for (const fasterlog::EpochStart& entry : epochs())
+    if (entry.epoch > message.last_epoch) cut = std::min(cut, entry.start);
+  const std::string ends = "in epoch " + std::to_string(message.last_epoch.value) + " node " +
+                           text(peer) + "'s log ends at " + text(message.end);
+  if (cut < std::min(state_.committed, state_.log.durable)) {
+    actions.push_back(Fatal{"this node's log contradicts the leader's below what was committed: " +
+                            ends + ", here " + text(state_.committed) +
+                            " is committed. Keep its data for an examination; the node can rejoin "
+                            "with an empty directory"});
+    return;
+  }
+  if (cut >= state_.log.durable) {
+    set_problem(
+        "log refused by node " + text(peer) + ": " + ends + ", which leaves nothing here to cut",
+        actions);
+    return;
+  }
+  ++state_.cuts;
+  settle(CutLog{cut}, actions);
 }
 
 void Core::follower_data(NodeId peer, const Data& message, Actions& actions) {
   if (!follower_obeys(peer, message.epoch, actions)) return;
-  const bool stale_allowed = options_.faults.accept_stale_epoch && message.epoch < state_.epoch;
-  // Only the leader that has checked this log, in the epoch it did so, may extend it.
-  if (!state_.streaming || (message.epoch != state_.epoch && !stale_allowed)) return;
+  // Only the source that has checked this log, in the epoch it did so, may extend it.
+  if (!state_.streaming) return;
   const uint64_t bytes = message.bytes ? message.bytes->size() : 0;
   if (message.from > state_.received) {  // something in between was lost
+    state_.streaming = false;
     follower_subscribe(actions);
     return;
   }
   if (message.from + bytes > state_.received) {
-    // After a new subscription the stream repeats what was received and was not durable yet.
+    // After a new subscription the stream may repeat what was received.
     const size_t skip = state_.received - message.from;
     actions.push_back(AppendRaw{state_.received, message.bytes, skip});
     state_.received = message.from + bytes;
+    state_.log.tail = std::max(state_.log.tail, state_.received);
   }
   advance_committed(message.committed, actions);
+  if (peer == state_.leader && message.keep_from != Address{} &&
+      message.keep_from != state_.kept_from) {
+    state_.kept_from = message.keep_from;
+    actions.push_back(SetAnchor{options_.self, state_.kept_from});
+  }
+  if (message.echo.count() > 0) {
+    // Sent after the source had heard what this node said at `echo`.
+    const std::chrono::nanoseconds sure = message.echo - message.age;
+    auto& waiting = state_.fresher;
+    if (waiting.empty() ||
+        (sure > waiting.back().second && message.committed >= waiting.back().first)) {
+      if (waiting.size() >= kMostFresher) waiting.pop_back();
+      waiting.emplace_back(message.committed, sure);
+    }
+    note_applied(state_.applied);
+  }
+  state_.heard_round = std::max(state_.heard_round, message.round);
   const bool due = state_.now - state_.last_acknowledged >= options_.heartbeat_interval / 2;
-  if (state_.acknowledged < state_.log.durable || (bytes == 0 && due))
+  if (state_.acknowledged < state_.log.durable || (bytes == 0 && due) ||
+      state_.answered_round < state_.heard_round)
     follower_acknowledge(actions);
 }
 
 void Core::follower_refused(NodeId peer, const Refuse& message, Actions& actions) {
-  if (!follows() || peer != state_.leader) return;
+  if (peer != state_.source) return;
   state_.last_heard = state_.now;
   // A leader that is still starting, or hears of a later epoch, is soon asked again.
   state_.retry_after = message.reason == RefusalReason::kNotLeader ? options_.heartbeat_interval
@@ -111,28 +239,32 @@ void Core::follower_refused(NodeId peer, const Refuse& message, Actions& actions
                                         message.reason == RefusalReason::kLogDiverges
                                     ? "log refused"
                                     : "refused";
-  set_problem(std::string(what) + " by node " + std::to_string(peer.value) + " (" +
+  set_problem(std::string(what) + " by node " + text(peer) + " (" +
                   std::string(name_of(message.reason)) + "): " + message.message,
               actions);
 }
 
 void Core::follower_acknowledge(Actions& actions) {
-  const bool promised = state_.persisted == state_.promise;
-  if (!promised && !options_.faults.ack_before_promise) return;  // PromisePersisted comes back here
+  // PromisePersisted comes back here.
+  if (!promised() && !options_.faults.ack_before_promise) return;
   state_.acknowledged = state_.log.durable;
+  state_.answered_round = state_.heard_round;
   state_.last_acknowledged = state_.now;
   ++state_.acks_sent;
   actions.push_back(
-      Send{state_.leader, Acknowledge{state_.epoch, state_.log.durable, state_.applied}});
+      Send{state_.source, Acknowledge{state_.epoch, state_.log.durable, state_.applied,
+                                      state_.heard_round, state_.now, state_.persisted.vote}});
 }
 
 void Core::on(const AppendFailed& event, Actions& actions) {
   state_.received = std::max(event.tail, state_.log.durable);
-  if (!follows()) return;
+  state_.log.tail = state_.received;
+  if (!follows() && state_.role != Role::kCandidate) return;
   state_.streaming = false;
   state_.last_subscribed = state_.now;
   state_.retry_after = options_.peer_timeout;
-  refuse(state_.leader, RefusalReason::kLogDiverges, event.message, actions);
+  if (state_.source == NodeId{}) return;
+  refuse(state_.source, RefusalReason::kLogDiverges, event.message, actions);
   set_problem("the log refused bytes of the leader: " + event.message, actions);
 }
 

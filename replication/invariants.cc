@@ -4,6 +4,35 @@
 
 namespace tailrace::replication {
 
+namespace {
+
+std::optional<std::string> check_leader(const Core& core) {
+  const CoreState& state = core.state();
+  const Promise& word = state.persisted;
+  if (word.epoch < state.epoch || (word.epoch == state.epoch && word.leader != core.options().self))
+    return "leads an epoch that it has not promised to itself on its disk";
+  if (state.source != NodeId{} || state.streaming) return "leads and follows at once";
+  if (state.epoch_start.empty()) return std::nullopt;  // not a writer yet
+  if (state.committed > state.log.durable) return "a leader's committed is beyond its durable";
+  const bool confirmed = state.committed >= state.epoch_start.end;
+  if (state.serving && !confirmed) return "serves before its epoch-start record is committed";
+  if (confirmed && !state.serving && state.transferring == NodeId{})
+    return "does not serve although its epoch-start record is committed";
+  if (state.confirmed_round > state.round) return "a round is confirmed that was not asked";
+  for (const auto& [peer, follower] : state.followers) {
+    const std::string of = " (node " + std::to_string(peer.value) + ")";
+    if (follower.acknowledged > state.log.durable) return "acknowledged beyond durable" + of;
+    if (follower.streaming && follower.next > state.log.durable)
+      return "shipped beyond durable" + of;
+    if (follower.streaming && !state.connected.contains(peer))
+      return "streams without a connection" + of;
+    if (follower.round > state.round) return "a round is echoed that was not asked" + of;
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
 std::optional<std::string> InvariantChecker::check(const Core& core) {
   const CoreState& state = core.state();
   if (state.committed < committed_) return "committed retreats";
@@ -11,32 +40,29 @@ std::optional<std::string> InvariantChecker::check(const Core& core) {
   if (state.promise.epoch < promised_) return "the promise retreats";
   if (state.persisted.epoch < persisted_) return "the persisted promise retreats";
   if (state.promise.epoch < state.epoch) return "acts in an epoch that was not promised";
+  if (state.persisted.vote > state.promise.vote) return "a vote is on disk that was not given";
   if (state.log.durable < state.log.begin) return "durable below begin";
   committed_ = state.committed;
   epoch_ = state.epoch;
   promised_ = state.promise.epoch;
   persisted_ = state.persisted.epoch;
 
-  if (state.role == Role::kLeader) {
-    if (state.persisted.epoch < state.epoch) return "leads before its epoch is on disk";
-    if (state.committed > state.log.durable) return "a leader's committed is beyond its durable";
-    if (state.committed > Address{} && state.committed < state.epoch_start.end)
-      return "committed counts records of an earlier epoch alone";
-    if (state.serving != (state.committed >= state.epoch_start.end && !state.epoch_start.empty()))
-      return "serving and the commitment of the epoch-start record differ";
-    for (const auto& [peer, follower] : state.followers) {
-      const std::string of = " (node " + std::to_string(peer.value) + ")";
-      if (follower.acknowledged > state.log.durable) return "acknowledged beyond durable" + of;
-      if (follower.streaming && follower.next > state.log.durable)
-        return "shipped beyond durable" + of;
-      if (follower.streaming && !follower.connected) return "streams without a connection" + of;
-    }
-  } else {
-    if (state.serving) return "serves without leading";
-    if (state.received < state.log.durable) return "durable beyond what was received";
-    if (state.streaming && state.epoch != state.promise.epoch)
+  if (state.role == Role::kLeader) return check_leader(core);
+  if (state.serving) return "serves without leading";
+  if (state.received < state.log.durable) return "durable beyond what was received";
+  if (state.streaming) {
+    if (state.source == NodeId{}) return "has a stream from nobody";
+    if (state.epoch != state.promise.epoch)
       return "follows in an epoch that is not the promised one";
     if (state.acknowledged > state.log.durable) return "acknowledges beyond durable";
+  }
+  if (state.role == Role::kCandidate) {
+    if (state.promise.epoch != state.epoch || state.promise.leader != core.options().self)
+      return "seeks an epoch that it has not promised to itself";
+  } else if (!state.followers.empty()) {
+    // Only to the candidate that was promised the epoch.
+    if (state.followers.size() > 1 || state.followers.begin()->first != state.promise.leader)
+      return "feeds a node that is no candidate";
   }
   return std::nullopt;
 }

@@ -1,4 +1,4 @@
-// The core as a leader.
+// The core as a leader: what counts, who is told, and how it ends.
 
 #include <algorithm>
 #include <functional>
@@ -11,285 +11,230 @@ namespace tailrace::replication {
 
 namespace {
 
-std::string text(Address address) {
-  return std::to_string(address.value);
-}
 std::string text(Epoch epoch) {
   return std::to_string(epoch.value);
-}
-std::string text(NodeId node) {
-  return std::to_string(node.value);
 }
 
 }  // namespace
 
-void Core::leader_begin(Epoch epoch, Actions& actions) {
-  TAILRACE_CHECK(epoch > state_.promise.epoch && epoch > state_.log.last_epoch,
-                 "a leader's start must raise the epoch above " + text(state_.promise.epoch));
-  state_.epoch = epoch;
-  for (const CoreOptions::Peer& member : options_.members) {
-    if (member.id == options_.self) continue;
-    FollowerState& follower = state_.followers[member.id];
-    follower.voter = member.voter;
-    follower.mark_time = follower.passed_time = state_.now;
-    leader_pin(member.id, follower, actions);
-  }
-  promise(epoch, options_.self, actions);
-}
-
 void Core::on(const WriterReady& event, Actions& actions) {
+  if (state_.role != Role::kLeader) return;
   state_.epoch_start = event.record;
-  state_.epochs.push_back({state_.epoch, event.record.first});
-  state_.role = Role::kLeader;
+  state_.log = event.log;
+  for (const CoreOptions::Peer& member : options_.members)
+    leader_announce(member.id, actions);
   actions.push_back(StateChanged{});
   leader_count(actions);
 }
 
+void Core::leader_announce(NodeId peer, Actions& actions) {
+  if (state_.epoch_start.empty() || peer == options_.self || !state_.connected.contains(peer))
+    return;
+  state_.followers.at(peer).last_sent = state_.now;
+  actions.push_back(Send{peer, Leading{state_.epoch}});
+}
+
 void Core::leader_tick(Actions& actions) {
-  for (auto& [peer, follower] : state_.followers) {
-    leader_pin(peer, follower, actions);
-    if (!follower.connected) continue;
-    if (state_.now - follower.last_heard > options_.peer_timeout) {
-      leader_lost(peer);
-      actions.push_back(Disconnect{peer});
-      continue;
-    }
-    leader_ship(peer, follower, actions);
-    if (follower.streaming && !follower.shipping &&
-        (follower.told_committed < state_.committed ||
-         state_.now - follower.last_sent >= options_.heartbeat_interval))
-      leader_heartbeat(peer, follower, actions);
+  size_t heard = 1;
+  for (const auto& [peer, follower] : state_.followers) {
+    if (follower.voter && follower.streaming &&
+        state_.now - follower.last_heard <= options_.peer_timeout)
+      ++heard;
+    if (!follower.streaming && state_.now - follower.last_sent >= options_.heartbeat_interval)
+      leader_announce(peer, actions);
   }
+  if (heard >= majority()) state_.majority_heard = state_.now;
+  if (!state_.epoch_start.empty() &&
+      (state_.rounds.empty() ||
+       state_.now - state_.rounds.back().second >= options_.heartbeat_interval))
+    leader_ask_round(actions);
+  if (options_.give_up_after.count() > 0 &&
+      state_.now - state_.majority_heard > options_.give_up_after) {
+    const Epoch epoch = state_.epoch;
+    leader_end(actions);
+    actions.push_back(Resign{epoch, NodeId{}});
+    set_problem(
+        "no majority of the voters was heard for too long: epoch " + text(epoch) + " was given up",
+        actions);
+    return;
+  }
+  if (state_.transferring != NodeId{} &&
+      state_.now - state_.transfer_began > options_.transfer_timeout) {
+    set_problem("", actions);
+    state_.transferring = NodeId{};
+    state_.serving = state_.committed >= state_.epoch_start.end && !state_.epoch_start.empty();
+    actions.push_back(StateChanged{});
+  }
+  leader_hand_over(actions);
 }
 
-std::optional<std::string> Core::why_log_differs(const Subscribe& message) const {
-  if (message.durable > state_.log.durable)
-    return "its log ends at " + text(message.durable) + ", beyond the leader's durable end " +
-           text(state_.log.durable) + ": the leader has lost bytes, or it is another cluster's log";
-  const Epoch own = epoch_before(state_.epochs, message.durable);
-  if (own == message.last_epoch) return std::nullopt;
-  // At the leader's begin the table may no longer reach back to the record before.
-  if (message.durable == state_.log.begin && own == Epoch{} &&
-      (state_.epochs.empty() || message.last_epoch <= state_.epochs.front().epoch))
-    return std::nullopt;
-  return "its log ends at " + text(message.durable) + " in epoch " + text(message.last_epoch) +
-         ", where the leader's has epoch " + text(own);
-}
-
-void Core::leader_subscribe(NodeId peer, const Subscribe& message, Actions& actions) {
-  const bool known = std::ranges::any_of(
-      options_.members, [&](const CoreOptions::Peer& member) { return member.id == peer; });
-  if (!known || peer == options_.self) {
-    refuse(peer, RefusalReason::kUnknownNode,
-           "node " + text(peer) + " is not among the members configured on node " +
-               text(options_.self),
-           actions);
-    return;
-  }
-  if (state_.role != Role::kLeader) {
-    refuse(peer, RefusalReason::kNotLeader,
-           "node " + text(options_.self) + " does not lead" +
-               (state_.leader.value != 0 && state_.leader != options_.self
-                    ? "; node " + text(state_.leader) + " should"
-                    : ""),
-           actions);
-    return;
-  }
-  FollowerState& follower = state_.followers.at(peer);
-  follower.connected = true;
-  follower.last_heard = state_.now;
-  follower.streaming = false;
-  if (message.promised > state_.epoch) {
-    refuse(peer, RefusalReason::kStaleEpoch,
-           "it has promised epoch " + text(message.promised) + ", the leader is only at " +
-               text(state_.epoch),
-           actions);
-    leader_step_down(message.promised, peer, actions);
-    return;
-  }
-  if (message.durable < state_.log.begin) {
-    follower.durable = message.durable;
-    follower.needs_checkpoint = true;
-    leader_pin(peer, follower, actions);
-    refuse(peer, RefusalReason::kNeedsCheckpoint,
-           "its log ends at " + text(message.durable) + ", the leader's begins at " +
-               text(state_.log.begin) + ": it needs a checkpoint",
-           actions);
-    return;
-  }
-  if (std::optional<std::string> why = why_log_differs(message);
-      why && !options_.faults.skip_log_check) {
-    refuse(peer, RefusalReason::kLogDiverges, *why, actions);
-    return;
-  }
-  // A node that comes back with another disk, or with less than it acknowledged, votes only by what
-  // it acknowledges from now on.
-  if (message.incarnation != follower.incarnation || message.durable < follower.acknowledged)
-    follower.acknowledged = Address{};
-  follower.incarnation = message.incarnation;
-  follower.durable = follower.next = message.durable;
-  follower.needs_checkpoint = false;
-  follower.streaming = true;
-  follower.shipping = false;
-  follower.told_committed = state_.committed;
-  follower.last_sent = state_.now;
-  leader_pin(peer, follower, actions);
-  actions.push_back(Send{peer, Accept{state_.epoch, message.durable, state_.committed}});
-  leader_ship(peer, follower, actions);
-}
-
-void Core::leader_acknowledge(NodeId peer, const Acknowledge& message, Actions& actions) {
-  auto it = state_.followers.find(peer);
-  if (state_.role != Role::kLeader || it == state_.followers.end()) return;
-  FollowerState& follower = it->second;
-  if (message.epoch > state_.epoch) {
-    leader_step_down(message.epoch, peer, actions);
-    return;
-  }
-  if (message.epoch < state_.epoch) return;  // of an earlier term of ours
-  follower.last_heard = state_.now;
-  ++state_.acks_received;
-  if (message.durable > state_.log.durable) {
-    follower.streaming = false;
-    refuse(peer, RefusalReason::kLogDiverges,
-           "it acknowledges " + text(message.durable) + ", beyond the leader's durable end " +
-               text(state_.log.durable),
-           actions);
-    return;
-  }
-  follower.applied = std::max(follower.applied, message.applied);
-  if (message.durable > follower.acknowledged || follower.acknowledged == Address{}) {
-    follower.acknowledged = message.durable;
-    follower.durable = std::max(follower.durable, message.durable);
-    if (!follower.shipping) follower.next = std::max(follower.next, message.durable);
-    if (follower.acknowledged >= follower.mark) {
-      follower.passed_time = follower.mark_time;
-      follower.mark = state_.log.durable;
-      follower.mark_time = state_.now;
-    }
-    leader_count(actions);
-  }
-  leader_ship(peer, follower, actions);
-}
-
-void Core::leader_lost(NodeId peer) {
-  auto it = state_.followers.find(peer);
-  if (it == state_.followers.end()) return;
-  it->second.connected = false;
-  it->second.streaming = false;
-  it->second.shipping = false;
-}
-
-void Core::leader_step_down(Epoch higher, NodeId told_by, Actions& actions) {
-  // Remembered, so that the next start of this node as leader goes above it.
-  if (higher > state_.promise.epoch) promise(higher, NodeId{}, actions);
-  state_.role = Role::kStopped;
-  state_.serving = false;
-  for (auto& [peer, follower] : state_.followers)
-    follower.streaming = follower.shipping = false;
-  state_.problem = "node " + text(told_by) + " has promised epoch " + text(higher) +
-                   ", higher than this leader's " + text(state_.epoch) +
-                   ": another node has led since. Restart this one to lead again, if it should";
+/// What follows is a node without a leader; the log is a copy from here on.
+void Core::leader_end(Actions& actions) {
+  const Address kept_from = stream_kept_from();
+  stream_end(actions);
+  state_.role = idle_role();
+  state_.serving = state_.first_start = false;
+  state_.leader = state_.transferring = NodeId{};
+  // The next leader may need for a member what was pinned for it here.
+  state_.kept_from = kept_from;
+  actions.push_back(SetAnchor{options_.self, kept_from});
+  state_.epoch_start = {};
+  state_.rounds.clear();
+  state_.fresher.clear();
+  leader_sure_.reset();
+  settle(BecomeCopy{}, actions);
   actions.push_back(StateChanged{});
+}
+
+/// `by`: whom the voters follow now; 0: nobody, as far as is known.
+void Core::leader_deposed(Epoch higher, NodeId by, Actions& actions) {
+  const Epoch epoch = state_.epoch;
+  leader_end(actions);
+  step_aside(epoch, higher, by, actions);
+}
+
+bool Core::counts(NodeId voter) const {
+  if (!is_voter(voter)) return false;
+  if (state_.first_start || options_.faults.votes_without_memory) return true;
+  const Vote vote =
+      voter == options_.self ? state_.persisted.vote : state_.followers.at(voter).vote;
+  return vote != Vote::kNone;
 }
 
 /// Moves committed to what a majority of voters has durable.
 void Core::leader_count(Actions& actions) {
-  if (state_.role != Role::kLeader) return;
+  if (state_.role != Role::kLeader || state_.epoch_start.empty()) return;
   std::vector<Address> votes;
   for (const CoreOptions::Peer& member : options_.members) {
     if (!member.voter) continue;
-    votes.push_back(member.id == options_.self ? state_.log.durable
-                                               : state_.followers.at(member.id).acknowledged);
+    if (!counts(member.id))
+      votes.push_back(Address{});
+    else
+      votes.push_back(member.id == options_.self ? state_.log.durable
+                                                 : state_.followers.at(member.id).acknowledged);
   }
-  size_t needed = votes.size() / 2 + 1;
+  size_t needed = majority();
   if (options_.faults.minority_commits && needed > 1) --needed;
   std::ranges::sort(votes, std::greater<>());
-  const Address majority = votes[needed - 1];
+  const Address agreed = votes[needed - 1];
   // Bytes of earlier epochs count only together with this epoch's first record.
-  if (majority < state_.epoch_start.end && !options_.faults.count_old_epochs) return;
-  if (majority <= state_.committed) return;
-  advance_committed(majority, actions);
-  if (!state_.serving && majority >= state_.epoch_start.end) {
+  if (agreed < state_.epoch_start.end && !options_.faults.count_old_epochs) return;
+  if (agreed <= state_.committed) return;
+  advance_committed(agreed, actions);
+  if (!state_.serving && agreed >= state_.epoch_start.end && state_.transferring == NodeId{}) {
     state_.serving = true;
     actions.push_back(StateChanged{});
   }
-  leader_tell_committed(actions);
-}
-
-/// The next Data tells it anyway; where none is to come soon, it is told at once.
-void Core::leader_tell_committed(Actions& actions) {
+  leader_confirm(actions);
+  // The next Data tells it anyway; where none is to come soon, it is told at once.
   if (state_.committed < state_.log.durable) return;
   for (auto& [peer, follower] : state_.followers)
     if (follower.streaming && !follower.shipping && follower.next >= state_.log.durable)
-      leader_heartbeat(peer, follower, actions);
+      stream_heartbeat(peer, follower, actions);
 }
 
-void Core::leader_heartbeat(NodeId peer, FollowerState& follower, Actions& actions) {
-  follower.last_sent = state_.now;
-  follower.told_committed = state_.committed;
-  actions.push_back(Send{
-      peer, Data{state_.epoch, follower.next, nullptr, state_.committed, state_.log.durable, 0}});
+// ---- Rounds: does a majority still obey? -------------------------------------------------------
+
+void Core::on(const ConfirmAsked& event, Actions& actions) {
+  note_now(event.now);
+  if (state_.role != Role::kLeader) return;
+  leader_ask_round(actions);
 }
 
-void Core::leader_ship(NodeId peer, FollowerState& follower, Actions& actions) {
-  if (!follower.streaming || follower.shipping || follower.next >= state_.log.durable) return;
-  const uint64_t on_the_way =
-      follower.next > follower.durable ? follower.next - follower.durable : 0;
-  if (on_the_way >= options_.window_bytes) return;
-  follower.shipping = true;
-  follower.told_committed = state_.committed;
-  follower.last_sent = state_.now;
-  actions.push_back(ShipBytes{peer, state_.epoch, follower.next,
-                              std::min(options_.batch_bytes, options_.window_bytes - on_the_way),
-                              state_.committed});
-}
-
-void Core::leader_ship_all(Actions& actions) {
+void Core::leader_ask_round(Actions& actions) {
+  ++state_.round;
+  state_.rounds.emplace_back(state_.round, state_.now);
   for (auto& [peer, follower] : state_.followers)
-    leader_ship(peer, follower, actions);
+    if (follower.streaming && follower.voter) stream_heartbeat(peer, follower, actions);
+  leader_confirm(actions);
 }
 
-void Core::on(const Shipped& event, Actions& actions) {
-  if (event.durable > state_.log.durable) state_.log.durable = event.durable;
-  auto it = state_.followers.find(event.peer);
-  if (it == state_.followers.end() || !it->second.shipping || it->second.next != event.from) return;
-  FollowerState& follower = it->second;
-  follower.shipping = false;
-  follower.next = std::max(event.end, follower.durable);
-  if (event.end > event.from) leader_ship(event.peer, follower, actions);
-}
-
-void Core::on(const ShipFailed& event, Actions& actions) {
-  auto it = state_.followers.find(event.peer);
-  if (it == state_.followers.end() || !it->second.shipping) return;
-  FollowerState& follower = it->second;
-  follower.shipping = false;
-  follower.streaming = false;
-  if (event.truncated) {
-    follower.needs_checkpoint = true;
-    leader_pin(event.peer, follower, actions);
+void Core::leader_confirm(Actions& actions) {
+  std::vector<uint64_t> rounds;
+  for (const CoreOptions::Peer& member : options_.members) {
+    if (!member.voter) continue;
+    if (!counts(member.id))
+      rounds.push_back(0);
+    else
+      rounds.push_back(member.id == options_.self ? state_.round
+                                                  : state_.followers.at(member.id).round);
   }
-  refuse(
-      event.peer, event.truncated ? RefusalReason::kNeedsCheckpoint : RefusalReason::kLogDiverges,
-      "the leader can not read its log at " + text(follower.next) + ": " + event.message, actions);
+  std::ranges::sort(rounds, std::greater<>());
+  const uint64_t agreed = options_.faults.confirms_alone ? rounds[0] : rounds[majority() - 1];
+  if (agreed <= state_.confirmed_round) return;
+  state_.confirmed_round = agreed;
+  std::optional<std::chrono::nanoseconds> asked;
+  while (!state_.rounds.empty() && state_.rounds.front().first <= agreed) {
+    asked = state_.rounds.front().second;
+    state_.rounds.pop_front();
+  }
+  // It led then, and so knew of all that was committed: as soon as that is applied, the state is
+  // of that moment. Before its own first record is committed it does not know.
+  if (asked && state_.committed >= state_.epoch_start.end) {
+    leader_sure_ = asked;
+    state_.fresher.emplace_back(state_.committed, *asked);
+    note_applied(state_.applied);
+  }
+  actions.push_back(Confirmed{agreed});
 }
 
-/// Sets, moves or drops the anchor that keeps the log for `peer`.
-void Core::leader_pin(NodeId peer, FollowerState& follower, Actions& actions) {
-  const Address wanted = std::max(follower.durable, state_.log.begin);
-  const bool too_far =
-      state_.log.durable > wanted && state_.log.durable - wanted > options_.follower_pin_bytes;
-  if (too_far) follower.needs_checkpoint = true;
-  if (follower.needs_checkpoint && follower.streaming && !too_far)
-    follower.needs_checkpoint = false;  // it has caught up by itself
-  if (follower.needs_checkpoint) {
-    if (follower.pin) actions.push_back(RemoveAnchor{peer});
-    follower.pin.reset();
-  } else if (follower.pin != wanted) {
-    follower.pin = wanted;
-    actions.push_back(SetAnchor{peer, wanted});
+std::optional<std::chrono::nanoseconds> Core::leader_age() const {
+  if (state_.role != Role::kLeader || !leader_sure_) return std::nullopt;
+  return state_.now - *leader_sure_;
+}
+
+// ---- Votes. ------------------------------------------------------------------------------------
+
+void Core::leader_grant_votes(Actions& actions) {
+  if (state_.committed < state_.epoch_start.end) return;
+  const auto known = [&](NodeId voter) {
+    return voter == options_.self ? state_.persisted.vote : state_.followers.at(voter).vote;
+  };
+  size_t able = 0;
+  for (const CoreOptions::Peer& member : options_.members)
+    if (member.voter && known(member.id) != Vote::kNone) ++able;
+  const bool begun = able >= majority();
+  promise_vote(begun ? Vote::kFull : Vote::kProvisional, actions);
+  for (auto& [peer, follower] : state_.followers) {
+    if (!follower.voter || !follower.streaming) continue;
+    Vote wanted = begun ? Vote::kFull : Vote::kProvisional;
+    if (follower.vote >= wanted) continue;
+    if (follower.vote == Vote::kNone) {
+      if (follower.acknowledged < follower.vote_from ||
+          state_.confirmed_round < follower.vote_round)
+        continue;
+      wanted = Vote::kProvisional;
+    }
+    actions.push_back(Send{peer, GrantVote{state_.epoch, follower.incarnation, wanted}});
   }
+}
+
+// ---- Planned hand-over. ------------------------------------------------------------------------
+
+void Core::on(const TransferAsked& event, Actions& actions) {
+  if (state_.role != Role::kLeader || !state_.serving) return;
+  auto it = state_.followers.find(event.to);
+  if (it == state_.followers.end() || !it->second.voter || !it->second.streaming) return;
+  state_.transferring = event.to;
+  state_.transfer_began = state_.now;
+  state_.serving = false;
+  actions.push_back(StateChanged{});
+}
+
+/// Once the successor holds all, so that it need not fetch and no answer is owed any more. Only
+/// LogMoved and Tick come here: where the log ends has to be read after serving has stopped.
+void Core::leader_hand_over(Actions& actions) {
+  if (state_.role != Role::kLeader || state_.transferring == NodeId{}) return;
+  const NodeId to = state_.transferring;
+  const FollowerState& follower = state_.followers.at(to);
+  const bool all = state_.log.durable == state_.log.tail &&
+                   state_.committed == state_.log.durable && state_.applied >= state_.committed &&
+                   follower.acknowledged == state_.log.durable;
+  if (!all || !follower.streaming) return;
+  const Epoch epoch = state_.epoch;
+  leader_end(actions);
+  actions.push_back(Resign{epoch, to});
+  actions.push_back(Send{to, TakeOver{epoch}});
 }
 
 }  // namespace tailrace::replication

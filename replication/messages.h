@@ -1,6 +1,7 @@
 #pragma once
 // What nodes say to each other. docs/formats/wire.md has the encoding.
 
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -12,37 +13,92 @@
 
 namespace tailrace::replication {
 
-/// Follower to leader, first on a connection: where my log ends.
-struct Subscribe {
-  Epoch promised;    // the highest epoch I have heard of
+/// How far a voter's word counts. A new disk begins with kNone: what its predecessor acknowledged
+/// is gone with it, so it may not help to choose a leader until it holds all of that again.
+enum class Vote : uint8_t {
+  kNone = 0,
+  kProvisional = 1,  // counts; the cluster is in its first hours and may still lack a majority
+  kFull = 2,         // counts, and so does a majority of the others: the cluster has begun
+};
+
+// ---- Choosing a leader. ------------------------------------------------------------------------
+
+/// Candidate to voters: promise me this epoch.
+struct Seal {
+  Epoch epoch;
+};
+
+/// The answer, when the promise is on disk and nothing of a lower epoch is on its way there.
+struct Sealed {
+  Epoch epoch;
   Epoch last_epoch;  // of my last record
   Address begin, durable;
   uint64_t incarnation = 0;
+  Vote vote = Vote::kNone;
 };
 
-/// Leader to follower: the stream starts at the follower's durable end.
+/// Leader to every member, when it begins to lead, on a new connection and from time to time to
+/// whoever does not subscribe.
+struct Leading {
+  Epoch epoch;
+};
+
+/// Leader to a voter of that incarnation: you hold all that was committed, your word counts.
+struct GrantVote {
+  Epoch epoch;
+  uint64_t incarnation = 0;
+  Vote vote = Vote::kNone;
+};
+
+/// Leader to the voter to which it hands over: it has given up, be quick.
+struct TakeOver {
+  Epoch epoch;
+};
+
+// ---- The stream. Its source is the leader, or the voter from which a candidate fetches the tail.
+
+/// First on a connection: where my log ends, in the epoch in which I follow (or seek to lead).
+struct Subscribe {
+  Epoch promised;
+  Epoch last_epoch;  // of my last record
+  Address begin, durable;
+  uint64_t incarnation = 0;
+  Vote vote = Vote::kNone;
+};
+
+/// The stream starts at the follower's durable end.
 struct Accept {
   Epoch epoch;
   Address start;
   Address committed;
 };
 
+/// The two logs differ: in `last_epoch`, the newest that the source has and that is not above the
+/// follower's, the source's log ends at `end`. The follower cuts and subscribes anew (KIP-279).
+struct Diverges {
+  Epoch epoch;
+  Address asked;  // the follower's durable end that this answers
+  Epoch last_epoch;
+  Address end;
+};
+
 enum class RefusalReason : uint8_t {
   kNotLeader = 1,
   kStaleEpoch = 2,       // the other side knows a higher epoch
-  kNeedsCheckpoint = 3,  // the follower's end is below the leader's begin
-  kLogDiverges = 4,      // the follower's end or last epoch does not fit the leader's log
-  kUnknownNode = 5,      // not in the leader's configuration
+  kNeedsCheckpoint = 3,  // the follower's end is below the source's begin
+  kLogDiverges = 4,      // the bytes contradict the log
+  kUnknownNode = 5,      // not in the configuration
 };
 std::string_view name_of(RefusalReason reason);
 
 struct Refuse {
   RefusalReason reason = RefusalReason::kNotLeader;
-  Epoch epoch;  // the highest one known to the sender
+  Epoch epoch;    // the highest one known to the sender
+  NodeId leader;  // whom it follows at this moment; 0: nobody
   std::string message;
 };
 
-/// Leader to follower: whole batches, durable on the leader; `bytes` may be empty (heartbeat).
+/// Whole batches, durable on the source; `bytes` may be empty (heartbeat).
 struct Data {
   Epoch epoch;
   Address from;
@@ -50,15 +106,26 @@ struct Data {
   Address committed;
   Address leader_durable;
   uint64_t leader_unix_time_ns = 0;
+  uint64_t round = 0;  // to be echoed: who still obeys me?
+  /// How fresh this is, without comparing clocks: `echo` is the newest `sent` of the receiver's own
+  /// acknowledgements that came before; the source knew for certain that it led, and what was
+  /// committed, as of `age` before it sent this.
+  std::chrono::nanoseconds echo{0}, age{0};  // echo 0: there is none
+  /// From here on members still need the log: whoever leads next should have it. 0: not said.
+  Address keep_from = {};
 };
 
-/// Follower to leader: after each move of durable, and as the answer to a heartbeat.
+/// After each move of durable, and as the answer to a heartbeat.
 struct Acknowledge {
   Epoch epoch;
   Address durable;
   Address applied;
+  uint64_t round = 0;                // the highest of the epoch that was heard
+  std::chrono::nanoseconds sent{0};  // by its clock, which goes on while its connections live
+  Vote vote = Vote::kNone;
 };
 
-using Message = std::variant<Subscribe, Accept, Refuse, Data, Acknowledge>;
+using Message = std::variant<Subscribe, Accept, Refuse, Data, Acknowledge, Seal, Sealed, Leading,
+                             Diverges, GrantVote, TakeOver>;
 
 }  // namespace tailrace::replication

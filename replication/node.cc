@@ -13,8 +13,10 @@ namespace tailrace::replication {
 
 namespace {
 
-CoreOptions core_options(const NodeOptions& options) {
+CoreOptions core_options(const NodeOptions& options, bool others_may_lead) {
   CoreOptions result;
+  if (others_may_lead) result.give_up_after = options.give_up_after;
+  result.transfer_timeout = options.transfer_timeout;
   result.self = options.self;
   for (const Member& member : options.members)
     result.members.push_back({member.id, member.voter});
@@ -26,19 +28,21 @@ CoreOptions core_options(const NodeOptions& options) {
   return result;
 }
 
-std::string anchor_name(NodeId peer) {
+// A hand-over holds the protocol's thread up for so long at most, once an acknowledgement.
+constexpr std::chrono::milliseconds kApplierPatience{10};
+
+std::string anchor_name(NodeId peer, NodeId self) {
+  if (peer == self) return "cluster";
   return "follower:" + std::to_string(peer.value);
 }
 
 }  // namespace
 
-Result<std::unique_ptr<Node>> Node::create(storage::FileSystem& file_system, NodeOptions options,
-                                           fasterlog::Log& log,
-                                           statemachine::StateMachine& state_machine,
-                                           statemachine::Watermarks& watermarks,
-                                           statemachine::AnchorRegistry& anchors,
-                                           Executor& executor, Transport& transport,
-                                           const Clock& clock) {
+Result<std::unique_ptr<Node>> Node::create(
+    storage::FileSystem& file_system, NodeOptions options, fasterlog::Log& log,
+    statemachine::StateMachine& state_machine, statemachine::Watermarks& watermarks,
+    statemachine::AnchorRegistry& anchors, Executor& executor, Transport& transport,
+    std::unique_ptr<Coordinator> coordinator, const Clock& clock) {
   std::set<NodeId> seen;
   const Member* self = nullptr;
   const Member* leader = nullptr;
@@ -55,21 +59,21 @@ Result<std::unique_ptr<Node>> Node::create(storage::FileSystem& file_system, Nod
     return make_error(
         ErrorCode::kInvalidArgument,
         "members: this node, " + std::to_string(options.self.value) + ", is not among them");
-  if (leader == nullptr || !leader->voter)
+  if (!coordinator && (leader == nullptr || !leader->voter))
     return make_error(
         ErrorCode::kInvalidArgument,
         "leader: node " + std::to_string(options.leader.value) + " is no voter among the members");
   if (options.window_bytes == 0 || options.batch_bytes == 0)
     return make_error(ErrorCode::kInvalidArgument, "window_bytes and batch_bytes must be above 0");
-  return std::unique_ptr<Node>(std::make_unique<Driver>(file_system, std::move(options), log,
-                                                        state_machine, watermarks, anchors,
-                                                        executor, transport, clock));
+  return std::unique_ptr<Node>(
+      std::make_unique<Driver>(file_system, std::move(options), log, state_machine, watermarks,
+                               anchors, executor, transport, std::move(coordinator), clock));
 }
 
 Driver::Driver(storage::FileSystem& file_system, NodeOptions options, fasterlog::Log& log,
                statemachine::StateMachine& state_machine, statemachine::Watermarks& watermarks,
                statemachine::AnchorRegistry& anchors, Executor& executor, Transport& transport,
-               const Clock& clock)
+               std::unique_ptr<Coordinator> coordinator, const Clock& clock)
     : options_(std::move(options)),
       log_(log),
       state_machine_(state_machine),
@@ -79,8 +83,8 @@ Driver::Driver(storage::FileSystem& file_system, NodeOptions options, fasterlog:
       transport_(transport),
       clock_(clock),
       promise_file_(file_system, options_.directory, options_.self, options_.cluster),
-      coordinator_(std::make_unique<StaticCoordinator>(options_.self, options_.leader)),
-      core_(core_options(options_)),
+      coordinator_(std::move(coordinator)),
+      core_(core_options(options_, coordinator_ != nullptr)),
       link_(std::make_shared<Link>()) {
   link_->driver = this;
   publish();
@@ -97,11 +101,10 @@ Driver::~Driver() {
 
 Result<> Driver::start() {
   if (running_) return make_error(ErrorCode::kFailedPrecondition, "the node runs already");
-  Result<Promise> promise = promise_file_.open(random_seed());
-  if (!promise) return tl::unexpected(std::move(promise).error());
   if (std::optional<Error> failure = log_.failure()) return tl::unexpected(*failure);
+  Result<Promise> promise = open_promise();
+  if (!promise) return tl::unexpected(std::move(promise).error());
   running_ = true;
-  transport_.set_handler(this);
   log_listener_ = log_.add_durable_listener([this, link = link_](Address, const Error*) {
     // Many moves, one event: at most one is on its way to the executor.
     if (link->posted.exchange(true, std::memory_order_acq_rel)) return;
@@ -111,10 +114,24 @@ Result<> Driver::start() {
       if (link->driver != nullptr) link->driver->on_log_moved();
     });
   });
-  handle(Started{position(), log_.epoch_table(), *promise, now()});
+  const Address committed = std::max(watermarks_.committed(), watermarks_.applied());
+  handle(Started{position(), *promise, committed, now()});
+  if (!coordinator_) {
+    // Who was promised an epoch since the file was written has been promoted.
+    const NodeId leader = promise->leader == NodeId{} ? options_.leader : promise->leader;
+    if (leader != options_.leader)
+      observability::log_warning(
+          "the configuration names node {} as the leader, but node {} was promised epoch {} "
+          "since: it is to lead. `tailrace promote` changes that",
+          options_.leader.value, leader.value, promise->epoch.value);
+    coordinator_ = std::make_unique<StaticCoordinator>(options_.self, leader);
+  }
+  coordinator_->set_candidacy(candidacy());
   coordinator_->start(std::max(promise->epoch, log_.last_epoch()), [this](Grant grant) {
-    handle(Granted{grant.leader, grant.epoch});
+    if (running_) handle(Granted{grant.leader, grant.epoch});
   });
+  // Only now, for the transport tells at once of those that are connected.
+  transport_.set_handler(this);
   if (failed_) {
     stop();
     return tl::unexpected(*failed_);
@@ -125,12 +142,38 @@ Result<> Driver::start() {
 void Driver::stop() {
   if (!running_) return;
   running_ = false;
-  coordinator_->stop();
+  if (coordinator_) coordinator_->stop();
   log_listener_.reset();
   transport_.set_handler(nullptr);
-  if (options_.self != options_.leader) transport_.disconnect(options_.leader);
   appends_.clear();
   publish();
+  settle_confirmations();
+  settle_transfer();
+}
+
+/// The promise of this disk. A log that lost what it held makes it the promise of another one.
+Result<Promise> Driver::open_promise() {
+  Result<Promise> promise = promise_file_.open(random_seed());
+  if (!promise) return promise;
+  const bool empty = log_.tail() == fasterlog::kFirstAddress && log_.begin() == log_.tail();
+  if (promise->vote == Vote::kNone || !empty) return promise;
+  observability::log_warning(
+      "this node had a vote, but its log is empty: its disk is taken for a new one, without a vote "
+      "until it has caught up");
+  promise->incarnation = random_seed();
+  promise->vote = Vote::kNone;
+  TAILRACE_RETURN_IF_ERROR(promise_file_.write(*promise));
+  return promise;
+}
+
+Candidacy Driver::candidacy() const {
+  const CoreState& state = core_.state();
+  if (failed_ || !running_ || state.role == Role::kLearner) return Candidacy::kNever;
+  if (state.role == Role::kLeader || state.role == Role::kCandidate) return Candidacy::kNow;
+  if (core_.hears_leader()) return Candidacy::kLater;
+  // Without a vote it would have to fetch everything first; at the first start nobody has one.
+  const bool new_cluster = state.promise.epoch == Epoch{};
+  return state.promise.vote != Vote::kNone || new_cluster ? Candidacy::kNow : Candidacy::kLater;
 }
 
 void Driver::tick() {
@@ -138,7 +181,17 @@ void Driver::tick() {
   drain_appends();
   handle(LogMoved{position(), watermarks_.applied()});
   handle(Tick{now(), watermarks_.applied()});
+  coordinator_->set_candidacy(candidacy());
+  settle_confirmations();
+  settle_transfer();
   publish();
+}
+
+void Driver::post(std::function<void(Driver&)> function) {
+  executor_.post([link = link_, function = std::move(function)] {
+    std::lock_guard lock(link->mutex);
+    if (link->driver != nullptr) function(*link->driver);
+  });
 }
 
 void Driver::on_connected(NodeId peer) {
@@ -153,7 +206,15 @@ void Driver::on_disconnected(NodeId peer, const std::string& reason) {
 void Driver::on_message(NodeId peer, Message message) {
   if (std::holds_alternative<Acknowledge>(message)) probe_.acks_received.add();
   if (std::holds_alternative<Refuse>(message)) probe_.refusals_received.add();
-  handle(Received{peer, std::move(message)});
+  const bool acknowledged = std::holds_alternative<Acknowledge>(message);
+  handle(Received{peer, std::move(message), now()});
+  // A hand-over ends as soon as the successor holds all that the log has now.
+  if (acknowledged && core_.state().transferring != NodeId{}) {
+    // And all of it is applied here, so that its answers are on their way: not long, for nothing
+    // new comes.
+    (void)state_machine_.wait_applied(core_.state().committed, clock_.now() + kApplierPatience);
+    handle(LogMoved{position(), watermarks_.applied()});
+  }
 }
 
 void Driver::on_log_moved() {
@@ -177,7 +238,11 @@ void Driver::handle(Event event) {
     const Event next = std::move(events_.front());
     events_.pop_front();
     actions_.clear();
+    const CoreState& state = core_.state();
+    const uint64_t won = state.elections_won, lost = state.elections_lost;
     core_.step(next, actions_);
+    probe_.elections_won.add(state.elections_won - won);
+    probe_.elections_lost.add(state.elections_lost - lost);
     for (Action& action : actions_) {
       if (failed_) break;
       perform(action);
@@ -196,6 +261,7 @@ void Driver::perform_one(const PersistPromise& action) {
     fail(with_context("persist the promise", std::move(written).error()));
     return;
   }
+  if (coordinator_) coordinator_->raise(action.promise.epoch);
   events_.push_back(PromisePersisted{action.promise});
 }
 
@@ -213,20 +279,38 @@ void Driver::perform_one(const BecomeWriter& action) {
     fail(with_context("enqueue the epoch-start record", std::move(record).error()));
     return;
   }
-  events_.push_back(WriterReady{*record});
+  events_.push_back(WriterReady{*record, position()});
 }
 
 void Driver::perform_one(const BecomeCopy&) {
   if (Result<> ready = log_.become_copy(); !ready)
     fail(with_context("become a copy", std::move(ready).error()));
+  events_.push_back(LogSettled{position()});
 }
 
-void Driver::perform_one(const Connect& action) {
-  transport_.connect(action.peer);
+void Driver::perform_one(const DropAppends&) {
+  appends_.clear();
+  events_.push_back(LogSettled{position()});
+}
+
+void Driver::perform_one(const CutLog& action) {
+  appends_.clear();
+  const Address before = log_.durable();
+  Result<Address> cut = log_.truncate_after(action.to);
+  if (!cut) {
+    fail(with_context("cut the log where it differs from the leader's", std::move(cut).error()));
+    return;
+  }
+  observability::log_warning(
+      "the log is cut from {} to {}: what stood behind it was never committed", before.value,
+      cut->value);
+  table_.reset();
+  probe_.log_cuts.add();
+  events_.push_back(LogSettled{position()});
 }
 
 void Driver::perform_one(const Disconnect& action) {
-  transport_.disconnect(action.peer);
+  transport_.reset(action.peer);
 }
 
 void Driver::perform_one(Send& action) {
@@ -255,7 +339,8 @@ void Driver::perform_one(const ShipBytes& action) {
     probe_.shipped.add();
     probe_.shipped_bytes.add(size);
     transport_.send(action.peer, Data{action.epoch, action.from, std::move(bytes), action.committed,
-                                      durable, clock_.unix_time_ns()});
+                                      durable, clock_.unix_time_ns(), action.round, action.echo,
+                                      action.age, action.keep_from});
   }
   events_.push_back(Shipped{action.peer, action.from, action.from + size, durable});
 }
@@ -296,14 +381,29 @@ void Driver::perform_one(const AdvanceCommitted& action) {
 }
 
 void Driver::perform_one(const SetAnchor& action) {
-  anchors_.set(anchor_name(action.peer), action.address);
+  anchors_.set(anchor_name(action.peer, options_.self), action.address);
 }
 
 void Driver::perform_one(const RemoveAnchor& action) {
-  observability::log_warning(
-      "node {} is too far behind to keep the log for it: it will need a checkpoint",
-      action.peer.value);
-  anchors_.remove(anchor_name(action.peer));
+  const auto follower = core_.state().followers.find(action.peer);
+  if (follower != core_.state().followers.end() && follower->second.needs_checkpoint)
+    observability::log_warning(
+        "node {} is too far behind to keep the log for it: it will need a checkpoint",
+        action.peer.value);
+  anchors_.remove(anchor_name(action.peer, options_.self));
+}
+
+void Driver::perform_one(const Resign& action) {
+  if (coordinator_) coordinator_->resign(action.epoch, action.successor);
+}
+
+void Driver::perform_one(const SeekLead&) {
+  // Where the coordinator decides alone it has been told by who gave up.
+  if (coordinator_) (void)coordinator_->promote();
+}
+
+void Driver::perform_one(const Fatal& action) {
+  fail(Error{ErrorCode::kCorruption, action.message});
 }
 
 void Driver::perform_one(const StateChanged&) {
@@ -314,17 +414,23 @@ void Driver::perform_one(const StateChanged&) {
                           now_published->serving ? ", serving" : "",
                           now_published->problem.empty() ? "" : ": " + now_published->problem);
   if (role_listener_) role_listener_(*now_published);
+  settle_confirmations();
+  settle_transfer();
 }
 
 LogPosition Driver::position() {
   LogPosition result;
   result.durable = log_.durable();
   result.begin = log_.begin();
-  if (const Epoch last = log_.last_epoch(); last != table_epoch_) {
-    table_ = log_.epoch_table();
+  result.tail = std::max(log_.tail(), result.durable);
+  const Epoch last = log_.last_epoch();
+  if (!table_ || last != table_epoch_ || result.begin != table_begin_) {
+    table_ = std::make_shared<const EpochTable>(log_.epoch_table());
     table_epoch_ = last;
+    table_begin_ = result.begin;
   }
-  result.last_epoch = epoch_before(table_, result.durable);
+  result.epochs = table_;
+  result.last_epoch = epoch_before(*table_, result.durable);
   return result;
 }
 

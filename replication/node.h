@@ -14,6 +14,8 @@
 #include "core/result.h"
 #include "fasterlog/log.h"
 #include "observability/metrics.h"
+#include "replication/coordinator.h"
+#include "replication/messages.h"
 #include "replication/role.h"
 #include "replication/transport.h"
 #include "statemachine/anchors.h"
@@ -35,17 +37,23 @@ struct NodeOptions {
   std::string cluster;
   storage::Path directory;      // of the promise file
   std::vector<Member> members;  // self included; a single node has just itself
-  NodeId leader;                // the static coordinator's choice
+  NodeId leader;  // the static coordinator's choice at the first start; 0 with another
   std::chrono::milliseconds tick_interval{50};
   std::chrono::milliseconds heartbeat_interval{200};
   std::chrono::milliseconds peer_timeout{3000};  // silence after which a peer is gone
-  uint64_t window_bytes = 16u << 20;             // shipped beyond a follower's acknowledgement
-  uint32_t batch_bytes = 1u << 20;               // most bytes in one Data message
-  uint64_t follower_pin_bytes = 4ull << 30;      // log kept for a follower; past it the pin falls
+  /// A leader or candidate without a majority for so long lets another try. Not with the static
+  /// coordinator, which has no other.
+  std::chrono::milliseconds give_up_after{6000};
+  std::chrono::milliseconds transfer_timeout{2000};  // then a planned hand-over is called off
+  uint64_t window_bytes = 16u << 20;                 // shipped beyond a follower's acknowledgement
+  uint32_t batch_bytes = 1u << 20;                   // most bytes in one Data message
+  uint64_t follower_pin_bytes = 4ull << 30;  // log kept for a follower; past it the pin falls
 };
 
 struct FollowerStatus {
   NodeId id;
+  bool voter = true;
+  Vote vote = Vote::kNone;
   bool connected = false;
   bool needs_checkpoint = false;
   Address durable, applied;
@@ -60,8 +68,14 @@ struct NodeStatus {
   NodeId leader;                      // 0: unknown
   std::string leader_client_address;  // empty: unknown
   bool serving = false;               // leader: its epoch-start record is committed
-  bool connected_to_leader = false;   // follower
-  double seconds_since_leader = 0;    // follower: since the last message
+  bool alone = false;                 // it is the only voter: it need not ask whether it leads
+  Vote vote = Vote::kNone;            // whether its word counts
+  CoordinatorStatus coordinator;
+  bool connected_to_leader = false;  // follower
+  double seconds_since_leader = 0;   // follower: since the last message
+  /// What this node has applied holds all that was acknowledged to anyone before that. Nothing: no
+  /// such moment is known (never connected, or a leader that no majority has confirmed yet).
+  std::optional<SteadyTime> fresh_at;
   std::string problem;  // why it does not take part ("log refused: …"), empty if well
   std::vector<FollowerStatus> followers;
 };
@@ -69,17 +83,15 @@ struct NodeStatus {
 /// Created and destroyed anywhere; start/stop and the transport's calls on the executor.
 class Node {
  public:
-  static Result<std::unique_ptr<Node>> create(storage::FileSystem& file_system, NodeOptions options,
-                                              fasterlog::Log& log,
-                                              statemachine::StateMachine& state_machine,
-                                              statemachine::Watermarks& watermarks,
-                                              statemachine::AnchorRegistry& anchors,
-                                              Executor& executor, Transport& transport,
-                                              const Clock& clock = system_clock());
+  /// Without a coordinator the static one, with `options.leader`.
+  static Result<std::unique_ptr<Node>> create(
+      storage::FileSystem& file_system, NodeOptions options, fasterlog::Log& log,
+      statemachine::StateMachine& state_machine, statemachine::Watermarks& watermarks,
+      statemachine::AnchorRegistry& anchors, Executor& executor, Transport& transport,
+      std::unique_ptr<Coordinator> coordinator = nullptr, const Clock& clock = system_clock());
   virtual ~Node() = default;
 
-  /// The leader persists its new epoch, becomes the log's writer and appends its epoch-start
-  /// record.
+  /// Takes part from here on: as a follower, until the coordinator grants it an epoch (core.h).
   virtual Result<> start() = 0;
   virtual void stop() = 0;
   /// To be called every tick_interval, on the executor.
@@ -92,6 +104,20 @@ class Node {
   virtual void set_role_listener(std::function<void(const NodeStatus&)> listener) = 0;
   /// A failure that must stop the process (sticky log failure, divergence below committed).
   virtual void set_fatal_listener(std::function<void(const Error&)> listener) = 0;
+
+  using Done = std::function<void(Result<>)>;
+  using Confirmed = std::function<void(Result<Address>)>;
+  /// Whether this node leads now: a majority of the voters confirms it after the call. Gives the
+  /// address below which stands all that was acknowledged by anyone before the call: what a
+  /// linearizable read has to wait for. Any thread; `done` on the executor, with kNotLeader or
+  /// kTimedOut when it could not be confirmed.
+  virtual void confirm_leadership(SteadyTime deadline, Confirmed done) = 0;
+  /// Hands the lead to `to`, or with 0 to the voter that has most: no writes are taken until it
+  /// holds everything, then this node follows. `done` says that it has given up the lead, or why
+  /// not. Any thread; `done` on the executor.
+  virtual void transfer(NodeId to, Done done) = 0;
+  /// An operator's order that this node is to lead; `done` says that it seeks the promises for it.
+  virtual void promote(Done done) = 0;
 
   virtual void register_metrics(observability::MetricRegistry& registry) = 0;
 };

@@ -24,17 +24,27 @@ std::shared_ptr<NodeStatus> Driver::make_status() const {
   result->self = options_.self;
   result->role = failed_ ? Role::kStopped : state.role;
   result->epoch = state.epoch;
-  result->leader = state.role == Role::kStopped ? NodeId{} : options_.leader;
+  result->leader = failed_ ? NodeId{} : state.leader;
+  result->vote = state.persisted.vote;
+  if (coordinator_) result->coordinator = coordinator_->status();
   for (const Member& member : options_.members)
     if (member.id == result->leader) result->leader_client_address = member.client_address;
   result->serving = state.serving && !failed_ && running_;
-  result->connected_to_leader = state.streaming && state.connected;
+  result->connected_to_leader = state.streaming;
+  size_t voters = 0;
+  for (const Member& member : options_.members)
+    if (member.voter) ++voters;
+  result->alone = voters == 1 && state.role == Role::kLeader;
+  if (state.fresh_at && running_) result->fresh_at = SteadyTime(*state.fresh_at);
   const bool follows = state.role == Role::kFollower || state.role == Role::kLearner;
   if (follows && running_) result->seconds_since_leader = seconds(now() - state.last_heard);
   result->problem = failed_ ? failed_->message : state.problem;
   for (const auto& [id, follower] : state.followers) {
+    if (state.role != Role::kLeader) break;  // a candidate that fetches
     FollowerStatus one;
     one.id = id;
+    one.voter = follower.voter;
+    one.vote = follower.vote;
     one.connected = follower.streaming;
     one.needs_checkpoint = follower.needs_checkpoint;
     one.durable = follower.durable;
@@ -76,11 +86,16 @@ void Driver::register_metrics(observability::MetricRegistry& registry) {
       to, "tailrace_replication_role", "1 for the role that this node has.", [this] {
         Samples samples;
         const Role mine = status()->role;
-        for (Role role :
-             {Role::kStarting, Role::kLeader, Role::kFollower, Role::kLearner, Role::kStopped})
+        for (Role role : {Role::kStarting, Role::kLeader, Role::kFollower, Role::kLearner,
+                          Role::kCandidate, Role::kStopped})
           samples.push_back({{{"role", std::string(name_of(role))}}, role == mine ? 1.0 : 0.0});
         return samples;
       });
+  registry.add_gauge(
+      to, "tailrace_replication_vote",
+      "Whether this node's word counts: 0 no (a new disk that has not caught up, or a "
+      "learner), 1 provisionally, 2 yes.",
+      {}, [this] { return static_cast<double>(status()->vote); });
   registry.add_gauge(to, "tailrace_replication_serving",
                      "1 while this node leads and its epoch is committed.", {},
                      [this] { return status()->serving ? 1.0 : 0.0; });
@@ -131,6 +146,15 @@ void Driver::register_metrics(observability::MetricRegistry& registry) {
                        probe_.refusals_sent);
   registry.add_counter(to, "tailrace_replication_refusals_received_total",
                        "Refusals received from peers.", {}, probe_.refusals_received);
+  registry.add_counter(to, "tailrace_replication_elections_won_total",
+                       "Times that this node became the leader.", {}, probe_.elections_won);
+  registry.add_counter(to, "tailrace_replication_elections_lost_total",
+                       "Times that it was granted an epoch and did not become the leader.", {},
+                       probe_.elections_lost);
+  registry.add_counter(to, "tailrace_replication_log_cuts_total",
+                       "Times that the end of this node's log was cut off because it differed from "
+                       "the leader's.",
+                       {}, probe_.log_cuts);
   registry.add_counter(to, "tailrace_replication_append_waits_total",
                        "Times that received bytes waited for room in the log's buffer.", {},
                        probe_.append_waits);

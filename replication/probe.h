@@ -15,6 +15,8 @@ struct Probe {
   observability::Counter acks_received;
   observability::Counter refusals_sent;
   observability::Counter refusals_received;
+  observability::Counter elections_won, elections_lost;
+  observability::Counter log_cuts;      // a suffix that was never committed
   observability::Counter append_waits;  // the log had no room for received bytes
   observability::MetricRegistry::Registration registration;
 };

@@ -8,7 +8,7 @@ namespace tailrace::replication {
 
 namespace {
 
-constexpr storage::AtomicFileFormat kFormat{storage::four_letters("PROM"), 1};
+constexpr storage::AtomicFileFormat kFormat{storage::four_letters("PROM"), 2};
 constexpr size_t kFixedBytes = 32;
 constexpr size_t kMostClusterBytes = 255;
 
@@ -54,6 +54,14 @@ Result<Promise> PromiseFile::read() const {
   promise.epoch = Epoch{load<uint64_t>(bytes.data())};
   promise.incarnation = load<uint64_t>(bytes.data() + 8);
   promise.leader = NodeId{load<uint32_t>(bytes.data() + 16)};
+  // Version 1 had no votes: every voter's word counted.
+  const uint32_t vote =
+      content->version < 2 ? static_cast<uint32_t>(Vote::kFull) : load<uint32_t>(bytes.data() + 28);
+  if (vote > static_cast<uint32_t>(Vote::kFull))
+    return make_error(ErrorCode::kCorruption,
+                      path_.string() + ": a vote of kind " + std::to_string(vote) +
+                          "; remove the node from the cluster and add it anew");
+  promise.vote = static_cast<Vote>(vote);
   return promise;
 }
 
@@ -66,7 +74,7 @@ Result<> PromiseFile::write(const Promise& promise) {
   store(bytes.data() + 16, promise.leader.value);
   store(bytes.data() + 20, node_.value);
   store(bytes.data() + 24, static_cast<uint32_t>(cluster_.size()));
-  store(bytes.data() + 28, uint32_t{0});
+  store(bytes.data() + 28, static_cast<uint32_t>(promise.vote));
   if (!cluster_.empty()) std::memcpy(bytes.data() + kFixedBytes, cluster_.data(), cluster_.size());
   return storage::replace_atomic_file(file_system_, path_, kFormat, bytes);
 }

@@ -5,8 +5,9 @@
 
 namespace tailrace::replication {
 
-/// What a node does at the moment. kStopped: it led, and then heard of a higher epoch.
-enum class Role : uint8_t { kStarting, kLeader, kFollower, kLearner, kStopped };
+/// What a node does at the moment. kFollower also while it looks for a leader; kCandidate: it has
+/// been granted an epoch and collects the promises; kStopped: it can not go on.
+enum class Role : uint8_t { kStarting, kLeader, kFollower, kLearner, kCandidate, kStopped };
 std::string_view name_of(Role role);
 
 }  // namespace tailrace::replication

@@ -16,15 +16,21 @@ void StaticCoordinator::start(Epoch known, Listener listener) {
 
 void StaticCoordinator::raise(Epoch known) {
   known_ = std::max(known_, known);
+  // What is granted is exchanged for an epoch above it.
+  if (granted_ != Epoch{} && granted_ < known_) (void)promote();
 }
 
-void StaticCoordinator::resign(Epoch, NodeId) {}
+void StaticCoordinator::resign(Epoch epoch, NodeId successor) {
+  if (epoch != granted_) return;
+  granted_ = Epoch{};
+  // Nobody else will: a refused epoch is followed by a higher one.
+  if (successor == NodeId{}) (void)promote();
+}
 
 Result<> StaticCoordinator::promote() {
-  if (!listener_)
-    return make_error(ErrorCode::kFailedPrecondition, "the node does not run");
-  known_ = Epoch{known_.value + 1};
-  listener_(Grant{self_, known_});
+  if (!listener_) return make_error(ErrorCode::kFailedPrecondition, "the node does not run");
+  granted_ = known_ = Epoch{known_.value + 1};
+  listener_(Grant{self_, granted_});
   return {};
 }
 

@@ -5,8 +5,8 @@
 namespace tailrace::replication {
 
 /// The leader is the one that the configuration names, until promote() makes this node lead; each
-/// grant is a new epoch. Resigning gives this node up as a leader until it is promoted or started
-/// again.
+/// grant is a new epoch. A node that resigns is granted the next epoch at once, unless another is
+/// to lead: then not until it is promoted or started again.
 class StaticCoordinator : public Coordinator {
  public:
   StaticCoordinator(NodeId self, NodeId leader) : self_(self), leader_(leader) {}
@@ -22,7 +22,7 @@ class StaticCoordinator : public Coordinator {
 
  private:
   const NodeId self_, leader_;
-  Epoch known_;
+  Epoch known_, granted_;
   Candidacy candidacy_ = Candidacy::kNever;
   Listener listener_;
 };

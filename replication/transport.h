@@ -28,14 +28,15 @@ class TransportHandler {
   virtual void on_message(NodeId peer, Message message) = 0;
 };
 
-/// One connection a pair of nodes, dialled by the follower. Called on the executor.
+/// One connection between any two members; the one with the greater id dials. It is kept up, with
+/// back-off, while there is a handler. Called on the executor.
 class Transport {
  public:
   virtual ~Transport() = default;
+  /// Is told of the connections that are up already.
   virtual void set_handler(TransportHandler* handler) = 0;
-  /// Dial `peer` and keep dialling (with back-off) until disconnect().
-  virtual void connect(NodeId peer) = 0;
-  virtual void disconnect(NodeId peer) = 0;
+  /// Drops the connection, if there is one; a new one is made as always.
+  virtual void reset(NodeId peer) = 0;
   /// Queued in order; dropped when there is no connection (on_disconnected tells).
   virtual void send(NodeId peer, Message message) = 0;
 };

@@ -27,17 +27,19 @@ struct ClientOptions {
 };
 
 struct ReadOptions {
-  enum class Level { kLinearizable, kAny, kAtLeast } level = Level::kLinearizable;
-  Epoch epoch;      // kAtLeast
-  Address address;  // kAtLeast
+  enum class Level { kLinearizable, kAny, kAtLeast, kBounded } level = Level::kLinearizable;
+  Epoch epoch;                // kAtLeast
+  Address address;            // kAtLeast
+  uint64_t staleness_ms = 0;  // kBounded: the state holds all that was acknowledged before that
 };
 
 struct ReadAnswer {
   bool found = false;
   std::string value;
   Epoch epoch;
-  Address applied;                  // the state read was that of this address
-  uint64_t staleness_bound_ms = 0;  // how long ago the node last heard from the leader
+  Address applied;  // the state read was that of this address
+  /// All that was acknowledged to anyone longer ago than this is in the answer; 2^64-1: unknown.
+  uint64_t staleness_bound_ms = 0;
 };
 
 struct CommandAnswer {
@@ -60,8 +62,12 @@ struct NodeStatusAnswer {
   /// Addresses of the store's own log: below head on disk only, from read_only on updated in place.
   uint64_t store_log_begin = 0, store_log_head = 0, store_log_read_only = 0, store_log_tail = 0;
   uint64_t log_time_ns = 0;  // unix time; what has expired is decided by it
+  uint8_t vote = 0;          // whether its word counts: 0 no, 1 provisionally, 2 yes
+  std::string coordinator;   // why it can not be asked; empty if it can
   struct Follower {
     uint32_t node = 0;
+    bool voter = true;
+    uint8_t vote = 0;
     bool connected = false, needs_checkpoint = false;
     uint64_t durable = 0, applied = 0, lag_bytes = 0;
     double lag_seconds = 0;
@@ -144,6 +150,11 @@ class Client {
 
   /// Each configured server's status, or why there is none.
   virtual std::vector<std::pair<std::string, Result<NodeStatusAnswer>>> status() = 0;
+  /// The leader hands its lead to `node` (0: to the voter that has most) and has given it up when
+  /// this returns; it may take a moment until that one serves.
+  virtual Result<> transfer(uint32_t node) = 0;
+  /// `server` seeks the lead; status() tells when it has it.
+  virtual Result<> promote(const std::string& server) = 0;
   /// One server's checkpoint; returns its address.
   virtual Result<Address> checkpoint(const std::string& server) = 0;
   /// Appends a digest command through the leader; returns its end address.

@@ -52,6 +52,8 @@ Result<NodeStatusAnswer> read_status(const Reply& reply, const std::string& serv
   answer.problem = to_string(from.getProblem());
   answer.epoch = from.getEpoch();
   answer.leader = from.getLeader();
+  answer.vote = from.getVote();
+  answer.coordinator = to_string(from.getCoordinator());
   answer.leader_address = to_string(from.getLeaderAddress());
   answer.serving = from.getServing();
   answer.begin = from.getBegin();
@@ -72,6 +74,8 @@ Result<NodeStatusAnswer> read_status(const Reply& reply, const std::string& serv
   for (const auto one : from.getFollowers()) {
     NodeStatusAnswer::Follower follower;
     follower.node = one.getNode();
+    follower.voter = one.getVoter();
+    follower.vote = one.getVote();
     follower.connected = one.getConnected();
     follower.needs_checkpoint = one.getNeedsCheckpoint();
     follower.durable = one.getDurable();
@@ -83,6 +87,12 @@ Result<NodeStatusAnswer> read_status(const Reply& reply, const std::string& serv
   for (const auto one : from.getAnchors())
     answer.anchors.emplace_back(to_string(one.getName()), one.getAddress());
   return answer;
+}
+
+Result<> read_done(const Reply& reply) {
+  if (!reply) return tl::unexpected(reply.error());
+  if (!reply->isDone()) return tl::unexpected(unexpected_answer());
+  return {};
 }
 
 Result<DigestAnswer> read_digest(const Reply& reply) {
@@ -255,6 +265,19 @@ std::vector<std::pair<std::string, Result<NodeStatusAnswer>>> ClientImpl::status
   for (size_t i = 0; i < asked.size(); ++i)
     answers.emplace_back(options_.servers[i], asked[i].get());
   return answers;
+}
+
+Result<> ClientImpl::transfer(uint32_t node) {
+  ClientRequest request = command(wire::Operation::NONE, {});
+  request.verb = ClientRequest::Verb::kTransfer;
+  request.node = NodeId{node};
+  return submit<void>(leader_, std::move(request), read_done).get();
+}
+
+Result<> ClientImpl::promote(const std::string& server) {
+  ClientRequest request = command(wire::Operation::NONE, {});
+  request.verb = ClientRequest::Verb::kPromote;
+  return submit<void>(queue_to(server), std::move(request), read_done).get();
 }
 
 Result<Address> ClientImpl::checkpoint(const std::string& server) {

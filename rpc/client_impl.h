@@ -39,6 +39,8 @@ class ClientImpl : public Client {
   Result<Address> tail(const TailOptions& options,
                        const std::function<bool(const TailRecord&)>& visit) override;
   std::vector<std::pair<std::string, Result<NodeStatusAnswer>>> status() override;
+  Result<> transfer(uint32_t node) override;
+  Result<> promote(const std::string& server) override;
   Result<Address> checkpoint(const std::string& server) override;
   Result<Address> request_digest() override;
   Result<DigestAnswer> digest(const std::string& server, Address address,

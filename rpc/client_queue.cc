@@ -11,6 +11,7 @@ namespace {
 constexpr std::chrono::milliseconds kDialTime{2000};
 constexpr std::chrono::milliseconds kRetryPause{50};
 constexpr std::chrono::milliseconds kTick{10};
+constexpr std::chrono::milliseconds kSilence{1000};
 constexpr size_t kMostUnsentBytes = 4u << 20;
 
 using Verb = ClientRequest::Verb;
@@ -25,6 +26,8 @@ wire::ReadLevel to_wire(ReadOptions::Level level) {
       return wire::ReadLevel::ANY;
     case ReadOptions::Level::kAtLeast:
       return wire::ReadLevel::AT_LEAST;
+    case ReadOptions::Level::kBounded:
+      return wire::ReadLevel::BOUNDED;
     case ReadOptions::Level::kLinearizable:
       break;
   }
@@ -259,6 +262,7 @@ void RequestQueue::send_queued() {
         next.session = session_;
       }
     }
+    if (sent_.empty()) last_heard_ = std::chrono::steady_clock::now();
     const uint64_t id = next_id_++;
     write_request(id, next);
     sent_.emplace_hint(sent_.end(), id, std::move(next));
@@ -310,6 +314,7 @@ void RequestQueue::write_request(uint64_t id, ClientRequest& request) {
       get.setEpoch(request.read.epoch.value);
       get.setAddress(request.read.address.value);
       get.setTimeoutMs(left_ms);
+      get.setStalenessMs(request.read.staleness_ms);
       break;
     }
     case Verb::kScan: {
@@ -322,10 +327,17 @@ void RequestQueue::write_request(uint64_t id, ClientRequest& request) {
       scan.setEpoch(request.read.epoch.value);
       scan.setAddress(request.read.address.value);
       scan.setTimeoutMs(left_ms);
+      scan.setStalenessMs(request.read.staleness_ms);
       break;
     }
     case Verb::kStatus:
       to.setStatus();
+      break;
+    case Verb::kTransfer:
+      to.setTransfer(request.node.value);
+      break;
+    case Verb::kPromote:
+      to.setPromote();
       break;
     case Verb::kCheckpoint:
       to.setCheckpoint();
@@ -344,6 +356,8 @@ void RequestQueue::write_request(uint64_t id, ClientRequest& request) {
 // ---- Answers.
 
 void RequestQueue::on_response(wire::Response::Reader response) {
+  last_heard_ = std::chrono::steady_clock::now();
+  asked_for_life_ = false;
   const auto found = sent_.find(response.getId());
   if (found == sent_.end()) return;  // it has timed out
   const uint64_t id = found->first;
@@ -418,9 +432,32 @@ void RequestQueue::arm_ticker() {
     ticking_ = false;
     if (error || shut_down_) return;
     expire();
+    check_silence();
     send_queued();
     arm_ticker();
   });
+}
+
+void RequestQueue::check_silence() {
+  if (!connection_ || !ready_ || sent_.empty()) return;
+  const auto silence = std::chrono::steady_clock::now() - last_heard_;
+  if (silence < kSilence) return;
+  if (!asked_for_life_) {
+    // Whoever merely waits, for a majority say, answers this at once.
+    asked_for_life_ = true;
+    OutgoingMessage message;
+    auto question = message.init<wire::Request>();
+    question.setId(next_id_++);
+    question.setStatus();
+    connection_->send(message.builder());
+    connection_->flush();
+  } else if (silence > 2 * kSilence) {
+    const auto left = std::exchange(connection_, nullptr);
+    ready_ = asked_for_life_ = false;
+    const std::string address = left->address();
+    left->detach();
+    on_closed(Error{ErrorCode::kUnavailable, fmt::format("{} does not answer", address)});
+  }
 }
 
 void RequestQueue::expire() {

@@ -23,7 +23,17 @@ namespace tailrace::rpc {
 
 /// One request with all that is needed to send it again.
 struct ClientRequest {
-  enum class Verb { kCommand, kAppend, kGet, kStatus, kCheckpoint, kDigest, kScan };
+  enum class Verb {
+    kCommand,
+    kAppend,
+    kGet,
+    kStatus,
+    kCheckpoint,
+    kDigest,
+    kScan,
+    kTransfer,
+    kPromote
+  };
   Verb verb = Verb::kGet;
   wire::Operation operation = wire::Operation::NONE;
   std::string key;  // or the stream
@@ -35,6 +45,7 @@ struct ClientRequest {
   std::vector<uint32_t> event_sizes;  // append: of the events in `value`
   ReadOptions read;
   Address address, log_from;  // digest
+  NodeId node;                // transfer: to whom
   SteadyTime deadline;
   std::function<void(Result<wire::Response::Reader>)> done;
 
@@ -74,6 +85,8 @@ class RequestQueue {
   bool may_send_again(const ClientRequest& request) const;
   void finish(ClientRequest& request, Result<wire::Response::Reader> result);
   void arm_ticker();
+  /// A server that is stopped keeps its connections: asked for a sign of life, it is left.
+  void check_silence();
   void expire();
 
   asio::io_context& io_;
@@ -92,6 +105,8 @@ class RequestQueue {
   std::string problem_;  // of the last attempt
   std::shared_ptr<ClientConnection> connection_;
   bool ready_ = false, dialling_ = false, pausing_ = false, shut_down_ = false, ticking_ = false;
+  SteadyTime last_heard_;  // or since when it owes an answer
+  bool asked_for_life_ = false;
   bool switching_ = false;  // the server does not lead: leave it once all are settled
   uint64_t next_id_ = 1;
   std::deque<ClientRequest> queued_;

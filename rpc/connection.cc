@@ -81,6 +81,12 @@ FramedSocket::Take Connection::dispatch(wire::Request::Reader request) {
     case wire::Request::DIGEST:
       handle_digest(id, request.getDigest());
       break;
+    case wire::Request::TRANSFER:
+      handle_transfer(id, NodeId{request.getTransfer()});
+      break;
+    case wire::Request::PROMOTE:
+      handle_promote(id);
+      break;
     default: {
       const Asked asked{id, RequestKind::kStatus, std::chrono::steady_clock::now()};
       reply_error(asked, Error{ErrorCode::kUnsupported, "this server does not know the request"});
@@ -155,14 +161,17 @@ wire::Response::Builder Connection::begin_response(OutgoingMessage& message, uin
   response.setId(id);
   response.setEpoch(now.epoch.value);
   response.setApplied(context_.to.watermarks->applied().value);
-  if (now.role == replication::Role::kFollower || now.role == replication::Role::kLearner) {
-    // The status is at most a tick old; never having heard of a leader is no bound at all.
-    const double seconds = now.seconds_since_leader;
-    const bool bounded = seconds >= 0 && seconds < 1e12 && now.leader.value != 0;
-    response.setStalenessBoundMs(bounded ? static_cast<uint64_t>(seconds * 1000) + 50
-                                         : std::numeric_limits<uint64_t>::max());
-  }
+  response.setStalenessBoundMs(staleness_bound_ms());
   return response;
+}
+
+uint64_t Connection::staleness_bound_ms() {
+  const replication::NodeStatus& now = status();
+  if (now.alone) return 0;
+  if (!now.fresh_at) return std::numeric_limits<uint64_t>::max();
+  const auto age = std::chrono::steady_clock::now() - *now.fresh_at;
+  return static_cast<uint64_t>(
+      std::max<int64_t>(0, std::chrono::ceil<std::chrono::milliseconds>(age).count()));
 }
 
 void Connection::reply(const Asked& asked, OutgoingMessage& message) {

@@ -73,10 +73,28 @@ class Connection : public FramedSocket {
   void answer_get(const Asked& asked, ByteSpan key);
   void answer_cold_get(const Asked& asked, ByteSpan key);
   void answer_scan(const Asked& asked, const ScanTable::Slice& slice);
-  /// What must be applied, and which epoch known, before a read of the level may be answered;
-  /// nothing when the read was refused and that was answered.
-  std::optional<std::pair<Address, Epoch>> needed_for(const Asked& asked, wire::ReadLevel level,
-                                                      uint64_t address, uint64_t epoch);
+  /// What a read asks of the state that it is answered from.
+  struct ReadNeeds {
+    wire::ReadLevel level = wire::ReadLevel::LINEARIZABLE;
+    Address address;  // atLeast
+    Epoch epoch;
+    uint64_t staleness_ms = 0;  // bounded
+    SteadyTime deadline;
+  };
+  template <typename Reader>
+  ReadNeeds needs_of(Reader request) const {
+    return {request.getLevel(), Address{request.getAddress()}, Epoch{request.getEpoch()},
+            request.getStalenessMs(), deadline(request.getTimeoutMs())};
+  }
+  /// Whether the read can not be answered here at all; then the error was.
+  bool refuse_read(const Asked& asked, const ReadNeeds& needs);
+  bool readable_now(const ReadNeeds& needs);
+  /// Calls `then` on this thread once it may be answered, or with the reason why not.
+  void when_readable(const ReadNeeds& needs, std::function<void(Connection&, Result<>)> then);
+  /// 2^64-1: unknown.
+  uint64_t staleness_bound_ms();
+  void handle_transfer(uint64_t id, NodeId to);
+  void handle_promote(uint64_t id);
   Pumped pump(Subscription& subscription);
 
   /// Epoch, applied and freshness on every answer.

@@ -59,8 +59,16 @@ void EtcdElection::stop(std::function<void()> done) {
   view_.stop();
   campaign_timer_.cancel();
   retry_timer_.cancel();
-  if (lease == 0) return done();
-  client_.revoke(lease, [done = std::move(done)](const Result<>&) { done(); });
+  auto revoke = [this, lease, done = std::move(done)] {
+    if (lease == 0) return done();
+    client_.revoke(lease, [done](const Result<>&) { done(); });
+  };
+  // Without the successor's name beside it, the key's removal lets nobody go first, and those who
+  // have resigned lately hold back.
+  if (removing_ && resigning_ && resigning_->successor.value != 0)
+    finish_ = std::move(revoke);
+  else
+    revoke();
 }
 
 void EtcdElection::raise(Epoch known) {
@@ -290,7 +298,7 @@ void EtcdElection::hand_over() {
   const Resignation resignation = *resigning_;
   if (resignation.successor.value == 0) return remove_leader_key(resignation.epoch, 0);
   client_.grant_lease(options_.lease_ttl, [this, resignation](Result<EtcdLeaseGrant> lease) {
-    if (!running_) return;
+    if (!running_ && !finish_) return;
     if (lease) return remove_leader_key(resignation.epoch, lease->id);
     after_removal(tl::unexpected(std::move(lease).error()));
   });
@@ -308,12 +316,13 @@ void EtcdElection::remove_leader_key(int64_t epoch, int64_t handover_lease) {
   }
   transaction.otherwise = {range_of_both()};
   client_.transact(transaction, [this](Result<EtcdTransactionResult> result) {
-    if (running_) after_removal(std::move(result));
+    if (running_ || finish_) after_removal(std::move(result));
   });
 }
 
 void EtcdElection::after_removal(Result<EtcdTransactionResult> result) {
   removing_ = false;
+  if (finish_) return std::exchange(finish_, nullptr)();
   if (result) return accept_removal(*result);
   observability::log_debug("etcd: giving up the lead failed: {}", result.error().message);
   // The view goes on saying that the key is ours: then it is tried again.

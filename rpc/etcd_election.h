@@ -96,6 +96,8 @@ class EtcdElection {
   SteadyTime held_back_until_, retry_at_;
   SteadyTime campaign_at_;  // what the timer was armed for, without the random delay
   bool campaigning_ = false, removing_ = false;
+  std::function<void()>
+      finish_;  // of a stop, once the removal that is on its way has come to its end
   bool registered_ = false, registering_ = false;
   std::string problem_;
 };

@@ -1,4 +1,4 @@
-// Status, checkpoint, digest.
+// Status, checkpoint, digest, transfer, promote.
 #include <asio/post.hpp>
 
 #include "rpc/connection.h"
@@ -45,6 +45,8 @@ void Connection::handle_status(uint64_t id) {
   answer.setLeader(now.leader.value);
   answer.setLeaderAddress(now.leader_client_address.c_str());
   answer.setServing(now.serving);
+  answer.setVote(static_cast<uint8_t>(now.vote));
+  answer.setCoordinator(now.coordinator.problem.c_str());
   answer.setBegin(marks.begin.value);
   answer.setCheckpointed(marks.checkpointed.value);
   answer.setApplied(marks.applied.value);
@@ -66,6 +68,8 @@ void Connection::handle_status(uint64_t id) {
     const replication::FollowerStatus& follower = now.followers[i];
     auto one = followers[i];
     one.setNode(follower.id.value);
+    one.setVoter(follower.voter);
+    one.setVote(static_cast<uint8_t>(follower.vote));
     one.setConnected(follower.connected);
     one.setNeedsCheckpoint(follower.needs_checkpoint);
     one.setDurable(follower.durable.value);
@@ -95,6 +99,37 @@ void Connection::handle_checkpoint(uint64_t id) {
     });
   };
   context_.to.state_machine->request_checkpoint(std::move(done));
+}
+
+void Connection::handle_transfer(uint64_t id, NodeId to) {
+  const Asked asked{id, RequestKind::kTransfer, std::chrono::steady_clock::now()};
+  if (refuse_unless_leader(asked)) return;
+  began();
+  auto done = [back = come_back(), asked](Result<> handed) {
+    back([asked, handed = std::move(handed)](Connection& self) {
+      self.ended();
+      if (!handed) return self.reply_error(asked, handed.error());
+      OutgoingMessage message;
+      self.begin_response(message, asked.id).setDone();
+      self.reply(asked, message);
+    });
+  };
+  context_.to.node->transfer(to, std::move(done));
+}
+
+void Connection::handle_promote(uint64_t id) {
+  const Asked asked{id, RequestKind::kPromote, std::chrono::steady_clock::now()};
+  began();
+  auto done = [back = come_back(), asked](Result<> promoted) {
+    back([asked, promoted = std::move(promoted)](Connection& self) {
+      self.ended();
+      if (!promoted) return self.reply_error(asked, promoted.error());
+      OutgoingMessage message;
+      self.begin_response(message, asked.id).setDone();
+      self.reply(asked, message);
+    });
+  };
+  context_.to.node->promote(std::move(done));
 }
 
 void Connection::handle_digest(uint64_t id, wire::Digest::Reader request) {

@@ -152,6 +152,13 @@ FramedSocket::Take Connection::enqueued(const Asked& asked, const Result<Address
     thread_.resume_soon(std::static_pointer_cast<Connection>(shared_from_this()));
     return Take::kHold;
   }
+  if (!range && range.error().code == ErrorCode::kFailedPrecondition) {
+    // Between the look at the status and now it ceased to lead: the log takes no more from clients.
+    status_.reset();
+    reply_error(asked, Error{ErrorCode::kNotLeader,
+                             fmt::format("node {} has just lost the lead", status().self.value)});
+    return Take::kDone;
+  }
   if (!range) {
     reply_error(asked, range.error());
     return Take::kDone;

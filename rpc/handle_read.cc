@@ -1,32 +1,84 @@
 // Reads of keys.
 //
-// A linearizable read waits until this leader has applied what was committed when the read arrived,
-// and then reads. Every write that was answered before the read began was applied, so committed, on
-// this leader by then: the read sees it. That this node is still the leader needs no further proof
-// with the static coordinator: it grants another node (or another epoch of this one) leadership
-// only through a restart of this process.
+// A linearizable read is answered by a leader that a majority has confirmed as such after the read
+// arrived (replication/node.h), from a state that holds what was committed when it was asked. Every
+// write that anyone was answered before the read began is among that. All reads that come to a
+// thread while a confirmation is on its way share the next one. The only voter of a cluster need
+// not ask.
+//
+// A bounded read is answered by any node whose state is known to be fresh enough: what a node knows
+// of that needs no clocks to agree (replication/messages.h, Data).
 //
 // A value that is on disk is fetched by a thread of the store: an io thread never waits for one.
+#include <limits>
+
+#include <fmt/format.h>
+
 #include "rpc/connection.h"
 
 namespace tailrace::rpc {
 
-std::optional<std::pair<Address, Epoch>> Connection::needed_for(const Asked& asked,
-                                                                wire::ReadLevel level,
-                                                                uint64_t address, uint64_t epoch) {
-  switch (level) {
+bool Connection::refuse_read(const Asked& asked, const ReadNeeds& needs) {
+  switch (needs.level) {
     case wire::ReadLevel::ANY:
-      return std::pair{Address{}, Epoch{}};
     case wire::ReadLevel::AT_LEAST:
-      return std::pair{Address{address}, Epoch{epoch}};
+      return false;
     case wire::ReadLevel::LINEARIZABLE:
-      if (refuse_unless_leader(asked)) return std::nullopt;
-      return std::pair{context_.to.watermarks->committed(), Epoch{}};
+      return refuse_unless_leader(asked);
+    case wire::ReadLevel::BOUNDED: {
+      const uint64_t bound = staleness_bound_ms();
+      if (bound <= needs.staleness_ms) return false;
+      const bool known = bound != std::numeric_limits<uint64_t>::max();
+      reply_error(
+          asked,
+          Error{ErrorCode::kUnavailable,
+                fmt::format("the state of node {} may be {} old, {} ms were asked for",
+                            status().self.value, known ? fmt::format("{} ms", bound) : "of any age",
+                            needs.staleness_ms)});
+      return true;
+    }
     default:
       reply_error(asked,
                   Error{ErrorCode::kUnsupported, "this server does not know the read level"});
-      return std::nullopt;
+      return true;
   }
+}
+
+bool Connection::readable_now(const ReadNeeds& needs) {
+  const statemachine::Watermarks& marks = *context_.to.watermarks;
+  switch (needs.level) {
+    case wire::ReadLevel::LINEARIZABLE:
+      return status().alone && marks.committed() <= marks.applied();
+    case wire::ReadLevel::AT_LEAST:
+      return needs.address <= marks.applied() && needs.epoch <= status().epoch;
+    default:
+      return true;
+  }
+}
+
+void Connection::when_readable(const ReadNeeds& needs,
+                               std::function<void(Connection&, Result<>)> then) {
+  if (readable_now(needs)) return then(*this, {});
+  began();
+  auto finish = [weak = weak_from_this(), then = std::move(then)](Result<> arrived) {
+    const auto self = std::static_pointer_cast<Connection>(weak.lock());
+    if (!self || self->closed()) return;
+    self->ended();
+    self->status_.reset();
+    then(*self, std::move(arrived));
+    self->thread_.touch(self);
+  };
+  if (needs.level == wire::ReadLevel::AT_LEAST)
+    return thread_.when_applied(needs.address, needs.epoch, needs.deadline, std::move(finish));
+  if (status().alone)
+    return thread_.when_applied(context_.to.watermarks->committed(), Epoch{}, needs.deadline,
+                                std::move(finish));
+  auto confirmed = [&thread = thread_, deadline = needs.deadline,
+                    finish = std::move(finish)](const Result<Address>& committed) {
+    if (!committed) return finish(tl::unexpected(committed.error()));
+    thread.when_applied(*committed, Epoch{}, deadline, finish);
+  };
+  thread_.confirm_leadership(needs.deadline, std::move(confirmed));
 }
 
 void Connection::handle_get(uint64_t id, wire::Get::Reader request) {
@@ -35,26 +87,16 @@ void Connection::handle_get(uint64_t id, wire::Get::Reader request) {
   // No such key can exist: whoever asks for it has made a mistake, and is told.
   if (const auto checked = statemachine::validate_key(key); !checked)
     return reply_error(asked, checked.error());
-  const auto needed =
-      needed_for(asked, request.getLevel(), request.getAddress(), request.getEpoch());
-  if (!needed) return;
-  const bool here =
-      needed->first <= context_.to.watermarks->applied() && needed->second <= status().epoch;
-  if (here) return answer_get(asked, key);
-  began();
-  auto waited = [weak = weak_from_this(), asked, name = to_string(key)](Result<> arrived) {
-    const auto self = std::static_pointer_cast<Connection>(weak.lock());
-    if (!self || self->closed()) return;
-    self->ended();
-    self->status_.reset();
+  const ReadNeeds needs = needs_of(request);
+  if (refuse_read(asked, needs)) return;
+  if (readable_now(needs)) return answer_get(asked, key);
+  auto then = [asked, name = to_string(key)](Connection& self, Result<> arrived) {
     if (arrived)
-      self->answer_get(asked, as_bytes(name));
+      self.answer_get(asked, as_bytes(name));
     else
-      self->reply_error(asked, arrived.error());
-    self->thread_.touch(self);
+      self.reply_error(asked, arrived.error());
   };
-  thread_.when_applied(needed->first, needed->second, deadline(request.getTimeoutMs()),
-                       std::move(waited));
+  when_readable(needs, std::move(then));
 }
 
 void Connection::answer_get(const Asked& asked, ByteSpan key) {

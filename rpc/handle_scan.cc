@@ -25,22 +25,15 @@ void Connection::handle_scan(uint64_t id, wire::Scan::Reader request) {
     context_.scans.next(request.getScan(), request.getSlice(), pairs, std::move(done));
     return;
   }
-  const auto needed =
-      needed_for(asked, request.getLevel(), request.getAddress(), request.getEpoch());
-  if (!needed) return;
-  began();
-  auto waited = [weak = weak_from_this(), asked, prefix = to_string(request.getPrefix()), pairs,
-                 done = std::move(done)](Result<> arrived) {
-    const auto self = std::static_pointer_cast<Connection>(weak.lock());
-    if (!self || self->closed()) return;
-    if (arrived) return self->context_.scans.open(prefix, pairs, done);
-    self->ended();
-    self->status_.reset();
-    self->reply_error(asked, arrived.error());
-    self->thread_.touch(self);
+  const ReadNeeds needs = needs_of(request);
+  if (refuse_read(asked, needs)) return;
+  auto then = [asked, prefix = to_string(request.getPrefix()), pairs, done = std::move(done)](
+                  Connection& self, Result<> arrived) {
+    if (!arrived) return self.reply_error(asked, arrived.error());
+    self.began();
+    self.context_.scans.open(prefix, pairs, done);
   };
-  thread_.when_applied(needed->first, needed->second, deadline(request.getTimeoutMs()),
-                       std::move(waited));
+  when_readable(needs, std::move(then));
 }
 
 void Connection::answer_scan(const Asked& asked, const ScanTable::Slice& slice) {

@@ -157,10 +157,10 @@ void IoThread::settle() {
     expecting_.exchange(0, std::memory_order_acq_rel);
 }
 
-void IoThread::role_changed(Epoch epoch, bool leads) {
-  poster_->post([this, epoch, leads] {
+void IoThread::role_changed(Epoch epoch, bool leads, Address applied) {
+  poster_->post([this, epoch, leads, applied] {
     const std::optional<Epoch> ours = leads ? std::optional(epoch) : std::nullopt;
-    pending_.pop_other_epochs(ours, [this](const Pending& pending) {
+    pending_.pop_other_epochs(ours, applied, [this](const Pending& pending) {
       auto connection = pending.connection.lock();
       if (!connection) return;
       connection->answer_unknown(pending);
@@ -179,6 +179,28 @@ void IoThread::when_applied(Address applied, Epoch epoch, SteadyTime deadline,
     return callback({});
   waiters_.add(applied, epoch, deadline, std::move(callback));
   arm_ticker();
+}
+
+void IoThread::confirm_leadership(SteadyTime deadline, Confirmed callback) {
+  if (unasked_.empty() || unasked_deadline_ < deadline) unasked_deadline_ = deadline;
+  unasked_.push_back(std::move(callback));
+  if (!confirming_) ask_confirmation();
+}
+
+void IoThread::ask_confirmation() {
+  confirming_ = true;
+  auto asked = std::make_shared<std::vector<Confirmed>>();
+  asked->swap(unasked_);
+  auto answered = [this, poster = poster_, asked](const Result<Address>& committed) {
+    poster->post([this, asked, committed] {
+      confirming_ = false;
+      if (!unasked_.empty()) ask_confirmation();
+      for (const Confirmed& callback : *asked)
+        callback(committed);
+      settle();
+    });
+  };
+  context_.to.node->confirm_leadership(unasked_deadline_, std::move(answered));
 }
 
 void IoThread::arm_ticker() {

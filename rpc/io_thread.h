@@ -58,7 +58,8 @@ class IoThread {
 
   // ---- Any thread.
   void applied(std::shared_ptr<const statemachine::AppliedBatch> batch);
-  void role_changed(Epoch epoch, bool leads);
+  /// `applied`: when it changed. Later the same addresses may be another leader's.
+  void role_changed(Epoch epoch, bool leads, Address applied);
   /// The following ask the thread and wait for it: not to be called from it. No frame is taken once
   /// this has returned.
   void stop_reading();
@@ -80,6 +81,9 @@ class IoThread {
   /// Runs `callback` when applied and epoch are there; may be at once.
   void when_applied(Address applied, Epoch epoch, SteadyTime deadline,
                     AppliedWaiters::Callback callback);
+  /// As Node::confirm_leadership; whoever asks while an answer is on its way shares the next.
+  using Confirmed = std::function<void(const Result<Address>&)>;
+  void confirm_leadership(SteadyTime deadline, Confirmed callback);
   /// The log's buffer was full: resumes the connection in a moment.
   void resume_soon(std::weak_ptr<Connection> connection);
   void set_tailing(Connection& connection, bool tailing);
@@ -92,6 +96,7 @@ class IoThread {
   void take_inbox();
   void settle();  // flushes what was touched, lets go of expectations
   void arm_ticker();
+  void ask_confirmation();
 
   ServerContext& context_;
   asio::io_context io_{1};
@@ -112,6 +117,9 @@ class IoThread {
   std::vector<std::shared_ptr<Connection>> touched_;
   std::vector<std::weak_ptr<Connection>> waiting_for_room_;
   asio::steady_timer room_timer_, ticker_;
+  std::vector<Confirmed> unasked_;  // confirmations for the next question
+  SteadyTime unasked_deadline_;
+  bool confirming_ = false;  // a question is on its way
   bool ticking_ = false;
   bool reading_stopped_ = false;
   std::vector<std::byte> encode_buffer_;

@@ -67,7 +67,6 @@ class PeerTransportImpl : public PeerTransport {
       for (const auto& stranger : strangers)
         stranger->close("this node stops");
       for (auto& [id, peer] : peers_) {
-        peer.wanted = false;
         if (const auto connection = peer.connection) connection->close("this node stops");
       }
       io_.stop();
@@ -98,21 +97,18 @@ class PeerTransportImpl : public PeerTransport {
   void post(std::function<void()> function) override { asio::post(io_, std::move(function)); }
 
   // ---- Transport: on the executor.
-  void set_handler(replication::TransportHandler* handler) override { handler_ = handler; }
-
-  void connect(NodeId id) override {
-    const auto found = peers_.find(id);
-    if (found == peers_.end() || found->second.wanted) return;
-    found->second.wanted = true;
-    found->second.pause = kFirstPause;
-    dial(id);
+  void set_handler(replication::TransportHandler* handler) override {
+    handler_ = handler;
+    if (handler_ == nullptr) return;
+    for (auto& [id, peer] : peers_) {
+      if (peer.connection) handler_->on_connected(id);
+      dial(id);
+    }
   }
 
-  void disconnect(NodeId id) override {
+  void reset(NodeId id) override {
     const auto found = peers_.find(id);
     if (found == peers_.end()) return;
-    found->second.wanted = false;
-    found->second.timer.cancel();
     if (const auto connection = found->second.connection)
       connection->close("this node closed the connection");
   }
@@ -130,7 +126,7 @@ class PeerTransportImpl : public PeerTransport {
     asio::steady_timer timer;
     std::shared_ptr<PeerConnection> connection;  // up
     std::chrono::milliseconds pause = kFirstPause;
-    bool wanted = false, dialling = false;
+    bool dialling = false;
     std::string last_problem;
   };
 
@@ -147,13 +143,15 @@ class PeerTransportImpl : public PeerTransport {
 
   void dial(NodeId id) {
     Peer& peer = peers_.at(id);
-    if (stopping_ || !peer.wanted || peer.dialling || peer.connection) return;
+    // One of the two dials, so that no two connections meet half-way.
+    if (stopping_ || handler_ == nullptr || id > options_.self || peer.dialling || peer.connection)
+      return;
     peer.dialling = true;
     auto dialled = [this, id](Result<asio::ip::tcp::socket> socket) {
       Peer& to = peers_.at(id);
-      if (stopping_ || !to.wanted || !socket) {
+      if (stopping_ || !socket) {
         to.dialling = false;
-        if (!stopping_ && to.wanted) dial_failed(id, socket.error().message);
+        if (!stopping_) dial_failed(id, socket.error().message);
         return;
       }
       introduce(std::move(*socket), id);
@@ -168,13 +166,12 @@ class PeerTransportImpl : public PeerTransport {
     if (peer.last_problem != reason)
       observability::log_warning("node {} at {}: {}", id.value, peer.address, reason);
     peer.last_problem = reason;
-    if (handler_ != nullptr) handler_->on_disconnected(id, reason);
     dial_later(id);
   }
 
   void dial_later(NodeId id) {
     Peer& peer = peers_.at(id);
-    if (stopping_ || !peer.wanted) return;
+    if (stopping_) return;
     peer.timer.expires_after(peer.pause);
     peer.pause = std::min(kLongestPause, 2 * peer.pause);
     peer.timer.async_wait([this, id](const std::error_code& error) {

@@ -25,11 +25,12 @@ void PendingQueue::pop_applied(const statemachine::AppliedBatch& batch, const Vi
   }
 }
 
-void PendingQueue::pop_other_epochs(std::optional<Epoch> epoch,
+void PendingQueue::pop_other_epochs(std::optional<Epoch> epoch, Address applied,
                                     const std::function<void(const Pending&)>& visit) {
   std::deque<Pending> kept, gone;
   for (Pending& pending : queue_)
-    (epoch && pending.epoch == *epoch ? kept : gone).push_back(std::move(pending));
+    ((epoch && pending.epoch == *epoch) || pending.range.end <= applied ? kept : gone)
+        .push_back(std::move(pending));
   queue_ = std::move(kept);
   for (const Pending& pending : gone)
     visit(pending);

@@ -41,7 +41,8 @@ class PendingQueue {
   using Visit = std::function<void(const Pending&, const statemachine::Answer* answer)>;
   void pop_applied(const statemachine::AppliedBatch& batch, const Visit& visit);
   /// Takes out all that do not belong to `epoch` (nothing: all).
-  void pop_other_epochs(std::optional<Epoch> epoch,
+  /// What was applied before the epoch ended stays: its answer is on its way.
+  void pop_other_epochs(std::optional<Epoch> epoch, Address applied,
                         const std::function<void(const Pending&)>& visit);
 
  private:

@@ -28,6 +28,10 @@ std::string_view name_of(RequestKind kind) {
       return "scan";
     case RequestKind::kExpire:
       return "expire";
+    case RequestKind::kTransfer:
+      return "transfer";
+    case RequestKind::kPromote:
+      return "promote";
   }
   return "unknown";
 }

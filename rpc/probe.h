@@ -27,8 +27,10 @@ enum class RequestKind : uint8_t {
   kDigest,
   kScan,
   kExpire,
+  kTransfer,
+  kPromote,
 };
-inline constexpr size_t kRequestKinds = 12;
+inline constexpr size_t kRequestKinds = 14;
 std::string_view name_of(RequestKind kind);
 
 enum class RequestResult : uint8_t { kOk, kRefused, kNotLeader, kUnknownOutcome, kFailed };

@@ -85,7 +85,7 @@ class ServerImpl : public Server {
   void on_role(const replication::NodeStatus& status) override {
     const bool leads = status.role == replication::Role::kLeader;
     for (auto& thread : threads_)
-      thread->role_changed(status.epoch, leads);
+      thread->role_changed(status.epoch, leads, context_.to.watermarks->applied());
   }
 
   void register_metrics(observability::MetricRegistry& registry) override {

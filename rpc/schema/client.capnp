@@ -35,6 +35,8 @@ struct Request {
     checkpoint @9 :Void;
     digest @10 :Digest;
     scan @11 :Scan;
+    transfer @12 :UInt32;   # to the leader: hand the lead over to this node; 0: to the fittest
+    promote @13 :Void;      # to a voter: seek the lead
   }
 }
 
@@ -67,6 +69,7 @@ enum ReadLevel {
   linearizable @0;
   any @1;
   atLeast @2;
+  bounded @3;
 }
 
 struct Get {
@@ -75,6 +78,7 @@ struct Get {
   epoch @2 :UInt64;
   address @3 :UInt64;
   timeoutMs @4 :UInt32;  # how long the server may wait for its state; 0: its own limit
+  stalenessMs @5 :UInt64;  # bounded: no staler than this
 }
 
 struct Tail {
@@ -94,6 +98,7 @@ struct Scan {
   epoch @5 :UInt64;
   address @6 :UInt64;
   timeoutMs @7 :UInt32;
+  stalenessMs @8 :UInt64;
 }
 
 struct Credit {
@@ -123,6 +128,7 @@ struct Response {
     digest @12 :DigestAnswer;
     tailStart @13 :TailStart;  # first of subscription id: what it will cover
     scan @14 :ScanAnswer;
+    done @15 :Void;            # of transfer and promote
   }
 }
 
@@ -195,6 +201,8 @@ struct Status {
   storeLogReadOnly @21 :UInt64;  # from it on updated in place
   storeLogTail @22 :UInt64;
   logTimeNs @23 :UInt64;         # unix time of the newest applied commit mark
+  vote @24 :UInt8;               # whether its word counts: 0 no, 1 provisionally, 2 yes
+  coordinator @25 :Text;         # why the coordinator can not be asked; empty if it can
 }
 
 struct Follower {
@@ -205,6 +213,8 @@ struct Follower {
   applied @4 :UInt64;
   lagBytes @5 :UInt64;
   lagSeconds @6 :Float64;
+  voter @7 :Bool;
+  vote @8 :UInt8;
 }
 
 struct Anchor {

@@ -13,6 +13,12 @@ struct PeerFrame {
     refuse @3 :Refuse;
     data @4 :LogData;
     acknowledge @5 :Acknowledge;
+    seal @6 :Seal;
+    sealed @7 :Sealed;
+    leading @8 :Leading;
+    diverges @9 :Diverges;
+    grantVote @10 :GrantVote;
+    takeOver @11 :TakeOver;
   }
 }
 
@@ -29,6 +35,7 @@ struct Subscribe {
   begin @2 :UInt64;
   durable @3 :UInt64;
   incarnation @4 :UInt64;
+  vote @5 :UInt8;
 }
 
 struct Accept {
@@ -41,6 +48,7 @@ struct Refuse {
   reason @0 :UInt8;
   epoch @1 :UInt64;
   message @2 :Text;
+  leader @3 :UInt32;  # whom the sender follows; 0: nobody
 }
 
 struct LogData {
@@ -50,10 +58,51 @@ struct LogData {
   committed @3 :UInt64;
   leaderDurable @4 :UInt64;
   leaderUnixTimeNs @5 :UInt64;
+  round @6 :UInt64;
+  echoNs @7 :Int64;
+  ageNs @8 :Int64;
+  keepFrom @9 :UInt64;
 }
 
 struct Acknowledge {
   epoch @0 :UInt64;
   durable @1 :UInt64;
   applied @2 :UInt64;
+  round @3 :UInt64;
+  vote @4 :UInt8;
+  sentNs @5 :Int64;
+}
+
+struct Seal {
+  epoch @0 :UInt64;
+}
+
+struct Sealed {
+  epoch @0 :UInt64;
+  lastEpoch @1 :UInt64;
+  begin @2 :UInt64;
+  durable @3 :UInt64;
+  incarnation @4 :UInt64;
+  vote @5 :UInt8;
+}
+
+struct Leading {
+  epoch @0 :UInt64;
+}
+
+struct Diverges {
+  epoch @0 :UInt64;
+  asked @1 :UInt64;
+  lastEpoch @2 :UInt64;
+  end @3 :UInt64;
+}
+
+struct GrantVote {
+  epoch @0 :UInt64;
+  incarnation @1 :UInt64;
+  vote @2 :UInt8;
+}
+
+struct TakeOver {
+  epoch @0 :UInt64;
 }

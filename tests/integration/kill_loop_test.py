@@ -24,7 +24,7 @@ PATIENCE = 120  # seconds; for a machine that is busy with other things
 SETTINGS = """
 log: {page_bytes: 256 KiB, buffer_pages: 8, segment_bytes: 256 KiB, proven_lag_bytes: 1 MiB}
 store: {memory_bytes: 96 MiB, page_bytes: 1 MiB, index_buckets: 4096}
-state_machine: {checkpoint_log_bytes: 256 KiB, retention_bytes: 64 MiB}
+state_machine: {checkpoint_log_bytes: 256 KiB, retention_bytes: 24 MiB}
 """
 
 

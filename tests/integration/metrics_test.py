@@ -23,7 +23,7 @@ TAILRACE = sys.argv[1]
 SETTINGS = SMALL_LOG + "state_machine: {checkpoint_interval: 0 s}\n"
 PHASES = {"rest", "prepare", "in_progress", "wait_pending", "wait_flush"}
 KINDS = {"put", "delete", "add", "cas", "append", "get", "tail", "status", "checkpoint", "digest",
-         "expire", "scan"}
+         "expire", "scan", "transfer", "promote"}
 # Names that dashboards and alerts may rely on, by what they tell.
 REQUIRED = """
     tailrace_watermark_address_bytes
@@ -300,10 +300,21 @@ class Health(unittest.TestCase):
         self.followers[0].start()
         self.not_ready(self.followers[0], "no connection to the leader")
         self.followers[0].stop()
-        # A leader without a majority.
+        # The first start of a cluster needs every voter.
+        self.leader.start()
+        self.not_ready(self.leader, "needs every voter")
+        self.followers[0].start()
+        self.not_ready(self.leader, "only 2 have answered")
+        self.followers[1].start()
+        for node in self.cluster.nodes:
+            node.wait_ready()
+        wait_until("their votes count", lambda: all(
+            node.metric("tailrace_replication_vote") == 2 for node in self.cluster.nodes))
+        # From then on a majority is enough.
+        for node in self.cluster.nodes:
+            node.kill()
         self.leader.start()
         self.not_ready(self.leader, "majority")
-        # The majority comes.
         self.followers[0].start()
         for node in (self.leader, self.followers[0]):
             node.wait_ready()

@@ -74,6 +74,8 @@ class Terminate(unittest.TestCase):
                 capture_output=True, text=True, timeout=PATIENCE)
             self.assertEqual(inspected.returncode, 0, inspected.stderr)
             leader.start().wait_ready(PATIENCE)
+            # It has handed over, if there was anyone: it is given the lead again.
+            self.nodes.run("transfer", "--to", 1)
             self.assertGreater(self.nodes.status()[0]["epoch"], epoch)
         self.wait_for_acks(500)
         self.check_all()

@@ -1,275 +1,341 @@
-// The driver with a log in memory whose fsync the test does by hand.
+// The drivers of a small cluster; driver_cluster.h has their logs, network and clock.
 
-#include <deque>
 #include <string>
 
 #include <gtest/gtest.h>
 
-#include "../support/temporary_directory.h"
-#include "replication/node.h"
-#include "tests/support/log_double.h"
+#include "driver_cluster.h"
+#include "replication/promise_file.h"
 
 namespace tailrace::replication {
 namespace {
 
-/// Every enqueue is a batch of its own; flush() makes all of it durable. `room` bounds what waits.
-class FakeLog final : public tailrace::testing::LogDouble {
- public:
-  Result<> become_writer(Epoch epoch) override {
-    writer_ = true;
-    epoch_ = epoch;
-    return {};
-  }
-  Result<> become_copy() override {
-    writer_ = false;
-    return {};
-  }
-  Result<AddressRange> try_enqueue(fasterlog::RecordKind, ByteSpan payload) override {
-    if (!writer_) return make_error(ErrorCode::kFailedPrecondition, "a copy");
-    const Address at = tail();
-    note_epoch(epoch_);
-    bytes_.insert(bytes_.end(), payload.begin(), payload.end());
-    return AddressRange{at, tail()};
-  }
-  Result<AddressRange> try_enqueue(fasterlog::RecordKind, std::span<const ByteSpan>) override {
-    return make_error(ErrorCode::kUnsupported, "");
-  }
-  Result<AddressRange> try_enqueue_batch(std::span<const fasterlog::RecordView>,
-                                         std::vector<Address>*) override {
-    return make_error(ErrorCode::kUnsupported, "");
-  }
-  using LogDouble::enqueue;
-  Result<AddressRange> enqueue(fasterlog::RecordKind kind, ByteSpan payload, SteadyTime) override {
-    return try_enqueue(kind, payload);
-  }
-  size_t max_payload_bytes() const override { return 1000; }
-  Result<> try_append_raw(Address at, ByteSpan bytes) override {
-    if (at != tail()) return make_error(ErrorCode::kFailedPrecondition, "not the tail");
-    if (tail() - durable_ + bytes.size() > room) return make_error(ErrorCode::kWouldBlock, "full");
-    note_epoch(copied_epoch);
-    bytes_.insert(bytes_.end(), bytes.begin(), bytes.end());
-    return {};
-  }
-  Result<> wait_durable(Address, SteadyTime, std::stop_token) override { return {}; }
-  ListenerHandle add_durable_listener(DurableListener listener) override {
-    listener_ = std::move(listener);
-    return {this, [this](void*) { listener_ = nullptr; }};
-  }
-  std::optional<Error> failure() const override { return failure_; }
-  Address begin() const override { return fasterlog::kFirstAddress; }
-  Address durable() const override { return durable_; }
-  Address tail() const override { return begin() + bytes_.size(); }
-  Epoch last_epoch() const override { return table_.empty() ? Epoch{} : table_.back().epoch; }
-  std::vector<fasterlog::EpochStart> epoch_table() const override { return table_; }
-  const fasterlog::RecoveryReport& recovery() const override { return report_; }
-  Result<fasterlog::Record> read(Address, std::vector<std::byte>&) override {
-    return make_error(ErrorCode::kUnsupported, "");
-  }
-  std::unique_ptr<fasterlog::LogScanner> scan(Address, ScanOptions) override { return nullptr; }
-  Result<> read_raw(Address from, size_t most, std::vector<std::byte>& into) override {
-    const size_t first = from - begin();
-    const size_t count = std::min<size_t>(most, durable_ - from);
-    into.assign(bytes_.begin() + static_cast<long>(first),
-                bytes_.begin() + static_cast<long>(first + count));
-    return {};
-  }
-  Result<Address> truncate_before(Address address) override { return address; }
-  uint64_t reclaimable_bytes(Address) const override { return 0; }
-  uint64_t reclaimable_segments(Address) const override { return 0; }
-  uint64_t disk_bytes() const override { return 0; }
-  Result<> close() override { return {}; }
-  void register_metrics(observability::MetricRegistry&) override {}
+using std::chrono::milliseconds;
 
-  void flush() {
-    durable_ = tail();
-    if (listener_) listener_(durable_, nullptr);
-  }
-  void break_disk() {
-    failure_ = Error{ErrorCode::kIo, "fdatasync: no"};
-    if (listener_) listener_(durable_, &*failure_);
-  }
-  const std::vector<std::byte>& bytes() const { return bytes_; }
-  uint64_t room = 1 << 20;
-  Epoch copied_epoch{1};
-
- private:
-  void note_epoch(Epoch epoch) {
-    if (table_.empty() || table_.back().epoch < epoch) table_.push_back({epoch, tail()});
-  }
-  bool writer_ = false;
-  Epoch epoch_;
-  std::vector<std::byte> bytes_;
-  Address durable_ = fasterlog::kFirstAddress;
-  std::vector<fasterlog::EpochStart> table_;
-  fasterlog::RecoveryReport report_;
-  DurableListener listener_;
-  std::optional<Error> failure_;
-};
-
-class IdleStateMachine final : public statemachine::StateMachine {
- public:
-  void set_applied_listener(
-      std::function<void(std::shared_ptr<const statemachine::AppliedBatch>)>) override {}
-  void start() override {}
-  void stop() override {}
-  void notify() override { ++notified; }
-  std::optional<Error> failure() const override { return std::nullopt; }
-  Result<> admit(size_t, bool) const override { return {}; }
-  Result<> read(ByteSpan, std::string&) const override { return {}; }
-  Result<ReadOutcome> try_read(ByteSpan, std::string&) const override {
-    return ReadOutcome::kAbsent;
-  }
-  void read_async(ByteSpan, ReadDone) const override {}
-  Result<std::unique_ptr<statemachine::StateScan>> start_scan(ByteSpan) override {
-    return make_error(ErrorCode::kUnavailable, "");
-  }
-  uint64_t log_time_ns() const override { return 0; }
-  bool wants_log_time(uint64_t) const override { return false; }
-  statemachine::StoreStatus store_status() const override { return {}; }
-  Result<> wait_applied(Address, SteadyTime) override { return {}; }
-  void request_checkpoint(std::function<void(Result<Address>)>) override {}
-  statemachine::CheckpointStatus checkpoint_status() const override { return {}; }
-  Result<statemachine::StateDigest> digest_at(Address) const override {
-    return make_error(ErrorCode::kNotFound, "");
-  }
-  Result<std::pair<uint64_t, uint64_t>> log_digest(AddressRange) const override {
-    return make_error(ErrorCode::kNotFound, "");
-  }
-  uint64_t session_count() const override { return 0; }
-  void register_metrics(observability::MetricRegistry&) override {}
-  int notified = 0;
-};
-
-/// Runs what was posted when the test says so.
-class HandExecutor final : public Executor {
- public:
-  void post(std::function<void()> function) override { posted.push_back(std::move(function)); }
-  void run() {
-    while (!posted.empty()) {
-      auto function = std::move(posted.front());
-      posted.pop_front();
-      function();
-    }
-  }
-  std::deque<std::function<void()>> posted;
-};
-
-class LinkedTransport final : public Transport {
- public:
-  LinkedTransport(NodeId self, HandExecutor& executor) : self_(self), executor_(executor) {}
-  void set_handler(TransportHandler* to) override { handler = to; }
-  void connect(NodeId peer) override {
-    executor_.post([this, peer] {
-      if (other->handler == nullptr || handler == nullptr) return;
-      other->handler->on_connected(self_);
-      handler->on_connected(peer);
-    });
-  }
-  void disconnect(NodeId) override {}
-  void send(NodeId, Message message) override {
-    executor_.post([this, message = std::move(message)] {
-      if (other->handler != nullptr) other->handler->on_message(self_, message);
-    });
-  }
-  LinkedTransport* other = nullptr;
-  TransportHandler* handler = nullptr;
-
- private:
-  const NodeId self_;
-  HandExecutor& executor_;
-};
-
-struct Side {
-  Side(uint32_t id, HandExecutor& executor, uint32_t members)
-      : transport(NodeId{id}, executor), watermarks(log) {
-    NodeOptions options;
-    options.self = NodeId{id};
-    options.cluster = "test";
-    options.directory = directory.path();
-    for (uint32_t i = 1; i <= members; ++i) {
-      Member member;
-      member.id = NodeId{i};
-      options.members.push_back(member);
-    }
-    options.leader = NodeId{1};
-    auto made = Node::create(storage::posix_file_system(), options, log, state_machine, watermarks,
-                             anchors, executor, transport);
-    if (made) node = std::move(*made);
-  }
-  testing::TemporaryDirectory directory;
-  FakeLog log;
-  IdleStateMachine state_machine;
-  LinkedTransport transport;
-  statemachine::Watermarks watermarks;
-  statemachine::AnchorRegistry anchors;
-  std::unique_ptr<Node> node;
-};
-
-class DriverTest : public ::testing::Test {
+template <uint32_t kMembers>
+class Drivers : public ::testing::Test {
  protected:
-  DriverTest() : leader(1, executor, 2), follower(2, executor, 2) {
-    leader.transport.other = &follower.transport;
-    follower.transport.other = &leader.transport;
+  Drivers() {
+    for (uint32_t i = 1; i <= kMembers; ++i)
+      sides.push_back(std::make_unique<Side>(i, executor, network, clock, kMembers));
   }
-  void start() {
-    ASSERT_TRUE(leader.node->start());
-    ASSERT_TRUE(follower.node->start());
+  ~Drivers() override {
+    for (const auto& side : sides)
+      side->node->stop();
+    executor.posted.clear();
+  }
+  /// Everyone has a full vote when this is through, and node 1 leads.
+  void SetUp() override {
+    for (const auto& side : sides)
+      ASSERT_TRUE(side->node->start());
     settle();
+    for (int i = 0; i < 6; ++i)
+      pass(milliseconds(250));
+    for (const auto& side : sides)
+      ASSERT_EQ(side->status()->vote, Vote::kFull);
   }
   void settle() {
-    for (int i = 0; i < 4; ++i) {
+    for (int i = 0; i < 12; ++i) {
       executor.run();
-      leader.log.flush();
-      follower.log.flush();
+      for (const auto& side : sides)
+        side->log->flush();
     }
     executor.run();
   }
+  void pass(milliseconds time) {
+    clock.passed += time;
+    for (const auto& side : sides)
+      side->node->tick();
+    settle();
+  }
+  Side& at(uint32_t id) { return *sides[id - 1]; }
+  /// Where what was asked of a node comes to.
+  Node::Done into(std::optional<Result<>>& result) {
+    return [&result](Result<> done) { result = std::move(done); };
+  }
+  Node::Confirmed into(std::optional<Result<Address>>& result) {
+    return [&result](Result<Address> done) { result = std::move(done); };
+  }
+  void promote(uint32_t id) {
+    std::optional<Result<>> done;
+    at(id).node->promote(into(done));
+    settle();
+    ASSERT_TRUE(done && *done);
+  }
+
   HandExecutor executor;
-  Side leader, follower;
+  HandClock clock;
+  Network network{executor};
+  std::vector<std::unique_ptr<Side>> sides;
 };
 
+class DriverTest : public Drivers<2> {
+ protected:
+  Side& leader = at(1);
+  Side& follower = at(2);
+};
+class DriversTest : public Drivers<3> {};
+
 TEST_F(DriverTest, TheFollowerHoldsTheLeadersBytesAndTheMajorityCommitsThem) {
-  start();
-  EXPECT_TRUE(leader.node->status()->serving);
-  ASSERT_TRUE(leader.log.try_enqueue(fasterlog::RecordKind::kData, as_bytes("hello")));
+  EXPECT_TRUE(leader.status()->serving);
+  ASSERT_TRUE(leader.enqueue("hello"));
   executor.run();
-  EXPECT_LT(leader.watermarks.committed(), leader.log.tail());
+  EXPECT_LT(leader.watermarks->committed(), leader.log->tail());
   settle();
-  EXPECT_EQ(follower.log.bytes(), leader.log.bytes());
-  EXPECT_EQ(leader.watermarks.committed(), leader.log.tail());
-  EXPECT_EQ(follower.watermarks.committed(), leader.log.tail());
+  EXPECT_EQ(follower.log->bytes(), leader.log->bytes());
+  EXPECT_EQ(leader.watermarks->committed(), leader.log->tail());
+  EXPECT_EQ(follower.watermarks->committed(), leader.log->tail());
   EXPECT_GT(follower.state_machine.notified, 0);
 }
 
 TEST_F(DriverTest, ManyMovesOfDurablePostOneEvent) {
-  start();
   for (int i = 0; i < 10; ++i)
-    leader.log.flush();
+    leader.log->flush();
   EXPECT_EQ(executor.posted.size(), 1u);
 }
 
 TEST_F(DriverTest, BytesThatTheLogHasNoRoomForWaitUntilDurableMoves) {
-  start();
-  follower.log.room = 10;
-  const Address before = follower.log.tail();
+  follower.log->room = 30;
+  const Address before = follower.log->tail();
   for (int i = 0; i < 3; ++i) {
-    ASSERT_TRUE(leader.log.try_enqueue(fasterlog::RecordKind::kData, as_bytes("12345678")));
-    leader.log.flush();
+    ASSERT_TRUE(leader.enqueue("12345678"));
+    leader.log->flush();
     executor.run();
   }
-  EXPECT_EQ(follower.log.tail(), before + 8);
+  EXPECT_EQ(follower.log->tail(), before + 24);
   settle();
-  EXPECT_EQ(follower.log.bytes(), leader.log.bytes());
+  EXPECT_EQ(follower.log->bytes(), leader.log->bytes());
 }
 
 TEST_F(DriverTest, AFailedDiskIsFatalAndEndsServing) {
-  start();
   std::string fatal;
   leader.node->set_fatal_listener([&](const Error& error) { fatal = error.message; });
-  leader.log.break_disk();
+  leader.log->break_disk();
   executor.run();
   EXPECT_EQ(fatal, "fdatasync: no");
-  EXPECT_FALSE(leader.node->status()->serving);
+  EXPECT_FALSE(leader.status()->serving);
+}
+
+// ---- Confirmation. -----------------------------------------------------------------------------
+
+TEST_F(DriversTest, AConfirmationGivesWhatWasCommittedWhenItWasAsked) {
+  const Address committed = at(1).watermarks->committed();
+  std::optional<Result<Address>> confirmed;
+  at(1).node->confirm_leadership(SteadyTime::max(), into(confirmed));
+  EXPECT_FALSE(confirmed);
+  executor.run();
+  ASSERT_TRUE(confirmed && *confirmed);
+  EXPECT_EQ(**confirmed, committed);
+}
+
+TEST_F(DriversTest, WhoDoesNotLeadConfirmsNothing) {
+  std::optional<Result<Address>> confirmed;
+  at(2).node->confirm_leadership(SteadyTime::max(), into(confirmed));
+  executor.run();
+  ASSERT_TRUE(confirmed && !*confirmed);
+  EXPECT_EQ(confirmed->error().code, ErrorCode::kNotLeader);
+}
+
+TEST_F(DriversTest, AConfirmationWithoutAMajorityTimesOut) {
+  network.isolate(NodeId{1});
+  std::optional<Result<Address>> confirmed;
+  at(1).node->confirm_leadership(clock.now() + milliseconds(100), into(confirmed));
+  settle();
+  EXPECT_FALSE(confirmed);
+  pass(milliseconds(150));
+  ASSERT_TRUE(confirmed && !*confirmed);
+  EXPECT_EQ(confirmed->error().code, ErrorCode::kTimedOut);
+}
+
+TEST_F(DriversTest, AConfirmationOfALeaderThatIsDeposedMeanwhileIsRefused) {
+  network.isolate(NodeId{1});
+  std::optional<Result<Address>> confirmed;
+  at(1).node->confirm_leadership(SteadyTime::max(), into(confirmed));
+  settle();
+  promote(2);
+  EXPECT_TRUE(at(2).status()->serving);
+  EXPECT_FALSE(confirmed);
+  network.heal();
+  settle();
+  ASSERT_TRUE(confirmed && !*confirmed);
+  EXPECT_EQ(confirmed->error().code, ErrorCode::kNotLeader);
+}
+
+TEST_F(DriversTest, ManyWhoAskShareARound) {
+  const uint64_t before = at(1).transport.greatest_round;
+  int confirmed = 0;
+  for (int i = 0; i < 100; ++i)
+    at(1).node->confirm_leadership(SteadyTime::max(),
+                                   [&](Result<Address> done) { confirmed += done ? 1 : 0; });
+  executor.run();
+  EXPECT_EQ(confirmed, 100);
+  // One for the first; who came while it was on its way shares the next.
+  EXPECT_LE(at(1).transport.greatest_round, before + 2);
+}
+
+// ---- The lead moves. ---------------------------------------------------------------------------
+
+TEST_F(DriverTest, ATransferMovesTheLeadAndLosesNothingThatWasEnqueued) {
+  ASSERT_TRUE(leader.enqueue("on its way"));
+  const Address end = leader.log->tail();
+  std::optional<Result<>> done;
+  leader.node->transfer(NodeId{2}, into(done));
+  executor.run();
+  EXPECT_FALSE(leader.status()->serving);
+  EXPECT_FALSE(done);
+  settle();
+  ASSERT_TRUE(done);
+  EXPECT_TRUE(*done) << done->error().message;
+  EXPECT_EQ(leader.status()->role, Role::kFollower);
+  EXPECT_TRUE(follower.status()->serving);
+  EXPECT_GE(follower.watermarks->committed(), end);
+  EXPECT_EQ(leader.log->cuts, 0);
+  EXPECT_EQ(follower.log->bytes(), leader.log->bytes());
+}
+
+TEST_F(DriverTest, ATransferEndsWithTheAcknowledgementThatItWaitsFor) {
+  ASSERT_TRUE(leader.enqueue("not on 2 yet"));
+  leader.log->flush();
+  executor.run();
+  std::optional<Result<>> done;
+  leader.node->transfer(NodeId{2}, into(done));
+  executor.run();
+  EXPECT_FALSE(done);
+  follower.log->flush();
+  executor.run();  // without a tick, and without a move of the leader's own durable end
+  ASSERT_TRUE(done);
+  EXPECT_TRUE(*done) << done->error().message;
+}
+
+TEST_F(DriversTest, ATransferToNobodyInParticularTakesTheVoterThatHasMost) {
+  network.cut(NodeId{1}, NodeId{2});
+  ASSERT_TRUE(at(1).enqueue("only on 3"));
+  settle();
+  network.heal();
+  std::optional<Result<>> done;
+  at(1).node->transfer(NodeId{}, into(done));
+  settle();
+  ASSERT_TRUE(done && *done);
+  EXPECT_TRUE(at(3).status()->serving);
+}
+
+TEST_F(DriverTest, ATransferThatTakesTooLongIsCalledOff) {
+  network.isolate(NodeId{2});
+  std::optional<Result<>> done;
+  ASSERT_TRUE(leader.enqueue("not on 2"));
+  leader.log->flush();
+  leader.node->transfer(NodeId{2}, into(done));
+  auto ask = std::move(executor.posted.back());  // asked before the connection's end was known
+  executor.posted.pop_back();
+  executor.posted.push_front(std::move(ask));
+  settle();
+  EXPECT_FALSE(done);
+  EXPECT_FALSE(leader.status()->serving);
+  pass(milliseconds(2100));
+  ASSERT_TRUE(done && !*done);
+  EXPECT_EQ(done->error().code, ErrorCode::kTimedOut);
+  EXPECT_TRUE(leader.status()->serving);
+}
+
+TEST_F(DriverTest, ATransferToWhoIsNoVoterOrByWhoDoesNotLeadIsRefused) {
+  std::optional<Result<>> done;
+  leader.node->transfer(NodeId{9}, into(done));
+  executor.run();
+  ASSERT_TRUE(done && !*done);
+  EXPECT_EQ(done->error().code, ErrorCode::kInvalidArgument);
+  follower.node->transfer(NodeId{1}, into(done));
+  executor.run();
+  EXPECT_EQ(done->error().code, ErrorCode::kNotLeader);
+}
+
+TEST_F(DriversTest, APromotedNodeLeadsInANewEpochAndTheOthersFollow) {
+  promote(2);
+  EXPECT_EQ(at(2).status()->role, Role::kLeader);
+  EXPECT_TRUE(at(2).status()->serving);
+  EXPECT_EQ(at(2).status()->epoch, Epoch{2});
+  for (const uint32_t id : {1, 3}) {
+    EXPECT_EQ(at(id).status()->role, Role::kFollower);
+    EXPECT_EQ(at(id).status()->leader, NodeId{2});
+    EXPECT_EQ(at(id).log->bytes(), at(2).log->bytes());
+  }
+  promote(3);
+  EXPECT_TRUE(at(3).status()->serving);
+  EXPECT_EQ(at(3).status()->epoch, Epoch{3});
+}
+
+TEST_F(DriversTest, WhatWasNeverCommittedIsCutFromALogThatDiverges) {
+  network.isolate(NodeId{1});
+  settle();
+  ASSERT_TRUE(at(1).enqueue("never committed"));
+  settle();
+  promote(2);
+  ASSERT_TRUE(at(2).enqueue("committed"));
+  settle();
+  EXPECT_NE(at(1).log->bytes(), at(2).log->bytes());
+  network.heal();
+  settle();
+  EXPECT_EQ(at(1).log->cuts, 1);
+  EXPECT_EQ(at(1).log->bytes(), at(2).log->bytes());
+  EXPECT_EQ(at(1).status()->role, Role::kFollower);
+  EXPECT_TRUE(at(1).status()->problem.empty()) << at(1).status()->problem;
+}
+
+TEST_F(DriversTest, BytesThatWaitForRoomAreDroppedWhenANewEpochBegins) {
+  network.cut(NodeId{1}, NodeId{2});
+  settle();
+  at(3).log->room = 0;
+  ASSERT_TRUE(at(1).enqueue("waits on 3"));
+  at(1).log->flush();
+  executor.run();
+  network.isolate(NodeId{1});
+  executor.run();
+  promote(2);
+  at(3).log->room = 1 << 20;
+  ASSERT_TRUE(at(2).enqueue("committed"));
+  settle();
+  pass(milliseconds(50));
+  EXPECT_EQ(at(3).log->cuts, 0);
+  EXPECT_EQ(at(3).log->bytes(), at(2).log->bytes());
+  EXPECT_EQ(at(2).watermarks->committed(), at(2).log->tail());
+}
+
+// ---- Starts. -----------------------------------------------------------------------------------
+
+TEST_F(DriversTest, ALogThatWasLostUnderAVoteIsANewDiskWithoutOneUntilItHasCaughtUp) {
+  Side& lost = at(3);
+  PromiseFile file(storage::posix_file_system(), lost.directory.path(), NodeId{3}, "test");
+  const uint64_t before = file.read()->incarnation;
+  lost.node->stop();
+  lost.lose_log();
+  lost.make();
+  network.isolate(NodeId{3});
+  ASSERT_TRUE(lost.node->start());
+  settle();
+  EXPECT_EQ(lost.status()->vote, Vote::kNone);
+  EXPECT_NE(file.read()->incarnation, before);
+  EXPECT_EQ(file.read()->vote, Vote::kNone);
+  network.heal();
+  settle();
+  for (int i = 0; i < 4; ++i)
+    pass(milliseconds(250));
+  EXPECT_EQ(lost.status()->vote, Vote::kFull);
+  EXPECT_EQ(lost.log->bytes(), at(1).log->bytes());
+}
+
+TEST_F(DriversTest, AfterARestartTheOneThatWasPromotedLeadsWhateverTheConfigurationSays) {
+  promote(2);
+  for (const auto& side : sides) {
+    side->node->stop();
+    side->make();
+  }
+  settle();  // the connections end
+  for (const auto& side : sides)
+    ASSERT_TRUE(side->node->start());
+  settle();
+  EXPECT_TRUE(at(2).status()->serving);
+  EXPECT_EQ(at(2).status()->epoch, Epoch{3});
+  EXPECT_EQ(at(1).status()->leader, NodeId{2});
+  EXPECT_EQ(at(3).status()->leader, NodeId{2});
 }
 
 }  // namespace

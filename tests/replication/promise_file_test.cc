@@ -7,6 +7,7 @@
 
 #include <gtest/gtest.h>
 
+#include "storage/atomic_file.h"
 #include "tests/support/temporary_directory.h"
 
 namespace tailrace::replication {
@@ -17,6 +18,23 @@ class PromiseFileTest : public ::testing::Test {
   PromiseFile file(uint32_t node = 3, const std::string& cluster = "orders") {
     return PromiseFile(storage::posix_file_system(), directory_, NodeId{node}, cluster);
   }
+  /// The content of a file with these votes, as another version may have written it.
+  void write_raw(uint32_t version, uint32_t vote) {
+    std::vector<std::byte> content(32 + 6);
+    store(content.data(), uint64_t{9});       // epoch
+    store(content.data() + 8, uint64_t{5});   // incarnation
+    store(content.data() + 16, uint32_t{2});  // leader
+    store(content.data() + 20, uint32_t{3});  // node
+    store(content.data() + 24, uint32_t{6});  // bytes of the cluster's name
+    store(content.data() + 28, vote);
+    std::memcpy(content.data() + 32, "orders", 6);
+    ASSERT_TRUE(storage::replace_atomic_file(storage::posix_file_system(), directory_ / "PROMISE",
+                                             {storage::four_letters("PROM"), version}, content));
+  }
+  std::string bytes_on_disk() const {
+    std::ifstream in(directory_ / "PROMISE", std::ios::binary);
+    return {std::istreambuf_iterator<char>(in), {}};
+  }
   testing::TemporaryDirectory temporary_;
   const std::filesystem::path directory_ = temporary_.path();
 };
@@ -24,7 +42,7 @@ class PromiseFileTest : public ::testing::Test {
 TEST_F(PromiseFileTest, ANewNodeStartsAtEpochZeroWithALastingIncarnation) {
   const Result<Promise> fresh = file().open(77);
   ASSERT_TRUE(fresh) << fresh.error().message;
-  EXPECT_EQ(*fresh, (Promise{Epoch{0}, NodeId{0}, 77}));
+  EXPECT_EQ(*fresh, (Promise{Epoch{0}, NodeId{0}, 77, Vote::kNone}));
   const Result<Promise> again = file().open(78);
   ASSERT_TRUE(again);
   EXPECT_EQ(again->incarnation, 77u);
@@ -33,11 +51,67 @@ TEST_F(PromiseFileTest, ANewNodeStartsAtEpochZeroWithALastingIncarnation) {
 TEST_F(PromiseFileTest, WhatWasWrittenIsReadBack) {
   PromiseFile first = file();
   ASSERT_TRUE(first.open(5));
-  const Promise promise{Epoch{9}, NodeId{2}, 5};
-  ASSERT_TRUE(first.write(promise));
-  const Result<Promise> again = file().open(6);
-  ASSERT_TRUE(again) << again.error().message;
-  EXPECT_EQ(*again, promise);
+  for (const Vote vote : {Vote::kNone, Vote::kProvisional, Vote::kFull}) {
+    const Promise promise{Epoch{9}, NodeId{2}, 5, vote};
+    ASSERT_TRUE(first.write(promise));
+    const Result<Promise> again = file().open(6);
+    ASSERT_TRUE(again) << again.error().message;
+    EXPECT_EQ(*again, promise);
+  }
+}
+
+TEST_F(PromiseFileTest, ItsBytesAreThoseOfTheFormatsPage) {
+  PromiseFile written = file();
+  ASSERT_TRUE(written.open(5));
+  ASSERT_TRUE(written.write(
+      Promise{Epoch{0x0102030405060708}, NodeId{2}, 0x1112131415161718, Vote::kProvisional}));
+  const std::string bytes = bytes_on_disk();
+  const std::string header_behind_the_checksum(
+      "PROM"
+      "\x02\0\0\0"          // version
+      "\x26\0\0\0\0\0\0\0"  // 38 bytes of content
+      "\0\0\0\0\0\0\0\0",
+      24);
+  const std::string content(
+      "\x08\x07\x06\x05\x04\x03\x02\x01"  // epoch
+      "\x18\x17\x16\x15\x14\x13\x12\x11"  // incarnation
+      "\x02\0\0\0"                        // leader
+      "\x03\0\0\0"                        // node
+      "\x06\0\0\0"                        // bytes of the cluster's name
+      "\x01\0\0\0"                        // vote
+      "orders",
+      38);
+  ASSERT_EQ(bytes.size(), 32 + content.size());
+  EXPECT_EQ(bytes.substr(0, 4), "TRAF");
+  EXPECT_EQ(bytes.substr(8, 24), header_behind_the_checksum);
+  EXPECT_EQ(bytes.substr(32), content);
+}
+
+TEST_F(PromiseFileTest, AFileOfVersionOneHasAFullVote) {
+  write_raw(1, 0);
+  const Result<Promise> read = file().open(6);
+  ASSERT_TRUE(read) << read.error().message;
+  EXPECT_EQ(*read, (Promise{Epoch{9}, NodeId{2}, 5, Vote::kFull}));
+  ASSERT_TRUE(file().write(*read));
+  EXPECT_EQ(*file().read(), *read);
+}
+
+TEST_F(PromiseFileTest, AVoteOutOfRangeIsCorruption) {
+  write_raw(2, 3);
+  const std::string before = bytes_on_disk();
+  const Result<Promise> read = file().open(6);
+  ASSERT_FALSE(read);
+  EXPECT_EQ(read.error().code, ErrorCode::kCorruption);
+  EXPECT_EQ(bytes_on_disk(), before);
+}
+
+TEST_F(PromiseFileTest, ANewerVersionIsRefusedAndNothingIsWritten) {
+  write_raw(3, 0);
+  const std::string before = bytes_on_disk();
+  const Result<Promise> read = file().open(6);
+  ASSERT_FALSE(read);
+  EXPECT_EQ(read.error().code, ErrorCode::kUnsupported);
+  EXPECT_EQ(bytes_on_disk(), before);
 }
 
 TEST_F(PromiseFileTest, AnotherNodeOrClusterIsRefused) {

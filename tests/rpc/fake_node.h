@@ -324,6 +324,7 @@ class FakeReplication : public replication::Node {
     status.epoch = Epoch{1};
     status.leader = NodeId{1};
     status.serving = true;
+    status.alone = true;
     set(status);
   }
   Result<> start() override { return {}; }
@@ -339,6 +340,11 @@ class FakeReplication : public replication::Node {
   }
   void set_role_listener(std::function<void(const replication::NodeStatus&)>) override {}
   void set_fatal_listener(std::function<void(const Error&)>) override {}
+  void confirm_leadership(SteadyTime, Confirmed done) override {
+    done(make_error(ErrorCode::kNotLeader, "the test's node asks nobody"));
+  }
+  void transfer(NodeId, Done done) override { done({}); }
+  void promote(Done done) override { done({}); }
   void register_metrics(observability::MetricRegistry&) override {}
 
  private:

@@ -1,8 +1,11 @@
 #include <condition_variable>
 #include <mutex>
+#include <thread>
 
 #include <gtest/gtest.h>
 
+#include "rpc/message.h"
+#include "rpc/peer_codec.h"
 #include "rpc/server.h"
 
 namespace tailrace::rpc {
@@ -48,13 +51,16 @@ struct Side {
     options.members = {{NodeId{id}, true, options.listen, ""},
                        {NodeId{3 - id}, true, std::move(other), ""}};
     transport = PeerTransport::create(options).value();
-    transport->set_handler(&recorder);
     transport->start(10ms, [] {});
+    handle(recorder);
   }
   ~Side() { transport->stop(); }
   std::string address() const { return "127.0.0.1:" + std::to_string(transport->port()); }
-  void connect(uint32_t id) {
-    transport->post([this, id] { transport->connect(NodeId{id}); });
+  void handle(Recorder& to) {
+    transport->post([this, &to] { transport->set_handler(&to); });
+  }
+  void reset(uint32_t id) {
+    transport->post([this, id] { transport->reset(NodeId{id}); });
   }
   void send(uint32_t id, replication::Message message) {
     transport->post([this, id, message] { transport->send(NodeId{id}, message); });
@@ -66,7 +72,6 @@ struct Side {
 TEST(PeerTransport, MessagesArriveInOrderBothWays) {
   Side leader(1, "c", 0, "127.0.0.1:1");
   Side follower(2, "c", 0, leader.address());
-  follower.connect(1);
   ASSERT_TRUE(follower.recorder.wait([&] { return follower.recorder.connected == 1; }));
   ASSERT_TRUE(leader.recorder.wait([&] { return leader.recorder.connected == 1; }));
   const auto bytes = std::make_shared<const std::vector<std::byte>>(1 << 20, std::byte{7});
@@ -84,22 +89,155 @@ TEST(PeerTransport, MessagesArriveInOrderBothWays) {
   }
 }
 
+/// One message of each kind, no field of which is the default or the same as another.
+std::vector<replication::Message> one_of_each() {
+  using namespace replication;
+  return {
+      Subscribe{Epoch{1}, Epoch{2}, Address{3}, Address{4}, 5, Vote::kFull},
+      Accept{Epoch{1}, Address{2}, Address{3}},
+      Refuse{RefusalReason::kLogDiverges, Epoch{1}, NodeId{2}, "because"},
+      Data{Epoch{1}, Address{2}, std::make_shared<const std::vector<std::byte>>(9, std::byte{7}),
+           Address{3}, Address{4}, 5, 6, 7ns, 8ns},
+      Acknowledge{Epoch{1}, Address{2}, Address{3}, 4, 5ns, Vote::kProvisional},
+      Seal{Epoch{1}},
+      Sealed{Epoch{1}, Epoch{2}, Address{3}, Address{4}, 5, Vote::kProvisional},
+      Leading{Epoch{1}},
+      Diverges{Epoch{1}, Address{2}, Epoch{3}, Address{4}},
+      GrantVote{Epoch{1}, 2, Vote::kFull},
+      TakeOver{Epoch{1}}};
+}
+
+/// All of a message's fields.
+struct Show {
+  static std::string join(std::initializer_list<uint64_t> fields) {
+    std::string text;
+    for (const uint64_t field : fields)
+      text += std::to_string(field) + " ";
+    return text;
+  }
+  static uint64_t of(replication::Vote vote) { return static_cast<uint64_t>(vote); }
+  static uint64_t of(std::chrono::nanoseconds time) { return static_cast<uint64_t>(time.count()); }
+  std::string operator()(const replication::Subscribe& m) const {
+    return join({m.promised.value, m.last_epoch.value, m.begin.value, m.durable.value,
+                 m.incarnation, of(m.vote)});
+  }
+  std::string operator()(const replication::Accept& m) const {
+    return join({m.epoch.value, m.start.value, m.committed.value});
+  }
+  std::string operator()(const replication::Refuse& m) const {
+    return join({static_cast<uint64_t>(m.reason), m.epoch.value, m.leader.value}) + m.message;
+  }
+  std::string operator()(const replication::Data& m) const {
+    std::string text = join({m.epoch.value, m.from.value, m.committed.value, m.leader_durable.value,
+                             m.leader_unix_time_ns, m.round, of(m.echo), of(m.age)});
+    return m.bytes ? text + to_string(ByteSpan(*m.bytes)) : text;
+  }
+  std::string operator()(const replication::Acknowledge& m) const {
+    return join({m.epoch.value, m.durable.value, m.applied.value, m.round, of(m.sent), of(m.vote)});
+  }
+  std::string operator()(const replication::Sealed& m) const {
+    return join({m.epoch.value, m.last_epoch.value, m.begin.value, m.durable.value, m.incarnation,
+                 of(m.vote)});
+  }
+  std::string operator()(const replication::Diverges& m) const {
+    return join({m.epoch.value, m.asked.value, m.last_epoch.value, m.end.value});
+  }
+  std::string operator()(const replication::GrantVote& m) const {
+    return join({m.epoch.value, m.incarnation, of(m.vote)});
+  }
+  std::string operator()(const replication::Seal& m) const { return join({m.epoch.value}); }
+  std::string operator()(const replication::Leading& m) const { return join({m.epoch.value}); }
+  std::string operator()(const replication::TakeOver& m) const { return join({m.epoch.value}); }
+};
+
+std::string show(const replication::Message& message) {
+  return std::to_string(message.index()) + ": " + std::visit(Show{}, message);
+}
+
+TEST(PeerTransport, EveryKindOfMessageArrivesUnchangedBothWays) {
+  const std::vector<replication::Message> kinds = one_of_each();
+  ASSERT_EQ(kinds.size(), std::variant_size_v<replication::Message>);
+  Side one(1, "c", 0, "127.0.0.1:1");
+  Side two(2, "c", 0, one.address());
+  ASSERT_TRUE(two.recorder.wait([&] { return two.recorder.connected == 1; }));
+  ASSERT_TRUE(one.recorder.wait([&] { return one.recorder.connected == 1; }));
+  for (const replication::Message& message : kinds) {
+    one.send(2, message);
+    two.send(1, message);
+  }
+  for (Side* side : {&one, &two}) {
+    ASSERT_TRUE(
+        side->recorder.wait([&] { return side->recorder.messages.size() == kinds.size(); }));
+    for (size_t i = 0; i < kinds.size(); ++i) {
+      EXPECT_EQ(kinds[i].index(), i);
+      EXPECT_EQ(show(side->recorder.messages[i]), show(kinds[i]));
+    }
+  }
+}
+
+TEST(PeerTransport, AVoteThatThisVersionDoesNotKnowCountsForNone) {
+  OutgoingMessage out;
+  auto frame = out.init<wire::PeerFrame>();
+  frame.initGrantVote().setVote(3);
+  const auto decoded = decode_peer(frame.asReader());
+  ASSERT_TRUE(decoded);
+  EXPECT_EQ(std::get<replication::GrantVote>(*decoded).vote, replication::Vote::kNone);
+}
+
+TEST(PeerTransport, ADroppedConnectionComesBackByItself) {
+  Side one(1, "c", 0, "127.0.0.1:1");
+  Side two(2, "c", 0, one.address());
+  int connections = 0;
+  for (Side* side : {&one, &two}) {  // whichever of them drops it
+    ++connections;
+    ASSERT_TRUE(two.recorder.wait([&] { return two.recorder.connected == connections; }));
+    ASSERT_TRUE(one.recorder.wait([&] { return one.recorder.connected == connections; }));
+    side->reset(side == &one ? 2 : 1);
+    ASSERT_TRUE(one.recorder.wait([&] { return one.recorder.disconnected == connections; }));
+    ASSERT_TRUE(two.recorder.wait([&] { return two.recorder.disconnected == connections; }));
+  }
+  ASSERT_TRUE(one.recorder.wait([&] { return one.recorder.connected == 3; }));
+  ASSERT_TRUE(two.recorder.wait([&] { return two.recorder.connected == 3; }));
+  one.send(2, replication::Seal{Epoch{5}});
+  ASSERT_TRUE(two.recorder.wait([&] { return two.recorder.messages.size() == 1; }));
+}
+
+TEST(PeerTransport, AHandlerIsToldOfTheConnectionsThatAreUpAlready) {
+  Side one(1, "c", 0, "127.0.0.1:1");
+  Side two(2, "c", 0, one.address());
+  ASSERT_TRUE(two.recorder.wait([&] { return two.recorder.connected == 1; }));
+  ASSERT_TRUE(one.recorder.wait([&] { return one.recorder.connected == 1; }));
+  Recorder later;
+  one.handle(later);
+  ASSERT_TRUE(later.wait([&] { return later.connected == 1; }));
+  two.send(1, replication::Seal{Epoch{5}});
+  ASSERT_TRUE(later.wait([&] { return later.messages.size() == 1; }));
+  one.transport->stop();
+  EXPECT_EQ(one.recorder.connected, 1);
+}
+
 TEST(PeerTransport, AnotherClusterIsRefusedByName) {
+  ::testing::internal::CaptureStderr();  // the log is where an operator sees it
   Side leader(1, "east", 0, "127.0.0.1:1");
   Side follower(2, "west", 0, leader.address());
-  follower.connect(1);
-  ASSERT_TRUE(follower.recorder.wait([&] { return follower.recorder.disconnected > 0; }));
-  EXPECT_NE(follower.recorder.reason.find("east"), std::string::npos) << follower.recorder.reason;
-  EXPECT_NE(follower.recorder.reason.find("west"), std::string::npos);
+  observability::MetricRegistry metrics;
+  follower.transport->register_metrics(metrics);
+  const auto deadline = std::chrono::steady_clock::now() + 20s;
+  while (metrics.expose().find("tailrace_peer_failures_total 0") != std::string::npos &&
+         std::chrono::steady_clock::now() < deadline)
+    std::this_thread::sleep_for(5ms);
+  follower.transport->stop();
+  const std::string said = ::testing::internal::GetCapturedStderr();
+  EXPECT_NE(said.find("cluster 'east'"), std::string::npos) << said;
+  EXPECT_NE(said.find("cluster 'west'"), std::string::npos) << said;
   EXPECT_EQ(follower.recorder.connected, 0);
   EXPECT_EQ(leader.recorder.connected, 0);
 }
 
-TEST(PeerTransport, TheDialerComesBackWhenTheOtherSideDoes) {
+TEST(PeerTransport, TheNodeWithTheGreaterIdDialsUntilTheOtherIsBack) {
   auto leader = std::make_unique<Side>(1, "c", 0, "127.0.0.1:1");
   const int port = leader->transport->port();
   Side follower(2, "c", 0, leader->address());
-  follower.connect(1);
   ASSERT_TRUE(follower.recorder.wait([&] { return follower.recorder.connected == 1; }));
   leader.reset();
   ASSERT_TRUE(follower.recorder.wait([&] { return follower.recorder.disconnected >= 1; }));

@@ -1,9 +1,10 @@
 #include "cluster.h"
 
 #include <algorithm>
+#include <cstdlib>
 #include <utility>
 
-#include "replication/static_coordinator.h"
+#include <fmt/core.h>
 
 namespace tailrace::simulation {
 
@@ -15,25 +16,34 @@ constexpr Time kFaultsEnd = std::chrono::seconds(3);
 constexpr Time kEnd = std::chrono::seconds(6);
 }  // namespace
 
-Cluster::Cluster(uint64_t seed, ClusterOptions options) : options_(options), random_(seed) {
+Cluster::Cluster(uint64_t seed, ClusterOptions options)
+    : options_(options), random_(seed), trace_(std::getenv("TAILRACE_TRACE") != nullptr) {
   nodes_.resize(options_.nodes);
   for (uint32_t i = 0; i < options_.nodes; ++i) {
     nodes_[i].id = NodeId{i + 1};
     nodes_[i].voter = i < options_.nodes - options_.learners;
     nodes_[i].promise.incarnation = i + 100;
+    nodes_[i].clock = between(1, 1000000000);
   }
 }
 
 Outcome Cluster::run() {
   for (SimNode& node : nodes_)
     start(node);
+  dial();
+  coordinate();
   write();
+  read();
   disturb();
   after(kFaultsEnd, [this] {
     faults_ = false;
     cuts_.clear();
-    for (SimNode& node : nodes_)
+    for (SimNode& node : nodes_) {
       if (node.boot == 0) start(node);
+      node.paused = false;
+      for (auto& run : std::exchange(node.waiting, {}))
+        after(node, Time{0}, std::move(run));
+    }
   });
   while (!timers_.empty() && timers_.top().at <= kEnd && !outcome_.violation) {
     const Timer next = timers_.top();
@@ -51,8 +61,12 @@ void Cluster::after(Time delay, std::function<void()> run) {
 }
 
 void Cluster::after(SimNode& node, Time delay, std::function<void()> run) {
-  after(delay, [&node, boot = node.boot, run = std::move(run)] {
-    if (node.boot == boot) run();
+  after(delay, [&node, boot = node.boot, run = std::move(run)]() mutable {
+    if (node.boot != boot) return;
+    if (node.paused)
+      node.waiting.push_back(std::move(run));
+    else
+      run();
   });
 }
 
@@ -61,15 +75,7 @@ Time Cluster::between(int64_t low_us, int64_t high_us) {
       random_.between(static_cast<uint64_t>(low_us), static_cast<uint64_t>(high_us)));
 }
 
-Cluster::SimNode* Cluster::find(NodeId id) {
-  return id.value >= 1 && id.value <= nodes_.size() ? &nodes_[id.value - 1] : nullptr;
-}
-
-bool Cluster::cut(NodeId a, NodeId b) const {
-  return cuts_.contains({a.value, b.value});
-}
-
-// ---- Nodes ------------------------------------------------------------------------------------
+// ---- Nodes. ------------------------------------------------------------------------------------
 
 void Cluster::start(SimNode& node) {
   node.boot = ++boots_;
@@ -79,20 +85,18 @@ void Cluster::start(SimNode& node) {
     options.members.push_back({member.id, member.voter});
   options.heartbeat_interval = std::chrono::milliseconds(40);
   options.peer_timeout = std::chrono::milliseconds(200);
+  options.give_up_after = std::chrono::milliseconds(400);
+  options.transfer_timeout = std::chrono::milliseconds(150);
   options.window_bytes = 8192;
   options.batch_bytes = 2048;
   options.faults = options_.faults;
   options.check_invariants = false;  // told as a violation instead
   node.core = std::make_unique<Core>(options);
   node.invariants = std::make_unique<InvariantChecker>();
-  if (&node == &leader()) ++outcome_.leader_starts;
-  feed(node, Started{node.log.position(), node.log.epoch_table(), node.promise, now_});
-  StaticCoordinator coordinator(node.id, leader().id);
-  coordinator.start(std::max(node.promise.epoch, node.log.position().last_epoch), [&](Grant grant) {
-    feed(node, Granted{grant.leader, grant.epoch});
-  });
+  // A checkpoint remembers what was applied before begin.
+  node.committed = node.log.begin;
+  feed(node, Started{node.log.position(), node.promise, node.committed, now_ + node.clock});
   tick(node);
-  dial(node);
 }
 
 void Cluster::crash(SimNode& node) {
@@ -101,124 +105,116 @@ void Cluster::crash(SimNode& node) {
   node.boot = 0;
   node.core.reset();
   node.log.crash();
-  node.dialing = node.flushing = false;
-  node.committed = Address{};
+  node.flushing = node.paused = false;
+  node.waiting.clear();
   node.anchors.clear();
-  for (SimNode& other : nodes_) {
-    if (&node != &leader() && &other != &node) continue;  // a follower has only its own link
-    if (!other.linked) continue;
-    // Half of the time the other side notices at once, else only by its timeout.
-    const bool told = random_.chance(1, 2);
-    other.linked = false;
-    SimNode& peer = &other == &node ? leader() : other;
-    if (told && peer.boot != 0)
-      after(peer, between(0, 2000),
-            [this, &peer, from = node.id] { feed(peer, PeerDisconnected{from}); });
-  }
+  node.reads.clear();
+  node.promise_written = Time{0};
+  for (SimNode& other : nodes_)
+    if (other.id != node.id) unlink(node.id, other.id);
 }
 
 void Cluster::tick(SimNode& node) {
   after(node, kTick, [this, &node] {
-    feed(node, Tick{now_, node.committed});
+    feed(node, Tick{now_ + node.clock, applied(node)});
+    check_fresh(node);
     tick(node);
   });
-}
-
-void Cluster::dial(SimNode& node) {
-  after(node, between(5000, 30000), [this, &node] {
-    if (node.dialing && !node.linked && leader().boot != 0 && !cut(node.id, leader().id)) {
-      node.linked = true;
-      feed(leader(), PeerConnected{node.id});
-      if (node.boot != 0) feed(node, PeerConnected{leader().id});
-    }
-    dial(node);
-  });
-}
-
-void Cluster::unlink(SimNode& node, bool tell_leader) {
-  if (!node.linked) return;
-  node.linked = false;
-  SimNode& peer = tell_leader ? leader() : node;
-  const NodeId from = tell_leader ? node.id : leader().id;
-  if (peer.boot != 0)
-    after(peer, between(0, 2000), [this, &peer, from] { feed(peer, PeerDisconnected{from}); });
-}
-
-void Cluster::send(SimNode& from, NodeId to, Message message) {
-  SimNode* target = find(to);
-  if (target == nullptr || cut(from.id, to)) return;
-  if (faults_ && random_.chance(1, 40)) return;
-  const int copies = faults_ && random_.chance(1, 40) ? 2 : 1;
-  for (int i = 0; i < copies; ++i) {
-    // In order, as a connection has it; with faults some overtake others, and a few outlive the
-    // connection and even the sender.
-    Time arrival = now_ + between(50, 2000);
-    Time& last = arrivals_[{from.id.value, to.value}];
-    if (faults_ && random_.chance(1, 50))
-      arrival = now_ + between(50000, 800000);
-    else if (!faults_ || !random_.chance(1, 20))
-      last = arrival = std::max(arrival, last);
-    const Time delay = arrival - now_;
-    after(delay, [this, target, sender = from.id, message] {
-      if (target->boot != 0) feed(*target, Received{sender, message});
-    });
-  }
 }
 
 void Cluster::feed(SimNode& node, const Event& event) {
   if (node.boot == 0 || outcome_.violation) return;
   std::vector<Action> actions;
+  const uint64_t fetches = node.core->state().source.value;
+  const Role before = node.core->state().role;
+  node.leads.reset();
+  if (before == Role::kLeader) node.leads = node.core->state().epoch;
   node.core->step(event, actions);
+  const CoreState& state = node.core->state();
+  if (state.role == Role::kLeader) node.leads = state.epoch;
+  if (state.role == Role::kCandidate && fetches == 0 && state.source.value != 0) ++outcome_.fetches;
+  if (state.role == Role::kLeader && before != Role::kLeader) {
+    ++outcome_.leader_starts;
+    check_leads(node);
+  }
+  if (trace_) trace(node, event, actions);
   check_obeys(node, event, actions);
-  const ProtocolFaults& faults = options_.faults;
-  const bool healthy = !faults.count_old_epochs && !faults.accept_stale_epoch &&
-                       !faults.skip_log_check && !faults.ack_before_promise &&
-                       !faults.minority_commits;
-  if (healthy)
+  if (options_.faults == ProtocolFaults{})
     if (std::optional<std::string> broken = node.invariants->check(*node.core))
       violate("invariant: " + *broken);
-  for (const Action& action : actions)
+  if (const auto* received = std::get_if<Received>(&event))
+    if (const auto* refused = std::get_if<Refuse>(&received->message);
+        refused != nullptr && refused->reason == RefusalReason::kNeedsCheckpoint)
+      after(node, between(5000, 50000),
+            [this, &node, from = received->peer] { install_checkpoint(node, at(from)); });
+  for (const Action& action : actions) {
     perform(node, action);
+    if (node.boot == 0) return;
+  }
+}
+
+/// With TAILRACE_TRACE=1: what each step was told and wanted, by their places in the variants.
+void Cluster::trace(const SimNode& node, const Event& event,
+                    const std::vector<Action>& actions) const {
+  if (std::holds_alternative<Tick>(event) && actions.empty()) return;
+  const CoreState& state = node.core->state();
+  std::string line;
+  if (const auto* received = std::get_if<Received>(&event))
+    line = fmt::format("from {} message {}", received->peer.value, received->message.index());
+  else
+    line = fmt::format("event {}", event.index());
+  for (const Action& action : actions) {
+    if (const auto* sent = std::get_if<Send>(&action))
+      line += fmt::format(", to {} message {}", sent->peer.value, sent->message.index());
+    else if (const auto* committed = std::get_if<AdvanceCommitted>(&action))
+      line += fmt::format(", committed {}", committed->committed.value);
+    else
+      line += fmt::format(", action {}", action.index());
+  }
+  fmt::print(
+      "{:8} node {} {} epoch {} promise {}/{}{} vote {} source {}{} log {}..{}..{} last {} | {}\n",
+      now_.count() / 1000, node.id.value, name_of(state.role), state.epoch.value,
+      state.promise.epoch.value, state.promise.leader.value,
+      state.persisted == state.promise ? "" : "*", static_cast<int>(state.promise.vote),
+      state.source.value, state.streaming ? " streaming" : "", node.log.begin.value,
+      node.log.durable().value, node.log.tail().value, state.log.last_epoch.value, line);
 }
 
 void Cluster::perform(SimNode& node, const Action& action) {
-  if (const auto* persist = std::get_if<PersistPromise>(&action)) {
-    after(node, between(0, 8000), [this, &node, promise = persist->promise] {
-      node.promise = promise;
-      feed(node, PromisePersisted{promise});
-    });
+  if (const auto* promise = std::get_if<PersistPromise>(&action)) {
+    persist(node, promise->promise);
   } else if (const auto* writer = std::get_if<BecomeWriter>(&action)) {
-    if (node.promise.epoch < writer->epoch) violate("a leader writes in an epoch not on its disk");
+    if (node.promise.epoch < writer->epoch && !options_.promise_lies)
+      violate("a leader writes in an epoch not on its disk");
     for (const Batch& batch : node.log.batches())
       if (batch.epoch >= writer->epoch) violate("a leader reuses an epoch");
     const AddressRange record = node.log.append(writer->epoch, 12, random_);
     flush(node);
-    feed(node, WriterReady{record});
-  } else if (std::holds_alternative<Connect>(action)) {
-    node.dialing = true;
+    feed(node, WriterReady{record, node.log.position()});
+  } else if (std::holds_alternative<BecomeCopy>(action)) {
+    // Waits for the disk, as the log's own call does.
+    node.log.durable_batches = node.log.batches().size();
+    settled(node);
+  } else if (std::holds_alternative<DropAppends>(action)) {
+    settled(node);
+  } else if (const auto* cut_log = std::get_if<CutLog>(&action)) {
+    ++outcome_.cuts;
+    if (cut_log->to < std::min(node.committed, node.log.durable()))
+      violate("what was committed is cut off");
+    node.log.cut(cut_log->to);
+    settled(node);
   } else if (const auto* disconnect = std::get_if<Disconnect>(&action)) {
-    if (&node == &leader()) {
-      unlink(*find(disconnect->peer), false);
-    } else {
-      node.dialing = false;
-      unlink(node, true);
-    }
+    unlink(node.id, disconnect->peer);
+    after(node, Time{0}, [this, &node, peer = disconnect->peer] {
+      if (!links_.contains(pair_of(node.id, peer))) feed(node, PeerDisconnected{peer});
+    });
   } else if (const auto* message = std::get_if<Send>(&action)) {
     if (const auto* acknowledge = std::get_if<Acknowledge>(&message->message))
       check_acknowledge(node, *acknowledge);
+    if (const auto* sealed = std::get_if<Sealed>(&message->message)) check_sealed(node, *sealed);
     send(node, message->peer, message->message);
-  } else if (const auto* ship = std::get_if<ShipBytes>(&action)) {
-    if (ship->from < node.log.begin) {
-      violate("bytes that a follower needed were truncated");
-      return;
-    }
-    const Address limit = options_.ship_not_durable ? node.log.tail() : node.log.durable();
-    auto bytes = std::make_shared<std::vector<std::byte>>(
-        node.log.read(ship->from, ship->most_bytes, limit));
-    const Address end = ship->from + bytes->size();
-    if (!bytes->empty())
-      send(node, ship->peer, Data{ship->epoch, ship->from, bytes, ship->committed, limit, 0});
-    feed(node, Shipped{ship->peer, ship->from, end, limit});
+  } else if (const auto* to_ship = std::get_if<ShipBytes>(&action)) {
+    ship(node, *to_ship);
   } else if (const auto* append = std::get_if<AppendRaw>(&action)) {
     if (!node.log.append_raw(append->at, ByteSpan(*append->bytes).subspan(append->skip)))
       violate("a follower's log refuses what the leader shipped");
@@ -229,186 +225,77 @@ void Cluster::perform(SimNode& node, const Action& action) {
     node.anchors[anchor->peer] = anchor->address;
   } else if (const auto* gone = std::get_if<RemoveAnchor>(&action)) {
     node.anchors.erase(gone->peer);
+  } else if (const auto* resigned = std::get_if<Resign>(&action)) {
+    resign(resigned->epoch, resigned->successor);
+  } else if (const auto* confirmed = std::get_if<Confirmed>(&action)) {
+    std::erase_if(node.reads, [&](const Read& one) {
+      if (one.round > confirmed->round) return false;
+      check_read(node, one);
+      return true;
+    });
+  } else if (const auto* fatal = std::get_if<Fatal>(&action)) {
+    violate("fatal: " + fatal->message);
   }
+}
+
+void Cluster::ship(SimNode& node, const ShipBytes& action) {
+  if (action.from < node.log.begin) {
+    after(node, Time{0}, [this, &node, peer = action.peer] {
+      feed(node, ShipFailed{peer, true, "truncated"});
+    });
+    return;
+  }
+  const Address limit = options_.ship_not_durable ? node.log.tail() : node.log.durable();
+  auto bytes = std::make_shared<std::vector<std::byte>>(
+      node.log.read(action.from, action.most_bytes, limit));
+  const Address end = action.from + bytes->size();
+  if (!bytes->empty())
+    send(node, action.peer,
+         Data{action.epoch, action.from, bytes, action.committed, limit, 0, action.round,
+              action.echo, action.age, action.keep_from});
+  after(node, Time{0}, [this, &node, peer = action.peer, from = action.from, end, limit] {
+    feed(node, Shipped{peer, from, end, limit});
+  });
+}
+
+/// In the order in which they were asked for.
+void Cluster::persist(SimNode& node, const Promise& promise) {
+  exchange(node, promise.epoch);
+  node.promise_written = std::max(node.promise_written, now_ + between(0, faults_ ? 8000 : 500));
+  if (options_.promise_lies) {
+    after(node, Time{0}, [this, &node, promise] { feed(node, PromisePersisted{promise}); });
+    after(node, 20 * (node.promise_written - now_), [&node, promise] { node.promise = promise; });
+    return;
+  }
+  after(node, node.promise_written - now_, [this, &node, promise] {
+    node.promise = promise;
+    feed(node, PromisePersisted{promise});
+  });
+}
+
+void Cluster::settled(SimNode& node) {
+  after(node, between(0, 200), [this, &node] { feed(node, LogSettled{node.log.position()}); });
 }
 
 /// Group commit: what is there when the flush begins is durable when it ends.
 void Cluster::flush(SimNode& node) {
-  if (options_.fsync_lies && &node != &leader()) {
+  if (options_.fsync_lies && node.core->state().role != Role::kLeader) {
     LogPosition told = node.log.position();
     told.durable = node.log.tail();
     told.last_epoch = node.log.batches().back().epoch;
     after(node, between(0, 100), [this, &node, told] {
-      feed(node, LogMoved{told, node.committed});
+      feed(node, LogMoved{told, applied(node)});
     });
   }
   if (node.flushing) return;
   node.flushing = true;
-  after(node, between(100, faults_ ? 6000 : 500), [this, &node, upto = node.log.batches().size()] {
-    node.log.durable_batches = upto;
+  after(node, between(100, faults_ ? 6000 : 500), [this, &node, upto = node.log.tail()] {
+    node.log.make_durable(upto);
     node.flushing = false;
-    if (node.log.batches().size() > upto) flush(node);
-    if (!options_.fsync_lies || &node == &leader())
-      feed(node, LogMoved{node.log.position(), node.committed});
+    if (node.log.durable() < node.log.tail()) flush(node);
+    if (!options_.fsync_lies || node.core->state().role == Role::kLeader)
+      feed(node, LogMoved{node.log.position(), applied(node)});
   });
-}
-
-// ---- What happens to the cluster
-// -----------------------------------------------------------------
-
-void Cluster::write() {
-  SimNode& node = leader();
-  // The last half second is quiet, so that all can become equal.
-  if (now_ < kEnd - std::chrono::milliseconds(500) && node.boot != 0 &&
-      node.core->state().serving) {
-    const AddressRange range =
-        node.log.append(node.core->state().epoch, random_.below(600), random_);
-    pending_.push_back({range, node.boot});
-    flush(node);
-  }
-  after(between(500, 12000), [this] { write(); });
-}
-
-void Cluster::disturb() {
-  after(between(20000, 300000), [this] {
-    if (!faults_) return;
-    SimNode& node = nodes_[random_.below(nodes_.size())];
-    switch (random_.below(6)) {
-      case 0:
-      case 1:
-        crash(node);
-        break;
-      case 2:
-        unlink(node, random_.chance(1, 2));
-        break;
-      case 3: {
-        SimNode& other = nodes_[random_.below(nodes_.size())];
-        cuts_.insert({node.id.value, other.id.value});  // one direction, often just that one
-        if (random_.chance(1, 2)) cuts_.insert({other.id.value, node.id.value});
-        break;
-      }
-      case 4:
-        cuts_.clear();
-        break;
-      default:
-        truncate(leader());
-        break;
-    }
-    for (SimNode& down : nodes_)
-      if (down.boot == 0 && random_.chance(1, 2)) start(down);
-    disturb();
-  });
-}
-
-void Cluster::truncate(SimNode& node) {
-  if (node.boot == 0 || node.anchors.size() + 1 < nodes_.size()) return;
-  Address limit = std::min(node.committed, node.log.durable());
-  for (const auto& [peer, address] : node.anchors)
-    limit = std::min(limit, address);
-  for (const Batch& batch : node.log.batches()) {
-    if (batch.end() > limit || batch.end() <= node.log.begin) continue;
-    node.log.begin = batch.end();
-    ++outcome_.truncations;
-  }
-  feed(node, LogMoved{node.log.position(), node.committed});
-}
-
-// ---- Checkers
-// --------------------------------------------------------------------------------------
-
-void Cluster::violate(const std::string& what) {
-  if (!outcome_.violation)
-    outcome_.violation = what + " (at " + std::to_string(now_.count() / 1000) + " us)";
-}
-
-void Cluster::check_committed(SimNode& node, Address address) {
-  if (address < node.committed) violate("committed retreats");
-  node.committed = address;
-  const auto& own = node.log.batches();
-  const std::string who = "node " + std::to_string(node.id.value);
-  if (&node == &leader()) {
-    const size_t count = static_cast<size_t>(  // batches below address
-        std::ranges::lower_bound(own, address, {}, &Batch::start) - own.begin());
-    if (count == 0 || own[count - 1].end() != address) {
-      violate("committed is not at a batch's end");
-      return;
-    }
-    if (own[count - 1].epoch != node.core->state().epoch)
-      violate("committed counts bytes of an earlier epoch alone");
-    for (size_t i = golden_.size(); i < count; ++i)
-      golden_.push_back(own[i]);
-    size_t have = 0, voters = 0;
-    for (const SimNode& voter : nodes_) {
-      if (!voter.voter) continue;
-      ++voters;
-      const auto& theirs = voter.log.batches();
-      have +=
-          voter.log.durable_batches >= count && theirs[count - 1].chain == golden_[count - 1].chain;
-    }
-    if (have < voters / 2 + 1) violate("committed without a majority that has it durable");
-    std::erase_if(pending_, [&](const Write& write) {
-      if (write.leader_boot != node.boot) return true;  // never answered
-      if (write.range.end > address) return false;
-      acknowledged_.push_back(write.range);
-      return true;
-    });
-  }
-  const Address most = golden_.empty() ? Address{} : golden_.back().end();
-  if (address > most) violate(who + " calls bytes committed that are not");
-  const size_t below = std::min(
-      golden_.size(),
-      static_cast<size_t>(std::ranges::upper_bound(own, address, {}, &Batch::end) - own.begin()));
-  if (below > 0 && own[below - 1].chain != golden_[below - 1].chain)
-    violate(who + " differs from the committed log below " + std::to_string(address.value));
-}
-
-void Cluster::check_acknowledge(const SimNode& node, const Acknowledge& message) {
-  if (message.durable > node.log.durable()) violate("acknowledges what is not durable");
-  if (node.promise.epoch < message.epoch) violate("acknowledges in an epoch it has not promised");
-  if (message.epoch < node.promise.epoch) violate("acknowledges in an epoch below its promise");
-}
-
-void Cluster::check_obeys(const SimNode& node, const Event& event,
-                          const std::vector<Action>& actions) {
-  const auto* received = std::get_if<Received>(&event);
-  if (received == nullptr) return;
-  Epoch epoch = Epoch{~uint64_t{0}};
-  if (const auto* data = std::get_if<Data>(&received->message)) epoch = data->epoch;
-  if (const auto* accept = std::get_if<Accept>(&received->message)) epoch = accept->epoch;
-  if (epoch >= node.promise.epoch) return;
-  for (const Action& action : actions) {
-    const auto* message = std::get_if<Send>(&action);
-    if (std::holds_alternative<AppendRaw>(action) ||
-        std::holds_alternative<AdvanceCommitted>(action) ||
-        (message != nullptr && std::holds_alternative<Acknowledge>(message->message)))
-      violate("obeys an epoch below its promise");
-  }
-}
-
-void Cluster::check_end() {
-  for (const AddressRange& range : acknowledged_)
-    if (golden_.empty() || range.end > golden_.back().end())
-      violate("an acknowledged write is lost");
-  const ModelLog& log = leader().log;
-  if (!leader().core->state().serving) {
-    violate("no progress: the leader does not serve: " + leader().core->state().problem);
-    return;
-  }
-  if (!pending_.empty())
-    violate("no progress: " + std::to_string(pending_.size()) + " writes hang, from " +
-            std::to_string(pending_.front().range.first.value) + " on; committed is " +
-            std::to_string(leader().committed.value));
-  for (const SimNode& node : nodes_) {
-    const std::string who = "node " + std::to_string(node.id.value);
-    if (node.log.durable() != log.durable() || node.log.tail() != log.tail())
-      violate("no progress: " + who + " ends at " + std::to_string(node.log.durable().value) +
-              ", the leader at " + std::to_string(log.durable().value) + ": " +
-              node.core->state().problem);
-    else if (node.committed != leader().committed)
-      violate("no progress: " + who + " has not heard of the last commit");
-    for (size_t i = 0; i < golden_.size() && i < node.log.batches().size(); ++i)
-      if (node.log.batches()[i].bytes != golden_[i].bytes) violate(who + " differs in the end");
-  }
 }
 
 }  // namespace tailrace::simulation

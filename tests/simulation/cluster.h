@@ -1,6 +1,6 @@
 #pragma once
-// A whole cluster of replication cores, with model disks and a hostile network, run from one seed.
-// Independent checkers watch what the cores do; none of them reads the cores' own bookkeeping.
+// A whole cluster of replication cores, with model disks, a hostile network and a coordinator that
+// lies, run from one seed. Independent checkers watch what the cores do.
 
 #include <chrono>
 #include <cstdint>
@@ -11,6 +11,7 @@
 #include <queue>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "core/random.h"
@@ -28,12 +29,17 @@ struct ClusterOptions {
   replication::ProtocolFaults faults;
   bool ship_not_durable = false;  // the leader's driver reads beyond its durable end
   bool fsync_lies = false;        // durable is told before it is
+  bool promise_lies = false;      // a promise is called persisted, and a crash loses it
 };
 
 struct Outcome {
   std::optional<std::string> violation;  // the first broken sentence
   uint64_t acknowledged = 0;             // writes
-  uint64_t leader_starts = 0, crashes = 0, truncations = 0;
+  uint64_t reads = 0;                    // linearizable ones that were answered
+  uint64_t fresh = 0;                    // times that a node knew how fresh its state is
+  uint64_t leader_starts = 0, crashes = 0, truncations = 0, cuts = 0, fetches = 0, wipes = 0,
+           installs = 0, transfers = 0;
+  bool operator==(const Outcome&) const = default;
 };
 
 class Cluster {
@@ -43,23 +49,38 @@ class Cluster {
   Outcome run();
 
  private:
+  struct Read {
+    uint64_t round;
+    Epoch epoch;
+    Address committed;  // the leader's when it arrived
+    Address needed;     // the end of what had been acknowledged to anyone by then
+  };
   struct SimNode {
     NodeId id;
     bool voter = true;
     uint64_t boot = 0;  // counts starts; 0 while down
+    Time clock{0};      // what its clock shows beyond the true time
     // The disk.
     ModelLog log;
     replication::Promise promise;
+    std::optional<ModelLog> lost_log;  // what the disk before this one held
     // Lost in a crash.
     std::unique_ptr<replication::Core> core;
     std::unique_ptr<replication::InvariantChecker> invariants;
-    bool dialing = false, linked = false, flushing = false;
+    bool flushing = false;
+    std::optional<Epoch> leads;  // as the last step began or ended: one step may commit and resign
     Address committed;
     std::map<NodeId, Address> anchors;
+    std::vector<Read> reads;
+    Time promise_written{0};
+    bool paused = false;  // takes part in nothing; what comes waits
+    std::vector<std::function<void()>> waiting;
   };
   struct Write {
     AddressRange range;
-    uint64_t leader_boot;
+    NodeId node;
+    uint64_t boot;
+    Epoch epoch;
   };
   struct Timer {
     Time at;
@@ -69,37 +90,67 @@ class Cluster {
       return at != other.at ? at > other.at : order > other.order;
     }
   };
+  using Pair = std::pair<uint32_t, uint32_t>;
 
+  // cluster.cc
   void after(Time delay, std::function<void()> run);
-  /// As after(), unless the node has crashed by then.
+  /// As after(), unless the node has crashed by then; waits while it is paused.
   void after(SimNode& node, Time delay, std::function<void()> run);
   Time between(int64_t low_us, int64_t high_us);
   void start(SimNode& node);
   void crash(SimNode& node);
   void tick(SimNode& node);
-  void dial(SimNode& node);
-  void unlink(SimNode& node, bool tell_leader);
-  void send(SimNode& from, NodeId to, replication::Message message);
   void feed(SimNode& node, const replication::Event& event);
+  void trace(const SimNode& node, const replication::Event& event,
+             const std::vector<replication::Action>& actions) const;
   void perform(SimNode& node, const replication::Action& action);
+  void ship(SimNode& node, const replication::ShipBytes& action);
+  void persist(SimNode& node, const replication::Promise& promise);
+  void settled(SimNode& node);
   void flush(SimNode& node);
-  void write();
-  void disturb();
-  void truncate(SimNode& node);
-  bool cut(NodeId a, NodeId b) const;
-  SimNode& leader() { return nodes_[0]; }
-  SimNode* find(NodeId id);
+  /// Everything that may be applied is.
+  static Address applied(const SimNode& node) {
+    return std::min(node.committed, node.log.durable());
+  }
+  SimNode& at(NodeId id) { return nodes_[id.value - 1]; }
 
-  // Checkers.
+  // network.cc
+  void dial();
+  void unlink(NodeId a, NodeId b);
+  void send(SimNode& from, NodeId to, replication::Message message);
+  bool cut(NodeId a, NodeId b) const { return cuts_.contains({a.value, b.value}); }
+  static Pair pair_of(NodeId a, NodeId b) {
+    return {std::min(a.value, b.value), std::max(a.value, b.value)};
+  }
+
+  // faults.cc
+  void coordinate();
+  void grant(SimNode& node, Epoch epoch);
+  void resign(Epoch epoch, NodeId successor);
+  void exchange(SimNode& node, Epoch known);
+  void write();
+  void read();
+  void disturb();
+  void truncate();
+  void wipe(SimNode& node);
+  void install_checkpoint(SimNode& node, SimNode& source);
+
+  // checkers.cc
   void violate(const std::string& what);
   void check_committed(SimNode& node, Address address);
+  void check_leads(const SimNode& node);
   void check_acknowledge(const SimNode& node, const replication::Acknowledge& message);
+  void check_sealed(const SimNode& node, const replication::Sealed& message);
   void check_obeys(const SimNode& node, const replication::Event& event,
                    const std::vector<replication::Action>& actions);
+  void check_fresh(const SimNode& node);
+  void check_read(const SimNode& node, const Read& read);
   void check_end();
+  std::string describe() const;
 
   const ClusterOptions options_;
   Random random_;
+  const bool trace_;
   Time now_{0};
   uint64_t orders_ = 0;
   uint64_t boots_ = 0;
@@ -107,9 +158,21 @@ class Cluster {
   std::vector<SimNode> nodes_;
   std::vector<Write> pending_;  // writes that were not answered yet
   std::vector<AddressRange> acknowledged_;
-  std::vector<Batch> golden_;  // what was ever committed
-  std::set<std::pair<uint32_t, uint32_t>> cuts_;
-  std::map<std::pair<uint32_t, uint32_t>, Time> arrivals_;  // of the last message in order
+  Address acknowledged_end_;
+  std::vector<std::pair<Time, Address>> acknowledged_by_;  // when, and the greatest end by then
+  Time last_acknowledged_{0};
+  std::vector<Batch> golden_;                // what was ever committed
+  std::vector<Epoch> committed_in_;          // of each, ascending
+  std::map<uint64_t, uint32_t> committers_;  // epoch to the node that committed in it
+  std::set<Pair> links_;
+  std::set<Pair> cuts_;            // one direction
+  std::map<Pair, Time> arrivals_;  // of the last message in order
+  // The coordinator.
+  uint64_t revision_ = 0;
+  NodeId holder_, successor_;
+  uint64_t holder_boot_ = 0;
+  Epoch held_;
+  Time lease_end_{0};
   bool faults_ = true;
   Outcome outcome_;
 };

@@ -52,15 +52,27 @@ std::vector<std::byte> ModelLog::read(Address from, size_t most, Address limit) 
   return result;
 }
 
-replication::LogPosition ModelLog::position() const {
-  return {begin, durable(), durable_batches == 0 ? Epoch{} : batches_[durable_batches - 1].epoch};
+void ModelLog::make_durable(Address upto) {
+  while (durable_batches < batches_.size() && batches_[durable_batches].end() <= upto)
+    ++durable_batches;
 }
 
-std::vector<fasterlog::EpochStart> ModelLog::epoch_table() const {
-  std::vector<fasterlog::EpochStart> table;
+void ModelLog::cut(Address to) {
+  while (!batches_.empty() && batches_.back().end() > to)
+    batches_.pop_back();
+  durable_batches = std::min(durable_batches, batches_.size());
+}
+
+replication::LogPosition ModelLog::position() const {
+  return {begin, durable(), durable_batches == 0 ? Epoch{} : batches_[durable_batches - 1].epoch,
+          tail(), std::make_shared<replication::EpochTable>(epoch_table())};
+}
+
+replication::EpochTable ModelLog::epoch_table() const {
+  replication::EpochTable table;
   for (const Batch& batch : batches_) {
     if (!table.empty() && table.back().epoch == batch.epoch) continue;
-    if (batch.start <= begin) table.clear();  // reaches back to the epoch that begin lies in
+    if (batch.start < begin) table.clear();  // reaches back to the record before begin
     table.push_back({batch.epoch, batch.start});
   }
   return table;

@@ -39,8 +39,11 @@ class ModelLog {
   /// Whole batches from `from`, about `most` bytes, none at or above `limit`.
   std::vector<std::byte> read(Address from, size_t most, Address limit) const;
   void crash() { batches_.resize(durable_batches); }
+  void make_durable(Address upto);
+  /// Drops what lies behind `to`, durably.
+  void cut(Address to);
   replication::LogPosition position() const;
-  std::vector<fasterlog::EpochStart> epoch_table() const;
+  replication::EpochTable epoch_table() const;
 
  private:
   void push(Epoch epoch, std::vector<std::byte> bytes);

@@ -1,0 +1,126 @@
+// What others ask of a node: does it lead, should it, who else should.
+
+#include <algorithm>
+#include <string>
+#include <utility>
+
+#include "replication/driver.h"
+
+namespace tailrace::replication {
+
+// ---- Confirmations. One round is on its way at a time: whoever asks meanwhile shares the next.
+// ----
+
+void Driver::confirm_leadership(SteadyTime deadline, Node::Confirmed done) {
+  post([deadline, done = std::move(done)](Driver& self) mutable {
+    const CoreState& state = self.core_.state();
+    // Before its first record is committed a leader does not know how much is.
+    if (state.epoch_start.empty() || state.committed < state.epoch_start.end)
+      return done(make_error(ErrorCode::kNotLeader,
+                             "node " + std::to_string(self.options_.self.value) +
+                                 " does not lead, or its epoch is not committed yet"));
+    self.confirmations_.push_back(
+        Confirmation{0, state.epoch, state.committed, deadline, std::move(done)});
+    if (self.core_.state().confirmed_round >= self.asked_round_) self.ask_round();
+    self.settle_confirmations();
+  });
+}
+
+void Driver::ask_round() {
+  if (!running_ || core_.state().role != Role::kLeader) return;
+  asked_round_ = core_.state().round + 1;
+  for (Confirmation& one : confirmations_)
+    if (one.round == 0) one.round = asked_round_;
+  handle(ConfirmAsked{now()});
+}
+
+void Driver::perform_one(const replication::Confirmed&) {
+  settle_confirmations();
+}
+
+void Driver::settle_confirmations() {
+  if (confirmations_.empty()) return;
+  const CoreState& state = core_.state();
+  const bool leads = running_ && !failed_ && state.role == Role::kLeader;
+  std::vector<Confirmation> waiting;
+  waiting.swap(confirmations_);
+  bool wanted = false;
+  for (Confirmation& one : waiting) {
+    if (!leads || one.epoch != state.epoch) {
+      one.done(make_error(ErrorCode::kNotLeader, "node " + std::to_string(options_.self.value) +
+                                                     " does not lead any more"));
+    } else if (one.round != 0 && one.round <= state.confirmed_round) {
+      one.done(one.committed);
+    } else if (clock_.now() >= one.deadline) {
+      one.done(make_error(ErrorCode::kTimedOut,
+                          "no majority of the voters confirmed in time that node " +
+                              std::to_string(options_.self.value) + " leads"));
+    } else {
+      wanted = wanted || one.round == 0;
+      confirmations_.push_back(std::move(one));
+    }
+  }
+  if (wanted && state.confirmed_round >= asked_round_) ask_round();
+}
+
+// ---- Hand-over. --------------------------------------------------------------------------------
+
+void Driver::transfer(NodeId to, Done done) {
+  post([to, done = std::move(done)](Driver& self) mutable {
+    const CoreState& state = self.core_.state();
+    const auto refuse = [&](ErrorCode code, std::string why) {
+      done(make_error(code, std::move(why)));
+    };
+    if (!self.running_ || state.role != Role::kLeader || !state.serving)
+      return refuse(ErrorCode::kNotLeader, "node " + std::to_string(self.options_.self.value) +
+                                               " does not lead, or hands over already");
+    if (to == NodeId{}) {
+      Address most;
+      for (const auto& [peer, follower] : state.followers) {
+        if (!follower.voter || !follower.streaming || follower.acknowledged < most) continue;
+        most = follower.acknowledged;
+        to = peer;
+      }
+      if (to == NodeId{})
+        return refuse(ErrorCode::kUnavailable, "no other voter is connected to hand over to");
+    }
+    const auto found = state.followers.find(to);
+    if (found == state.followers.end() || !found->second.voter)
+      return refuse(ErrorCode::kInvalidArgument,
+                    "node " + std::to_string(to.value) + " is no other voter of this cluster");
+    if (!found->second.streaming)
+      return refuse(ErrorCode::kUnavailable,
+                    "node " + std::to_string(to.value) + " does not follow at the moment");
+    self.transfer_done_ = std::move(done);
+    self.transfer_to_ = to;
+    self.handle(TransferAsked{to});
+    self.handle(LogMoved{self.position(), self.watermarks_.applied()});
+    self.settle_transfer();
+  });
+}
+
+void Driver::settle_transfer() {
+  if (!transfer_done_) return;
+  const CoreState& state = core_.state();
+  if (running_ && state.role == Role::kLeader && state.transferring == transfer_to_) {
+    return;
+  }
+  const Done done = std::exchange(transfer_done_, nullptr);
+  if (!running_ || state.role != Role::kLeader)
+    done({});
+  else
+    done(make_error(ErrorCode::kTimedOut, "node " + std::to_string(transfer_to_.value) +
+                                              " did not catch up in time; this node goes on"));
+}
+
+void Driver::promote(Done done) {
+  post([done = std::move(done)](Driver& self) {
+    if (!self.running_ || !self.coordinator_)
+      return done(make_error(ErrorCode::kUnavailable, "the node does not run"));
+    if (self.core_.state().role == Role::kLearner)
+      return done(make_error(ErrorCode::kFailedPrecondition, "a learner can not lead"));
+    done(self.coordinator_->promote());
+  });
+}
+
+}  // namespace tailrace::replication

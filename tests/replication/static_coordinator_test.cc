@@ -1,0 +1,79 @@
+#include "replication/static_coordinator.h"
+
+#include <vector>
+
+#include <gtest/gtest.h>
+
+namespace tailrace::replication {
+namespace {
+
+constexpr NodeId kOne{1}, kTwo{2};
+
+struct Grants {
+  Coordinator::Listener listener() {
+    return [this](Grant grant) { grants.push_back(grant); };
+  }
+  std::vector<Grant> grants;
+};
+
+TEST(StaticCoordinator, GrantsTheConfiguredLeaderAnEpochAboveWhatItKnows) {
+  StaticCoordinator coordinator(kOne, kOne);
+  Grants granted;
+  coordinator.start(Epoch{6}, granted.listener());
+  ASSERT_EQ(granted.grants.size(), 1u);
+  EXPECT_EQ(granted.grants[0], (Grant{kOne, Epoch{7}}));
+}
+
+TEST(StaticCoordinator, TellsTheOthersWhoLeadsAndGrantsThemNothing) {
+  StaticCoordinator coordinator(kTwo, kOne);
+  Grants granted;
+  coordinator.start(Epoch{6}, granted.listener());
+  ASSERT_EQ(granted.grants.size(), 1u);
+  EXPECT_EQ(granted.grants[0].leader, kOne);
+}
+
+TEST(StaticCoordinator, APromotionGrantsANewEpochEachTime) {
+  StaticCoordinator coordinator(kTwo, kOne);
+  Grants granted;
+  coordinator.start(Epoch{6}, granted.listener());
+  ASSERT_TRUE(coordinator.promote());
+  ASSERT_TRUE(coordinator.promote());
+  ASSERT_EQ(granted.grants.size(), 3u);
+  EXPECT_EQ(granted.grants[1], (Grant{kTwo, Epoch{7}}));
+  EXPECT_EQ(granted.grants[2], (Grant{kTwo, Epoch{8}}));
+}
+
+TEST(StaticCoordinator, WhatWasHeardOfIsNeverGranted) {
+  StaticCoordinator coordinator(kTwo, kOne);
+  Grants granted;
+  coordinator.start(Epoch{6}, granted.listener());
+  coordinator.raise(Epoch{20});
+  coordinator.raise(Epoch{10});
+  ASSERT_TRUE(coordinator.promote());
+  EXPECT_EQ(granted.grants.back(), (Grant{kTwo, Epoch{21}}));
+}
+
+TEST(StaticCoordinator, WhoResignedLeadsAgainOnlyWhenPromoted) {
+  StaticCoordinator coordinator(kOne, kOne);
+  Grants granted;
+  coordinator.start(Epoch{0}, granted.listener());
+  coordinator.resign(Epoch{1}, kTwo);
+  coordinator.raise(Epoch{2});
+  coordinator.set_candidacy(Candidacy::kNow);
+  EXPECT_EQ(granted.grants.size(), 1u);
+  ASSERT_TRUE(coordinator.promote());
+  EXPECT_EQ(granted.grants.back(), (Grant{kOne, Epoch{3}}));
+}
+
+TEST(StaticCoordinator, PromotesNobodyWhileTheNodeDoesNotRun) {
+  StaticCoordinator coordinator(kOne, kTwo);
+  EXPECT_EQ(coordinator.promote().error().code, ErrorCode::kFailedPrecondition);
+  Grants granted;
+  coordinator.start(Epoch{0}, granted.listener());
+  coordinator.stop();
+  EXPECT_EQ(coordinator.promote().error().code, ErrorCode::kFailedPrecondition);
+  EXPECT_EQ(granted.grants.size(), 1u);
+}
+
+}  // namespace
+}  // namespace tailrace::replication

@@ -1,0 +1,210 @@
+// What happens to the cluster: writes, reads, the coordinator's grants, and everything bad.
+#include <algorithm>
+
+#include <fmt/core.h>
+
+#include "cluster.h"
+
+namespace tailrace::simulation {
+
+using namespace replication;
+
+namespace {
+constexpr Time kLease = std::chrono::milliseconds(120);
+constexpr Time kQuiet = std::chrono::milliseconds(5500);  // no writes from here: all become equal
+}  // namespace
+
+// ---- The coordinator. --------------------------------------------------------------------------
+
+/// A lease that lies: it ends early, it outlives its holder, and two nodes are granted one epoch.
+void Cluster::coordinate() {
+  after(between(5000, 40000), [this] {
+    const bool held = holder_ != NodeId{} && now_ < lease_end_;
+    if (held && at(holder_).boot == holder_boot_ && !at(holder_).paused &&
+        !(faults_ && random_.chance(1, 30)))
+      lease_end_ = now_ + kLease;  // kept alive
+    const bool lies = faults_ && random_.chance(1, 25);
+    if (!held || lies) {
+      std::vector<SimNode*> eager;
+      for (SimNode& node : nodes_) {
+        if (node.boot == 0 || node.paused || !node.voter) continue;
+        if (lies || !node.core->hears_leader()) eager.push_back(&node);
+      }
+      SimNode* winner = eager.empty() ? nullptr : eager[random_.below(eager.size())];
+      for (SimNode* node : eager)
+        if (node->id == successor_ && !lies) winner = node;
+      successor_ = NodeId{};
+      if (winner != nullptr) {
+        held_ = Epoch{++revision_};
+        holder_ = winner->id;
+        holder_boot_ = winner->boot;
+        lease_end_ = now_ + kLease + (faults_ ? between(0, 300000) : Time{0});
+        grant(*winner, held_);
+        if (lies) {
+          SimNode& other = *eager[random_.below(eager.size())];
+          if (random_.chance(1, 2)) grant(other, held_);
+          if (random_.chance(1, 4)) grant(other, Epoch{held_.value / 2});
+        }
+      }
+    }
+    coordinate();
+  });
+}
+
+void Cluster::grant(SimNode& node, Epoch epoch) {
+  after(node, between(0, faults_ ? 20000 : 1000), [this, &node, epoch] {
+    feed(node, Granted{node.id, epoch});
+  });
+}
+
+void Cluster::resign(Epoch epoch, NodeId successor) {
+  if (epoch != held_) return;
+  holder_ = NodeId{};
+  successor_ = successor;
+}
+
+/// A grant that was overtaken by a promise is exchanged for a higher one.
+void Cluster::exchange(SimNode& node, Epoch known) {
+  if (holder_ != node.id || holder_boot_ != node.boot || held_ >= known) return;
+  revision_ = std::max(revision_, known.value);
+  held_ = Epoch{++revision_};
+  grant(node, held_);
+}
+
+// ---- Clients. ----------------------------------------------------------------------------------
+
+/// To whichever nodes believe that they lead.
+void Cluster::write() {
+  for (SimNode& node : nodes_) {
+    if (now_ >= kQuiet || node.boot == 0 || node.paused || !node.core->state().serving) continue;
+    const AddressRange range =
+        node.log.append(node.core->state().epoch, random_.below(600), random_);
+    pending_.push_back({range, node.id, node.boot, node.core->state().epoch});
+    flush(node);
+  }
+  after(between(500, 12000), [this] { write(); });
+}
+
+void Cluster::read() {
+  for (SimNode& node : nodes_) {
+    if (node.boot == 0 || node.paused || !node.core->state().serving) continue;
+    const CoreState& state = node.core->state();
+    node.reads.push_back({state.round + 1, state.epoch, node.committed, acknowledged_end_});
+    feed(node, ConfirmAsked{now_ + node.clock});
+  }
+  after(between(1000, 30000), [this] { read(); });
+}
+
+// ---- Everything bad. ---------------------------------------------------------------------------
+
+void Cluster::disturb() {
+  after(between(20000, 200000), [this] {
+    if (!faults_) return;
+    SimNode& node = nodes_[random_.below(nodes_.size())];
+    SimNode& other = nodes_[random_.below(nodes_.size())];
+    switch (random_.below(11)) {
+      case 0:
+      case 1:
+        crash(node);
+        break;
+      case 2:
+        unlink(node.id, other.id);
+        break;
+      case 3:
+        cuts_.insert({node.id.value, other.id.value});  // one direction, often just that one
+        if (random_.chance(1, 2)) cuts_.insert({other.id.value, node.id.value});
+        break;
+      case 4:  // a node alone
+        for (SimNode& peer : nodes_) {
+          cuts_.insert({node.id.value, peer.id.value});
+          if (random_.chance(3, 4)) cuts_.insert({peer.id.value, node.id.value});
+        }
+        break;
+      case 5:
+      case 6:
+        cuts_.clear();
+        break;
+      case 7:
+        wipe(node);
+        break;
+      case 8:
+        if (node.boot != 0 && !node.paused && node.core->state().serving) {
+          ++outcome_.transfers;
+          feed(node, TransferAsked{other.id});
+        }
+        break;
+      case 9:
+        if (node.boot != 0 && !node.paused) {
+          node.paused = true;
+          after(between(10000, 600000), [this, &node, boot = node.boot] {
+            if (node.boot != boot || !node.paused) return;
+            node.paused = false;
+            for (auto& run : std::exchange(node.waiting, {}))
+              after(node, Time{0}, std::move(run));
+          });
+        }
+        break;
+      default:
+        truncate();
+        break;
+    }
+    for (SimNode& down : nodes_)
+      if (down.boot == 0 && random_.chance(1, 2)) start(down);
+    disturb();
+  });
+}
+
+/// Every node truncates as far as its anchors allow.
+void Cluster::truncate() {
+  for (SimNode& node : nodes_) {
+    if (node.boot == 0 || node.paused) continue;
+    Address limit = std::min(node.committed, node.log.durable());
+    for (const auto& [peer, address] : node.anchors)
+      limit = std::min(limit, address);
+    for (const Batch& batch : node.log.batches()) {
+      if (batch.end() > limit || batch.end() <= node.log.begin) continue;
+      node.log.begin = batch.end();
+      ++outcome_.truncations;
+    }
+    feed(node, LogMoved{node.log.position(), applied(node)});
+  }
+}
+
+/// A disk is lost, and only while all other voters' disks remember: a majority's loss is beyond
+/// what any protocol survives.
+void Cluster::wipe(SimNode& node) {
+  size_t others = 0;
+  for (const SimNode& other : nodes_) {
+    if (other.id == node.id || !other.voter) continue;
+    if (other.promise.vote != Vote::kFull) return;
+    ++others;
+  }
+  if (node.voter && others < (others + 1) / 2 + 1) return;
+  if (node.voter && node.promise.vote != Vote::kFull) return;
+  if (trace_) fmt::print("{:8} node {} loses its disk\n", now_.count() / 1000, node.id.value);
+  crash(node);
+  ++outcome_.wipes;
+  node.lost_log = std::exchange(node.log, ModelLog{});
+  const uint64_t incarnation = node.promise.incarnation + 100;
+  node.promise = Promise{};
+  node.promise.incarnation = incarnation;
+  node.committed = Address{};
+}
+
+/// What a checkpoint's transfer leaves: the source's committed prefix, begun where the source's
+/// begins.
+void Cluster::install_checkpoint(SimNode& node, SimNode& source) {
+  if (source.boot == 0 || source.paused || node.log.durable() >= source.committed ||
+      source.log.begin == fasterlog::kFirstAddress)
+    return;
+  const Promise promise = node.promise;
+  crash(node);
+  ++outcome_.installs;
+  node.log = source.log;
+  node.log.cut(std::min(source.committed, source.log.durable()));
+  node.promise = promise;
+  node.committed = node.log.begin;
+  start(node);
+}
+
+}  // namespace tailrace::simulation

@@ -1,0 +1,68 @@
+// Connections and messages: lost, late, twice, out of order, cut in one direction.
+#include <utility>
+
+#include "cluster.h"
+
+namespace tailrace::simulation {
+
+using namespace replication;
+
+/// Between every two nodes that are up, as the transport keeps it.
+void Cluster::dial() {
+  after(between(2000, 10000), [this] {
+    for (SimNode& a : nodes_) {
+      for (SimNode& b : nodes_) {
+        if (a.id >= b.id || a.boot == 0 || b.boot == 0 || a.paused || b.paused || cut(a.id, b.id) ||
+            cut(b.id, a.id) || links_.contains(pair_of(a.id, b.id)) || !random_.chance(1, 3))
+          continue;
+        links_.insert(pair_of(a.id, b.id));
+        feed(a, PeerConnected{b.id});
+        feed(b, PeerConnected{a.id});
+      }
+    }
+    dial();
+  });
+}
+
+/// Half of the time a side notices at once, else only by its timeout.
+void Cluster::unlink(NodeId a, NodeId b) {
+  if (links_.erase(pair_of(a, b)) == 0) return;
+  for (const auto& [one, other] : {std::pair{a, b}, std::pair{b, a}}) {
+    SimNode& node = at(one);
+    if (node.boot != 0 && random_.chance(1, 2))
+      after(node, between(0, 2000), [this, &node, gone = other] {
+        // The news of a connection that has been replaced is none.
+        if (!links_.contains(pair_of(node.id, gone))) feed(node, PeerDisconnected{gone});
+      });
+  }
+}
+
+void Cluster::send(SimNode& from, NodeId to, Message message) {
+  if (to.value == 0 || to.value > nodes_.size() || cut(from.id, to) ||
+      !links_.contains(pair_of(from.id, to)))
+    return;
+  SimNode* target = &at(to);
+  if (faults_ && random_.chance(1, 40)) return;
+  const int copies = faults_ && random_.chance(1, 40) ? 2 : 1;
+  for (int i = 0; i < copies; ++i) {
+    // In order, as a connection has it; with faults some overtake others, and a few outlive the
+    // connection and even the sender.
+    Time arrival = now_ + between(50, 2000);
+    Time& last = arrivals_[{from.id.value, to.value}];
+    if (faults_ && random_.chance(1, 50))
+      arrival = now_ + between(50000, 800000);
+    else if (!faults_ || !random_.chance(1, 20))
+      last = arrival = std::max(arrival, last);
+    after(arrival - now_, [this, target, sender = from.id, message] {
+      if (target->boot == 0) return;
+      if (target->paused)
+        target->waiting.push_back([this, target, sender, message] {
+          feed(*target, Received{sender, message, now_ + target->clock});
+        });
+      else
+        feed(*target, Received{sender, message, now_ + target->clock});
+    });
+  }
+}
+
+}  // namespace tailrace::simulation
