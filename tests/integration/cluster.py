@@ -90,8 +90,9 @@ def explained(describe):
 class Node:
     """One node: its configuration, and its process while it runs."""
 
-    def __init__(self, program, number, directory, ports, config):
+    def __init__(self, program, number, directory, ports, config, host="127.0.0.1", inside=()):
         self.program, self.number = program, number
+        self.host, self.inside = host, list(inside)
         self.directory = pathlib.Path(directory)
         self.client_port, self.peer_port, self.metrics_port = ports
         self.config = self.directory / "node.yaml"
@@ -103,14 +104,14 @@ class Node:
 
     @property
     def server(self):
-        return f"127.0.0.1:{self.client_port}"
+        return f"{self.host}:{self.client_port}"
 
     def start(self):
         assert not self.running(), f"node {self.number} runs already"
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(
-                [self.program, "serve", "--config", str(self.config)], stdin=subprocess.DEVNULL,
-                stdout=log, stderr=log, preexec_fn=end_with_parent)
+                [*self.inside, self.program, "serve", "--config", str(self.config)],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=end_with_parent)
         return self
 
     def running(self):
@@ -165,28 +166,32 @@ class Node:
 
 class Cluster:
     """`nodes` nodes of which number 1 leads. `server` ("KEY: VALUE, " each) and `replication`
-    ("  KEY: VALUE\\n" each) are more keys of these two mappings. The directory goes at the end, unless
-    it is kept for a failed test by TAILRACE_KEEP=1."""
+    ("  KEY: VALUE\\n" each) are more keys of these two mappings. With a `network` (network.py)
+    each node is on a machine of its own. The directory goes at the end, unless it is kept for a failed
+    test by TAILRACE_KEEP=1."""
 
     def __init__(self, program, nodes=3, settings=SMALL_LOG, directory=None, server="",
-                 replication=""):
+                 replication="", coordinator="kind: static, leader: 1", network=None):
         self.program = program
+        self.inside = network.inside(0) if network else []
         self.owned = directory is None
         self.directory = pathlib.Path(directory or tempfile.mkdtemp(prefix="tailrace-test-"))
         ports = free_ports(3 * nodes)
         triples = [ports[3 * i:3 * i + 3] for i in range(nodes)]
+        hosts = [network.host(i + 1) if network else "127.0.0.1" for i in range(nodes)]
         members = "".join(
-            f'    - {{id: {i + 1}, peer: "127.0.0.1:{peer}", client: "127.0.0.1:{client}"}}\n'
+            f'    - {{id: {i + 1}, peer: "{hosts[i]}:{peer}", client: "{hosts[i]}:{client}"}}\n'
             for i, (client, peer, _) in enumerate(triples))
         self.nodes = []
         for i, (client, peer, metrics) in enumerate(triples):
             folder = self.directory / f"node{i + 1}"
             config = (f"cluster: test\nnode: {i + 1}\ndata_dir: {folder}/data\n"
-                      f"server: {{{server}listen: '127.0.0.1:{client}'}}\n"
+                      f"server: {{{server}listen: '{hosts[i]}:{client}'}}\n"
                       f"metrics: {{listen: '127.0.0.1:{metrics}'}}\n"
-                      f"replication:\n  coordinator: {{kind: static, leader: 1}}\n"
+                      f"replication:\n  coordinator: {{{coordinator}}}\n"
                       f"{replication}  members:\n{members}{settings}")
-            self.nodes.append(Node(program, i + 1, folder, (client, peer, metrics), config))
+            self.nodes.append(Node(program, i + 1, folder, (client, peer, metrics), config, hosts[i],
+                                   network.inside(i + 1) if network else ()))
 
     def __enter__(self):
         try:
@@ -217,7 +222,8 @@ class Cluster:
     def run(self, *arguments, server=None, input=None, check=True, timeout=120):
         """A client verb; `server` defaults to all nodes. Bytes in, bytes out."""
         environment = dict(os.environ, TAILRACE_SERVER=server or self.servers)
-        done = subprocess.run([self.program, *map(str, arguments)], env=environment, input=input,
+        done = subprocess.run([*self.inside, self.program, *map(str, arguments)], env=environment,
+                              input=input,
                               stdin=subprocess.DEVNULL if input is None else None,
                               capture_output=True, timeout=timeout)
         if check and done.returncode != 0:
@@ -227,6 +233,18 @@ class Cluster:
 
     def status(self):
         return json.loads(self.run("status", "--json").stdout)
+
+    def serving(self, seconds=30, other_than=None):
+        """The node that leads and serves, once there is one; the newest if an old one thinks it does."""
+        def look():
+            nodes = json.loads(self.run("status", "--json", "--timeout", 1, check=False).stdout)
+            leading = [node for node in nodes if node.get("serving")
+                       and node["node"] != (other_than.number if other_than else 0)]
+            if not leading:
+                return None
+            return self.nodes[max(leading, key=lambda node: node["epoch"])["node"] - 1]
+
+        return wait_until("a node serves", look, seconds)
 
     def describe(self):
         """For a test that fails: what each node says of itself, and the end of what it has logged."""
