@@ -151,11 +151,17 @@ void read_replication(YamlReader reader, replication::NodeOptions& node,
   reader.duration("tick_interval", node.tick_interval);
   reader.duration("heartbeat_interval", node.heartbeat_interval);
   reader.duration("peer_timeout", node.peer_timeout);
+  reader.duration("give_up_after", node.give_up_after);
+  reader.duration("transfer_timeout", node.transfer_timeout);
   reader.size("window_bytes", 64 * kKiB, 16 * kGiB, node.window_bytes);
   reader.size("batch_bytes", 4 * kKiB, kGiB, node.batch_bytes);
   reader.size("follower_pin_bytes", uint64_t{0}, 1024 * kTiB, node.follower_pin_bytes);
   if (node.tick_interval < std::chrono::milliseconds(1)) {
     reader.fail("tick_interval", "must be at least 1 ms");
+  }
+  if (node.give_up_after < node.peer_timeout) {
+    reader.fail("give_up_after",
+                "must be at least peer_timeout: a leader would give up before it misses anyone");
   }
   if (node.peer_timeout < 2 * node.heartbeat_interval) {
     reader.fail("peer_timeout", "must be at least twice heartbeat_interval");

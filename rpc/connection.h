@@ -93,6 +93,8 @@ class Connection : public FramedSocket {
   void when_readable(const ReadNeeds& needs, std::function<void(Connection&, Result<>)> then);
   /// 2^64-1: unknown.
   uint64_t staleness_bound_ms();
+  /// Answers `done`, or the error, once it is called. Any thread.
+  std::function<void(Result<>)> answer_done(const Asked& asked);
   void handle_transfer(uint64_t id, NodeId to);
   void handle_promote(uint64_t id);
   Pumped pump(Subscription& subscription);

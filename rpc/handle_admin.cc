@@ -101,35 +101,28 @@ void Connection::handle_checkpoint(uint64_t id) {
   context_.to.state_machine->request_checkpoint(std::move(done));
 }
 
-void Connection::handle_transfer(uint64_t id, NodeId to) {
-  const Asked asked{id, RequestKind::kTransfer, std::chrono::steady_clock::now()};
-  if (refuse_unless_leader(asked)) return;
+std::function<void(Result<>)> Connection::answer_done(const Asked& asked) {
   began();
-  auto done = [back = come_back(), asked](Result<> handed) {
-    back([asked, handed = std::move(handed)](Connection& self) {
+  return [back = come_back(), asked](Result<> result) {
+    back([asked, result = std::move(result)](Connection& self) {
       self.ended();
-      if (!handed) return self.reply_error(asked, handed.error());
+      if (!result) return self.reply_error(asked, result.error());
       OutgoingMessage message;
       self.begin_response(message, asked.id).setDone();
       self.reply(asked, message);
     });
   };
-  context_.to.node->transfer(to, std::move(done));
+}
+
+void Connection::handle_transfer(uint64_t id, NodeId to) {
+  const Asked asked{id, RequestKind::kTransfer, std::chrono::steady_clock::now()};
+  if (refuse_unless_leader(asked)) return;
+  context_.to.node->transfer(to, answer_done(asked));
 }
 
 void Connection::handle_promote(uint64_t id) {
   const Asked asked{id, RequestKind::kPromote, std::chrono::steady_clock::now()};
-  began();
-  auto done = [back = come_back(), asked](Result<> promoted) {
-    back([asked, promoted = std::move(promoted)](Connection& self) {
-      self.ended();
-      if (!promoted) return self.reply_error(asked, promoted.error());
-      OutgoingMessage message;
-      self.begin_response(message, asked.id).setDone();
-      self.reply(asked, message);
-    });
-  };
-  context_.to.node->promote(std::move(done));
+  context_.to.node->promote(answer_done(asked));
 }
 
 void Connection::handle_digest(uint64_t id, wire::Digest::Reader request) {
