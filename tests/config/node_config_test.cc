@@ -94,6 +94,17 @@ TEST_F(NodeConfigTest, FillsTheStoresOptions) {
                  {"store.disk_bytes", "less than four segments"});
 }
 
+TEST_F(NodeConfigTest, ALeaderDoesNotGiveUpBeforeItCouldMissAnyone) {
+  // kGood ends within `replication`.
+  const auto config =
+      load(std::string(kGood) + "  give_up_after: 9 s\n  transfer_timeout: 500 ms\n");
+  ASSERT_TRUE(config) << config.error().message;
+  EXPECT_EQ(config->node.give_up_after, std::chrono::seconds(9));
+  EXPECT_EQ(config->node.transfer_timeout, std::chrono::milliseconds(500));
+  expect_refused(std::string(kGood) + "  give_up_after: 1 s\n",
+                 {"replication.give_up_after", "peer_timeout"});
+}
+
 TEST_F(NodeConfigTest, TheExamplesAreValid) {
   for (const std::string example : {"three-node", "three-node-etcd"}) {
     for (int node = 1; node <= 3; ++node) {
