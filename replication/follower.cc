@@ -252,8 +252,9 @@ void Core::follower_acknowledge(Actions& actions) {
   state_.last_acknowledged = state_.now;
   ++state_.acks_sent;
   actions.push_back(
-      Send{state_.source, Acknowledge{state_.epoch, state_.log.durable, state_.applied,
-                                      state_.heard_round, state_.now, state_.persisted.vote}});
+      Send{state_.source,
+           Acknowledge{state_.epoch, state_.log.durable, state_.applied, state_.heard_round,
+                       state_.now, state_.persisted.vote, state_.promise.incarnation}});
 }
 
 void Core::on(const AppendFailed& event, Actions& actions) {

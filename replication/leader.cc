@@ -95,7 +95,16 @@ void Core::leader_deposed(Epoch higher, NodeId by, Actions& actions) {
 
 bool Core::counts(NodeId voter) const {
   if (!is_voter(voter)) return false;
-  if (state_.first_start || options_.faults.votes_without_memory) return true;
+  if (options_.faults.votes_without_memory) return true;
+  if (state_.first_start) {
+    // As long as it is the disk that sealed this epoch: a newer one may have forgotten a later
+    // promise.
+    if (voter == options_.self) return true;
+    const auto sealed = state_.sealed.find(voter);
+    if (sealed != state_.sealed.end() &&
+        sealed->second.incarnation == state_.followers.at(voter).incarnation)
+      return true;
+  }
   const Vote vote =
       voter == options_.self ? state_.persisted.vote : state_.followers.at(voter).vote;
   return vote != Vote::kNone;

@@ -123,6 +123,8 @@ struct Acknowledge {
   uint64_t round = 0;                // the highest of the epoch that was heard
   std::chrono::nanoseconds sent{0};  // by its clock, which goes on while its connections live
   Vote vote = Vote::kNone;
+  /// Of the disk that this is said of: a word of the disk before must not be added to one of this.
+  uint64_t incarnation = 0;
 };
 
 using Message = std::variant<Subscribe, Accept, Refuse, Data, Acknowledge, Seal, Sealed, Leading,

@@ -108,6 +108,10 @@ void Core::stream_acknowledge(NodeId peer, const Acknowledge& message, Actions& 
     return;
   }
   if (message.epoch != state_.epoch) return;  // of another term
+  if (message.incarnation != follower.incarnation) {
+    follower.streaming = follower.shipping = false;  // until it has said which disk it has now
+    return;
+  }
   follower.last_heard = state_.now;
   ++state_.acks_received;
   if (message.durable > state_.log.durable) {

@@ -65,6 +65,7 @@ struct Encode {
     to.setApplied(from.applied.value);
     to.setRound(from.round);
     to.setSentNs(from.sent.count());
+    to.setIncarnation(from.incarnation);
     to.setVote(static_cast<uint8_t>(from.vote));
   }
   void operator()(const Seal& from) { frame.initSeal().setEpoch(from.epoch.value); }
@@ -145,7 +146,8 @@ Result<replication::Message> decode_peer(wire::PeerFrame::Reader from) {
                          Address{in.getApplied()},
                          in.getRound(),
                          std::chrono::nanoseconds(in.getSentNs()),
-                         vote_of(in.getVote())};
+                         vote_of(in.getVote()),
+                         in.getIncarnation()};
     }
     case wire::PeerFrame::SEAL:
       return Seal{Epoch{from.getSeal().getEpoch()}};

@@ -71,6 +71,7 @@ struct Acknowledge {
   round @3 :UInt64;
   vote @4 :UInt8;
   sentNs @5 :Int64;
+  incarnation @6 :UInt64;
 }
 
 struct Seal {

@@ -133,7 +133,8 @@ class Driven {
     receive(from, Subscribe{state().epoch, last, Address{64}, Address{durable}, incarnation, vote});
   }
   void acknowledge(NodeId from, uint64_t address, uint64_t round = 0, Vote vote = Vote::kFull) {
-    receive(from, Acknowledge{state().epoch, Address{address}, Address{}, round, now_, vote});
+    receive(from, Acknowledge{state().epoch, Address{address}, Address{}, round, now_, vote,
+                              state().followers.at(from).incarnation});
   }
   /// Subscribes at the end of the log and acknowledges it.
   void caught_up(NodeId follower, Vote vote = Vote::kFull) {

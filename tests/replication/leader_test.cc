@@ -384,6 +384,20 @@ TEST(Leader, NeverGivesUpWhereNobodyElseWouldBeGrantedAnEpoch) {
   EXPECT_FALSE(core.core().hears_leader());
 }
 
+TEST(Leader, AtTheFirstStartADiskThatHasNotSealedTheEpochDoesNotCount) {
+  Given given;
+  given.promise.vote = Vote::kNone;
+  Driven core(kOne, given);
+  core.lead(Epoch{1}, {kTwo, kThree}, Vote::kNone);
+  const Address end = core.state().epoch_start.end;
+  core.subscribe(kTwo, 64, Epoch{0}, Vote::kNone, 8);  // the one that has sealed it was 7
+  core.acknowledge(kTwo, end.value, 0, Vote::kNone);
+  EXPECT_LT(core.state().committed, end);
+  core.subscribe(kThree, 64, Epoch{0}, Vote::kNone);
+  core.acknowledge(kThree, end.value, 0, Vote::kNone);
+  EXPECT_EQ(core.state().committed, end);
+}
+
 // ---- Planned hand-over. ------------------------------------------------------------------------
 
 TEST(HandOver, StopsServingAndResignsOnlyWhenTheSuccessorHoldsAll) {
