@@ -31,6 +31,8 @@ store:
   index_buckets: 4096
 """
 
+# The exit code of a verb that may succeed when it is tried again.
+UNREACHABLE = 3
 
 # For disks of a few mebibytes.
 SMALL_STORE = SMALL_LOG.replace("memory_bytes: 64 MiB", "memory_bytes: 8 MiB").replace(
@@ -245,6 +247,16 @@ class Cluster:
             return self.nodes[max(leading, key=lambda node: node["epoch"])["node"] - 1]
 
         return wait_until("a node serves", look, seconds)
+
+    def transfer(self, number, seconds=30):
+        """Hands over to a node, asked again while that node does not follow (it may have come back just now)."""
+        def hand_over():
+            done = self.run("transfer", "--to", number, check=False)
+            if done.returncode not in (0, UNREACHABLE):
+                raise AssertionError(f"transfer ended with {done.returncode}: {done.stderr.decode()}")
+            return done.returncode == 0
+
+        wait_until(f"node {number} leads", hand_over, seconds)
 
     def describe(self):
         """For a test that fails: what each node says of itself, and the end of what it has logged."""

@@ -133,7 +133,7 @@ class Processes(Base):
                 self.wait_for_acks(500)
                 leader = self.nodes.serving()
                 successor = self.nodes.nodes[leader.number % 3]
-                self.nodes.run("transfer", "--to", successor.number)
+                self.nodes.transfer(successor.number)
                 self.assertIs(self.nodes.serving(), successor)
             self.wait_for_acks(500)
             # SIGTERM hands over first.
@@ -202,7 +202,7 @@ class Processes(Base):
                 leader.start()
             leader.wait_ready(PATIENCE)
         successor = self.nodes.nodes[self.nodes.serving().number % 3]
-        self.nodes.run("transfer", "--to", successor.number)
+        self.nodes.transfer(successor.number)
         _, errors = load.communicate(timeout=PATIENCE)
         self.assertEqual(load.returncode, 0, errors)
         judged = subprocess.run([JUDGE, str(path)], capture_output=True, text=True, timeout=PATIENCE)

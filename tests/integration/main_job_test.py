@@ -108,7 +108,7 @@ class MainJob(unittest.TestCase):
                          self.nodes.leader.errors())
         self.nodes.leader.start().wait_ready(PATIENCE)
         # One that ends by itself has handed over: it is given the lead again.
-        self.nodes.run("transfer", "--to", 1)
+        self.nodes.transfer(1)
         self.assertGreater(self.epoch(), before)
 
     def test_history_survives_kills_and_restarts(self):

@@ -75,7 +75,7 @@ class Terminate(unittest.TestCase):
             self.assertEqual(inspected.returncode, 0, inspected.stderr)
             leader.start().wait_ready(PATIENCE)
             # It has handed over, if there was anyone: it is given the lead again.
-            self.nodes.run("transfer", "--to", 1)
+            self.nodes.transfer(1)
             self.assertGreater(self.nodes.status()[0]["epoch"], epoch)
         self.wait_for_acks(500)
         self.check_all()
