@@ -21,7 +21,7 @@ set(TAILRACE_PUBLIC_HEADERS
   fasterlog/batch_writer.h fasterlog/log.h
   fasterlog/inspect.h fasterlog/check_log.h fasterlog/dump_log.h fasterlog/repair.h
   fasterlog/log_files.h fasterlog/log_metadata.h fasterlog/segment_files.h  # what those include
-  kv/log_address.h kv/session.h kv/store.h
+  kv/checkpoint_source.h kv/log_address.h kv/session.h kv/store.h
   statemachine/anchors.h statemachine/command.h statemachine/state_machine.h
   statemachine/state_value.h statemachine/watermarks.h
   replication/coordinator.h replication/messages.h replication/node.h replication/role.h replication/transport.h

@@ -252,6 +252,8 @@ void CheckpointThread::remove_old(CheckpointKind published) {
   {
     const std::lock_guard lock(mutex_);
     plan = kept_.plan(*on_disk, image_ ? image_->file.token : 0, being_read_);
+    leaving_ = {plan.remove.begin(), plan.remove.end()};
+    leaving_.insert(plan.retire.begin(), plan.retire.end());
   }
   // In descending order over both, so that no checkpoint is ever without what it needs.
   const auto act = [&](uint64_t token, bool remove) {

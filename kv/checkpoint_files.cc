@@ -263,10 +263,14 @@ Result<> check_manifest(const storage::Path& path, const Manifest& manifest) {
 
 // --- the directory ---
 
-storage::Path CheckpointDirectory::path_of(uint64_t token) const {
+std::string token_directory_name(uint64_t token) {
   std::string digits = std::to_string(token);
   digits.insert(0, kTokenDigits - digits.size(), '0');
-  return root_ / digits;
+  return digits;
+}
+
+storage::Path CheckpointDirectory::path_of(uint64_t token) const {
+  return root_ / token_directory_name(token);
 }
 
 Result<std::vector<uint64_t>> CheckpointDirectory::tokens() const {

@@ -60,6 +60,9 @@ struct Manifest {
   std::vector<uint64_t> needed_tokens() const;
 };
 
+/// Of its directory below checkpoints/.
+std::string token_directory_name(uint64_t token);
+
 class CheckpointDirectory {
  public:
   CheckpointDirectory(storage::FileSystem& file_system, storage::Path store_directory)

@@ -176,14 +176,15 @@ Result<> CheckpointThread::release_disk() {
   return log_.release_disk(std::min({until, begin_needed(), context_.pins.least()}));
 }
 
-Result<Manifest> CheckpointThread::start_reading(uint64_t token) {
+Result<Manifest> CheckpointThread::start_reading(std::optional<uint64_t> token) {
   const std::lock_guard lock(mutex_);
-  const Manifest* manifest = kept_.find(token);
-  if (manifest == nullptr) {
+  const Manifest* manifest = token ? kept_.find(*token) : kept_.newest_state();
+  if (manifest == nullptr || leaving_.contains(manifest->token())) {
     return make_error(ErrorCode::kNotFound,
-                      "there is no checkpoint " + std::to_string(token) + " of the store");
+                      token ? "there is no checkpoint " + std::to_string(*token) + " of the store"
+                            : "the store has no checkpoint yet");
   }
-  being_read_.insert(token);
+  being_read_.insert(manifest->token());
   return *manifest;
 }
 

@@ -72,8 +72,9 @@ class CheckpointThread {
   /// Gives back the log's disk space that neither checkpoints nor pins nor the store need.
   Result<> release_disk();
 
-  /// The checkpoint's manifest; its files stay until done_reading().
-  Result<Manifest> start_reading(uint64_t token);
+  /// The checkpoint's manifest, or that of the newest state; its files and its part of the log stay
+  /// until done_reading().
+  Result<Manifest> start_reading(std::optional<uint64_t> token);
   void done_reading(uint64_t token);
 
  private:
@@ -136,6 +137,7 @@ class CheckpointThread {
   KeptCheckpoints kept_;
   std::optional<LogAddress> running_begin_;
   std::multiset<uint64_t> being_read_;
+  std::set<uint64_t> leaving_;  // being removed or retired: nobody may begin to read them
 
   std::thread thread_;
 };

@@ -18,6 +18,11 @@ const Manifest* KeptCheckpoints::find(uint64_t token) const {
   return nullptr;
 }
 
+const Manifest* KeptCheckpoints::newest_state() const {
+  const auto newest = std::find_if(manifests_.rbegin(), manifests_.rend(), is_state);
+  return newest == manifests_.rend() ? nullptr : &*newest;
+}
+
 LogAddress KeptCheckpoints::begin() const {
   LogAddress least = std::numeric_limits<LogAddress>::max();
   for (const Manifest& manifest : manifests_) {

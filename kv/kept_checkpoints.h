@@ -23,6 +23,8 @@ class KeptCheckpoints {
 
   const std::vector<Manifest>& manifests() const { return manifests_; }
   const Manifest* find(uint64_t token) const;
+  /// Null when there is none; an index image alone is no state.
+  const Manifest* newest_state() const;
   /// The least address that one of them needs on disk; the greatest there is when there is none.
   LogAddress begin() const;
 

@@ -5,6 +5,7 @@
 #include <bit>
 
 #include "kv/background_reader.h"
+#include "kv/checkpoint_check.h"
 #include "kv/checkpoint_loader.h"
 #include "kv/compactor.h"
 #include "kv/log_format.h"
@@ -114,7 +115,7 @@ class Recovery {
         reject(token, manifest.error());
         continue;
       }
-      TAILRACE_RETURN_IF_ERROR(check_settings(*manifest));
+      TAILRACE_RETURN_IF_ERROR(check_settings(directory_, *manifest, options_));
       manifests_.push_back(std::move(*manifest));
     }
     return {};
@@ -124,25 +125,6 @@ class Recovery {
     unusable_.push_back({token, notes_.size()});
     notes_.push_back(checkpoint_is_not_used(token, error));
     damaged_.push_back(token);
-  }
-
-  Result<> check_settings(const Manifest& manifest) const {
-    const std::string path = directory_.path_of(manifest.token()).string();
-    if (manifest.owner != options_.owner) {
-      return make_error(ErrorCode::kFailedPrecondition, path + " belongs to '" + manifest.owner +
-                                                            "', not to '" + options_.owner +
-                                                            "'; nothing was changed");
-    }
-    if (manifest.format > 1 && (manifest.page_bytes != options_.page_bytes ||
-                                manifest.segment_bytes != options_.segment_bytes)) {
-      return make_error(
-          ErrorCode::kFailedPrecondition,
-          path + " was written with page_bytes = " + std::to_string(manifest.page_bytes) +
-              " and segment_bytes = " + std::to_string(manifest.segment_bytes) + ", not " +
-              std::to_string(options_.page_bytes) + " and " +
-              std::to_string(options_.segment_bytes) + "; nothing was changed");
-    }
-    return {};
   }
 
   /// Null when there is no checkpoint, or one of pairs, which is validated but not loaded yet.

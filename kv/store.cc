@@ -3,6 +3,7 @@
 #include <future>
 
 #include "kv/background_reader.h"
+#include "kv/checkpoint_source.h"
 #include "kv/compactor.h"
 #include "kv/session_impl.h"
 #include "kv/store_impl.h"
@@ -48,6 +49,10 @@ Result<std::vector<CheckpointInfo>> Store::checkpoints() const {
 }
 Result<> Store::validate_checkpoint(uint64_t token) const {
   return impl_->validate_checkpoint(token);
+}
+Result<std::unique_ptr<CheckpointSource>> Store::open_checkpoint_source(
+    std::optional<uint64_t> token) {
+  return impl_->open_checkpoint_source(token);
 }
 Result<std::unique_ptr<Session>> Store::start_session(SessionId id, SessionOptions options) {
   return impl_->start_session(id, options);

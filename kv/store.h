@@ -160,6 +160,8 @@ class Scan {
   virtual double fraction() const = 0;
 };
 
+class CheckpointSource;  // checkpoint_source.h
+
 class Store final {
  public:
   /// Opens with the newest checkpoint that validates, or empty when there never was one. Validates
@@ -176,6 +178,11 @@ class Store final {
   Result<std::vector<CheckpointInfo>> checkpoints() const;
   /// Reads all that the checkpoint consists of and compares every checksum. Also beside writers.
   Result<> validate_checkpoint(uint64_t token) const;
+  /// For who copies the checkpoint, without: the newest one, to another place. Any thread, also
+  /// beside writers. kNotFound: there is none, or that one is no longer there; kUnsupported: it is
+  /// of an older version, take a new one first. End the source before the store.
+  Result<std::unique_ptr<CheckpointSource>> open_checkpoint_source(
+      std::optional<uint64_t> token = {});
 
   /// A writer. Several may exist; each belongs to one thread at a time. An id that a recovered
   /// checkpoint knows goes on from its point (Session::last_serial). Destroying it ends the

@@ -1,35 +1,10 @@
 // The store's calls about checkpoints.
 
+#include "kv/checkpoint_check.h"
 #include "kv/legacy_checkpoint.h"
-#include "kv/log_loader.h"
-#include "kv/snapshot_merge.h"
 #include "kv/store_impl.h"
 
 namespace tailrace::kv {
-
-namespace {
-
-/// Every block that is not in the log's files, as recovery puts them together.
-Result<> check_snapshots(const CheckpointDirectory& directory, const Manifest& manifest,
-                         uint64_t first_offset) {
-  if (manifest.snapshots.empty()) return {};
-  auto merge = SnapshotMerge::create(directory, manifest);
-  if (!merge) return tl::unexpected(std::move(merge.error()));
-  std::vector<std::byte> page(manifest.page_bytes);
-  LogAddress at = manifest.flushed;
-  while (at < manifest.info.end) {
-    const LogAddress start = align_down(at, manifest.page_bytes);
-    at = std::max(at, start + first_offset);
-    const LogAddress end = std::min(manifest.info.end, start + manifest.page_bytes);
-    if (at < end) {
-      TAILRACE_RETURN_IF_ERROR((*merge)->fill(at, MutableByteSpan(page).first(end - at)));
-    }
-    at = start + manifest.page_bytes;
-  }
-  return (*merge)->finish();
-}
-
-}  // namespace
 
 Result<> StoreImpl::start_checkpoint(CheckpointRequest request) {
   return checkpoints_->start(std::move(request));
@@ -63,18 +38,7 @@ Result<> StoreImpl::validate_checkpoint(uint64_t token) const {
       return read_legacy_pairs(directory_, *manifest,
                                [](ByteSpan, ByteSpan) { return Result<>{}; });
     }
-    if (manifest->index) {
-      const ChunkFile& file = manifest->index->file;
-      TAILRACE_RETURN_IF_ERROR(
-          check_chunks(file_system_, directory_.index_path(file.token), kIndexChunk, file));
-    }
-    if (manifest->info.kind == CheckpointKind::kIndexOnly) return {};
-    HybridLog& log = engine_->log();
-    TAILRACE_RETURN_IF_ERROR(check_snapshots(directory_, *manifest, log.first_offset()));
-    if (manifest->info.begin == manifest->flushed) return {};
-    auto verifier = LogVerifier::create(file_system_, log.segments(), log.page_bytes());
-    if (!verifier) return tl::unexpected(std::move(verifier.error()));
-    return (*verifier)->verify(manifest->info.begin, manifest->flushed, 0, {});
+    return check_contents(directory_, *manifest, engine_->log().segments(), {});
   };
   auto checked = check();
   checkpoints_->done_reading(token);

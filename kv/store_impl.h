@@ -68,6 +68,8 @@ class StoreImpl final {
   Result<> start_checkpoint(CheckpointRequest request);
   Result<std::vector<CheckpointInfo>> checkpoints() const;
   Result<> validate_checkpoint(uint64_t token) const;
+  Result<std::unique_ptr<CheckpointSource>> open_checkpoint_source(
+      std::optional<uint64_t> token);  // checkpoint_source.cc
   CheckpointProgress checkpoint_progress() const;
   /// Runs the phases of a checkpoint without writing; from then on nothing of the point changes in
   /// place. Any thread but a session's; waits for a running checkpoint. The log's beginning at that
