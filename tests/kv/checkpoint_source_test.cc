@@ -10,6 +10,7 @@
 #include "kv/checkpoint_files.h"
 #include "tests/kv/kv_support.h"
 #include "tests/support/fault_file_system.h"
+#include "tests/support/temporary_directory.h"
 
 namespace tailrace::kv {
 namespace {
@@ -109,8 +110,8 @@ void put_files(storage::FileSystem& disk, const storage::Path& directory,
 }
 
 /// A whole copy that is checked and belongs to options.owner.
-void copy(testing::FaultFileSystem& disk, const CheckpointSource& source,
-          const StoreOptions& options, std::string_view from = kSourceOwner) {
+void copy(storage::FileSystem& disk, const CheckpointSource& source, const StoreOptions& options,
+          std::string_view from = kSourceOwner) {
   for (const CheckpointSource::File& file : source.files()) {
     // The store that goes on in the middle of a page counts on that page's disk space.
     const bool is_log = file.name.starts_with("log/");
@@ -475,6 +476,23 @@ TEST(CopySource, HasNothingOfTheLogOnDisk) {
     session.reset();
     store.reset();
   }
+}
+
+// Promise: the same with the operating system's files, which are read past the page cache.
+TEST_P(Copies, OfRealFiles) {
+  const testing::TemporaryDirectory directory;
+  storage::FileSystem& disk = storage::posix_file_system();
+  StoreOptions options = source_options(GetParam().larger_than_memory);
+  options.directory = directory.path() / "source";
+  const StoreOptions theirs = options_of_copy(options, directory.path() / "copy");
+  auto store = open_or_die(disk, options);
+  auto session = session_or_die(*store, kWriter);
+  make_history(*store, *session);
+  const Serial point = session->last_serial();
+  copy(disk, *source_or_die(*store), theirs);
+  const auto copied = open_or_die(disk, theirs);
+  ASSERT_NE(copied, nullptr);
+  EXPECT_TRUE(contents(*copied) == model_of(point));
 }
 
 }  // namespace
