@@ -1,5 +1,6 @@
 # Everything here is a Debian 12 package; scripts/setup lists them.
 find_package(Threads REQUIRED)
+find_package(tl-expected REQUIRED)
 find_package(fmt REQUIRED)
 find_package(spdlog REQUIRED)
 find_package(CapnProto REQUIRED)
