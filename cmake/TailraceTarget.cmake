@@ -73,12 +73,13 @@ endfunction()
 add_custom_target(unit_tests)
 add_custom_target(concurrent_tests)
 
-# tailrace_test(NAME SOURCES... [LINK deps...] [LABELS labels...] [TIMEOUT seconds])
+# tailrace_test(NAME SOURCES... [LINK deps...] [LABELS labels...] [TIMEOUT seconds] [SERIAL])
 #
 # One GoogleTest program, one CTest entry. LABELS: `unit` runs under address+undefined as well,
-# `concurrent` under the thread sanitizer too.
+# `concurrent` under the thread sanitizer too. SERIAL: what it promises holds within a time, such as a
+# lease, and no other test may run beside it. What may take longest is started first.
 function(tailrace_test name)
-  cmake_parse_arguments(arg "" "TIMEOUT" "SOURCES;LINK;LABELS" ${ARGN})
+  cmake_parse_arguments(arg "SERIAL" "TIMEOUT" "SOURCES;LINK;LABELS" ${ARGN})
   if(NOT arg_TIMEOUT)
     set(arg_TIMEOUT 300)
   endif()
@@ -99,5 +100,6 @@ function(tailrace_test name)
     endif()
   endforeach()
   add_test(NAME ${name} COMMAND ${name})
-  set_tests_properties(${name} PROPERTIES LABELS "${arg_LABELS}" TIMEOUT ${arg_TIMEOUT})
+  set_tests_properties(${name} PROPERTIES LABELS "${arg_LABELS}" TIMEOUT ${arg_TIMEOUT}
+                       COST ${arg_TIMEOUT} RUN_SERIAL ${arg_SERIAL})
 endfunction()
