@@ -41,6 +41,8 @@ std::string_view name_of(statemachine::Operation operation) {
       return "expire";
     case Operation::kTime:
       return "time";
+    case Operation::kCompare:
+      return "compare";
   }
   return "unknown";
 }

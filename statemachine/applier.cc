@@ -157,7 +157,17 @@ Result<> Applier::wait_applied(Address address, SteadyTime deadline) {
                     "address " + std::to_string(address.value) + " is not applied yet");
 }
 
+void Applier::keep(const StateDigest& digest) {
+  const std::lock_guard lock(mutex_);
+  digests_.push_back(digest);
+  if (digests_.size() > kDigestsKept) digests_.pop_front();
+}
+
 Result<StateDigest> Applier::digest_at(Address address) const {
+  // Asked first: the background keeps a digest before it says that it has ended.
+  if (background_ != nullptr && background_->runs_at(address))
+    return make_error(ErrorCode::kWouldBlock,
+                      "the digest at " + std::to_string(address.value) + " is being computed");
   std::lock_guard lock(mutex_);
   for (const StateDigest& digest : digests_)
     if (digest.address == address) return digest;
@@ -245,7 +255,7 @@ Result<> Applier::apply_record(const RecordsAhead::Item& item, AppliedBatch& bat
     probe_.replays.add();
     answer = std::move(*known);
   } else {
-    if (command->operation != Operation::kDigest) {
+    if (command->operation != Operation::kDigest && command->operation != Operation::kCompare) {
       auto applied = apply_command(*command, item.key, at);
       if (!applied) return tl::unexpected(applied.error());
       answer = std::move(*applied);
@@ -258,13 +268,29 @@ Result<> Applier::apply_record(const RecordsAhead::Item& item, AppliedBatch& bat
   if (command->operation == Operation::kDigest) {
     const auto digest = digest_of(store_, record.end, log_time_ns());
     if (!digest) return tl::unexpected(digest.error());
-    std::lock_guard lock(mutex_);
-    digests_.push_back(*digest);
-    if (digests_.size() > kDigestsKept) digests_.pop_front();
+    keep(*digest);
+  }
+  if (command->operation == Operation::kCompare) {
+    compare(record.end);
+  } else if (command->operation != Operation::kTime && command->operation != Operation::kDigest) {
+    moved_.store(true, std::memory_order_release);
   }
   if (answer.outcome != Outcome::kDone || answer.has_value)
     batch.answers.emplace_back(record.address, std::move(answer));
   return {};
+}
+
+void Applier::compare(Address at) {
+  moved_.store(false, std::memory_order_release);
+  if (background_ == nullptr) return;
+  // All below is done, so whoever freezes the state now gets this address.
+  session_->refresh(at.value);
+  const bool busy =
+      hurries_.load() > 0 || store_.checkpoint_progress().phase != kv::CheckpointPhase::kRest;
+  if (busy)
+    background_->skip(at);
+  else
+    background_->begin(at, log_time_ns());
 }
 
 Result<Answer> Applier::apply_command(const Command& command, const std::string& key,

@@ -14,6 +14,7 @@
 
 #include "fasterlog/log.h"
 #include "kv/store.h"
+#include "statemachine/background_digest.h"
 #include "statemachine/expiry_schedule.h"
 #include "statemachine/probe.h"
 #include "statemachine/records_ahead.h"
@@ -36,6 +37,8 @@ class Applier {
   /// Takes in the sessions and the log time of the recovered store; `from` is where to go on.
   Result<> recover(Address from);
   void set_listener(Listener listener) { listener_ = std::move(listener); }
+  /// Does what kCompare commands ask for. Set before start.
+  void set_background(BackgroundDigest* background) { background_ = background; }
   void start();
   void stop();
   void wake();
@@ -43,6 +46,9 @@ class Applier {
   std::optional<Error> failure() const;
   Result<> wait_applied(Address address, SteadyTime deadline);
   Result<StateDigest> digest_at(Address address) const;
+  void keep(const StateDigest& digest);
+  /// Whether the state was touched since the newest kCompare command.
+  bool moved() const { return moved_.load(std::memory_order_acquire); }
   uint64_t session_count() const { return sessions_.size(); }
   /// Of what is applied.
   uint64_t log_time_ns() const { return log_time_ns_.load(std::memory_order_acquire); }
@@ -73,6 +79,7 @@ class Applier {
   Result<Answer> apply_command(const Command& command, const std::string& key, kv::Serial at);
   /// Delete, add, cas and expire: what becomes of the key depends on what it is.
   Result<Answer> modify(const Command& command, const std::string& key, kv::Serial at);
+  void compare(Address at);
   Result<> apply_mark(const fasterlog::Record& record);
   void fail(Error error);
   /// From the format that the recovered state is of to the present one.
@@ -83,6 +90,7 @@ class Applier {
   Watermarks& watermarks_;
   Probe& probe_;
   Listener listener_;  // set before start
+  BackgroundDigest* background_ = nullptr;
 
   // The applier's thread only, once it runs.
   std::unique_ptr<fasterlog::LogScanner> scanner_;
@@ -92,6 +100,7 @@ class Applier {
   std::string value_;
 
   std::atomic<uint64_t> log_time_ns_{0};  // written by the applier's thread
+  std::atomic<bool> moved_{true};         // as well
   ExpirySchedule expiries_;
   std::atomic<int> hurries_{0};
 
@@ -100,7 +109,7 @@ class Applier {
   bool stopping_ = false;            // guarded by mutex_
   bool woken_ = false;               // guarded by mutex_
   std::optional<Error> failure_;     // guarded by mutex_
-  std::deque<StateDigest> digests_;  // guarded by mutex_, ascending
+  std::deque<StateDigest> digests_;  // guarded by mutex_
   /// Ends of the last commit marks, and their times; guarded by mutex_, ascending.
   std::deque<std::pair<Address, uint64_t>> marks_;
   std::thread thread_;

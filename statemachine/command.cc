@@ -90,7 +90,7 @@ Result<Command> decode(ByteSpan payload) {
   }
   const auto header = load<Header>(payload.data());
   if (header.operation == 0) return damaged("operation 0");
-  if (header.operation > static_cast<uint8_t>(Operation::kTime)) {
+  if (header.operation > static_cast<uint8_t>(Operation::kCompare)) {
     return make_error(ErrorCode::kUnsupported, "command operation " +
                                                    std::to_string(header.operation) +
                                                    " is of a newer version; upgrade this node");
@@ -148,9 +148,9 @@ Result<> validate_key(ByteSpan key) {
 }
 
 Result<> validate(const Command& command, size_t max_value_bytes) {
-  const bool has_key = command.operation != Operation::kEvent &&
-                       command.operation != Operation::kDigest &&
-                       command.operation != Operation::kTime;
+  const bool has_key =
+      command.operation != Operation::kEvent && command.operation != Operation::kDigest &&
+      command.operation != Operation::kTime && command.operation != Operation::kCompare;
   if (has_key) TAILRACE_RETURN_IF_ERROR(validate_key(command.key));
   if (command.key.size() > kMaxKeyBytes) {
     return too_long("a stream's name", command.key.size(), kMaxKeyBytes);

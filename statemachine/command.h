@@ -20,11 +20,12 @@ enum class Operation : uint8_t {
   kEvent = 1,  // key: the stream's name; value: the event. Does not touch the state.
   kPut = 2,
   kDelete = 3,
-  kAdd = 4,     // the value is a decimal signed 64-bit integer; an absent key counts as 0
-  kCas = 5,     // sets value if the key's value equals `expected`; an absent key never does
-  kDigest = 6,  // every node computes the digest of its state at this address
-  kExpire = 7,  // sets or takes away when the key expires; its value stays
-  kTime = 8,    // nothing; the mark that ends its batch moves the log time
+  kAdd = 4,      // the value is a decimal signed 64-bit integer; an absent key counts as 0
+  kCas = 5,      // sets value if the key's value equals `expected`; an absent key never does
+  kDigest = 6,   // every node computes the digest of its state at this address
+  kExpire = 7,   // sets or takes away when the key expires; its value stays
+  kTime = 8,     // nothing; the mark that ends its batch moves the log time
+  kCompare = 9,  // every node digests its state of this address beside what it applies
 };
 
 struct ClientId {

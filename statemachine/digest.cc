@@ -8,28 +8,28 @@
 
 namespace tailrace::statemachine {
 
+void PairSum::add(ByteSpan key, ByteSpan value) {
+  if (!key.empty() && as_text(key).front() == kUserKey) {
+    const auto stored = decode_state_value(value);
+    if (stored && stored->is_expired(log_time_ns_)) return;
+  }
+  // Length-prefixed, so that no two different pairs give the same bytes.
+  pair_.resize(8 + key.size() + value.size());
+  tailrace::store(pair_.data(), static_cast<uint32_t>(key.size()));
+  std::copy(key.begin(), key.end(), pair_.begin() + 4);
+  tailrace::store(pair_.data() + 4 + key.size(), static_cast<uint32_t>(value.size()));
+  std::copy(value.begin(), value.end(), pair_.begin() + 8 + static_cast<ptrdiff_t>(key.size()));
+  const XXH128_hash_t hash = XXH3_128bits(pair_.data(), pair_.size());
+  high_ += hash.high64;
+  low_ += hash.low64;
+  ++pairs_;
+}
+
 Result<StateDigest> digest_of(kv::Store& store, Address address, uint64_t log_time_ns) {
-  StateDigest digest;
-  digest.address = address;
-  std::vector<std::byte> pair;
-  auto visited = store.for_each([&](ByteSpan key, ByteSpan value) {
-    if (!key.empty() && as_text(key).front() == kUserKey) {
-      const auto stored = decode_state_value(value);
-      if (stored && stored->is_expired(log_time_ns)) return;
-    }
-    // Length-prefixed, so that no two different pairs give the same bytes.
-    pair.resize(8 + key.size() + value.size());
-    tailrace::store(pair.data(), static_cast<uint32_t>(key.size()));
-    std::copy(key.begin(), key.end(), pair.begin() + 4);
-    tailrace::store(pair.data() + 4 + key.size(), static_cast<uint32_t>(value.size()));
-    std::copy(value.begin(), value.end(), pair.begin() + 8 + static_cast<ptrdiff_t>(key.size()));
-    const XXH128_hash_t hash = XXH3_128bits(pair.data(), pair.size());
-    digest.high += hash.high64;
-    digest.low += hash.low64;
-    ++digest.pairs;
-  });
+  PairSum sum(log_time_ns);
+  auto visited = store.for_each([&](ByteSpan key, ByteSpan value) { sum.add(key, value); });
   if (!visited) return tl::unexpected(with_context("state digest", visited.error()));
-  return digest;
+  return sum.digest(address);
 }
 
 Result<std::pair<uint64_t, uint64_t>> digest_of(fasterlog::Log& log, AddressRange range) {

@@ -13,6 +13,9 @@ struct Probe {
   observability::Counter checkpoint_failures;
   observability::Gauge checkpoint_seconds;
   observability::Gauge checkpoint_bytes;
+  observability::Counter digests;  // in the background, as the two below
+  observability::Counter digests_skipped;
+  observability::Gauge digest_seconds;
 };
 
 }  // namespace tailrace::statemachine

@@ -2,6 +2,7 @@
 
 #include "fasterlog/record.h"
 #include "statemachine/applier.h"
+#include "statemachine/background_digest.h"
 #include "statemachine/checkpointer.h"
 #include "statemachine/digest.h"
 
@@ -63,7 +64,11 @@ class StateMachineImpl final : public StateMachine {
         anchors_(anchors),
         options_(options),
         applier_(log, store, watermarks, options, probe_),
-        checkpointer_(log, store, watermarks, anchors, applier_, options, clock, probe_) {}
+        checkpointer_(log, store, watermarks, anchors, applier_, options, clock, probe_),
+        digests_(store, options.digest_bytes_per_s, probe_,
+                 [this](const StateDigest& digest) { applier_.keep(digest); }) {
+    applier_.set_background(&digests_);
+  }
   ~StateMachineImpl() override { stop(); }
 
   Result<> recover() {
@@ -115,11 +120,13 @@ class StateMachineImpl final : public StateMachine {
     applier_.set_listener(std::move(listener));
   }
   void start() override {
+    digests_.start();
     applier_.start();
     checkpointer_.start();
   }
   void stop() override {
     checkpointer_.stop();  // first: a checkpoint that runs needs the applier's session
+    digests_.stop();       // the same
     applier_.stop();
   }
   void notify() override { applier_.wake(); }
@@ -192,6 +199,11 @@ class StateMachineImpl final : public StateMachine {
   Result<StateDigest> digest_at(Address address) const override {
     return applier_.digest_at(address);
   }
+  DigestProgress digest_progress() const override {
+    DigestProgress progress = digests_.progress();
+    progress.moved = applier_.moved();
+    return progress;
+  }
   Result<std::pair<uint64_t, uint64_t>> log_digest(AddressRange range) const override {
     return digest_of(log_, range);
   }
@@ -217,6 +229,13 @@ class StateMachineImpl final : public StateMachine {
           [this] { return probe_.checkpoint_seconds.value(); });
     gauge("tailrace_checkpoint_size_bytes", "Of the last checkpoint",
           [this] { return probe_.checkpoint_bytes.value(); });
+    registry.add_counter(m, "tailrace_state_digests_total",
+                         "Digests of the state computed beside the applier", {}, probe_.digests);
+    registry.add_counter(m, "tailrace_state_digests_skipped_total",
+                         "Digests that were asked for while another, or a checkpoint, ran", {},
+                         probe_.digests_skipped);
+    gauge("tailrace_state_digest_duration_seconds", "Of the last one beside the applier",
+          [this] { return probe_.digest_seconds.value(); });
     gauge("tailrace_checkpoint_progress_ratio", "Of the running checkpoint",
           [this] { return checkpoint_status().progress; });
     gauge("tailrace_checkpoint_address_bytes", "Of the newest checkpoint",
@@ -273,6 +292,7 @@ class StateMachineImpl final : public StateMachine {
   Probe probe_;
   Applier applier_;
   Checkpointer checkpointer_;
+  BackgroundDigest digests_;
   observability::MetricRegistry::Registration metrics_;  // last: goes before what it reads
 };
 

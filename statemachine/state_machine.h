@@ -31,6 +31,7 @@ struct StateMachineOptions {
   std::chrono::seconds session_ttl{3600};        // by log time; a sixteenth more at most
   uint32_t session_answers = 1024;               // remembered for each session
   uint64_t store_reserve_bytes = 32u << 20;      // admission stops this far below capacity
+  uint64_t digest_bytes_per_s = 64u << 20;  // read by a background digest; 0: as fast as it can
   kv::CheckpointKind checkpoint_kind = kv::CheckpointKind::kFoldOver;
   /// The store's is_garbage asks the same object; null: expired keys are never cleared away.
   std::shared_ptr<ExpiryHorizon> expiry_horizon;
@@ -43,11 +44,21 @@ struct AppliedBatch {
   std::vector<std::pair<Address, Answer>> answers;
 };
 
-/// The digest of the state at the address of a kDigest command: order-free sum over all pairs.
+/// The digest of the state at the address of a kDigest or kCompare command: order-free sum over all
+/// pairs.
 struct StateDigest {
-  Address address;  // end of the kDigest record
+  Address address;  // end of that record
   uint64_t high = 0, low = 0;
   uint64_t pairs = 0;
+};
+
+/// Where the digests of kCompare commands stand.
+struct DigestProgress {
+  Address asked;                      // end of the newest one that was applied since the start
+  std::optional<StateDigest> newest;  // of those that were finished
+  std::chrono::nanoseconds took{0};   // that one
+  bool running = false;
+  bool moved = true;  // commands that touch the state were applied since `asked`
 };
 
 struct CheckpointStatus {
@@ -133,8 +144,11 @@ class StateMachine {
   virtual void request_checkpoint(std::function<void(Result<Address>)> done) = 0;
   virtual CheckpointStatus checkpoint_status() const = 0;
 
-  /// Digests at recent kDigest commands; kNotFound for an address that is not (or no more) kept.
+  /// Digests at recent kDigest and kCompare commands; kWouldBlock while it is being computed beside
+  /// the applier, kNotFound for an address that is not (or no more) kept, or was skipped. Any
+  /// thread.
   virtual Result<StateDigest> digest_at(Address address) const = 0;
+  virtual DigestProgress digest_progress() const = 0;
   /// XXH3-128 of the raw log bytes in `range` (both ends at commit-mark ends or begin).
   virtual Result<std::pair<uint64_t, uint64_t>> log_digest(AddressRange range) const = 0;
 

@@ -156,12 +156,13 @@ void commands() {
   using statemachine::Operation;
   for (const Operation operation :
        {Operation::kEvent, Operation::kPut, Operation::kDelete, Operation::kAdd, Operation::kCas,
-        Operation::kDigest, Operation::kExpire, Operation::kTime}) {
+        Operation::kDigest, Operation::kExpire, Operation::kTime, Operation::kCompare}) {
     for (const bool session : {false, true}) {
       statemachine::Command command;
       command.operation = operation;
       if (session) command.session = statemachine::SessionSerial{};
-      const bool has_key = operation != Operation::kDigest && operation != Operation::kTime;
+      const bool has_key = operation != Operation::kDigest && operation != Operation::kTime &&
+                           operation != Operation::kCompare;
       if (has_key) command.key = as_bytes("key");
       if (has_key && operation != Operation::kDelete && operation != Operation::kExpire)
         command.value = as_bytes("value");

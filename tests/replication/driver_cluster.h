@@ -172,6 +172,7 @@ class IdleStateMachine final : public statemachine::StateMachine {
   Result<statemachine::StateDigest> digest_at(Address) const override {
     return make_error(ErrorCode::kNotFound, "");
   }
+  statemachine::DigestProgress digest_progress() const override { return {}; }
   Result<std::pair<uint64_t, uint64_t>> log_digest(AddressRange) const override {
     return make_error(ErrorCode::kNotFound, "");
   }

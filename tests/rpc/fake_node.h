@@ -223,6 +223,7 @@ class FakeStateMachine : public statemachine::StateMachine {
   Result<statemachine::StateDigest> digest_at(Address address) const override {
     return statemachine::StateDigest{address, 1, 2, 3};
   }
+  statemachine::DigestProgress digest_progress() const override { return {}; }
   Result<std::pair<uint64_t, uint64_t>> log_digest(AddressRange range) const override {
     return std::pair{range.first.value, range.end.value};
   }

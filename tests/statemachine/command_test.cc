@@ -18,7 +18,8 @@ std::vector<Command> samples() {
   Command expire{Operation::kExpire, SessionSerial{{1, 2}, 3}, as_bytes("k"), {}, {}, 0, ~0ull};
   Command forever{Operation::kExpire, std::nullopt, as_bytes("k"), {}, {}, 0};
   Command time{Operation::kTime, std::nullopt, {}, {}, {}, 0};
-  return {event, put, erase, add, cas, digest, timed, expire, forever, time};
+  Command compare{Operation::kCompare, std::nullopt, {}, {}, {}, 0};
+  return {event, put, erase, add, cas, digest, timed, expire, forever, time, compare};
 }
 
 TEST(Command, ComesBackAsItWasEncoded) {
@@ -144,7 +145,7 @@ TEST(Command, LimitsAreNamedInTheError) {
 TEST(Command, WhatIsValidIsDecodedAgain) {
   std::vector<std::byte> bytes;
   int valid = 0;
-  for (int operation = 1; operation <= static_cast<int>(Operation::kTime); ++operation) {
+  for (int operation = 1; operation <= static_cast<int>(Operation::kCompare); ++operation) {
     for (int set = 0; set < 64; ++set) {
       Command command;
       command.operation = static_cast<Operation>(operation);

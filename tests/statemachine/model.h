@@ -93,6 +93,7 @@ class Model {
       case Operation::kEvent:
       case Operation::kDigest:
       case Operation::kTime:
+      case Operation::kCompare:
         return {};
       case Operation::kExpire:  // nothing expires here
         return {present ? Outcome::kDone : Outcome::kAbsent, false, {}};

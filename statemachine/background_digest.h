@@ -1,0 +1,71 @@
+#pragma once
+// Digests of the state beside the applier, at the addresses of kCompare commands: every node of a
+// cluster digests the same address, and none stops for it.
+
+#include <chrono>
+#include <condition_variable>
+#include <functional>
+#include <mutex>
+#include <optional>
+#include <thread>
+
+#include "kv/store.h"
+#include "statemachine/probe.h"
+#include "statemachine/state_machine.h"
+
+namespace tailrace::statemachine {
+
+/// One at a time: what comes while one runs, or while a checkpoint does, is skipped. A skipped
+/// address costs one comparison; waiting would cost the applier.
+class BackgroundDigest {
+ public:
+  using Keep = std::function<void(const StateDigest&)>;
+  /// `keep` is called on the digest's thread with each that is finished.
+  BackgroundDigest(kv::Store& store, uint64_t bytes_per_s, Probe& probe, Keep keep);
+  ~BackgroundDigest();
+
+  void start();
+  /// Gives up what runs. The applier's session must still be there, and go on.
+  void stop();
+
+  /// The applier's thread, whose session has said by refresh() that it is at `address` exactly.
+  /// Returns when the state of that address is held, which takes a millisecond or so, or when that
+  /// took too long: the applier goes on, and the address is skipped.
+  void begin(Address address, uint64_t log_time_ns);
+  /// Instead of begin(), when it would have to wait.
+  void skip(Address address);
+
+  /// But `moved`.
+  DigestProgress progress() const;
+  /// Whether the one at `address` is being computed. What is not, and was not kept, never comes.
+  bool runs_at(Address address) const;
+
+ private:
+  enum class Stage { kIdle, kAsked, kReading };
+  struct Job {
+    Address address;
+    uint64_t log_time_ns = 0;
+  };
+
+  void run();
+  std::optional<StateDigest> compute(const Job& job);
+  /// False when stopping.
+  bool rest_until(SteadyTime time);
+
+  kv::Store& store_;
+  const uint64_t bytes_per_s_;
+  Probe& probe_;
+  const Keep keep_;
+
+  mutable std::mutex mutex_;
+  std::condition_variable changed_;
+  bool stopping_ = true;        // guarded by mutex_, as all below
+  Stage stage_ = Stage::kIdle;  // of job_
+  Job job_;
+  Address asked_;
+  std::optional<StateDigest> newest_;
+  std::chrono::nanoseconds took_{0};
+  std::thread thread_;
+};
+
+}  // namespace tailrace::statemachine
