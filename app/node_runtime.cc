@@ -265,6 +265,7 @@ observability::Health NodeRuntime::readyz() const {
   }
   if (const auto failure = first_failure()) return {false, failure->message};
   const auto status = node_->status();
+  if (!status->unhealthy.empty()) return {false, status->unhealthy};
   if (!status->problem.empty()) return {false, status->problem};
   if (status->role == replication::Role::kLeader) {
     if (!status->serving)

@@ -44,7 +44,11 @@ nlohmann::json to_json(const rpc::NodeStatusAnswer& node) {
                           {"read_only", node.store_log_read_only},
                           {"tail", node.store_log_tail}}},
                         {"log_time_ns", node.log_time_ns},
-                        {"problem", node.problem}};
+                        {"problem", node.problem},
+                        {"healthy", node.unhealthy.empty()},
+                        {"unhealthy", node.unhealthy},
+                        {"diverged", node.diverged},
+                        {"last_compared", node.last_compared}};
   out["anchors"] = nlohmann::json::object();
   for (const auto& [name, address] : node.anchors)
     out["anchors"][name] = address;
@@ -59,7 +63,10 @@ nlohmann::json to_json(const rpc::NodeStatusAnswer& node) {
                                 {"durable", follower.durable},
                                 {"applied", follower.applied},
                                 {"lag_bytes", follower.lag_bytes},
-                                {"lag_seconds", follower.lag_seconds}});
+                                {"lag_seconds", follower.lag_seconds},
+                                {"healthy", follower.unhealthy.empty()},
+                                {"unhealthy", follower.unhealthy},
+                                {"last_compared", follower.last_compared}});
   }
   return out;
 }
@@ -84,7 +91,10 @@ void print_text(const rpc::NodeStatusAnswer& node) {
                : follower.connected      ? "connected"
                                          : "not connected",
                follower.durable, follower.lag_bytes, follower.lag_seconds);
+    if (!follower.unhealthy.empty()) fmt::print("    unhealthy: {}\n", follower.unhealthy);
   }
+  if (node.last_compared != 0) fmt::print("  state compared at {}\n", node.last_compared);
+  if (!node.unhealthy.empty()) fmt::print("  unhealthy: {}\n", node.unhealthy);
   if (!node.coordinator.empty()) fmt::print("  coordinator: {}\n", node.coordinator);
   if (!node.problem.empty()) fmt::print("  problem: {}\n", node.problem);
 }

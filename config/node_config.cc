@@ -90,6 +90,7 @@ void read_state_machine(YamlReader reader, statemachine::StateMachineOptions& op
   reader.size("retention_bytes", uint64_t{0}, 1024 * kTiB, options.retention_bytes);
   reader.duration("session_ttl", options.session_ttl);
   reader.number("session_answers", 1, 65536, options.session_answers);
+  reader.size("digest_bytes_per_s", uint64_t{0}, kTiB, options.digest_bytes_per_s);
   reader.size("store_reserve_bytes", uint64_t{0}, kTiB, options.store_reserve_bytes);
   std::string kind = "fold_over";
   reader.text("checkpoint_kind", kind);
@@ -153,11 +154,19 @@ void read_replication(YamlReader reader, replication::NodeOptions& node,
   reader.duration("peer_timeout", node.peer_timeout);
   reader.duration("give_up_after", node.give_up_after);
   reader.duration("transfer_timeout", node.transfer_timeout);
+  reader.duration("digest_interval", node.digest_interval);
+  reader.duration("apply_stall_after", node.apply_stall_after);
   reader.size("window_bytes", 64 * kKiB, 16 * kGiB, node.window_bytes);
   reader.size("batch_bytes", 4 * kKiB, kGiB, node.batch_bytes);
   reader.size("follower_pin_bytes", uint64_t{0}, 1024 * kTiB, node.follower_pin_bytes);
   if (node.tick_interval < std::chrono::milliseconds(1)) {
     reader.fail("tick_interval", "must be at least 1 ms");
+  }
+  if (node.digest_interval.count() != 0 && node.digest_interval < std::chrono::seconds(1)) {
+    reader.fail("digest_interval", "must be 0 (never) or at least 1 s");
+  }
+  if (node.apply_stall_after < std::chrono::seconds(1)) {
+    reader.fail("apply_stall_after", "must be at least 1 s");
   }
   if (node.give_up_after < node.peer_timeout) {
     reader.fail("give_up_after",

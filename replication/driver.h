@@ -6,6 +6,7 @@
 #include <chrono>
 #include <deque>
 #include <functional>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -14,9 +15,12 @@
 
 #include "replication/coordinator.h"
 #include "replication/core.h"
+#include "replication/divergence_file.h"
 #include "replication/node.h"
 #include "replication/probe.h"
 #include "replication/promise_file.h"
+#include "replication/stall_watch.h"
+#include "replication/state_comparison.h"
 
 namespace tailrace::replication {
 
@@ -80,6 +84,17 @@ class Driver final : public Node, public TransportHandler {
   void settle_confirmations();
   void settle_transfer();
   void drain_appends();
+  // node_health.cc
+  Result<> recall_divergence();
+  void tick_health();
+  void ask_for_digest();
+  /// A leader whose state has diverged lets another lead.
+  void step_down_diverged();
+  void remember_divergence();
+  void on_compare(NodeId peer, const CompareState& question);
+  void on_compared(NodeId peer, const StateCompared& answer);
+  std::string unhealthy() const;
+  std::string unhealthy(const FollowerState& follower, NodeId id) const;
   LogPosition position();
   std::chrono::nanoseconds now() const;
   void fail(Error error);
@@ -97,6 +112,12 @@ class Driver final : public Node, public TransportHandler {
   PromiseFile promise_file_;
   std::unique_ptr<Coordinator> coordinator_;
   Core core_;
+  StateComparison comparison_;
+  DivergenceFile divergence_file_;
+  bool divergence_kept_ = false;            // it is on disk
+  std::optional<SteadyTime> stepped_down_;  // when that was tried
+  StallWatch applier_;
+  std::map<NodeId, StallWatch> appliers_;  // of the followers, as far as they say
 
   std::deque<Event> events_;     // waiting for step()
   std::vector<Action> actions_;  // of the present step

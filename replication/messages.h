@@ -127,7 +127,26 @@ struct Acknowledge {
   uint64_t incarnation = 0;
 };
 
+// ---- Comparing states (state_comparison.h). ----------------------------------------------------
+
+/// Leader to every member: what is the digest of your state at this address?
+struct CompareState {
+  Epoch epoch;
+  Address address;  // end of a kCompare command
+  uint64_t high = 0, low = 0, pairs = 0;
+  bool settled = false;  // decided: this is the cluster's, whoever has another one has diverged
+};
+
+/// The answer.
+struct StateCompared {
+  Epoch epoch;
+  Address address;
+  bool known = false;  // else there is no digest at that address, and what follows is zero
+  uint64_t high = 0, low = 0, pairs = 0;
+  bool diverged = false;  // the sender's state is known to have, here or at an earlier address
+};
+
 using Message = std::variant<Subscribe, Accept, Refuse, Data, Acknowledge, Seal, Sealed, Leading,
-                             Diverges, GrantVote, TakeOver>;
+                             Diverges, GrantVote, TakeOver, CompareState, StateCompared>;
 
 }  // namespace tailrace::replication

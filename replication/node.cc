@@ -31,6 +31,16 @@ CoreOptions core_options(const NodeOptions& options, bool others_may_lead) {
 // A hand-over holds the protocol's thread up for so long at most, once an acknowledgement.
 constexpr std::chrono::milliseconds kApplierPatience{10};
 
+ComparisonOptions comparison_options(const NodeOptions& options) {
+  ComparisonOptions result;
+  result.self = options.self;
+  for (const Member& member : options.members)
+    if (member.voter) result.voters.insert(member.id);
+  result.members = options.members.size();
+  result.interval = options.digest_interval;
+  return result;
+}
+
 std::string anchor_name(NodeId peer, NodeId self) {
   if (peer == self) return "cluster";
   return "follower:" + std::to_string(peer.value);
@@ -85,6 +95,8 @@ Driver::Driver(storage::FileSystem& file_system, NodeOptions options, fasterlog:
       promise_file_(file_system, options_.directory, options_.self, options_.cluster),
       coordinator_(std::move(coordinator)),
       core_(core_options(options_, coordinator_ != nullptr)),
+      comparison_(comparison_options(options_)),
+      divergence_file_(file_system, options_.directory),
       link_(std::make_shared<Link>()) {
   link_->driver = this;
   publish();
@@ -104,6 +116,7 @@ Result<> Driver::start() {
   if (std::optional<Error> failure = log_.failure()) return tl::unexpected(*failure);
   Result<Promise> promise = open_promise();
   if (!promise) return tl::unexpected(std::move(promise).error());
+  TAILRACE_RETURN_IF_ERROR(recall_divergence());
   running_ = true;
   log_listener_ = log_.add_durable_listener([this, link = link_](Address, const Error*) {
     // Many moves, one event: at most one is on its way to the executor.
@@ -169,6 +182,8 @@ Result<Promise> Driver::open_promise() {
 Candidacy Driver::candidacy() const {
   const CoreState& state = core_.state();
   if (failed_ || !running_ || state.role == Role::kLearner) return Candidacy::kNever;
+  // What it would answer is not the cluster's state.
+  if (comparison_.divergence()) return Candidacy::kNever;
   if (state.role == Role::kLeader || state.role == Role::kCandidate) return Candidacy::kNow;
   if (core_.hears_leader()) return Candidacy::kLater;
   // Without a vote it would have to fetch everything first; at the first start nobody has one.
@@ -184,6 +199,7 @@ void Driver::tick() {
   coordinator_->set_candidacy(candidacy());
   settle_confirmations();
   settle_transfer();
+  tick_health();
   publish();
 }
 
@@ -195,6 +211,7 @@ void Driver::post(std::function<void(Driver&)> function) {
 }
 
 void Driver::on_connected(NodeId peer) {
+  comparison_.connected(peer);
   handle(PeerConnected{peer});
 }
 
@@ -204,6 +221,9 @@ void Driver::on_disconnected(NodeId peer, const std::string& reason) {
 }
 
 void Driver::on_message(NodeId peer, Message message) {
+  if (const auto* question = std::get_if<CompareState>(&message))
+    return on_compare(peer, *question);
+  if (const auto* answer = std::get_if<StateCompared>(&message)) return on_compared(peer, *answer);
   if (std::holds_alternative<Acknowledge>(message)) probe_.acks_received.add();
   if (std::holds_alternative<Refuse>(message)) probe_.refusals_received.add();
   const bool acknowledged = std::holds_alternative<Acknowledge>(message);

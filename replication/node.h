@@ -45,8 +45,12 @@ struct NodeOptions {
   /// coordinator, which has no other.
   std::chrono::milliseconds give_up_after{6000};
   std::chrono::milliseconds transfer_timeout{2000};  // then a planned hand-over is called off
-  uint64_t window_bytes = 16u << 20;                 // shipped beyond a follower's acknowledgement
-  uint32_t batch_bytes = 1u << 20;                   // most bytes in one Data message
+  /// The leader has all nodes digest their states and compares them, so often at most. 0: never.
+  std::chrono::milliseconds digest_interval{60000};
+  /// A node that has applied nothing for so long, although more is committed, is unhealthy.
+  std::chrono::milliseconds apply_stall_after{10000};
+  uint64_t window_bytes = 16u << 20;         // shipped beyond a follower's acknowledgement
+  uint32_t batch_bytes = 1u << 20;           // most bytes in one Data message
   uint64_t follower_pin_bytes = 4ull << 30;  // log kept for a follower; past it the pin falls
 };
 
@@ -59,6 +63,8 @@ struct FollowerStatus {
   Address durable, applied;
   uint64_t lag_bytes = 0;
   double lag_seconds = 0;
+  std::string unhealthy;  // why it is to serve no reads, as far as the leader knows; empty if well
+  Address last_compared;  // where its state's digest was compared; 0: not in this lead
 };
 
 struct NodeStatus {
@@ -77,6 +83,11 @@ struct NodeStatus {
   /// such moment is known (never connected, or a leader that no majority has confirmed yet).
   std::optional<SteadyTime> fresh_at;
   std::string problem;  // why it does not take part ("log refused: …"), empty if well
+  /// Why this node's state is not to be read: it differs from the cluster's, or is not applied any
+  /// more. Empty if well.
+  std::string unhealthy;
+  bool diverged = false;  // that: it stays so until its data directory is removed
+  Address last_compared;  // the newest address where its state's digest was compared; 0: none
   std::vector<FollowerStatus> followers;
 };
 

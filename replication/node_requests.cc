@@ -77,12 +77,15 @@ void Driver::transfer(NodeId to, Done done) {
     if (to == NodeId{}) {
       Address most;
       for (const auto& [peer, follower] : state.followers) {
-        if (!follower.voter || !follower.streaming || follower.acknowledged < most) continue;
+        if (!follower.voter || !follower.streaming || follower.acknowledged < most ||
+            !self.unhealthy(follower, peer).empty())
+          continue;
         most = follower.acknowledged;
         to = peer;
       }
       if (to == NodeId{})
-        return refuse(ErrorCode::kUnavailable, "no other voter is connected to hand over to");
+        return refuse(ErrorCode::kUnavailable,
+                      "no other healthy voter is connected to hand over to");
     }
     const auto found = state.followers.find(to);
     if (found == state.followers.end() || !found->second.voter)
@@ -91,6 +94,9 @@ void Driver::transfer(NodeId to, Done done) {
     if (!found->second.streaming)
       return refuse(ErrorCode::kUnavailable,
                     "node " + std::to_string(to.value) + " does not follow at the moment");
+    if (const std::string why = self.unhealthy(found->second, to); !why.empty())
+      return refuse(ErrorCode::kFailedPrecondition,
+                    "node " + std::to_string(to.value) + " is unhealthy: " + why);
     self.transfer_done_ = std::move(done);
     self.transfer_to_ = to;
     self.handle(TransferAsked{to});
@@ -119,6 +125,8 @@ void Driver::promote(Done done) {
       return done(make_error(ErrorCode::kUnavailable, "the node does not run"));
     if (self.core_.state().role == Role::kLearner)
       return done(make_error(ErrorCode::kFailedPrecondition, "a learner can not lead"));
+    if (self.comparison_.divergence())
+      return done(make_error(ErrorCode::kFailedPrecondition, self.unhealthy()));
     done(self.coordinator_->promote());
   });
 }

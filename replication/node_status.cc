@@ -38,6 +38,9 @@ std::shared_ptr<NodeStatus> Driver::make_status() const {
   if (state.fresh_at && running_) result->fresh_at = SteadyTime(*state.fresh_at);
   const bool follows = state.role == Role::kFollower || state.role == Role::kLearner;
   if (follows && running_) result->seconds_since_leader = seconds(now() - state.last_heard);
+  result->unhealthy = unhealthy();
+  result->diverged = comparison_.divergence().has_value();
+  result->last_compared = comparison_.last_compared();
   result->problem = failed_ ? failed_->message : state.problem;
   for (const auto& [id, follower] : state.followers) {
     if (state.role != Role::kLeader) break;  // a candidate that fetches
@@ -53,6 +56,8 @@ std::shared_ptr<NodeStatus> Driver::make_status() const {
       one.lag_bytes = state.log.durable - follower.durable;
       one.lag_seconds = std::max(0.0, seconds(now() - follower.passed_time));
     }
+    one.unhealthy = unhealthy(follower, id);
+    one.last_compared = comparison_.member(id).last_compared;
     result->followers.push_back(one);
   }
   return result;
@@ -105,6 +110,17 @@ void Driver::register_metrics(observability::MetricRegistry& registry) {
   registry.add_gauge(to, "tailrace_replication_connected_to_leader",
                      "1 while the leader streams to this node.", {},
                      [this] { return status()->connected_to_leader ? 1.0 : 0.0; });
+  registry.add_gauge(to, "tailrace_node_healthy",
+                     "0 while this node's state is not to be read: it differs from the cluster's, "
+                     "or is not applied any more.",
+                     {}, [this] { return status()->unhealthy.empty() ? 1.0 : 0.0; });
+  registry.add_gauge(to, "tailrace_replication_last_compared_address",
+                     "Address where this node's state was compared with the others' last.", {},
+                     [this] { return static_cast<double>(status()->last_compared.value); });
+  registry.add_counter(to, "tailrace_replication_state_digest_mismatches_total",
+                       "States that were found to differ from the cluster's: on the leader any "
+                       "node's, on the others their own.",
+                       {}, probe_.digest_mismatches);
   registry.add_gauge(to, "tailrace_replication_since_leader_seconds",
                      "Time since the last message of the leader; 0 on the leader.", {},
                      [this] { return status()->seconds_since_leader; });
@@ -126,6 +142,9 @@ void Driver::register_metrics(observability::MetricRegistry& registry) {
                [](const FollowerStatus& f) { return f.lag_seconds; });
   of_followers("tailrace_replication_follower_connected", "1 while the follower is streamed to.",
                [](const FollowerStatus& f) { return f.connected ? 1.0 : 0.0; });
+  of_followers("tailrace_replication_follower_healthy",
+               "0 when its state has diverged, or it applies nothing although more is committed.",
+               [](const FollowerStatus& f) { return f.unhealthy.empty() ? 1.0 : 0.0; });
   of_followers("tailrace_replication_follower_needs_checkpoint",
                "1 when the leader no longer keeps the log from the follower's end on.",
                [](const FollowerStatus& f) { return f.needs_checkpoint ? 1.0 : 0.0; });

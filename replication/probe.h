@@ -16,7 +16,8 @@ struct Probe {
   observability::Counter refusals_sent;
   observability::Counter refusals_received;
   observability::Counter elections_won, elections_lost;
-  observability::Counter log_cuts;      // a suffix that was never committed
+  observability::Counter log_cuts;  // a suffix that was never committed
+  observability::Counter digest_mismatches;
   observability::Counter append_waits;  // the log had no room for received bytes
   observability::MetricRegistry::Registration registration;
 };

@@ -61,9 +61,12 @@ struct NodeStatusAnswer {
   uint64_t log_disk_bytes = 0, store_used_bytes = 0, store_capacity_bytes = 0, live_records = 0;
   /// Addresses of the store's own log: below head on disk only, from read_only on updated in place.
   uint64_t store_log_begin = 0, store_log_head = 0, store_log_read_only = 0, store_log_tail = 0;
-  uint64_t log_time_ns = 0;  // unix time; what has expired is decided by it
-  uint8_t vote = 0;          // whether its word counts: 0 no, 1 provisionally, 2 yes
-  std::string coordinator;   // why it can not be asked; empty if it can
+  uint64_t log_time_ns = 0;    // unix time; what has expired is decided by it
+  uint8_t vote = 0;            // whether its word counts: 0 no, 1 provisionally, 2 yes
+  std::string coordinator;     // why it can not be asked; empty if it can
+  std::string unhealthy;       // why it answers no reads; empty if it does
+  bool diverged = false;       // its state is not the cluster's
+  uint64_t last_compared = 0;  // newest address where its state was compared; 0: none
   struct Follower {
     uint32_t node = 0;
     bool voter = true;
@@ -71,6 +74,8 @@ struct NodeStatusAnswer {
     bool connected = false, needs_checkpoint = false;
     uint64_t durable = 0, applied = 0, lag_bytes = 0;
     double lag_seconds = 0;
+    std::string unhealthy;  // as far as the leader knows
+    uint64_t last_compared = 0;
   };
   std::vector<Follower> followers;
   std::vector<std::pair<std::string, uint64_t>> anchors;

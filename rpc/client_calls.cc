@@ -54,6 +54,9 @@ Result<NodeStatusAnswer> read_status(const Reply& reply, const std::string& serv
   answer.leader = from.getLeader();
   answer.vote = from.getVote();
   answer.coordinator = to_string(from.getCoordinator());
+  answer.unhealthy = to_string(from.getUnhealthy());
+  answer.last_compared = from.getLastCompared();
+  answer.diverged = from.getDiverged();
   answer.leader_address = to_string(from.getLeaderAddress());
   answer.serving = from.getServing();
   answer.begin = from.getBegin();
@@ -82,6 +85,8 @@ Result<NodeStatusAnswer> read_status(const Reply& reply, const std::string& serv
     follower.applied = one.getApplied();
     follower.lag_bytes = one.getLagBytes();
     follower.lag_seconds = one.getLagSeconds();
+    follower.unhealthy = to_string(one.getUnhealthy());
+    follower.last_compared = one.getLastCompared();
     answer.followers.push_back(follower);
   }
   for (const auto one : from.getAnchors())

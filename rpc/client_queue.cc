@@ -372,6 +372,11 @@ void RequestQueue::on_response(wire::Response::Reader response) {
       hint_ = to_string(wire_error.getLeaderAddress());
       return bounce(id, std::move(request));
     }
+    if (wire_error.getTryAnother() && route_ != Route::kOne && servers_.size() > 1) {
+      switching_ = true;
+      problem_ = error.message;
+      return bounce(id, std::move(request));
+    }
     if (error.code == ErrorCode::kUnknownOutcome && request.session.serial != 0) {
       request.sent_before = true;
       return bounce(id, std::move(request));

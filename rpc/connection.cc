@@ -186,8 +186,9 @@ void Connection::reply_error(const Asked& asked, const Error& error) {
   OutgoingMessage message;
   auto response = begin_response(message, asked.id);
   const bool elsewhere = error.code == ErrorCode::kNotLeader;
-  write_error(error, elsewhere ? status().leader_client_address : std::string(),
-              response.initError());
+  auto to = response.initError();
+  write_error(error, elsewhere ? status().leader_client_address : std::string(), to);
+  to.setTryAnother(error.code == ErrorCode::kUnavailable && !status().unhealthy.empty());
   send(message.builder());
 }
 

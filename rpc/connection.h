@@ -87,6 +87,8 @@ class Connection : public FramedSocket {
             request.getStalenessMs(), deadline(request.getTimeoutMs())};
   }
   /// Whether the read can not be answered here at all; then the error was.
+  bool refuse_unhealthy(const Asked& asked);
+  Result<> check_health();
   bool refuse_read(const Asked& asked, const ReadNeeds& needs);
   bool readable_now(const ReadNeeds& needs);
   /// Calls `then` on this thread once it may be answered, or with the reason why not.

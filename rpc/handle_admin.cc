@@ -46,6 +46,9 @@ void Connection::handle_status(uint64_t id) {
   answer.setLeaderAddress(now.leader_client_address.c_str());
   answer.setServing(now.serving);
   answer.setVote(static_cast<uint8_t>(now.vote));
+  answer.setUnhealthy(now.unhealthy.c_str());
+  answer.setLastCompared(now.last_compared.value);
+  answer.setDiverged(now.diverged);
   answer.setCoordinator(now.coordinator.problem.c_str());
   answer.setBegin(marks.begin.value);
   answer.setCheckpointed(marks.checkpointed.value);
@@ -76,6 +79,8 @@ void Connection::handle_status(uint64_t id) {
     one.setApplied(follower.applied.value);
     one.setLagBytes(follower.lag_bytes);
     one.setLagSeconds(follower.lag_seconds);
+    one.setUnhealthy(follower.unhealthy.c_str());
+    one.setLastCompared(follower.last_compared.value);
   }
   const auto named = to.anchors->all();
   auto anchors = answer.initAnchors(static_cast<unsigned>(named.size()));

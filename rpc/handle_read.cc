@@ -18,13 +18,31 @@
 
 namespace tailrace::rpc {
 
+bool Connection::refuse_unhealthy(const Asked& asked) {
+  if (const auto healthy = check_health(); !healthy) {
+    reply_error(asked, healthy.error());
+    return true;
+  }
+  return false;
+}
+
+/// A state that is wrong, or is not applied any more, is worse than none: a client finds another.
+Result<> Connection::check_health() {
+  const replication::NodeStatus& now = status();
+  if (now.unhealthy.empty()) return {};
+  return make_error(
+      ErrorCode::kUnavailable,
+      fmt::format("node {} answers no reads; ask another: {}", now.self.value, now.unhealthy));
+}
+
 bool Connection::refuse_read(const Asked& asked, const ReadNeeds& needs) {
+  if (needs.level == wire::ReadLevel::LINEARIZABLE && refuse_unless_leader(asked)) return true;
+  if (refuse_unhealthy(asked)) return true;
   switch (needs.level) {
     case wire::ReadLevel::ANY:
     case wire::ReadLevel::AT_LEAST:
-      return false;
     case wire::ReadLevel::LINEARIZABLE:
-      return refuse_unless_leader(asked);
+      return false;
     case wire::ReadLevel::BOUNDED: {
       const uint64_t bound = staleness_bound_ms();
       if (bound <= needs.staleness_ms) return false;
@@ -65,6 +83,7 @@ void Connection::when_readable(const ReadNeeds& needs,
     if (!self || self->closed()) return;
     self->ended();
     self->status_.reset();
+    if (arrived) arrived = self->check_health();
     then(*self, std::move(arrived));
     self->thread_.touch(self);
   };

@@ -21,6 +21,7 @@ void Connection::handle_scan(uint64_t id, wire::Scan::Reader request) {
     });
   };
   if (request.getScan() != 0) {
+    if (refuse_unhealthy(asked)) return;
     began();
     context_.scans.next(request.getScan(), request.getSlice(), pairs, std::move(done));
     return;

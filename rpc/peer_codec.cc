@@ -9,6 +9,7 @@ namespace {
 
 using replication::Accept;
 using replication::Acknowledge;
+using replication::CompareState;
 using replication::Data;
 using replication::Diverges;
 using replication::GrantVote;
@@ -16,6 +17,7 @@ using replication::Leading;
 using replication::Refuse;
 using replication::Seal;
 using replication::Sealed;
+using replication::StateCompared;
 using replication::Subscribe;
 using replication::TakeOver;
 using replication::Vote;
@@ -93,6 +95,25 @@ struct Encode {
     to.setVote(static_cast<uint8_t>(from.vote));
   }
   void operator()(const TakeOver& from) { frame.initTakeOver().setEpoch(from.epoch.value); }
+  void operator()(const CompareState& from) {
+    auto to = frame.initCompareState();
+    to.setEpoch(from.epoch.value);
+    to.setAddress(from.address.value);
+    to.setHigh(from.high);
+    to.setLow(from.low);
+    to.setPairs(from.pairs);
+    to.setSettled(from.settled);
+  }
+  void operator()(const StateCompared& from) {
+    auto to = frame.initStateCompared();
+    to.setEpoch(from.epoch.value);
+    to.setAddress(from.address.value);
+    to.setKnown(from.known);
+    to.setHigh(from.high);
+    to.setLow(from.low);
+    to.setPairs(from.pairs);
+    to.setDiverged(from.diverged);
+  }
 };
 
 /// What a newer node may say of votes is taken for none: that can only cost time.
@@ -169,6 +190,17 @@ Result<replication::Message> decode_peer(wire::PeerFrame::Reader from) {
     }
     case wire::PeerFrame::TAKE_OVER:
       return TakeOver{Epoch{from.getTakeOver().getEpoch()}};
+    case wire::PeerFrame::COMPARE_STATE: {
+      const auto in = from.getCompareState();
+      return CompareState{Epoch{in.getEpoch()}, Address{in.getAddress()}, in.getHigh(), in.getLow(),
+                          in.getPairs(),        in.getSettled()};
+    }
+    case wire::PeerFrame::STATE_COMPARED: {
+      const auto in = from.getStateCompared();
+      return StateCompared{
+          Epoch{in.getEpoch()}, Address{in.getAddress()}, in.getKnown(), in.getHigh(), in.getLow(),
+          in.getPairs(),        in.getDiverged()};
+    }
     default:
       return make_error(ErrorCode::kUnsupported, fmt::format("a peer's message of unknown kind {}",
                                                              static_cast<unsigned>(from.which())));

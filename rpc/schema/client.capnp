@@ -141,6 +141,7 @@ struct Error {
   code @0 :Text;  # "not_leader", …
   message @1 :Text;
   leaderAddress @2 :Text;
+  tryAnother @3 :Bool;  # this node is unhealthy: another one may answer
 }
 
 struct CommandAnswer {
@@ -203,6 +204,9 @@ struct Status {
   logTimeNs @23 :UInt64;         # unix time of the newest applied commit mark
   vote @24 :UInt8;               # whether its word counts: 0 no, 1 provisionally, 2 yes
   coordinator @25 :Text;         # why the coordinator can not be asked; empty if it can
+  unhealthy @26 :Text;           # why no reads are answered; empty if they are
+  lastCompared @27 :UInt64;      # newest address where its state was compared; 0: none
+  diverged @28 :Bool;            # its state is not the cluster's
 }
 
 struct Follower {
@@ -215,6 +219,8 @@ struct Follower {
   lagSeconds @6 :Float64;
   voter @7 :Bool;
   vote @8 :UInt8;
+  unhealthy @9 :Text;  # as far as the leader knows
+  lastCompared @10 :UInt64;
 }
 
 struct Anchor {

@@ -19,6 +19,8 @@ struct PeerFrame {
     diverges @9 :Diverges;
     grantVote @10 :GrantVote;
     takeOver @11 :TakeOver;
+    compareState @12 :CompareState;
+    stateCompared @13 :StateCompared;
   }
 }
 
@@ -106,4 +108,23 @@ struct GrantVote {
 
 struct TakeOver {
   epoch @0 :UInt64;
+}
+
+struct CompareState {
+  epoch @0 :UInt64;
+  address @1 :UInt64;
+  high @2 :UInt64;
+  low @3 :UInt64;
+  pairs @4 :UInt64;
+  settled @5 :Bool;
+}
+
+struct StateCompared {
+  epoch @0 :UInt64;
+  address @1 :UInt64;
+  known @2 :Bool;
+  high @3 :UInt64;
+  low @4 :UInt64;
+  pairs @5 :UInt64;
+  diverged @6 :Bool;
 }

@@ -105,6 +105,23 @@ TEST_F(NodeConfigTest, ALeaderDoesNotGiveUpBeforeItCouldMissAnyone) {
                  {"replication.give_up_after", "peer_timeout"});
 }
 
+TEST_F(NodeConfigTest, WhatComparesStatesHasARateAndAPatience) {
+  const auto plain = load(kGood);
+  ASSERT_TRUE(plain) << plain.error().message;
+  EXPECT_EQ(plain->node.digest_interval, std::chrono::seconds(60));
+  const auto config = load(std::string(kGood) +
+                           "  digest_interval: 0 s\n  apply_stall_after: 3 s\n"
+                           "state_machine: {digest_bytes_per_s: 1 MiB}\n");
+  ASSERT_TRUE(config) << config.error().message;
+  EXPECT_EQ(config->node.digest_interval.count(), 0);
+  EXPECT_EQ(config->node.apply_stall_after, std::chrono::seconds(3));
+  EXPECT_EQ(config->state_machine.digest_bytes_per_s, 1u << 20);
+  expect_refused(std::string(kGood) + "  digest_interval: 10 ms\n",
+                 {"replication.digest_interval", "at least 1 s"});
+  expect_refused(std::string(kGood) + "  apply_stall_after: 0 s\n",
+                 {"replication.apply_stall_after", "at least 1 s"});
+}
+
 TEST_F(NodeConfigTest, TheExamplesAreValid) {
   for (const std::string example : {"three-node", "three-node-etcd"}) {
     for (int node = 1; node <= 3; ++node) {

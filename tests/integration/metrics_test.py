@@ -37,6 +37,10 @@ REQUIRED = """
     tailrace_applied_records_total tailrace_applied_bytes_total tailrace_apply_lag_bytes
     tailrace_replication_epoch tailrace_replication_role tailrace_replication_serving
     tailrace_replication_connected_to_leader tailrace_replication_since_leader_seconds
+    tailrace_node_healthy tailrace_replication_last_compared_address
+    tailrace_replication_state_digest_mismatches_total
+    tailrace_state_digests_total tailrace_state_digests_skipped_total
+    tailrace_state_digest_duration_seconds
     tailrace_rpc_requests_total tailrace_rpc_request_seconds tailrace_rpc_connections
     tailrace_rpc_in_flight_requests tailrace_rpc_bad_frames_total
     tailrace_rpc_refused_connections_total
@@ -46,7 +50,8 @@ REQUIRED = """
 """.split()
 OF_FOLLOWERS = """
     tailrace_replication_follower_lag_bytes tailrace_replication_follower_lag_seconds
-    tailrace_replication_follower_connected tailrace_replication_follower_needs_checkpoint
+    tailrace_replication_follower_connected tailrace_replication_follower_healthy
+    tailrace_replication_follower_needs_checkpoint
 """.split()
 
 

@@ -104,7 +104,9 @@ std::vector<replication::Message> one_of_each() {
       Leading{Epoch{1}},
       Diverges{Epoch{1}, Address{2}, Epoch{3}, Address{4}},
       GrantVote{Epoch{1}, 2, Vote::kFull},
-      TakeOver{Epoch{1}}};
+      TakeOver{Epoch{1}},
+      replication::CompareState{Epoch{1}, Address{2}, 3, 4, 5, true},
+      replication::StateCompared{Epoch{1}, Address{2}, true, 3, 4, 5, true}};
 }
 
 /// All of a message's fields.
@@ -148,6 +150,12 @@ struct Show {
   std::string operator()(const replication::Seal& m) const { return join({m.epoch.value}); }
   std::string operator()(const replication::Leading& m) const { return join({m.epoch.value}); }
   std::string operator()(const replication::TakeOver& m) const { return join({m.epoch.value}); }
+  std::string operator()(const replication::CompareState& m) const {
+    return join({m.epoch.value, m.address.value, m.high, m.low, m.pairs, m.settled});
+  }
+  std::string operator()(const replication::StateCompared& m) const {
+    return join({m.epoch.value, m.address.value, m.known, m.high, m.low, m.pairs, m.diverged});
+  }
 };
 
 std::string show(const replication::Message& message) {

@@ -1,0 +1,135 @@
+// Whether this node's state may be read: it is applied, and it is the cluster's.
+
+#include <algorithm>
+#include <string>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "observability/logging.h"
+#include "replication/driver.h"
+
+namespace tailrace::replication {
+
+namespace {
+
+constexpr std::chrono::seconds kStepDownAgain{5};
+
+std::string remedy() {
+  return "stop it, remove its data directory and start it: it comes back as a new disk";
+}
+
+}  // namespace
+
+/// Before anything is served: a restart makes no state right.
+Result<> Driver::recall_divergence() {
+  auto found = divergence_file_.read();
+  if (!found) return tl::unexpected(std::move(found).error());
+  if (!*found) return {};
+  comparison_.known_before(**found);
+  divergence_kept_ = true;
+  observability::log_error("{}", unhealthy());
+  return {};
+}
+
+void Driver::tick_health() {
+  const CoreState& state = core_.state();
+  applier_.observe(watermarks_.applied(), watermarks_.committed(), now());
+  for (const auto& [id, follower] : state.followers) {
+    // What is not on its disk it can not apply: that is lag, and told as such.
+    appliers_[id].observe(follower.applied, std::min(state.committed, follower.durable), now());
+  }
+  const bool leads = state.role == Role::kLeader && state.serving && !failed_;
+  const statemachine::DigestProgress progress = state_machine_.digest_progress();
+  comparison_.tick(leads ? state.epoch : Epoch{}, progress, now());
+  for (auto& [peer, question] : comparison_.due(state.connected, now()))
+    transport_.send(peer, question);
+  if (comparison_.wants_digest(state.connected, now())) ask_for_digest();
+  remember_divergence();
+  if (leads && comparison_.divergence()) step_down_diverged();
+}
+
+void Driver::ask_for_digest() {
+  statemachine::Command command;
+  command.operation = statemachine::Operation::kCompare;
+  std::vector<std::byte> bytes;
+  statemachine::encode(command, bytes);
+  // A full buffer has room at a later tick, and a failed log says so elsewhere.
+  const auto range = log_.try_enqueue(statemachine::kCommandRecord, ByteSpan(bytes));
+  if (range) comparison_.asked(range->end, now());
+}
+
+/// Its answers of conditional commands come from its state. Without another that could lead it goes
+/// on: what is in the log is right.
+void Driver::step_down_diverged() {
+  if (transfer_done_ || (stepped_down_ && clock_.now() - *stepped_down_ < kStepDownAgain)) return;
+  stepped_down_ = clock_.now();
+  transfer(NodeId{}, [](const Result<>& handed) {
+    if (!handed)
+      observability::log_warning("a leader with a wrong state goes on: {}", handed.error().message);
+  });
+}
+
+void Driver::remember_divergence() {
+  probe_.digest_mismatches.add(comparison_.mismatches() - probe_.digest_mismatches.value());
+  if (divergence_kept_ || !comparison_.divergence()) return;
+  observability::log_error("{}", unhealthy());
+  if (auto kept = divergence_file_.write(*comparison_.divergence(), clock_.unix_time_ns()); !kept)
+    return fail(with_context("remember that the state has diverged", std::move(kept).error()));
+  divergence_kept_ = true;
+}
+
+void Driver::on_compare(NodeId peer, const CompareState& question) {
+  const CoreState& state = core_.state();
+  // It is asked again: until this node follows, and has got there.
+  if (!running_ || failed_ || peer != state.leader || question.epoch != state.epoch) return;
+  if (watermarks_.applied() < question.address) return;
+  const auto digest = state_machine_.digest_at(question.address);
+  if (!digest && digest.error().code == ErrorCode::kWouldBlock) return;
+  const StateCompared answer =
+      comparison_.answer(question, digest ? std::optional<StateDigest>(*digest) : std::nullopt);
+  // Remembered before it is told.
+  remember_divergence();
+  if (failed_) return;
+  publish();
+  transport_.send(peer, answer);
+}
+
+void Driver::on_compared(NodeId peer, const StateCompared& answer) {
+  if (!running_ || failed_) return;
+  comparison_.answered(peer, answer, now());
+  for (auto& [to, question] : comparison_.due(core_.state().connected, now()))
+    transport_.send(to, question);
+  remember_divergence();
+  publish();
+}
+
+std::string Driver::unhealthy() const {
+  if (const auto failure = state_machine_.failure())
+    return "this node applies nothing any more: " + failure->message;
+  if (const auto& divergence = comparison_.divergence())
+    return "the state of this node differs from the cluster's: " + describe(*divergence) + "; " +
+           remedy();
+  const auto stalled = applier_.stalled_for();
+  if (options_.apply_stall_after.count() > 0 && stalled >= options_.apply_stall_after)
+    return fmt::format("not applying for {} s: applied {}, committed {}",
+                       std::chrono::duration_cast<std::chrono::seconds>(stalled).count(),
+                       watermarks_.applied().value, watermarks_.committed().value);
+  return {};
+}
+
+std::string Driver::unhealthy(const FollowerState& follower, NodeId id) const {
+  const StateComparison::MemberView view = comparison_.member(id);
+  if (view.divergence) return "its state differs: " + describe(*view.divergence) + "; " + remedy();
+  if (view.diverged) return "it says that its state differs from the cluster's; " + remedy();
+  const auto watch = appliers_.find(id);
+  if (!follower.streaming || watch == appliers_.end()) return {};
+  const auto stalled = watch->second.stalled_for();
+  if (options_.apply_stall_after.count() > 0 && stalled >= options_.apply_stall_after)
+    return fmt::format("not applying for {} s: applied {}",
+                       std::chrono::duration_cast<std::chrono::seconds>(stalled).count(),
+                       follower.applied.value);
+  return {};
+}
+
+}  // namespace tailrace::replication
