@@ -33,10 +33,12 @@ int tamper(const std::string& directory, const std::string& owner, const std::st
   if (!store) return failed(store.error());
   const auto recovered = (*store)->recovered();
   if (!recovered) return failed({ErrorCode::kNotFound, "there is no checkpoint to tamper with"});
-  // The applier's own session, at the point where it stands: the state stays that of its address.
+  // The applier's own session, where it stands: a serial that no record has is taken for that of
+  // the address below (statemachine/checkpointer.cc, point_of), so the state stays that of its
+  // address.
   auto session = (*store)->start_session(statemachine::kApplierSession);
   if (!session) return failed(session.error());
-  const kv::Serial at = (*session)->last_serial();
+  const kv::Serial at = (*session)->last_serial() + 1;
   std::string stored;
   statemachine::encode_state_value(as_bytes(value), 0, stored);
   const std::string full = std::string(1, statemachine::kUserKey) + key;
