@@ -148,6 +148,12 @@ class Log {
   static Result<std::unique_ptr<Log>> open(storage::FileSystem& file_system, LogOptions options,
                                            const Clock& clock = system_clock());
   virtual ~Log() = default;
+  /// Makes a log that begins at `begin`, the end of a commit mark of the log that it will be a copy
+  /// of, and holds nothing; open() finds it so. `epochs` as epoch_table() of that log tells them,
+  /// those before `begin` (none: it is the first address). Durable when it returns.
+  /// kFailedPrecondition when the directory holds a log.
+  static Result<> create_at(storage::FileSystem& file_system, const LogOptions& options,
+                            Address begin, std::vector<EpochStart> epochs);
 
   // ---- Writing as the log's own writer (single node, leader). Any thread. --------------------
   /// From now on enqueue is allowed and records carry `epoch`. Not below the last record's epoch.
@@ -241,6 +247,10 @@ class Log {
   /// `most_bytes`, at least one if any is durable (then it may be longer). Replaces `into`. Empty
   /// at durable. This is what a leader ships.
   virtual Result<> read_raw(Address from, size_t most_bytes, std::vector<std::byte>& into) = 0;
+
+  /// The greatest end of a commit mark (or begin) that is not above `address` <= durable.
+  /// kTruncated below begin, kOutOfRange above durable.
+  virtual Result<Address> mark_end_at(Address address) const = 0;
 
   // ---- Space -----------------------------------------------------------------------------------
   /// Drops what lies before `address`, which may be any address <= durable, and before no

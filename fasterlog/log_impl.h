@@ -68,6 +68,8 @@ class LogImpl final : public Log {
   std::unique_ptr<LogScanner> scan(Address from, ScanOptions options) override;
   Result<> read_raw(Address from, size_t most_bytes, std::vector<std::byte>& into) override;
 
+  Result<Address> mark_end_at(Address address) const override;
+
   Result<Address> truncate_before(Address address) override;
   Result<Address> truncate_after(Address address) override;
   uint64_t reclaimable_bytes(Address limit) const override;

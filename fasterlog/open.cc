@@ -82,6 +82,32 @@ Result<> load_tail_page(LogCore& core, Address tail) {
   return {};
 }
 
+Result<> Log::create_at(storage::FileSystem& file_system, const LogOptions& options, Address begin,
+                        std::vector<EpochStart> epochs) {
+  TAILRACE_RETURN_IF_ERROR(check_options(options));
+  const auto possible = [&](const EpochStart& epoch) { return epoch.start < begin; };
+  if (begin < kFirstAddress || begin.value % kRecordAlignment != 0 ||
+      !std::all_of(epochs.begin(), epochs.end(), possible))
+    return make_error(ErrorCode::kInvalidArgument, "a log can not begin at " +
+                                                       std::to_string(begin.value) +
+                                                       " with an epoch that begins there or later");
+  TAILRACE_RETURN_IF_ERROR(file_system.make_directory(options.directory));
+  auto names = file_system.list(options.directory);
+  if (!names) return tl::unexpected(std::move(names).error());
+  for (const std::string& name : *names) {
+    if (name == kMetadataName || parse_segment_name(name))
+      return make_error(ErrorCode::kFailedPrecondition,
+                        options.directory.string() + " holds a log already");
+  }
+  LogMetadata fresh;
+  fresh.owner = options.owner;
+  fresh.page_bytes = options.page_bytes;
+  fresh.segment_bytes = options.segment_bytes;
+  fresh.begin = fresh.proven = begin;
+  fresh.epochs = std::move(epochs);
+  return write_log_metadata(file_system, options.directory, fresh);
+}
+
 Result<std::unique_ptr<Log>> Log::open(storage::FileSystem& file_system, LogOptions options,
                                        const Clock& clock) {
   TAILRACE_RETURN_IF_ERROR(check_options(options));

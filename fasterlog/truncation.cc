@@ -70,6 +70,21 @@ Result<Address> LogImpl::begin_not_above(Address address) const {
   return found;
 }
 
+Result<Address> LogImpl::mark_end_at(Address address) const {
+  if (core_->closed.load()) return make_error(ErrorCode::kClosed, "the log was closed");
+  if (address > durable())
+    return make_error(ErrorCode::kOutOfRange, "address " + std::to_string(address.value) +
+                                                  " is above durable (" +
+                                                  std::to_string(durable().value) + ")");
+  auto found = mark_end_not_above(address);
+  // Begin may have moved meanwhile.
+  if (address < begin() || (found && *found < begin()))
+    return make_error(ErrorCode::kTruncated, "address " + std::to_string(address.value) +
+                                                 " is below begin (" +
+                                                 std::to_string(begin().value) + ")");
+  return found;
+}
+
 Result<Address> LogImpl::mark_end_not_above(Address address) const {
   Address from;
   {

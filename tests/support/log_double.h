@@ -28,6 +28,7 @@ class LogDouble : public fasterlog::Log {
                       const std::function<void(const Record&)>&) override {
     return refused();
   }
+  Result<Address> mark_end_at(Address) const override { return refused(); }
   Result<Address> truncate_after(Address) override { return refused(); }
   Result<std::unique_ptr<fasterlog::Consumer>> open_consumer(const std::string&,
                                                              fasterlog::ConsumerOptions) override {
