@@ -8,6 +8,7 @@
 #include "core/clock.h"
 #include "observability/logging.h"
 #include "observability/process_metrics.h"
+#include "replication/divergence_file.h"
 #include "replication/promise_file.h"
 
 namespace tailrace::app {
@@ -29,9 +30,11 @@ auto run_on(replication::Executor& executor, Function function) {
 
 }  // namespace
 
-NodeRuntime::NodeRuntime(config::NodeConfig config, std::function<void(const Error&)> on_failure)
+NodeRuntime::NodeRuntime(config::NodeConfig config, std::function<void(const Error&)> on_failure,
+                         std::function<void()> on_restart)
     : config_(std::move(config)),
       on_failure_(std::move(on_failure)),
+      on_restart_(std::move(on_restart)),
       file_system_(storage::posix_file_system()) {}
 
 NodeRuntime::~NodeRuntime() {
@@ -62,6 +65,7 @@ Result<> NodeRuntime::start() {
   transport_->register_metrics(metrics_);
 
   TAILRACE_RETURN_IF_ERROR(check_promise());
+  TAILRACE_RETURN_IF_ERROR(install_copy());
   TAILRACE_RETURN_IF_ERROR(open_store());
   TAILRACE_RETURN_IF_ERROR(open_log());
 
@@ -79,6 +83,8 @@ Result<> NodeRuntime::start() {
     coordinator = std::move(*etcd);
     coordinator->register_metrics(metrics_);
   }
+  config_.node.log = config_.log;
+  config_.node.store = config_.store;
   auto node =
       replication::Node::create(file_system_, config_.node, *log_, *state_machine_, *watermarks_,
                                 anchors_, *transport_, *transport_, std::move(coordinator));
@@ -106,6 +112,17 @@ Result<> NodeRuntime::check_promise() {
   auto promise = file.read();
   if (promise || promise.error().code == ErrorCode::kNotFound) return {};
   return tl::unexpected(std::move(promise).error());
+}
+
+Result<> NodeRuntime::install_copy() {
+  set_stage("installing a copied state");
+  const replication::DivergenceFile divergence(file_system_, config_.node.directory);
+  const auto installed = statemachine::install_state_copy(
+      file_system_, {config_.data_dir, config_.log, config_.store, {divergence.path()}});
+  if (!installed) return tl::unexpected(installed.error());
+  if (*installed)
+    observability::log_info("log and store are now a copy of another node's; theirs are gone");
+  return {};
 }
 
 Result<> NodeRuntime::open_log() {
@@ -163,6 +180,9 @@ Result<> NodeRuntime::start_replication() {
         server_->on_applied(std::move(batch));
       });
   node_->set_role_listener([this](const replication::NodeStatus& status) { on_role(status); });
+  node_->set_restart_listener([this] {
+    if (on_restart_) on_restart_();
+  });
   node_->set_fatal_listener([this](const Error& error) { fail(error); });
   transport_->start(config_.node.tick_interval, [this] {
     node_->tick();

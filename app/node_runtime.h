@@ -6,6 +6,7 @@
 //     /metrics, /healthz, /readyz             no new requests, pending ones answered
 //     peer port bound                         replication stops, peer connections close
 //     promise read: whose directory it is     applier and checkpointer stop
+//     a copied state installed
 //     store recovered                         log flushed, made durable and proven, closed
 //     log recovered, state machine            everything destroyed
 //     client port bound
@@ -42,7 +43,10 @@ class NodeRuntime {
  public:
   /// `on_failure` is called on any thread, once, when the node can not go on: a failed write or
   /// fsync, or bytes that contradict what was committed.
-  NodeRuntime(config::NodeConfig config, std::function<void(const Error&)> on_failure);
+  /// `on_restart`, on any thread: stop it and make another one, which goes on with what has come
+  /// meanwhile.
+  NodeRuntime(config::NodeConfig config, std::function<void(const Error&)> on_failure,
+              std::function<void()> on_restart = nullptr);
   ~NodeRuntime();
 
   /// Everything of the table above. After an error the object can only be destroyed.
@@ -55,6 +59,7 @@ class NodeRuntime {
 
  private:
   Result<> check_promise();
+  Result<> install_copy();
   Result<> open_log();
   Result<> open_store();
   Result<> start_replication();
@@ -71,6 +76,7 @@ class NodeRuntime {
 
   config::NodeConfig config_;
   const std::function<void(const Error&)> on_failure_;
+  const std::function<void()> on_restart_;
   storage::FileSystem& file_system_;
 
   mutable std::mutex stage_mutex_;

@@ -58,7 +58,22 @@ class StopRequest {
     [[maybe_unused]] const ssize_t put = ::write(event_, &one, sizeof one);
   }
 
-  /// Returns the failure, or nothing after a signal.
+  /// Any thread: the node is to be made anew.
+  void restart() {
+    {
+      const std::lock_guard lock(mutex_);
+      restart_ = true;
+    }
+    const uint64_t one = 1;
+    [[maybe_unused]] const ssize_t put = ::write(event_, &one, sizeof one);
+  }
+  /// Whether that is all that was wanted; forgets it.
+  bool take_restart() {
+    const std::lock_guard lock(mutex_);
+    return std::exchange(restart_, false) && !signalled_;
+  }
+
+  /// Returns the failure, or nothing after a signal or for a restart.
   std::optional<Error> wait() {
     pollfd watched[] = {{signals_, POLLIN, 0}, {event_, POLLIN, 0}};
     while (::poll(watched, 2, -1) < 0 && errno == EINTR) {
@@ -67,6 +82,11 @@ class StopRequest {
       signalfd_siginfo info{};
       if (::read(signals_, &info, sizeof info) == sizeof info)
         observability::log_info("signal {}: stopping", info.ssi_signo);
+      signalled_ = true;
+    }
+    if ((watched[1].revents & POLLIN) != 0) {
+      uint64_t count = 0;
+      [[maybe_unused]] const ssize_t got = ::read(event_, &count, sizeof count);
     }
     const std::lock_guard lock(mutex_);
     return failure_;
@@ -77,6 +97,8 @@ class StopRequest {
   const int event_;
   std::mutex mutex_;
   std::optional<Error> failure_;  // guarded by mutex_
+  bool restart_ = false;          // guarded by mutex_
+  bool signalled_ = false;        // of wait()'s thread
 };
 
 Result<config::NodeConfig> configuration(const ServeOptions& options) {
@@ -95,6 +117,24 @@ Result<config::NodeConfig> configuration(const ServeOptions& options) {
   return config;
 }
 
+/// One node's life, until it is told to end.
+Result<> run_node(const config::NodeConfig& config, StopRequest& stop_request) {
+  NodeRuntime node(
+      config, [&](const Error& error) { stop_request.fail(error); },
+      [&] { stop_request.restart(); });
+  TAILRACE_RETURN_IF_ERROR(node.start());
+  observability::log_info("node {} of {} serves clients on port {}, metrics on port {}, data in {}",
+                          config.node.self.value, config.node.cluster, node.client_port(),
+                          node.metrics_port(), config.data_dir);
+
+  const auto failure = stop_request.wait();
+  const auto drain = failure ? kDrainTimeAfterFailure : std::chrono::milliseconds(kDrainTime);
+  const auto stopped = node.stop(drain);
+  if (failure) return tl::unexpected(with_context("the node stopped", *failure));
+  if (!stopped) return tl::unexpected(with_context("stop", stopped.error()));
+  return {};
+}
+
 int serve(const ServeOptions& options) {
   auto config = configuration(options);
   if (!config) return report(config.error());
@@ -103,19 +143,12 @@ int serve(const ServeOptions& options) {
   observability::set_log_level(level);
 
   StopRequest stop_request;
-  const std::string cluster = config->node.cluster;
-  const uint32_t self = config->node.self.value;
-  const std::string data_dir = config->data_dir;
-  NodeRuntime node(std::move(*config), [&](const Error& error) { stop_request.fail(error); });
-  if (auto started = node.start(); !started) return report(started.error());
-  observability::log_info("node {} of {} serves clients on port {}, metrics on port {}, data in {}",
-                          self, cluster, node.client_port(), node.metrics_port(), data_dir);
-
-  const auto failure = stop_request.wait();
-  const auto drain = failure ? kDrainTimeAfterFailure : std::chrono::milliseconds(kDrainTime);
-  const auto stopped = node.stop(drain);
-  if (failure) return report(with_context("the node stopped", *failure));
-  if (!stopped) return report(with_context("stop", stopped.error()));
+  for (;;) {
+    const auto ended = run_node(*config, stop_request);
+    if (!ended) return report(ended.error());
+    if (!stop_request.take_restart()) break;
+    observability::log_info("starting anew with the copied state");
+  }
   observability::log_info("stopped; everything enqueued is durable");
   return kDone;
 }

@@ -49,6 +49,13 @@ nlohmann::json to_json(const rpc::NodeStatusAnswer& node) {
                         {"unhealthy", node.unhealthy},
                         {"diverged", node.diverged},
                         {"last_compared", node.last_compared}};
+  if (!node.copy.stage.empty() && node.copy.stage != "idle") {
+    out["state_copy"] = {{"stage", node.copy.stage},
+                         {"from", node.copy.from},
+                         {"received", node.copy.received},
+                         {"bytes", node.copy.bytes},
+                         {"problem", node.copy.problem}};
+  }
   out["anchors"] = nlohmann::json::object();
   for (const auto& [name, address] : node.anchors)
     out["anchors"][name] = address;
@@ -97,6 +104,11 @@ void print_text(const rpc::NodeStatusAnswer& node) {
   if (!node.unhealthy.empty()) fmt::print("  unhealthy: {}\n", node.unhealthy);
   if (!node.coordinator.empty()) fmt::print("  coordinator: {}\n", node.coordinator);
   if (!node.problem.empty()) fmt::print("  problem: {}\n", node.problem);
+  if (!node.copy.stage.empty() && node.copy.stage != "idle") {
+    fmt::print("  copies the state of node {}: {}, {} of {} bytes{}{}\n", node.copy.from,
+               node.copy.stage, node.copy.received, node.copy.bytes,
+               node.copy.problem.empty() ? "" : "; ", node.copy.problem);
+  }
 }
 
 int status(const StatusOptions& options) {

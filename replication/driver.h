@@ -13,6 +13,8 @@
 #include <string>
 #include <vector>
 
+#include "replication/checkpoint_receiver.h"
+#include "replication/checkpoint_sender.h"
 #include "replication/coordinator.h"
 #include "replication/core.h"
 #include "replication/divergence_file.h"
@@ -38,6 +40,7 @@ class Driver final : public Node, public TransportHandler {
   std::shared_ptr<const NodeStatus> status() const override;
   void set_role_listener(std::function<void(const NodeStatus&)> listener) override;
   void set_fatal_listener(std::function<void(const Error&)> listener) override;
+  void set_restart_listener(std::function<void()> listener) override;
   void confirm_leadership(SteadyTime deadline, Node::Confirmed done) override;
   void transfer(NodeId to, Done done) override;
   void promote(Done done) override;
@@ -73,11 +76,16 @@ class Driver final : public Node, public TransportHandler {
   void perform_one(const Resign& action);
   void perform_one(const SeekLead& action);
   void perform_one(const replication::Confirmed& action);
+  void perform_one(const FetchCheckpoint& action);
   void perform_one(const Fatal& action);
   void perform_one(const StateChanged& action);
   void on_log_moved();
   /// Runs `function` on the executor unless the driver is gone by then.
   void post(std::function<void(Driver&)> function);
+  /// Whether it is about a copy of a state: nothing that the protocol has to know.
+  bool about_checkpoint(NodeId peer, Message& message);
+  /// As post(), for who lives no longer than the driver.
+  std::function<void(std::function<void()>)> poster();
   Result<Promise> open_promise();
   Candidacy candidacy() const;
   void ask_round();
@@ -112,6 +120,10 @@ class Driver final : public Node, public TransportHandler {
   PromiseFile promise_file_;
   std::unique_ptr<Coordinator> coordinator_;
   Core core_;
+  Probe probe_;
+  std::shared_ptr<Link> link_;
+  CheckpointSender checkpoint_sender_;
+  CheckpointReceiver checkpoint_receiver_;
   StateComparison comparison_;
   DivergenceFile divergence_file_;
   bool divergence_kept_ = false;            // it is on disk
@@ -142,12 +154,11 @@ class Driver final : public Node, public TransportHandler {
   std::shared_ptr<const EpochTable> table_;
   std::function<void(const NodeStatus&)> role_listener_;
   std::function<void(const Error&)> fatal_listener_;
-  std::shared_ptr<Link> link_;
+  std::function<void()> restart_listener_;
   fasterlog::Log::ListenerHandle log_listener_;
 
   mutable std::mutex status_mutex_;
   std::shared_ptr<const NodeStatus> status_;  // guarded by status_mutex_
-  Probe probe_;
 };
 
 }  // namespace tailrace::replication

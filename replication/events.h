@@ -184,6 +184,10 @@ struct SeekLead {};
 struct Confirmed {
   uint64_t round = 0;
 };
+/// This node's log ends below what `from` still has: only a copy of its state helps.
+struct FetchCheckpoint {
+  NodeId from;
+};
 /// The node can not go on: its log contradicts what was committed.
 struct Fatal {
   std::string message;
@@ -191,8 +195,9 @@ struct Fatal {
 /// Role, epoch, serving or the problem has changed.
 struct StateChanged {};
 
-using Action = std::variant<PersistPromise, BecomeWriter, BecomeCopy, DropAppends, CutLog,
-                            Disconnect, Send, ShipBytes, AppendRaw, AdvanceCommitted, SetAnchor,
-                            RemoveAnchor, Resign, SeekLead, Confirmed, Fatal, StateChanged>;
+using Action =
+    std::variant<PersistPromise, BecomeWriter, BecomeCopy, DropAppends, CutLog, Disconnect, Send,
+                 ShipBytes, AppendRaw, AdvanceCommitted, SetAnchor, RemoveAnchor, Resign, SeekLead,
+                 Confirmed, FetchCheckpoint, Fatal, StateChanged>;
 
 }  // namespace tailrace::replication

@@ -242,6 +242,7 @@ void Core::follower_refused(NodeId peer, const Refuse& message, Actions& actions
   set_problem(std::string(what) + " by node " + text(peer) + " (" +
                   std::string(name_of(message.reason)) + "): " + message.message,
               actions);
+  if (message.reason == RefusalReason::kNeedsCheckpoint) actions.push_back(FetchCheckpoint{peer});
 }
 
 void Core::follower_acknowledge(Actions& actions) {

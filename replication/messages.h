@@ -10,6 +10,7 @@
 
 #include "core/address.h"
 #include "fasterlog/log.h"
+#include "statemachine/state_copy.h"
 
 namespace tailrace::replication {
 
@@ -127,6 +128,34 @@ struct Acknowledge {
   uint64_t incarnation = 0;
 };
 
+// ---- A copy of the state, for a member whose log ends below its source's begin. ----------------
+
+/// What could I copy? `token`: of the copy that I have a part of, 0: none. The answer is the offer
+/// of that one, if it is still there, or else of the newest. Said again it keeps the copy held.
+struct AskCheckpoint {
+  uint64_t token = 0;
+  Address at_least;  // nothing that ends before my own log
+};
+
+struct OfferCheckpoint {
+  statemachine::StateCopyPlan plan;
+  std::string problem;  // not empty: there is no plan now, and why; ask again later
+};
+
+struct ReadCheckpoint {
+  uint64_t fingerprint = 0;  // of the plan
+  uint64_t offset = 0;
+  uint32_t bytes = 0;
+};
+
+struct CheckpointPart {
+  uint64_t fingerprint = 0;
+  uint64_t offset = 0;
+  uint32_t checksum = 0;                                // CRC32C
+  std::shared_ptr<const std::vector<std::byte>> bytes;  // as many as asked for, or fewer
+  std::string problem;                                  // not empty: no bytes, and why
+};
+
 // ---- Comparing states (state_comparison.h). ----------------------------------------------------
 
 /// Leader to every member: what is the digest of your state at this address?
@@ -147,6 +176,7 @@ struct StateCompared {
 };
 
 using Message = std::variant<Subscribe, Accept, Refuse, Data, Acknowledge, Seal, Sealed, Leading,
-                             Diverges, GrantVote, TakeOver, CompareState, StateCompared>;
+                             Diverges, GrantVote, TakeOver, AskCheckpoint, OfferCheckpoint,
+                             ReadCheckpoint, CheckpointPart, CompareState, StateCompared>;
 
 }  // namespace tailrace::replication

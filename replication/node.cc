@@ -95,9 +95,28 @@ Driver::Driver(storage::FileSystem& file_system, NodeOptions options, fasterlog:
       promise_file_(file_system, options_.directory, options_.self, options_.cluster),
       coordinator_(std::move(coordinator)),
       core_(core_options(options_, coordinator_ != nullptr)),
+      link_(std::make_shared<Link>()),
+      checkpoint_sender_(
+          log_, state_machine_, anchors_,
+          {options_.store.owner, options_.checkpoint_bytes_per_s, options_.follower_pin_bytes},
+          [this, post = poster()](NodeId peer, Message message) {
+            auto kept = std::make_shared<Message>(std::move(message));
+            post([this, peer, kept] {
+              if (running_) transport_.send(peer, std::move(*kept));
+            });
+          },
+          probe_),
+      checkpoint_receiver_(file_system, {options_.directory, options_.log, options_.store},
+                           {[this](NodeId peer, Message message) {
+                              if (running_) transport_.send(peer, std::move(message));
+                            },
+                            poster(),
+                            [this] {
+                              if (restart_listener_) restart_listener_();
+                            }},
+                           clock_, probe_),
       comparison_(comparison_options(options_)),
-      divergence_file_(file_system, options_.directory),
-      link_(std::make_shared<Link>()) {
+      divergence_file_(file_system, options_.directory) {
   link_->driver = this;
   publish();
 }
@@ -128,6 +147,7 @@ Result<> Driver::start() {
     });
   });
   const Address committed = std::max(watermarks_.committed(), watermarks_.applied());
+  checkpoint_receiver_.start();
   handle(Started{position(), *promise, committed, now()});
   if (!coordinator_) {
     // Who was promised an epoch since the file was written has been promoted.
@@ -158,6 +178,8 @@ void Driver::stop() {
   if (coordinator_) coordinator_->stop();
   log_listener_.reset();
   transport_.set_handler(nullptr);
+  checkpoint_sender_.stop();
+  checkpoint_receiver_.stop();
   appends_.clear();
   publish();
   settle_confirmations();
@@ -197,10 +219,42 @@ void Driver::tick() {
   handle(LogMoved{position(), watermarks_.applied()});
   handle(Tick{now(), watermarks_.applied()});
   coordinator_->set_candidacy(candidacy());
+  if (core_.state().streaming || core_.state().role == Role::kLeader)
+    checkpoint_receiver_.not_wanted();
+  checkpoint_receiver_.tick();
   settle_confirmations();
   settle_transfer();
   tick_health();
   publish();
+}
+
+std::function<void(std::function<void()>)> Driver::poster() {
+  return [&executor = executor_, link = link_](std::function<void()> function) {
+    executor.post([link, function = std::move(function)] {
+      std::lock_guard lock(link->mutex);
+      if (link->driver != nullptr) function();
+    });
+  };
+}
+
+bool Driver::about_checkpoint(NodeId peer, Message& message) {
+  if (auto* ask = std::get_if<AskCheckpoint>(&message)) {
+    // What is not the cluster's state must not spread.
+    if (comparison_.divergence()) {
+      transport_.send(peer, OfferCheckpoint{{}, "the state of this node has diverged itself"});
+    } else {
+      checkpoint_sender_.asked(peer, *ask);
+    }
+  } else if (auto* read = std::get_if<ReadCheckpoint>(&message)) {
+    checkpoint_sender_.asked(peer, *read);
+  } else if (auto* offer = std::get_if<OfferCheckpoint>(&message)) {
+    checkpoint_receiver_.received(peer, std::move(*offer));
+  } else if (auto* part = std::get_if<CheckpointPart>(&message)) {
+    checkpoint_receiver_.received(peer, std::move(*part));
+  } else {
+    return false;
+  }
+  return true;
 }
 
 void Driver::post(std::function<void(Driver&)> function) {
@@ -221,6 +275,7 @@ void Driver::on_disconnected(NodeId peer, const std::string& reason) {
 }
 
 void Driver::on_message(NodeId peer, Message message) {
+  if (about_checkpoint(peer, message)) return;
   if (const auto* question = std::get_if<CompareState>(&message))
     return on_compare(peer, *question);
   if (const auto* answer = std::get_if<StateCompared>(&message)) return on_compared(peer, *answer);
@@ -420,6 +475,10 @@ void Driver::perform_one(const Resign& action) {
 void Driver::perform_one(const SeekLead&) {
   // Where the coordinator decides alone it has been told by who gave up.
   if (coordinator_) (void)coordinator_->promote();
+}
+
+void Driver::perform_one(const FetchCheckpoint& action) {
+  checkpoint_receiver_.wanted(action.from, core_.state().log.durable);
 }
 
 void Driver::perform_one(const Fatal& action) {

@@ -14,6 +14,7 @@
 #include "core/result.h"
 #include "fasterlog/log.h"
 #include "observability/metrics.h"
+#include "replication/checkpoint_receiver.h"
 #include "replication/coordinator.h"
 #include "replication/messages.h"
 #include "replication/role.h"
@@ -52,6 +53,11 @@ struct NodeOptions {
   uint64_t window_bytes = 16u << 20;         // shipped beyond a follower's acknowledgement
   uint32_t batch_bytes = 1u << 20;           // most bytes in one Data message
   uint64_t follower_pin_bytes = 4ull << 30;  // log kept for a follower; past it the pin falls
+  /// At most so much a second of copies of this node's state, to all who need one; 0: no bound.
+  uint64_t checkpoint_bytes_per_s = 256u << 20;
+  /// The node's own, so that a copy of another one's state can be made ready.
+  fasterlog::LogOptions log;
+  kv::StoreOptions store;
 };
 
 struct FollowerStatus {
@@ -89,6 +95,7 @@ struct NodeStatus {
   bool diverged = false;  // that: it stays so until its data directory is removed
   Address last_compared;  // the newest address where its state's digest was compared; 0: none
   std::vector<FollowerStatus> followers;
+  CheckpointCopyStatus copy;  // of another node's state, that comes in
 };
 
 /// Created and destroyed anywhere; start/stop and the transport's calls on the executor.
@@ -115,6 +122,9 @@ class Node {
   virtual void set_role_listener(std::function<void(const NodeStatus&)> listener) = 0;
   /// A failure that must stop the process (sticky log failure, divergence below committed).
   virtual void set_fatal_listener(std::function<void(const Error&)> listener) = 0;
+  /// A copy of another node's state is complete: stop this node and start it anew, which installs
+  /// the copy (statemachine/state_copy.h). Called on the executor.
+  virtual void set_restart_listener(std::function<void()> listener) = 0;
 
   using Done = std::function<void(Result<>)>;
   using Confirmed = std::function<void(Result<Address>)>;

@@ -42,6 +42,7 @@ std::shared_ptr<NodeStatus> Driver::make_status() const {
   result->diverged = comparison_.divergence().has_value();
   result->last_compared = comparison_.last_compared();
   result->problem = failed_ ? failed_->message : state.problem;
+  result->copy = checkpoint_receiver_.status();
   for (const auto& [id, follower] : state.followers) {
     if (state.role != Role::kLeader) break;  // a candidate that fetches
     FollowerStatus one;
@@ -76,6 +77,10 @@ std::shared_ptr<const NodeStatus> Driver::status() const {
 
 void Driver::set_role_listener(std::function<void(const NodeStatus&)> listener) {
   role_listener_ = std::move(listener);
+}
+
+void Driver::set_restart_listener(std::function<void()> listener) {
+  restart_listener_ = std::move(listener);
 }
 
 void Driver::set_fatal_listener(std::function<void(const Error&)> listener) {
@@ -149,6 +154,18 @@ void Driver::register_metrics(observability::MetricRegistry& registry) {
                "1 when the leader no longer keeps the log from the follower's end on.",
                [](const FollowerStatus& f) { return f.needs_checkpoint ? 1.0 : 0.0; });
 
+  registry.add_gauge(to, "tailrace_replication_checkpoint_copy_bytes",
+                     "Bytes of another node's state that this node copies, in all; 0: it does not.",
+                     {}, [this] { return static_cast<double>(status()->copy.bytes); });
+  registry.add_gauge(to, "tailrace_replication_checkpoint_copy_received_bytes",
+                     "Of them, what has come.", {},
+                     [this] { return static_cast<double>(status()->copy.received); });
+  registry.add_counter(to, "tailrace_replication_checkpoint_received_bytes_total",
+                       "Bytes of other nodes' states that came.", {},
+                       probe_.checkpoint_received_bytes);
+  registry.add_counter(to, "tailrace_replication_checkpoint_sent_bytes_total",
+                       "Bytes of this node's state that were sent to others.", {},
+                       probe_.checkpoint_sent_bytes);
   registry.add_counter(to, "tailrace_replication_shipped_bytes_total",
                        "Log bytes sent to followers.", {}, probe_.shipped_bytes);
   registry.add_counter(to, "tailrace_replication_shipped_messages_total",

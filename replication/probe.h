@@ -19,6 +19,7 @@ struct Probe {
   observability::Counter log_cuts;  // a suffix that was never committed
   observability::Counter digest_mismatches;
   observability::Counter append_waits;  // the log had no room for received bytes
+  observability::Counter checkpoint_sent_bytes, checkpoint_received_bytes;
   observability::MetricRegistry::Registration registration;
 };
 

@@ -109,8 +109,8 @@ void StateComparison::answered(NodeId member, const StateCompared& answer, Time 
   settle(now);
 }
 
-/// Some digest differs from another, and it is not decided which ones are wrong, or who is wrong has
-/// not said yet that it knows.
+/// Some digest differs from another, and it is not decided which ones are wrong, or who is wrong
+/// has not said yet that it knows.
 bool StateComparison::is_held(Time now) const {
   if (!differs_since_) return false;
   if (!right_) return true;

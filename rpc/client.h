@@ -53,6 +53,12 @@ struct NodeStatusAnswer {
   uint32_t node = 0;
   std::string address;  // the server that was asked
   std::string role, problem;
+  /// Of another node's state, that comes in; its stage is "idle" when there is none.
+  struct Copy {
+    std::string stage, problem;
+    uint32_t from = 0;
+    uint64_t received = 0, bytes = 0;
+  } copy;
   uint64_t epoch = 0;
   uint32_t leader = 0;
   std::string leader_address;

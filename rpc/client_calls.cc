@@ -50,6 +50,11 @@ Result<NodeStatusAnswer> read_status(const Reply& reply, const std::string& serv
   answer.address = server;
   answer.role = to_string(from.getRole());
   answer.problem = to_string(from.getProblem());
+  answer.copy.stage = to_string(from.getCopy().getStage());
+  answer.copy.from = from.getCopy().getFrom();
+  answer.copy.received = from.getCopy().getReceived();
+  answer.copy.bytes = from.getCopy().getBytes();
+  answer.copy.problem = to_string(from.getCopy().getProblem());
   answer.epoch = from.getEpoch();
   answer.leader = from.getLeader();
   answer.vote = from.getVote();

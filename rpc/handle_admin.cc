@@ -50,6 +50,12 @@ void Connection::handle_status(uint64_t id) {
   answer.setLastCompared(now.last_compared.value);
   answer.setDiverged(now.diverged);
   answer.setCoordinator(now.coordinator.problem.c_str());
+  auto copy = answer.initCopy();
+  copy.setStage(std::string(name_of(now.copy.stage)).c_str());
+  copy.setFrom(now.copy.from.value);
+  copy.setReceived(now.copy.received);
+  copy.setBytes(now.copy.bytes);
+  copy.setProblem(now.copy.problem.c_str());
   answer.setBegin(marks.begin.value);
   answer.setCheckpointed(marks.checkpointed.value);
   answer.setApplied(marks.applied.value);

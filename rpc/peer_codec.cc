@@ -9,11 +9,15 @@ namespace {
 
 using replication::Accept;
 using replication::Acknowledge;
+using replication::AskCheckpoint;
+using replication::CheckpointPart;
 using replication::CompareState;
 using replication::Data;
 using replication::Diverges;
 using replication::GrantVote;
 using replication::Leading;
+using replication::OfferCheckpoint;
+using replication::ReadCheckpoint;
 using replication::Refuse;
 using replication::Seal;
 using replication::Sealed;
@@ -95,6 +99,45 @@ struct Encode {
     to.setVote(static_cast<uint8_t>(from.vote));
   }
   void operator()(const TakeOver& from) { frame.initTakeOver().setEpoch(from.epoch.value); }
+  void operator()(const AskCheckpoint& from) {
+    auto to = frame.initAskCheckpoint();
+    to.setToken(from.token);
+    to.setAtLeast(from.at_least.value);
+  }
+  void operator()(const OfferCheckpoint& from) {
+    auto to = frame.initOfferCheckpoint();
+    to.setProblem(from.problem.c_str());
+    to.setToken(from.plan.token);
+    to.setFingerprint(from.plan.fingerprint);
+    to.setOwner(from.plan.owner.c_str());
+    to.setApplied(from.plan.applied.value);
+    to.setLogBegin(from.plan.log.first.value);
+    to.setLogEnd(from.plan.log.end.value);
+    auto epochs = to.initEpochs(static_cast<unsigned>(from.plan.epochs.size()));
+    for (unsigned i = 0; i < epochs.size(); ++i) {
+      epochs[i].setEpoch(from.plan.epochs[i].epoch.value);
+      epochs[i].setStart(from.plan.epochs[i].start.value);
+    }
+    auto files = to.initFiles(static_cast<unsigned>(from.plan.files.size()));
+    for (unsigned i = 0; i < files.size(); ++i) {
+      files[i].setName(from.plan.files[i].name.c_str());
+      files[i].setBytes(from.plan.files[i].bytes);
+    }
+  }
+  void operator()(const ReadCheckpoint& from) {
+    auto to = frame.initReadCheckpoint();
+    to.setFingerprint(from.fingerprint);
+    to.setOffset(from.offset);
+    to.setBytes(from.bytes);
+  }
+  void operator()(const CheckpointPart& from) {
+    auto to = frame.initCheckpointPart();
+    to.setFingerprint(from.fingerprint);
+    to.setOffset(from.offset);
+    to.setChecksum(from.checksum);
+    to.setProblem(from.problem.c_str());
+    if (from.bytes && !from.bytes->empty()) to.setBytes(to_data(ByteSpan(*from.bytes)));
+  }
   void operator()(const CompareState& from) {
     auto to = frame.initCompareState();
     to.setEpoch(from.epoch.value);
@@ -115,6 +158,33 @@ struct Encode {
     to.setDiverged(from.diverged);
   }
 };
+
+OfferCheckpoint offer_of(wire::OfferCheckpoint::Reader from) {
+  OfferCheckpoint to;
+  to.problem = to_string(from.getProblem());
+  to.plan.token = from.getToken();
+  to.plan.fingerprint = from.getFingerprint();
+  to.plan.owner = to_string(from.getOwner());
+  to.plan.applied = Address{from.getApplied()};
+  to.plan.log = {Address{from.getLogBegin()}, Address{from.getLogEnd()}};
+  for (const auto epoch : from.getEpochs())
+    to.plan.epochs.push_back({Epoch{epoch.getEpoch()}, Address{epoch.getStart()}});
+  for (const auto file : from.getFiles())
+    to.plan.files.push_back({to_string(file.getName()), file.getBytes()});
+  return to;
+}
+
+CheckpointPart part_of(wire::CheckpointPart::Reader from) {
+  CheckpointPart to;
+  to.fingerprint = from.getFingerprint();
+  to.offset = from.getOffset();
+  to.checksum = from.getChecksum();
+  to.problem = to_string(from.getProblem());
+  const ByteSpan bytes = to_span(from.getBytes());
+  if (!bytes.empty())
+    to.bytes = std::make_shared<const std::vector<std::byte>>(bytes.begin(), bytes.end());
+  return to;
+}
 
 /// What a newer node may say of votes is taken for none: that can only cost time.
 Vote vote_of(uint8_t value) {
@@ -190,6 +260,18 @@ Result<replication::Message> decode_peer(wire::PeerFrame::Reader from) {
     }
     case wire::PeerFrame::TAKE_OVER:
       return TakeOver{Epoch{from.getTakeOver().getEpoch()}};
+    case wire::PeerFrame::ASK_CHECKPOINT: {
+      const auto in = from.getAskCheckpoint();
+      return AskCheckpoint{in.getToken(), Address{in.getAtLeast()}};
+    }
+    case wire::PeerFrame::OFFER_CHECKPOINT:
+      return offer_of(from.getOfferCheckpoint());
+    case wire::PeerFrame::READ_CHECKPOINT: {
+      const auto in = from.getReadCheckpoint();
+      return ReadCheckpoint{in.getFingerprint(), in.getOffset(), in.getBytes()};
+    }
+    case wire::PeerFrame::CHECKPOINT_PART:
+      return part_of(from.getCheckpointPart());
     case wire::PeerFrame::COMPARE_STATE: {
       const auto in = from.getCompareState();
       return CompareState{Epoch{in.getEpoch()}, Address{in.getAddress()}, in.getHigh(), in.getLow(),

@@ -207,6 +207,10 @@ class StateMachineImpl final : public StateMachine {
   Result<std::pair<uint64_t, uint64_t>> log_digest(AddressRange range) const override {
     return digest_of(log_, range);
   }
+  Result<std::unique_ptr<StateCopySource>> open_copy(std::string owner, uint64_t token) override {
+    return StateCopySource::open(log_, store_, std::move(owner), token);
+  }
+
   uint64_t session_count() const override { return applier_.session_count(); }
 
   void register_metrics(observability::MetricRegistry& registry) override {

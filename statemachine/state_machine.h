@@ -19,6 +19,7 @@
 #include "observability/metrics.h"
 #include "statemachine/anchors.h"
 #include "statemachine/command.h"
+#include "statemachine/state_copy.h"
 #include "statemachine/state_value.h"
 #include "statemachine/watermarks.h"
 
@@ -151,6 +152,11 @@ class StateMachine {
   virtual DigestProgress digest_progress() const = 0;
   /// XXH3-128 of the raw log bytes in `range` (both ends at commit-mark ends or begin).
   virtual Result<std::pair<uint64_t, uint64_t>> log_digest(AddressRange range) const = 0;
+
+  /// The newest checkpoint, or that of `token`, to be read by another node as long as the object
+  /// lives; `owner` is whose store this is. kNotFound when there is none. Any thread; reads a
+  /// little of the disk. The object must not outlive this one.
+  virtual Result<std::unique_ptr<StateCopySource>> open_copy(std::string owner, uint64_t token) = 0;
 
   virtual uint64_t session_count() const = 0;
   virtual void register_metrics(observability::MetricRegistry& registry) = 0;

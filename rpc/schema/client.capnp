@@ -207,6 +207,16 @@ struct Status {
   unhealthy @26 :Text;           # why no reads are answered; empty if they are
   lastCompared @27 :UInt64;      # newest address where its state was compared; 0: none
   diverged @28 :Bool;            # its state is not the cluster's
+  copy @29 :StateCopy;
+}
+
+# A copy of another node's state that comes in.
+struct StateCopy {
+  stage @0 :Text;     # "idle": there is none
+  from @1 :UInt32;
+  received @2 :UInt64;
+  bytes @3 :UInt64;   # in all
+  problem @4 :Text;   # why it does not go on; empty if it does
 }
 
 struct Follower {

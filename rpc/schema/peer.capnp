@@ -19,8 +19,12 @@ struct PeerFrame {
     diverges @9 :Diverges;
     grantVote @10 :GrantVote;
     takeOver @11 :TakeOver;
-    compareState @12 :CompareState;
-    stateCompared @13 :StateCompared;
+    askCheckpoint @12 :AskCheckpoint;
+    offerCheckpoint @13 :OfferCheckpoint;
+    readCheckpoint @14 :ReadCheckpoint;
+    checkpointPart @15 :CheckpointPart;
+    compareState @16 :CompareState;
+    stateCompared @17 :StateCompared;
   }
 }
 
@@ -108,6 +112,47 @@ struct GrantVote {
 
 struct TakeOver {
   epoch @0 :UInt64;
+}
+
+struct AskCheckpoint {
+  token @0 :UInt64;    # of the copy that is there in part; 0: none
+  atLeast @1 :UInt64;
+}
+
+struct OfferCheckpoint {
+  problem @0 :Text;    # not empty: nothing is offered now, and why
+  token @1 :UInt64;
+  fingerprint @2 :UInt64;
+  owner @3 :Text;
+  applied @4 :UInt64;
+  logBegin @5 :UInt64;
+  logEnd @6 :UInt64;
+  epochs @7 :List(EpochStart);
+  files @8 :List(CopiedFile);
+}
+
+struct EpochStart {
+  epoch @0 :UInt64;
+  start @1 :UInt64;
+}
+
+struct CopiedFile {
+  name @0 :Text;
+  bytes @1 :UInt64;
+}
+
+struct ReadCheckpoint {
+  fingerprint @0 :UInt64;
+  offset @1 :UInt64;
+  bytes @2 :UInt32;
+}
+
+struct CheckpointPart {
+  fingerprint @0 :UInt64;
+  offset @1 :UInt64;
+  checksum @2 :UInt32;  # CRC32C of the bytes
+  bytes @3 :Data;
+  problem @4 :Text;     # not empty: there are no bytes, and why
 }
 
 struct CompareState {

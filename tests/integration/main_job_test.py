@@ -208,43 +208,6 @@ class MainJob(unittest.TestCase):
             self.check_tail(text, first, node.server)
         self.nodes.run("verify")
 
-    def test_follower_below_begin_is_told_that_it_needs_a_checkpoint(self):
-        self.nodes = self.cluster(replication="  follower_pin_bytes: 256 KiB\n")
-        leader, late = self.nodes.nodes[0], self.nodes.nodes[2]
-        text = history(6, 1500)
-        self.append(text)
-        self.nodes.wait_equal(PATIENCE)
-        late.stop()
-        for number in range(10):
-            self.append(text, f"rotated-{number}")
-        self.nodes.run("checkpoint", server=leader.server)
-
-        def of_leader():
-            status = self.nodes.run("status", "--json", server=leader.server)
-            return json.loads(status.stdout)[0]
-
-        def told():
-            status = of_leader()
-            follower = next(one for one in status["followers"] if one["node"] == late.number)
-            return follower["needs_checkpoint"] and "follower:3" not in status["anchors"] and status
-
-        status = wait_until("the leader says that node 3 needs a checkpoint", told, PATIENCE)
-        late.start()
-        have = wait_until("the follower says so itself", lambda: [
-            one for one in json.loads(self.nodes.run("status", "--json", check=False).stdout)
-            if one.get("node") == late.number and "needs_checkpoint" in one["problem"]], PATIENCE)[0]
-        self.assertLess(have["durable"], status["begin"], "the log below is gone")
-        ready, why = late.http("/readyz")
-        self.assertEqual(ready, 503)
-        self.assertIn("needs_checkpoint", why)
-        self.assertEqual(late.metric("tailrace_watermark_address_bytes", watermark="durable"),
-                         have["durable"])
-        self.assertEqual(
-            leader.metric("tailrace_replication_follower_needs_checkpoint", follower="3"), 1)
-        # The others are a majority and go on.
-        self.nodes.run("put", "still", "writes")
-        late.stop()
-
 
 if __name__ == "__main__":
     unittest.main(argv=[sys.argv[0], *sys.argv[2:]], verbosity=2)

@@ -176,6 +176,9 @@ class IdleStateMachine final : public statemachine::StateMachine {
   Result<std::pair<uint64_t, uint64_t>> log_digest(AddressRange) const override {
     return make_error(ErrorCode::kNotFound, "");
   }
+  Result<std::unique_ptr<statemachine::StateCopySource>> open_copy(std::string, uint64_t) override {
+    return make_error(ErrorCode::kNotFound, "no checkpoint");
+  }
   uint64_t session_count() const override { return 0; }
   void register_metrics(observability::MetricRegistry&) override {}
   int notified = 0;

@@ -239,6 +239,8 @@ TEST(Follower, SaysWhyItsLogWasRefusedAndAsksAgain) {
   EXPECT_NE(core.state().problem.find("log refused"), std::string::npos);
   EXPECT_NE(core.state().problem.find("begins at 700"), std::string::npos);
   EXPECT_NE(core.wants<StateChanged>(), nullptr);
+  ASSERT_NE(core.wants<FetchCheckpoint>(), nullptr) << "only a copy of the state helps";
+  EXPECT_EQ(core.wants<FetchCheckpoint>()->from, kOne);
   core.pass(milliseconds(250));
   EXPECT_EQ(core.sent<Subscribe>(kOne), nullptr);
   core.pass(milliseconds(1000));

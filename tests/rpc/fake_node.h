@@ -227,6 +227,9 @@ class FakeStateMachine : public statemachine::StateMachine {
   Result<std::pair<uint64_t, uint64_t>> log_digest(AddressRange range) const override {
     return std::pair{range.first.value, range.end.value};
   }
+  Result<std::unique_ptr<statemachine::StateCopySource>> open_copy(std::string, uint64_t) override {
+    return make_error(ErrorCode::kNotFound, "no checkpoint");
+  }
   uint64_t session_count() const override { return sessions_.size(); }
   void register_metrics(observability::MetricRegistry&) override {}
 
@@ -340,6 +343,7 @@ class FakeReplication : public replication::Node {
     status_ = std::make_shared<const replication::NodeStatus>(std::move(status));
   }
   void set_role_listener(std::function<void(const replication::NodeStatus&)>) override {}
+  void set_restart_listener(std::function<void()>) override {}
   void set_fatal_listener(std::function<void(const Error&)>) override {}
   void confirm_leadership(SteadyTime, Confirmed done) override {
     done(make_error(ErrorCode::kNotLeader, "the test's node asks nobody"));

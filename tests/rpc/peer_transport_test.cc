@@ -105,6 +105,18 @@ std::vector<replication::Message> one_of_each() {
       Diverges{Epoch{1}, Address{2}, Epoch{3}, Address{4}},
       GrantVote{Epoch{1}, 2, Vote::kFull},
       TakeOver{Epoch{1}},
+      AskCheckpoint{1, Address{2}},
+      OfferCheckpoint{{1,
+                       2,
+                       "c/1",
+                       Address{4},
+                       {Address{3}, Address{5}},
+                       {{Epoch{6}, Address{7}}, {Epoch{8}, Address{9}}},
+                       {{"log/a", 10}, {"checkpoints/b/MANIFEST", 11}}},
+                      "not yet"},
+      ReadCheckpoint{1, 2, 3},
+      CheckpointPart{1, 2, 3, std::make_shared<const std::vector<std::byte>>(9, std::byte{7}),
+                     "gone"},
       replication::CompareState{Epoch{1}, Address{2}, 3, 4, 5, true},
       replication::StateCompared{Epoch{1}, Address{2}, true, 3, 4, 5, true}};
 }
@@ -150,6 +162,26 @@ struct Show {
   std::string operator()(const replication::Seal& m) const { return join({m.epoch.value}); }
   std::string operator()(const replication::Leading& m) const { return join({m.epoch.value}); }
   std::string operator()(const replication::TakeOver& m) const { return join({m.epoch.value}); }
+  std::string operator()(const replication::AskCheckpoint& m) const {
+    return join({m.token, m.at_least.value});
+  }
+  std::string operator()(const replication::OfferCheckpoint& m) const {
+    const statemachine::StateCopyPlan& plan = m.plan;
+    std::string text = join({plan.token, plan.fingerprint, plan.applied.value, plan.log.first.value,
+                             plan.log.end.value}) +
+                       plan.owner + " " + m.problem;
+    for (const auto& epoch : plan.epochs)
+      text += " " + join({epoch.epoch.value, epoch.start.value});
+    for (const auto& file : plan.files)
+      text += " " + file.name + " " + std::to_string(file.bytes);
+    return text;
+  }
+  std::string operator()(const replication::ReadCheckpoint& m) const {
+    return join({m.fingerprint, m.offset, m.bytes});
+  }
+  std::string operator()(const replication::CheckpointPart& m) const {
+    return join({m.fingerprint, m.offset, m.checksum}) + to_string(ByteSpan(*m.bytes)) + m.problem;
+  }
   std::string operator()(const replication::CompareState& m) const {
     return join({m.epoch.value, m.address.value, m.high, m.low, m.pairs, m.settled});
   }

@@ -142,11 +142,6 @@ void Cluster::feed(SimNode& node, const Event& event) {
   if (options_.faults == ProtocolFaults{})
     if (std::optional<std::string> broken = node.invariants->check(*node.core))
       violate("invariant: " + *broken);
-  if (const auto* received = std::get_if<Received>(&event))
-    if (const auto* refused = std::get_if<Refuse>(&received->message);
-        refused != nullptr && refused->reason == RefusalReason::kNeedsCheckpoint)
-      after(node, between(5000, 50000),
-            [this, &node, from = received->peer] { install_checkpoint(node, at(from)); });
   for (const Action& action : actions) {
     perform(node, action);
     if (node.boot == 0) return;
@@ -208,6 +203,9 @@ void Cluster::perform(SimNode& node, const Action& action) {
     after(node, Time{0}, [this, &node, peer = disconnect->peer] {
       if (!links_.contains(pair_of(node.id, peer))) feed(node, PeerDisconnected{peer});
     });
+  } else if (const auto* fetch = std::get_if<FetchCheckpoint>(&action)) {
+    after(node, between(5000, 50000),
+          [this, &node, from = fetch->from] { install_checkpoint(node, at(from)); });
   } else if (const auto* message = std::get_if<Send>(&action)) {
     if (const auto* acknowledge = std::get_if<Acknowledge>(&message->message))
       check_acknowledge(node, *acknowledge);

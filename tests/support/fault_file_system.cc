@@ -227,6 +227,12 @@ void FaultFileSystem::crash(CrashPolicy policy) {
   for (const auto& [from, to] : unsynced_renames_)
     kept[to] = kept.try_emplace(from, keeps()).first->second;
   unsynced_renames_.clear();
+  for (const auto& [from, to] : unsynced_directory_renames_) {
+    const bool moved = keeps();
+    for (auto& [name, keep] : kept)
+      if (name.rfind(from + "/", 0) == 0 || name.rfind(to + "/", 0) == 0) keep = moved;
+  }
+  unsynced_directory_renames_.clear();
   Names after;
   for (const std::string& name : all) {
     const Names& chosen = kept[name] ? names_ : durable_names_;
@@ -252,6 +258,11 @@ void FaultFileSystem::crash(CrashPolicy policy) {
     inode->durable = bytes;
     inode->written = std::move(bytes);
     inode->dirty_sectors.clear();
+  }
+  for (const auto& [name, inode] : after) {
+    for (std::string parent = parent_of(name); !parent.empty() && parent != "/";
+         parent = parent_of(parent))
+      directories_.insert(parent);
   }
   names_ = after;
   durable_names_ = std::move(after);
@@ -451,10 +462,35 @@ Result<> FaultFileSystem::make_directory(const Path& directory) {
   return {};
 }
 
+/// What `from` holds is then in `to`, which held nothing.
+void FaultFileSystem::move_directory(Names& names, const std::string& from, const std::string& to) {
+  const std::string old_prefix = from + "/", new_prefix = to + "/";
+  Names moved;
+  std::erase_if(names, [&](const auto& entry) {
+    if (entry.first.rfind(new_prefix, 0) == 0) return true;
+    if (entry.first.rfind(old_prefix, 0) != 0) return false;
+    moved.emplace(new_prefix + entry.first.substr(old_prefix.size()), entry.second);
+    return true;
+  });
+  names.merge(moved);
+  std::set<std::string> directories{to};
+  std::erase_if(directories_, [&](const std::string& path) {
+    if (path.rfind(old_prefix, 0) == 0)
+      directories.insert(new_prefix + path.substr(old_prefix.size()));
+    return path == from || path.rfind(old_prefix, 0) == 0;
+  });
+  directories_.merge(directories);
+}
+
 Result<> FaultFileSystem::rename(const Path& from, const Path& to) {
   const std::lock_guard lock(mutex_);
   if (const auto fault = next_operation()) return failure("rename", normal(from), *fault);
   const auto found = names_.find(normal(from));
+  if (found == names_.end() && directories_.contains(normal(from))) {
+    move_directory(names_, normal(from), normal(to));
+    unsynced_directory_renames_.emplace_back(normal(from), normal(to));
+    return {};
+  }
   if (found == names_.end()) return tl::unexpected(io_error("rename", normal(from), ENOENT));
   names_[normal(to)] = found->second;
   names_.erase(normal(from));
@@ -486,10 +522,18 @@ Result<> FaultFileSystem::sync_directory(const Path& directory) {
   const std::lock_guard lock(mutex_);
   const std::string name = normal(directory);
   if (const auto fault = next_operation()) return failure("fsync", name, *fault);
+  for (const auto& [from, to] : unsynced_directory_renames_)
+    if (parent_of(to) == name) move_directory(durable_names_, from, to);
+  std::erase_if(unsynced_directory_renames_,
+                [&](const auto& pair) { return parent_of(pair.second) == name; });
   // What a removed subdirectory held goes with it.
   std::erase_if(durable_names_, [&](const auto& entry) {
-    const std::string parent = parent_of(entry.first);
-    return parent == name || (parent_of(parent) == name && !directories_.contains(parent));
+    std::string parent = parent_of(entry.first);
+    if (parent == name) return true;
+    if (parent.rfind(name + "/", 0) != 0) return false;
+    while (parent_of(parent) != name)
+      parent = parent_of(parent);
+    return !directories_.contains(parent);
   });
   std::erase_if(unsynced_renames_,
                 [&](const auto& pair) { return parent_of(pair.second) == name; });

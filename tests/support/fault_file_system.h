@@ -103,6 +103,7 @@ class FaultFileSystem final : public storage::FileSystem {
   /// Counts an operation. Nothing: go on; else the fault that strikes it.
   std::optional<Fault> next_fault(uint64_t sectors);
   std::optional<FaultKind> next_operation();
+  void move_directory(Names& names, const std::string& from, const std::string& to);
   /// The fault that waits for that call on that file, which is used up.
   std::optional<FaultKind> take_named_fault(std::string_view call, const std::string& path);
   tl::unexpected<Error> failure(std::string_view call, const std::string& path, FaultKind kind);
@@ -126,6 +127,7 @@ class FaultFileSystem final : public storage::FileSystem {
   Names names_;
   Names durable_names_;
   std::vector<std::pair<std::string, std::string>> unsynced_renames_;  // in their order
+  std::vector<std::pair<std::string, std::string>> unsynced_directory_renames_;
   std::set<std::string> directories_;
   std::map<std::string, uint64_t> locks_;  // held, and in which generation
 };

@@ -1,0 +1,105 @@
+#pragma once
+// Takes a copy of the leader's state when this node's log ends below the leader's begin
+// (statemachine/state_copy.h says what is on disk and what a crash leaves).
+//
+//   idle -> asking -> receiving -> checking -> complete: the node is to start anew, and installs it
+//
+// A connection that ends, a silent source and a new leader lead back to asking; what has been
+// received of the same copy stays. A failed write or fsync is final, as everywhere; a full disk and
+// a copy that does not check begin anew after a pause.
+
+#include <chrono>
+#include <condition_variable>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <thread>
+
+#include "core/clock.h"
+#include "replication/messages.h"
+#include "replication/probe.h"
+#include "statemachine/state_copy.h"
+
+namespace tailrace::replication {
+
+struct CheckpointCopyStatus {
+  enum class Stage : uint8_t { kIdle, kAsking, kReceiving, kChecking, kComplete, kFailed };
+  Stage stage = Stage::kIdle;
+  NodeId from;
+  uint64_t received = 0, bytes = 0;  // durable or on the way to the disk, of all
+  std::string problem;               // why it does not go on, empty if well
+};
+std::string_view name_of(CheckpointCopyStatus::Stage stage);
+
+/// All calls on the executor; a thread of its own writes and checks.
+class CheckpointReceiver {
+ public:
+  struct Hooks {
+    /// On the executor, as all of the receiver's calls.
+    std::function<void(NodeId, Message)> send;
+    /// Any thread; the function runs on the executor, or never once the receiver is gone.
+    std::function<void(std::function<void()>)> post;
+    /// The copy is complete: the node is to be started anew.
+    std::function<void()> complete;
+  };
+
+  CheckpointReceiver(storage::FileSystem& file_system, statemachine::StateCopyOptions options,
+                     Hooks hooks, const Clock& clock, Probe& probe);
+  ~CheckpointReceiver();
+
+  /// Looks for what an earlier run left.
+  void start();
+  /// This node's log ends at `at_least` and `from` can not extend it.
+  void wanted(NodeId from, Address at_least);
+  /// The log is extended after all: what was copied is dropped.
+  void not_wanted();
+  void received(NodeId peer, OfferCheckpoint message);
+  void received(NodeId peer, CheckpointPart message);
+  void tick();
+  void stop();
+  const CheckpointCopyStatus& status() const { return status_; }
+
+ private:
+  using Stage = CheckpointCopyStatus::Stage;
+  using Work = std::function<void()>;
+
+  void ask();
+  void pause(std::string problem, std::chrono::milliseconds time);
+  void begun(uint64_t generation, const Result<>& result);
+  void request();
+  void written(uint64_t generation, uint64_t bytes, const Result<>& result);
+  void checked(uint64_t generation, const Result<>& result);
+  void failed(const Error& error);
+  void work(Work work);
+  void run();
+  /// On the thread: runs `function`, then gives `then` its result on the executor.
+  void work_then(std::function<Result<>()> function, std::function<void(const Result<>&)> then);
+
+  const Hooks hooks_;
+  const Clock& clock_;
+  Probe& probe_;
+
+  // The executor's.
+  CheckpointCopyStatus status_;
+  Address at_least_;
+  bool busy_ = false;        // the thread begins or checks a copy
+  uint64_t generation_ = 0;  // of what the thread was given; results of an older one are not heard
+  statemachine::StateCopyPlan plan_;
+  uint64_t requested_ = 0, arrived_ = 0, written_ = 0;  // written_ <= arrived_ <= requested_
+  SteadyTime heard_{}, asked_{}, not_before_{};
+
+  // The thread's.
+  statemachine::IncomingState incoming_;
+  uint64_t unsaved_bytes_ = 0;
+
+  std::mutex mutex_;
+  std::condition_variable work_;
+  std::deque<Work> jobs_;  // guarded by mutex_; bounded by the window
+  bool stopping_ = false;  // guarded by mutex_
+  std::thread thread_;     // runs from the first job on
+};
+
+}  // namespace tailrace::replication
