@@ -22,9 +22,11 @@ set(TAILRACE_PUBLIC_HEADERS
   fasterlog/inspect.h fasterlog/check_log.h fasterlog/dump_log.h fasterlog/repair.h
   fasterlog/log_files.h fasterlog/log_metadata.h fasterlog/segment_files.h  # what those include
   kv/checkpoint_source.h kv/log_address.h kv/session.h kv/store.h
-  statemachine/anchors.h statemachine/command.h statemachine/state_machine.h
+  statemachine/anchors.h statemachine/command.h statemachine/state_copy.h
+  statemachine/state_machine.h
   statemachine/state_value.h statemachine/watermarks.h
-  replication/coordinator.h replication/messages.h replication/node.h replication/role.h replication/transport.h
+  replication/checkpoint_copy_status.h replication/coordinator.h replication/messages.h replication/node.h
+  replication/role.h replication/transport.h
   rpc/client.h rpc/etcd_coordinator.h rpc/server.h
   rpc/async_enqueue.h rpc/durable_wait.h rpc/store_read.h  # the only ones that want Asio, and nothing includes them
   config/coordinator_config.h config/node_config.h)

@@ -82,7 +82,6 @@ void CheckpointReceiver::wanted(NodeId from, Address at_least) {
 }
 
 void CheckpointReceiver::not_wanted() {
-  if (status_.stage == Stage::kComplete) return;
   if (status_.stage == Stage::kIdle && plan_.token == 0) return;
   observability::log_info("the leader extends this node's log: its state need not be copied");
   ++generation_;
@@ -184,7 +183,7 @@ void CheckpointReceiver::request() {
   observability::log_info("all {} bytes of node {}'s state have come and are checked", total,
                           status_.from.value);
   work_then(
-      [this] { return incoming_.complete(); },
+      [this] { return incoming_.check(); },
       [this, generation = generation_](const Result<>& result) { checked(generation, result); });
 }
 
@@ -227,9 +226,12 @@ void CheckpointReceiver::checked(uint64_t generation, const Result<>& result) {
   busy_ = false;
   if (!result) return failed(result.error());
   status_.stage = Stage::kComplete;
-  observability::log_info("the copy of node {}'s state is complete; this node starts anew with it",
-                          status_.from.value);
+  observability::log_info("the copy of node {}'s state is complete", status_.from.value);
   hooks_.complete();
+}
+
+Result<> CheckpointReceiver::commit() {
+  return incoming_.commit();
 }
 
 void CheckpointReceiver::failed(const Error& error) {

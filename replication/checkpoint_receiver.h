@@ -19,20 +19,12 @@
 #include <thread>
 
 #include "core/clock.h"
+#include "replication/checkpoint_copy_status.h"
 #include "replication/messages.h"
 #include "replication/probe.h"
 #include "statemachine/state_copy.h"
 
 namespace tailrace::replication {
-
-struct CheckpointCopyStatus {
-  enum class Stage : uint8_t { kIdle, kAsking, kReceiving, kChecking, kComplete, kFailed };
-  Stage stage = Stage::kIdle;
-  NodeId from;
-  uint64_t received = 0, bytes = 0;  // durable or on the way to the disk, of all
-  std::string problem;               // why it does not go on, empty if well
-};
-std::string_view name_of(CheckpointCopyStatus::Stage stage);
 
 /// All calls on the executor; a thread of its own writes and checks.
 class CheckpointReceiver {
@@ -42,7 +34,7 @@ class CheckpointReceiver {
     std::function<void(NodeId, Message)> send;
     /// Any thread; the function runs on the executor, or never once the receiver is gone.
     std::function<void(std::function<void()>)> post;
-    /// The copy is complete: the node is to be started anew.
+    /// The copy is there and checked. Who wants it still calls commit(), who does not not_wanted().
     std::function<void()> complete;
   };
 
@@ -60,6 +52,10 @@ class CheckpointReceiver {
   void received(NodeId peer, CheckpointPart message);
   void tick();
   void stop();
+  /// After `complete` and stop(): at its next start the node installs the copy, in place of all
+  /// that it has.
+  Result<> commit();
+  const statemachine::StateCopyPlan& plan() const { return plan_; }
   const CheckpointCopyStatus& status() const { return status_; }
 
  private:

@@ -84,6 +84,8 @@ class Driver final : public Node, public TransportHandler {
   void post(std::function<void(Driver&)> function);
   /// Whether it is about a copy of a state: nothing that the protocol has to know.
   bool about_checkpoint(NodeId peer, Message& message);
+  /// A copy of another node's state is complete.
+  void adopt_copy();
   /// As post(), for who lives no longer than the driver.
   std::function<void(std::function<void()>)> poster();
   Result<Promise> open_promise();

@@ -110,10 +110,7 @@ Driver::Driver(storage::FileSystem& file_system, NodeOptions options, fasterlog:
                            {[this](NodeId peer, Message message) {
                               if (running_) transport_.send(peer, std::move(message));
                             },
-                            poster(),
-                            [this] {
-                              if (restart_listener_) restart_listener_();
-                            }},
+                            poster(), [this] { adopt_copy(); }},
                            clock_, probe_),
       comparison_(comparison_options(options_)),
       divergence_file_(file_system, options_.directory) {
@@ -235,6 +232,24 @@ std::function<void(std::function<void()>)> Driver::poster() {
       if (link->driver != nullptr) function();
     });
   };
+}
+
+/// First nothing is acknowledged any more, then the copy takes the place of what was: the other way
+/// round, what was acknowledged in between would be lost with the old log.
+void Driver::adopt_copy() {
+  if (!running_ || failed_) return;
+  const Address end = checkpoint_receiver_.plan().log.end;
+  if (core_.state().streaming || std::max(log_.tail(), core_.state().received) > end) {
+    checkpoint_receiver_.not_wanted();
+    return;
+  }
+  stop();
+  if (const Result<> committed = checkpoint_receiver_.commit(); !committed) {
+    fail(with_context("install the copied state", committed.error()));
+    return;
+  }
+  observability::log_info("this node starts anew with the state that it has copied");
+  if (restart_listener_) restart_listener_();
 }
 
 bool Driver::about_checkpoint(NodeId peer, Message& message) {

@@ -14,7 +14,7 @@
 #include "core/result.h"
 #include "fasterlog/log.h"
 #include "observability/metrics.h"
-#include "replication/checkpoint_receiver.h"
+#include "replication/checkpoint_copy_status.h"
 #include "replication/coordinator.h"
 #include "replication/messages.h"
 #include "replication/role.h"

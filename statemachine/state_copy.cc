@@ -274,7 +274,7 @@ Result<> IncomingState::write_plan(bool complete) {
                                       encode(saved));
 }
 
-Result<> IncomingState::complete() {
+Result<> IncomingState::check() {
   if (received_ != plan_.bytes())
     return make_error(ErrorCode::kFailedPrecondition, "the copy is not complete");
   TAILRACE_RETURN_IF_ERROR(close_file());
@@ -291,6 +291,12 @@ Result<> IncomingState::complete() {
                                                   " and not, as its source said, at " +
                                                   std::to_string(plan_.applied.value));
   TAILRACE_RETURN_IF_ERROR(make_log());
+  checked_ = true;
+  return {};
+}
+
+Result<> IncomingState::commit() {
+  if (!checked_) return make_error(ErrorCode::kFailedPrecondition, "the copy has not been checked");
   return write_plan(true);
 }
 
@@ -317,6 +323,7 @@ Result<> IncomingState::drop() {
   file_.reset();
   file_index_ = 0;
   file_begin_ = received_ = 0;
+  checked_ = false;
   log_bytes_.clear();
   plan_ = {};
   // First the plan: without it, what else is there means nothing.

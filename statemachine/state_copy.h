@@ -16,8 +16,9 @@
 //   log.incoming/    the log, made when everything has come
 //
 // Nothing of the node's own log and store is touched while a copy comes in. When all of it is there
-// and has been checked, STATE-COPY says "complete". From then on the node does nothing but to
-// install it, when it starts, before anything is opened:
+// and has been checked, the node stops taking part, and STATE-COPY says "complete". From then on it
+// does nothing but to install the copy, when it starts, before anything is opened. (Were it still to
+// take part, what it acknowledged in between would be lost with the old log.)
 //
 //   crash before "complete"       the node goes on with what it has; the copy goes on where it was
 //   ... before store was removed  both are there: begins again
@@ -105,9 +106,12 @@ class IncomingState {
   Result<> write(ByteSpan bytes);
   /// All written so far is durable and would be gone on from.
   Result<> save();
-  /// When everything is written: makes the log, checks all, and says so on disk. kCorruption: the
-  /// copy is worth nothing; drop() it.
-  Result<> complete();
+  /// When everything is written: makes the log and checks all. kCorruption: the copy is worth
+  /// nothing; drop() it.
+  Result<> check();
+  /// After check(): says on disk that the copy is complete. Between this and the installation the
+  /// node must acknowledge nothing: its own log, and what that then held, are given up.
+  Result<> commit();
   Result<> drop();
 
  private:
@@ -122,6 +126,7 @@ class IncomingState {
   const StateCopyOptions options_;
   StateCopyPlan plan_;
   uint64_t received_ = 0;
+  bool checked_ = false;
   std::vector<std::byte> log_bytes_;
   std::unique_ptr<storage::File> file_;  // that is being written,
   size_t file_index_ = 0;                // its place in the plan

@@ -61,7 +61,8 @@ Result<> receive(const StateCopySource& source, IncomingState& incoming, size_t 
     TAILRACE_RETURN_IF_ERROR(incoming.write(bytes));
     TAILRACE_RETURN_IF_ERROR(incoming.save());
   }
-  return incoming.complete();
+  TAILRACE_RETURN_IF_ERROR(incoming.check());
+  return incoming.commit();
 }
 
 /// The node that was installed has the state of the source's checkpoint, and comes to the source's
@@ -207,7 +208,8 @@ TEST(StateCopy, ADamagedCopyIsNotInstalled) {
     ASSERT_TRUE((*copy)->read(0, bytes).has_value());
     bytes[at] ^= std::byte{1};
     ASSERT_TRUE(incoming.write(bytes).has_value());
-    EXPECT_FALSE(incoming.complete().has_value());
+    EXPECT_FALSE(incoming.check().has_value());
+    EXPECT_FALSE(incoming.commit().has_value()) << "what was not found good";
     EXPECT_FALSE(install_state_copy(disk, receiver()).value());
   }
 }
