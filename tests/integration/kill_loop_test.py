@@ -22,7 +22,7 @@ PATIENCE = 120  # seconds; for a machine that is busy with other things
 # A checkpoint and a new segment every few thousand writes. What is retained is read back after each
 # crash; it is a small part of all that is written, and more than is written between two crashes: one
 # node writes several times as much as three do.
-RETAINED = {1: "64 MiB", 3: "24 MiB"}
+RETAINED = {1: "64 MiB", 3: "32 MiB"}
 SETTINGS = """
 log: {page_bytes: 256 KiB, buffer_pages: 8, segment_bytes: 256 KiB, proven_lag_bytes: 1 MiB}
 store: {memory_bytes: 96 MiB, page_bytes: 1 MiB, index_buckets: 4096}
@@ -159,6 +159,9 @@ class KillLoop(unittest.TestCase):
         raise AssertionError(f"node {node.number} truncates its log again and again")
 
     def finish(self):
+        # On a slow machine the rounds are over before so much is written.
+        wait_until("the log is truncated",
+                   lambda: all(one["begin"] > 64 for one in self.cluster.status()), PATIENCE)
         began = self.cluster.nodes[0].metric("tailrace_watermark_address_bytes", watermark="begin")
         for writer in self.writers:
             writer.end()
@@ -174,8 +177,6 @@ class KillLoop(unittest.TestCase):
             print(writer.name, {" ".join(key): count
                                 for key, count in sorted(writer.results.items())}, flush=True)
         self.cluster.run("verify")
-        for status in nodes:
-            self.assertGreater(status["begin"], 64, "the log was truncated")
         for node in self.cluster.nodes:
             node.stop()
         print(f"{self.kills} kills, {self.in_checkpoint} in a checkpoint; epoch {nodes[0]['epoch']}; "
