@@ -1,7 +1,7 @@
 # Precompiled headers: about a fifth of what compiling a test costs under the address sanitizer is to read
 # the standard library and GoogleTest. No header of this project is among them, so that a change to one
 # compiles only what includes it, and no folder sees what stands above it. Every file still includes what
-# it uses, and compiles without them, as the release build does.
+# it uses, and compiles without them, as in all other builds.
 
 set(TAILRACE_STANDARD_HEADERS
   <algorithm> <array> <atomic> <bit> <chrono> <condition_variable> <cstdint> <cstring> <deque>
