@@ -12,7 +12,9 @@ namespace {
 
 constexpr uint32_t kPartBytes = 1u << 20;
 constexpr uint64_t kWindowBytes = 8u << 20;
+// So much, or so long a time, is copied again after a crash.
 constexpr uint64_t kSaveBytes = 64u << 20;
+constexpr std::chrono::milliseconds kSaveTime{1000};
 constexpr std::chrono::milliseconds kAskAgain{1000};
 constexpr std::chrono::milliseconds kStillThere{10'000};
 constexpr std::chrono::milliseconds kPatience{5000};
@@ -205,8 +207,10 @@ void CheckpointReceiver::received(NodeId peer, CheckpointPart message) {
       [this, bytes = std::move(message.bytes)]() -> Result<> {
         TAILRACE_RETURN_IF_ERROR(incoming_.write(*bytes));
         unsaved_bytes_ += bytes->size();
-        if (unsaved_bytes_ < kSaveBytes) return {};
+        const SteadyTime now = std::chrono::steady_clock::now();
+        if (unsaved_bytes_ < kSaveBytes && now - saved_at_ < kSaveTime) return {};
         unsaved_bytes_ = 0;
+        saved_at_ = now;
         return incoming_.save();
       },
       [this, size, generation = generation_](const Result<>& result) {

@@ -90,6 +90,7 @@ class CheckpointReceiver {
   // The thread's.
   statemachine::IncomingState incoming_;
   uint64_t unsaved_bytes_ = 0;
+  SteadyTime saved_at_{};
 
   std::mutex mutex_;
   std::condition_variable work_;
