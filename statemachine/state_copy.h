@@ -17,8 +17,8 @@
 //
 // Nothing of the node's own log and store is touched while a copy comes in. When all of it is there
 // and has been checked, the node stops taking part, and STATE-COPY says "complete". From then on it
-// does nothing but to install the copy, when it starts, before anything is opened. (Were it still to
-// take part, what it acknowledged in between would be lost with the old log.)
+// does nothing but to install the copy, when it starts, before anything is opened. (Were it still
+// to take part, what it acknowledged in between would be lost with the old log.)
 //
 //   crash before "complete"       the node goes on with what it has; the copy goes on where it was
 //   ... before store was removed  both are there: begins again
