@@ -1,11 +1,8 @@
 # How every target of this project is compiled. Dependencies never see these flags.
 
-# ccache keeps what was compiled with a precompiled header only when it may overlook macros that the
-# header does not use, and times.
 find_program(TAILRACE_CCACHE ccache)
 if(TAILRACE_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
-  set(CMAKE_CXX_COMPILER_LAUNCHER
-      "${CMAKE_COMMAND}" -E env CCACHE_SLOPPINESS=pch_defines,time_macros "${TAILRACE_CCACHE}")
+  set(CMAKE_CXX_COMPILER_LAUNCHER "${TAILRACE_CCACHE}")
 endif()
 
 set(CMAKE_RUNTIME_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}")
@@ -21,8 +18,6 @@ if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   # that are not there.
   target_compile_options(tailrace_flags INTERFACE
     -Wno-maybe-uninitialized -Wno-restrict -Wno-mismatched-new-delete)
-  # For ccache: it preprocesses, and must see which precompiled header is used.
-  target_compile_options(tailrace_flags INTERFACE -fpch-preprocess)
 endif()
 if(TAILRACE_FUZZ)
   if(NOT CMAKE_CXX_COMPILER_ID STREQUAL "Clang")
@@ -63,10 +58,6 @@ function(tailrace_library name)
   target_link_libraries(tailrace_${name}
     PUBLIC ${arg_PUBLIC}
     PRIVATE ${arg_PRIVATE} "$<BUILD_INTERFACE:tailrace_flags>")
-  # Those of core and storage do not know fmt, and rpc has more headers.
-  if(TAILRACE_PCH AND NOT name MATCHES "^(core|storage|rpc)$")
-    target_precompile_headers(tailrace_${name} REUSE_FROM tailrace_precompiled_libraries)
-  endif()
 endfunction()
 
 # What the sanitizer presets build: all tests with that label.
@@ -89,9 +80,6 @@ function(tailrace_test name)
   add_executable(${name} ${arg_SOURCES})
   target_link_libraries(${name} PRIVATE ${arg_LINK} GTest::gtest GTest::gmock GTest::gtest_main
                         fmt::fmt tailrace_flags)
-  if(TAILRACE_PCH)
-    target_precompile_headers(${name} REUSE_FROM tailrace_precompiled_tests)
-  endif()
   set_target_properties(${name} PROPERTIES
     RUNTIME_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}/tests")
   foreach(label unit concurrent)

@@ -16,7 +16,7 @@ namespace tailrace::kv {
 
 namespace {
 
-constexpr uint64_t kPieceBytes = 1u << 20;
+constexpr uint64_t kCheckPieceBytes = 1u << 20;
 
 tl::unexpected<Error> no_copy(const storage::Path& path, const std::string& what) {
   return make_error(ErrorCode::kFailedPrecondition,
@@ -128,13 +128,13 @@ class CopyCheck {
   }
 
   Result<> check_zeros_of(LogAddress from, LogAddress until) {
-    auto memory = storage::AlignedBuffer::allocate(kPieceBytes);
+    auto memory = storage::AlignedBuffer::allocate(kCheckPieceBytes);
     if (!memory) return tl::unexpected(std::move(memory.error()));
     while (from < until) {
       const LogAddress segment_end =
           align_down(from, manifest_.segment_bytes) + manifest_.segment_bytes;
       const MutableByteSpan piece =
-          memory->span().first(std::min({kPieceBytes, until - from, segment_end - from}));
+          memory->span().first(std::min({kCheckPieceBytes, until - from, segment_end - from}));
       const auto got = segments_.file_of(from)->read_at(segments_.offset_of(from), piece);
       if (!got) return tl::unexpected(got.error());
       if (*got < piece.size() || !is_blank(from, piece)) return left_over(from);

@@ -16,7 +16,7 @@ namespace tailrace::kv {
 
 namespace {
 
-constexpr uint64_t kPieceBytes = 1u << 20;
+constexpr uint64_t kReadPieceBytes = 1u << 20;
 
 Result<std::vector<std::byte>> whole_file(storage::FileSystem& file_system,
                                           const storage::Path& path) {
@@ -110,7 +110,7 @@ class SourceImpl final : public CheckpointSource {
     // The files are read past the page cache, which wants whole blocks.
     const uint64_t end = align_up(at + into.size(), storage::kBlockBytes);
     const uint64_t first = align_down(at, storage::kBlockBytes);
-    auto memory = storage::AlignedBuffer::allocate(std::min(end - first, kPieceBytes));
+    auto memory = storage::AlignedBuffer::allocate(std::min(end - first, kReadPieceBytes));
     if (!memory) return tl::unexpected(std::move(memory.error()));
     for (uint64_t from = first; from < end;) {
       const MutableByteSpan piece =

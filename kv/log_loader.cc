@@ -11,16 +11,16 @@
 namespace tailrace::kv {
 
 namespace {
-constexpr uint64_t kPieceBytes = 1u << 20;
-constexpr size_t kPieces = 8;
+constexpr uint64_t kLoadPieceBytes = 1u << 20;
+constexpr size_t kLoadPieces = 8;
 }  // namespace
 
 Result<std::unique_ptr<LogVerifier>> LogVerifier::create(storage::FileSystem& file_system,
                                                          LogSegments& segments,
                                                          uint64_t page_bytes) {
   std::unique_ptr<LogVerifier> verifier(new LogVerifier(segments, page_bytes));
-  auto reader = LogReadAhead::create(file_system, segments,
-                                     std::max(kPieceBytes, page_header_bytes(page_bytes)), kPieces);
+  auto reader = LogReadAhead::create(
+      file_system, segments, std::max(kLoadPieceBytes, page_header_bytes(page_bytes)), kLoadPieces);
   if (!reader) return tl::unexpected(std::move(reader).error());
   verifier->reader_ = std::move(*reader);
   return verifier;

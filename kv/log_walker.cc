@@ -10,8 +10,8 @@
 namespace tailrace::kv {
 
 namespace {
-constexpr uint64_t kPieceBytes = 512u << 10;
-constexpr size_t kPieces = 8;
+constexpr uint64_t kWalkPieceBytes = 512u << 10;
+constexpr size_t kWalkPieces = 8;
 }  // namespace
 
 Result<std::unique_ptr<LogWalker>> LogWalker::create(storage::FileSystem& file_system,
@@ -20,7 +20,7 @@ Result<std::unique_ptr<LogWalker>> LogWalker::create(storage::FileSystem& file_s
   TAILRACE_CHECK(until <= log.safe_read_only(), "what is walked must not change");
   std::unique_ptr<LogWalker> walker(new LogWalker(log, from, until));
   auto reader = LogReadAhead::create(file_system, log.segments(),
-                                     std::min(kPieceBytes, log.page_bytes()), kPieces);
+                                     std::min(kWalkPieceBytes, log.page_bytes()), kWalkPieces);
   if (!reader) return tl::unexpected(std::move(reader).error());
   walker->reader_ = std::move(*reader);
   return walker;

@@ -8,7 +8,8 @@ namespace tailrace::kv {
 
 namespace {
 
-constexpr uint64_t kBlock = storage::kBlockBytes;
+using storage::kBlockBytes;
+
 // Under protection at a time: others wait that long for an epoch at most.
 constexpr uint64_t kCopiedAtATime = 128u << 10;
 constexpr size_t kRecordsAtATime = 2048;
@@ -30,10 +31,10 @@ class Capturing {
         what_(what),
         writer_(writer),
         from_(what.from),
-        changed_(log_.page_bytes() / kBlock) {}
+        changed_(log_.page_bytes() / kBlockBytes) {}
 
   Result<LogAddress> run() {
-    LogAddress at = align_down(from_, kBlock);
+    LogAddress at = align_down(from_, kBlockBytes);
     while (at < what_.until) {
       const LogAddress page = align_down(at, log_.page_bytes());
       at = std::max(at, page + log_.first_offset());
@@ -57,8 +58,9 @@ class Capturing {
     const auto& changes = what_.changes;
     std::fill(changed_.begin(), changed_.end(), !changes.has_value());
     if (!changes) return true;
-    for (LogAddress at = std::max(page, align_up(changes->end, kBlock)); at < end; at += kBlock)
-      changed_[(at - page) / kBlock] = true;
+    for (LogAddress at = std::max(page, align_up(changes->end, kBlockBytes)); at < end;
+         at += kBlockBytes)
+      changed_[(at - page) / kBlockBytes] = true;
     const LogAddress limit = std::min(end, changes->end);
     LogAddress at = page + log_.first_offset();
     bool first = true;
@@ -74,8 +76,8 @@ class Capturing {
         const Record& record = *log_.record(at);
         const LogAddress next = at + record.bytes();
         if (is_change(record)) {
-          for (LogAddress block = align_down(at, kBlock); block < next; block += kBlock)
-            changed_[(block - page) / kBlock] = true;
+          for (LogAddress block = align_down(at, kBlockBytes); block < next; block += kBlockBytes)
+            changed_[(block - page) / kBlockBytes] = true;
         }
         at = next;
       }
@@ -93,22 +95,22 @@ class Capturing {
   bool copy_page(LogAddress at, LogAddress end) {
     const LogAddress page = align_down(at, log_.page_bytes());
     while (at < end) {
-      if (!changed_[(at - page) / kBlock]) {
-        at += kBlock;
+      if (!changed_[(at - page) / kBlockBytes]) {
+        at += kBlockBytes;
         continue;
       }
       auto room = writer_.room();
       if (!room) return fail(std::move(room.error()));
       const uint64_t most = std::min<uint64_t>({room->size(), end - at, kCopiedAtATime});
       uint64_t bytes = 0;
-      while (bytes < most && changed_[(at + bytes - page) / kBlock])
-        bytes += kBlock;
+      while (bytes < most && changed_[(at + bytes - page) / kBlockBytes])
+        bytes += kBlockBytes;
       {
         const storage::EpochProtection::Guard guard(protection_);
         if (!is_in_memory(page)) return evicted();
         copy_words(room->data(), reinterpret_cast<std::byte*>(log_.record(at)), bytes);
       }
-      for (const LogAddress copied_to = at + bytes; at < copied_to; at += kBlock)
+      for (const LogAddress copied_to = at + bytes; at < copied_to; at += kBlockBytes)
         writer_.took_block(at);
       if (what_.progress) {
         if (auto go_on = what_.progress(writer_.bytes_written()); !go_on) {
@@ -139,7 +141,7 @@ Result<SnapshotCapture::Captured> SnapshotCapture::write(storage::FileSystem& fi
                                                          const storage::Path& path,
                                                          uint64_t token) const {
   // Of an incremental one nobody knows; the file then grows as it is written.
-  const uint64_t expected = changes ? 0 : until - align_down(from, kBlock);
+  const uint64_t expected = changes ? 0 : until - align_down(from, kBlockBytes);
   auto writer = ChunkWriter::create(file_system, path, kSnapshotChunk, token, expected);
   if (!writer) return tl::unexpected(std::move(writer.error()));
   auto captured_from = Capturing(*this, **writer).run();

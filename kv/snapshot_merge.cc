@@ -7,9 +7,7 @@
 
 namespace tailrace::kv {
 
-namespace {
-constexpr uint64_t kBlock = storage::kBlockBytes;
-}
+using storage::kBlockBytes;
 
 Result<std::unique_ptr<SnapshotMerge>> SnapshotMerge::create(const CheckpointDirectory& directory,
                                                              const Manifest& manifest) {
@@ -25,9 +23,9 @@ Result<std::unique_ptr<SnapshotMerge>> SnapshotMerge::create(const CheckpointDir
 }
 
 Result<> SnapshotMerge::fill(LogAddress address, MutableByteSpan into) {
-  const LogAddress first = align_down(address, kBlock);
+  const LogAddress first = align_down(address, kBlockBytes);
   const LogAddress end = address + into.size();
-  filled_.assign((end - first + kBlock - 1) / kBlock, false);
+  filled_.assign((end - first + kBlockBytes - 1) / kBlockBytes, false);
   for (const auto& reader : readers_) {
     for (;;) {
       auto block = reader->next_below(end);
@@ -37,14 +35,14 @@ Result<> SnapshotMerge::fill(LogAddress address, MutableByteSpan into) {
       // What was flushed while the snapshot was written is read from the log's files.
       if (at < first) continue;
       const LogAddress from = std::max(at, address);
-      const uint64_t bytes = std::min(end, at + kBlock) - from;
+      const uint64_t bytes = std::min(end, at + kBlockBytes) - from;
       std::memcpy(into.data() + (from - address), (*block)->bytes.data() + (from - at), bytes);
-      filled_[(at - first) / kBlock] = true;
+      filled_[(at - first) / kBlockBytes] = true;
     }
   }
   const auto missing = std::find(filled_.begin(), filled_.end(), false);
   if (missing == filled_.end()) return {};
-  const LogAddress at = first + static_cast<uint64_t>(missing - filled_.begin()) * kBlock;
+  const LogAddress at = first + static_cast<uint64_t>(missing - filled_.begin()) * kBlockBytes;
   return damaged(newest_, 0, "the log's block at " + std::to_string(at) + " is missing");
 }
 

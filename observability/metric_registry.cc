@@ -9,14 +9,6 @@ namespace tailrace::observability {
 
 namespace {
 
-/// One add call: a family's name and help, and how to read its series now.
-struct Source {
-  std::string name;
-  std::string help;
-  prometheus::MetricType type;
-  std::function<void(std::vector<prometheus::ClientMetric>&)> collect;
-};
-
 std::vector<prometheus::ClientMetric::Label> labels_of(const Labels& labels) {
   std::vector<prometheus::ClientMetric::Label> result;
   for (const auto& [name, value] : labels) {
@@ -44,6 +36,14 @@ prometheus::ClientMetric histogram_metric(const Labels& labels, const Histogram&
 }  // namespace
 
 struct MetricRegistry::Registration::State {
+  /// One add call: a family's name and help, and how to read its series now.
+  struct Source {
+    std::string name;
+    std::string help;
+    prometheus::MetricType type;
+    std::function<void(std::vector<prometheus::ClientMetric>&)> collect;
+  };
+
   mutable std::mutex mutex;
   uint64_t next_id = 1;                // guarded by mutex
   std::map<uint64_t, Source> sources;  // guarded by mutex; in the order of addition

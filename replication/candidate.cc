@@ -4,16 +4,9 @@
 #include <utility>
 
 #include "replication/core.h"
+#include "replication/text.h"
 
 namespace tailrace::replication {
-
-namespace {
-
-std::string text(NodeId node) {
-  return std::to_string(node.value);
-}
-
-}  // namespace
 
 void Core::on(const Granted& event, Actions& actions) {
   if (event.leader != options_.self || !is_voter(options_.self)) return;

@@ -4,19 +4,13 @@
 #include <utility>
 
 #include "replication/core.h"
+#include "replication/text.h"
 
 namespace tailrace::replication {
 
 namespace {
 
 constexpr size_t kMostFresher = 64;
-
-std::string text(Address address) {
-  return std::to_string(address.value);
-}
-std::string text(NodeId node) {
-  return std::to_string(node.value);
-}
 
 }  // namespace
 

@@ -5,19 +5,9 @@
 #include <utility>
 
 #include "replication/core.h"
+#include "replication/text.h"
 
 namespace tailrace::replication {
-
-namespace {
-
-std::string text(Address address) {
-  return std::to_string(address.value);
-}
-std::string text(NodeId node) {
-  return std::to_string(node.value);
-}
-
-}  // namespace
 
 /// Whether `peer`, which has promised that epoch, may have this node's log.
 bool Core::feeds(NodeId peer, Epoch promised_epoch) const {

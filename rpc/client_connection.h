@@ -1,6 +1,7 @@
 #pragma once
 // The client's end of a connection to one server. Internal.
 
+#include <chrono>
 #include <functional>
 #include <memory>
 #include <string>
@@ -20,6 +21,10 @@ struct ServerHello {
   std::string leader_address;
   uint64_t max_frame_bytes = 0;
 };
+
+/// How long a client tries one server, and what it waits before it goes around again.
+inline constexpr std::chrono::milliseconds kDialTime{2000};
+inline constexpr std::chrono::milliseconds kRetryPause{50};
 
 /// Dials, exchanges hellos, then hands each response on. All on the io_context's one thread.
 class ClientConnection : public FramedSocket {

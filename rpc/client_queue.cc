@@ -8,8 +8,6 @@
 namespace tailrace::rpc {
 namespace {
 
-constexpr std::chrono::milliseconds kDialTime{2000};
-constexpr std::chrono::milliseconds kRetryPause{50};
 constexpr std::chrono::milliseconds kTick{10};
 constexpr std::chrono::milliseconds kSilence{1000};
 constexpr size_t kMostUnsentBytes = 4u << 20;

@@ -14,8 +14,6 @@ namespace {
 
 constexpr uint64_t kCreditBytes = 8u << 20;
 constexpr uint64_t kSubscription = 1;
-constexpr std::chrono::milliseconds kDialTime{2000};
-constexpr std::chrono::milliseconds kRetryPause{50};
 // As the server counts a record against the credit.
 constexpr size_t kRecordOverhead = 48;
 

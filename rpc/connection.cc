@@ -13,7 +13,7 @@ namespace tailrace::rpc {
 namespace {
 
 // A client that does not read its answers is not read either.
-constexpr size_t kMostUnsentBytes = 8u << 20;
+constexpr size_t kMostAnswersUnsentBytes = 8u << 20;
 constexpr std::chrono::milliseconds kLongestWait{30000};
 
 }  // namespace
@@ -36,7 +36,7 @@ void Connection::begin() {
 }
 
 FramedSocket::Take Connection::on_frame(capnp::MessageReader& message) {
-  if (in_flight_ >= context_.options.max_in_flight || unsent_bytes() > kMostUnsentBytes) {
+  if (in_flight_ >= context_.options.max_in_flight || unsent_bytes() > kMostAnswersUnsentBytes) {
     held_for_limit_ = true;
     return Take::kHold;
   }
@@ -128,7 +128,7 @@ void Connection::answered() {
   touched_ = false;
   status_.reset();
   if (!held_for_limit_ || in_flight_ >= context_.options.max_in_flight ||
-      unsent_bytes() > kMostUnsentBytes)
+      unsent_bytes() > kMostAnswersUnsentBytes)
     return;
   held_for_limit_ = false;
   resume();

@@ -14,7 +14,6 @@ using replication::Candidacy;
 using replication::Grant;
 
 namespace {
-constexpr std::chrono::milliseconds kRetryPause{250};
 constexpr std::chrono::milliseconds kMostPollInterval{5000};
 /// All candidates see the key go in the same moment.
 constexpr uint64_t kMostRandomDelayMs = 50;
@@ -278,7 +277,7 @@ void EtcdElection::raise_floor(int64_t revision) {
 
 void EtcdElection::campaign_failed(const Error& error) {
   observability::log_debug("etcd: this node's campaign failed: {}", error.message);
-  retry_at_ = system_clock().now() + kRetryPause;
+  retry_at_ = system_clock().now() + kEtcdRetryPause;
   // The transaction may have been done all the same.
   view_.refresh();
   consider();
@@ -326,7 +325,7 @@ void EtcdElection::after_removal(Result<EtcdTransactionResult> result) {
   if (result) return accept_removal(*result);
   observability::log_debug("etcd: giving up the lead failed: {}", result.error().message);
   // The view goes on saying that the key is ours: then it is tried again.
-  retry_timer_.after(kRetryPause, [this] {
+  retry_timer_.after(kEtcdRetryPause, [this] {
     if (resigning_) hand_over();
     view_.refresh();
   });

@@ -7,10 +7,6 @@
 
 namespace tailrace::rpc {
 
-namespace {
-constexpr std::chrono::milliseconds kRetryPause{250};
-}
-
 EtcdLease::EtcdLease(asio::io_context& io, EtcdClient& client, std::chrono::seconds ttl,
                      Events events)
     : client_(client), ttl_(ttl), events_(std::move(events)), timer_(io) {}
@@ -29,7 +25,7 @@ void EtcdLease::take() {
   const SteadyTime asked = system_clock().now();
   client_.grant_lease(ttl_, [this, asked](Result<EtcdLeaseGrant> lease) {
     if (!running_) return;
-    if (!lease) return timer_.after(kRetryPause, [this] { take(); });
+    if (!lease) return timer_.after(kEtcdRetryPause, [this] { take(); });
     id_ = lease->id;
     // Counted from before it was asked for: etcd began to count later.
     expires(asked + std::chrono::seconds(lease->ttl_s));
@@ -47,7 +43,7 @@ void EtcdLease::keep() {
       return timer_.after(std::chrono::milliseconds(ttl_) / 3, [this] { keep(); });
     }
     if (left || left.error().code == ErrorCode::kNotFound) return lose();
-    timer_.after(kRetryPause, [this] { keep(); });
+    timer_.after(kEtcdRetryPause, [this] { keep(); });
   });
 }
 

@@ -11,6 +11,9 @@ class io_context;
 
 namespace tailrace::rpc {
 
+/// Before a call that failed is made again.
+inline constexpr std::chrono::milliseconds kEtcdRetryPause{250};
+
 /// On the io thread only. What is replaced, cancelled or destroyed never runs, not even when its
 /// time had come before.
 class EtcdTimer {

@@ -10,7 +10,6 @@
 namespace tailrace::rpc {
 
 namespace {
-constexpr std::chrono::milliseconds kRetryPause{250};
 constexpr std::chrono::milliseconds kWatchPause{50};
 }  // namespace
 
@@ -67,7 +66,7 @@ void EtcdView::refreshed(Result<EtcdRange> range, int64_t known_before) {
   if (!range) {
     // The watch goes the same way, and may hang without a sign.
     watch_.reset();
-    return timer_.after(kRetryPause, [this] { refresh(); });
+    return timer_.after(kEtcdRetryPause, [this] { refresh(); });
   }
   timer_.after(poll_interval_, [this] { refresh(); });
   // A range is never older than what was known when it was asked for. If it is, this is another

@@ -12,7 +12,7 @@ namespace tailrace::rpc {
 namespace {
 
 // A write buffer that a large answer has blown up is not kept.
-constexpr size_t kKeptBytes = 4u << 20;
+constexpr size_t kKeptWriteBytes = 4u << 20;
 constexpr std::chrono::seconds kLongestAwaitedClose{1};
 
 }  // namespace
@@ -45,7 +45,7 @@ void FramedSocket::flush() {
     self->traffic_.bytes_out.add(bytes);
     self->write_in_flight_ = false;
     self->writing_.clear();
-    if (self->writing_.capacity() > kKeptBytes) self->writing_.shrink_to_fit();
+    if (self->writing_.capacity() > kKeptWriteBytes) self->writing_.shrink_to_fit();
     if (self->closed_) return;
     if (error) return self->write_failed(fmt::format("write: {}", error.message()));
     if (self->gathered_.empty() && self->closing_) return self->await_close();

@@ -14,7 +14,7 @@ namespace {
 constexpr size_t kInitialBytes = 64u << 10;
 constexpr size_t kLeastRoom = 16u << 10;
 // A buffer that a large frame has blown up is given back when it is empty.
-constexpr size_t kKeptBytes = 1u << 20;
+constexpr size_t kKeptReadBytes = 1u << 20;
 
 }  // namespace
 
@@ -33,7 +33,7 @@ void FrameDecoder::resize(size_t capacity) {
 MutableByteSpan FrameDecoder::room() {
   if (begin_ == end_) {
     begin_ = end_ = 0;
-    if (capacity_ > kKeptBytes || capacity_ == 0) resize(kInitialBytes);
+    if (capacity_ > kKeptReadBytes || capacity_ == 0) resize(kInitialBytes);
   }
   if (capacity_ - end_ < kLeastRoom) {
     const size_t held = end_ - begin_;

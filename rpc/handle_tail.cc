@@ -12,7 +12,7 @@ namespace {
 constexpr size_t kPushBytes = 256u << 10;
 constexpr size_t kPushRecords = 4096;
 constexpr int kPushesInTurn = 4;
-constexpr size_t kMostUnsentBytes = 2u << 20;
+constexpr size_t kMostTailUnsentBytes = 2u << 20;
 constexpr uint64_t kMostCredit = 256u << 20;
 constexpr size_t kMostSubscriptions = 64;
 // Of a record's place in a push, beside its payload.
@@ -84,7 +84,7 @@ void Connection::pump_tails() {
   if (subscriptions_.empty()) thread_.set_tailing(*this, false);
   flush();
   // Unsent bytes: on_written() goes on. Else let others have their turn first.
-  if (!more || pump_posted_ || unsent_bytes() > kMostUnsentBytes) return;
+  if (!more || pump_posted_ || unsent_bytes() > kMostTailUnsentBytes) return;
   pump_posted_ = true;
   auto again = [weak = weak_from_this()] {
     const auto self = std::static_pointer_cast<Connection>(weak.lock());
@@ -96,7 +96,7 @@ void Connection::pump_tails() {
 }
 
 Connection::Pumped Connection::pump(Subscription& subscription) {
-  if (unsent_bytes() > kMostUnsentBytes) return Pumped::kMore;
+  if (unsent_bytes() > kMostTailUnsentBytes) return Pumped::kMore;
   if (subscription.credit <= 0) return Pumped::kIdle;
   struct Found {
     fasterlog::Record record;

@@ -18,7 +18,7 @@ namespace {
 
 using replication::Member;
 
-constexpr std::chrono::milliseconds kDialTime{2000};
+constexpr std::chrono::milliseconds kPeerDialTime{2000};
 constexpr std::chrono::milliseconds kHelloTime{3000};
 constexpr std::chrono::milliseconds kFirstPause{50};
 constexpr std::chrono::milliseconds kLongestPause{1000};
@@ -156,7 +156,7 @@ class PeerTransportImpl : public PeerTransport {
       }
       introduce(std::move(*socket), id);
     };
-    rpc::dial(io_, peer.address, kDialTime, std::move(dialled));
+    rpc::dial(io_, peer.address, kPeerDialTime, std::move(dialled));
   }
 
   void dial_failed(NodeId id, const std::string& reason) {

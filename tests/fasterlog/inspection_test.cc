@@ -13,10 +13,6 @@ namespace {
 
 using testing::FaultFileSystem;
 
-std::string path_of(uint64_t first) {
-  return "/log/" + segment_name(first);
-}
-
 CheckReport check(storage::FileSystem& disk, CheckOptions options = {}) {
   auto report = check_log(disk, "/log", options);
   EXPECT_TRUE(report.has_value()) << (report ? "" : report.error().message);

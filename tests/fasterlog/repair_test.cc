@@ -16,10 +16,6 @@ using testing::FaultKind;
 
 constexpr uint64_t kSegment = 64u << 10;
 
-std::string path_of(uint64_t first) {
-  return "/log/" + segment_name(first);
-}
-
 std::string report_of(const RepairPlan& plan) {
   return std::to_string(plan.lost_records) + " lost\n";
 }

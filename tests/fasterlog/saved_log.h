@@ -26,6 +26,11 @@ inline LogOptions saved_log_options(uint64_t segment_bytes = 64u << 10) {
   return result;
 }
 
+/// Of the segment that begins at that address, in such a log.
+inline std::string path_of(uint64_t first) {
+  return "/log/" + segment_name(first);
+}
+
 using FilesOfLog = std::map<std::string, std::vector<std::byte>>;
 
 inline FilesOfLog files_of(const testing::FaultFileSystem& disk) {

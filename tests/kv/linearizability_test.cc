@@ -239,13 +239,13 @@ class Client {
   std::vector<HistoryOperation> history_;
 };
 
-struct Setting {
+struct HistorySetting {
   bool tiny = false;
   bool upkeep = false;
   bool copy_reads = false;
 };
 
-void run_and_judge(uint64_t seed, const Setting& setting, uint64_t operations) {
+void run_and_judge(uint64_t seed, const HistorySetting& setting, uint64_t operations) {
   const testing::TemporaryDirectory directory;
   StoreOptions options =
       setting.tiny ? tiny_options(directory.path()) : small_options(directory.path());

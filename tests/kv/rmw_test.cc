@@ -11,9 +11,9 @@
 namespace tailrace::kv {
 namespace {
 
-constexpr uint64_t kThreads = 4;
+constexpr uint64_t kAddingThreads = 4;
 
-struct Setting {
+struct SumSetting {
   const char* name;
   uint64_t keys = 1;
   int rounds = 1;                // of each thread over all keys
@@ -43,7 +43,7 @@ struct AddOne {
 };
 
 /// Each thread adds to every key as often as any other; none may be missing in the end.
-void add_and_count(const Setting& setting) {
+void add_and_count(const SumSetting& setting) {
   SCOPED_TRACE(setting.name);
   const testing::TemporaryDirectory directory;
   StoreOptions options =
@@ -52,9 +52,9 @@ void add_and_count(const Setting& setting) {
   options.compaction.least_log_bytes = 1u << 19;
   auto store = open_or_die(storage::posix_file_system(), options);
   ASSERT_NE(store, nullptr);
-  std::atomic<uint64_t> running{kThreads};
+  std::atomic<uint64_t> running{kAddingThreads};
   std::vector<std::thread> threads;
-  for (uint64_t thread = 0; thread < kThreads; ++thread) {
+  for (uint64_t thread = 0; thread < kAddingThreads; ++thread) {
     threads.emplace_back([&, thread] {
       auto session = session_or_die(*store, thread + 1);
       Random random(thread);
@@ -104,7 +104,7 @@ void add_and_count(const Setting& setting) {
     const auto read = store->read(as_bytes("sum" + std::to_string(key)), value);
     ASSERT_TRUE(read.has_value()) << read.error().message;
     EXPECT_EQ(load<uint64_t>(as_bytes(value).data()),
-              kThreads * static_cast<uint64_t>(setting.rounds))
+              kAddingThreads * static_cast<uint64_t>(setting.rounds))
         << "of key " << key;
   }
 }

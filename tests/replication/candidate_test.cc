@@ -11,20 +11,6 @@ namespace {
 
 using std::chrono::milliseconds;
 
-Given without_vote() {
-  Given given;
-  given.promise.vote = Vote::kNone;
-  return given;
-}
-
-/// A log that ends at 500, all of it of epoch 1.
-Given with_log() {
-  Given given;
-  given.log = log_of(64, 500, {{Epoch{1}, Address{64}}});
-  given.promise.epoch = Epoch{1};
-  return given;
-}
-
 // ---- Asking. -----------------------------------------------------------------------------------
 
 TEST(Candidate, AsksNobodyBeforeItsOwnPromiseIsOnDisk) {

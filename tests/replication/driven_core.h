@@ -48,6 +48,20 @@ struct Given {
   std::chrono::milliseconds give_up_after{0};
 };
 
+/// A log of epoch 1 that ends at 500.
+inline Given with_log() {
+  Given given;
+  given.log = log_of(64, 500, {{Epoch{1}, Address{64}}});
+  given.promise.epoch = Epoch{1};
+  return given;
+}
+
+inline Given without_vote() {
+  Given given;
+  given.promise.vote = Vote::kNone;
+  return given;
+}
+
 class Driven {
  public:
   /// Started at 1000 ms, its log settled, connected to everyone.

@@ -19,7 +19,7 @@ Given promised(uint64_t epoch, NodeId leader = kNobody) {
 }
 
 /// Epoch 1 from 64, 3 from 300, 4 from 400, up to 500.
-Given with_log() {
+Given with_three_epochs() {
   Given given = promised(4);
   given.log = log_of(64, 500,
                      {{Epoch{1}, Address{64}}, {Epoch{3}, Address{300}}, {Epoch{4}, Address{400}}});
@@ -40,7 +40,7 @@ Data data(Epoch epoch, uint64_t from, size_t size, uint64_t committed = 0, uint6
 // ---- Promises. ---------------------------------------------------------------------------------
 
 TEST(Follower, AnswersSealOnlyWhenItsPromiseIsOnDisk) {
-  Driven core(kTwo, with_log());
+  Driven core(kTwo, with_three_epochs());
   core.receive(kOne, Seal{Epoch{5}});
   ASSERT_NE(core.wants<PersistPromise>(), nullptr);
   EXPECT_EQ(core.wants<PersistPromise>()->promise, (Promise{Epoch{5}, kOne, 9, Vote::kFull}));
@@ -180,7 +180,7 @@ TEST(Follower, RefusesANodeThatIsNotConfigured) {
 // ---- Subscribing. ------------------------------------------------------------------------------
 
 TEST(Follower, SubscribesFromItsDurableEndOnceItsPromiseIsOnDisk) {
-  Driven core(kTwo, with_log());
+  Driven core(kTwo, with_three_epochs());
   core.receive(kOne, Leading{Epoch{5}});
   EXPECT_EQ(core.sent<Subscribe>(kOne), nullptr);
   core.settle();
@@ -219,7 +219,7 @@ TEST(Follower, SubscribesAnewOnANewConnection) {
 }
 
 TEST(Follower, AnAcceptOfAnOlderSubscriptionIsIgnored) {
-  Driven core(kTwo, with_log());
+  Driven core(kTwo, with_three_epochs());
   core.receive(kOne, Leading{Epoch{5}});
   core.settle();
   core.persist();

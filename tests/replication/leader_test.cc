@@ -11,20 +11,6 @@ namespace {
 
 using std::chrono::milliseconds;
 
-/// Epoch 1, up to 500.
-Given with_log() {
-  Given given;
-  given.log = log_of(64, 500, {{Epoch{1}, Address{64}}});
-  given.promise.epoch = Epoch{1};
-  return given;
-}
-
-Given without_vote() {
-  Given given;
-  given.promise.vote = Vote::kNone;
-  return given;
-}
-
 /// Node 1 leads epoch 5: its log is the epoch-start record [64, 100), which node 2 has.
 Driven serving(Given given = {}) {
   Driven core(kOne, std::move(given));

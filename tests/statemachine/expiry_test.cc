@@ -15,7 +15,6 @@ using std::chrono::minutes;
 using std::chrono::seconds;
 using testing::CrashPolicy;
 
-constexpr Answer kDone{};
 constexpr Answer kAbsent{Outcome::kAbsent, false, {}};
 
 class Expiry : public ::testing::Test {

@@ -9,8 +9,6 @@
 namespace tailrace::statemachine {
 namespace {
 
-constexpr Answer kDone{};
-
 class Operations : public ::testing::Test {
  protected:
   void SetUp() override {

@@ -14,9 +14,6 @@ using std::chrono::minutes;
 using std::chrono::seconds;
 using testing::CrashPolicy;
 
-constexpr Answer kDone{};
-constexpr Answer kExpired{Outcome::kSessionExpired, false, {}};
-
 class SessionExpiry : public ::testing::Test {
  protected:
   void SetUp() override {

@@ -10,9 +10,7 @@ namespace {
 
 using testing::CrashPolicy;
 
-constexpr Answer kDone{};
 constexpr Answer kGap{Outcome::kSerialGap, false, {}};
-constexpr Answer kExpired{Outcome::kSessionExpired, false, {}};
 constexpr Answer kForgotten{Outcome::kAnswerForgotten, false, {}};
 
 class Sessions : public ::testing::Test {
