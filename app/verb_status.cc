@@ -27,6 +27,7 @@ nlohmann::json to_json(const rpc::NodeStatusAnswer& node) {
                         {"vote", vote_name(node.vote)},
                         {"coordinator_problem", node.coordinator},
                         {"leader", node.leader},
+                        {"source", node.source},
                         {"leader_address", node.leader_address},
                         {"begin", node.begin},
                         {"checkpointed", node.checkpointed},
@@ -59,13 +60,14 @@ nlohmann::json to_json(const rpc::NodeStatusAnswer& node) {
   out["anchors"] = nlohmann::json::object();
   for (const auto& [name, address] : node.anchors)
     out["anchors"][name] = address;
-  if (node.role != "leader") return out;
+  if (node.role != "leader" && node.followers.empty()) return out;
   out["followers"] = nlohmann::json::array();
   for (const auto& follower : node.followers) {
     out["followers"].push_back({{"node", follower.node},
                                 {"voter", follower.voter},
                                 {"vote", vote_name(follower.vote)},
                                 {"connected", follower.connected},
+                                {"relayed_by", follower.relayed_by},
                                 {"needs_checkpoint", follower.needs_checkpoint},
                                 {"durable", follower.durable},
                                 {"applied", follower.applied},
@@ -98,8 +100,11 @@ void print_text(const rpc::NodeStatusAnswer& node) {
                : follower.connected      ? "connected"
                                          : "not connected",
                follower.durable, follower.lag_bytes, follower.lag_seconds);
+    if (follower.relayed_by != 0) fmt::print("    fed by node {}\n", follower.relayed_by);
     if (!follower.unhealthy.empty()) fmt::print("    unhealthy: {}\n", follower.unhealthy);
   }
+  if (node.source != 0 && node.source != node.leader)
+    fmt::print("  fed by node {}, its upstream\n", node.source);
   if (node.last_compared != 0) fmt::print("  state compared at {}\n", node.last_compared);
   if (!node.unhealthy.empty()) fmt::print("  unhealthy: {}\n", node.unhealthy);
   if (!node.coordinator.empty()) fmt::print("  coordinator: {}\n", node.coordinator);

@@ -137,6 +137,12 @@ void read_members(YamlReader& reader, replication::NodeOptions& node) {
     if (!item.has("peer")) item.fail("peer", "is missing; it is the member's HOST:PORT for peers");
     item.endpoint("client", member.client_address);
     item.flag("voter", member.voter);
+    item.number("upstream", 1, UINT32_MAX, member.upstream.value);
+    if (member.upstream.value != 0 && member.voter) {
+      item.fail("upstream",
+                "is for learners (voter: false): what a voter acknowledges has to reach "
+                "the leader itself");
+    }
     if (!ids.insert(member.id.value).second) {
       item.fail("id", std::to_string(member.id.value) + " is given to two members");
     }
@@ -190,6 +196,17 @@ void read_replication(YamlReader reader, replication::NodeOptions& node,
   if (member(node.self) == node.members.end()) {
     reader.fail("members", "do not have this node, " + std::to_string(node.self.value));
     return;
+  }
+  for (const replication::Member& each : node.members) {
+    if (each.upstream.value == 0 || each.voter) continue;
+    const auto upstream = member(each.upstream);
+    if (upstream == node.members.end() || !upstream->voter) {
+      reader.fail("members", "give node " + std::to_string(each.id.value) + " the upstream " +
+                                 std::to_string(each.upstream.value) +
+                                 (upstream == node.members.end()
+                                      ? ", which is no member"
+                                      : ", which is a learner; only a voter can feed others"));
+    }
   }
   if (!is_static) return;
   const auto leader = member(node.leader);

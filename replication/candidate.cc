@@ -25,6 +25,7 @@ void Core::candidate_begin(Epoch epoch, Actions& actions) {
   state_.epoch = epoch;
   state_.leader = state_.source = state_.sealing = NodeId{};
   state_.streaming = false;
+  sure_.reset();
   state_.sealed.clear();
   state_.majority_heard = state_.now;
   settle(DropAppends{}, actions);

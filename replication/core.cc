@@ -90,7 +90,9 @@ void Core::on(const Tick& event, Actions& actions) {
   note_applied(event.applied);
   if (state_.role == Role::kLeader) leader_tick(actions);
   if (state_.role == Role::kCandidate) candidate_tick(actions);
+  relay_tick(actions);
   stream_tick(actions);
+  choose_source(actions);
   follower_tick(actions);
 }
 

@@ -18,6 +18,9 @@
 //      back, by the table of epochs, until it is a prefix; below its own `committed` that would be
 //      a contradiction, and stops it.
 //
+// A learner may have its stream from a voter that follows (relay.cc). That changes nothing above:
+// in one epoch every follower's log is a piece of the leader's.
+//
 // `committed` is what a majority of voters has durable, counted by the leader from
 // acknowledgements in its epoch, and only once that covers its epoch-start record (stream.cc).
 //
@@ -56,6 +59,7 @@ struct ProtocolFaults {
   bool skip_fetch = false;            // a candidate leads although another log holds more
   bool votes_without_memory = false;  // a new disk votes at once
   bool confirms_alone = false;        // a leader believes that it leads without asking
+  bool relays_as_fresh = false;       // a relay passes on what it was told as if it knew it now
   bool seal_by_minority = false;      // one promise less than a majority makes a leader
   bool operator==(const ProtocolFaults&) const = default;
 };
@@ -67,6 +71,8 @@ struct CoreOptions {
   };
   NodeId self;
   std::vector<Peer> members;  // self included
+  /// Of a learner: the voter that feeds it, while it can; 0: the leader does.
+  NodeId upstream;
   std::chrono::nanoseconds heartbeat_interval{std::chrono::milliseconds(200)};
   std::chrono::nanoseconds peer_timeout{std::chrono::milliseconds(3000)};
   /// A leader or candidate that has had no majority for so long gives its grant up, so that another
@@ -91,6 +97,7 @@ struct FollowerState {
   bool voter = true;
   bool streaming = false;  // its Subscribe was accepted on this connection
   bool shipping = false;   // a ShipBytes is under way
+  NodeId relayed_by;       // a learner that has its stream from that follower, not from here
   bool needs_checkpoint = false;
   uint64_t incarnation = 0;
   Vote vote = Vote::kNone;
@@ -159,6 +166,12 @@ struct CoreState {
   std::deque<std::pair<Address, std::chrono::nanoseconds>> fresher;
   std::chrono::nanoseconds last_heard{0}, last_subscribed{0}, last_acknowledged{0}, retry_after{0};
 
+  // Learner with an upstream (relay.cc).
+  std::chrono::nanoseconds fed_at{0};          // it had a stream then, or chose its source
+  std::chrono::nanoseconds patience{0};        // so long without a stream, then another source
+  std::chrono::nanoseconds upstream_after{0};  // until then the leader is its source
+  std::chrono::nanoseconds last_told_leader{0};
+
   // Counts since the start.
   uint64_t acks_sent = 0, acks_received = 0, refusals_sent = 0, refusals_received = 0;
   uint64_t elections_won = 0, elections_lost = 0, cuts = 0;
@@ -178,6 +191,8 @@ class Core {
   const CoreOptions& options() const { return options_; }
   /// Whether the leader's stream (or, on the leader, a majority) has been heard lately.
   bool hears_leader() const;
+  /// On the leader: that learner has its stream from another node, and said so lately.
+  bool hears_relayed(const FollowerState& follower) const;
 
  private:
   using Actions = std::vector<Action>;
@@ -241,8 +256,6 @@ class Core {
   void leader_grant_votes(Actions& actions);
   void leader_hand_over(Actions& actions);
   void leader_ask_round(Actions& actions);
-  /// How long ago this leader knew for certain that it led; nothing before it ever did.
-  std::optional<std::chrono::nanoseconds> leader_age() const;
   bool counts(NodeId voter) const;
 
   // stream.cc: the source's side
@@ -258,7 +271,21 @@ class Core {
   void stream_ship(NodeId peer, FollowerState& follower, Actions& actions);
   void stream_ship_all(Actions& actions);
   void stream_heartbeat(NodeId peer, FollowerState& follower, Actions& actions);
+  /// How long ago this node knew for certain what was committed: the leader, because it led, a
+  /// follower from what it was told. Nothing: it never did in this epoch.
+  std::optional<std::chrono::nanoseconds> sure_age() const;
   void stream_pin(NodeId peer, FollowerState& follower, Actions& actions);
+
+  // relay.cc
+  bool relays(NodeId peer, Epoch promised) const;
+  void relay_tick(Actions& actions);
+  NodeId source_in(NodeId leader) const;
+  void take_source(NodeId source, std::chrono::nanoseconds patience, Actions& actions);
+  void leave_upstream(Actions& actions);
+  void choose_source(Actions& actions);
+  void tell_leader(Actions& actions);
+  void relayed_acknowledge(NodeId peer, FollowerState& follower, const Acknowledge& message,
+                           Actions& actions);
 
   // follower.cc
   void on(const AppendFailed& event, Actions& actions);
@@ -278,8 +305,9 @@ class Core {
 
   CoreOptions options_;
   CoreState state_;
-  std::optional<std::chrono::nanoseconds>
-      leader_sure_;                            // when it led for certain; of its own clock
+  /// All that was acknowledged to anyone up to then is below `committed`; by this node's clock, in
+  /// this epoch. On the leader: when it led for certain.
+  std::optional<std::chrono::nanoseconds> sure_;
   std::unique_ptr<InvariantChecker> checker_;  // null unless options_.check_invariants
 };
 

@@ -59,12 +59,17 @@ void Core::follower_adopt(NodeId peer, Epoch epoch, NodeId leader, Actions& acti
   }
   stream_end(actions);
   state_.epoch = epoch;
-  state_.leader = state_.source = leader;
+  state_.leader = leader;
+  state_.upstream_after = state_.now;
+  state_.source = source_in(leader);
+  state_.fed_at = state_.now;
+  state_.patience = options_.peer_timeout;
   state_.sealing = NodeId{};
   state_.streaming = false;
   state_.acknowledged = Address{};
   state_.heard_round = state_.answered_round = 0;
   state_.fresher.clear();
+  sure_.reset();
   state_.last_heard = state_.now;
   state_.retry_after = std::chrono::nanoseconds{0};
   settle(DropAppends{}, actions);
@@ -93,6 +98,8 @@ void Core::follower_leading(NodeId peer, const Leading& message, Actions& action
   }
   const bool news = state_.leader != peer || state_.epoch != message.epoch;
   if (news) follower_adopt(peer, message.epoch, peer, actions);
+  // Whoever has its stream from another node needs to know the leader, no more.
+  if (!news && state_.source != peer) return;
   state_.last_heard = state_.now;
   // It is said to whoever has no stream: what this node takes for one has ended on the other side.
   if (!news && state_.now - state_.last_subscribed < state_.retry_after) return;
@@ -177,6 +184,7 @@ void Core::follower_diverges(NodeId peer, const Diverges& message, Actions& acti
     return;
   }
   ++state_.cuts;
+  stream_end(actions);
   settle(CutLog{cut}, actions);
 }
 
@@ -198,14 +206,15 @@ void Core::follower_data(NodeId peer, const Data& message, Actions& actions) {
     state_.log.tail = std::max(state_.log.tail, state_.received);
   }
   advance_committed(message.committed, actions);
-  if (peer == state_.leader && message.keep_from != Address{} &&
-      message.keep_from != state_.kept_from) {
+  const bool of_leader = peer == state_.leader || follows();  // or told on by an upstream
+  if (of_leader && message.keep_from != Address{} && message.keep_from != state_.kept_from) {
     state_.kept_from = message.keep_from;
     actions.push_back(SetAnchor{options_.self, state_.kept_from});
   }
   if (message.echo.count() > 0) {
     // Sent after the source had heard what this node said at `echo`.
     const std::chrono::nanoseconds sure = message.echo - message.age;
+    if (!sure_ || *sure_ < sure) sure_ = sure;
     auto& waiting = state_.fresher;
     if (waiting.empty() ||
         (sure > waiting.back().second && message.committed >= waiting.back().first)) {
@@ -236,6 +245,11 @@ void Core::follower_refused(NodeId peer, const Refuse& message, Actions& actions
   set_problem(std::string(what) + " by node " + text(peer) + " (" +
                   std::string(name_of(message.reason)) + "): " + message.message,
               actions);
+  if (peer != state_.leader && state_.leader != NodeId{} &&
+      message.reason != RefusalReason::kNotLeader) {
+    leave_upstream(actions);  // the leader may still have what this node needs
+    return;
+  }
   if (message.reason == RefusalReason::kNeedsCheckpoint) actions.push_back(FetchCheckpoint{peer});
 }
 
@@ -250,6 +264,7 @@ void Core::follower_acknowledge(Actions& actions) {
       Send{state_.source,
            Acknowledge{state_.epoch, state_.log.durable, state_.applied, state_.heard_round,
                        state_.now, state_.persisted.vote, state_.promise.incarnation}});
+  tell_leader(actions);
 }
 
 void Core::on(const AppendFailed& event, Actions& actions) {

@@ -59,6 +59,12 @@ std::optional<std::string> InvariantChecker::check(const Core& core) {
   if (state.role == Role::kCandidate) {
     if (state.promise.epoch != state.epoch || state.promise.leader != core.options().self)
       return "seeks an epoch that it has not promised to itself";
+  } else if (!state.followers.empty() && state.source != NodeId{}) {
+    for (const auto& [peer, follower] : state.followers) {
+      if (follower.voter) return "relays to a voter, whose word the leader must hear";
+      if (peer == state.source) return "feeds its own source";
+      if (follower.streaming && follower.next > state.log.durable) return "relays beyond durable";
+    }
   } else if (!state.followers.empty()) {
     // Only to the candidate that was promised the epoch.
     if (state.followers.size() > 1 || state.followers.begin()->first != state.promise.leader)

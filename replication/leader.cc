@@ -40,7 +40,8 @@ void Core::leader_tick(Actions& actions) {
     if (follower.voter && follower.streaming &&
         state_.now - follower.last_heard <= options_.peer_timeout)
       ++heard;
-    if (!follower.streaming && state_.now - follower.last_sent >= options_.heartbeat_interval)
+    if (!follower.streaming && !hears_relayed(follower) &&
+        state_.now - follower.last_sent >= options_.heartbeat_interval)
       leader_announce(peer, actions);
   }
   if (heard >= majority()) state_.majority_heard = state_.now;
@@ -81,7 +82,7 @@ void Core::leader_end(Actions& actions) {
   state_.epoch_start = {};
   state_.rounds.clear();
   state_.fresher.clear();
-  leader_sure_.reset();
+  sure_.reset();
   settle(BecomeCopy{}, actions);
   actions.push_back(StateChanged{});
 }
@@ -180,16 +181,11 @@ void Core::leader_confirm(Actions& actions) {
   // It led then, and so knew of all that was committed: as soon as that is applied, the state is
   // of that moment. Before its own first record is committed it does not know.
   if (asked && state_.committed >= state_.epoch_start.end) {
-    leader_sure_ = asked;
+    sure_ = asked;
     state_.fresher.emplace_back(state_.committed, *asked);
     note_applied(state_.applied);
   }
   actions.push_back(Confirmed{agreed});
-}
-
-std::optional<std::chrono::nanoseconds> Core::leader_age() const {
-  if (state_.role != Role::kLeader || !leader_sure_) return std::nullopt;
-  return state_.now - *leader_sure_;
 }
 
 // ---- Votes. ------------------------------------------------------------------------------------

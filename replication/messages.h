@@ -126,6 +126,9 @@ struct Acknowledge {
   Vote vote = Vote::kNone;
   /// Of the disk that this is said of: a word of the disk before must not be added to one of this.
   uint64_t incarnation = 0;
+  /// Said to the leader by a learner that has its stream from this follower: the leader ships it
+  /// nothing, but knows how far it is. 0: the receiver is the source.
+  NodeId relayed_by = {};
 };
 
 // ---- A copy of the state, for a member whose log ends below its source's begin. ----------------

@@ -18,8 +18,10 @@ CoreOptions core_options(const NodeOptions& options, bool others_may_lead) {
   if (others_may_lead) result.give_up_after = options.give_up_after;
   result.transfer_timeout = options.transfer_timeout;
   result.self = options.self;
-  for (const Member& member : options.members)
+  for (const Member& member : options.members) {
     result.members.push_back({member.id, member.voter});
+    if (member.id == options.self) result.upstream = member.upstream;
+  }
   result.heartbeat_interval = options.heartbeat_interval;
   result.peer_timeout = options.peer_timeout;
   result.window_bytes = options.window_bytes;

@@ -31,6 +31,7 @@ struct Member {
   bool voter = true;
   std::string peer_address;    // HOST:PORT of its peer listener
   std::string client_address;  // HOST:PORT that clients are told
+  NodeId upstream = {};        // of a learner: the voter that feeds it while it can; 0: the leader
 };
 
 struct NodeOptions {
@@ -65,6 +66,7 @@ struct FollowerStatus {
   bool voter = true;
   Vote vote = Vote::kNone;
   bool connected = false;
+  NodeId relayed_by;  // it has its stream from that node; 0: from this one
   bool needs_checkpoint = false;
   Address durable, applied;
   uint64_t lag_bytes = 0;
@@ -83,7 +85,8 @@ struct NodeStatus {
   bool alone = false;                 // it is the only voter: it need not ask whether it leads
   Vote vote = Vote::kNone;            // whether its word counts
   CoordinatorStatus coordinator;
-  bool connected_to_leader = false;  // follower
+  bool connected_to_leader = false;  // follower: has its stream, from the leader or its upstream
+  NodeId source;                     // from that node; 0: it has none
   double seconds_since_leader = 0;   // follower: since the last message
   /// What this node has applied holds all that was acknowledged to anyone before that. Nothing: no
   /// such moment is known (never connected, or a leader that no majority has confirmed yet).

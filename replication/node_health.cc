@@ -123,7 +123,8 @@ std::string Driver::unhealthy(const FollowerState& follower, NodeId id) const {
   if (view.divergence) return "its state differs: " + describe(*view.divergence) + "; " + remedy();
   if (view.diverged) return "it says that its state differs from the cluster's; " + remedy();
   const auto watch = appliers_.find(id);
-  if (!follower.streaming || watch == appliers_.end()) return {};
+  const bool fed = follower.streaming || core_.hears_relayed(follower);
+  if (!fed || watch == appliers_.end()) return {};
   const auto stalled = watch->second.stalled_for();
   if (options_.apply_stall_after.count() > 0 && stalled >= options_.apply_stall_after)
     return fmt::format("not applying for {} s: applied {}",

@@ -31,6 +31,7 @@ std::shared_ptr<NodeStatus> Driver::make_status() const {
     if (member.id == result->leader) result->leader_client_address = member.client_address;
   result->serving = state.serving && !failed_ && running_;
   result->connected_to_leader = state.streaming;
+  if (state.streaming) result->source = state.source;
   size_t voters = 0;
   for (const Member& member : options_.members)
     if (member.voter) ++voters;
@@ -44,12 +45,14 @@ std::shared_ptr<NodeStatus> Driver::make_status() const {
   result->problem = failed_ ? failed_->message : state.problem;
   result->copy = checkpoint_receiver_.status();
   for (const auto& [id, follower] : state.followers) {
-    if (state.role != Role::kLeader) break;  // a candidate that fetches
+    // The only one of a node that is neither leader nor relay is a candidate that fetches.
+    if (state.role != Role::kLeader && state.source == NodeId{}) break;
     FollowerStatus one;
     one.id = id;
     one.voter = follower.voter;
     one.vote = follower.vote;
-    one.connected = follower.streaming;
+    one.connected = follower.streaming || core_.hears_relayed(follower);
+    one.relayed_by = follower.relayed_by;
     one.needs_checkpoint = follower.needs_checkpoint;
     one.durable = follower.durable;
     one.applied = follower.applied;
@@ -113,8 +116,11 @@ void Driver::register_metrics(observability::MetricRegistry& registry) {
                      "Address up to which a majority of voters has the log durable.", {},
                      [this] { return static_cast<double>(watermarks_.committed().value); });
   registry.add_gauge(to, "tailrace_replication_connected_to_leader",
-                     "1 while the leader streams to this node.", {},
+                     "1 while the leader, or this node's upstream, streams to it.", {},
                      [this] { return status()->connected_to_leader ? 1.0 : 0.0; });
+  registry.add_gauge(to, "tailrace_replication_source_node",
+                     "Number of the node that streams the log to this one; 0: none does.", {},
+                     [this] { return static_cast<double>(status()->source.value); });
   registry.add_gauge(to, "tailrace_node_healthy",
                      "0 while this node's state is not to be read: it differs from the cluster's, "
                      "or is not applied any more.",

@@ -1,5 +1,5 @@
-// The source of a stream: the leader's of its followers, and a voter's of the candidate that
-// fetches from it.
+// The source of a stream: the leader's of its followers, a voter's of the candidate that fetches
+// from it, and a follower's of the learners that it feeds.
 
 #include <algorithm>
 #include <utility>
@@ -12,6 +12,7 @@ namespace tailrace::replication {
 /// Whether `peer`, which has promised that epoch, may have this node's log.
 bool Core::feeds(NodeId peer, Epoch promised_epoch) const {
   if (state_.role == Role::kLeader) return !state_.epoch_start.empty();
+  if (relays(peer, promised_epoch)) return true;
   // A candidate: this log stands still, for it has been promised that no one else extends it.
   return follows() && promised() && state_.promise.leader == peer &&
          state_.promise.epoch == promised_epoch && state_.source == NodeId{} && settled();
@@ -31,8 +32,17 @@ void Core::stream_subscribe(NodeId peer, const Subscribe& message, Actions& acti
            actions);
     return;
   }
+  if (state_.source != NodeId{} && message.durable > state_.log.durable) {
+    // A relay may lack what the learner had from elsewhere: that is no divergence.
+    refuse(peer, RefusalReason::kNotLeader,
+           "node " + text(options_.self) + " has the log up to " + text(state_.log.durable) +
+               " only, and can not feed from " + text(message.durable),
+           actions);
+    return;
+  }
   FollowerState& follower = state_.followers[peer];
   follower.voter = is_voter(peer);
+  follower.relayed_by = NodeId{};
   follower.last_heard = state_.now;
   follower.streaming = false;
   if (message.durable < state_.log.begin) {
@@ -98,6 +108,11 @@ void Core::stream_acknowledge(NodeId peer, const Acknowledge& message, Actions& 
     return;
   }
   if (message.epoch != state_.epoch) return;  // of another term
+  if (message.relayed_by != NodeId{}) {
+    relayed_acknowledge(peer, follower, message, actions);
+    return;
+  }
+  follower.relayed_by = NodeId{};
   if (message.incarnation != follower.incarnation) {
     follower.streaming = follower.shipping = false;  // until it has said which disk it has now
     return;
@@ -167,6 +182,8 @@ void Core::stream_end(Actions& actions) {
 
 /// The least that is kept here for any member; 0 where it is not this node's to say.
 Address Core::stream_kept_from() const {
+  // What the leader said it keeps, told on to those that are fed here.
+  if (follows()) return state_.kept_from;
   if (state_.role != Role::kLeader) return Address{};
   Address least = state_.log.durable;
   for (const auto& [peer, follower] : state_.followers)
@@ -174,13 +191,19 @@ Address Core::stream_kept_from() const {
   return least;
 }
 
+std::optional<std::chrono::nanoseconds> Core::sure_age() const {
+  if (!sure_ || (state_.role != Role::kLeader && !follows())) return std::nullopt;
+  if (options_.faults.relays_as_fresh && follows()) return std::chrono::nanoseconds{0};
+  return state_.now - *sure_;
+}
+
 void Core::stream_heartbeat(NodeId peer, FollowerState& follower, Actions& actions) {
   follower.last_sent = state_.now;
   follower.told_committed = state_.committed;
   actions.push_back(
       Send{peer, Data{state_.epoch, follower.next, nullptr, state_.committed, state_.log.durable, 0,
-                      state_.round, leader_age() ? follower.echo : std::chrono::nanoseconds{0},
-                      leader_age().value_or(std::chrono::nanoseconds{0}), stream_kept_from()}});
+                      state_.round, sure_age() ? follower.echo : std::chrono::nanoseconds{0},
+                      sure_age().value_or(std::chrono::nanoseconds{0}), stream_kept_from()}});
 }
 
 void Core::stream_ship(NodeId peer, FollowerState& follower, Actions& actions) {
@@ -194,8 +217,8 @@ void Core::stream_ship(NodeId peer, FollowerState& follower, Actions& actions) {
   actions.push_back(ShipBytes{
       peer, state_.epoch, follower.next,
       std::min(options_.batch_bytes, options_.window_bytes - on_the_way), state_.committed,
-      state_.round, leader_age() ? follower.echo : std::chrono::nanoseconds{0},
-      leader_age().value_or(std::chrono::nanoseconds{0}), stream_kept_from()});
+      state_.round, sure_age() ? follower.echo : std::chrono::nanoseconds{0},
+      sure_age().value_or(std::chrono::nanoseconds{0}), stream_kept_from()});
 }
 
 void Core::stream_ship_all(Actions& actions) {

@@ -61,6 +61,7 @@ struct NodeStatusAnswer {
   } copy;
   uint64_t epoch = 0;
   uint32_t leader = 0;
+  uint32_t source = 0;  // who streams the log to it; 0: nobody
   std::string leader_address;
   bool serving = false;
   uint64_t begin = 0, checkpointed = 0, applied = 0, committed = 0, durable = 0, tail = 0;
@@ -78,6 +79,7 @@ struct NodeStatusAnswer {
     bool voter = true;
     uint8_t vote = 0;
     bool connected = false, needs_checkpoint = false;
+    uint32_t relayed_by = 0;  // it has its stream from that node; 0: from the one that says so
     uint64_t durable = 0, applied = 0, lag_bytes = 0;
     double lag_seconds = 0;
     std::string unhealthy;  // as far as the leader knows

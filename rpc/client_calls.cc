@@ -58,6 +58,7 @@ Result<NodeStatusAnswer> read_status(const Reply& reply, const std::string& serv
   answer.epoch = from.getEpoch();
   answer.leader = from.getLeader();
   answer.vote = from.getVote();
+  answer.source = from.getSource();
   answer.coordinator = to_string(from.getCoordinator());
   answer.unhealthy = to_string(from.getUnhealthy());
   answer.last_compared = from.getLastCompared();
@@ -85,6 +86,7 @@ Result<NodeStatusAnswer> read_status(const Reply& reply, const std::string& serv
     follower.voter = one.getVoter();
     follower.vote = one.getVote();
     follower.connected = one.getConnected();
+    follower.relayed_by = one.getRelayedBy();
     follower.needs_checkpoint = one.getNeedsCheckpoint();
     follower.durable = one.getDurable();
     follower.applied = one.getApplied();

@@ -46,6 +46,7 @@ void Connection::handle_status(uint64_t id) {
   answer.setLeaderAddress(now.leader_client_address.c_str());
   answer.setServing(now.serving);
   answer.setVote(static_cast<uint8_t>(now.vote));
+  answer.setSource(now.source.value);
   answer.setUnhealthy(now.unhealthy.c_str());
   answer.setLastCompared(now.last_compared.value);
   answer.setDiverged(now.diverged);
@@ -80,6 +81,7 @@ void Connection::handle_status(uint64_t id) {
     one.setVoter(follower.voter);
     one.setVote(static_cast<uint8_t>(follower.vote));
     one.setConnected(follower.connected);
+    one.setRelayedBy(follower.relayed_by.value);
     one.setNeedsCheckpoint(follower.needs_checkpoint);
     one.setDurable(follower.durable.value);
     one.setApplied(follower.applied.value);

@@ -73,6 +73,7 @@ struct Encode {
     to.setSentNs(from.sent.count());
     to.setIncarnation(from.incarnation);
     to.setVote(static_cast<uint8_t>(from.vote));
+    to.setRelayedBy(from.relayed_by.value);
   }
   void operator()(const Seal& from) { frame.initSeal().setEpoch(from.epoch.value); }
   void operator()(const Sealed& from) {
@@ -238,7 +239,8 @@ Result<replication::Message> decode_peer(wire::PeerFrame::Reader from) {
                          in.getRound(),
                          std::chrono::nanoseconds(in.getSentNs()),
                          vote_of(in.getVote()),
-                         in.getIncarnation()};
+                         in.getIncarnation(),
+                         NodeId{in.getRelayedBy()}};
     }
     case wire::PeerFrame::SEAL:
       return Seal{Epoch{from.getSeal().getEpoch()}};

@@ -208,6 +208,7 @@ struct Status {
   lastCompared @27 :UInt64;      # newest address where its state was compared; 0: none
   diverged @28 :Bool;            # its state is not the cluster's
   copy @29 :StateCopy;
+  source @30 :UInt32;  # who streams the log to it: its leader, or its upstream; 0: nobody
 }
 
 # A copy of another node's state that comes in.
@@ -231,6 +232,7 @@ struct Follower {
   vote @8 :UInt8;
   unhealthy @9 :Text;  # as far as the leader knows
   lastCompared @10 :UInt64;
+  relayedBy @11 :UInt32;  # it has its stream from that node; 0: from the one that says so
 }
 
 struct Anchor {

@@ -78,6 +78,7 @@ struct Acknowledge {
   vote @4 :UInt8;
   sentNs @5 :Int64;
   incarnation @6 :UInt64;
+  relayedBy @7 :UInt32;  # said to the leader by a learner that this follower feeds; 0: the receiver does
 }
 
 struct Seal {

@@ -238,6 +238,18 @@ TEST_F(NodeConfigTest, BadSyntaxAndAbsentFilesAreErrorsThatNameTheFile) {
   EXPECT_NE(absent.error().message.find("/nonexistent/node.yaml"), std::string::npos);
 }
 
+// Promise: a learner may name the voter that feeds it, and nothing else may be said by `upstream`.
+TEST_F(NodeConfigTest, OnlyALearnerHasAnUpstreamAndItIsAVoter) {
+  const std::string head = std::string(kGood) + "    - {id: 3, peer: 'c:1', ";
+  const auto config = load(head + "voter: false, upstream: 1}\n");
+  ASSERT_TRUE(config) << config.error().message;
+  EXPECT_EQ(config->node.members[2].upstream, NodeId{1});
+  EXPECT_EQ(config->node.members[0].upstream, NodeId{});
+  expect_refused(head + "upstream: 1}\n", {"upstream", "is for learners"});
+  expect_refused(head + "voter: false, upstream: 7}\n", {"upstream 7", "no member"});
+  expect_refused(head + "voter: false, upstream: 2}\n", {"upstream 2", "is a learner"});
+}
+
 TEST(Units, SizesAndDurations) {
   EXPECT_EQ(parse_size("64 MiB"), uint64_t{64} << 20);
   EXPECT_EQ(parse_size("1GiB"), uint64_t{1} << 30);

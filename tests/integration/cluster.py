@@ -168,12 +168,12 @@ class Node:
 
 class Cluster:
     """`nodes` nodes of which number 1 leads. `server` ("KEY: VALUE, " each) and `replication`
-    ("  KEY: VALUE\\n" each) are more keys of these two mappings. With a `network` (network.py)
+    ("  KEY: VALUE\\n" each) are more keys of these two mappings, `members` ({NUMBER: "KEY: VALUE, "}) of single members. With a `network` (network.py)
     each node is on a machine of its own. The directory goes at the end, unless it is kept for a failed
     test by TAILRACE_KEEP=1."""
 
     def __init__(self, program, nodes=3, settings=SMALL_LOG, directory=None, server="",
-                 replication="", coordinator="kind: static, leader: 1", network=None):
+                 replication="", coordinator="kind: static, leader: 1", network=None, members=()):
         self.program = program
         self.inside = network.inside(0) if network else []
         self.owned = directory is None
@@ -181,8 +181,9 @@ class Cluster:
         ports = free_ports(3 * nodes)
         triples = [ports[3 * i:3 * i + 3] for i in range(nodes)]
         hosts = [network.host(i + 1) if network else "127.0.0.1" for i in range(nodes)]
+        more = dict(members)
         members = "".join(
-            f'    - {{id: {i + 1}, peer: "{hosts[i]}:{peer}", client: "{hosts[i]}:{client}"}}\n'
+            f'    - {{{more.get(i + 1, "")}id: {i + 1}, peer: "{hosts[i]}:{peer}", client: "{hosts[i]}:{client}"}}\n'
             for i, (client, peer, _) in enumerate(triples))
         self.nodes = []
         for i, (client, peer, metrics) in enumerate(triples):

@@ -46,6 +46,7 @@ struct Given {
   Address committed;
   std::vector<CoreOptions::Peer> members = three_voters_and_a_learner();
   std::chrono::milliseconds give_up_after{0};
+  NodeId upstream = {};
 };
 
 /// A log of epoch 1 that ends at 500.
@@ -192,6 +193,7 @@ class Driven {
     result.self = self;
     result.members = given.members;
     result.give_up_after = given.give_up_after;
+    result.upstream = given.upstream;
     result.window_bytes = 1000;
     result.batch_bytes = 400;
     result.follower_pin_bytes = 5000;

@@ -161,14 +161,17 @@ TEST(PeerCodec, EveryMessageComesBackAsItWas) {
   EXPECT_EQ(refuse.epoch, Epoch{8});
   EXPECT_EQ(refuse.leader, NodeId{3});
   EXPECT_EQ(refuse.message, "because");
-  const auto acknowledge = std::get<replication::Acknowledge>(round_trip(replication::Acknowledge{
-      Epoch{1}, Address{2}, Address{3}, 4, std::chrono::nanoseconds(5), replication::Vote::kFull}));
+  const auto acknowledge = std::get<replication::Acknowledge>(round_trip(
+      replication::Acknowledge{Epoch{1}, Address{2}, Address{3}, 4, std::chrono::nanoseconds(5),
+                               replication::Vote::kFull, 6, NodeId{7}}));
   EXPECT_EQ(acknowledge.epoch, Epoch{1});
   EXPECT_EQ(acknowledge.durable, Address{2});
   EXPECT_EQ(acknowledge.applied, Address{3});
   EXPECT_EQ(acknowledge.round, 4u);
   EXPECT_EQ(acknowledge.sent, std::chrono::nanoseconds(5));
   EXPECT_EQ(acknowledge.vote, replication::Vote::kFull);
+  EXPECT_EQ(acknowledge.incarnation, 6u);
+  EXPECT_EQ(acknowledge.relayed_by, NodeId{7});
   for (const size_t bytes : {size_t{0}, size_t{1}, size_t{4096}, size_t{1} << 20}) {
     const auto sent = data_of(bytes, 7);
     const auto data = std::get<replication::Data>(round_trip(sent));

@@ -82,6 +82,7 @@ void Cluster::check_leads(const SimNode& node) {
 }
 
 void Cluster::check_acknowledge(const SimNode& node, const Acknowledge& message) {
+  if (message.relayed_by != NodeId{}) ++outcome_.relayed;
   if (message.durable > node.log.durable()) violate("acknowledges what is not durable");
   if (options_.promise_lies) return;
   if (node.promise.epoch < message.epoch) violate("acknowledges in an epoch it has not promised");

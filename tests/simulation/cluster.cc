@@ -83,6 +83,7 @@ void Cluster::start(SimNode& node) {
   options.self = node.id;
   for (const SimNode& member : nodes_)
     options.members.push_back({member.id, member.voter});
+  if (!node.voter) options.upstream = options_.upstream;
   options.heartbeat_interval = std::chrono::milliseconds(40);
   options.peer_timeout = std::chrono::milliseconds(200);
   options.give_up_after = std::chrono::milliseconds(400);

@@ -26,6 +26,7 @@ using Time = std::chrono::nanoseconds;
 struct ClusterOptions {
   uint32_t nodes = 3;
   uint32_t learners = 0;  // of them
+  NodeId upstream;        // of the learners; 0: the leader
   replication::ProtocolFaults faults;
   bool ship_not_durable = false;  // the leader's driver reads beyond its durable end
   bool fsync_lies = false;        // durable is told before it is
@@ -39,6 +40,7 @@ struct Outcome {
   uint64_t fresh = 0;                    // times that a node knew how fresh its state is
   uint64_t leader_starts = 0, crashes = 0, truncations = 0, cuts = 0, fetches = 0, wipes = 0,
            installs = 0, transfers = 0;
+  uint64_t relayed = 0;  // acknowledgements of what a follower had shipped
   bool operator==(const Outcome&) const = default;
 };
 

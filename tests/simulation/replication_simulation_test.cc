@@ -27,7 +27,8 @@ constexpr uint64_t kSeeds = 2000;
 ClusterOptions shape(uint64_t seed) {
   ClusterOptions options;
   options.nodes = seed % 3 == 2 ? 5 : 3;
-  options.learners = seed % 5 == 4 ? 1 : 0;
+  options.learners = seed % 5 >= 3 ? 1 : 0;
+  if (seed % 5 == 4) options.upstream = NodeId{2};
   return options;
 }
 
@@ -51,12 +52,15 @@ TEST(ReplicationSimulation, CommittedIsNeverLostAndProgressReturnsWhenFaultsStop
     total.wipes += outcome.wipes;
     total.installs += outcome.installs;
     total.transfers += outcome.transfers;
+    total.relayed += outcome.relayed;
   }
   fmt::print(
       "seeds {}-{}: {} writes acknowledged, {} reads, {} leader starts, {} fetches, {} cuts, {} "
-      "hand-overs, {} crashes, {} disks lost, {} checkpoints installed, {} batches truncated\n",
+      "hand-overs, {} crashes, {} disks lost, {} checkpoints installed, {} batches truncated, {} "
+      "acknowledgements of relayed learners\n",
       first, first + count - 1, total.acknowledged, total.reads, total.leader_starts, total.fetches,
-      total.cuts, total.transfers, total.crashes, total.wipes, total.installs, total.truncations);
+      total.cuts, total.transfers, total.crashes, total.wipes, total.installs, total.truncations,
+      total.relayed);
   if (!one && count >= 100) {
     // The faults do happen.
     EXPECT_GT(total.crashes, count);
@@ -69,6 +73,7 @@ TEST(ReplicationSimulation, CommittedIsNeverLostAndProgressReturnsWhenFaultsStop
     EXPECT_GT(total.transfers, count / 10);
     EXPECT_GT(total.reads, count * 10);
     EXPECT_GT(total.fresh, count * 100);
+    EXPECT_GT(total.relayed, count);
   }
 }
 
@@ -95,6 +100,10 @@ void expect_caught(const std::function<void(ClusterOptions&)>& inject,
 TEST(ReplicationSimulation, NoticesCommitsThatCountOldEpochs) {
   expect_caught([](ClusterOptions& o) { o.faults.count_old_epochs = true; },
                 "committed counts bytes of an earlier epoch alone");
+}
+TEST(ReplicationSimulation, NoticesARelayThatPassesOldNewsOnAsFresh) {
+  expect_caught([](ClusterOptions& o) { o.faults.relays_as_fresh = true; },
+                "calls its state fresher than it is");
 }
 TEST(ReplicationSimulation, NoticesAFollowerThatObeysAStaleEpoch) {
   expect_caught([](ClusterOptions& o) { o.faults.accept_stale_epoch = true; }, "below its promise");
