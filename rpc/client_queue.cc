@@ -385,10 +385,15 @@ void RequestQueue::on_response(wire::Response::Reader response) {
     const auto outcome = static_cast<statemachine::Outcome>(response.getCommand().getOutcome());
     if (outcome == statemachine::Outcome::kSerialGap ||
         outcome == statemachine::Outcome::kSessionExpired) {
-      // Nothing was done, in no attempt: it begins anew, in a session without the gap.
       if (request.session.client == session_.client) new_session();
+      // Nothing was done by this attempt, and it was the first: it begins anew, in a session
+      // without the gap. An earlier one may have been applied before the session was forgotten, or
+      // may still come to the server by a connection that it reads late, behind what fills the gap.
+      if (request.sent_before)
+        return finish(request, make_error(ErrorCode::kUnknownOutcome,
+                                          "sent again after a lost answer, when its session had "
+                                          "ended; the write may or may not have happened"));
       request.session = {};
-      request.sent_before = false;
       return bounce(id, std::move(request));
     }
   }

@@ -177,6 +177,11 @@ class FakeStateMachine : public statemachine::StateMachine {
     ++turns_;
     changed_.notify_all();
   }
+  /// As if all sessions had expired.
+  void forget_sessions() {
+    const std::lock_guard lock(state_mutex_);
+    sessions_.clear();
+  }
   /// While held, nothing is applied.
   void hold(bool held) {
     const std::lock_guard lock(mutex_);

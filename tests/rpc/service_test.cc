@@ -333,6 +333,32 @@ TEST(Service, ACommandWhoseAnswerWasLostIsAppliedOnce) {
   EXPECT_EQ(event.error().code, ErrorCode::kUnknownOutcome);
 }
 
+// What was applied, unanswered, in a session that was forgotten since is not applied again in
+// another.
+TEST(Service, ACommandSentAgainIntoAForgottenSessionIsUnknownAndAppliedOnce) {
+  FakeNode node;
+  auto client = client_of({node.address()});
+  ASSERT_TRUE(client->add(as_bytes("n"), 1));
+  node.machine.hold(true);
+  auto added = std::async(std::launch::async, [&] { return client->add(as_bytes("n"), 1); });
+  while (node.log.count() < 2)
+    std::this_thread::yield();
+  node.machine.set_applied_listener({});
+  node.server->drain_and_stop(std::chrono::milliseconds(0));  // the answer is lost
+  node.server.reset();
+  node.machine.hold(false);
+  while (node.marks.snapshot().applied < node.log.tail())
+    std::this_thread::yield();
+  node.machine.forget_sessions();
+  node.serve({});
+  const auto answer = added.get();
+  ASSERT_FALSE(answer);
+  EXPECT_EQ(answer.error().code, ErrorCode::kUnknownOutcome) << answer.error().message;
+  EXPECT_EQ(client->get(as_bytes("n"), {})->value, "2");
+  // The client goes on, in another session.
+  EXPECT_EQ(client->add(as_bytes("n"), 1)->answer.value, "3");
+}
+
 TEST(Service, AWriteThatWasSentAndNotAnsweredInTimeIsUnknown) {
   FakeNode node;
   node.machine.hold(true);
