@@ -190,7 +190,6 @@ void RequestQueue::on_ready(const ServerHello& hello) {
     next_server(hint);
     return dial_later();
   }
-  tried_ = 0;
   ready_ = true;
   send_queued();
 }
@@ -361,6 +360,7 @@ void RequestQueue::on_response(wire::Response::Reader response) {
   const uint64_t id = found->first;
   ClientRequest request = std::move(found->second);
   sent_.erase(found);
+  const size_t tried = std::exchange(tried_, 0);
   if (response.isError()) {
     const auto wire_error = response.getError();
     const Error error = read_error(wire_error);
@@ -373,6 +373,7 @@ void RequestQueue::on_response(wire::Response::Reader response) {
     if (wire_error.getTryAnother() && route_ != Route::kOne && servers_.size() > 1) {
       switching_ = true;
       problem_ = error.message;
+      tried_ = tried;  // when all have been asked, it waits a little
       return bounce(id, std::move(request));
     }
     if (error.code == ErrorCode::kUnknownOutcome && request.session.serial != 0) {

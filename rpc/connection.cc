@@ -180,7 +180,7 @@ void Connection::reply(const Asked& asked, OutgoingMessage& message) {
   send(message.builder());
 }
 
-void Connection::reply_error(const Asked& asked, const Error& error) {
+void Connection::reply_error(const Asked& asked, const Error& error, bool try_another) {
   if (closed()) return;
   context_.probe.count(asked.kind, result_of(error.code), asked.started);
   OutgoingMessage message;
@@ -188,7 +188,8 @@ void Connection::reply_error(const Asked& asked, const Error& error) {
   const bool elsewhere = error.code == ErrorCode::kNotLeader;
   auto to = response.initError();
   write_error(error, elsewhere ? status().leader_client_address : std::string(), to);
-  to.setTryAnother(error.code == ErrorCode::kUnavailable && !status().unhealthy.empty());
+  to.setTryAnother(try_another ||
+                   (error.code == ErrorCode::kUnavailable && !status().unhealthy.empty()));
   send(message.builder());
 }
 

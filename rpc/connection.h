@@ -104,7 +104,8 @@ class Connection : public FramedSocket {
   /// Epoch, applied and freshness on every answer.
   wire::Response::Builder begin_response(OutgoingMessage& message, uint64_t id);
   void reply(const Asked& asked, OutgoingMessage& message);
-  void reply_error(const Asked& asked, const Error& error);
+  /// `try_another`: it is about this node, and another one may answer.
+  void reply_error(const Asked& asked, const Error& error, bool try_another = false);
   void began() { ++in_flight_, context_.probe.in_flight.fetch_add(1, std::memory_order_relaxed); }
   void ended() { --in_flight_, context_.probe.in_flight.fetch_sub(1, std::memory_order_relaxed); }
   /// Runs `then` on the io thread with this connection, if both are still there. Any thread.

@@ -52,7 +52,8 @@ bool Connection::refuse_read(const Asked& asked, const ReadNeeds& needs) {
           Error{ErrorCode::kUnavailable,
                 fmt::format("the state of node {} may be {} old, {} ms were asked for",
                             status().self.value, known ? fmt::format("{} ms", bound) : "of any age",
-                            needs.staleness_ms)});
+                            needs.staleness_ms)},
+          true);
       return true;
     }
     default:

@@ -141,7 +141,7 @@ struct Error {
   code @0 :Text;  # "not_leader", …
   message @1 :Text;
   leaderAddress @2 :Text;
-  tryAnother @3 :Bool;  # this node is unhealthy: another one may answer
+  tryAnother @3 :Bool;  # this node is unhealthy, or its state too old: another one may answer
 }
 
 struct CommandAnswer {

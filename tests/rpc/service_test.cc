@@ -391,6 +391,31 @@ TEST(Service, LosingTheLeadershipMakesPendingAnswersUnknown) {
   EXPECT_EQ(answer.error().code, ErrorCode::kUnknownOutcome);
 }
 
+// One that knows of nothing newer than it has promised to be is asked, and then the next.
+TEST(Service, ABoundedReadGoesOnToAServerWhoseStateIsFreshEnough) {
+  FakeNode stale, fresh;
+  replication::NodeStatus status;
+  status.self = NodeId{2};
+  status.role = replication::Role::kFollower;
+  status.epoch = Epoch{1};
+  stale.node.set(status);
+  ASSERT_TRUE(client_of({fresh.address()})->put(as_bytes("k"), as_bytes("v")));
+  ReadOptions bounded;
+  bounded.level = ReadOptions::Level::kBounded;
+  bounded.staleness_ms = 1000;
+  const auto got = client_of({stale.address(), fresh.address()})->get(as_bytes("k"), bounded);
+  ASSERT_TRUE(got) << got.error().message;
+  EXPECT_EQ(got->value, "v");
+  // With nobody who could, it is told why.
+  const auto refused = client_of({stale.address()})->get(as_bytes("k"), bounded);
+  ASSERT_FALSE(refused);
+  EXPECT_NE(refused.error().message.find("of any age"), std::string::npos);
+  const auto late =
+      client_of({stale.address(), stale.address()}, true, 200)->get(as_bytes("k"), bounded);
+  ASSERT_FALSE(late);
+  EXPECT_NE(late.error().message.find("of any age"), std::string::npos) << late.error().message;
+}
+
 TEST(Service, StatusCheckpointAndDigestAreAnswered) {
   FakeNode node;
   auto client = client_of({node.address(), "127.0.0.1:1"});
