@@ -34,11 +34,13 @@ Outcome Cluster::run() {
   coordinate();
   write();
   read();
+  start_clients();
   disturb();
   after(kFaultsEnd, [this] {
     faults_ = false;
     cuts_.clear();
     for (SimNode& node : nodes_) {
+      node.damaged = false;  // what had to wait for the others was read in the end
       if (node.boot == 0) start(node);
       node.paused = false;
       for (auto& run : std::exchange(node.waiting, {}))
@@ -52,6 +54,7 @@ Outcome Cluster::run() {
     next.run();
   }
   if (!outcome_.violation) check_end();
+  if (!outcome_.violation) judge_clients();
   outcome_.acknowledged = acknowledged_.size();
   return outcome_;
 }
@@ -100,6 +103,12 @@ void Cluster::start(SimNode& node) {
   tick(node);
 }
 
+void Cluster::bring_up(SimNode& node) {
+  if (node.damaged && !may_wipe(node)) return;
+  if (std::exchange(node.damaged, false)) wipe(node);
+  start(node);
+}
+
 void Cluster::crash(SimNode& node) {
   if (node.boot == 0) return;
   ++outcome_.crashes;
@@ -111,6 +120,7 @@ void Cluster::crash(SimNode& node) {
   node.anchors.clear();
   node.reads.clear();
   node.promise_written = Time{0};
+  node.state = ModelState{};
   for (SimNode& other : nodes_)
     if (other.id != node.id) unlink(node.id, other.id);
 }
@@ -257,9 +267,20 @@ void Cluster::ship(SimNode& node, const ShipBytes& action) {
   });
 }
 
+/// A write that fails is final: the node ends.
+bool Cluster::disk_is_full(SimNode& node) {
+  if (!faults_ || now_ >= node.full_until) return false;
+  after(node, between(0, 500), [this, &node] {
+    ++outcome_.full_disks;
+    crash(node);
+  });
+  return true;
+}
+
 /// In the order in which they were asked for.
 void Cluster::persist(SimNode& node, const Promise& promise) {
   exchange(node, promise.epoch);
+  if (disk_is_full(node)) return;
   node.promise_written = std::max(node.promise_written, now_ + between(0, faults_ ? 8000 : 500));
   if (options_.promise_lies) {
     after(node, Time{0}, [this, &node, promise] { feed(node, PromisePersisted{promise}); });
@@ -286,7 +307,7 @@ void Cluster::flush(SimNode& node) {
       feed(node, LogMoved{told, applied(node)});
     });
   }
-  if (node.flushing) return;
+  if (node.flushing || disk_is_full(node)) return;
   node.flushing = true;
   after(node, between(100, faults_ ? 6000 : 500), [this, &node, upto = node.log.tail()] {
     node.log.make_durable(upto);

@@ -16,8 +16,10 @@
 
 #include "core/random.h"
 #include "model_log.h"
+#include "model_state.h"
 #include "replication/core.h"
 #include "replication/invariants.h"
+#include "tests/support/linearizability.h"
 
 namespace tailrace::simulation {
 
@@ -31,6 +33,7 @@ struct ClusterOptions {
   bool ship_not_durable = false;  // the leader's driver reads beyond its durable end
   bool fsync_lies = false;        // durable is told before it is
   bool promise_lies = false;      // a promise is called persisted, and a crash loses it
+  bool retry_as_new = false;      // clients send a write again as if it were another one
 };
 
 struct Outcome {
@@ -40,7 +43,11 @@ struct Outcome {
   uint64_t fresh = 0;                    // times that a node knew how fresh its state is
   uint64_t leader_starts = 0, crashes = 0, truncations = 0, cuts = 0, fetches = 0, wipes = 0,
            installs = 0, transfers = 0;
-  uint64_t relayed = 0;  // acknowledgements of what a follower had shipped
+  uint64_t full_disks = 0, damaged_disks = 0;
+  uint64_t operations = 0, repeats = 0;  // of clients; writes that were sent again
+  uint64_t bounded_reads = 0, own_reads = 0;
+  uint64_t too_hard = 0;  // histories that could not be judged
+  uint64_t relayed = 0;   // acknowledgements of what a follower had shipped
   bool operator==(const Outcome&) const = default;
 };
 
@@ -66,6 +73,8 @@ class Cluster {
     ModelLog log;
     replication::Promise promise;
     std::optional<ModelLog> lost_log;  // what the disk before this one held
+    Time full_until{0};                // what is written by then fails
+    bool damaged = false;              // found when it starts, which it then does not
     // Lost in a crash.
     std::unique_ptr<replication::Core> core;
     std::unique_ptr<replication::InvariantChecker> invariants;
@@ -75,8 +84,30 @@ class Cluster {
     std::map<NodeId, Address> anchors;
     std::vector<Read> reads;
     Time promise_written{0};
+    ModelState state;
     bool paused = false;  // takes part in nothing; what comes waits
     std::vector<std::function<void()>> waiting;
+  };
+  /// One thing at a time. After a write that it gave up it begins a new session.
+  struct ModelClient {
+    struct Attempt {
+      NodeId node;
+      uint64_t boot = 0;
+      Epoch epoch;
+      Address end;  // a write's; for a read what was committed
+      Time began{0};
+    };
+    uint64_t number = 0, values = 0;
+    bool busy = false;
+    ModelCommand command;
+    testing::HistoryOperation operation;
+    std::optional<Attempt> attempt;
+    uint64_t attempts = 0, repeats = 0, round = 0;
+    // What it was told last.
+    std::string last_seen;
+    Address last_end;
+    Epoch last_epoch;
+    uint64_t last_sum = 0;
   };
   struct Write {
     AddressRange range;
@@ -100,6 +131,9 @@ class Cluster {
   void after(SimNode& node, Time delay, std::function<void()> run);
   Time between(int64_t low_us, int64_t high_us);
   void start(SimNode& node);
+  /// Unless its disk is damaged: then it comes back with a new one as soon as the others can spare
+  /// it.
+  void bring_up(SimNode& node);
   void crash(SimNode& node);
   void tick(SimNode& node);
   void feed(SimNode& node, const replication::Event& event);
@@ -108,6 +142,7 @@ class Cluster {
   void perform(SimNode& node, const replication::Action& action);
   void ship(SimNode& node, const replication::ShipBytes& action);
   void persist(SimNode& node, const replication::Promise& promise);
+  bool disk_is_full(SimNode& node);
   void settled(SimNode& node);
   void flush(SimNode& node);
   /// Everything that may be applied is.
@@ -134,8 +169,28 @@ class Cluster {
   void read();
   void disturb();
   void truncate();
+  bool may_wipe(const SimNode& node) const;
   void wipe(SimNode& node);
   void install_checkpoint(SimNode& node, SimNode& source);
+
+  // clients.cc
+  void start_clients();
+  void new_session(ModelClient& client);
+  void client_pause(ModelClient& client);
+  void client_next(ModelClient& client);
+  SimNode* any_serving();
+  bool still_leads(const ModelClient::Attempt& attempt);
+  static const ModelState& state_of(SimNode& node);
+  void client_write(ModelClient& client);
+  void client_attempt(ModelClient& client, SimNode& node);
+  void client_written(ModelClient& client, SimNode& node);
+  static void client_saw(ModelClient& client, const std::optional<std::string>& value);
+  void client_done(ModelClient& client);
+  void client_read(ModelClient& client);
+  void client_await_read(ModelClient& client);
+  void read_bounded();
+  void read_own(const ModelClient& client);
+  void judge_clients();
 
   // checkers.cc
   void violate(const std::string& what);
@@ -166,6 +221,10 @@ class Cluster {
   std::vector<Batch> golden_;                // what was ever committed
   std::vector<Epoch> committed_in_;          // of each, ascending
   std::map<uint64_t, uint32_t> committers_;  // epoch to the node that committed in it
+  std::vector<ModelClient> clients_;
+  uint64_t sessions_ = 0;
+  std::vector<testing::HistoryOperation> history_;
+  std::vector<std::pair<Time, uint64_t>> sums_;  // when a sum was told, and the greatest by then
   std::set<Pair> links_;
   std::set<Pair> cuts_;            // one direction
   std::map<Pair, Time> arrivals_;  // of the last message in order

@@ -102,7 +102,7 @@ void Cluster::disturb() {
     if (!faults_) return;
     SimNode& node = nodes_[random_.below(nodes_.size())];
     SimNode& other = nodes_[random_.below(nodes_.size())];
-    switch (random_.below(11)) {
+    switch (random_.below(13)) {
       case 0:
       case 1:
         crash(node);
@@ -144,12 +144,21 @@ void Cluster::disturb() {
           });
         }
         break;
+      case 10:
+        node.full_until = now_ + between(20000, 300000);
+        break;
+      case 11:
+        if (node.boot == 0 || node.log.durable_batches == 0) break;
+        ++outcome_.damaged_disks;
+        crash(node);
+        node.damaged = true;
+        break;
       default:
         truncate();
         break;
     }
     for (SimNode& down : nodes_)
-      if (down.boot == 0 && random_.chance(1, 2)) start(down);
+      if (down.boot == 0 && random_.chance(1, 2)) bring_up(down);
     disturb();
   });
 }
@@ -172,15 +181,20 @@ void Cluster::truncate() {
 
 /// A disk is lost, and only while all other voters' disks remember: a majority's loss is beyond
 /// what any protocol survives.
-void Cluster::wipe(SimNode& node) {
+bool Cluster::may_wipe(const SimNode& node) const {
   size_t others = 0;
   for (const SimNode& other : nodes_) {
     if (other.id == node.id || !other.voter) continue;
-    if (other.promise.vote != Vote::kFull) return;
+    if (other.promise.vote != Vote::kFull) return false;
     ++others;
   }
-  if (node.voter && others < (others + 1) / 2 + 1) return;
-  if (node.voter && node.promise.vote != Vote::kFull) return;
+  if (!node.voter) return true;
+  return others >= (others + 1) / 2 + 1 && node.promise.vote == Vote::kFull;
+}
+
+void Cluster::wipe(SimNode& node) {
+  if (!may_wipe(node)) return;
+  node.damaged = false;
   if (trace_) fmt::print("{:8} node {} loses its disk\n", now_.count() / 1000, node.id.value);
   crash(node);
   ++outcome_.wipes;

@@ -17,9 +17,19 @@ void ModelLog::push(Epoch epoch, std::vector<std::byte> bytes) {
   batches_.push_back({start, epoch, std::move(bytes), chain});
 }
 
+ByteSpan payload_of(const Batch& batch) {
+  return ByteSpan(batch.bytes).subspan(kHeaderBytes);
+}
+
 AddressRange ModelLog::append(Epoch epoch, size_t payload, Random& random) {
-  std::vector<std::byte> bytes(kHeaderBytes + payload);
+  std::vector<std::byte> bytes(payload);
   random.fill(bytes);
+  return append(epoch, ByteSpan(bytes));
+}
+
+AddressRange ModelLog::append(Epoch epoch, ByteSpan payload) {
+  std::vector<std::byte> bytes(kHeaderBytes);
+  bytes.insert(bytes.end(), payload.begin(), payload.end());
   store(bytes.data(), static_cast<uint64_t>(bytes.size()));
   store(bytes.data() + 8, epoch.value);
   push(epoch, std::move(bytes));

@@ -11,6 +11,7 @@
 
 namespace tailrace::simulation {
 
+/// Whole, as it stands in the log: its size and epoch come first.
 struct Batch {
   Address start;
   Epoch epoch;
@@ -18,6 +19,8 @@ struct Batch {
   uint32_t chain = 0;  // crc32c of all bytes of the log up to here
   Address end() const { return start + bytes.size(); }
 };
+
+ByteSpan payload_of(const Batch& batch);
 
 class ModelLog {
  public:
@@ -34,6 +37,8 @@ class ModelLog {
 
   /// A batch: its size and epoch, then random bytes.
   AddressRange append(Epoch epoch, size_t payload, Random& random);
+  /// One with that payload.
+  AddressRange append(Epoch epoch, ByteSpan payload);
   /// False unless `bytes` are whole batches that continue this log.
   bool append_raw(Address at, ByteSpan bytes);
   /// Whole batches from `from`, about `most` bytes, none at or above `limit`.

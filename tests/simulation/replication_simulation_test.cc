@@ -53,6 +53,13 @@ TEST(ReplicationSimulation, CommittedIsNeverLostAndProgressReturnsWhenFaultsStop
     total.installs += outcome.installs;
     total.transfers += outcome.transfers;
     total.relayed += outcome.relayed;
+    total.full_disks += outcome.full_disks;
+    total.damaged_disks += outcome.damaged_disks;
+    total.operations += outcome.operations;
+    total.repeats += outcome.repeats;
+    total.bounded_reads += outcome.bounded_reads;
+    total.own_reads += outcome.own_reads;
+    total.too_hard += outcome.too_hard;
   }
   fmt::print(
       "seeds {}-{}: {} writes acknowledged, {} reads, {} leader starts, {} fetches, {} cuts, {} "
@@ -61,7 +68,20 @@ TEST(ReplicationSimulation, CommittedIsNeverLostAndProgressReturnsWhenFaultsStop
       first, first + count - 1, total.acknowledged, total.reads, total.leader_starts, total.fetches,
       total.cuts, total.transfers, total.crashes, total.wipes, total.installs, total.truncations,
       total.relayed);
+  fmt::print(
+      "{} disks full, {} damaged; clients: {} operations, {} writes sent again, {} bounded reads, "
+      "{} "
+      "reads of own writes, {} histories too hard to judge\n",
+      total.full_disks, total.damaged_disks, total.operations, total.repeats, total.bounded_reads,
+      total.own_reads, total.too_hard);
   if (!one && count >= 100) {
+    EXPECT_EQ(total.too_hard, 0u);
+    EXPECT_GT(total.full_disks, count / 10);
+    EXPECT_GT(total.damaged_disks, count / 10);
+    EXPECT_GT(total.operations, count * 50);
+    EXPECT_GT(total.repeats, count);
+    EXPECT_GT(total.bounded_reads, count);
+    EXPECT_GT(total.own_reads, count);
     // The faults do happen.
     EXPECT_GT(total.crashes, count);
     EXPECT_GT(total.leader_starts, count);
@@ -111,6 +131,10 @@ TEST(ReplicationSimulation, NoticesAFollowerThatObeysAStaleEpoch) {
 TEST(ReplicationSimulation, NoticesAcknowledgementsBeforeThePromiseIsOnDisk) {
   expect_caught([](ClusterOptions& o) { o.faults.ack_before_promise = true; },
                 "seals an epoch it has not promised");
+}
+TEST(ReplicationSimulation, NoticesAWriteThatIsAppliedTwice) {
+  expect_caught([](ClusterOptions& o) { o.retry_as_new = true; },
+                "no order of all operations explains");
 }
 TEST(ReplicationSimulation, NoticesCommitsByAMinority) {
   expect_caught([](ClusterOptions& o) { o.faults.minority_commits = true; },
