@@ -4,6 +4,7 @@ machine is touched.
 """
 import os
 import random
+import re
 import shutil
 import subprocess
 
@@ -82,12 +83,23 @@ class Network:
     def mend(self, sender, receiver):
         self.at(sender, "route", "del", "blackhole", f"{self.host(receiver)}/32")
 
-    def lose(self, number, share):
-        """So much of what the machine sends is lost; why not, if that can not be."""
-        done = subprocess.run([*self.inside(number), "tc", "qdisc", "replace", "dev", "eth0", "root",
-                               "netem", "loss", share], capture_output=True, text=True, check=False)
+    def lose(self, number, percent):
+        """So much of what the machine sends is lost, at random, and nothing of what it is sent; why not,
+        if that can not be. On the bridge's side, so that the sender does not know. (Not every kernel has
+        tc's netem; nftables can choose packets at random, too.)"""
+        rules = f"""table netdev loss{number} {{
+            chain lost {{
+                type filter hook ingress device "to{number}" priority 0;
+                numgen random mod 100 < {percent} counter drop
+            }}
+        }}"""
+        done = subprocess.run([*self.inside(0), "nft", "-f", "-"], input=rules, capture_output=True,
+                              text=True, check=False)
         return "" if done.returncode == 0 else done.stderr.strip()
 
     def lose_nothing(self, number):
-        subprocess.run([*self.inside(number), "tc", "qdisc", "del", "dev", "eth0", "root"], check=True,
-                       capture_output=True, text=True)
+        """From now on; how many packets were lost."""
+        listed = subprocess.run([*self.inside(0), "nft", "list", "table", "netdev", f"loss{number}"],
+                                check=True, capture_output=True, text=True).stdout
+        subprocess.run([*self.inside(0), "nft", "delete", "table", "netdev", f"loss{number}"], check=True)
+        return int(re.search(r"counter packets (\d+)", listed)[1])
