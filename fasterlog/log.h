@@ -214,6 +214,9 @@ class Log {
   [[nodiscard]] virtual ListenerHandle add_durable_listener(DurableListener listener) = 0;
   /// The sticky failure of a write or fsync, if there was one.
   virtual std::optional<Error> failure() const = 0;
+  /// While the disk has no room for the next segment: with which words what no longer fits is
+  /// refused. Ends by itself when there is room.
+  virtual std::optional<Error> shortage() const = 0;
 
   virtual Address begin() const = 0;
   virtual Address durable() const = 0;

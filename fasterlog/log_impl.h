@@ -52,6 +52,10 @@ class LogImpl final : public Log {
   DurableInterest want_durable(Address address) override;
   ListenerHandle add_durable_listener(DurableListener listener) override;
   std::optional<Error> failure() const override { return core_->failure_copy(); }
+  std::optional<Error> shortage() const override {
+    if (!core_->disk_full.load()) return std::nullopt;
+    return refuse_disk().value();
+  }
 
   Address begin() const override { return Address{core_->begin.load()}; }
   Address durable() const override { return Address{core_->durable.load()}; }

@@ -91,7 +91,9 @@ struct NodeStatus {
   /// What this node has applied holds all that was acknowledged to anyone before that. Nothing: no
   /// such moment is known (never connected, or a leader that no majority has confirmed yet).
   std::optional<SteadyTime> fresh_at;
-  std::string problem;  // why it does not take part ("log refused: …"), empty if well
+  /// Why it does not take part ("log refused: …"), or can not for long: its disk is full. Empty if
+  /// well.
+  std::string problem;
   /// Why this node's state is not to be read: it differs from the cluster's, or is not applied any
   /// more. Empty if well.
   std::string unhealthy;

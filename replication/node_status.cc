@@ -43,6 +43,9 @@ std::shared_ptr<NodeStatus> Driver::make_status() const {
   result->diverged = comparison_.divergence().has_value();
   result->last_compared = comparison_.last_compared();
   result->problem = failed_ ? failed_->message : state.problem;
+  // A leader refuses every write then, and a follower does not keep up.
+  if (const auto shortage = log_.shortage(); shortage && result->problem.empty())
+    result->problem = shortage->message;
   result->copy = checkpoint_receiver_.status();
   for (const auto& [id, follower] : state.followers) {
     // The only one of a node that is neither leader nor relay is a candidate that fetches.

@@ -194,6 +194,30 @@ TEST(FullDisk, WhatIsDurableIsClosedInOrderAndThereAgain) {
   EXPECT_EQ(last, newest);
 }
 
+// Who asks is told that there is no room, in the words of the refusals, until there is some again.
+TEST(FullDisk, IsToldUntilThereIsRoom) {
+  FaultFileSystem disk(1);
+  auto log = Log::open(disk, fault_options());
+  ASSERT_TRUE(log) << log.error().message;
+  ASSERT_TRUE((*log)->become_writer(Epoch{1}));
+  EXPECT_FALSE((*log)->shortage());
+  disk.set_capacity(0);
+  const std::string event(1000, 'x');
+  Result<AddressRange> range;
+  do {
+    range = (*log)->try_enqueue(RecordKind::kData, as_bytes(event));
+  } while (range || range.error().code == ErrorCode::kWouldBlock);
+  EXPECT_EQ(range.error().code, ErrorCode::kResourceExhausted);
+  ASSERT_TRUE((*log)->shortage());
+  EXPECT_EQ((*log)->shortage()->message, range.error().message);
+  EXPECT_FALSE((*log)->failure());
+  disk.set_capacity(uint64_t{1} << 40);
+  // It looks again by itself.
+  while ((*log)->shortage())
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  EXPECT_TRUE((*log)->enqueue(RecordKind::kData, as_bytes(event)));
+}
+
 INSTANTIATE_TEST_SUITE_P(
     Faults, FaultAtEveryOperation,
     ::testing::Combine(::testing::Values(FaultKind::kError, FaultKind::kNoSpace,

@@ -168,9 +168,9 @@ class Node:
 
 class Cluster:
     """`nodes` nodes of which number 1 leads. `server` ("KEY: VALUE, " each) and `replication`
-    ("  KEY: VALUE\\n" each) are more keys of these two mappings, `members` ({NUMBER: "KEY: VALUE, "}) of single members. With a `network` (network.py)
-    each node is on a machine of its own. The directory goes at the end, unless it is kept for a failed
-    test by TAILRACE_KEEP=1."""
+    ("  KEY: VALUE\\n" each) are more keys of these two mappings, `members` ({NUMBER: "KEY: VALUE, "}) of
+    single members. With a `network` (network.py) each node is on a machine of its own. The directory goes
+    at the end, unless it is kept for a failed test by TAILRACE_KEEP=1."""
 
     def __init__(self, program, nodes=3, settings=SMALL_LOG, directory=None, server="",
                  replication="", coordinator="kind: static, leader: 1", network=None, members=()):

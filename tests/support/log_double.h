@@ -21,6 +21,7 @@ class LogDouble : public fasterlog::Log {
                                      std::vector<Address>*) override {
     return refused();
   }
+  std::optional<Error> shortage() const override { return std::nullopt; }
   DurableInterest want_durable(Address) override { return nullptr; }
   ListenerHandle add_durable_listener(DurableListener) override { return nullptr; }
   Address request_commit() override { return tail(); }

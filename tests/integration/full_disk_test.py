@@ -1,0 +1,208 @@
+"""Nodes whose disk is full: what was acknowledged stays, what can not be written is refused, everybody is
+told why, and once there is room the node is as good as before.
+
+Usage: full_disk_test.py TAILRACE ACK_WRITER [unittest arguments]
+"""
+import contextlib
+import json
+import signal
+import sys
+import tempfile
+import time
+import unittest
+
+import small_disk
+from ack_log import Writer, read_log
+from cluster import Cluster, explained, wait_until
+from etcd import INSTALLED, Etcd
+
+TAILRACE, ACK_WRITER = sys.argv[1:3]
+PATIENCE = 120  # seconds; for a machine that is busy with other things
+DISK_MEBIBYTES = 256
+
+# New segments and checkpoints all the time, and a log that is kept: only the filler makes the difference.
+SETTINGS = """
+log: {page_bytes: 256 KiB, buffer_pages: 8, segment_bytes: 256 KiB, reserve_disk_bytes: 1 MiB}
+store: {memory_bytes: 96 MiB, page_bytes: 1 MiB, index_buckets: 4096}
+state_machine: {checkpoint_log_bytes: 1 MiB, retention_bytes: 1 GiB}
+"""
+SHORTAGE = "has no room for the log's next segment"
+
+
+class FullDisk(unittest.TestCase):
+    def setUp(self):
+        if why := small_disk.why_not():
+            self.skipTest(f"NOT TESTED: {why}")
+        self.stack = contextlib.ExitStack()
+        self.addCleanup(self.stack.close)
+
+    @contextlib.contextmanager
+    def load(self, **options):
+        """Three nodes, each with a small disk of its own, and a writer."""
+        self.nodes = Cluster(TAILRACE, 3, SETTINGS, server="max_value_bytes: 64 KiB, ", **options)
+        self.stack.callback(self.nodes.__exit__)
+        self.disks = {}
+        for node in self.nodes.nodes:
+            disk = small_disk.SmallDisk(node.data, DISK_MEBIBYTES)
+            # Before the directory goes, and after the processes have gone.
+            self.stack.callback(disk.close)
+            self.stack.callback(lambda node=node: node.running() and node.kill())
+            self.disks[node.number] = disk
+            node.start()
+        self.nodes.serving(PATIENCE)
+        wait_until("every vote counts",
+                   lambda: all(node.get("vote") == "full" for node in self.nodes.status()), PATIENCE)
+        # Few at a time: all that they write is read back in the end.
+        self.writer = Writer(ACK_WRITER, "load", self.nodes.servers, self.nodes.directory,
+                             "--in-flight", 8, "--adders", 1, "--timeout", 10)
+        self.stack.callback(self.writer.close)
+        with explained(lambda: f"{self.writer.describe()}\n{self.nodes.describe()}"):
+            self.wait_for_acks(1000)
+            yield
+
+    def wait_for_acks(self, more):
+        goal = self.writer.read() + more
+        wait_until(f"{more} more acknowledgements", lambda: self.writer.read() >= goal, PATIENCE)
+
+    def refusals(self):
+        self.writer.read()
+        return sum(count for (_, result), count in self.writer.results.items() if result == "fail")
+
+    def status_of(self, node):
+        done = self.nodes.run("status", "--json", "--timeout", 10, server=node.server, check=False)
+        return json.loads(done.stdout)[0]
+
+    def fill(self, node):
+        """Until its log has no room, and everyone who asks is told why."""
+        def told():
+            # What it gave back meanwhile is taken, too.
+            self.disks[node.number].fill()
+            return SHORTAGE in node.http("/readyz")[1]
+
+        wait_until(f"node {node.number} says that its disk is full", told, PATIENCE, pause=0.2)
+        self.assertEqual(node.http("/readyz")[0], 503)
+        self.assertIn(str(node.data), self.status_of(node)["problem"])
+        self.assertTrue(node.running(), "it waits for room; nothing has failed")
+
+    def check_all(self):
+        """Ends the writer; all that it was told is true on every node."""
+        self.writer.end()
+        head = self.nodes.serving(PATIENCE)
+
+        def equal():
+            nodes = self.nodes.status()
+            return all(node["applied"] == nodes[head.number - 1]["durable"] for node in nodes)
+
+        wait_until("all nodes have applied the whole log", equal, PATIENCE)
+        for node in self.nodes.nodes:
+            node.wait_ready(PATIENCE)
+            where = f"node {node.number}"
+            end, events = read_log(self.nodes, node.server, 64)
+            self.writer.check_events(events, end, where)
+            self.writer.check_state_at_end(self.writer.get("any", node.server), where)
+        self.writer.check_events_at_end()
+        self.nodes.run("verify", timeout=PATIENCE)
+        print(self.writer.describe().strip(), flush=True)
+
+    # A follower without room costs the cluster no write, and catches up by itself once it has some.
+    def test_a_follower_goes_on_when_there_is_room_again(self):
+        with self.load():
+            follower = self.nodes.nodes[1]
+            self.fill(follower)
+            self.wait_for_acks(1000)
+            self.assertLess(self.status_of(follower)["durable"],
+                            self.status_of(self.nodes.leader)["durable"])
+            self.assertEqual(self.refusals(), 0, "the others are a majority")
+            self.disks[follower.number].make_room()
+            self.check_all()
+
+    # What a follower had on its full disk it can start from: full, and later with room.
+    def test_a_follower_is_killed_while_its_disk_is_full(self):
+        with self.load():
+            follower = self.nodes.nodes[1]
+            self.fill(follower)
+            self.assertEqual(follower.kill(), -signal.SIGKILL)
+            self.wait_for_acks(500)
+            follower.start()
+            wait_until("it has started, or has said why it can not", lambda: not follower.running() or
+                       self.status_of(follower).get("role") == "follower", PATIENCE)
+            if not follower.running():
+                self.assertIn(str(follower.data), follower.errors())
+                self.assertIn("No space left", follower.errors())
+            self.assertEqual(self.refusals(), 0, "the others are a majority")
+            self.disks[follower.number].make_room()
+            if follower.running():
+                follower.kill()
+            follower.start()
+            self.wait_for_acks(500)
+            self.check_all()
+
+    def leader_is_full(self):
+        leader = self.nodes.serving(PATIENCE)
+        self.fill(leader)
+
+        def only_refusals():
+            acknowledged, refused = self.writer.read(), self.refusals()
+            time.sleep(0.5)
+            return self.writer.read() == acknowledged and self.refusals() > refused
+
+        # Until the last small one has found its place. None waits for its time limit.
+        wait_until("every write is refused at once", only_refusals, PATIENCE)
+        event = self.nodes.run("append", "--stream", "s", server=leader.server, check=False,
+                               input=b"e" * 200 + b"\n")
+        self.assertEqual(event.returncode, 4, event)
+        self.assertIn(SHORTAGE, event.stderr.decode())
+        put = self.nodes.run("put", "k", "v" * 200, server=leader.server, check=False)
+        self.assertEqual(put.returncode, 4, put)
+        self.assertIn("free disk space", put.stderr.decode())  # the store looks first
+        got = self.nodes.run("get", "load/sum", server=leader.server)
+        self.assertTrue(got.stdout, "reads need no room")
+        return leader
+
+    # A leader without room refuses every write, and says why; with room it takes them again.
+    def test_a_leader_refuses_until_there_is_room_again(self):
+        with self.load():
+            leader = self.leader_is_full()
+            self.disks[leader.number].make_room()
+            self.wait_for_acks(1000)
+            self.check_all()
+
+    # Nothing acknowledged is lost with a leader that is killed on its full disk; another one takes over.
+    def test_a_leader_with_a_full_disk_is_replaced(self):
+        if not INSTALLED:
+            self.skipTest("NOT TESTED: there is no etcd on this machine")
+        directory = self.stack.enter_context(tempfile.TemporaryDirectory(prefix="tailrace-test-"))
+        etcd = Etcd(directory)
+        self.stack.callback(etcd.kill)
+        etcd.start()
+        with self.load(coordinator=etcd.coordinator):
+            leader = self.leader_is_full()
+            self.assertEqual(leader.kill(), -signal.SIGKILL)
+            self.nodes.serving(PATIENCE, other_than=leader)
+            self.wait_for_acks(1000)
+            self.disks[leader.number].make_room()
+            leader.start()
+            self.wait_for_acks(1000)
+            self.check_all()
+
+    # A leader without room can hand over. It stops if it can not even promise to follow the next one.
+    def test_a_leader_with_a_full_disk_hands_over(self):
+        with self.load():
+            leader = self.leader_is_full()
+            self.nodes.transfer(2)
+            self.assertIsNot(self.nodes.serving(PATIENCE), leader)
+            self.wait_for_acks(1000)
+            wait_until("the old leader follows, or has said why it can not", lambda:
+                       not leader.running() or self.status_of(leader).get("role") == "follower",
+                       PATIENCE)
+            self.disks[leader.number].make_room()
+            if not leader.running():
+                self.assertEqual(leader.process.returncode, 4)
+                self.assertIn(f"{leader.data}/PROMISE.tmp: No space left on device", leader.errors())
+                leader.start()
+            self.check_all()
+
+
+# A test that is told to stop goes through its cleanups: mounts would be left behind.
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+unittest.main(argv=[sys.argv[0], *sys.argv[3:]], verbosity=2)
