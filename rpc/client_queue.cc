@@ -2,6 +2,7 @@
 
 #include <asio/post.hpp>
 #include <fmt/format.h>
+#include <kj/exception.h>
 
 #include "rpc/wire_error.h"
 
@@ -127,8 +128,9 @@ void RequestQueue::shut_down() {
 }
 
 void RequestQueue::finish(ClientRequest& request, Result<wire::Response::Reader> result) {
-  const auto done = std::exchange(request.done, nullptr);
-  if (done) done(std::move(result));
+  if (!request.done) return;
+  request.done(std::move(result));  // keeps it when the answer is malformed, see on_response()
+  request.done = nullptr;
 }
 
 // ---- Where to.
@@ -360,6 +362,16 @@ void RequestQueue::on_response(wire::Response::Reader response) {
   const uint64_t id = found->first;
   ClientRequest request = std::move(found->second);
   sent_.erase(found);
+  try {
+    settle(id, request, response);
+  } catch (const kj::Exception&) {
+    // A malformed answer costs the connection, and is one that was lost.
+    sent_.emplace(id, std::move(request));
+    throw;
+  }
+}
+
+void RequestQueue::settle(uint64_t id, ClientRequest& request, wire::Response::Reader response) {
   const size_t tried = std::exchange(tried_, 0);
   if (response.isError()) {
     const auto wire_error = response.getError();

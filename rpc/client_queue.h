@@ -72,6 +72,9 @@ class RequestQueue {
   void made(Result<std::shared_ptr<ClientConnection>> connection);
   void on_ready(const ServerHello& hello);
   void on_response(wire::Response::Reader response);
+  /// Finishes the request, or puts it back to be sent again. May throw kj::Exception (a malformed
+  /// answer): then it has done neither.
+  void settle(uint64_t id, ClientRequest& request, wire::Response::Reader response);
   void on_closed(const Error& error);
   void next_server(const std::string& hint);
   void send_queued();
