@@ -211,7 +211,10 @@ void Core::follower_data(NodeId peer, const Data& message, Actions& actions) {
     state_.kept_from = message.keep_from;
     actions.push_back(SetAnchor{options_.self, state_.kept_from});
   }
-  if (message.echo.count() > 0) {
+  // An echo of the future, or an age from before this clock's beginning, says nothing of use; and
+  // no sum of these three can overflow.
+  if (message.echo.count() > 0 && message.echo <= state_.now && message.age.count() >= 0 &&
+      message.age <= message.echo) {
     // Sent after the source had heard what this node said at `echo`.
     const std::chrono::nanoseconds sure = message.echo - message.age;
     if (!sure_ || *sure_ < sure) sure_ = sure;

@@ -1,6 +1,8 @@
 // The core as a follower or learner: what it promises, takes, cuts and says, one rule a test.
 
+#include <limits>
 #include <string>
+#include <utility>
 
 #include <gtest/gtest.h>
 
@@ -443,6 +445,28 @@ TEST(Follower, WithoutAnEchoItDoesNotKnowHowFreshItIs) {
   core.receive(kOne, data(Epoch{2}, 64, 36, 100));
   core.pass(milliseconds(10), Address{100});
   EXPECT_FALSE(core.state().fresh_at);
+}
+
+// A source that is wrong about time makes nobody fresher than he can be.
+TEST(Follower, DoesNotBelieveTimesThatCanNotBe) {
+  using Limits = std::numeric_limits<int64_t>;
+  const std::pair<std::chrono::nanoseconds, std::chrono::nanoseconds> impossible[] = {
+      {milliseconds(1001), milliseconds(0)},  // not said yet
+      {std::chrono::nanoseconds(Limits::max()), milliseconds(10)},
+      {milliseconds(900), milliseconds(-1)},
+      {milliseconds(900), std::chrono::nanoseconds(Limits::min())},
+      {milliseconds(900), std::chrono::nanoseconds(Limits::max())},
+      {milliseconds(-900), milliseconds(10)}};
+  for (const auto& [echo, age] : impossible) {
+    Driven core(kTwo);
+    core.follow(kOne, Epoch{2});
+    Data message = data(Epoch{2}, 64, 36, 100);
+    message.echo = echo;
+    message.age = age;
+    core.receive(kOne, message);
+    core.durable(100, Epoch{2}, Address{100});
+    EXPECT_FALSE(core.state().fresh_at) << echo.count() << " " << age.count();
+  }
 }
 
 }  // namespace
