@@ -14,22 +14,34 @@ struct Target {
   void (*run)(ByteSpan input);
 };
 
-void record(ByteSpan input);      // one record of the log
-void metadata(ByteSpan input);    // META
-void consumers(ByteSpan input);   // CONSUMERS
-void recovery(ByteSpan input);    // a log directory with any bytes in its segment
-void append_raw(ByteSpan input);  // bytes that a leader ships
-void framing(ByteSpan input);     // frames of clients and peers
-void command(ByteSpan input);     // a record's payload, for the state machine
-void etcd(ByteSpan input);        // an answer of etcd's JSON gateway
-void manifest(ByteSpan input);    // what a checkpoint of the store consists of
+void record(ByteSpan input);           // one record of the log
+void metadata(ByteSpan input);         // META
+void consumers(ByteSpan input);        // CONSUMERS
+void recovery(ByteSpan input);         // a log directory with any bytes in its segment
+void append_raw(ByteSpan input);       // bytes that a leader ships
+void framing(ByteSpan input);          // frames of clients and peers
+void peer_message(ByteSpan input);     // each kind of message between nodes, sound and damaged
+void peer_protocol(ByteSpan input);    // what nodes say that lie, to each role
+void client_request(ByteSpan input);   // to a server
+void client_response(ByteSpan input);  // to the client library
+void command(ByteSpan input);          // a record's payload, for the state machine
+void etcd(ByteSpan input);             // an answer of etcd's JSON gateway
+void manifest(ByteSpan input);         // what a checkpoint of the store consists of
 
 inline constexpr Target kTargets[] = {
-    {"record", record},         {"metadata", metadata},
-    {"consumers", consumers},   {"recovery", recovery},
-    {"append_raw", append_raw}, {"framing", framing},
-    {"command", command},       {"etcd", etcd},
+    {"record", record},
+    {"metadata", metadata},
+    {"consumers", consumers},
+    {"recovery", recovery},
+    {"append_raw", append_raw},
+    {"framing", framing},
+    {"command", command},
+    {"etcd", etcd},
     {"manifest", manifest},
+    {"peer_message", peer_message},
+    {"peer_protocol", peer_protocol},
+    {"client_request", client_request},
+    {"client_response", client_response},
 };
 
 }  // namespace tailrace::fuzz

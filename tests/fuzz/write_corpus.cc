@@ -4,6 +4,8 @@
 #include <filesystem>
 #include <fstream>
 #include <string>
+#include <utility>
+#include <variant>
 #include <vector>
 
 #include <capnp/message.h>
@@ -118,7 +120,7 @@ void frames() {
   const replication::Message messages[] = {
       replication::Subscribe{Epoch{2}, Epoch{1}, Address{64}, Address{4096}, 7},
       replication::Accept{Epoch{2}, Address{4096}, Address{512}},
-      replication::Refuse{replication::RefusalReason::kStaleEpoch, Epoch{9}, "stale"},
+      replication::Refuse{replication::RefusalReason::kStaleEpoch, Epoch{9}, NodeId{}, "stale"},
       replication::Data{Epoch{2}, Address{64}, content, Address{64}, Address{72}, 5},
       replication::Acknowledge{Epoch{2}, Address{64}, Address{64}}};
   Bytes all = bytes_of({15});
@@ -150,6 +152,75 @@ void frames() {
   frame.clear();
   rpc::append_frame(second, frame);
   write("framing", "put", bytes_of({7}) + frame);
+}
+
+Bytes words(std::initializer_list<int> values) {
+  Bytes result;
+  for (const int value : values)
+    result = result + bytes_of({value % 256, value / 256});
+  return result;
+}
+
+/// Of a message's fields; lengths and counts among them are small.
+const Bytes& digits() {
+  static const Bytes result = bytes_of(
+      {3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5, 8, 9, 7, 9, 3, 2, 3, 8, 4, 6, 2, 6, 4, 3, 3, 8, 3});
+  return result;
+}
+
+void peer_messages() {
+  for (int kind = 0; kind < static_cast<int>(std::variant_size_v<replication::Message>); ++kind) {
+    const std::string name = std::to_string(kind);
+    write("peer_message", name, bytes_of({kind}) + digits() + digits() + digits());
+    write("peer_message", name + "-zero", bytes_of({kind}));
+    for (int role = 0; role < 4; ++role)
+      write("peer_protocol", name + "-role-" + std::to_string(role),
+            bytes_of({role, 1, kind}) + digits() + bytes_of({2, kind}) + digits());
+  }
+  // A leader of epoch 2 with a log up to 536, to which another one comes; see driven_core.h.
+  const Bytes subscribe = words({2, 1, 64, 500, 7}) + bytes_of({2});
+  const Bytes acknowledge = words({2, 536, 500, 1}) + Bytes(8) + bytes_of({2}) + words({7});
+  const Bytes time = bytes_of({0, 20});
+  write("peer_protocol", "leader",
+        bytes_of({1, 2, 0}) + subscribe + time + bytes_of({2, 4}) + acknowledge + time);
+  // A candidate that is sealed by one with a longer log, and fetches it.
+  const Bytes sealed = words({2, 1, 64, 900, 7}) + bytes_of({2});
+  const Bytes accept = words({2, 500, 64});
+  const Bytes data = words({2, 500}) + bytes_of({24}) + Bytes(24) + words({500, 900, 1, 1});
+  write("peer_protocol", "candidate",
+        bytes_of({2, 0, 1, 1, 6}) + sealed + time + bytes_of({1, 1}) + accept + time +
+            bytes_of({1, 3}) + data + Bytes(18) + time);
+  // A follower to which another leader comes.
+  write("peer_protocol", "follower",
+        bytes_of({0, 1, 3}) + data + Bytes(18) + time + bytes_of({2, 7}) + words({3}) + time +
+            bytes_of({2, 1}) + words({3, 500, 64}));
+}
+
+void client_messages() {
+  for (int kind = 0; kind < 13; ++kind)
+    for (const int role : {0, 3})
+      write("client_request", std::to_string(kind) + "-role-" + std::to_string(role),
+            bytes_of({role, 5, kind}) + digits() + digits());
+  // The answers to each call that are such.
+  const std::pair<int, std::initializer_list<int>> answers[] = {
+      {0, {2}},  {1, {2}},  {2, {3}}, {3, {3}},  {4, {10}}, {5, {9, 4, 5}}, {6, {6}},
+      {7, {11}}, {8, {11}}, {9, {7}}, {10, {2}}, {11, {8}}, {12, {2}}};
+  for (const auto& [call, kinds] : answers) {
+    Bytes all = bytes_of({call, 0});
+    for (const int kind : kinds)
+      all = all + bytes_of({1, 1, 1, kind}) + digits() + digits();
+    const std::string name = std::to_string(call);
+    write("client_response", name, all);
+    // A put and an append: one is sent again, the other never.
+    for (int code = 0; code < 9 && call < 2; ++code)
+      write("client_response", name + "-error-" + std::to_string(code),
+            bytes_of({call, 0, 1, 1, 1, 1, code, 2, 'n', 'o', 0, 0}));
+  }
+  // The answer's pointer leads nowhere: in a put, an append, and one that nobody waits for.
+  for (const int call : {0, 1, 12})
+    write("client_response", "malformed-" + std::to_string(call),
+          bytes_of({call, 0, 1, 1, 1, 2}) + Bytes(16) + bytes_of({0, 1, 1, 'v', 1, 57, 0, 255}));
+  write("client_response", "hello", bytes_of({2, 3, 1, 1, 1, 0, 1}) + digits());
 }
 
 void commands() {
@@ -210,6 +281,8 @@ int main(int count, char** arguments) {
   tailrace::small_files();
   tailrace::logs();
   tailrace::frames();
+  tailrace::peer_messages();
+  tailrace::client_messages();
   tailrace::commands();
   tailrace::etcd_answers();
   return 0;

@@ -47,6 +47,7 @@ struct Given {
   std::vector<CoreOptions::Peer> members = three_voters_and_a_learner();
   std::chrono::milliseconds give_up_after{0};
   NodeId upstream = {};
+  bool check_invariants = true;
 };
 
 /// A log of epoch 1 that ends at 500.
@@ -197,7 +198,7 @@ class Driven {
     result.window_bytes = 1000;
     result.batch_bytes = 400;
     result.follower_pin_bytes = 5000;
-    result.check_invariants = true;
+    result.check_invariants = given.check_invariants;
     return result;
   }
   void cut_to(Address to) {

@@ -2,6 +2,7 @@
 // A node in memory: a log that is durable at once, a state machine that applies it on its own
 // thread (and can be held), so that the service is tested alone.
 
+#include <charconv>
 #include <condition_variable>
 #include <deque>
 #include <map>
@@ -295,7 +296,14 @@ class FakeStateMachine : public statemachine::StateMachine {
         return {state_.erase(key) != 0 ? Outcome::kDone : Outcome::kAbsent, false, {}};
       case Operation::kAdd: {
         std::string& number = state_[key];
-        number = std::to_string((number.empty() ? 0 : std::stoll(number)) + command.delta);
+        int64_t sum = 0;
+        const char* end = number.data() + number.size();
+        const auto parsed = std::from_chars(number.data(), end, sum);
+        if (!number.empty() && (parsed.ec != std::errc{} || parsed.ptr != end))
+          return {Outcome::kNotAnInteger, false, {}};
+        if (__builtin_add_overflow(sum, command.delta, &sum))
+          return {Outcome::kNotAnInteger, false, {}};
+        number = std::to_string(sum);
         return {Outcome::kDone, true, number};
       }
       case Operation::kCas: {
