@@ -65,8 +65,8 @@ void fields(V& visit, replication::Data& of) {
 }
 template <typename V>
 void fields(V& visit, replication::Acknowledge& of) {
-  auto& [epoch, durable, applied, round, sent, vote, incarnation] = of;
-  visit(epoch, durable, applied, round, sent, vote, incarnation);
+  auto& [epoch, durable, applied, round, sent, vote, incarnation, relayed_by] = of;
+  visit(epoch, durable, applied, round, sent, vote, incarnation, relayed_by);
 }
 template <typename V>
 void fields(V& visit, replication::AskCheckpoint& of) {
