@@ -17,10 +17,15 @@ Result<> LogImpl::check_payload(RecordKind kind, uint64_t bytes) const {
                                                      std::to_string(max_payload_bytes()));
 }
 
+Error LogImpl::no_room() const {
+  return Error{ErrorCode::kResourceExhausted,
+               "the disk of " + core_->options.directory.string() +
+                   " has no room for the log's next segment and its reserve; free some"};
+}
+
 tl::unexpected<Error> LogImpl::refuse_disk() const {
-  return make_error(ErrorCode::kResourceExhausted,
-                    "the disk of " + core_->options.directory.string() +
-                        " has no room for the log's next segment and its reserve; free some");
+  core_->refused_for_room.store(true);
+  return tl::unexpected(no_room());
 }
 
 template <typename Fill>

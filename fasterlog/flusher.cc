@@ -387,6 +387,7 @@ void Flusher::make_room() {
   const Address segments_end = segment_maker_.end();
   const bool full = segments_end < writable_end_ && segment_maker_.disk_is_full();
   if (full != core_.disk_full.load(std::memory_order_relaxed)) {
+    core_.refused_for_room.store(false);
     core_.disk_full.store(full);
     if (core_.room_waiters.load() > 0) {
       const std::lock_guard lock(core_.wait_mutex);

@@ -214,8 +214,8 @@ class Log {
   [[nodiscard]] virtual ListenerHandle add_durable_listener(DurableListener listener) = 0;
   /// The sticky failure of a write or fsync, if there was one.
   virtual std::optional<Error> failure() const = 0;
-  /// While the disk has no room for the next segment: with which words what no longer fits is
-  /// refused. Ends by itself when there is room.
+  /// While the disk has no room for the next segment, and something was refused for that: with
+  /// which words. (The room there is may last for long.) Ends by itself when there is room.
   virtual std::optional<Error> shortage() const = 0;
 
   virtual Address begin() const = 0;

@@ -90,6 +90,8 @@ struct LogCore {
       0};  // durable <= flushing <= tail: ends of flushes that have begun
   /// The next segment could not be made: the disk has not enough to spare.
   std::atomic<bool> disk_full{false};
+  /// Something was refused for that since; of use only while disk_full.
+  mutable std::atomic<bool> refused_for_room{false};
 
   mutable std::mutex index_mutex;
   MarkIndex marks;                 // guarded by index_mutex; first entry <= begin

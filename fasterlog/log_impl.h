@@ -53,8 +53,8 @@ class LogImpl final : public Log {
   ListenerHandle add_durable_listener(DurableListener listener) override;
   std::optional<Error> failure() const override { return core_->failure_copy(); }
   std::optional<Error> shortage() const override {
-    if (!core_->disk_full.load()) return std::nullopt;
-    return refuse_disk().value();
+    if (!core_->disk_full.load() || !core_->refused_for_room.load()) return std::nullopt;
+    return no_room();
   }
 
   Address begin() const override { return Address{core_->begin.load()}; }
@@ -91,6 +91,7 @@ class LogImpl final : public Log {
   // enqueue.cc
   Result<> check_payload(RecordKind kind, uint64_t bytes) const;
   tl::unexpected<Error> refuse_disk() const;
+  Error no_room() const;
   template <typename Fill>
   Result<AddressRange> put(uint64_t bytes, Fill fill);
   /// Tries until there is room, or the deadline passes.

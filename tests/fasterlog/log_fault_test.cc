@@ -205,6 +205,8 @@ TEST(FullDisk, IsToldUntilThereIsRoom) {
   const std::string event(1000, 'x');
   Result<AddressRange> range;
   do {
+    // There is still room.
+    EXPECT_FALSE((*log)->shortage());
     range = (*log)->try_enqueue(RecordKind::kData, as_bytes(event));
   } while (range || range.error().code == ErrorCode::kWouldBlock);
   EXPECT_EQ(range.error().code, ErrorCode::kResourceExhausted);
