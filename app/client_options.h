@@ -28,7 +28,7 @@ struct ClientFlags {
 Result<rpc::ReadOptions> parse_read_level(const std::string& text);
 inline constexpr const char* kReadLevelHelp =
     "linearizable (the leader), any (the first server that answers), bounded=100ms (the first "
-    "server, if its state holds all that was acknowledged longer ago), or at-least=EPOCH:ADDRESS "
+    "server whose state holds all that was acknowledged longer ago), or at-least=EPOCH:ADDRESS "
     "(any server that has applied that)";
 
 /// Adds --ttl.

@@ -114,6 +114,17 @@ class Keys(VerbTest):
             self.expect(NEGATIVE, "delete", "k", cluster=cluster, out=b"", says="no key 'k'")
             self.expect(NEGATIVE, "get", "k", cluster=cluster, out=b"", says="no key 'k'")
 
+    def test_get_says_as_json_where_its_state_stands_and_how_old_it_may_be(self):
+        self.expect(DONE, "put", "k", "v", cluster=three)
+        for level in ("linearizable", "bounded=60000ms"):
+            told = json.loads(self.expect(DONE, "get", "--json", "--read", level, "k", cluster=three).stdout)
+            self.assertEqual((told["key"], told["found"], told["value"]), ("k", True, "v"))
+            self.assertGreater(told["epoch"], 0)
+            self.assertGreater(told["applied"], 64)
+            self.assertLess(told["staleness_bound_ms"], 60000)
+        absent = json.loads(self.expect(NEGATIVE, "get", "--json", "none", cluster=three).stdout)
+        self.assertEqual((absent["found"], "value" in absent), (False, False))
+
     def test_a_value_may_be_empty_and_is_not_the_same_as_no_value(self):
         self.expect(DONE, "put", "empty", "")
         self.expect(DONE, "get", "empty", out=b"")
