@@ -5,6 +5,7 @@ Usage in a test program:  PROGRAM=tailrace; with Cluster(PROGRAM, nodes=3) as cl
 """
 import contextlib
 import ctypes
+import functools
 import json
 import os
 import pathlib
@@ -87,6 +88,21 @@ def explained(describe):
         yield
     except BaseException as error:
         raise AssertionError(f"{error!r}\n{describe()}") from error
+
+
+def explained_tests(tests):
+    """For a TestCase: each of its tests that fails is told with what its `describe()` returns then. (A
+    context that setUp enters and a cleanup leaves sees no failure.)"""
+    def wrapped(test):
+        @functools.wraps(test)
+        def run(self):
+            with explained(self.describe):
+                test(self)
+        return run
+
+    for name in [name for name in vars(tests) if name.startswith("test_")]:
+        setattr(tests, name, wrapped(vars(tests)[name]))
+    return tests
 
 
 class Node:

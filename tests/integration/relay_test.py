@@ -8,7 +8,7 @@ import sys
 import unittest
 
 from ack_log import Writer, read_log
-from cluster import Cluster, explained, wait_until
+from cluster import Cluster, explained_tests, wait_until
 
 TAILRACE, ACK_WRITER = sys.argv[1:3]
 PATIENCE = 120  # seconds; for a machine that is busy with other things
@@ -18,6 +18,7 @@ REPLICATION = "  heartbeat_interval: 100 ms\n  peer_timeout: 500 ms\n"
 LEARNER, UPSTREAM = 4, 3
 
 
+@explained_tests
 class Relay(unittest.TestCase):
     def setUp(self):
         self.stack = contextlib.ExitStack()
@@ -25,12 +26,14 @@ class Relay(unittest.TestCase):
         self.cluster = self.stack.enter_context(
             Cluster(TAILRACE, 4, replication=REPLICATION,
                     members={LEARNER: f"voter: false, upstream: {UPSTREAM}, "}))
-        self.stack.enter_context(explained(self.cluster.describe))
         self.learner = self.cluster.nodes[LEARNER - 1]
         self.upstream = self.cluster.nodes[UPSTREAM - 1]
         self.writer = Writer(ACK_WRITER, "load", self.cluster.servers, self.cluster.directory,
                              "--in-flight", 16, "--timeout", 60)
         self.stack.callback(self.writer.close)
+
+    def describe(self):
+        return self.cluster.describe()
 
     def wait_for_acks(self, more):
         goal = self.writer.read() + more

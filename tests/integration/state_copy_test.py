@@ -11,7 +11,7 @@ import sys
 import unittest
 
 from ack_log import Writer
-from cluster import SMALL_LOG, Cluster, explained, wait_until
+from cluster import SMALL_LOG, Cluster, explained_tests, wait_until
 
 TAILRACE, ACK_WRITER = sys.argv[1:3]
 PATIENCE = 120  # seconds; for a machine that is busy with other things
@@ -25,19 +25,22 @@ SERVER = "max_value_bytes: 64 KiB, "
 PIN = "  follower_pin_bytes: 1 MiB\n"
 
 
+@explained_tests
 class StateCopy(unittest.TestCase):
     def start(self, replication=""):
         self.stack = contextlib.ExitStack()
         self.addCleanup(self.stack.close)
         self.nodes = self.stack.enter_context(
             Cluster(TAILRACE, 3, SETTINGS, server=SERVER, replication=PIN + replication))
-        self.stack.enter_context(explained(self.nodes.describe))
         self.writer = Writer(ACK_WRITER, "load", self.nodes.servers, self.nodes.directory,
                              "--in-flight", 64, "--timeout", 60)
         self.stack.callback(self.writer.close)
         wait_until("every vote counts",
                    lambda: all(node["vote"] == "full" for node in self.nodes.status()), PATIENCE)
         return self.nodes.nodes
+
+    def describe(self):
+        return self.nodes.describe()
 
     def wait_for_acks(self, more):
         goal = self.writer.read() + more
