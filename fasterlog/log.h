@@ -34,13 +34,14 @@ namespace tailrace::fasterlog {
 inline constexpr Address kFirstAddress{64};
 
 /// What a record is. The log writes the first three itself; the others are the embedder's, but for
-/// 4 to 15, which are reserved and refused at enqueue. (A reader shows them, see fasterlog.md.)
+/// 5 to 15, which are reserved and refused at enqueue. (A reader shows them, see fasterlog.md.)
 enum class RecordKind : uint8_t {
   kInvalid = 0,
-  kPadding = 1,     // fills a page to its end; never shown to readers
-  kCommitMark = 2,  // ends a batch; shown only on request
-  kEpochStart = 3,  // a leader's first record: payload is opaque to the log
-  kData = 16,       // and every greater value: the embedder's own kinds
+  kPadding = 1,        // fills a page to its end; never shown to readers
+  kCommitMark = 2,     // ends a batch; shown only on request
+  kEpochStart = 3,     // a leader's first record: payload is opaque to the log
+  kConfiguration = 4,  // the embedder's, such as its members: opaque, see ConfigurationRecord
+  kData = 16,          // and every greater value: the embedder's own kinds
 };
 
 struct RecordView {
@@ -69,6 +70,16 @@ struct EpochStart {
   Address start;  // address of the epoch's first record
   bool operator==(const EpochStart&) const = default;
 };
+
+/// A record of RecordKind::kConfiguration. The log has those that it holds at hand, and the one
+/// that was in force where it begins, also when that record itself is truncated.
+struct ConfigurationRecord {
+  Address start, end;
+  Epoch epoch;
+  std::vector<std::byte> payload;
+  bool operator==(const ConfigurationRecord&) const = default;
+};
+using ConfigurationTable = std::vector<ConfigurationRecord>;  // ascending
 
 /// When a flush begins. Whatever it says, a flush also begins for whoever waits (wait_durable,
 /// request_commit), when the buffer fills, and at close.
