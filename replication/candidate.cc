@@ -27,6 +27,8 @@ void Core::candidate_begin(Epoch epoch, Actions& actions) {
   state_.streaming = false;
   sure_.reset();
   state_.sealed.clear();
+  state_.fetch_epoch = Epoch{};
+  state_.fetch_end = Address{};
   state_.majority_heard = state_.now;
   settle(DropAppends{}, actions);
   promise(epoch, options_.self, actions);
@@ -43,7 +45,7 @@ void Core::candidate_ask(NodeId peer, Actions& actions) {
 }
 
 void Core::candidate_sealed(NodeId peer, const Sealed& message, Actions& actions) {
-  if (state_.role != Role::kCandidate || message.epoch != state_.epoch || !is_voter(peer)) return;
+  if (state_.role != Role::kCandidate || message.epoch != state_.epoch) return;
   state_.sealed[peer] = message;
   candidate_choose(actions);
 }
@@ -88,13 +90,22 @@ void Core::candidate_choose(Actions& actions) {
   const auto may_vote = [&](Vote vote) {
     return vote != Vote::kNone || options_.faults.votes_without_memory;
   };
+  if (!is_voter(options_.self)) {
+    candidate_lost(NodeId{},
+                   "the log that this node has fetched says that it is no voter any more", actions);
+    return;
+  }
   size_t votes = may_vote(state_.persisted.vote) ? 1 : 0;
+  size_t answered = 1;
   bool begun = state_.persisted.vote == Vote::kFull;
   NodeId best = options_.self;
   auto greatest = own;
   for (const auto& [peer, sealed] : state_.sealed) {
-    if (may_vote(sealed.vote)) ++votes;
-    begun = begun || sealed.vote == Vote::kFull;
+    if (is_voter(peer)) {
+      ++answered;
+      if (may_vote(sealed.vote)) ++votes;
+      begun = begun || sealed.vote == Vote::kFull;
+    }
     const auto theirs = position(sealed.last_epoch, sealed.durable);
     if (theirs <= greatest) continue;
     greatest = theirs;
@@ -102,7 +113,8 @@ void Core::candidate_choose(Actions& actions) {
   }
   size_t needed = majority();
   if (options_.faults.seal_by_minority && needed > 1) --needed;
-  const bool all = state_.sealed.size() + 1 == voters();
+  if (options_.faults.old_members_seal && state_.fetch_end != Address{}) needed = 0;
+  const bool all = answered == voters();
   const bool first_start = votes < needed;
   if (first_start && (!all || begun)) {
     // A moment's wait is no problem yet.
@@ -115,7 +127,7 @@ void Core::candidate_choose(Actions& actions) {
                       : "seeks the lead in epoch " + std::to_string(state_.epoch.value) +
                             ": the first start of a cluster needs every voter, and of " +
                             std::to_string(voters()) + " only " +
-                            std::to_string(state_.sealed.size() + 1) + " have answered",
+                            std::to_string(answered) + " have answered",
                   actions);
     else
       set_problem("too many voters have lost their disks: of " + std::to_string(voters()) +
@@ -150,14 +162,9 @@ void Core::candidate_won(bool first_start, bool begun, Actions& actions) {
   state_.problem.clear();
   if (state_.kept_from != Address{}) actions.push_back(RemoveAnchor{options_.self});
   state_.kept_from = Address{};
-  for (const CoreOptions::Peer& member : options_.members) {
-    if (member.id == options_.self) continue;
-    FollowerState& follower = state_.followers[member.id];
-    follower = FollowerState{};
-    follower.voter = member.voter;
-    follower.mark_time = follower.passed_time = state_.now;
-    stream_pin(member.id, follower, actions);
-  }
+  state_.changing = false;
+  state_.followers.clear();
+  leader_take_members(actions);
   actions.push_back(BecomeWriter{state_.epoch});
 }
 
@@ -197,7 +204,7 @@ void Core::candidate_tick(Actions& actions) {
   }
   if (state_.now - state_.last_asked < options_.heartbeat_interval) return;
   state_.last_asked = state_.now;
-  for (const CoreOptions::Peer& member : options_.members)
+  for (const Member& member : state_.members)
     candidate_ask(member.id, actions);
   candidate_choose(actions);  // to say what is missing
 }

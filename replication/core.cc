@@ -56,6 +56,10 @@ Address end_of_epoch(const EpochTable& table, Epoch epoch, Address durable) {
 }
 
 Core::Core(CoreOptions options) : options_(std::move(options)) {
+  for (Member& member : options_.members)
+    member.upstream = NodeId{};  // what a learner's own file says to itself
+  std::ranges::sort(options_.members, {}, &Member::id);
+  state_.members = options_.members;
   if (options_.check_invariants) checker_ = std::make_unique<InvariantChecker>();
 }
 
@@ -71,6 +75,7 @@ void Core::step(const Event& event, std::vector<Action>& actions) {
 
 void Core::on(const Started& event, Actions& actions) {
   state_.log = event.log;
+  adopt_members(actions);
   state_.promise = state_.persisted = event.promise;
   // The log may be ahead of the promise file: its records were taken just before a crash.
   if (state_.promise.epoch < event.log.last_epoch) promise(event.log.last_epoch, NodeId{}, actions);
@@ -98,7 +103,6 @@ void Core::on(const Tick& event, Actions& actions) {
 
 void Core::on(const PeerConnected& event, Actions& actions) {
   const NodeId peer = event.peer;
-  if (!is_member(peer)) return;
   state_.connected.insert(peer);
   stream_lost(peer);  // until it subscribes on this connection
   if (state_.role == Role::kLeader) leader_announce(peer, actions);
@@ -126,14 +130,9 @@ void Core::on(const PeerDisconnected& event, Actions& actions) {
 void Core::on(const Received& event, Actions& actions) {
   const NodeId peer = event.peer;
   note_now(event.now);
-  if (!is_member(peer) || peer == options_.self) {
-    refuse(peer, RefusalReason::kUnknownNode,
-           "node " + std::to_string(peer.value) + " is not among the members configured on node " +
-               std::to_string(options_.self.value),
-           actions);
-    return;
-  }
-  // Heard is heard: a message may overtake the news of its connection.
+  if (peer == options_.self) return;
+  // Who leads or seeks to may be a member since a record that this node does not hold yet. Heard is
+  // heard: a message may overtake the news of its connection.
   state_.connected.insert(peer);
   if (const auto* subscribe = std::get_if<Subscribe>(&event.message)) {
     stream_subscribe(peer, *subscribe, actions);
@@ -175,7 +174,7 @@ void Core::on(const PromisePersisted& event, Actions& actions) {
   if (event.promise.epoch >= state_.persisted.epoch) state_.persisted = event.promise;
   if (!promised()) return;
   if (state_.role == Role::kCandidate) {
-    for (const CoreOptions::Peer& member : options_.members)
+    for (const Member& member : state_.members)
       candidate_ask(member.id, actions);
     candidate_choose(actions);
   } else if (state_.role == Role::kLeader) {
@@ -195,6 +194,7 @@ void Core::on(const LogMoved& event, Actions& actions) {
   const bool durable_moved = event.log.durable > state_.log.durable;
   state_.log = event.log;
   state_.received = std::max(state_.received, event.log.durable);
+  adopt_members(actions);
   if (durable_moved) stream_ship_all(actions);
   if (state_.role == Role::kLeader) {
     if (durable_moved) leader_count(actions);
@@ -213,6 +213,7 @@ void Core::on(const LogSettled& event, Actions& actions) {
   state_.log = event.log;
   state_.received = event.log.tail;
   if (state_.settling > 0) return;
+  adopt_members(actions);
   if (state_.role == Role::kCandidate) candidate_choose(actions);
   follower_answer_seal(actions);
   follower_subscribe(actions);
@@ -287,20 +288,9 @@ void Core::settle(Action action, Actions& actions) {
   actions.push_back(std::move(action));
 }
 
-bool Core::is_member(NodeId node) const {
-  return std::ranges::any_of(options_.members,
-                             [&](const CoreOptions::Peer& member) { return member.id == node; });
-}
-
 bool Core::is_voter(NodeId node) const {
-  return std::ranges::any_of(options_.members, [&](const CoreOptions::Peer& member) {
-    return member.id == node && member.voter;
-  });
-}
-
-size_t Core::voters() const {
-  return static_cast<size_t>(
-      std::ranges::count_if(options_.members, [](const auto& member) { return member.voter; }));
+  const Member* member = find_member(state_.members, node);
+  return member != nullptr && member->voter;
 }
 
 const EpochTable& Core::epochs() const {

@@ -18,6 +18,9 @@
 //      back, by the table of epochs, until it is a prefix; below its own `committed` that would be
 //      a contradiction, and stops it.
 //
+// Who the members are is said by the newest record of them in a node's own log (reconfiguration.cc):
+// the majorities of steps 2 and 3 are those of the log that the candidate ends up with.
+//
 // A learner may have its stream from a voter that follows (relay.cc). That changes nothing above:
 // in one epoch every follower's log is a piece of the leader's.
 //
@@ -61,16 +64,15 @@ struct ProtocolFaults {
   bool confirms_alone = false;        // a leader believes that it leads without asking
   bool relays_as_fresh = false;       // a relay passes on what it was told as if it knew it now
   bool seal_by_minority = false;      // one promise less than a majority makes a leader
+  bool old_members_seal = false;      // what is fetched does not change whose promises are needed
+  bool changes_overlap = false;       // members change again before the last change is committed
+  bool changes_early = false;         // and before the epoch-start record is
   bool operator==(const ProtocolFaults&) const = default;
 };
 
 struct CoreOptions {
-  struct Peer {
-    NodeId id;
-    bool voter = true;
-  };
   NodeId self;
-  std::vector<Peer> members;  // self included
+  Members members;  // self included; as long as the log has no record of them
   /// Of a learner: the voter that feeds it, while it can; 0: the leader does.
   NodeId upstream;
   std::chrono::nanoseconds heartbeat_interval{std::chrono::milliseconds(200)};
@@ -95,10 +97,13 @@ struct CoreOptions {
 /// What the source of a stream knows of one other member.
 struct FollowerState {
   bool voter = true;
+  bool joining = false;    // gets a vote before it votes (reconfiguration.cc)
   bool streaming = false;  // its Subscribe was accepted on this connection
   bool shipping = false;   // a ShipBytes is under way
   NodeId relayed_by;       // a learner that has its stream from that follower, not from here
   bool needs_checkpoint = false;
+  /// When it was removed from the members; it is fed until it knows.
+  std::optional<std::chrono::nanoseconds> removed;
   uint64_t incarnation = 0;
   Vote vote = Vote::kNone;
   Address vote_from;        // without a vote: it may get one once it has acknowledged this,
@@ -127,8 +132,11 @@ struct CoreState {
   Promise persisted;  // on disk; <= promise
   LogPosition log;
   Address committed, applied;
-  std::string problem;         // empty if well
-  std::set<NodeId> connected;  // members
+  Members members;              // by ascending id
+  AddressRange members_record;  // that says so; empty: the configuration file does
+  bool outsider = false;        // the leader says that this node is none of them
+  std::string problem;          // empty if well
+  std::set<NodeId> connected;   // whether or not they are members
   std::chrono::nanoseconds now{0};
   std::chrono::nanoseconds promised_at{0};
 
@@ -144,6 +152,7 @@ struct CoreState {
 
   // Leader, and source of a candidate's fetch.
   bool serving = false;      // the epoch-start record is committed, and no hand-over runs
+  bool changing = false;     // AppendMembers is under way
   bool first_start = false;  // elected by all voters although too few have a vote
   AddressRange epoch_start;  // of the current epoch's first record; empty before WriterReady
   std::map<NodeId, FollowerState> followers;
@@ -193,6 +202,11 @@ class Core {
   bool hears_leader() const;
   /// On the leader: that learner has its stream from another node, and said so lately.
   bool hears_relayed(const FollowerState& follower) const;
+  bool is_member(NodeId node) const { return find_member(state_.members, node) != nullptr; }
+  bool is_voter(NodeId node) const;
+  /// What ChangeAsked would make of the members, the same ones if nothing, or why it can not now:
+  /// kNotLeader, kUnavailable (the change before is not committed yet: later), or as changed().
+  Result<Members> after_change(const MemberChange& change) const;
 
  private:
   using Actions = std::vector<Action>;
@@ -222,13 +236,23 @@ class Core {
     return state_.settling == 0 && state_.log.durable >= state_.log.tail &&
            state_.log.durable >= state_.received;
   }
-  bool is_member(NodeId node) const;
-  bool is_voter(NodeId node) const;
-  size_t voters() const;
+  size_t voters() const { return count_voters(state_.members); }
   size_t majority() const { return voters() / 2 + 1; }
   const EpochTable& epochs() const;
   bool follows() const { return state_.role == Role::kFollower || state_.role == Role::kLearner; }
   Role idle_role() const { return is_voter(options_.self) ? Role::kFollower : Role::kLearner; }
+
+  // reconfiguration.cc
+  void on(const ChangeAsked& event, Actions& actions);
+  void on(const MembersAppended& event, Actions& actions);
+  void adopt_members(Actions& actions);
+  void members_changed(Actions& actions);
+  void leader_take_members(Actions& actions);
+  void relay_take_members(Actions& actions);
+  void leader_begin_vote(FollowerState& follower, Actions& actions);
+  void leader_promote(Actions& actions);
+  void leader_forget_removed(Actions& actions);
+  bool may_change() const;
 
   // candidate.cc
   void on(const Granted& event, Actions& actions);
@@ -279,6 +303,7 @@ class Core {
   // relay.cc
   bool relays(NodeId peer, Epoch promised) const;
   void relay_tick(Actions& actions);
+  bool has_upstream() const;
   NodeId source_in(NodeId leader) const;
   void take_source(NodeId source, std::chrono::nanoseconds patience, Actions& actions);
   void leave_upstream(Actions& actions);

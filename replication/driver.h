@@ -43,6 +43,7 @@ class Driver final : public Node, public TransportHandler {
   void set_restart_listener(std::function<void()> listener) override;
   void confirm_leadership(SteadyTime deadline, Node::Confirmed done) override;
   void transfer(NodeId to, Done done) override;
+  void change_members(MemberChange change, Done done) override;
   void promote(Done done) override;
   void register_metrics(observability::MetricRegistry& registry) override;
 
@@ -63,6 +64,8 @@ class Driver final : public Node, public TransportHandler {
   void perform(Action& action);
   void perform_one(const PersistPromise& action);
   void perform_one(const BecomeWriter& action);
+  void perform_one(const AppendMembers& action);
+  void perform_one(const MembersChanged& action);
   void perform_one(const BecomeCopy& action);
   void perform_one(const DropAppends& action);
   void perform_one(const CutLog& action);
@@ -93,6 +96,7 @@ class Driver final : public Node, public TransportHandler {
   void ask_round();
   void settle_confirmations();
   void settle_transfer();
+  void settle_change();
   void drain_appends();
   // node_health.cc
   Result<> recall_divergence();
@@ -150,6 +154,13 @@ class Driver final : public Node, public TransportHandler {
   uint64_t asked_round_ = 0;  // the one on its way, unless it is confirmed
   Done transfer_done_;        // of the hand-over that runs
   NodeId transfer_to_;
+  /// A change of the members that is enqueued and not committed yet.
+  struct PendingChange {
+    Epoch epoch;
+    AddressRange record;
+    Done done;
+  };
+  std::optional<PendingChange> change_;
   std::optional<Error> failed_;  // told to the fatal listener
   Epoch table_epoch_;            // log.last_epoch() when table_ was read
   Address table_begin_;

@@ -11,6 +11,7 @@
 
 #include "core/address.h"
 #include "fasterlog/log.h"
+#include "replication/membership.h"
 #include "replication/messages.h"
 
 namespace tailrace::replication {
@@ -32,6 +33,8 @@ struct LogPosition {
   Epoch last_epoch;
   Address tail;                              // what was handed to the log; durable <= tail
   std::shared_ptr<const EpochTable> epochs;  // ascending; null: none
+  /// Records of the members, ascending, up to `tail`; null: none.
+  std::shared_ptr<const fasterlog::ConfigurationTable> configurations;
 };
 
 /// The epoch of the record that ends at `end`; 0 when no epoch began before it.
@@ -56,6 +59,15 @@ struct Granted {
 /// An operator's wish that `to` leads instead of this node.
 struct TransferAsked {
   NodeId to;
+};
+/// An operator's wish that other members belong to the cluster (Core::after_change says whether they
+/// can).
+struct ChangeAsked {
+  MemberChange change;
+};
+/// The answer to AppendMembers: the log as it stands now. Without room it holds no new record.
+struct MembersAppended {
+  LogPosition log;
 };
 /// Someone wants to know that this node leads now, not only when it last looked.
 struct ConfirmAsked {
@@ -112,7 +124,7 @@ struct AppendFailed {
   std::string message;
 };
 
-using Event = std::variant<Started, Granted, TransferAsked, ConfirmAsked, Tick, PeerConnected,
+using Event = std::variant<Started, Granted, TransferAsked, ChangeAsked, MembersAppended, ConfirmAsked, Tick, PeerConnected,
                            PeerDisconnected, Received, PromisePersisted, WriterReady, LogMoved,
                            LogSettled, Shipped, ShipFailed, AppendFailed>;
 
@@ -126,6 +138,12 @@ struct PersistPromise {
 struct BecomeWriter {
   Epoch epoch;
 };
+/// Enqueue a record of these members, then say MembersAppended.
+struct AppendMembers {
+  Members members;
+};
+/// Other members belong to the cluster now (CoreState::members).
+struct MembersChanged {};
 /// Make the log a copy: what was enqueued becomes durable, then nothing is. Then say LogSettled.
 struct BecomeCopy {};
 /// Forget what AppendRaw still has to give to the log: it is of an epoch that is over. Then say
@@ -196,7 +214,7 @@ struct Fatal {
 struct StateChanged {};
 
 using Action =
-    std::variant<PersistPromise, BecomeWriter, BecomeCopy, DropAppends, CutLog, Disconnect, Send,
+    std::variant<PersistPromise, BecomeWriter, AppendMembers, MembersChanged, BecomeCopy, DropAppends, CutLog, Disconnect, Send,
                  ShipBytes, AppendRaw, AdvanceCommitted, SetAnchor, RemoveAnchor, Resign, SeekLead,
                  Confirmed, FetchCheckpoint, Fatal, StateChanged>;
 

@@ -20,7 +20,8 @@ void Core::follower_tick(Actions& actions) {
     state_.streaming = false;
     state_.last_heard = state_.now;
     actions.push_back(Disconnect{state_.source});
-  } else if (!state_.streaming && state_.now - state_.last_subscribed >= state_.retry_after) {
+  } else if (!state_.streaming && is_member(options_.self) &&
+             state_.now - state_.last_subscribed >= state_.retry_after) {
     follower_subscribe(actions);
   }
 }
@@ -28,8 +29,9 @@ void Core::follower_tick(Actions& actions) {
 // ---- Promises. ---------------------------------------------------------------------------------
 
 void Core::follower_seal(NodeId peer, const Seal& message, Actions& actions) {
-  if (!is_voter(options_.self)) return;
-  if (!is_voter(peer)) {
+  // Whether it is a voter, and whether this node is, is for the candidate's log to say. Only while
+  // nothing but the configuration files tells who the members are, they must not contradict.
+  if (!is_voter(peer) && state_.members_record.empty()) {
     refuse(
         peer, RefusalReason::kUnknownNode,
         "node " + text(peer) + " is no voter in the configuration of node " + text(options_.self),
@@ -91,7 +93,6 @@ void Core::follower_answer_seal(Actions& actions) {
 }
 
 void Core::follower_leading(NodeId peer, const Leading& message, Actions& actions) {
-  if (!is_voter(peer)) return;
   if (!may_promise(message.epoch, peer)) {
     refuse_stale(peer, message.epoch, actions);
     return;
@@ -154,6 +155,7 @@ void Core::follower_accept(NodeId peer, const Accept& message, Actions& actions)
   if (!follower_obeys(peer, message.epoch, actions)) return;
   if (message.start != state_.received || state_.settling > 0) return;  // of another subscription
   state_.streaming = true;
+  state_.outsider = false;
   state_.acknowledged = Address{};
   set_problem("", actions);
   advance_committed(message.committed, actions);
@@ -239,6 +241,10 @@ void Core::follower_refused(NodeId peer, const Refuse& message, Actions& actions
   // A leader that is still starting, or hears of a later epoch, is soon asked again.
   state_.retry_after = message.reason == RefusalReason::kNotLeader ? options_.heartbeat_interval
                                                                    : options_.peer_timeout / 3;
+  if (message.reason == RefusalReason::kUnknownNode && peer == state_.leader) {
+    state_.retry_after = options_.peer_timeout;
+    state_.outsider = true;
+  }
   state_.streaming = false;
   state_.last_subscribed = state_.now;
   const std::string_view what = message.reason == RefusalReason::kNeedsCheckpoint ||

@@ -12,6 +12,14 @@ std::optional<std::string> check_leader(const Core& core) {
   if (word.epoch < state.epoch || (word.epoch == state.epoch && word.leader != core.options().self))
     return "leads an epoch that it has not promised to itself on its disk";
   if (state.source != NodeId{} || state.streaming) return "leads and follows at once";
+  if (!core.is_voter(core.options().self)) return "leads without being a voter";
+  for (const Member& member : state.members) {
+    const auto follower = state.followers.find(member.id);
+    const bool self = member.id == core.options().self;
+    if (self != (follower == state.followers.end()) ||
+        (!self && (follower->second.removed || follower->second.voter != member.voter)))
+      return "does not know its members (node " + std::to_string(member.id.value) + ")";
+  }
   if (state.epoch_start.empty()) return std::nullopt;  // not a writer yet
   if (state.committed > state.log.durable) return "a leader's committed is beyond its durable";
   const bool confirmed = state.committed >= state.epoch_start.end;
@@ -42,6 +50,10 @@ std::optional<std::string> InvariantChecker::check(const Core& core) {
   if (state.promise.epoch < state.epoch) return "acts in an epoch that was not promised";
   if (state.persisted.vote > state.promise.vote) return "a vote is on disk that was not given";
   if (state.log.durable < state.log.begin) return "durable below begin";
+  if (!wrong_with(state.members).empty()) return "the members: " + wrong_with(state.members);
+  if (state.role != Role::kLeader && state.settling == 0 &&
+      state.members_record.end > state.log.durable)
+    return "goes by a record of members that is not durable";
   committed_ = state.committed;
   epoch_ = state.epoch;
   promised_ = state.promise.epoch;

@@ -21,16 +21,19 @@ void Core::on(const WriterReady& event, Actions& actions) {
   if (state_.role != Role::kLeader) return;
   state_.epoch_start = event.record;
   state_.log = event.log;
-  for (const CoreOptions::Peer& member : options_.members)
+  adopt_members(actions);
+  for (const Member& member : state_.members)
     leader_announce(member.id, actions);
   actions.push_back(StateChanged{});
   leader_count(actions);
 }
 
 void Core::leader_announce(NodeId peer, Actions& actions) {
-  if (state_.epoch_start.empty() || peer == options_.self || !state_.connected.contains(peer))
+  const auto follower = state_.followers.find(peer);
+  if (state_.epoch_start.empty() || follower == state_.followers.end() ||
+      !state_.connected.contains(peer))
     return;
-  state_.followers.at(peer).last_sent = state_.now;
+  follower->second.last_sent = state_.now;
   actions.push_back(Send{peer, Leading{state_.epoch}});
 }
 
@@ -66,6 +69,8 @@ void Core::leader_tick(Actions& actions) {
     state_.serving = state_.committed >= state_.epoch_start.end && !state_.epoch_start.empty();
     actions.push_back(StateChanged{});
   }
+  leader_forget_removed(actions);
+  leader_promote(actions);
   leader_hand_over(actions);
 }
 
@@ -74,7 +79,7 @@ void Core::leader_end(Actions& actions) {
   const Address kept_from = stream_kept_from();
   stream_end(actions);
   state_.role = idle_role();
-  state_.serving = state_.first_start = false;
+  state_.serving = state_.first_start = state_.changing = false;
   state_.leader = state_.transferring = NodeId{};
   // The next leader may need for a member what was pinned for it here.
   state_.kept_from = kept_from;
@@ -115,7 +120,7 @@ bool Core::counts(NodeId voter) const {
 void Core::leader_count(Actions& actions) {
   if (state_.role != Role::kLeader || state_.epoch_start.empty()) return;
   std::vector<Address> votes;
-  for (const CoreOptions::Peer& member : options_.members) {
+  for (const Member& member : state_.members) {
     if (!member.voter) continue;
     if (!counts(member.id))
       votes.push_back(Address{});
@@ -161,7 +166,7 @@ void Core::leader_ask_round(Actions& actions) {
 
 void Core::leader_confirm(Actions& actions) {
   std::vector<uint64_t> rounds;
-  for (const CoreOptions::Peer& member : options_.members) {
+  for (const Member& member : state_.members) {
     if (!member.voter) continue;
     if (!counts(member.id))
       rounds.push_back(0);
@@ -196,12 +201,12 @@ void Core::leader_grant_votes(Actions& actions) {
     return voter == options_.self ? state_.persisted.vote : state_.followers.at(voter).vote;
   };
   size_t able = 0;
-  for (const CoreOptions::Peer& member : options_.members)
+  for (const Member& member : state_.members)
     if (member.voter && known(member.id) != Vote::kNone) ++able;
   const bool begun = able >= majority();
   promise_vote(begun ? Vote::kFull : Vote::kProvisional, actions);
   for (auto& [peer, follower] : state_.followers) {
-    if (!follower.voter || !follower.streaming) continue;
+    if (!(follower.voter || follower.joining) || !follower.streaming) continue;
     Vote wanted = begun ? Vote::kFull : Vote::kProvisional;
     if (follower.vote >= wanted) continue;
     if (follower.vote == Vote::kNone) {

@@ -18,10 +18,8 @@ CoreOptions core_options(const NodeOptions& options, bool others_may_lead) {
   if (others_may_lead) result.give_up_after = options.give_up_after;
   result.transfer_timeout = options.transfer_timeout;
   result.self = options.self;
-  for (const Member& member : options.members) {
-    result.members.push_back({member.id, member.voter});
-    if (member.id == options.self) result.upstream = member.upstream;
-  }
+  result.members = options.members;
+  result.upstream = find_member(options.members, options.self)->upstream;
   result.heartbeat_interval = options.heartbeat_interval;
   result.peer_timeout = options.peer_timeout;
   result.window_bytes = options.window_bytes;
@@ -36,9 +34,6 @@ constexpr std::chrono::milliseconds kApplierPatience{10};
 ComparisonOptions comparison_options(const NodeOptions& options) {
   ComparisonOptions result;
   result.self = options.self;
-  for (const Member& member : options.members)
-    if (member.voter) result.voters.insert(member.id);
-  result.members = options.members.size();
   result.interval = options.digest_interval;
   return result;
 }
@@ -117,6 +112,7 @@ Driver::Driver(storage::FileSystem& file_system, NodeOptions options, fasterlog:
       comparison_(comparison_options(options_)),
       divergence_file_(file_system, options_.directory) {
   link_->driver = this;
+  comparison_.set_members(core_.state().members);
   publish();
 }
 
@@ -183,6 +179,7 @@ void Driver::stop() {
   publish();
   settle_confirmations();
   settle_transfer();
+  settle_change();
 }
 
 /// The promise of this disk. A log that lost what it held makes it the promise of another one.
@@ -202,7 +199,8 @@ Result<Promise> Driver::open_promise() {
 
 Candidacy Driver::candidacy() const {
   const CoreState& state = core_.state();
-  if (failed_ || !running_ || state.role == Role::kLearner) return Candidacy::kNever;
+  if (failed_ || !running_ || state.role == Role::kLearner || state.outsider)
+    return Candidacy::kNever;
   // What it would answer is not the cluster's state.
   if (comparison_.divergence()) return Candidacy::kNever;
   if (state.role == Role::kLeader || state.role == Role::kCandidate) return Candidacy::kNow;
@@ -223,6 +221,7 @@ void Driver::tick() {
   checkpoint_receiver_.tick();
   settle_confirmations();
   settle_transfer();
+  settle_change();
   tick_health();
   publish();
 }
@@ -374,6 +373,29 @@ void Driver::perform_one(const BecomeWriter& action) {
   events_.push_back(WriterReady{*record, position()});
 }
 
+void Driver::perform_one(const AppendMembers& action) {
+  const Result<AddressRange> record = log_.try_enqueue(
+      fasterlog::RecordKind::kConfiguration, ByteSpan(encode_members(action.members)));
+  if (!record) {
+    observability::log_warning("the record of the members: {}", record.error().message);
+    if (const std::optional<Error> failure = log_.failure()) return fail(*failure);
+  }
+  events_.push_back(MembersAppended{position()});
+}
+
+void Driver::perform_one(const MembersChanged&) {
+  const CoreState& state = core_.state();
+  std::string names;
+  for (const Member& member : state.members)
+    names += (names.empty() ? "" : ", ") + std::to_string(member.id.value) +
+             (member.voter      ? ""
+              : member.joining ? " (joining)"
+                               : " (learner)");
+  observability::log_info("members: {}", names);
+  transport_.set_members(state.members);
+  comparison_.set_members(state.members);
+}
+
 void Driver::perform_one(const BecomeCopy&) {
   if (Result<> ready = log_.become_copy(); !ready)
     fail(with_context("become a copy", std::move(ready).error()));
@@ -470,6 +492,7 @@ void Driver::drain_appends() {
 void Driver::perform_one(const AdvanceCommitted& action) {
   watermarks_.advance_committed(action.committed);
   state_machine_.notify();
+  settle_change();
 }
 
 void Driver::perform_one(const SetAnchor& action) {
@@ -512,6 +535,7 @@ void Driver::perform_one(const StateChanged&) {
   if (role_listener_) role_listener_(*now_published);
   settle_confirmations();
   settle_transfer();
+  settle_change();
 }
 
 LogPosition Driver::position() {
@@ -526,6 +550,7 @@ LogPosition Driver::position() {
     table_begin_ = result.begin;
   }
   result.epochs = table_;
+  //TEMP result.configurations = log_.configurations();
   result.last_epoch = epoch_before(*table_, result.durable);
   return result;
 }

@@ -16,6 +16,7 @@
 #include "observability/metrics.h"
 #include "replication/checkpoint_copy_status.h"
 #include "replication/coordinator.h"
+#include "replication/membership.h"
 #include "replication/messages.h"
 #include "replication/role.h"
 #include "replication/transport.h"
@@ -26,19 +27,11 @@
 
 namespace tailrace::replication {
 
-struct Member {
-  NodeId id;
-  bool voter = true;
-  std::string peer_address;    // HOST:PORT of its peer listener
-  std::string client_address;  // HOST:PORT that clients are told
-  NodeId upstream = {};        // of a learner: the voter that feeds it while it can; 0: the leader
-};
-
 struct NodeOptions {
   NodeId self;
   std::string cluster;
   storage::Path directory;      // of the promise file
-  std::vector<Member> members;  // self included; a single node has just itself
+  Members members;              // self included, until the log has a record of them
   NodeId leader;  // the static coordinator's choice at the first start; 0 with another
   std::chrono::milliseconds tick_interval{50};
   std::chrono::milliseconds heartbeat_interval{200};
@@ -99,6 +92,9 @@ struct NodeStatus {
   std::string unhealthy;
   bool diverged = false;  // that: it stays so until its data directory is removed
   Address last_compared;  // the newest address where its state's digest was compared; 0: none
+  Members members;             // as this node's log has them
+  bool members_in_log = false;  // else the configuration file does: they were never changed
+  bool removed = false;        // this node is none of them
   std::vector<FollowerStatus> followers;
   CheckpointCopyStatus copy;  // of another node's state, that comes in
 };
@@ -142,6 +138,12 @@ class Node {
   /// holds everything, then this node follows. `done` says that it has given up the lead, or why
   /// not. Any thread; `done` on the executor.
   virtual void transfer(NodeId to, Done done) = 0;
+  /// Adds, changes or removes one member (membership.h): `done` when that is committed, or why it
+  /// can not be: kNotLeader; kUnavailable (the one before is not committed yet, or no room in the
+  /// log: later); kUnknownOutcome when this node lost the lead meanwhile; or as changed(). Nothing
+  /// to be done is success. A new voter begins as joining: status() tells when it has become one.
+  /// Any thread; `done` on the executor.
+  virtual void change_members(MemberChange change, Done done) = 0;
   /// An operator's order that this node is to lead; `done` says that it seeks the promises for it.
   virtual void promote(Done done) = 0;
 

@@ -119,10 +119,52 @@ void Driver::settle_transfer() {
                                               " did not catch up in time; this node goes on"));
 }
 
+// ---- Members. ----------------------------------------------------------------------------------
+
+void Driver::change_members(MemberChange change, Done done) {
+  post([change = std::move(change), done = std::move(done)](Driver& self) mutable {
+    if (!self.running_)
+      return done(make_error(ErrorCode::kUnavailable, "the node does not run"));
+    const Result<Members> next = self.core_.after_change(change);
+    if (!next) return done(tl::unexpected(next.error()));
+    const CoreState& state = self.core_.state();
+    if (*next == state.members) return done({});
+    if (self.change_)
+      return done(make_error(ErrorCode::kUnavailable,
+                             "the change of members before is not committed yet: try again"));
+    const Address before = state.members_record.first;
+    self.handle(ChangeAsked{std::move(change)});
+    if (state.members_record.first == before || state.role != Role::kLeader)
+      return done(make_error(ErrorCode::kUnavailable,
+                             "the log has no room for the record of the members: try again"));
+    self.change_ = PendingChange{state.epoch, state.members_record, std::move(done)};
+    self.settle_change();
+  });
+}
+
+void Driver::settle_change() {
+  if (!change_) return;
+  const CoreState& state = core_.state();
+  const bool same_lead =
+      running_ && !failed_ && state.role == Role::kLeader && state.epoch == change_->epoch;
+  if (same_lead && state.committed < change_->record.end) return;
+  const PendingChange change = *std::exchange(change_, std::nullopt);
+  if (same_lead)
+    change.done({});
+  else
+    change.done(make_error(ErrorCode::kUnknownOutcome,
+                           "node " + std::to_string(options_.self.value) +
+                               " lost the lead before the change was committed: `tailrace member "
+                               "list` says what came of it"));
+}
+
 void Driver::promote(Done done) {
   post([done = std::move(done)](Driver& self) {
     if (!self.running_ || !self.coordinator_)
       return done(make_error(ErrorCode::kUnavailable, "the node does not run"));
+    if (!self.core_.is_member(self.options_.self) || self.core_.state().outsider)
+      return done(make_error(ErrorCode::kFailedPrecondition,
+                             "this node was removed from the members of the cluster"));
     if (self.core_.state().role == Role::kLearner)
       return done(make_error(ErrorCode::kFailedPrecondition, "a learner can not lead"));
     if (self.comparison_.divergence())

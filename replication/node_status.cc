@@ -27,15 +27,15 @@ std::shared_ptr<NodeStatus> Driver::make_status() const {
   result->leader = failed_ ? NodeId{} : state.leader;
   result->vote = state.persisted.vote;
   if (coordinator_) result->coordinator = coordinator_->status();
-  for (const Member& member : options_.members)
-    if (member.id == result->leader) result->leader_client_address = member.client_address;
+  if (const Member* leader = find_member(state.members, result->leader))
+    result->leader_client_address = leader->client_address;
+  result->members = state.members;
+  result->members_in_log = !state.members_record.empty();
+  result->removed = !core_.is_member(options_.self) || state.outsider;
   result->serving = state.serving && !failed_ && running_;
   result->connected_to_leader = state.streaming;
   if (state.streaming) result->source = state.source;
-  size_t voters = 0;
-  for (const Member& member : options_.members)
-    if (member.voter) ++voters;
-  result->alone = voters == 1 && state.role == Role::kLeader;
+  result->alone = count_voters(state.members) == 1 && state.role == Role::kLeader;
   if (state.fresh_at && running_) result->fresh_at = SteadyTime(*state.fresh_at);
   const bool follows = state.role == Role::kFollower || state.role == Role::kLearner;
   if (follows && running_) result->seconds_since_leader = seconds(now() - state.last_heard);
@@ -43,6 +43,8 @@ std::shared_ptr<NodeStatus> Driver::make_status() const {
   result->diverged = comparison_.divergence().has_value();
   result->last_compared = comparison_.last_compared();
   result->problem = failed_ ? failed_->message : state.problem;
+  if (result->removed && result->problem.empty())
+    result->problem = "this node was removed from the members of the cluster";
   // A leader refuses every write then, and a follower does not keep up.
   if (const auto shortage = log_.shortage(); shortage && result->problem.empty())
     result->problem = shortage->message;

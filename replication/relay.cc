@@ -31,8 +31,9 @@ constexpr int kUpstreamPause = 10;
 // ---- The relay. --------------------------------------------------------------------------------
 
 bool Core::relays(NodeId peer, Epoch promised_epoch) const {
+  const Member* learner = find_member(state_.members, peer);
   return follows() && state_.streaming && promised() && promised_epoch == state_.epoch &&
-         is_voter(options_.self) && !is_voter(peer);
+         is_voter(options_.self) && learner != nullptr && !learner->voter && !learner->joining;
 }
 
 /// What this node tells others must not be older than they think: without a source it feeds nobody.
@@ -48,9 +49,15 @@ void Core::relay_tick(Actions& actions) {
 
 // ---- The learner. ------------------------------------------------------------------------------
 
+bool Core::has_upstream() const {
+  const Member* self = find_member(state_.members, options_.self);
+  return options_.upstream != NodeId{} && self != nullptr && !self->voter && !self->joining &&
+         is_voter(options_.upstream);
+}
+
 NodeId Core::source_in(NodeId leader) const {
-  const bool relay = options_.upstream != NodeId{} && leader != NodeId{} &&
-                     options_.upstream != leader && state_.now >= state_.upstream_after;
+  const bool relay = has_upstream() && leader != NodeId{} && options_.upstream != leader &&
+                     state_.now >= state_.upstream_after;
   return relay ? options_.upstream : leader;
 }
 
@@ -71,7 +78,7 @@ void Core::leave_upstream(Actions& actions) {
 }
 
 void Core::choose_source(Actions& actions) {
-  if (!follows() || options_.upstream == NodeId{} || state_.source == NodeId{} ||
+  if (!follows() || !has_upstream() || state_.source == NodeId{} ||
       options_.upstream == state_.leader)
     return;
   if (state_.streaming) state_.fed_at = state_.now;
@@ -111,7 +118,7 @@ bool Core::hears_relayed(const FollowerState& follower) const {
 
 void Core::relayed_acknowledge(NodeId peer, FollowerState& follower, const Acknowledge& message,
                                Actions& actions) {
-  if (state_.role != Role::kLeader || follower.voter) return;
+  if (state_.role != Role::kLeader || follower.voter || follower.removed) return;
   // A relay ships what the leader shipped to it, so this is said of another log.
   if (message.durable > state_.log.durable) return;
   follower.streaming = follower.shipping = follower.needs_checkpoint = false;

@@ -55,6 +55,17 @@ void StateComparison::tick(Epoch leads, const statemachine::DigestProgress& prog
   sent_.clear();
 }
 
+void StateComparison::set_members(const Members& members) {
+  options_.members = members.size();
+  options_.voters.clear();
+  for (const Member& member : members)
+    if (member.voter) options_.voters.insert(member.id);
+  const auto gone = [&](const auto& entry) { return find_member(members, entry.first) == nullptr; };
+  std::erase_if(answers_, gone);
+  std::erase_if(sent_, gone);
+  std::erase_if(members_, gone);
+}
+
 bool StateComparison::wants_digest(const std::set<NodeId>& connected, Time now) const {
   if (leads_ == Epoch{} || options_.interval.count() == 0 || options_.members < 2) return false;
   if (progress_.running || progress_.asked < asked_) return false;

@@ -20,6 +20,7 @@
 #include <vector>
 
 #include "core/address.h"
+#include "replication/membership.h"
 #include "replication/messages.h"
 #include "statemachine/state_machine.h"
 
@@ -53,6 +54,9 @@ class StateComparison {
   using Time = std::chrono::nanoseconds;
 
   explicit StateComparison(ComparisonOptions options) : options_(std::move(options)) {}
+
+  /// They have changed; what was heard of others is forgotten.
+  void set_members(const Members& members);
 
   // ---- This node. ----
   /// Sticky: found by this comparison, or known from before the start.

@@ -19,6 +19,14 @@ bool Core::feeds(NodeId peer, Epoch promised_epoch) const {
 }
 
 void Core::stream_subscribe(NodeId peer, const Subscribe& message, Actions& actions) {
+  const bool candidate = state_.promise.leader == peer && state_.role != Role::kLeader;
+  if (!is_member(peer) && !candidate) {
+    refuse(peer, RefusalReason::kUnknownNode,
+           "node " + text(peer) + " is not among the members that node " + text(options_.self) +
+               " knows of: `tailrace member add` makes it one",
+           actions);
+    return;
+  }
   if (state_.role == Role::kLeader && message.promised > state_.epoch) {
     leader_deposed(message.promised, NodeId{}, actions);
     return;
@@ -41,7 +49,9 @@ void Core::stream_subscribe(NodeId peer, const Subscribe& message, Actions& acti
     return;
   }
   FollowerState& follower = state_.followers[peer];
-  follower.voter = is_voter(peer);
+  const Member* member = find_member(state_.members, peer);
+  follower.voter = member != nullptr && member->voter;
+  follower.joining = member != nullptr && member->joining;
   follower.relayed_by = NodeId{};
   follower.last_heard = state_.now;
   follower.streaming = false;
@@ -91,11 +101,7 @@ void Core::stream_subscribe(NodeId peer, const Subscribe& message, Actions& acti
   follower.last_sent = state_.now;
   stream_pin(peer, follower, actions);
   actions.push_back(Send{peer, Accept{state_.epoch, message.durable, state_.committed}});
-  if (state_.role == Role::kLeader && follower.voter && follower.vote == Vote::kNone) {
-    follower.vote_from = state_.log.durable;
-    follower.vote_round = state_.round + 1;
-    leader_ask_round(actions);
-  }
+  leader_begin_vote(follower, actions);
   if (state_.followers.contains(peer)) stream_ship(peer, follower, actions);
 }
 

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "core/address.h"
+#include "replication/membership.h"
 #include "replication/messages.h"
 
 namespace tailrace::replication {
@@ -29,12 +30,16 @@ class TransportHandler {
 };
 
 /// One connection between any two members; the one with the greater id dials. It is kept up, with
-/// back-off, while there is a handler. Called on the executor.
+/// back-off, while there is a handler. Whoever else comes with the cluster's name is let in: it may
+/// be a member since a record that this node does not hold yet. Called on the executor.
 class Transport {
  public:
   virtual ~Transport() = default;
   /// Is told of the connections that are up already.
   virtual void set_handler(TransportHandler* handler) = 0;
+  /// Whom to dial, and where, from now on; before the first call: as the transport was made. A
+  /// connection with one that is not named any more goes on until it ends.
+  virtual void set_members(const Members& members) = 0;
   /// Drops the connection, if there is one; a new one is made as always.
   virtual void reset(NodeId peer) = 0;
   /// Queued in order; dropped when there is no connection (on_disconnected tells).

@@ -24,6 +24,7 @@ constexpr std::chrono::milliseconds kFirstPause{50};
 constexpr std::chrono::milliseconds kLongestPause{1000};
 constexpr std::chrono::milliseconds kAcceptRetry{50};
 constexpr size_t kMostStrangers = 64;
+constexpr size_t kMostPeers = 256;  // without a hello there is none
 
 class PeerTransportImpl : public PeerTransport {
  public:
@@ -106,6 +107,21 @@ class PeerTransportImpl : public PeerTransport {
     }
   }
 
+  void set_members(const replication::Members& members) override {
+    for (const Member& member : members) {
+      if (member.id == options_.self) continue;
+      Peer& peer = peers_.try_emplace(member.id, io_, member.peer_address).first->second;
+      if (peer.address != member.peer_address) {
+        peer.address = member.peer_address;
+        peer.pause = kFirstPause;
+      }
+      dial(member.id);
+    }
+    // Who is gone is not dialled again. Its connection may still have to tell it that.
+    for (auto& [id, peer] : peers_)
+      if (replication::find_member(members, id) == nullptr) peer.address.clear();
+  }
+
   void reset(NodeId id) override {
     const auto found = peers_.find(id);
     if (found == peers_.end()) return;
@@ -144,7 +160,8 @@ class PeerTransportImpl : public PeerTransport {
   void dial(NodeId id) {
     Peer& peer = peers_.at(id);
     // One of the two dials, so that no two connections meet half-way.
-    if (stopping_ || handler_ == nullptr || id > options_.self || peer.dialling || peer.connection)
+    if (stopping_ || handler_ == nullptr || id > options_.self || peer.address.empty() ||
+        peer.dialling || peer.connection)
       return;
     peer.dialling = true;
     auto dialled = [this, id](Result<asio::ip::tcp::socket> socket) {
@@ -228,17 +245,19 @@ class PeerTransportImpl : public PeerTransport {
                         fmt::format("node {} answers at {}, which should be node {}: check the "
                                     "peer addresses in the configuration",
                                     peer.value, peers_.at(dialled).address, dialled.value));
-    if (!peers_.contains(peer))
-      return make_error(ErrorCode::kFailedPrecondition,
-                        fmt::format("node {} is no member of cluster '{}' in the configuration of "
-                                    "node {}",
+    if (!peers_.contains(peer) && peers_.size() >= kMostPeers)
+      return make_error(ErrorCode::kResourceExhausted,
+                        fmt::format("node {} is no member of cluster '{}' that node {} knows of, "
+                                    "and too many others have come already",
                                     peer.value, options_.cluster, options_.self.value));
     return {};
   }
 
   void up(NodeId id, std::shared_ptr<PeerConnection> connection) {
     strangers_.erase(connection);
-    Peer& peer = peers_.at(id);
+    // Whether it is a member may be said by a record that this node does not hold yet: the protocol
+    // decides what it is told.
+    Peer& peer = peers_.try_emplace(id, io_, std::string()).first->second;
     // The other side has a new connection: the old one is dead, whether or not TCP knows.
     if (const auto old = peer.connection) old->close("replaced by a newer connection");
     peer.connection = std::move(connection);

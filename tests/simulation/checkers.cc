@@ -39,12 +39,18 @@ void Cluster::check_committed(SimNode& node, Address address) {
     for (size_t i = golden_.size(); i < count; ++i) {
       if (!committed_in_.empty() && committed_in_.back() > epoch)
         violate("a leader commits although a later one has");
+      if (own[i].configuration) {
+        ++outcome_.changes;
+        check_change(members_in(golden_), members_of(own[i]));
+      }
       golden_.push_back(own[i]);
       committed_in_.push_back(epoch);
     }
     size_t have = 0, voters = 0;
-    for (const SimNode& voter : nodes_) {
-      if (!voter.voter) continue;
+    // By the newest members that its log has.
+    for (const Member& member : members_in(own)) {
+      if (!member.voter) continue;
+      const SimNode& voter = at(member.id);
       ++voters;
       const uint32_t chain = golden_[count - 1].chain;
       if (holds(voter.log, count, chain) ||
@@ -70,6 +76,17 @@ void Cluster::check_committed(SimNode& node, Address address) {
       static_cast<size_t>(std::ranges::upper_bound(own, address, {}, &Batch::end) - own.begin()));
   if (below > 0 && own[below - 1].chain != golden_[below - 1].chain)
     violate(who + " differs from the committed log below " + std::to_string(address.value));
+}
+
+/// So that any two majorities have a voter in common.
+void Cluster::check_change(const Members& before, const Members& now) {
+  size_t differences = 0;
+  for (const SimNode& node : nodes_) {
+    const Member* old = find_member(before, node.id);
+    const Member* next = find_member(now, node.id);
+    differences += (old != nullptr && old->voter) != (next != nullptr && next->voter);
+  }
+  if (differences > 1) violate("two voters change at once");
 }
 
 /// Leader completeness: whoever leads holds everything that was committed in earlier epochs. (A
@@ -161,9 +178,11 @@ void Cluster::check_end() {
   if (last_acknowledged_ < std::chrono::milliseconds(5000))
     violate("no progress after the faults: the last write was answered at " +
             std::to_string(last_acknowledged_.count() / 1000) + " us" + describe());
-  for (const SimNode& node : nodes_) {
+  for (const Member& member : members_in(golden_)) {
+    const SimNode& node = at(member.id);
     const std::string who = "node " + std::to_string(node.id.value);
     const std::string problem = node.core->state().problem;
+    if (member.joining) violate("no progress after the faults: " + who + " still joins" + describe());
     if (golden_.empty() || node.log.durable_batches < golden_.size())
       violate("no progress after the faults: " + who + " has " +
               std::to_string(node.log.durable_batches) + " of " + std::to_string(golden_.size()) +
@@ -172,7 +191,7 @@ void Cluster::check_end() {
       violate(who + " differs from the committed log");
     else if (node.committed < golden_.back().end())
       violate("no progress after the faults: " + who + " does not know what is committed");
-    else if (node.voter && node.promise.vote != Vote::kFull)
+    else if (member.voter && node.promise.vote != Vote::kFull)
       violate("no progress after the faults: " + who + " has no full vote");
   }
 }

@@ -18,10 +18,11 @@ constexpr Time kEnd = std::chrono::seconds(6);
 
 Cluster::Cluster(uint64_t seed, ClusterOptions options)
     : options_(options), random_(seed), trace_(std::getenv("TAILRACE_TRACE") != nullptr) {
-  nodes_.resize(options_.nodes);
-  for (uint32_t i = 0; i < options_.nodes; ++i) {
+  const uint32_t members = options_.nodes + options_.learners;
+  nodes_.resize(members + options_.spares);
+  for (uint32_t i = 0; i < nodes_.size(); ++i) {
     nodes_[i].id = NodeId{i + 1};
-    nodes_[i].voter = i < options_.nodes - options_.learners;
+    if (i < members) first_members_.push_back({NodeId{i + 1}, i < options_.nodes, "a", "a"});
     nodes_[i].promise.incarnation = i + 100;
     nodes_[i].clock = between(1, 1000000000);
   }
@@ -36,6 +37,7 @@ Outcome Cluster::run() {
   read();
   start_clients();
   disturb();
+  if (options_.spares > 0) change_members();
   after(kFaultsEnd, [this] {
     faults_ = false;
     cuts_.clear();
@@ -57,6 +59,12 @@ Outcome Cluster::run() {
   if (!outcome_.violation) judge_clients();
   outcome_.acknowledged = acknowledged_.size();
   return outcome_;
+}
+
+Members Cluster::members_in(const std::vector<Batch>& batches) const {
+  const auto newest = std::find_if(batches.rbegin(), batches.rend(),
+                                   [](const Batch& batch) { return batch.configuration; });
+  return newest == batches.rend() ? first_members_ : members_of(*newest);
 }
 
 void Cluster::after(Time delay, std::function<void()> run) {
@@ -84,9 +92,10 @@ void Cluster::start(SimNode& node) {
   node.boot = ++boots_;
   CoreOptions options;
   options.self = node.id;
-  for (const SimNode& member : nodes_)
-    options.members.push_back({member.id, member.voter});
-  if (!node.voter) options.upstream = options_.upstream;
+  options.members = first_members_;
+  const Member* self = find_member(first_members_, node.id);
+  if (self == nullptr) options.members.push_back({node.id, false, "a", "a"});
+  if (self == nullptr || !self->voter) options.upstream = options_.upstream;
   options.heartbeat_interval = std::chrono::milliseconds(40);
   options.peer_timeout = std::chrono::milliseconds(200);
   options.give_up_after = std::chrono::milliseconds(400);
@@ -197,6 +206,10 @@ void Cluster::perform(SimNode& node, const Action& action) {
     const AddressRange record = node.log.append(writer->epoch, 12, random_);
     flush(node);
     feed(node, WriterReady{record, node.log.position()});
+  } else if (const auto* members = std::get_if<AppendMembers>(&action)) {
+    (void)node.log.append_members(node.core->state().epoch, members->members);
+    flush(node);
+    feed(node, MembersAppended{node.log.position()});
   } else if (std::holds_alternative<BecomeCopy>(action)) {
     // Waits for the disk, as the log's own call does.
     node.log.durable_batches = node.log.batches().size();

@@ -29,6 +29,8 @@ struct ClusterOptions {
   uint32_t nodes = 3;
   uint32_t learners = 0;  // of them
   NodeId upstream;        // of the learners; 0: the leader
+  /// And so many, the last ones, that are no members at first. Then members come and go.
+  uint32_t spares = 0;
   replication::ProtocolFaults faults;
   bool ship_not_durable = false;  // the leader's driver reads beyond its durable end
   bool fsync_lies = false;        // durable is told before it is
@@ -47,6 +49,7 @@ struct Outcome {
   uint64_t operations = 0, repeats = 0;  // of clients; writes that were sent again
   uint64_t bounded_reads = 0, own_reads = 0;
   uint64_t too_hard = 0;  // histories that could not be judged
+  uint64_t changes = 0;   // records of the members that were committed
   uint64_t relayed = 0;   // acknowledgements of what a follower had shipped
   bool operator==(const Outcome&) const = default;
 };
@@ -66,7 +69,6 @@ class Cluster {
   };
   struct SimNode {
     NodeId id;
-    bool voter = true;
     uint64_t boot = 0;  // counts starts; 0 while down
     Time clock{0};      // what its clock shows beyond the true time
     // The disk.
@@ -126,6 +128,8 @@ class Cluster {
   using Pair = std::pair<uint32_t, uint32_t>;
 
   // cluster.cc
+  /// Whom the newest record in that log names; without one, those of the beginning.
+  replication::Members members_in(const std::vector<Batch>& batches) const;
   void after(Time delay, std::function<void()> run);
   /// As after(), unless the node has crashed by then; waits while it is paused.
   void after(SimNode& node, Time delay, std::function<void()> run);
@@ -169,6 +173,8 @@ class Cluster {
   void read();
   void disturb();
   void truncate();
+  void change_members();
+  std::optional<replication::MemberChange> some_change(const SimNode& leader);
   bool may_wipe(const SimNode& node) const;
   void wipe(SimNode& node);
   void install_checkpoint(SimNode& node, SimNode& source);
@@ -196,6 +202,7 @@ class Cluster {
   void violate(const std::string& what);
   void check_committed(SimNode& node, Address address);
   void check_leads(const SimNode& node);
+  void check_change(const replication::Members& before, const replication::Members& now);
   void check_acknowledge(const SimNode& node, const replication::Acknowledge& message);
   void check_sealed(const SimNode& node, const replication::Sealed& message);
   void check_obeys(const SimNode& node, const replication::Event& event,
@@ -213,6 +220,7 @@ class Cluster {
   uint64_t boots_ = 0;
   std::priority_queue<Timer> timers_;
   std::vector<SimNode> nodes_;
+  replication::Members first_members_;
   std::vector<Write> pending_;  // writes that were not answered yet
   std::vector<AddressRange> acknowledged_;
   Address acknowledged_end_;

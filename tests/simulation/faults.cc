@@ -27,7 +27,9 @@ void Cluster::coordinate() {
     if (!held || lies) {
       std::vector<SimNode*> eager;
       for (SimNode& node : nodes_) {
-        if (node.boot == 0 || node.paused || !node.voter) continue;
+        if (node.boot == 0 || node.paused || !node.core->is_voter(node.id) ||
+            node.core->state().outsider)
+          continue;
         if (lies || !node.core->hears_leader()) eager.push_back(&node);
       }
       SimNode* winner = eager.empty() ? nullptr : eager[random_.below(eager.size())];
@@ -179,17 +181,52 @@ void Cluster::truncate() {
   }
 }
 
-/// A disk is lost, and only while all other voters' disks remember: a majority's loss is beyond
-/// what any protocol survives.
+/// Members come and go, one at a time, while there is a leader to ask.
+void Cluster::change_members() {
+  after(between(20000, 300000), [this] {
+    if (!faults_) return;
+    for (SimNode& node : nodes_) {
+      if (node.boot == 0 || node.paused || node.core->state().role != Role::kLeader) continue;
+      if (const auto change = some_change(node)) feed(node, ChangeAsked{*change});
+    }
+    change_members();
+  });
+}
+
+/// A vote is taken only where all voters that stay have one on their disks, as an operator would: a
+/// majority that has forgotten is beyond what any protocol survives.
+std::optional<MemberChange> Cluster::some_change(const SimNode& leader) {
+  const SimNode& node = nodes_[random_.below(nodes_.size())];
+  const Members& members = leader.core->state().members;
+  const Member* member = find_member(members, node.id);
+  MemberChange change;
+  change.member = {node.id, random_.chance(2, 3), "a", "a"};
+  if (member != nullptr && random_.chance(2, 3)) change.kind = MemberChange::Kind::kRemove;
+  const bool takes = member != nullptr && member->voter &&
+                     (change.kind == MemberChange::Kind::kRemove || !change.member.voter);
+  if (!takes) return change;
+  for (const Member& other : members)
+    if (other.voter && other.id != node.id && at(other.id).promise.vote != Vote::kFull)
+      return std::nullopt;
+  return change;
+}
+
+/// A disk is lost, and only while all other voters' disks remember, whichever members a node goes
+/// by: a majority's loss is beyond what any protocol survives.
 bool Cluster::may_wipe(const SimNode& node) const {
-  size_t others = 0;
-  for (const SimNode& other : nodes_) {
-    if (other.id == node.id || !other.voter) continue;
-    if (other.promise.vote != Vote::kFull) return false;
-    ++others;
+  for (const SimNode& holder : nodes_) {
+    const Members members = members_in(holder.log.batches());
+    size_t others = 0;
+    for (const Member& other : members) {
+      if (other.id == node.id || !other.voter) continue;
+      if (nodes_[other.id.value - 1].promise.vote != Vote::kFull) return false;
+      ++others;
+    }
+    const Member* self = find_member(members, node.id);
+    if (self == nullptr || !self->voter) continue;
+    if (others < (others + 1) / 2 + 1 || node.promise.vote != Vote::kFull) return false;
   }
-  if (!node.voter) return true;
-  return others >= (others + 1) / 2 + 1 && node.promise.vote == Vote::kFull;
+  return true;
 }
 
 void Cluster::wipe(SimNode& node) {

@@ -8,13 +8,31 @@
 namespace tailrace::simulation {
 
 namespace {
-constexpr size_t kHeaderBytes = 16;  // size, epoch
+constexpr size_t kHeaderBytes = 16;  // size, kind, epoch
+
+std::vector<std::byte> batch_of(Epoch epoch, bool configuration, ByteSpan payload) {
+  std::vector<std::byte> bytes(kHeaderBytes);
+  bytes.insert(bytes.end(), payload.begin(), payload.end());
+  store(bytes.data(), static_cast<uint32_t>(bytes.size()));
+  store(bytes.data() + 4, static_cast<uint32_t>(configuration));
+  store(bytes.data() + 8, epoch.value);
+  return bytes;
 }
 
-void ModelLog::push(Epoch epoch, std::vector<std::byte> bytes) {
-  const Address start = tail();
-  const uint32_t chain = crc32c(bytes, batches_.empty() ? 0 : batches_.back().chain);
-  batches_.push_back({start, epoch, std::move(bytes), chain});
+}  // namespace
+
+void ModelLog::push(std::vector<std::byte> bytes) {
+  Batch batch;
+  batch.start = tail();
+  batch.epoch = Epoch{load<uint64_t>(bytes.data() + 8)};
+  batch.configuration = load<uint32_t>(bytes.data() + 4) != 0;
+  batch.chain = crc32c(bytes, batches_.empty() ? 0 : batches_.back().chain);
+  batch.bytes = std::move(bytes);
+  batches_.push_back(std::move(batch));
+}
+
+replication::Members members_of(const Batch& batch) {
+  return replication::decode_members(payload_of(batch)).value();
 }
 
 ByteSpan payload_of(const Batch& batch) {
@@ -28,11 +46,12 @@ AddressRange ModelLog::append(Epoch epoch, size_t payload, Random& random) {
 }
 
 AddressRange ModelLog::append(Epoch epoch, ByteSpan payload) {
-  std::vector<std::byte> bytes(kHeaderBytes);
-  bytes.insert(bytes.end(), payload.begin(), payload.end());
-  store(bytes.data(), static_cast<uint64_t>(bytes.size()));
-  store(bytes.data() + 8, epoch.value);
-  push(epoch, std::move(bytes));
+  push(batch_of(epoch, false, payload));
+  return {batches_.back().start, batches_.back().end()};
+}
+
+AddressRange ModelLog::append_members(Epoch epoch, const replication::Members& members) {
+  push(batch_of(epoch, true, encode_members(members)));
   return {batches_.back().start, batches_.back().end()};
 }
 
@@ -40,11 +59,11 @@ bool ModelLog::append_raw(Address at, ByteSpan bytes) {
   if (at != tail()) return false;
   while (!bytes.empty()) {
     if (bytes.size() < kHeaderBytes) return false;
-    const uint64_t size = load<uint64_t>(bytes.data());
+    const uint64_t size = load<uint32_t>(bytes.data());
     const Epoch epoch{load<uint64_t>(bytes.data() + 8)};
     if (size < kHeaderBytes || size > bytes.size()) return false;
     if (!batches_.empty() && epoch < batches_.back().epoch) return false;
-    push(epoch, {bytes.begin(), bytes.begin() + static_cast<long>(size)});
+    push({bytes.begin(), bytes.begin() + static_cast<long>(size)});
     bytes = bytes.subspan(size);
   }
   return true;
@@ -75,7 +94,19 @@ void ModelLog::cut(Address to) {
 
 replication::LogPosition ModelLog::position() const {
   return {begin, durable(), durable_batches == 0 ? Epoch{} : batches_[durable_batches - 1].epoch,
-          tail(), std::make_shared<replication::EpochTable>(epoch_table())};
+          tail(), std::make_shared<replication::EpochTable>(epoch_table()),
+          std::make_shared<fasterlog::ConfigurationTable>(configurations())};
+}
+
+/// All that there ever were, so that the one in force where it begins is there.
+fasterlog::ConfigurationTable ModelLog::configurations() const {
+  fasterlog::ConfigurationTable table;
+  for (const Batch& batch : batches_) {
+    const ByteSpan payload = payload_of(batch);
+    if (batch.configuration)
+      table.push_back({batch.start, batch.end(), batch.epoch, {payload.begin(), payload.end()}});
+  }
+  return table;
 }
 
 replication::EpochTable ModelLog::epoch_table() const {

@@ -11,16 +11,19 @@
 
 namespace tailrace::simulation {
 
-/// Whole, as it stands in the log: its size and epoch come first.
+/// Whole, as it stands in the log: its size, what it is, and its epoch come first.
 struct Batch {
   Address start;
   Epoch epoch;
   std::vector<std::byte> bytes;
+  bool configuration = false;  // a record of the members
   uint32_t chain = 0;  // crc32c of all bytes of the log up to here
   Address end() const { return start + bytes.size(); }
 };
 
 ByteSpan payload_of(const Batch& batch);
+/// Of a batch that is a record of the members.
+replication::Members members_of(const Batch& batch);
 
 class ModelLog {
  public:
@@ -39,6 +42,7 @@ class ModelLog {
   AddressRange append(Epoch epoch, size_t payload, Random& random);
   /// One with that payload.
   AddressRange append(Epoch epoch, ByteSpan payload);
+  AddressRange append_members(Epoch epoch, const replication::Members& members);
   /// False unless `bytes` are whole batches that continue this log.
   bool append_raw(Address at, ByteSpan bytes);
   /// Whole batches from `from`, about `most` bytes, none at or above `limit`.
@@ -49,9 +53,10 @@ class ModelLog {
   void cut(Address to);
   replication::LogPosition position() const;
   replication::EpochTable epoch_table() const;
+  fasterlog::ConfigurationTable configurations() const;
 
  private:
-  void push(Epoch epoch, std::vector<std::byte> bytes);
+  void push(std::vector<std::byte> bytes);
 
   std::vector<Batch> batches_;
 };

@@ -62,6 +62,7 @@ std::optional<ModelCommand> decode(ByteSpan payload) {
 
 void ModelState::apply(const ModelLog& log, Address end) {
   for (; batches_ < log.batches().size() && log.batches()[batches_].end() <= end; ++batches_) {
+    if (log.batches()[batches_].configuration) continue;
     const auto command = decode(payload_of(log.batches()[batches_]));
     if (!command) continue;
     Session& session = sessions_[command->session];

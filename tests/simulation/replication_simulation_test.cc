@@ -26,8 +26,9 @@ constexpr uint64_t kSeeds = 2000;
 
 ClusterOptions shape(uint64_t seed) {
   ClusterOptions options;
-  options.nodes = seed % 3 == 2 ? 5 : 3;
   options.learners = seed % 5 >= 3 ? 1 : 0;
+  options.nodes = (seed % 3 == 2 ? 5 : 3) - options.learners;
+  if (seed % 4 == 0) options.spares = 2;
   if (seed % 5 == 4) options.upstream = NodeId{2};
   return options;
 }
@@ -53,6 +54,7 @@ TEST(ReplicationSimulation, CommittedIsNeverLostAndProgressReturnsWhenFaultsStop
     total.installs += outcome.installs;
     total.transfers += outcome.transfers;
     total.relayed += outcome.relayed;
+    total.changes += outcome.changes;
     total.full_disks += outcome.full_disks;
     total.damaged_disks += outcome.damaged_disks;
     total.operations += outcome.operations;
@@ -68,6 +70,7 @@ TEST(ReplicationSimulation, CommittedIsNeverLostAndProgressReturnsWhenFaultsStop
       first, first + count - 1, total.acknowledged, total.reads, total.leader_starts, total.fetches,
       total.cuts, total.transfers, total.crashes, total.wipes, total.installs, total.truncations,
       total.relayed);
+  fmt::print("{} changes of the members\n", total.changes);
   fmt::print(
       "{} disks full, {} damaged; clients: {} operations, {} writes sent again, {} bounded reads, "
       "{} "
@@ -94,6 +97,7 @@ TEST(ReplicationSimulation, CommittedIsNeverLostAndProgressReturnsWhenFaultsStop
     EXPECT_GT(total.reads, count * 10);
     EXPECT_GT(total.fresh, count * 100);
     EXPECT_GT(total.relayed, count);
+    EXPECT_GT(total.changes, count / 2);
   }
 }
 
@@ -159,6 +163,30 @@ TEST(ReplicationSimulation, NoticesALeaderThatDoesNotFetchWhatOthersHold) {
 TEST(ReplicationSimulation, NoticesALeaderOfTooFewPromises) {
   expect_caught([](ClusterOptions& o) { o.faults.seal_by_minority = true; },
                 "leads without what was committed");
+}
+TEST(ReplicationSimulation, NoticesALeaderOfThePromisesOfMembersBefore) {
+  expect_caught(
+      [](ClusterOptions& o) {
+        o.spares = 2;
+        o.faults.old_members_seal = true;
+      },
+      "leads without what was committed");
+}
+TEST(ReplicationSimulation, NoticesMembersThatChangeBeforeTheLastChangeIsCommitted) {
+  expect_caught(
+      [](ClusterOptions& o) {
+        o.spares = 2;
+        o.faults.changes_overlap = true;
+      },
+      "leads without what was committed");
+}
+TEST(ReplicationSimulation, NoticesMembersThatChangeBeforeTheEpochIsCommitted) {
+  expect_caught(
+      [](ClusterOptions& o) {
+        o.spares = 2;
+        o.faults.changes_early = true;
+      },
+      "leads without what was committed");
 }
 TEST(ReplicationSimulation, NoticesAVoteOfADiskThatRemembersNothing) {
   expect_caught([](ClusterOptions& o) { o.faults.votes_without_memory = true; },
