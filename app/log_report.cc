@@ -100,6 +100,7 @@ nlohmann::ordered_json to_json(const fasterlog::RepairPlan& plan) {
 
 std::string name_of(fasterlog::RecordKind kind) {
   if (kind == fasterlog::RecordKind::kEpochStart) return "epoch_start";
+  if (kind == fasterlog::RecordKind::kConfiguration) return "configuration";
   if (kind == fasterlog::RecordKind::kData) return "data";
   return std::to_string(static_cast<int>(kind));
 }

@@ -19,7 +19,8 @@ class BatchTracker {
   /// `start`: the end of a mark or the first address; or else, with `inside_batch`, any record's
   /// beginning: the batch there counts as whole although it began before.
   BatchTracker(Address start, bool inside_batch, uint64_t page_bytes,
-               const std::vector<EpochStart>& epochs);
+               const std::vector<EpochStart>& epochs,
+               const ConfigurationTable& configurations = {});
 
   Verdict take(const ParsedRecord& record);
   /// All up to `end` is bad.
@@ -28,6 +29,8 @@ class BatchTracker {
   std::string_view reason() const { return reason_; }
   /// Of whole batches (and before the start).
   const std::vector<EpochStart>& epochs() const { return epochs_; }
+  /// Likewise, of those that it was told of only the one in force at the start.
+  const ConfigurationTable& configurations() const { return configurations_; }
 
  private:
   enum class Begin {
@@ -41,6 +44,8 @@ class BatchTracker {
   Begin begin_is_;
   std::vector<EpochStart> epochs_;
   std::vector<EpochStart> unfinished_;
+  ConfigurationTable configurations_;
+  ConfigurationTable unfinished_configurations_;
   std::string_view reason_;
 };
 

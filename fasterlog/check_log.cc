@@ -39,7 +39,7 @@ class Look {
         start_(files.metadata.begin),
         // Without META the log may begin in the middle of a batch.
         tracker_(start_, files.metadata_error.has_value() && start_ > kFirstAddress,
-                 files.metadata.page_bytes, files.metadata.epochs) {}
+                 files.metadata.page_bytes, files.metadata.epochs, files.metadata.configurations) {}
 
   Result<CheckReport> run() {
     report_.metadata = files_.metadata;
@@ -223,6 +223,7 @@ class Look {
     }
     report_.records_outside += pending_;
     report_.epochs = tracker_.epochs();
+    report_.configurations = tracker_.configurations();
     return {};
   }
 

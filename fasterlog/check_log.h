@@ -48,9 +48,10 @@ struct CheckReport {
   uint64_t records_outside = 0;        // sound ones in batches that are not whole
   uint64_t batches_behind_damage = 0;  // whole ones, behind the first finding
   std::vector<EpochStart> epochs;
-  Address durable;                // the end of the last whole batch before the first finding
-  Address last_batch_end;         // the end of the last whole batch of all
-  std::vector<Finding> findings;  // by address, those of files first
+  ConfigurationTable configurations;  // of whole batches, and the one in force at checked_from
+  Address durable;                    // the end of the last whole batch before the first finding
+  Address last_batch_end;             // the end of the last whole batch of all
+  std::vector<Finding> findings;      // by address, those of files first
   /// Without META: the first place where a log can begin (none: 0), and the records before it,
   /// whose batch began in a segment that is gone.
   Address possible_begin;

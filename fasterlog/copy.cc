@@ -23,12 +23,13 @@ Result<> LogImpl::try_append_raw(Address at, ByteSpan bytes) {
   }
   Address mark_end = last_mark_end_;
   Epoch epoch = copied_epoch_;
-  std::vector<EpochStart> starts;
-  TAILRACE_RETURN_IF_ERROR(check_raw(at, bytes, mark_end, epoch, starts));
+  RawContent content;
+  TAILRACE_RETURN_IF_ERROR(check_raw(at, bytes, mark_end, epoch, content));
   // Readers stay below durable, and the flusher below the tail: nobody looks at these bytes yet.
   core_->ring.copy_in(at, bytes);
-  for (const EpochStart& start : starts)
+  for (const EpochStart& start : content.starts)
     note_epoch(start.epoch, start.start);
+  note_configurations(std::move(content.configurations));
   last_mark_end_ = mark_end;
   copied_epoch_ = epoch;
   core_->ring.set_tail(at + bytes.size());
@@ -37,7 +38,7 @@ Result<> LogImpl::try_append_raw(Address at, ByteSpan bytes) {
 }
 
 Result<> LogImpl::check_raw(Address at, ByteSpan bytes, Address& mark_end, Epoch& epoch,
-                            std::vector<EpochStart>& starts) const {
+                            RawContent& content) const {
   const auto bad = [](Address address, std::string_view reason) {
     return make_error(ErrorCode::kCorruption, "raw bytes: bad record at address " +
                                                   std::to_string(address.value) + " (" +
@@ -57,8 +58,11 @@ Result<> LogImpl::check_raw(Address at, ByteSpan bytes, Address& mark_end, Epoch
     if (outcome.status == ParseStatus::kBad) return bad(address, outcome.reason);
     const ParsedRecord& record = outcome.record;
     if (record.epoch < epoch) return bad(address, "a record of an older epoch after a newer one");
-    if (record.epoch > epoch || (!any && starts.empty())) starts.push_back({record.epoch, address});
+    if (record.epoch > epoch || (!any && content.starts.empty()))
+      content.starts.push_back({record.epoch, address});
     epoch = record.epoch;
+    if (record.kind == RecordKind::kConfiguration)
+      content.configurations.push_back(configuration_of(record));
     if (record.kind == RecordKind::kCommitMark) {
       if (mark_of(record).batch_begin != mark_end)
         return bad(address, "a commit mark that does not continue the one before");

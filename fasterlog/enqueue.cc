@@ -1,4 +1,6 @@
 // Records from this process: reserved by one compare-and-swap, copied in under epoch protection.
+#include <algorithm>
+
 #include "fasterlog/log_impl.h"
 
 namespace tailrace::fasterlog {
@@ -11,10 +13,11 @@ static_assert(kBufferFull.size() <= 15);
 
 Result<> LogImpl::check_payload(RecordKind kind, uint64_t bytes) const {
   TAILRACE_RETURN_IF_ERROR(check_embedder_kind(kind));
-  if (bytes <= max_payload_bytes()) return {};
+  uint64_t most = max_payload_bytes();
+  if (kind == RecordKind::kConfiguration) most = std::min<uint64_t>(most, kMostConfigurationBytes);
+  if (bytes <= most) return {};
   return make_error(ErrorCode::kInvalidArgument, "a payload of " + std::to_string(bytes) +
-                                                     " bytes; the most is " +
-                                                     std::to_string(max_payload_bytes()));
+                                                     " bytes; the most is " + std::to_string(most));
 }
 
 Error LogImpl::no_room() const {
@@ -73,6 +76,8 @@ Result<AddressRange> LogImpl::try_enqueue(RecordKind kind, std::span<const ByteS
     }
     std::memset(at, 0, record_bytes(payload_bytes) - kHeaderBytes - payload_bytes);
     seal_record(to, address, epoch, kind, static_cast<uint32_t>(payload_bytes));
+    if (kind == RecordKind::kConfiguration)
+      note_configuration(address, epoch, {to + kHeaderBytes, payload_bytes});
   });
 }
 
@@ -94,6 +99,8 @@ Result<AddressRange> LogImpl::try_enqueue_batch(std::span<const RecordView> reco
       if (size > 0) std::memcpy(to + kHeaderBytes, record.payload.data(), size);
       std::memset(to + kHeaderBytes + size, 0, record_bytes(size) - kHeaderBytes - size);
       seal_record(to, address, epoch, record.kind, static_cast<uint32_t>(size));
+      if (record.kind == RecordKind::kConfiguration)
+        note_configuration(address, epoch, record.payload);
       to += record_bytes(size);
       address = address + record_bytes(size);
     }
@@ -107,6 +114,13 @@ Result<AddressRange> LogImpl::try_enqueue_batch(std::span<const RecordView> reco
     }
   }
   return range;
+}
+
+// Inside the epoch: no flush takes the record, and no truncation or META passes it, before it is in
+// the table. Nobody waits for the epoch with the mutex held.
+void LogImpl::note_configuration(Address address, Epoch epoch, ByteSpan payload) {
+  note_configurations(
+      {{address, address + record_bytes(payload.size()), epoch, {payload.begin(), payload.end()}}});
 }
 
 template <typename Try>

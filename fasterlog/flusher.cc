@@ -427,16 +427,9 @@ void Flusher::write_proven_if_due(SteadyTime now) {
 
 Result<> Flusher::write_proven(bool clean) {
   const Address durable{core_.durable.load()};
-  std::vector<EpochStart> epochs;
-  {
-    const std::lock_guard lock(core_.index_mutex);
-    for (const EpochStart& epoch : core_.epochs) {
-      if (epoch.start < durable) epochs.push_back(epoch);
-    }
-  }
   TAILRACE_RETURN_IF_ERROR(core_.keeper.update([&](LogMetadata& metadata) {
     metadata.proven = std::max(metadata.proven, durable);
-    metadata.epochs = epochs;
+    core_.describe_proven(metadata);
     metadata.clean = clean;
   }));
   proven_.store(durable.value);

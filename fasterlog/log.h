@@ -80,6 +80,11 @@ struct ConfigurationRecord {
   bool operator==(const ConfigurationRecord&) const = default;
 };
 using ConfigurationTable = std::vector<ConfigurationRecord>;  // ascending
+/// The log's table and META hold each payload: it is to be small.
+inline constexpr uint32_t kMostConfigurationBytes = 64u << 10;
+/// Whether these can be such records of one log, in their order, all of which end at or below
+/// `end`.
+bool are_possible(const ConfigurationTable& table, Address end);
 
 /// When a flush begins. Whatever it says, a flush also begins for whoever waits (wait_durable,
 /// request_commit), when the buffer fills, and at close.
@@ -161,10 +166,12 @@ class Log {
   virtual ~Log() = default;
   /// Makes a log that begins at `begin`, the end of a commit mark of the log that it will be a copy
   /// of, and holds nothing; open() finds it so. `epochs` as epoch_table() of that log tells them,
-  /// those before `begin` (none: it is the first address). Durable when it returns.
-  /// kFailedPrecondition when the directory holds a log.
+  /// those before `begin` (none: it is the first address); `configurations` alike, of which the
+  /// last one is in force at `begin`. Durable when it returns. kFailedPrecondition when the
+  /// directory holds a log.
   static Result<> create_at(storage::FileSystem& file_system, const LogOptions& options,
-                            Address begin, std::vector<EpochStart> epochs);
+                            Address begin, std::vector<EpochStart> epochs,
+                            ConfigurationTable configurations = {});
 
   // ---- Writing as the log's own writer (single node, leader). Any thread. --------------------
   /// From now on enqueue is allowed and records carry `epoch`. Not below the last record's epoch.
@@ -173,8 +180,8 @@ class Log {
   virtual Result<> become_copy() = 0;
 
   /// Enqueued, not durable. kWouldBlock when the buffer is full; kResourceExhausted when the disk
-  /// nearly is; kInvalidArgument above max_payload_bytes() or for a kind that is not the
-  /// embedder's; after a failed flush that failure.
+  /// nearly is; kInvalidArgument above max_payload_bytes() (or kMostConfigurationBytes) or for a
+  /// kind that is not the embedder's; after a failed flush that failure.
   virtual Result<AddressRange> try_enqueue(RecordKind kind, ByteSpan payload) = 0;
   /// The payload is the parts one after the other.
   virtual Result<AddressRange> try_enqueue(RecordKind kind, std::span<const ByteSpan> parts) = 0;
@@ -236,6 +243,10 @@ class Log {
   /// Each epoch's first address, ascending; reaches back to the epoch of the record that ends at
   /// `begin`, so that two logs can be compared there.
   virtual std::vector<EpochStart> epoch_table() const = 0;
+  /// Every configuration record from begin on, ascending, what is not durable yet included; and
+  /// before them the one that was in force at begin. Never null, never changed: a change makes
+  /// another table. Any thread.
+  virtual std::shared_ptr<const ConfigurationTable> configurations() const = 0;
   virtual const RecoveryReport& recovery() const = 0;
 
   // ---- Reading what is durable. Any thread.

@@ -6,6 +6,7 @@
 #include <condition_variable>
 #include <deque>
 #include <functional>
+#include <iterator>
 #include <list>
 #include <memory>
 #include <mutex>
@@ -96,12 +97,28 @@ struct LogCore {
   mutable std::mutex index_mutex;
   MarkIndex marks;                 // guarded by index_mutex; first entry <= begin
   std::vector<EpochStart> epochs;  // guarded by index_mutex
+  /// Guarded by index_mutex; the table itself never changes.
+  std::shared_ptr<const ConfigurationTable> configurations =
+      std::make_shared<const ConfigurationTable>();
   /// Where truncate_after() has cut the log since it was opened, in this order. The count is raised
   /// after durable went down and before any byte changes.
   std::vector<Address> cuts;  // guarded by index_mutex
   std::atomic<uint64_t> cut_count{0};
   /// Calls of truncate_after() that are over, whatever came of them: who waits looks again.
   std::atomic<uint64_t> cuts_over{0};
+
+  /// Puts what lies below `metadata.proven` of the two tables into `metadata`. As the tables are
+  /// now: inside MetadataKeeper::update, so that no older look at them follows a newer one there.
+  void describe_proven(LogMetadata& metadata) const {
+    const std::lock_guard lock(index_mutex);
+    metadata.epochs.clear();
+    std::copy_if(epochs.begin(), epochs.end(), std::back_inserter(metadata.epochs),
+                 [&](const EpochStart& each) { return each.start < metadata.proven; });
+    metadata.configurations.clear();
+    std::copy_if(configurations->begin(), configurations->end(),
+                 std::back_inserter(metadata.configurations),
+                 [&](const ConfigurationRecord& each) { return each.end <= metadata.proven; });
+  }
 
   /// The least of the cuts after the first `seen`; nothing when there were none.
   std::optional<Address> least_cut_since(uint64_t seen) {

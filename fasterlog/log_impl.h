@@ -64,6 +64,7 @@ class LogImpl final : public Log {
     return std::max(last_record_epoch(), Epoch{core_->epoch.load()});
   }
   std::vector<EpochStart> epoch_table() const override;
+  std::shared_ptr<const ConfigurationTable> configurations() const override;
   const RecoveryReport& recovery() const override { return report_; }
 
   Result<Record> read(Address address, std::vector<std::byte>& buffer) override;
@@ -94,13 +95,18 @@ class LogImpl final : public Log {
   Error no_room() const;
   template <typename Fill>
   Result<AddressRange> put(uint64_t bytes, Fill fill);
+  void note_configuration(Address address, Epoch epoch, ByteSpan payload);
   /// Tries until there is room, or the deadline passes.
   template <typename Try>
   Result<AddressRange> until_room(SteadyTime deadline, Try attempt);
 
   // copy.cc: checks all of `bytes`; moves mark_end and epoch to their ends.
+  struct RawContent {
+    std::vector<EpochStart> starts;
+    ConfigurationTable configurations;
+  };
   Result<> check_raw(Address at, ByteSpan bytes, Address& mark_end, Epoch& epoch,
-                     std::vector<EpochStart>& starts) const;
+                     RawContent& content) const;
 
   // read.cc
   tl::unexpected<Error> out_of_range(Address address) const;
@@ -111,9 +117,11 @@ class LogImpl final : public Log {
   /// Ends the present role: nobody writes any more, and all that was written is durable.
   Result<> settle();
   void note_epoch(Epoch epoch, Address start);
+  void note_configurations(ConfigurationTable found);
   void forget_unwritten_epoch();
   Epoch last_record_epoch() const;
   static void drop_epochs_before(Address begin, std::vector<EpochStart>& epochs);
+  static void drop_configurations_before(Address begin, ConfigurationTable& table);
 
   // truncation.cc
   Result<Address> mark_end_not_above(Address address) const;

@@ -1,6 +1,7 @@
 #include "fasterlog/log_metadata.h"
 
 #include <bit>
+#include <optional>
 
 #include "storage/atomic_file.h"
 
@@ -8,14 +9,47 @@ namespace tailrace::fasterlog {
 
 namespace {
 
-constexpr storage::AtomicFileFormat kFormat{storage::four_letters("FLOG"), 1};
+constexpr uint32_t kKind = storage::four_letters("FLOG");
+// The first, for as long as there is no configuration to tell of: any program reads it.
+constexpr uint32_t kWithoutConfigurations = 1;
+constexpr uint32_t kVersion = 2;
 constexpr uint32_t kCleanFlag = 1;
 constexpr size_t kFixedBytes = 48;
+constexpr size_t kFixedConfigurationBytes = 28;
 
 template <typename T>
 void append(std::vector<std::byte>& to, T value) {
   to.resize(to.size() + sizeof value);
   store(to.data() + to.size() - sizeof value, value);
+}
+
+void append(std::vector<std::byte>& to, ByteSpan bytes) {
+  to.insert(to.end(), bytes.begin(), bytes.end());
+}
+
+// All of `bytes`: the number of configurations, then they. Nothing when it can not be so.
+std::optional<ConfigurationTable> parse_configurations(ByteSpan bytes, Address proven) {
+  if (bytes.size() < sizeof(uint32_t)) return std::nullopt;
+  const auto count = load<uint32_t>(bytes.data());
+  bytes = bytes.subspan(sizeof count);
+  if (count == 0 || count > bytes.size() / kFixedConfigurationBytes) return std::nullopt;
+  ConfigurationTable table;
+  for (uint32_t i = 0; i < count; ++i) {
+    if (bytes.size() < kFixedConfigurationBytes) return std::nullopt;
+    ConfigurationRecord each;
+    each.start = Address{load<uint64_t>(bytes.data())};
+    each.end = Address{load<uint64_t>(bytes.data() + 8)};
+    each.epoch = Epoch{load<uint64_t>(bytes.data() + 16)};
+    const auto payload_bytes = load<uint32_t>(bytes.data() + 24);
+    bytes = bytes.subspan(kFixedConfigurationBytes);
+    if (payload_bytes > bytes.size()) return std::nullopt;
+    const ByteSpan payload = bytes.first(payload_bytes);
+    each.payload.assign(payload.begin(), payload.end());
+    bytes = bytes.subspan(payload_bytes);
+    table.push_back(std::move(each));
+  }
+  if (!bytes.empty() || !are_possible(table, proven)) return std::nullopt;
+  return table;
 }
 
 }  // namespace
@@ -35,15 +69,26 @@ Result<> write_log_metadata(storage::FileSystem& file_system, const storage::Pat
     append<uint64_t>(bytes, epoch.epoch.value);
     append<uint64_t>(bytes, epoch.start.value);
   }
-  const ByteSpan owner = as_bytes(metadata.owner);
-  bytes.insert(bytes.end(), owner.begin(), owner.end());
-  return replace_atomic_file(file_system, directory / kMetadataName, kFormat, bytes);
+  append(bytes, as_bytes(metadata.owner));
+  uint32_t version = kWithoutConfigurations;
+  if (!metadata.configurations.empty()) {
+    version = kVersion;
+    append<uint32_t>(bytes, static_cast<uint32_t>(metadata.configurations.size()));
+    for (const ConfigurationRecord& each : metadata.configurations) {
+      append<uint64_t>(bytes, each.start.value);
+      append<uint64_t>(bytes, each.end.value);
+      append<uint64_t>(bytes, each.epoch.value);
+      append<uint32_t>(bytes, static_cast<uint32_t>(each.payload.size()));
+      append(bytes, ByteSpan(each.payload));
+    }
+  }
+  return replace_atomic_file(file_system, directory / kMetadataName, {kKind, version}, bytes);
 }
 
 Result<LogMetadata> read_log_metadata(storage::FileSystem& file_system,
                                       const storage::Path& directory) {
   const storage::Path path = directory / kMetadataName;
-  auto content = read_atomic_file(file_system, path, kFormat);
+  auto content = read_atomic_file(file_system, path, {kKind, kVersion});
   if (!content) return tl::unexpected(std::move(content).error());
   const auto wrong = [&](std::string_view what) {
     return make_error(ErrorCode::kCorruption, path.string() + ": " + std::string(what));
@@ -59,7 +104,9 @@ Result<LogMetadata> read_log_metadata(storage::FileSystem& file_system,
   const auto owner_bytes = load<uint32_t>(bytes.data() + 32);
   const auto epochs = load<uint32_t>(bytes.data() + 36);
   metadata.cut = Address{load<uint64_t>(bytes.data() + 40)};
-  if (bytes.size() != kFixedBytes + uint64_t{epochs} * 16 + owner_bytes)
+  const uint64_t owner_end = kFixedBytes + uint64_t{epochs} * 16 + owner_bytes;
+  const bool more = content->version > kWithoutConfigurations;
+  if (more ? bytes.size() < owner_end : bytes.size() != owner_end)
     return wrong("its length does not agree with its counts");
   metadata.clean = (flags & kCleanFlag) != 0;
   if ((flags & ~kCleanFlag) != 0) return wrong("unknown flags");
@@ -77,7 +124,12 @@ Result<LogMetadata> read_log_metadata(storage::FileSystem& file_system,
       return wrong("epochs out of order");
     metadata.epochs.push_back(next);
   }
-  metadata.owner = to_string(ByteSpan(bytes).last(owner_bytes));
+  metadata.owner = to_string(ByteSpan(bytes).subspan(owner_end - owner_bytes, owner_bytes));
+  if (more) {
+    auto table = parse_configurations(ByteSpan(bytes).subspan(owner_end), metadata.proven);
+    if (!table) return wrong("impossible configurations");
+    metadata.configurations = std::move(*table);
+  }
   return metadata;
 }
 

@@ -21,8 +21,9 @@ struct LogMetadata {
   /// Not zero while truncate_after() removes what lies from here on: those bytes are dead, whatever
   /// they look like. The end of a commit mark, or the first address; equals proven.
   Address cut{};
-  bool clean = false;              // closed in order: nothing was ever written beyond proven
-  std::vector<EpochStart> epochs;  // of what lies below proven
+  bool clean = false;                 // closed in order: nothing was ever written beyond proven
+  std::vector<EpochStart> epochs;     // of what lies below proven
+  ConfigurationTable configurations;  // likewise
 
   bool operator==(const LogMetadata&) const = default;
 };

@@ -83,7 +83,7 @@ Result<> load_tail_page(LogCore& core, Address tail) {
 }
 
 Result<> Log::create_at(storage::FileSystem& file_system, const LogOptions& options, Address begin,
-                        std::vector<EpochStart> epochs) {
+                        std::vector<EpochStart> epochs, ConfigurationTable configurations) {
   TAILRACE_RETURN_IF_ERROR(check_options(options));
   const auto possible = [&](const EpochStart& epoch) { return epoch.start < begin; };
   if (begin < kFirstAddress || begin.value % kRecordAlignment != 0 ||
@@ -91,6 +91,10 @@ Result<> Log::create_at(storage::FileSystem& file_system, const LogOptions& opti
     return make_error(ErrorCode::kInvalidArgument, "a log can not begin at " +
                                                        std::to_string(begin.value) +
                                                        " with an epoch that begins there or later");
+  if (!are_possible(configurations, begin))
+    return make_error(ErrorCode::kInvalidArgument,
+                      "a log that begins at " + std::to_string(begin.value) +
+                          " can not have had these configurations before");
   TAILRACE_RETURN_IF_ERROR(file_system.make_directory(options.directory));
   auto names = file_system.list(options.directory);
   if (!names) return tl::unexpected(std::move(names).error());
@@ -105,6 +109,7 @@ Result<> Log::create_at(storage::FileSystem& file_system, const LogOptions& opti
   fresh.segment_bytes = options.segment_bytes;
   fresh.begin = fresh.proven = begin;
   fresh.epochs = std::move(epochs);
+  fresh.configurations = std::move(configurations);
   return write_log_metadata(file_system, options.directory, fresh);
 }
 
@@ -143,6 +148,8 @@ Result<std::unique_ptr<Log>> Log::open(storage::FileSystem& file_system, LogOpti
   core->epoch.store(found->report.last_epoch.value);
   core->marks = std::move(found->marks);
   core->epochs = std::move(found->epochs);
+  core->configurations =
+      std::make_shared<const ConfigurationTable>(std::move(found->configurations));
   return std::unique_ptr<Log>(std::make_unique<LogImpl>(std::move(*lock), std::move(core),
                                                         std::move(*queue), found->report));
 }

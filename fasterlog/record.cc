@@ -25,12 +25,15 @@ ParseOutcome bad(std::string_view reason) {
 }  // namespace
 
 Result<> check_embedder_kind(RecordKind kind) {
-  if (kind == RecordKind::kEpochStart || kind >= RecordKind::kData) return {};
-  const bool reserved = kind > RecordKind::kEpochStart;
+  if (kind == RecordKind::kEpochStart || kind == RecordKind::kConfiguration ||
+      kind >= RecordKind::kData)
+    return {};
+  const bool reserved = kind > RecordKind::kConfiguration;
   return make_error(ErrorCode::kInvalidArgument,
                     "kind " + std::to_string(static_cast<int>(kind)) +
                         (reserved ? " is reserved for the log" : " is the log's own") +
-                        "; an embedder writes kind 3 (an epoch's start) and its own from 16 on");
+                        "; an embedder writes kinds 3 (an epoch's start) and 4 (a configuration) "
+                        "and its own from 16 on");
 }
 
 void seal_record(std::byte* to, Address address, Epoch epoch, RecordKind kind,
@@ -83,6 +86,8 @@ ParseOutcome parse_record(Address address, ByteSpan bytes, uint64_t page_bytes) 
   const auto kind = static_cast<RecordKind>(header.kind);
   if (kind == RecordKind::kPadding && (whole != left || !all_zero(payload)))
     return bad("padding that does not end its page, or is not zero");
+  if (kind == RecordKind::kConfiguration && payload.size() > kMostConfigurationBytes)
+    return bad("a configuration that is too long");
   if (kind == RecordKind::kCommitMark) {
     if (payload.size() < kMarkPayloadBytes) return bad("a commit mark that is too short");
     if (!all_zero(payload.subspan(kMarkPayloadBytes)))
@@ -102,10 +107,28 @@ bool all_zero(ByteSpan bytes) {
                            std::memcmp(bytes.data(), bytes.data() + 1, bytes.size() - 1) == 0);
 }
 
+ConfigurationRecord configuration_of(const ParsedRecord& record) {
+  return {record.address, record.end, record.epoch, {record.payload.begin(), record.payload.end()}};
+}
+
 CommitMark mark_of(const ParsedRecord& record) {
   TAILRACE_CHECK(record.kind == RecordKind::kCommitMark, "asked for the mark of another record");
   return {Address{load<uint64_t>(record.payload.data())},
           load<uint64_t>(record.payload.data() + 8)};
+}
+
+bool are_possible(const ConfigurationTable& table, Address end) {
+  Address free = kFirstAddress;
+  Epoch epoch;
+  for (const ConfigurationRecord& each : table) {
+    if (each.start < free || each.start.value % kRecordAlignment != 0 || each.epoch < epoch ||
+        each.payload.size() > kMostConfigurationBytes || each.end > end || each.end <= each.start ||
+        each.end - each.start != record_bytes(each.payload.size()))
+      return false;
+    free = each.end;
+    epoch = each.epoch;
+  }
+  return true;
 }
 
 Result<CommitMark> parse_commit_mark(const Record& record) {

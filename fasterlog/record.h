@@ -82,8 +82,8 @@ inline constexpr std::string_view kNothingWritten = "zeros where a record is due
 
 /// Parses the record at `address`, whose bytes are the beginning of `bytes`. Checks everything that
 /// can be checked without its neighbours: length against the page, flags, reserved fields,
-/// checksum, the zeros behind the payload, and a mark's form. The caller has skipped page ends too
-/// short for a header (see next_record_address).
+/// checksum, the zeros behind the payload, a mark's form, and a configuration's length. The caller
+/// has skipped page ends too short for a header (see next_record_address).
 ParseOutcome parse_record(Address address, ByteSpan bytes, uint64_t page_bytes);
 
 /// Where the record after `end` begins: `end`, or the next page when no header fits behind it.
@@ -93,6 +93,8 @@ constexpr Address next_record_address(Address end, uint64_t page_bytes) {
 }
 
 bool all_zero(ByteSpan bytes);
+
+ConfigurationRecord configuration_of(const ParsedRecord& record);
 
 /// parse_commit_mark for what parse_record gave.
 CommitMark mark_of(const ParsedRecord& record);

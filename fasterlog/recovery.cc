@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <iterator>
 
 #include "fasterlog/read_ahead.h"
 #include "fasterlog/record_reader.h"
@@ -97,6 +98,11 @@ Result<RecoveredLog> scan_log(storage::FileSystem& file_system, const SegmentFil
       found.epochs = {epoch};
   }
   std::vector<EpochStart> unfinished = found.epochs;
+  // Likewise the configuration in force there.
+  for (const ConfigurationRecord& each : metadata.configurations) {
+    if (each.end <= metadata.begin) found.configurations = {each};
+  }
+  ConfigurationTable unfinished_configurations;
   found.marks.push_back(metadata.begin);
 
   auto source = ReadAheadSource::create(file_system, segments, end);
@@ -135,6 +141,8 @@ Result<RecoveredLog> scan_log(storage::FileSystem& file_system, const SegmentFil
       hole(record.address, "a record of an older epoch after a newer one");
       break;
     }
+    if (record.kind == RecordKind::kConfiguration)
+      unfinished_configurations.push_back(configuration_of(record));
     if (record.kind == RecordKind::kCommitMark) {
       if (mark_of(record).batch_begin != durable) {
         hole(record.address, "a commit mark that does not continue the one before");
@@ -142,6 +150,9 @@ Result<RecoveredLog> scan_log(storage::FileSystem& file_system, const SegmentFil
       }
       durable = record.end;
       found.epochs = unfinished;
+      std::move(unfinished_configurations.begin(), unfinished_configurations.end(),
+                std::back_inserter(found.configurations));
+      unfinished_configurations.clear();
       if (durable - found.marks.back() >= metadata.page_bytes) found.marks.push_back(durable);
     }
     if (progress && record.end - metadata.begin >= told + kProgressBytes) {

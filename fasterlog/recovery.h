@@ -16,7 +16,8 @@ using MarkIndex = std::vector<Address>;
 
 struct RecoveredLog {
   RecoveryReport report;
-  std::vector<EpochStart> epochs;  // of what is durable
+  std::vector<EpochStart> epochs;     // of what is durable
+  ConfigurationTable configurations;  // likewise
   MarkIndex marks;
   Address hole;             // where the first bad or absent record stands
   std::string hole_reason;  // what is wrong there

@@ -55,6 +55,12 @@ std::vector<EpochStart> epochs_before(const CheckReport& report, Address cut) {
   return epochs;
 }
 
+ConfigurationTable configurations_before(const CheckReport& report, Address cut) {
+  ConfigurationTable table = report.configurations;
+  std::erase_if(table, [&](const ConfigurationRecord& each) { return each.end > cut; });
+  return table;
+}
+
 class Planner {
  public:
   Planner(storage::FileSystem& file_system, const storage::Path& directory,
@@ -238,6 +244,7 @@ Result<> carry_out(storage::FileSystem& file_system, const storage::Path& direct
   TAILRACE_RETURN_IF_ERROR(keeper.update([&](LogMetadata& metadata) {
     metadata.cut = metadata.proven = to;
     metadata.epochs = epochs_before(plan.report, to);
+    metadata.configurations = configurations_before(plan.report, to);
     metadata.clean = false;
   }));
   ConsumerTable consumers(file_system, directory);

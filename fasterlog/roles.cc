@@ -102,6 +102,33 @@ void LogImpl::drop_epochs_before(Address begin, std::vector<EpochStart>& epochs)
     epochs.erase(epochs.begin());
 }
 
+void LogImpl::note_configurations(ConfigurationTable found) {
+  if (found.empty()) return;
+  const std::lock_guard lock(core_->index_mutex);
+  auto table = std::make_shared<ConfigurationTable>(*core_->configurations);
+  for (ConfigurationRecord& each : found) {
+    // Writers come here in any order of their addresses.
+    const auto behind = std::upper_bound(
+        table->begin(), table->end(), each.start,
+        [](Address start, const ConfigurationRecord& other) { return start < other.start; });
+    table->insert(behind, std::move(each));
+  }
+  core_->configurations = std::move(table);
+}
+
+void LogImpl::drop_configurations_before(Address begin, ConfigurationTable& table) {
+  // The one in force at `begin` stays, whether or not its record does.
+  auto stays = table.begin();
+  while (stays != table.end() && std::next(stays) != table.end() && std::next(stays)->start < begin)
+    ++stays;
+  table.erase(table.begin(), stays);
+}
+
+std::shared_ptr<const ConfigurationTable> LogImpl::configurations() const {
+  const std::lock_guard lock(core_->index_mutex);
+  return core_->configurations;
+}
+
 std::vector<EpochStart> LogImpl::epoch_table() const {
   const std::lock_guard lock(core_->index_mutex);
   std::vector<EpochStart> table = core_->epochs;

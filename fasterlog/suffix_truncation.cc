@@ -45,6 +45,7 @@ Result<Address> LogImpl::truncate_after(Address address) {
 Result<> LogImpl::cut_at(Address to, Mode role) {
   LogCore& core = *core_;
   std::vector<EpochStart> epochs;
+  std::shared_ptr<const ConfigurationTable> configurations;
   {
     const std::lock_guard lock(core.index_mutex);
     while (core.epochs.size() > 1 && core.epochs.back().start >= to)
@@ -52,12 +53,17 @@ Result<> LogImpl::cut_at(Address to, Mode role) {
     if (!core.epochs.empty() && core.epochs.back().start >= to && to == kFirstAddress)
       core.epochs.clear();
     epochs = core.epochs;
+    auto table = *core.configurations;
+    std::erase_if(table, [&](const ConfigurationRecord& each) { return each.start >= to; });
+    configurations = std::make_shared<const ConfigurationTable>(std::move(table));
+    core.configurations = configurations;
     core.marks.erase(std::upper_bound(core.marks.begin(), core.marks.end(), to), core.marks.end());
     if (core.marks.empty()) core.marks.push_back(begin());
   }
   TAILRACE_RETURN_IF_ERROR(core.keeper.update([&](LogMetadata& metadata) {
     metadata.cut = metadata.proven = to;
     metadata.epochs = epochs;
+    metadata.configurations = *configurations;
     metadata.clean = false;
   }));
   core.durable.store(to.value);

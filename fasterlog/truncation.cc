@@ -16,25 +16,23 @@ Result<Address> LogImpl::truncate_before(Address address) {
   if (!lands) return lands;
   const Address to = *lands;
   if (to > begin()) {
-    std::vector<EpochStart> epochs;
-    {
-      const std::lock_guard lock(core_->index_mutex);
-      epochs = core_->epochs;
-    }
-    drop_epochs_before(to, epochs);
     auto written = core_->keeper.update([&](LogMetadata& metadata) {
       // What is truncated was durable: META may say so at once.
       metadata.begin = to;
       metadata.proven = std::max(metadata.proven, to);
-      metadata.epochs.clear();
-      for (const EpochStart& epoch : epochs) {
-        if (epoch.start < metadata.proven) metadata.epochs.push_back(epoch);
-      }
+      core_->describe_proven(metadata);
+      drop_epochs_before(to, metadata.epochs);
+      drop_configurations_before(to, metadata.configurations);
     });
     if (!written) return give_up(std::move(written).error());
-    core_->begin.store(to.value);
     const std::lock_guard lock(core_->index_mutex);
+    core_->begin.store(to.value);
     drop_epochs_before(to, core_->epochs);
+    if (core_->configurations->size() > 1) {
+      auto table = *core_->configurations;
+      drop_configurations_before(to, table);
+      core_->configurations = std::make_shared<const ConfigurationTable>(std::move(table));
+    }
     const auto keep = std::upper_bound(core_->marks.begin(), core_->marks.end(), to);
     core_->marks.erase(core_->marks.begin(), keep);
     core_->marks.insert(core_->marks.begin(), to);

@@ -189,7 +189,7 @@ TEST_F(BatchWriterTest, ARefusedRecordTakesNoOthersAlong) {
   BatchWriter writer(*log);
   ASSERT_TRUE(writer.add(RecordKind::kData, as_bytes("a")));
   for (const RecordKind kind : {RecordKind::kInvalid, RecordKind::kPadding, RecordKind::kCommitMark,
-                                static_cast<RecordKind>(4), static_cast<RecordKind>(15)})
+                                static_cast<RecordKind>(5), static_cast<RecordKind>(15)})
     EXPECT_EQ(writer.add(kind, as_bytes("bad")).error().code, ErrorCode::kInvalidArgument);
   const std::string large(log->max_payload_bytes() + 1, 'x');
   EXPECT_EQ(writer.add(RecordKind::kData, as_bytes(large)).error().code,

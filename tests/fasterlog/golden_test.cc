@@ -130,7 +130,7 @@ TEST_F(Golden, ANewerMetaIsRefusedUntouched) {
                                                  {storage::four_letters("FLOG"), 1});
   ASSERT_TRUE(content.has_value());
   ASSERT_TRUE(storage::replace_atomic_file(storage::posix_file_system(), root_ / "log/META",
-                                           {storage::four_letters("FLOG"), 2}, content->bytes)
+                                           {storage::four_letters("FLOG"), 3}, content->bytes)
                   .has_value());
   const auto before = bytes();
   const auto log = Log::open(storage::posix_file_system(), options());

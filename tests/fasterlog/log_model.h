@@ -25,6 +25,7 @@ struct ModelRecord {
 /// promised.
 struct LogModel {
   std::map<Address, ModelRecord> records;
+  std::optional<ConfigurationRecord> in_force;  // at begin
   Address begin = kFirstAddress;
   Address acknowledged = kFirstAddress;
   /// Truncations whose call failed: they have happened, or not.
@@ -35,6 +36,21 @@ struct LogModel {
     // Addresses of what a crash or a cut took are used again.
     ASSERT_TRUE(records.empty() || records.rbegin()->second.end <= first);
     records.emplace(first, std::move(record));
+  }
+
+  static ConfigurationRecord configuration_of(const std::pair<const Address, ModelRecord>& each) {
+    const auto& [address, record] = each;
+    const ByteSpan payload = as_bytes(record.payload);
+    return {address, record.end, record.epoch, {payload.begin(), payload.end()}};
+  }
+  void check_configurations(const Log& log) const {
+    ConfigurationTable expected;
+    if (in_force) expected.push_back(*in_force);
+    for (const auto& each : records) {
+      if (each.second.kind == RecordKind::kConfiguration)
+        expected.push_back(configuration_of(each));
+    }
+    ASSERT_TRUE(*log.configurations() == expected) << "the table is not that of the records";
   }
 
   /// All records of a scan, in its order, are those of the model from `from` on, without a gap.
@@ -63,6 +79,8 @@ struct LogModel {
     begin_in_doubt.reset();
     while (!records.empty() && records.begin()->first < to) {
       ASSERT_LE(records.begin()->second.batch.end, to) << "a truncation took half of a batch";
+      if (records.begin()->second.kind == RecordKind::kConfiguration)
+        in_force = configuration_of(*records.begin());
       records.erase(records.begin());
     }
   }
@@ -95,6 +113,7 @@ struct LogModel {
   /// Every durable record of the log is in the model and the other way round; `failed` gets the
   /// error of a read that a broken disk refuses.
   void check_all(Log& log, Log::ScanOptions options, std::optional<Error>& failed) const {
+    ASSERT_NO_FATAL_FAILURE(check_configurations(log));
     const Address durable = log.durable();
     const auto scanner = log.scan(log.begin(), options);
     Address expected = begin;

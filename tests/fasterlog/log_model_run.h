@@ -178,8 +178,9 @@ class ModelRun {
 
   void enqueue() { enqueue_to(*log_, model_, epoch_); }
   void enqueue_to(Log& log, LogModel& model, Epoch epoch) {
-    const auto kind = random_.chance(1, 8) ? RecordKind::kEpochStart
-                                           : static_cast<RecordKind>(random_.between(16, 18));
+    const auto kind = random_.chance(1, 8)   ? RecordKind::kEpochStart
+                      : random_.chance(1, 8) ? RecordKind::kConfiguration
+                                             : static_cast<RecordKind>(random_.between(16, 18));
     const bool waits = random_.chance(1, 2);
     if (random_.chance(1, 2)) {
       const std::string payload = new_payload();

@@ -171,7 +171,7 @@ TEST_F(Repair, MakesALostOrDamagedMetaAnew) {
 TEST_F(Repair, AMetaThatIsSoundIsNotMadeAnewAndANewerOneNotTouched) {
   EXPECT_EQ(repair(*disk_with(files_), rebuilding()).error().code, ErrorCode::kFailedPrecondition);
   auto disk = disk_with(files_);
-  ASSERT_TRUE(storage::replace_atomic_file(*disk, "/log/META", {storage::four_letters("FLOG"), 2},
+  ASSERT_TRUE(storage::replace_atomic_file(*disk, "/log/META", {storage::four_letters("FLOG"), 3},
                                            as_bytes("of the future"))
                   .has_value());
   const auto newer = files_of(*disk);

@@ -19,8 +19,8 @@
 
 namespace tailrace::replication {
 
-/// Every enqueue is a batch of its own: its size and epoch, then the payload. flush() makes all of
-/// it durable. `room` bounds what waits.
+/// Every enqueue is a batch of its own: its size, kind and epoch, then the payload. flush() makes
+/// all of it durable. `room` bounds what waits.
 class FakeLog final : public tailrace::testing::LogDouble {
  public:
   Result<> become_writer(Epoch epoch) override {
@@ -33,11 +33,12 @@ class FakeLog final : public tailrace::testing::LogDouble {
     flush();
     return {};
   }
-  Result<AddressRange> try_enqueue(fasterlog::RecordKind, ByteSpan payload) override {
+  Result<AddressRange> try_enqueue(fasterlog::RecordKind kind, ByteSpan payload) override {
     if (!writer_) return make_error(ErrorCode::kFailedPrecondition, "a copy");
     const Address at = tail();
     std::vector<std::byte> batch(kHeaderBytes);
-    store(batch.data(), uint64_t{kHeaderBytes + payload.size()});
+    store(batch.data(), static_cast<uint32_t>(kHeaderBytes + payload.size()));
+    store(batch.data() + 4, static_cast<uint32_t>(kind));
     store(batch.data() + 8, epoch_.value);
     batch.insert(batch.end(), payload.begin(), payload.end());
     take(batch);
@@ -59,7 +60,7 @@ class FakeLog final : public tailrace::testing::LogDouble {
     if (at != tail()) return make_error(ErrorCode::kFailedPrecondition, "not the tail");
     if (tail() - durable_ + bytes.size() > room) return make_error(ErrorCode::kWouldBlock, "full");
     while (!bytes.empty()) {
-      const size_t size = load<uint64_t>(bytes.data());
+      const size_t size = load<uint32_t>(bytes.data());
       take(bytes.first(size));
       bytes = bytes.subspan(size);
     }
@@ -76,6 +77,9 @@ class FakeLog final : public tailrace::testing::LogDouble {
   Address tail() const override { return begin() + bytes_.size(); }
   Epoch last_epoch() const override { return table_.empty() ? Epoch{} : table_.back().epoch; }
   std::vector<fasterlog::EpochStart> epoch_table() const override { return table_; }
+  std::shared_ptr<const fasterlog::ConfigurationTable> configurations() const override {
+    return configurations_;
+  }
   const fasterlog::RecoveryReport& recovery() const override { return report_; }
   Result<fasterlog::Record> read(Address, std::vector<std::byte>&) override { return refused(); }
   std::unique_ptr<fasterlog::LogScanner> scan(Address, ScanOptions) override { return nullptr; }
@@ -95,6 +99,9 @@ class FakeLog final : public tailrace::testing::LogDouble {
     const Address end = ends_.empty() ? begin() : ends_.back();
     bytes_.resize(end - begin());
     std::erase_if(table_, [&](const fasterlog::EpochStart& entry) { return entry.start >= end; });
+    auto kept = *configurations_;
+    std::erase_if(kept, [&](const auto& each) { return each.start >= end; });
+    configurations_ = std::make_shared<const fasterlog::ConfigurationTable>(std::move(kept));
     durable_ = std::min(durable_, end);
     ++cuts;
     return end;
@@ -125,8 +132,16 @@ class FakeLog final : public tailrace::testing::LogDouble {
   void take(ByteSpan batch) {
     const Epoch epoch{load<uint64_t>(batch.data() + 8)};
     if (table_.empty() || table_.back().epoch < epoch) table_.push_back({epoch, tail()});
+    const Address start = tail();
     bytes_.insert(bytes_.end(), batch.begin(), batch.end());
     ends_.push_back(tail());
+    if (load<uint32_t>(batch.data() + 4) !=
+        static_cast<uint32_t>(fasterlog::RecordKind::kConfiguration))
+      return;
+    auto more = *configurations_;
+    const ByteSpan payload = batch.subspan(kHeaderBytes);
+    more.push_back({start, tail(), epoch, {payload.begin(), payload.end()}});
+    configurations_ = std::make_shared<const fasterlog::ConfigurationTable>(std::move(more));
   }
   bool writer_ = false;
   Epoch epoch_;
@@ -134,6 +149,8 @@ class FakeLog final : public tailrace::testing::LogDouble {
   std::vector<Address> ends_;  // of the batches
   Address durable_ = fasterlog::kFirstAddress;
   std::vector<fasterlog::EpochStart> table_;
+  std::shared_ptr<const fasterlog::ConfigurationTable> configurations_ =
+      std::make_shared<const fasterlog::ConfigurationTable>();
   fasterlog::RecoveryReport report_;
   DurableListener listener_;
   std::optional<Error> failure_;

@@ -22,6 +22,9 @@ class LogDouble : public fasterlog::Log {
     return refused();
   }
   std::optional<Error> shortage() const override { return std::nullopt; }
+  std::shared_ptr<const fasterlog::ConfigurationTable> configurations() const override {
+    return std::make_shared<const fasterlog::ConfigurationTable>();
+  }
   DurableInterest want_durable(Address) override { return nullptr; }
   ListenerHandle add_durable_listener(DurableListener) override { return nullptr; }
   Address request_commit() override { return tail(); }
