@@ -61,6 +61,7 @@ int main(int argc, char** argv) {
   add_status_verb(app, exit_code);
   add_transfer_verb(app, exit_code);
   add_promote_verb(app, exit_code);
+  add_member_verb(app, exit_code);
   add_checkpoint_verb(app, exit_code);
   add_verify_verb(app, exit_code);
   add_log_verbs(app, exit_code);

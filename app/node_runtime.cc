@@ -260,7 +260,7 @@ std::optional<Error> NodeRuntime::first_failure() const {
 
 bool NodeRuntime::majority_connected(const replication::NodeStatus& status) const {
   size_t voters = 0, connected = 0;
-  for (const replication::Member& member : config_.node.members) {
+  for (const replication::Member& member : status.members) {
     if (!member.voter) continue;
     ++voters;
     const auto is_member = [&](const replication::FollowerStatus& follower) {

@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "app/client_options.h"
+#include "app/member_json.h"
 #include "app/verbs.h"
 
 namespace tailrace::app {
@@ -57,6 +58,8 @@ nlohmann::json to_json(const rpc::NodeStatusAnswer& node) {
                          {"bytes", node.copy.bytes},
                          {"problem", node.copy.problem}};
   }
+  out["members"] = members_json(node);
+  out["removed"] = node.removed;
   out["anchors"] = nlohmann::json::object();
   for (const auto& [name, address] : node.anchors)
     out["anchors"][name] = address;

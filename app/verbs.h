@@ -39,6 +39,7 @@ void add_append_verb(CLI::App& app, int& exit_code);
 void add_tail_verb(CLI::App& app, int& exit_code);
 void add_status_verb(CLI::App& app, int& exit_code);
 void add_transfer_verb(CLI::App& app, int& exit_code);
+void add_member_verb(CLI::App& app, int& exit_code);
 void add_promote_verb(CLI::App& app, int& exit_code);
 void add_checkpoint_verb(CLI::App& app, int& exit_code);
 void add_verify_verb(CLI::App& app, int& exit_code);

@@ -91,8 +91,8 @@ void Core::candidate_choose(Actions& actions) {
     return vote != Vote::kNone || options_.faults.votes_without_memory;
   };
   if (!is_voter(options_.self)) {
-    candidate_lost(NodeId{},
-                   "the log that this node has fetched says that it is no voter any more", actions);
+    candidate_lost(NodeId{}, "the log that this node has fetched says that it is no voter any more",
+                   actions);
     return;
   }
   size_t votes = may_vote(state_.persisted.vote) ? 1 : 0;
@@ -116,6 +116,9 @@ void Core::candidate_choose(Actions& actions) {
   if (options_.faults.old_members_seal && state_.fetch_end != Address{}) needed = 0;
   const bool all = answered == voters();
   const bool first_start = votes < needed;
+  // Members that were changed had begun: a new disk that is being filled passes through those of
+  // long ago, who may all have lost theirs since.
+  begun = begun || !state_.members_record.empty();
   if (first_start && (!all || begun)) {
     // A moment's wait is no problem yet.
     if (!all && state_.now - state_.majority_heard < options_.heartbeat_interval) return;
@@ -126,8 +129,8 @@ void Core::candidate_choose(Actions& actions) {
                             std::to_string(votes) + " are promised"
                       : "seeks the lead in epoch " + std::to_string(state_.epoch.value) +
                             ": the first start of a cluster needs every voter, and of " +
-                            std::to_string(voters()) + " only " +
-                            std::to_string(answered) + " have answered",
+                            std::to_string(voters()) + " only " + std::to_string(answered) +
+                            " have answered",
                   actions);
     else
       set_problem("too many voters have lost their disks: of " + std::to_string(voters()) +

@@ -18,8 +18,9 @@
 //      back, by the table of epochs, until it is a prefix; below its own `committed` that would be
 //      a contradiction, and stops it.
 //
-// Who the members are is said by the newest record of them in a node's own log (reconfiguration.cc):
-// the majorities of steps 2 and 3 are those of the log that the candidate ends up with.
+// Who the members are is said by the newest record of them in a node's own log
+// (reconfiguration.cc): the majorities of steps 2 and 3 are those of the log that the candidate
+// ends up with.
 //
 // A learner may have its stream from a voter that follows (relay.cc). That changes nothing above:
 // in one epoch every follower's log is a piece of the leader's.

@@ -60,8 +60,8 @@ struct Granted {
 struct TransferAsked {
   NodeId to;
 };
-/// An operator's wish that other members belong to the cluster (Core::after_change says whether they
-/// can).
+/// An operator's wish that other members belong to the cluster (Core::after_change says whether
+/// they can).
 struct ChangeAsked {
   MemberChange change;
 };
@@ -124,9 +124,10 @@ struct AppendFailed {
   std::string message;
 };
 
-using Event = std::variant<Started, Granted, TransferAsked, ChangeAsked, MembersAppended, ConfirmAsked, Tick, PeerConnected,
-                           PeerDisconnected, Received, PromisePersisted, WriterReady, LogMoved,
-                           LogSettled, Shipped, ShipFailed, AppendFailed>;
+using Event =
+    std::variant<Started, Granted, TransferAsked, ChangeAsked, MembersAppended, ConfirmAsked, Tick,
+                 PeerConnected, PeerDisconnected, Received, PromisePersisted, WriterReady, LogMoved,
+                 LogSettled, Shipped, ShipFailed, AppendFailed>;
 
 // ---- Actions, to be carried out in order. ------------------------------------------------------
 
@@ -213,9 +214,9 @@ struct Fatal {
 /// Role, epoch, serving or the problem has changed.
 struct StateChanged {};
 
-using Action =
-    std::variant<PersistPromise, BecomeWriter, AppendMembers, MembersChanged, BecomeCopy, DropAppends, CutLog, Disconnect, Send,
-                 ShipBytes, AppendRaw, AdvanceCommitted, SetAnchor, RemoveAnchor, Resign, SeekLead,
-                 Confirmed, FetchCheckpoint, Fatal, StateChanged>;
+using Action = std::variant<PersistPromise, BecomeWriter, AppendMembers, MembersChanged, BecomeCopy,
+                            DropAppends, CutLog, Disconnect, Send, ShipBytes, AppendRaw,
+                            AdvanceCommitted, SetAnchor, RemoveAnchor, Resign, SeekLead, Confirmed,
+                            FetchCheckpoint, Fatal, StateChanged>;
 
 }  // namespace tailrace::replication

@@ -80,8 +80,9 @@ std::vector<std::byte> encode_members(const Members& members) {
   append(bytes, static_cast<uint16_t>(members.size()));
   for (const Member& member : members) {
     append(bytes, member.id.value);
-    append(bytes,
-           static_cast<uint8_t>(member.voter ? kVoter : member.joining ? kJoining : kLearner));
+    append(bytes, static_cast<uint8_t>(member.voter     ? kVoter
+                                       : member.joining ? kJoining
+                                                        : kLearner));
     append(bytes, static_cast<uint16_t>(member.peer_address.size()));
     append(bytes, static_cast<uint16_t>(member.client_address.size()));
     append(bytes, member.peer_address);
@@ -94,9 +95,9 @@ Result<Members> decode_members(ByteSpan payload) {
   Taker taker(payload);
   const auto version = taker.take<uint8_t>();
   if (taker.good() && version > kVersion)
-    return make_error(ErrorCode::kUnsupported,
-                      "a record of the cluster's members has version " + std::to_string(version) +
-                          ", which a newer version of this program wrote");
+    return make_error(ErrorCode::kUnsupported, "a record of the cluster's members has version " +
+                                                   std::to_string(version) +
+                                                   ", which a newer version of this program wrote");
   const auto wrong = [](std::string_view what) {
     return make_error(ErrorCode::kCorruption,
                       "a record of the cluster's members can not be read: " + std::string(what));
@@ -136,8 +137,7 @@ Result<Members> changed(const Members& members, const MemberChange& change, Node
                   "leads, and can not change its own vote: hand over to another one first "
                   "(`tailrace transfer`)");
   if (change.kind == MemberChange::Kind::kRemove) {
-    if (found == next.end()) return refuse(ErrorCode::kNotFound, "is no member of this cluster");
-    next.erase(found);
+    if (found != next.end()) next.erase(found);
   } else if (found == next.end()) {
     if (change.member.peer_address.empty() || change.member.client_address.empty())
       return refuse(ErrorCode::kInvalidArgument,
@@ -158,8 +158,9 @@ Result<Members> changed(const Members& members, const MemberChange& change, Node
     return make_error(ErrorCode::kInvalidArgument, what);
   for (const Member& member : next)
     if (next.size() > 1 && member.peer_address.empty())
-      return make_error(ErrorCode::kFailedPrecondition,
-                        node(member.id) + " has no peer address, so that others could not reach it");
+      return make_error(
+          ErrorCode::kFailedPrecondition,
+          node(member.id) + " has no peer address, so that others could not reach it");
   return next;
 }
 

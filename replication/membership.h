@@ -1,7 +1,7 @@
 #pragma once
 // Who belongs to the cluster. At first the members that the configuration file names; from the
-// first change on the newest record of RecordKind::kConfiguration in a node's log, whether or not it
-// is committed (Ongaro, "Consensus: Bridging Theory and Practice", section 4).
+// first change on the newest record of RecordKind::kConfiguration in a node's log, whether or not
+// it is committed (Ongaro, "Consensus: Bridging Theory and Practice", section 4).
 //
 // The record's payload (docs/formats/members.md): one byte version = 1, u16 count, and for each
 // member, by ascending id: u32 id, u8 kind (0 learner, 1 voter, 2 joining), u16 bytes of the peer
@@ -51,9 +51,8 @@ struct MemberChange {
   Member member;
 };
 
-/// The members after the change; the same ones when nothing is to be done. kNotFound,
-/// kInvalidArgument, or kFailedPrecondition where `leader`, who makes the change, would not be a
-/// voter any more.
+/// The members after the change; the same ones when nothing is to be done. kInvalidArgument, or
+/// kFailedPrecondition where `leader`, who makes the change, would not be a voter any more.
 Result<Members> changed(const Members& members, const MemberChange& change, NodeId leader);
 
 }  // namespace tailrace::replication

@@ -374,8 +374,8 @@ void Driver::perform_one(const BecomeWriter& action) {
 }
 
 void Driver::perform_one(const AppendMembers& action) {
-  const Result<AddressRange> record = log_.try_enqueue(
-      fasterlog::RecordKind::kConfiguration, ByteSpan(encode_members(action.members)));
+  const Result<AddressRange> record = log_.try_enqueue(fasterlog::RecordKind::kConfiguration,
+                                                       ByteSpan(encode_members(action.members)));
   if (!record) {
     observability::log_warning("the record of the members: {}", record.error().message);
     if (const std::optional<Error> failure = log_.failure()) return fail(*failure);
@@ -388,7 +388,7 @@ void Driver::perform_one(const MembersChanged&) {
   std::string names;
   for (const Member& member : state.members)
     names += (names.empty() ? "" : ", ") + std::to_string(member.id.value) +
-             (member.voter      ? ""
+             (member.voter     ? ""
               : member.joining ? " (joining)"
                                : " (learner)");
   observability::log_info("members: {}", names);
@@ -550,7 +550,7 @@ LogPosition Driver::position() {
     table_begin_ = result.begin;
   }
   result.epochs = table_;
-  //TEMP result.configurations = log_.configurations();
+  result.configurations = log_.configurations();
   result.last_epoch = epoch_before(*table_, result.durable);
   return result;
 }

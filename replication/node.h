@@ -30,9 +30,9 @@ namespace tailrace::replication {
 struct NodeOptions {
   NodeId self;
   std::string cluster;
-  storage::Path directory;      // of the promise file
-  Members members;              // self included, until the log has a record of them
-  NodeId leader;  // the static coordinator's choice at the first start; 0 with another
+  storage::Path directory;  // of the promise file
+  Members members;          // self included, until the log has a record of them
+  NodeId leader;            // the static coordinator's choice at the first start; 0 with another
   std::chrono::milliseconds tick_interval{50};
   std::chrono::milliseconds heartbeat_interval{200};
   std::chrono::milliseconds peer_timeout{3000};  // silence after which a peer is gone
@@ -90,11 +90,11 @@ struct NodeStatus {
   /// Why this node's state is not to be read: it differs from the cluster's, or is not applied any
   /// more. Empty if well.
   std::string unhealthy;
-  bool diverged = false;  // that: it stays so until its data directory is removed
-  Address last_compared;  // the newest address where its state's digest was compared; 0: none
-  Members members;             // as this node's log has them
+  bool diverged = false;        // that: it stays so until its data directory is removed
+  Address last_compared;        // the newest address where its state's digest was compared; 0: none
+  Members members;              // as this node's log has them
   bool members_in_log = false;  // else the configuration file does: they were never changed
-  bool removed = false;        // this node is none of them
+  bool removed = false;         // this node is none of them
   std::vector<FollowerStatus> followers;
   CheckpointCopyStatus copy;  // of another node's state, that comes in
 };

@@ -9,9 +9,9 @@
 // 2015).
 //
 // A new voter begins as a learner that is joining. It gets the stream and then its vote, by the
-// same rule as a voter with a new disk (leader_grant_votes): when it becomes a voter its word counts
-// at once, so that a cluster which has lost a voter is never worse off for having added one. Whoever
-// leads makes it a voter once it is no more than a batch behind.
+// same rule as a voter with a new disk (leader_grant_votes): when it becomes a voter its word
+// counts at once, so that a cluster which has lost a voter is never worse off for having added one.
+// Whoever leads makes it a voter once it is no more than a batch behind.
 //
 // Who is removed is fed until it holds the record of that. Who misses it, being down, learns from
 // the leader's refusal, or from the log that it fetches as a candidate.
@@ -46,8 +46,8 @@ void Core::adopt_members(Actions& actions) {
   } else {
     Result<Members> members = decode_members(newest->payload);
     if (!members) {
-      actions.push_back(Fatal{"at address " + text(newest->start) + " of this node's log: " +
-                              members.error().message});
+      actions.push_back(Fatal{"at address " + text(newest->start) +
+                              " of this node's log: " + members.error().message});
       return;
     }
     state_.members = std::move(*members);
@@ -191,9 +191,9 @@ void Core::leader_forget_removed(Actions& actions) {
     auto& [peer, follower] = *it;
     const Address record = state_.members_record.end;
     const bool knows = follower.acknowledged >= record && follower.told_committed >= record;
-    const bool over = follower.removed && (knows || !follower.streaming ||
-                                           state_.now - *follower.removed >
-                                               kFarewell * options_.peer_timeout);
+    const bool over =
+        follower.removed && (knows || !follower.streaming ||
+                             state_.now - *follower.removed > kFarewell * options_.peer_timeout);
     if (!over) {
       ++it;
       continue;

@@ -8,7 +8,11 @@
 
 namespace tailrace::replication {
 
-inline std::string text(Address address) { return std::to_string(address.value); }
-inline std::string text(NodeId node) { return std::to_string(node.value); }
+inline std::string text(Address address) {
+  return std::to_string(address.value);
+}
+inline std::string text(NodeId node) {
+  return std::to_string(node.value);
+}
 
 }  // namespace tailrace::replication

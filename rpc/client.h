@@ -86,6 +86,14 @@ struct NodeStatusAnswer {
     uint64_t last_compared = 0;
   };
   std::vector<Follower> followers;
+  struct Member {
+    uint32_t node = 0;
+    bool voter = true, joining = false;  // joining: becomes a voter once it has caught up
+    std::string peer_address, client_address;
+  };
+  std::vector<Member> members;  // as its log has them
+  bool members_in_log = false;  // else its configuration file does: they were never changed
+  bool removed = false;         // it is none of them
   std::vector<std::pair<std::string, uint64_t>> anchors;
 };
 
@@ -166,6 +174,13 @@ class Client {
   /// The leader hands its lead to `node` (0: to the voter that has most) and has given it up when
   /// this returns; it may take a moment until that one serves.
   virtual Result<> transfer(uint32_t node) = 0;
+  /// Adds `member`, or makes it what this says (`joining` is not looked at; empty addresses of one
+  /// that is there stay); committed when this returns. One that is to vote begins as joining:
+  /// status() tells when it does. kUnavailable while an earlier change is not committed;
+  /// kUnknownOutcome when the leader was lost: asked again it does no harm.
+  virtual Result<> set_member(const NodeStatusAnswer::Member& member) = 0;
+  /// As set_member(); nothing is done when `node` is no member.
+  virtual Result<> remove_member(uint32_t node) = 0;
   /// `server` seeks the lead; status() tells when it has it.
   virtual Result<> promote(const std::string& server) = 0;
   /// One server's checkpoint; returns its address.

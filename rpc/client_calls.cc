@@ -96,6 +96,11 @@ Result<NodeStatusAnswer> read_status(const Reply& reply, const std::string& serv
     follower.last_compared = one.getLastCompared();
     answer.followers.push_back(follower);
   }
+  for (const auto one : from.getMembers())
+    answer.members.push_back({one.getNode(), one.getVoter(), one.getJoining(),
+                              to_string(one.getPeerAddress()), to_string(one.getClientAddress())});
+  answer.members_in_log = from.getMembersInLog();
+  answer.removed = from.getRemoved();
   for (const auto one : from.getAnchors())
     answer.anchors.emplace_back(to_string(one.getName()), one.getAddress());
   return answer;
@@ -282,6 +287,20 @@ std::vector<std::pair<std::string, Result<NodeStatusAnswer>>> ClientImpl::status
 Result<> ClientImpl::transfer(uint32_t node) {
   ClientRequest request = command(wire::Operation::NONE, {});
   request.verb = ClientRequest::Verb::kTransfer;
+  request.node = NodeId{node};
+  return submit<void>(leader_, std::move(request), read_done).get();
+}
+
+Result<> ClientImpl::set_member(const NodeStatusAnswer::Member& member) {
+  ClientRequest request = command(wire::Operation::NONE, {});
+  request.verb = ClientRequest::Verb::kSetMember;
+  request.member = member;
+  return submit<void>(leader_, std::move(request), read_done).get();
+}
+
+Result<> ClientImpl::remove_member(uint32_t node) {
+  ClientRequest request = command(wire::Operation::NONE, {});
+  request.verb = ClientRequest::Verb::kRemoveMember;
   request.node = NodeId{node};
   return submit<void>(leader_, std::move(request), read_done).get();
 }

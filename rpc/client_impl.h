@@ -40,6 +40,8 @@ class ClientImpl : public Client {
                        const std::function<bool(const TailRecord&)>& visit) override;
   std::vector<std::pair<std::string, Result<NodeStatusAnswer>>> status() override;
   Result<> transfer(uint32_t node) override;
+  Result<> set_member(const NodeStatusAnswer::Member& member) override;
+  Result<> remove_member(uint32_t node) override;
   Result<> promote(const std::string& server) override;
   Result<Address> checkpoint(const std::string& server) override;
   Result<Address> request_digest() override;

@@ -338,6 +338,17 @@ void RequestQueue::write_request(uint64_t id, ClientRequest& request) {
     case Verb::kPromote:
       to.setPromote();
       break;
+    case Verb::kSetMember: {
+      auto member = to.initChangeMember().initSet();
+      member.setNode(request.member.node);
+      member.setVoter(request.member.voter);
+      member.setPeerAddress(request.member.peer_address.c_str());
+      member.setClientAddress(request.member.client_address.c_str());
+      break;
+    }
+    case Verb::kRemoveMember:
+      to.initChangeMember().setRemove(request.node.value);
+      break;
     case Verb::kCheckpoint:
       to.setCheckpoint();
       break;

@@ -32,7 +32,9 @@ struct ClientRequest {
     kDigest,
     kScan,
     kTransfer,
-    kPromote
+    kPromote,
+    kSetMember,
+    kRemoveMember
   };
   Verb verb = Verb::kGet;
   wire::Operation operation = wire::Operation::NONE;
@@ -45,7 +47,8 @@ struct ClientRequest {
   std::vector<uint32_t> event_sizes;  // append: of the events in `value`
   ReadOptions read;
   Address address, log_from;  // digest
-  NodeId node;                // transfer: to whom
+  NodeId node;                // transfer: to whom; removeMember: whom
+  NodeStatusAnswer::Member member;
   SteadyTime deadline;
   std::function<void(Result<wire::Response::Reader>)> done;
 

@@ -87,6 +87,9 @@ FramedSocket::Take Connection::dispatch(wire::Request::Reader request) {
     case wire::Request::PROMOTE:
       handle_promote(id);
       break;
+    case wire::Request::CHANGE_MEMBER:
+      handle_change_member(id, request.getChangeMember());
+      break;
     default: {
       const Asked asked{id, RequestKind::kStatus, std::chrono::steady_clock::now()};
       reply_error(asked, Error{ErrorCode::kUnsupported, "this server does not know the request"});

@@ -99,6 +99,7 @@ class Connection : public FramedSocket {
   std::function<void(Result<>)> answer_done(const Asked& asked);
   void handle_transfer(uint64_t id, NodeId to);
   void handle_promote(uint64_t id);
+  void handle_change_member(uint64_t id, wire::MemberChange::Reader change);
   Pumped pump(Subscription& subscription);
 
   /// Epoch, applied and freshness on every answer.

@@ -1,7 +1,8 @@
-// Status, checkpoint, digest, transfer, promote.
+// Status, checkpoint, digest, transfer, promote, changes of the members.
 #include <asio/post.hpp>
 
 #include "rpc/connection.h"
+#include "rpc/endpoint.h"
 
 namespace tailrace::rpc {
 namespace {
@@ -90,6 +91,17 @@ void Connection::handle_status(uint64_t id) {
     one.setUnhealthy(follower.unhealthy.c_str());
     one.setLastCompared(follower.last_compared.value);
   }
+  auto members = answer.initMembers(static_cast<unsigned>(now.members.size()));
+  for (unsigned i = 0; i < now.members.size(); ++i) {
+    const replication::Member& member = now.members[i];
+    members[i].setNode(member.id.value);
+    members[i].setVoter(member.voter);
+    members[i].setJoining(member.joining);
+    members[i].setPeerAddress(member.peer_address.c_str());
+    members[i].setClientAddress(member.client_address.c_str());
+  }
+  answer.setMembersInLog(now.members_in_log);
+  answer.setRemoved(now.removed);
   const auto named = to.anchors->all();
   auto anchors = answer.initAnchors(static_cast<unsigned>(named.size()));
   for (unsigned i = 0; i < named.size(); ++i) {
@@ -136,6 +148,34 @@ void Connection::handle_transfer(uint64_t id, NodeId to) {
 void Connection::handle_promote(uint64_t id) {
   const Asked asked{id, RequestKind::kPromote, std::chrono::steady_clock::now()};
   context_.to.node->promote(answer_done(asked));
+}
+
+void Connection::handle_change_member(uint64_t id, wire::MemberChange::Reader request) {
+  const Asked asked{id, RequestKind::kChangeMember, std::chrono::steady_clock::now()};
+  if (refuse_unless_leader(asked)) return;
+  replication::MemberChange change;
+  replication::Member& member = change.member;
+  if (request.isRemove()) {
+    change.kind = replication::MemberChange::Kind::kRemove;
+    member.id = NodeId{request.getRemove()};
+  } else if (request.isSet()) {
+    const auto set = request.getSet();
+    member.id = NodeId{set.getNode()};
+    member.voter = set.getVoter();
+    member.peer_address = to_string(set.getPeerAddress());
+    member.client_address = to_string(set.getClientAddress());
+  } else {
+    return reply_error(asked, Error{ErrorCode::kUnsupported,
+                                    "this server does not know that change of the members"});
+  }
+  // What no node could ever reach must not get into the log.
+  for (const std::string& address : {member.peer_address, member.client_address}) {
+    if (address.empty()) continue;
+    if (const auto parsed = parse_endpoint(address); !parsed)
+      return reply_error(asked,
+                         with_context("member " + std::to_string(member.id.value), parsed.error()));
+  }
+  context_.to.node->change_members(std::move(change), answer_done(asked));
 }
 
 void Connection::handle_digest(uint64_t id, wire::Digest::Reader request) {

@@ -32,6 +32,8 @@ std::string_view name_of(RequestKind kind) {
       return "transfer";
     case RequestKind::kPromote:
       return "promote";
+    case RequestKind::kChangeMember:
+      return "change_member";
   }
   return "unknown";
 }

@@ -29,8 +29,9 @@ enum class RequestKind : uint8_t {
   kExpire,
   kTransfer,
   kPromote,
+  kChangeMember,
 };
-inline constexpr size_t kRequestKinds = 14;
+inline constexpr size_t kRequestKinds = 15;
 std::string_view name_of(RequestKind kind);
 
 enum class RequestResult : uint8_t { kOk, kRefused, kNotLeader, kUnknownOutcome, kFailed };

@@ -37,7 +37,23 @@ struct Request {
     scan @11 :Scan;
     transfer @12 :UInt32;   # to the leader: hand the lead over to this node; 0: to the fittest
     promote @13 :Void;      # to a voter: seek the lead
+    changeMember @14 :MemberChange;  # to the leader; done when it is committed
   }
+}
+
+struct MemberChange {
+  union {
+    set @0 :Member;     # add it, or make it what this says; empty addresses stay as they are
+    remove @1 :UInt32;  # its number; nothing to do if it is none
+  }
+}
+
+struct Member {
+  node @0 :UInt32;
+  voter @1 :Bool;    # of a change: is to be one, once it has caught up
+  joining @2 :Bool;  # becomes a voter once it has caught up
+  peerAddress @3 :Text;
+  clientAddress @4 :Text;
 }
 
 enum Operation {
@@ -128,7 +144,7 @@ struct Response {
     digest @12 :DigestAnswer;
     tailStart @13 :TailStart;  # first of subscription id: what it will cover
     scan @14 :ScanAnswer;
-    done @15 :Void;            # of transfer and promote
+    done @15 :Void;            # of transfer, promote and changeMember
   }
 }
 
@@ -209,6 +225,9 @@ struct Status {
   diverged @28 :Bool;            # its state is not the cluster's
   copy @29 :StateCopy;
   source @30 :UInt32;  # who streams the log to it: its leader, or its upstream; 0: nobody
+  members @31 :List(Member);  # as its log has them
+  membersInLog @32 :Bool;     # else its configuration file: they were never changed
+  removed @33 :Bool;          # it is none of them
 }
 
 # A copy of another node's state that comes in.

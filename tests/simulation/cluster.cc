@@ -26,6 +26,8 @@ Cluster::Cluster(uint64_t seed, ClusterOptions options)
     nodes_[i].promise.incarnation = i + 100;
     nodes_[i].clock = between(1, 1000000000);
   }
+  for (SimNode& node : nodes_)
+    node.file = first_members_;
 }
 
 Outcome Cluster::run() {
@@ -92,8 +94,8 @@ void Cluster::start(SimNode& node) {
   node.boot = ++boots_;
   CoreOptions options;
   options.self = node.id;
-  options.members = first_members_;
-  const Member* self = find_member(first_members_, node.id);
+  options.members = node.file;
+  const Member* self = find_member(node.file, node.id);
   if (self == nullptr) options.members.push_back({node.id, false, "a", "a"});
   if (self == nullptr || !self->voter) options.upstream = options_.upstream;
   options.heartbeat_interval = std::chrono::milliseconds(40);

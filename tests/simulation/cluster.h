@@ -31,6 +31,7 @@ struct ClusterOptions {
   NodeId upstream;        // of the learners; 0: the leader
   /// And so many, the last ones, that are no members at first. Then members come and go.
   uint32_t spares = 0;
+  int64_t change_pause_us = 300000;  // between two changes, at most
   replication::ProtocolFaults faults;
   bool ship_not_durable = false;  // the leader's driver reads beyond its durable end
   bool fsync_lies = false;        // durable is told before it is
@@ -69,6 +70,8 @@ class Cluster {
   };
   struct SimNode {
     NodeId id;
+    /// What its configuration file names: with a new disk, the members of that time.
+    replication::Members file;
     uint64_t boot = 0;  // counts starts; 0 while down
     Time clock{0};      // what its clock shows beyond the true time
     // The disk.

@@ -183,7 +183,7 @@ void Cluster::truncate() {
 
 /// Members come and go, one at a time, while there is a leader to ask.
 void Cluster::change_members() {
-  after(between(20000, 300000), [this] {
+  after(between(options_.change_pause_us / 15, options_.change_pause_us), [this] {
     if (!faults_) return;
     for (SimNode& node : nodes_) {
       if (node.boot == 0 || node.paused || node.core->state().role != Role::kLeader) continue;
@@ -240,6 +240,7 @@ void Cluster::wipe(SimNode& node) {
   node.promise = Promise{};
   node.promise.incarnation = incarnation;
   node.committed = Address{};
+  node.file = members_in(golden_);
 }
 
 /// What a checkpoint's transfer leaves: the source's committed prefix, begun where the source's

@@ -168,6 +168,7 @@ TEST(ReplicationSimulation, NoticesALeaderOfThePromisesOfMembersBefore) {
   expect_caught(
       [](ClusterOptions& o) {
         o.spares = 2;
+        o.change_pause_us = 30000;
         o.faults.old_members_seal = true;
       },
       "leads without what was committed");
@@ -176,6 +177,7 @@ TEST(ReplicationSimulation, NoticesMembersThatChangeBeforeTheLastChangeIsCommitt
   expect_caught(
       [](ClusterOptions& o) {
         o.spares = 2;
+        o.change_pause_us = 30000;
         o.faults.changes_overlap = true;
       },
       "leads without what was committed");
@@ -184,6 +186,7 @@ TEST(ReplicationSimulation, NoticesMembersThatChangeBeforeTheEpochIsCommitted) {
   expect_caught(
       [](ClusterOptions& o) {
         o.spares = 2;
+        o.change_pause_us = 30000;
         o.faults.changes_early = true;
       },
       "leads without what was committed");

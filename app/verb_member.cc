@@ -1,0 +1,239 @@
+// `tailrace member list|add|remove`: who belongs to the cluster.
+#include <algorithm>
+#include <optional>
+#include <thread>
+
+#include <CLI/CLI.hpp>
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include "app/client_options.h"
+#include "app/member_json.h"
+#include "app/verbs.h"
+
+namespace tailrace::app {
+
+using Answer = rpc::NodeStatusAnswer;
+
+const char* kind_of(const Answer::Member& member) {
+  return member.voter ? "voter" : member.joining ? "joining" : "learner";
+}
+
+nlohmann::json members_json(const Answer& node) {
+  nlohmann::json all = nlohmann::json::array();
+  for (const Answer::Member& member : node.members)
+    all.push_back({{"node", member.node},
+                   {"kind", kind_of(member)},
+                   {"peer", member.peer_address},
+                   {"client", member.client_address}});
+  return all;
+}
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr std::chrono::milliseconds kTryAgain{50};
+constexpr std::chrono::milliseconds kLook{100};
+constexpr std::chrono::seconds kReport{2};
+
+struct MemberOptions {
+  ClientFlags client;
+  Answer::Member member;
+  bool learner = false, no_wait = false, json = false;
+};
+
+/// The leader's word, or where none answers that of the node whose log is longest: then `leads` is
+/// false.
+struct View {
+  Answer answer;
+  bool leads = false;
+};
+Result<View> look(rpc::Client& client) {
+  std::optional<Answer> best;
+  std::optional<Error> problem;
+  for (auto& [server, answer] : client.status()) {
+    if (!answer) {
+      problem = with_context(server, answer.error());
+    } else if (answer->serving) {
+      return View{std::move(*answer), true};
+    } else if (!best || answer->durable > best->durable) {
+      best = std::move(*answer);
+    }
+  }
+  if (best) return View{std::move(*best), false};
+  return tl::unexpected(problem.value_or(Error{ErrorCode::kUnavailable, "no --server is given"}));
+}
+
+const Answer::Member* find(const Answer& answer, uint32_t node) {
+  const auto found = std::ranges::find(answer.members, node, &Answer::Member::node);
+  return found == answer.members.end() ? nullptr : &*found;
+}
+
+const Answer::Follower* find_follower(const Answer& answer, uint32_t node) {
+  const auto found = std::ranges::find(answer.followers, node, &Answer::Follower::node);
+  return found == answer.followers.end() ? nullptr : &*found;
+}
+
+/// Until it is committed: while a leader is chosen, or an earlier change is under way, once more.
+Result<> change(const MemberOptions& options, const std::function<Result<>()>& once) {
+  const auto until = Clock::now() + std::chrono::duration<double>(options.client.timeout_s);
+  for (;;) {
+    Result<> done = once();
+    if (done) return done;
+    const ErrorCode code = done.error().code;
+    const bool passes = code == ErrorCode::kUnavailable || code == ErrorCode::kNotLeader ||
+                        code == ErrorCode::kUnknownOutcome;
+    if (!passes || Clock::now() >= until) return done;
+    std::this_thread::sleep_for(kTryAgain);
+  }
+}
+
+/// Until it votes; how far it is on standard error. It takes as long as it takes.
+int wait_until_voter(rpc::Client& client, uint32_t node) {
+  auto told = Clock::now();
+  for (;;) {
+    const Result<View> view = look(client);
+    if (view && view->leads) {
+      const Answer::Member* member = find(view->answer, node);
+      if (member == nullptr)
+        return report_answer(Error{ErrorCode::kFailedPrecondition,
+                                   fmt::format("node {} was removed meanwhile", node)});
+      if (member->voter) {
+        fmt::print(stderr, "node {} is a voter\n", node);
+        return kDone;
+      }
+    }
+    if (Clock::now() - told >= kReport) {
+      told = Clock::now();
+      const Answer::Follower* follower = view ? find_follower(view->answer, node) : nullptr;
+      if (!view)
+        fmt::print(stderr, "no server answers: {}\n", view.error().message);
+      else if (!view->leads)
+        fmt::print(stderr, "no node serves as the leader\n");
+      else if (follower == nullptr || !follower->connected)
+        fmt::print(stderr, "node {} {}; is it started, with these addresses?\n", node,
+                   follower != nullptr && follower->needs_checkpoint ? "copies the state"
+                                                                     : "is not connected yet");
+      else
+        fmt::print(stderr, "node {} joins, behind by {} bytes\n", node, follower->lag_bytes);
+    }
+    std::this_thread::sleep_for(kLook);
+  }
+}
+
+int add(const MemberOptions& options) {
+  auto client = options.client.connect();
+  if (!client) return report(client.error());
+  Answer::Member wanted = options.member;
+  wanted.voter = !options.learner;
+  const auto done = change(options, [&, &to = **client] { return to.set_member(wanted); });
+  if (!done) return report_answer(done.error());
+  if (options.learner || options.no_wait) {
+    fmt::print(stderr, "node {} {}\n", wanted.node,
+               options.learner ? "is a learner" : "joins; it votes once it has caught up");
+    return kDone;
+  }
+  return wait_until_voter(**client, wanted.node);
+}
+
+/// Who leads can not remove itself: it hands over first, and the next leader removes it.
+int remove(const MemberOptions& options) {
+  auto client = options.client.connect();
+  if (!client) return report(client.error());
+  const uint32_t node = options.member.node;
+  const Result<View> view = look(**client);
+  if (!view) return report_answer(view.error());
+  if (view->leads && find(view->answer, node) == nullptr)
+    return report_answer(Error{ErrorCode::kNotFound,
+                               fmt::format("node {} is no member; `tailrace member list` shows "
+                                           "them",
+                                           node)});
+  const auto done = change(options, [&, &to = **client]() -> Result<> {
+    const Result<View> now = look(to);
+    if (now && now->leads && now->answer.node == node) {
+      fmt::print(stderr, "node {} leads: it hands over first\n", node);
+      TAILRACE_RETURN_IF_ERROR(to.transfer(0));
+    }
+    Result<> removed = to.remove_member(node);
+    // The lead came back to it meanwhile.
+    if (!removed && removed.error().code == ErrorCode::kFailedPrecondition) {
+      const Result<View> after = look(to);
+      if (after && after->leads && after->answer.node == node)
+        return make_error(ErrorCode::kUnavailable, removed.error().message);
+    }
+    return removed;
+  });
+  if (!done) return report_answer(done.error());
+  fmt::print(stderr, "node {} was removed; stop it\n", node);
+  return kDone;
+}
+
+int list(const MemberOptions& options) {
+  auto client = options.client.connect();
+  if (!client) return report(client.error());
+  const Result<View> view = look(**client);
+  if (!view) return report_answer(view.error());
+  const Answer& answer = view->answer;
+  if (!view->leads)
+    fmt::print(stderr, "no node serves as the leader: this is what node {} knows\n", answer.node);
+  if (options.json) {
+    fmt::print("{}\n", nlohmann::json{{"told_by", answer.node},
+                                      {"leader", view->leads ? answer.node : 0},
+                                      {"in_log", answer.members_in_log},
+                                      {"members", members_json(answer)}}
+                           .dump(2));
+  } else {
+    for (const Answer::Member& member : answer.members) {
+      const Answer::Follower* follower = find_follower(answer, member.node);
+      const std::string state = member.node == answer.node ? (view->leads ? "leads" : "")
+                                : !view->leads             ? ""
+                                : follower == nullptr || !follower->connected
+                                    ? "not connected"
+                                    : fmt::format("behind by {} bytes", follower->lag_bytes);
+      fmt::print("{:>4}  {:<8}  peer {}  client {}{}{}\n", member.node, kind_of(member),
+                 member.peer_address, member.client_address, state.empty() ? "" : "  ", state);
+    }
+    if (!answer.members_in_log)
+      fmt::print("They are as in the configuration file: no change was ever made.\n");
+  }
+  const auto flushed = flush_output();
+  return flushed ? kDone : report(flushed.error());
+}
+
+}  // namespace
+
+void add_member_verb(CLI::App& app, int& exit_code) {
+  CLI::App* verb = app.add_subcommand("member", "Shows and changes who belongs to the cluster");
+  verb->require_subcommand(1);
+
+  CLI::App* lists = verb->add_subcommand("list", "Prints the members, as the leader knows them");
+  const auto listed = std::make_shared<MemberOptions>();
+  lists->add_flag("--json", listed->json, "One object");
+  listed->client.add_to(*lists);
+  lists->callback([listed, &exit_code] { exit_code = list(*listed); });
+
+  CLI::App* adds = verb->add_subcommand(
+      "add", "Adds a node, or changes one: it gets the log, and votes once it has caught up");
+  const auto added = std::make_shared<MemberOptions>();
+  adds->add_option("--id", added->member.node, "The node's number")->required();
+  adds->add_option("--peer", added->member.peer_address,
+                   "HOST:PORT where the other nodes reach it; needed for a new one");
+  adds->add_option("--client", added->member.client_address,
+                   "HOST:PORT that clients are told; needed for a new one");
+  adds->add_flag("--learner", added->learner, "It never votes; a voter becomes a learner");
+  adds->add_flag("--no-wait", added->no_wait, "Do not wait until it votes");
+  added->client.add_to(*adds);
+  adds->callback([added, &exit_code] { exit_code = add(*added); });
+
+  CLI::App* removes = verb->add_subcommand(
+      "remove",
+      "Removes a node; it counts for no majority from then on. The leader hands over "
+      "first");
+  const auto removed = std::make_shared<MemberOptions>();
+  removes->add_option("--id", removed->member.node, "The node's number")->required();
+  removed->client.add_to(*removes);
+  removes->callback([removed, &exit_code] { exit_code = remove(*removed); });
+}
+
+}  // namespace tailrace::app
