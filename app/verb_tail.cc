@@ -55,6 +55,11 @@ std::string to_json(const rpc::TailRecord& record) {
     out["kind"] = "epoch_start";
     return out.dump();
   }
+  if (record.kind == fasterlog::RecordKind::kConfiguration) {
+    out["kind"] = "configuration";
+    set_text(out, "payload", record.payload);
+    return out.dump();
+  }
   const auto command = statemachine::decode(as_bytes(record.payload));
   if (record.kind != statemachine::kCommandRecord || !command) {
     // Of a newer version: shown as it is.

@@ -124,6 +124,16 @@ struct Encode {
       files[i].setName(from.plan.files[i].name.c_str());
       files[i].setBytes(from.plan.files[i].bytes);
     }
+    if (from.plan.configurations.empty()) return;
+    auto configurations =
+        to.initConfigurations(static_cast<unsigned>(from.plan.configurations.size()));
+    for (unsigned i = 0; i < configurations.size(); ++i) {
+      const fasterlog::ConfigurationRecord& each = from.plan.configurations[i];
+      configurations[i].setStart(each.start.value);
+      configurations[i].setEnd(each.end.value);
+      configurations[i].setEpoch(each.epoch.value);
+      configurations[i].setPayload(to_data(ByteSpan(each.payload)));
+    }
   }
   void operator()(const ReadCheckpoint& from) {
     auto to = frame.initReadCheckpoint();
@@ -172,6 +182,13 @@ OfferCheckpoint offer_of(wire::OfferCheckpoint::Reader from) {
     to.plan.epochs.push_back({Epoch{epoch.getEpoch()}, Address{epoch.getStart()}});
   for (const auto file : from.getFiles())
     to.plan.files.push_back({to_string(file.getName()), file.getBytes()});
+  for (const auto each : from.getConfigurations()) {
+    const ByteSpan payload = to_span(each.getPayload());
+    to.plan.configurations.push_back({Address{each.getStart()},
+                                      Address{each.getEnd()},
+                                      Epoch{each.getEpoch()},
+                                      {payload.begin(), payload.end()}});
+  }
   return to;
 }
 

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <limits>
 
+#include <xxhash.h>
+
 #include "kv/manifest_fields.h"
 #include "statemachine/checkpointer.h"
 #include "storage/atomic_file.h"
@@ -10,7 +12,10 @@
 namespace tailrace::statemachine {
 namespace {
 
-constexpr storage::AtomicFileFormat kFormat{storage::four_letters("COPY"), 1};
+constexpr uint32_t kKind = storage::four_letters("COPY");
+// The first, for as long as there is no configuration to tell of: any program reads it.
+constexpr uint32_t kWithoutConfigurations = 1;
+constexpr uint32_t kVersion = 2;
 constexpr const char* kPlanName = "STATE-COPY";
 constexpr size_t kMostFiles = 1u << 20;
 constexpr uint64_t kMostLogBytes = 1u << 30;
@@ -21,6 +26,29 @@ struct SavedPlan {
   uint64_t received = 0;
   bool complete = false;
 };
+
+uint32_t version_of(const StateCopyPlan& plan) {
+  return plan.configurations.empty() ? kWithoutConfigurations : kVersion;
+}
+
+void put(const fasterlog::ConfigurationTable& table, kv::FieldWriter& out) {
+  out.put(static_cast<uint32_t>(table.size()));
+  for (const fasterlog::ConfigurationRecord& each : table) {
+    out.put(each.start.value);
+    out.put(each.end.value);
+    out.put(each.epoch.value);
+    out.put_text(as_text(each.payload));
+  }
+}
+
+/// The store's own fingerprint where there is none.
+uint64_t with_configurations(uint64_t fingerprint, const fasterlog::ConfigurationTable& table) {
+  if (table.empty()) return fingerprint;
+  kv::FieldWriter out;
+  out.put(fingerprint);
+  put(table, out);
+  return XXH3_64bits(out.bytes().data(), out.bytes().size());
+}
 
 std::vector<std::byte> encode(const SavedPlan& saved) {
   kv::FieldWriter out;
@@ -42,12 +70,13 @@ std::vector<std::byte> encode(const SavedPlan& saved) {
     out.put_text(file.name);
     out.put(file.bytes);
   }
+  if (version_of(saved.plan) > kWithoutConfigurations) put(saved.plan.configurations, out);
   return {out.bytes().begin(), out.bytes().end()};
 }
 
 Result<SavedPlan> read_plan(storage::FileSystem& file_system, const storage::Path& directory) {
   const storage::Path path = directory / kPlanName;
-  auto content = storage::read_atomic_file(file_system, path, kFormat);
+  auto content = storage::read_atomic_file(file_system, path, {kKind, kVersion});
   if (!content) return tl::unexpected(std::move(content).error());
   SavedPlan saved;
   kv::FieldReader in(content->bytes);
@@ -66,6 +95,15 @@ Result<SavedPlan> read_plan(storage::FileSystem& file_system, const storage::Pat
   for (uint32_t left = in.take_count(12); left > 0; --left) {
     std::string name = in.take_text();
     saved.plan.files.push_back({std::move(name), in.take<uint64_t>()});
+  }
+  if (content->version > kWithoutConfigurations) {
+    for (uint32_t left = in.take_count(28); left > 0; --left) {
+      const Address start{in.take<uint64_t>()}, end{in.take<uint64_t>()};
+      const Epoch epoch{in.take<uint64_t>()};
+      const std::string payload = in.take_text();
+      const ByteSpan bytes = as_bytes(payload);
+      saved.plan.configurations.push_back({start, end, epoch, {bytes.begin(), bytes.end()}});
+    }
   }
   if (!in.ok() || in.left() != 0 || !check_plan(saved.plan) || saved.received > saved.plan.bytes())
     return kv::damaged(path, 0, "it says what can not be");
@@ -139,6 +177,8 @@ Result<> check_plan(const StateCopyPlan& plan) {
       return bad_plan("epochs that can not be");
     before = &epoch;
   }
+  if (!fasterlog::are_possible(plan.configurations, plan.log.first))
+    return bad_plan("configurations that can not be");
   return {};
 }
 
@@ -166,6 +206,10 @@ Result<std::unique_ptr<StateCopySource>> StateCopySource::open(fasterlog::Log& l
   plan.log = {*first, *first + result->log_bytes_.size()};
   for (const fasterlog::EpochStart& epoch : log.epoch_table())
     if (epoch.start < *first) plan.epochs.push_back(epoch);
+  const auto configurations = log.configurations();
+  for (const fasterlog::ConfigurationRecord& each : *configurations)
+    if (each.end <= *first) plan.configurations = {each};
+  plan.fingerprint = with_configurations(plan.fingerprint, plan.configurations);
   if (log.begin() > *first || plan.log.end < plan.applied)
     return make_error(ErrorCode::kTruncated, "the log moved on while its state was to be copied");
   result->files_ = std::move(*files);
@@ -270,8 +314,8 @@ Result<> IncomingState::save() {
 
 Result<> IncomingState::write_plan(bool complete) {
   const SavedPlan saved{plan_, received_, complete};
-  return storage::replace_atomic_file(file_system_, options_.directory / kPlanName, kFormat,
-                                      encode(saved));
+  return storage::replace_atomic_file(file_system_, options_.directory / kPlanName,
+                                      {kKind, version_of(plan_)}, encode(saved));
 }
 
 Result<> IncomingState::check() {
@@ -305,8 +349,8 @@ Result<> IncomingState::make_log() {
   fasterlog::LogOptions options = options_.log;
   options.directory = log_directory();
   options.on_recovery_progress = nullptr;
-  TAILRACE_RETURN_IF_ERROR(
-      fasterlog::Log::create_at(file_system_, options, plan_.log.first, plan_.epochs));
+  TAILRACE_RETURN_IF_ERROR(fasterlog::Log::create_at(file_system_, options, plan_.log.first,
+                                                     plan_.epochs, plan_.configurations));
   auto log = fasterlog::Log::open(file_system_, options);
   if (!log) return tl::unexpected(std::move(log).error());
   TAILRACE_RETURN_IF_ERROR((*log)->become_copy());

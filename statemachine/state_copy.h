@@ -49,7 +49,8 @@ struct StateCopyPlan {
   std::string owner;  // of the source's store
   Address applied;
   AddressRange log;
-  std::vector<fasterlog::EpochStart> epochs;  // of what lies before log.first
+  std::vector<fasterlog::EpochStart> epochs;     // of what lies before log.first
+  fasterlog::ConfigurationTable configurations;  // the one in force there, if there was any
   std::vector<kv::CheckpointSource::File> files;
 
   uint64_t file_bytes() const;

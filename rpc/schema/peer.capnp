@@ -130,6 +130,14 @@ struct OfferCheckpoint {
   logEnd @6 :UInt64;
   epochs @7 :List(EpochStart);
   files @8 :List(CopiedFile);
+  configurations @9 :List(Configuration);  # in force at logBegin: one, or none
+}
+
+struct Configuration {
+  start @0 :UInt64;  # its record's addresses
+  end @1 :UInt64;
+  epoch @2 :UInt64;
+  payload @3 :Data;
 }
 
 struct EpochStart {

@@ -76,8 +76,9 @@ void fields(V& visit, replication::AskCheckpoint& of) {
 template <typename V>
 void fields(V& visit, replication::OfferCheckpoint& of) {
   auto& [plan, problem] = of;
-  auto& [token, fingerprint, owner, applied, log, epochs, files] = plan;
-  visit(problem, token, fingerprint, owner, applied, log.first, log.end, epochs, files);
+  auto& [token, fingerprint, owner, applied, log, epochs, configurations, files] = plan;
+  visit(problem, token, fingerprint, owner, applied, log.first, log.end, epochs, files,
+        configurations);
 }
 template <typename V>
 void fields(V& visit, replication::ReadCheckpoint& of) {
@@ -103,6 +104,11 @@ template <typename V>
 void fields(V& visit, fasterlog::EpochStart& of) {
   auto& [epoch, start] = of;
   visit(epoch, start);
+}
+template <typename V>
+void fields(V& visit, fasterlog::ConfigurationRecord& of) {
+  auto& [start, end, epoch, payload] = of;
+  visit(start, end, epoch, payload);
 }
 template <typename V>
 void fields(V& visit, kv::CheckpointSource::File& of) {
@@ -147,6 +153,10 @@ class FillFields {
     if (!bytes.empty())
       to = std::make_shared<const std::vector<std::byte>>(bytes.begin(), bytes.end());
   }
+  void fill(std::vector<std::byte>& to) {
+    const ByteSpan bytes = input_.take_bytes(input_.take<uint8_t>());
+    to.assign(bytes.begin(), bytes.end());
+  }
   template <typename Element>
   void fill(std::vector<Element>& to) {
     to.resize(input_.take<uint8_t>() % 16);
@@ -179,6 +189,7 @@ class FlattenFields {
     text_ += value;
   }
   void add(const Bytes& value) { add(value ? to_string(ByteSpan(*value)) : std::string()); }
+  void add(const std::vector<std::byte>& value) { add(to_string(ByteSpan(value))); }
   template <typename Element>
   void add(const std::vector<Element>& value) {
     add(value.size());

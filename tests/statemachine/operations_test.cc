@@ -115,6 +115,7 @@ TEST_F(Operations, RecordsThatAreNoCommandsArePassedOver) {
   const auto other = static_cast<fasterlog::RecordKind>(40);
   ASSERT_TRUE(node_->log().enqueue(other, as_bytes("no command")));
   ASSERT_TRUE(node_->log().enqueue(fasterlog::RecordKind::kEpochStart, as_bytes("opaque")));
+  ASSERT_TRUE(node_->log().enqueue(fasterlog::RecordKind::kConfiguration, as_bytes("members")));
   EXPECT_EQ(answer(put("k", "v")), kDone);
   EXPECT_EQ(read("k"), "v");
 }

@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include "harness.h"
+#include "storage/atomic_file.h"
 #include "tests/support/fault_file_system.h"
 
 namespace tailrace::statemachine {
@@ -38,16 +39,25 @@ void fill(Node& node, int from, int until) {
                    put("k" + std::to_string(i % 40), std::to_string(i) + std::string(200, 'v'))));
 }
 
-/// Some history, a checkpoint that truncates, and what came after it.
+void configure(Node& node, const std::string& text) {
+  EXPECT_TRUE(node.log().enqueue(fasterlog::RecordKind::kConfiguration, as_bytes(text)));
+}
+
+/// Some history, a checkpoint that truncates, and what came after it; each with a configuration.
 std::unique_ptr<Node> source_node(storage::FileSystem& disk) {
   auto node = Node::open(disk, {});
   EXPECT_TRUE(node.has_value()) << node.error().message;
   if (!node) return nullptr;
-  fill(**node, 0, 600);
+  configure(**node, "of old");
+  fill(**node, 0, 300);
+  configure(**node, "in force");
+  fill(**node, 300, 600);
   const auto taken = (*node)->checkpoint();
   EXPECT_TRUE(taken.has_value());
   EXPECT_GT((*node)->log().begin(), fasterlog::kFirstAddress);
-  fill(**node, 600, 620);
+  fill(**node, 600, 610);
+  configure(**node, "later");
+  fill(**node, 610, 620);
   EXPECT_TRUE((*node)->settle().has_value());
   return std::move(*node);
 }
@@ -75,6 +85,7 @@ void expect_is_copy(storage::FileSystem& disk, Node& source, const StateCopyPlan
   ASSERT_TRUE(log.has_value()) << log.error().message;
   EXPECT_EQ((*log)->begin(), plan.log.first);
   EXPECT_EQ((*log)->durable(), plan.log.end);
+  EXPECT_EQ(*(*log)->configurations(), plan.configurations);
   auto replica = Replica::open(disk, **log, options.store, options.machine);
   ASSERT_TRUE(replica.has_value()) << replica.error().message;
   EXPECT_EQ((*replica)->watermarks.applied(), plan.applied);
@@ -89,6 +100,7 @@ void expect_is_copy(storage::FileSystem& disk, Node& source, const StateCopyPlan
   const StateDigest one = (*replica)->state_digest(), other = source.replica().state_digest();
   EXPECT_EQ(one.high, other.high) << "sessions and answers included";
   EXPECT_EQ(one.low, other.low);
+  EXPECT_EQ((*log)->configurations()->back(), source.log().configurations()->back());
 }
 
 TEST(StateCopy, WhatArrivesIsTheStateAndGoesOnByTheLog) {
@@ -100,6 +112,8 @@ TEST(StateCopy, WhatArrivesIsTheStateAndGoesOnByTheLog) {
   const StateCopyPlan& plan = (*copy)->plan();
   EXPECT_LE(plan.log.first, plan.applied);
   EXPECT_LE(plan.applied, plan.log.end);
+  ASSERT_EQ(plan.configurations.size(), 1u);
+  EXPECT_EQ(to_string(plan.configurations[0].payload), "in force");
   ASSERT_TRUE(disk.make_directory(kRoot).has_value());
   {
     IncomingState incoming(disk, receiver());
@@ -214,13 +228,20 @@ TEST(StateCopy, ADamagedCopyIsNotInstalled) {
   }
 }
 
-TEST(StateCopy, NoPlanLeadsOutOfTheDirectoryOrBeyondWhatCanBe) {
+StateCopyPlan good_plan() {
   StateCopyPlan good;
   good.token = 1;
   good.applied = Address{4096};
   good.log = {Address{4000}, Address{4104}};
   good.epochs = {{Epoch{1}, Address{64}}};
+  good.configurations = {{Address{64}, Address{88}, Epoch{1}, {}},
+                         {Address{3968}, Address{4000}, Epoch{1}, std::vector<std::byte>(3)}};
   good.files = {{"checkpoints/1/MANIFEST", 10}};
+  return good;
+}
+
+TEST(StateCopy, NoPlanLeadsOutOfTheDirectoryOrBeyondWhatCanBe) {
+  const StateCopyPlan good = good_plan();
   ASSERT_TRUE(check_plan(good).has_value());
   const auto refused = [&](auto change) {
     StateCopyPlan plan = good;
@@ -241,6 +262,68 @@ TEST(StateCopy, NoPlanLeadsOutOfTheDirectoryOrBeyondWhatCanBe) {
   EXPECT_TRUE(refused([](StateCopyPlan& plan) {
     plan.epochs.push_back({Epoch{1}, Address{128}});
   }));
+  EXPECT_TRUE(refused([](StateCopyPlan& plan) {
+    plan.configurations[1].start = Address{3976};
+    plan.configurations[1].end = Address{4008};
+  })) << "one that is not in force where the log begins";
+  EXPECT_TRUE(refused(
+      [](StateCopyPlan& plan) { std::swap(plan.configurations[0], plan.configurations[1]); }));
+  EXPECT_TRUE(refused([](StateCopyPlan& plan) { plan.configurations[1].payload.resize(9); }));
+  EXPECT_TRUE(refused([](StateCopyPlan& plan) {
+    plan.applied = plan.log.first = Address{1u << 20};
+    plan.log.end = plan.log.first + 8;
+    plan.configurations[1].payload.resize(fasterlog::kMostConfigurationBytes + 1);
+    plan.configurations[1].end =
+        plan.configurations[1].start + 24 + fasterlog::kMostConfigurationBytes + 8;
+  }));
+}
+
+// What is copied has the configuration in it: who has a part of a copy with another one, or from a
+// source that told none, does not go on with this one.
+TEST(StateCopy, TheFingerprintCoversTheConfiguration) {
+  FaultFileSystem disk(1);
+  const auto source = source_node(disk);
+  ASSERT_NE(source, nullptr);
+  const auto copy = source->machine().open_copy("test/1", 0);
+  ASSERT_TRUE(copy.has_value());
+  const auto files = source->replica().store().open_checkpoint_source((*copy)->plan().token);
+  ASSERT_TRUE(files.has_value());
+  EXPECT_NE((*copy)->plan().fingerprint, (*files)->fingerprint());
+}
+
+// A plan that is gone on with after a restart has its configurations; without any it is one that
+// an older program can go on with too.
+TEST(StateCopy, APlanIsTheSameAfterARestart) {
+  constexpr uint32_t kKind = storage::four_letters("COPY");
+  FaultFileSystem disk(1);
+  ASSERT_TRUE(disk.make_directory(kRoot).has_value());
+  StateCopyPlan plan = good_plan();
+  for (const uint32_t version : {2u, 1u}) {
+    SCOPED_TRACE(version);
+    if (version == 1) plan.configurations.clear();
+    {
+      IncomingState incoming(disk, receiver());
+      ASSERT_TRUE(incoming.begin(plan).has_value());
+      ASSERT_TRUE(incoming.save().has_value());
+    }
+    IncomingState again(disk, receiver());
+    ASSERT_TRUE(again.load().has_value());
+    EXPECT_EQ(again.plan(), plan);
+    const storage::Path path = storage::Path(kRoot) / "STATE-COPY";
+    const auto saved = storage::read_atomic_file(disk, path, {kKind, 2});
+    ASSERT_TRUE(saved.has_value());
+    EXPECT_EQ(saved->version, version);
+    // And one that says less than it is to, or more, installs nothing.
+    for (const size_t bytes : {saved->bytes.size() - 1, saved->bytes.size() + 1}) {
+      auto changed = saved->bytes;
+      changed.resize(bytes);
+      ASSERT_TRUE(storage::replace_atomic_file(disk, path, {kKind, version}, changed).has_value());
+      EXPECT_EQ(again.load().error().code, ErrorCode::kCorruption);
+      EXPECT_EQ(install_state_copy(disk, receiver()).error().code, ErrorCode::kCorruption);
+    }
+    ASSERT_TRUE(storage::replace_atomic_file(disk, path, {kKind, 3}, saved->bytes).has_value());
+    EXPECT_EQ(install_state_copy(disk, receiver()).error().code, ErrorCode::kUnsupported);
+  }
 }
 
 TEST(StateCopy, AFullDiskIsToldBeforeAnythingIsCopied) {
