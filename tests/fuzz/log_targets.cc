@@ -29,12 +29,15 @@ void write_file(FaultFileSystem& disk, const storage::Path& path, ByteSpan bytes
 }
 
 /// A file of that kind with any content, or, for every other input, any file.
+/// The content is of version 1, or of the newest when the input wants it.
 void write_small_file(FaultFileSystem& disk, const storage::Path& path, uint32_t kind,
-                      ByteSpan input) {
+                      uint32_t newest, ByteSpan input) {
   TAILRACE_CHECK(disk.make_directory("/log"), "the disk in memory refuses");
   Input from(input);
-  if (from.take<uint8_t>() % 2 == 0) {
-    TAILRACE_CHECK(storage::replace_atomic_file(disk, path, {kind, 1}, from.rest()),
+  const auto form = from.take<uint8_t>();
+  if (form % 2 == 0) {
+    const uint32_t version = form % 4 == 0 ? 1 : newest;
+    TAILRACE_CHECK(storage::replace_atomic_file(disk, path, {kind, version}, from.rest()),
                    "the disk in memory refuses");
   } else {
     write_file(disk, path, from.rest());
@@ -95,22 +98,19 @@ void record(ByteSpan input) {
 
 void metadata(ByteSpan input) {
   FaultFileSystem disk(1);
-  write_small_file(disk, "/log/META", storage::four_letters("FLOG"), input);
+  write_small_file(disk, "/log/META", storage::four_letters("FLOG"), 2, input);
   const auto found = fasterlog::read_log_metadata(disk, "/log");
   if (!found) return;
   TAILRACE_CHECK(found->begin <= found->proven, "an impossible META is taken");
   TAILRACE_CHECK(fasterlog::write_log_metadata(disk, "/log", *found), "the disk refuses");
   const auto again = fasterlog::read_log_metadata(disk, "/log");
-  TAILRACE_CHECK(again && again->epochs == found->epochs && again->proven == found->proven &&
-                     again->begin == found->begin && again->cut == found->cut &&
-                     again->owner == found->owner && again->clean == found->clean,
-                 "META is not what was written");
+  TAILRACE_CHECK(again && *again == *found, "META is not what was written");
 }
 
 void consumers(ByteSpan input) {
   FaultFileSystem disk(1);
   write_small_file(disk, storage::Path("/log") / fasterlog::kConsumersName,
-                   storage::four_letters("FCON"), input);
+                   storage::four_letters("FCON"), 1, input);
   fasterlog::ConsumerTable table(disk, "/log");
   if (!table.load()) return;
   const auto all = table.all(Address{1 << 20});
@@ -145,6 +145,7 @@ void recovery(ByteSpan input) {
 
   uint64_t records = 0;
   Address durable;
+  fasterlog::ConfigurationTable configurations;
   {
     auto log = Log::open(disk, options());
     if (!log) return;
@@ -152,6 +153,8 @@ void recovery(ByteSpan input) {
     TAILRACE_CHECK(durable >= metadata.proven, "what was proven is dropped");
     if ((flags & 4) != 0) TAILRACE_CHECK(durable == metadata.cut, "what was cut is there");
     records = scan_all(**log);
+    configurations = *(*log)->configurations();
+    TAILRACE_CHECK(fasterlog::are_possible(configurations, durable), "an impossible table");
     TAILRACE_CHECK((*log)->become_writer(Epoch{~uint64_t{0}}), "the log can not be written");
     const auto range = (*log)->enqueue(fasterlog::RecordKind::kData, as_bytes("more"));
     TAILRACE_CHECK(range && (*log)->wait_durable(range->end), "the log can not be written");
@@ -159,6 +162,7 @@ void recovery(ByteSpan input) {
   auto again = Log::open(disk, options());
   TAILRACE_CHECK(again.has_value(), "a log that was opened is refused");
   TAILRACE_CHECK((*again)->durable() > durable, "a durable record is lost");
+  TAILRACE_CHECK(*(*again)->configurations() == configurations, "configurations changed");
   // The record, its mark, and padding before either.
   const uint64_t now = scan_all(**again);
   TAILRACE_CHECK(now == records + 2, "what was discarded came back");
@@ -175,6 +179,8 @@ void append_raw(ByteSpan input) {
   }
   TAILRACE_CHECK((*log)->wait_durable((*log)->tail()), "what was taken is not durable");
   (void)scan_all(**log);
+  const auto configurations = (*log)->configurations();
+  TAILRACE_CHECK(fasterlog::are_possible(*configurations, (*log)->tail()), "an impossible table");
   std::vector<std::byte> back;
   TAILRACE_CHECK((*log)->read_raw((*log)->begin(), 1 << 20, back), "what was taken is not read");
   TAILRACE_CHECK(std::equal(back.begin(), back.end(), made.bytes.begin(), made.bytes.end()),

@@ -84,6 +84,13 @@ void small_files() {
     file.erase(file.begin(), file.begin() + 32);
     write("metadata", cut ? "content-cut" : "content", bytes_of({0}) + file);
   }
+  metadata.configurations = {{Address{64}, Address{96}, Epoch{1}, bytes_of({1, 2, 3})},
+                             {Address{1024}, Address{1048}, Epoch{4}, {}}};
+  (void)fasterlog::write_log_metadata(disk, "/log", metadata);
+  Bytes with = disk.content("/log/META");
+  write("metadata", "file-configurations", bytes_of({1}) + with);
+  with.erase(with.begin(), with.begin() + 32);
+  write("metadata", "content-configurations", bytes_of({2}) + with);
   Bytes file = disk.content("/log/CONSUMERS");
   write("consumers", "file", bytes_of({1}) + file);
   file.erase(file.begin(), file.begin() + 32);
@@ -105,6 +112,8 @@ void logs() {
       {"large", batch + bytes_of({0, 16, 2, 255, 254, 3, 2}) + next},
       {"foreign-mark", batch + bytes_of({0, 16, 1, 9, 0, 4, 1, 64, 0}) + next},
       {"old-epoch", batch + next + batch},
+      {"configurations", bytes_of({0, 4, 1, 9, 0}) + batch + bytes_of({0, 4, 2, 0, 0}) + next +
+                             bytes_of({0, 4, 2, 3, 0})},
       {"garbage", batch + bytes_of({6, 9, 1, 2, 3, 4, 5, 6, 7, 8, 9}) + next},
   };
   for (const auto& [name, program] : all) {
@@ -177,6 +186,10 @@ void peer_messages() {
       write("peer_protocol", name + "-role-" + std::to_string(role),
             bytes_of({role, 1, kind}) + digits() + bytes_of({2, kind}) + digits());
   }
+  const int offer = static_cast<int>(replication::Message(replication::OfferCheckpoint{}).index());
+  write("peer_message", "offer-configuration",
+        bytes_of({offer, 0}) + words({1, 2}) + bytes_of({0}) + words({96, 96, 96}) +
+            bytes_of({0, 0, 1}) + words({64, 96, 1}) + bytes_of({3, 1, 2, 3}));
   // A leader of epoch 2 with a log up to 536, to which another one comes; see driven_core.h.
   const Bytes subscribe = words({2, 1, 64, 500, 7}) + bytes_of({2});
   const Bytes acknowledge = words({2, 536, 500, 1}) + Bytes(8) + bytes_of({2}) + words({7});
