@@ -472,7 +472,7 @@ TEST_F(LogTest, ForeignAndNewerLogsAreRefusedUntouched) {
             ErrorCode::kFailedPrecondition);
   const std::vector<std::byte> content(64);
   ASSERT_TRUE(storage::replace_atomic_file(storage::posix_file_system(), root_ / "log" / "META",
-                                           {storage::four_letters("FLOG"), 2}, content)
+                                           {storage::four_letters("FLOG"), 3}, content)
                   .has_value());
   EXPECT_EQ(Log::open(storage::posix_file_system(), options()).error().code,
             ErrorCode::kUnsupported);

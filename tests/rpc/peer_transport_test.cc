@@ -112,6 +112,7 @@ std::vector<replication::Message> one_of_each() {
                        Address{4},
                        {Address{3}, Address{5}},
                        {{Epoch{6}, Address{7}}, {Epoch{8}, Address{9}}},
+                       {{Address{12}, Address{13}, Epoch{14}, std::vector<std::byte>(3)}},
                        {{"log/a", 10}, {"checkpoints/b/MANIFEST", 11}}},
                       "not yet"},
       ReadCheckpoint{1, 2, 3},
@@ -172,6 +173,9 @@ struct Show {
                        plan.owner + " " + m.problem;
     for (const auto& epoch : plan.epochs)
       text += " " + join({epoch.epoch.value, epoch.start.value});
+    for (const auto& each : plan.configurations)
+      text += " " + join({each.start.value, each.end.value, each.epoch.value}) +
+              to_string(ByteSpan(each.payload));
     for (const auto& file : plan.files)
       text += " " + file.name + " " + std::to_string(file.bytes);
     return text;
