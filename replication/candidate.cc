@@ -9,9 +9,10 @@
 namespace tailrace::replication {
 
 void Core::on(const Granted& event, Actions& actions) {
-  if (event.leader != options_.self || !is_voter(options_.self)) return;
-  if (event.epoch <= state_.promise.epoch) {
-    // Granted before the coordinator heard of what was promised meanwhile.
+  if (event.leader != options_.self) return;
+  if (event.epoch <= state_.promise.epoch || !is_voter(options_.self)) {
+    // Granted before the coordinator heard of what was promised meanwhile, or before this node knew
+    // that it has no vote any more. Kept, it would keep all others from leading.
     actions.push_back(Resign{event.epoch, NodeId{}});
     return;
   }
@@ -41,7 +42,7 @@ void Core::candidate_ask(NodeId peer, Actions& actions) {
   if (!may_ask || peer == options_.self || !is_voter(peer) || !state_.connected.contains(peer) ||
       state_.sealed.contains(peer))
     return;
-  actions.push_back(Send{peer, Seal{state_.epoch}});
+  actions.push_back(Send{peer, Seal{state_.epoch, state_.members_record.end}});
 }
 
 void Core::candidate_sealed(NodeId peer, const Sealed& message, Actions& actions) {

@@ -316,6 +316,7 @@ class Core {
   // follower.cc
   void on(const AppendFailed& event, Actions& actions);
   void follower_tick(Actions& actions);
+  bool may_speak(NodeId peer, Address members, Actions& actions);
   void follower_seal(NodeId peer, const Seal& message, Actions& actions);
   void follower_answer_seal(Actions& actions);
   void follower_leading(NodeId peer, const Leading& message, Actions& actions);

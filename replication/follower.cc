@@ -28,16 +28,19 @@ void Core::follower_tick(Actions& actions) {
 
 // ---- Promises. ---------------------------------------------------------------------------------
 
+/// Whether a candidate or leader is a voter, and whether this node is, is for its log to say, which
+/// may hold a record of the members that this one's does not. Only where nothing but configuration
+/// files tells who they are, these must not contradict each other.
+bool Core::may_speak(NodeId peer, Address members, Actions& actions) {
+  if (is_voter(peer) || members != Address{} || !state_.members_record.empty()) return true;
+  refuse(peer, RefusalReason::kUnknownNode,
+         "node " + text(peer) + " is no voter in the configuration of node " + text(options_.self),
+         actions);
+  return false;
+}
+
 void Core::follower_seal(NodeId peer, const Seal& message, Actions& actions) {
-  // Whether it is a voter, and whether this node is, is for the candidate's log to say. Only while
-  // nothing but the configuration files tells who the members are, they must not contradict.
-  if (!is_voter(peer) && state_.members_record.empty()) {
-    refuse(
-        peer, RefusalReason::kUnknownNode,
-        "node " + text(peer) + " is no voter in the configuration of node " + text(options_.self),
-        actions);
-    return;
-  }
+  if (!may_speak(peer, message.members, actions)) return;
   if (!may_promise(message.epoch, peer)) {
     refuse_stale(peer, message.epoch, actions);
     return;
@@ -93,6 +96,7 @@ void Core::follower_answer_seal(Actions& actions) {
 }
 
 void Core::follower_leading(NodeId peer, const Leading& message, Actions& actions) {
+  if (!may_speak(peer, message.members, actions)) return;
   if (!may_promise(message.epoch, peer)) {
     refuse_stale(peer, message.epoch, actions);
     return;

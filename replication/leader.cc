@@ -34,7 +34,7 @@ void Core::leader_announce(NodeId peer, Actions& actions) {
       !state_.connected.contains(peer))
     return;
   follower->second.last_sent = state_.now;
-  actions.push_back(Send{peer, Leading{state_.epoch}});
+  actions.push_back(Send{peer, Leading{state_.epoch, state_.members_record.end}});
 }
 
 void Core::leader_tick(Actions& actions) {

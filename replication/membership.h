@@ -19,8 +19,8 @@ namespace tailrace::replication {
 struct Member {
   NodeId id;
   bool voter = true;
-  std::string peer_address;    // HOST:PORT of its peer listener
-  std::string client_address;  // HOST:PORT that clients are told
+  std::string peer_address = {};    // HOST:PORT of its peer listener
+  std::string client_address = {};  // HOST:PORT that clients are told
   /// Of a learner: the voter that feeds it while it can; 0: the leader. From the node's own file.
   NodeId upstream = {};
   /// A learner that the leader makes a voter as soon as it has caught up.

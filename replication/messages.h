@@ -27,6 +27,8 @@ enum class Vote : uint8_t {
 /// Candidate to voters: promise me this epoch.
 struct Seal {
   Epoch epoch;
+  /// Where the record of the members ends by which it is a voter; 0: its configuration file says so.
+  Address members = {};
 };
 
 /// The answer, when the promise is on disk and nothing of a lower epoch is on its way there.
@@ -42,6 +44,7 @@ struct Sealed {
 /// whoever does not subscribe.
 struct Leading {
   Epoch epoch;
+  Address members = {};  // as in Seal
 };
 
 /// Leader to a voter of that incarnation: you hold all that was committed, your word counts.

@@ -75,7 +75,11 @@ struct Encode {
     to.setVote(static_cast<uint8_t>(from.vote));
     to.setRelayedBy(from.relayed_by.value);
   }
-  void operator()(const Seal& from) { frame.initSeal().setEpoch(from.epoch.value); }
+  void operator()(const Seal& from) {
+    auto to = frame.initSeal();
+    to.setEpoch(from.epoch.value);
+    to.setMembers(from.members.value);
+  }
   void operator()(const Sealed& from) {
     auto to = frame.initSealed();
     to.setEpoch(from.epoch.value);
@@ -85,7 +89,11 @@ struct Encode {
     to.setIncarnation(from.incarnation);
     to.setVote(static_cast<uint8_t>(from.vote));
   }
-  void operator()(const Leading& from) { frame.initLeading().setEpoch(from.epoch.value); }
+  void operator()(const Leading& from) {
+    auto to = frame.initLeading();
+    to.setEpoch(from.epoch.value);
+    to.setMembers(from.members.value);
+  }
   void operator()(const Diverges& from) {
     auto to = frame.initDiverges();
     to.setEpoch(from.epoch.value);
@@ -260,14 +268,14 @@ Result<replication::Message> decode_peer(wire::PeerFrame::Reader from) {
                          NodeId{in.getRelayedBy()}};
     }
     case wire::PeerFrame::SEAL:
-      return Seal{Epoch{from.getSeal().getEpoch()}};
+      return Seal{Epoch{from.getSeal().getEpoch()}, Address{from.getSeal().getMembers()}};
     case wire::PeerFrame::SEALED: {
       const auto in = from.getSealed();
       return Sealed{Epoch{in.getEpoch()},     Epoch{in.getLastEpoch()}, Address{in.getBegin()},
                     Address{in.getDurable()}, in.getIncarnation(),      vote_of(in.getVote())};
     }
     case wire::PeerFrame::LEADING:
-      return Leading{Epoch{from.getLeading().getEpoch()}};
+      return Leading{Epoch{from.getLeading().getEpoch()}, Address{from.getLeading().getMembers()}};
     case wire::PeerFrame::DIVERGES: {
       const auto in = from.getDiverges();
       return Diverges{Epoch{in.getEpoch()}, Address{in.getAsked()}, Epoch{in.getLastEpoch()},

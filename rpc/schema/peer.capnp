@@ -83,6 +83,7 @@ struct Acknowledge {
 
 struct Seal {
   epoch @0 :UInt64;
+  members @1 :UInt64;  # end of the record by which it is a voter; 0: its configuration file
 }
 
 struct Sealed {
@@ -96,6 +97,7 @@ struct Sealed {
 
 struct Leading {
   epoch @0 :UInt64;
+  members @1 :UInt64;  # as in Seal
 }
 
 struct Diverges {

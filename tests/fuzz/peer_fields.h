@@ -14,8 +14,8 @@ using Bytes = std::shared_ptr<const std::vector<std::byte>>;
 
 template <typename V>
 void fields(V& visit, replication::Seal& of) {
-  auto& [epoch] = of;
-  visit(epoch);
+  auto& [epoch, members] = of;
+  visit(epoch, members);
 }
 template <typename V>
 void fields(V& visit, replication::Sealed& of) {
@@ -24,8 +24,8 @@ void fields(V& visit, replication::Sealed& of) {
 }
 template <typename V>
 void fields(V& visit, replication::Leading& of) {
-  auto& [epoch] = of;
-  visit(epoch);
+  auto& [epoch, members] = of;
+  visit(epoch, members);
 }
 template <typename V>
 void fields(V& visit, replication::GrantVote& of) {

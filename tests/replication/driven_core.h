@@ -15,6 +15,7 @@ namespace tailrace::replication {
 inline constexpr NodeId kNobody{0}, kOne{1}, kTwo{2}, kThree{3}, kFour{4}, kFive{5};
 inline constexpr NodeId kLearner{4};  // in the cluster of kMembers
 inline constexpr uint64_t kEpochStartBytes = 36;
+inline constexpr uint64_t kMembersBytes = 128;
 
 /// A log of [begin, durable) with nothing on its way to the disk.
 inline LogPosition log_of(uint64_t begin, uint64_t durable, EpochTable table = {}) {
@@ -33,18 +34,31 @@ inline std::shared_ptr<const std::vector<std::byte>> bytes(size_t count) {
   return std::make_shared<std::vector<std::byte>>(count);
 }
 
-inline std::vector<CoreOptions::Peer> three_voters_and_a_learner() {
-  return {{kOne, true}, {kTwo, true}, {kThree, true}, {kLearner, false}};
+inline Member member_of(NodeId id, bool voter = true) {
+  const std::string number = std::to_string(id.value);
+  return {id, voter, "peer" + number, "client" + number};
 }
-inline std::vector<CoreOptions::Peer> five_voters() {
-  return {{kOne, true}, {kTwo, true}, {kThree, true}, {kFour, true}, {kFive, true}};
+inline Members three_voters_and_a_learner() {
+  return {member_of(kOne), member_of(kTwo), member_of(kThree), member_of(kLearner, false)};
+}
+inline Members five_voters() {
+  return {member_of(kOne), member_of(kTwo), member_of(kThree), member_of(kFour), member_of(kFive)};
+}
+/// With these records of members at these places.
+inline LogPosition with_members(LogPosition log,
+                                const std::vector<std::pair<AddressRange, Members>>& records) {
+  fasterlog::ConfigurationTable table;
+  for (const auto& [range, members] : records)
+    table.push_back({range.first, range.end, log.last_epoch, encode_members(members)});
+  log.configurations = std::make_shared<const fasterlog::ConfigurationTable>(std::move(table));
+  return log;
 }
 
 struct Given {
   LogPosition log = empty_log();
   Promise promise{Epoch{0}, kNobody, 9, Vote::kFull};
   Address committed;
-  std::vector<CoreOptions::Peer> members = three_voters_and_a_learner();
+  Members members = three_voters_and_a_learner();
   std::chrono::milliseconds give_up_after{0};
   NodeId upstream = {};
   bool check_invariants = true;
@@ -71,7 +85,7 @@ class Driven {
       : log_(given.log), core_(std::make_unique<Core>(options(self, given))) {
     feed(Started{log_, given.promise, given.committed, now_});
     settle();
-    for (const CoreOptions::Peer& member : given.members)
+    for (const Member& member : given.members)
       if (member.id != self) feed(PeerConnected{member.id});
   }
 
@@ -102,8 +116,10 @@ class Driven {
     EpochTable table = *log_.epochs;
     if (table.empty() || table.back().epoch < epoch) table.push_back({epoch, log_.durable});
     const Address tail = std::max(log_.tail, Address{address});
+    auto configurations = log_.configurations;
     log_ = log_of(log_.begin.value, address, std::move(table));
     log_.tail = tail;
+    log_.configurations = std::move(configurations);
     feed(LogMoved{log_, applied});
   }
   /// Tells how the log stands, as the driver does at each tick.
@@ -141,6 +157,23 @@ class Driven {
     const Address from = log_.tail;
     log_.tail = from + kEpochStartBytes;
     feed(WriterReady{{from, log_.tail}, log_});
+  }
+  /// The record that the last step wanted stands at the end of the log.
+  void append_members() {
+    append_members(wants<AppendMembers>()->members);
+    feed(MembersAppended{log_});
+  }
+  /// From a leader: received, not durable.
+  void append_members(const Members& members) {
+    fasterlog::ConfigurationTable table;
+    if (log_.configurations) table = *log_.configurations;
+    const Address from = log_.tail;
+    log_.tail = from + kMembersBytes;
+    table.push_back({from, log_.tail, state().epoch, encode_members(members)});
+    log_.configurations = std::make_shared<const fasterlog::ConfigurationTable>(std::move(table));
+  }
+  void ask(MemberChange::Kind kind, Member member) {
+    feed(ChangeAsked{MemberChange{kind, std::move(member)}});
   }
   /// By a client; nobody tells the core.
   void enqueue(uint64_t size) { log_.tail = log_.tail + size; }
@@ -204,7 +237,12 @@ class Driven {
   void cut_to(Address to) {
     EpochTable table = *log_.epochs;
     std::erase_if(table, [&](const fasterlog::EpochStart& entry) { return entry.start >= to; });
+    fasterlog::ConfigurationTable configurations;
+    if (log_.configurations) configurations = *log_.configurations;
+    std::erase_if(configurations, [&](const auto& record) { return record.start >= to; });
     log_ = log_of(log_.begin.value, to.value, std::move(table));
+    log_.configurations =
+        std::make_shared<const fasterlog::ConfigurationTable>(std::move(configurations));
   }
 
   LogPosition log_;

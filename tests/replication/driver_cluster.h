@@ -228,10 +228,12 @@ class LinkedTransport final : public Transport {
  public:
   LinkedTransport(NodeId self, Network& network);
   void set_handler(TransportHandler* to) override;
+  void set_members(const Members& members) override { named = members; }
   void reset(NodeId peer) override;
   void send(NodeId to, Message message) override;
 
   const NodeId self;
+  Members named;  // the last ones
   TransportHandler* handler = nullptr;
   uint64_t greatest_round = 0;  // of what was sent
 

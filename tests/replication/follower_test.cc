@@ -149,10 +149,7 @@ TEST(Follower, APromiseThatItKeptAcrossARestartHoldsForTheSameCandidateOnly) {
   EXPECT_NE(core.sent<Sealed>(kOne), nullptr);
 }
 
-TEST(Follower, ALearnerSealsNothingAndWhoIsNoVoterCanNotAsk) {
-  Driven learner(kLearner);
-  learner.receive(kOne, Seal{Epoch{5}});
-  EXPECT_EQ(learner.wants<PersistPromise>(), nullptr);
+TEST(Follower, WhoIsNoVoterByTheConfigurationFilesCanNotAsk) {
   Driven core(kTwo);
   core.receive(kLearner, Seal{Epoch{5}});
   ASSERT_NE(core.sent<Refuse>(kLearner), nullptr);

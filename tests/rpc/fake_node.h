@@ -363,6 +363,11 @@ class FakeReplication : public replication::Node {
   }
   void transfer(NodeId, Done done) override { done({}); }
   void promote(Done done) override { done({}); }
+  void change_members(replication::MemberChange change, Done done) override {
+    changes.push_back(std::move(change));
+    done({});
+  }
+  std::vector<replication::MemberChange> changes;
   void register_metrics(observability::MetricRegistry&) override {}
 
  private:

@@ -99,9 +99,9 @@ std::vector<replication::Message> one_of_each() {
       Data{Epoch{1}, Address{2}, std::make_shared<const std::vector<std::byte>>(9, std::byte{7}),
            Address{3}, Address{4}, 5, 6, 7ns, 8ns},
       Acknowledge{Epoch{1}, Address{2}, Address{3}, 4, 5ns, Vote::kProvisional},
-      Seal{Epoch{1}},
+      Seal{Epoch{1}, Address{2}},
       Sealed{Epoch{1}, Epoch{2}, Address{3}, Address{4}, 5, Vote::kProvisional},
-      Leading{Epoch{1}},
+      Leading{Epoch{1}, Address{2}},
       Diverges{Epoch{1}, Address{2}, Epoch{3}, Address{4}},
       GrantVote{Epoch{1}, 2, Vote::kFull},
       TakeOver{Epoch{1}},
@@ -160,8 +160,12 @@ struct Show {
   std::string operator()(const replication::GrantVote& m) const {
     return join({m.epoch.value, m.incarnation, of(m.vote)});
   }
-  std::string operator()(const replication::Seal& m) const { return join({m.epoch.value}); }
-  std::string operator()(const replication::Leading& m) const { return join({m.epoch.value}); }
+  std::string operator()(const replication::Seal& m) const {
+    return join({m.epoch.value, m.members.value});
+  }
+  std::string operator()(const replication::Leading& m) const {
+    return join({m.epoch.value, m.members.value});
+  }
   std::string operator()(const replication::TakeOver& m) const { return join({m.epoch.value}); }
   std::string operator()(const replication::AskCheckpoint& m) const {
     return join({m.token, m.at_least.value});
