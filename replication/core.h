@@ -254,6 +254,7 @@ class Core {
   void leader_promote(Actions& actions);
   void leader_forget_removed(Actions& actions);
   bool may_change() const;
+  std::string no_member(NodeId peer) const;
 
   // candidate.cc
   void on(const Granted& event, Actions& actions);

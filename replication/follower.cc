@@ -240,15 +240,17 @@ void Core::follower_data(NodeId peer, const Data& message, Actions& actions) {
 }
 
 void Core::follower_refused(NodeId peer, const Refuse& message, Actions& actions) {
+  const bool by_leader = message.leader == peer && message.epoch >= state_.promise.epoch;
+  if (message.reason == RefusalReason::kUnknownNode && by_leader && follows()) {
+    state_.outsider = true;
+    set_problem(message.message, actions);
+  }
   if (peer != state_.source) return;
   state_.last_heard = state_.now;
   // A leader that is still starting, or hears of a later epoch, is soon asked again.
   state_.retry_after = message.reason == RefusalReason::kNotLeader ? options_.heartbeat_interval
                                                                    : options_.peer_timeout / 3;
-  if (message.reason == RefusalReason::kUnknownNode && peer == state_.leader) {
-    state_.retry_after = options_.peer_timeout;
-    state_.outsider = true;
-  }
+  if (state_.outsider) state_.retry_after = options_.peer_timeout;
   state_.streaming = false;
   state_.last_subscribed = state_.now;
   const std::string_view what = message.reason == RefusalReason::kNeedsCheckpoint ||

@@ -22,17 +22,20 @@ void Core::on(const WriterReady& event, Actions& actions) {
   state_.epoch_start = event.record;
   state_.log = event.log;
   adopt_members(actions);
-  for (const Member& member : state_.members)
-    leader_announce(member.id, actions);
+  for (const NodeId peer : state_.connected)
+    leader_announce(peer, actions);
   actions.push_back(StateChanged{});
   leader_count(actions);
 }
 
 void Core::leader_announce(NodeId peer, Actions& actions) {
+  if (state_.epoch_start.empty() || !state_.connected.contains(peer)) return;
   const auto follower = state_.followers.find(peer);
-  if (state_.epoch_start.empty() || follower == state_.followers.end() ||
-      !state_.connected.contains(peer))
+  if (follower == state_.followers.end()) {
+    // It may have been away when it was removed, or not have been added yet.
+    refuse(peer, RefusalReason::kUnknownNode, no_member(peer), actions);
     return;
+  }
   follower->second.last_sent = state_.now;
   actions.push_back(Send{peer, Leading{state_.epoch, state_.members_record.end}});
 }
@@ -70,6 +73,7 @@ void Core::leader_tick(Actions& actions) {
     actions.push_back(StateChanged{});
   }
   leader_forget_removed(actions);
+  if (voters() == 1) leader_grant_votes(actions);  // its own, for nobody acknowledges
   leader_promote(actions);
   leader_hand_over(actions);
 }

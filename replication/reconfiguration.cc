@@ -77,6 +77,11 @@ void Core::members_changed(Actions& actions) {
   actions.push_back(StateChanged{});
 }
 
+std::string Core::no_member(NodeId peer) const {
+  return "node " + text(peer) + " is not among the members of the cluster, as node " +
+         text(options_.self) + " knows them; `tailrace member add` makes it one";
+}
+
 // ---- The leader. -------------------------------------------------------------------------------
 
 void Core::leader_take_members(Actions& actions) {
@@ -199,8 +204,7 @@ void Core::leader_forget_removed(Actions& actions) {
       continue;
     }
     if (follower.pin) actions.push_back(RemoveAnchor{peer});
-    refuse(peer, RefusalReason::kUnknownNode,
-           "node " + text(peer) + " was removed from the members of the cluster", actions);
+    refuse(peer, RefusalReason::kUnknownNode, no_member(peer), actions);
     it = state_.followers.erase(it);
   }
 }

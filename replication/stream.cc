@@ -21,10 +21,7 @@ bool Core::feeds(NodeId peer, Epoch promised_epoch) const {
 void Core::stream_subscribe(NodeId peer, const Subscribe& message, Actions& actions) {
   const bool candidate = state_.promise.leader == peer && state_.role != Role::kLeader;
   if (!is_member(peer) && !candidate) {
-    refuse(peer, RefusalReason::kUnknownNode,
-           "node " + text(peer) + " is not among the members that node " + text(options_.self) +
-               " knows of: `tailrace member add` makes it one",
-           actions);
+    refuse(peer, RefusalReason::kUnknownNode, no_member(peer), actions);
     return;
   }
   if (state_.role == Role::kLeader && message.promised > state_.epoch) {

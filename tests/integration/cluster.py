@@ -190,27 +190,55 @@ class Cluster:
 
     def __init__(self, program, nodes=3, settings=SMALL_LOG, directory=None, server="",
                  replication="", coordinator="kind: static, leader: 1", network=None, members=()):
-        self.program = program
+        self.program, self.network = program, network
         self.inside = network.inside(0) if network else []
         self.owned = directory is None
         self.directory = pathlib.Path(directory or tempfile.mkdtemp(prefix="tailrace-test-"))
+        self.server, self.settings = server, settings
+        self.replication = f"replication:\n  coordinator: {{{coordinator}}}\n{replication}"
         ports = free_ports(3 * nodes)
         triples = [ports[3 * i:3 * i + 3] for i in range(nodes)]
-        hosts = [network.host(i + 1) if network else "127.0.0.1" for i in range(nodes)]
         more = dict(members)
-        members = "".join(
-            f'    - {{{more.get(i + 1, "")}id: {i + 1}, peer: "{hosts[i]}:{peer}", client: "{hosts[i]}:{client}"}}\n'
-            for i, (client, peer, _) in enumerate(triples))
-        self.nodes = []
-        for i, (client, peer, metrics) in enumerate(triples):
-            folder = self.directory / f"node{i + 1}"
-            config = (f"cluster: test\nnode: {i + 1}\ndata_dir: {folder}/data\n"
-                      f"server: {{{server}listen: '{hosts[i]}:{client}'}}\n"
-                      f"metrics: {{listen: '127.0.0.1:{metrics}'}}\n"
-                      f"replication:\n  coordinator: {{{coordinator}}}\n"
-                      f"{replication}  members:\n{members}{settings}")
-            self.nodes.append(Node(program, i + 1, folder, (client, peer, metrics), config, hosts[i],
-                                   network.inside(i + 1) if network else ()))
+        self.members = "".join(self._member(i + 1, triples[i], more.get(i + 1, ""))
+                               for i in range(nodes))
+        self.nodes = [self._node(i + 1, triples[i], self.members) for i in range(nodes)]
+
+    def _host(self, number):
+        return self.network.host(number) if self.network else "127.0.0.1"
+
+    def _member(self, number, ports, more):
+        client, peer, _ = ports
+        host = self._host(number)
+        return f'    - {{{more}id: {number}, peer: "{host}:{peer}", client: "{host}:{client}"}}\n'
+
+    def _node(self, number, ports, members):
+        client, _, metrics = ports
+        host = self._host(number)
+        folder = self.directory / f"node{number}"
+        config = (f"cluster: test\nnode: {number}\ndata_dir: {folder}/data\n"
+                  f"server: {{{self.server}listen: '{host}:{client}'}}\n"
+                  f"metrics: {{listen: '127.0.0.1:{metrics}'}}\n"
+                  f"{self.replication}  members:\n{members}{self.settings}")
+        return Node(self.program, number, folder, ports, config, host,
+                    self.network.inside(number) if self.network else ())
+
+    def new_node(self):
+        """One more, which is no member yet: its configuration has those of the beginning, and itself as a
+        learner."""
+        number, ports = len(self.nodes) + 1, free_ports(3)
+        members = self.members + self._member(number, ports, "voter: false, ")
+        self.nodes.append(self._node(number, ports, members))
+        return self.nodes[-1]
+
+    def add_member(self, node, *options, **more):
+        """`tailrace member add` with its addresses."""
+        return self.run("member", "add", "--id", node.number, "--peer",
+                        f"{node.host}:{node.peer_port}", "--client", node.server, *options, **more)
+
+    def kinds(self):
+        """{number: "voter", "joining" or "learner"}, as `tailrace member list` has them."""
+        told = json.loads(self.run("member", "list", "--json").stdout)
+        return {member["node"]: member["kind"] for member in told["members"]}
 
     def __enter__(self):
         try:

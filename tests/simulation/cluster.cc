@@ -288,6 +288,7 @@ bool Cluster::disk_is_full(SimNode& node) {
   after(node, between(0, 500), [this, &node] {
     ++outcome_.full_disks;
     crash(node);
+    if (!faults_) start(node);  // after the last one that would have brought it up
   });
   return true;
 }

@@ -1,0 +1,228 @@
+"""Members come and go while the cluster works: `tailrace member add`, `remove` and `list`.
+
+Usage: member_test.py TAILRACE ACK_WRITER [unittest arguments]
+"""
+import contextlib
+import json
+import sys
+import tempfile
+import unittest
+
+from ack_log import Writer
+from cluster import SMALL_LOG, Cluster, explained_tests, wait_until
+from etcd import INSTALLED, Etcd
+
+TAILRACE, ACK_WRITER = sys.argv[1:3]
+PATIENCE = 120  # seconds; for a machine that is busy with other things
+SERVER = "max_value_bytes: 64 KiB, "
+# A checkpoint for each MiB, and a log that keeps nothing that nobody needs.
+TRUNCATING = SMALL_LOG.replace("page_bytes: 2 MiB\n  buffer_pages: 4\n  segment_bytes: 2 MiB",
+                               "page_bytes: 256 KiB\n  buffer_pages: 8\n  segment_bytes: 256 KiB") + """
+state_machine: {checkpoint_log_bytes: 1 MiB}
+"""
+
+
+@explained_tests
+class Members(unittest.TestCase):
+    def start(self, nodes=3, settings=SMALL_LOG, load=True, **more):
+        self.stack = contextlib.ExitStack()
+        self.addCleanup(self.stack.close)
+        self.nodes = self.stack.enter_context(
+            Cluster(TAILRACE, nodes, settings, server=SERVER, **more))
+        wait_until("every vote counts",
+                   lambda: all(node["vote"] == "full" for node in self.nodes.status()), PATIENCE)
+        if load:
+            self.writer = Writer(ACK_WRITER, "load", self.nodes.servers, self.nodes.directory,
+                                 "--in-flight", 64, "--timeout", 60)
+            self.stack.callback(self.writer.close)
+            self.wait_for_acks(500)
+        return self.nodes.nodes
+
+    def describe(self):
+        return self.nodes.describe()
+
+    def wait_for_acks(self, more):
+        goal = self.writer.read() + more
+        wait_until(f"{more} more acknowledgements", lambda: self.writer.read() >= goal, PATIENCE)
+
+    def join(self, options=()):
+        """A new node that is started and added, and votes when this returns."""
+        node = self.nodes.new_node().start()
+        self.nodes.add_member(node, *options, timeout=PATIENCE)
+        return node
+
+    def remove(self, node):
+        self.nodes.run("member", "remove", "--id", node.number, "--timeout", 60)
+
+    def check_all(self, members):
+        """Ends the writer; all that it was told is true on every member."""
+        self.writer.end()
+        head = self.nodes.serving(PATIENCE)
+
+        def equal():
+            end = self.status_of(head)["durable"]
+            return all(self.status_of(node)["applied"] == end for node in members)
+
+        wait_until("all members have applied the whole log", equal, PATIENCE)
+        servers = ",".join(node.server for node in members)
+        for node in members:
+            self.writer.check_state_at_end(self.writer.get("any", node.server),
+                                           f"node {node.number}")
+        self.nodes.run("verify", server=servers, timeout=PATIENCE)
+
+    def status_of(self, node):
+        return json.loads(self.nodes.run("status", "--json", server=node.server).stdout)[0]
+
+    def test_every_node_is_replaced_while_clients_write(self):
+        """The members that began are all gone in the end, and nothing that was acknowledged is."""
+        one, two, three = self.start()
+        self.assertEqual(self.nodes.kinds(), {1: "voter", 2: "voter", 3: "voter"})
+        new = []
+        for old in (three, two, one):  # who leads is the last to go
+            new.append(self.join())
+            self.wait_for_acks(500)
+            self.remove(old)
+            self.wait_for_acks(500)
+            wait_until(f"node {old.number} knows that it was removed",
+                       lambda: self.status_of(old)["removed"], PATIENCE)
+            self.assertEqual(old.http("/readyz")[0], 503)
+            old.stop()
+        self.assertEqual(self.nodes.kinds(), {4: "voter", 5: "voter", 6: "voter"})
+        # They go by what their logs say, not by files that name nodes of long ago.
+        for node in new:
+            node.kill()
+        for node in new:
+            node.start()
+        for node in new:
+            node.wait_ready(PATIENCE)
+        self.assertEqual(self.nodes.kinds(), {4: "voter", 5: "voter", 6: "voter"})
+        # Two of them are a majority, whichever.
+        self.wait_for_acks(500)
+        leader = self.nodes.serving(PATIENCE)
+        other = next(node for node in new if node is not leader)
+        other.kill()
+        self.wait_for_acks(500)
+        other.start().wait_ready(PATIENCE)
+        self.check_all(new)
+
+    def test_a_dead_node_is_replaced(self):
+        """With one of three gone for good, the cluster goes on in every step, and who comes back after
+        all is told that it is none of them."""
+        _, _, dead = self.start()
+        dead.kill()
+        self.wait_for_acks(200)
+        four = self.join()
+        self.assertEqual(self.nodes.kinds()[4], "voter")
+        self.wait_for_acks(500)
+        self.remove(dead)
+        self.wait_for_acks(500)
+        dead.start()
+        wait_until("it is told", lambda: "member" in dead.http("/readyz")[1], PATIENCE)
+        self.assertEqual(dead.http("/readyz")[0], 503)
+        self.wait_for_acks(500)
+        self.assertEqual(self.nodes.kinds(), {1: "voter", 2: "voter", 4: "voter"})
+        # The new one is worth as much as the old ones.
+        self.nodes.nodes[1].kill()
+        self.wait_for_acks(500)
+        self.nodes.nodes[1].start().wait_ready(PATIENCE)
+        self.check_all([*self.nodes.nodes[:2], four])
+
+    def test_one_node_becomes_three(self):
+        """From no redundancy to all of it, without a stop."""
+        [one] = self.start(nodes=1)
+        two, three = self.join(), self.join()
+        self.assertEqual(self.nodes.kinds(), {1: "voter", 2: "voter", 3: "voter"})
+        self.wait_for_acks(500)
+        self.nodes.transfer(2)
+        one.kill()
+        self.wait_for_acks(500)
+        one.start().wait_ready(PATIENCE)
+        self.check_all([one, two, three])
+
+    def test_who_comes_too_late_for_the_log_gets_the_state_and_the_members(self):
+        self.start(settings=TRUNCATING)
+        wait_until("the log's beginning is gone",
+                   lambda: self.status_of(self.nodes.leader)["begin"] > 1 << 20, PATIENCE)
+        four = self.join()
+        self.assertIn("starting anew with the copied state", four.log.read_text())
+        wait_until("it knows the members",
+                   lambda: [member["kind"] for member in self.status_of(four)["members"]] ==
+                   ["voter"] * 4, PATIENCE)
+        # Also when the record that says so is gone from its log.
+        begin = self.status_of(four)["tail"]
+        wait_until("its log begins behind that record",
+                   lambda: self.status_of(four)["begin"] > begin, PATIENCE)
+        four.kill()
+        four.start().wait_ready(PATIENCE)
+        self.assertEqual(len(self.status_of(four)["members"]), 4)
+        self.check_all(self.nodes.nodes)
+
+    def test_a_learner_never_votes_until_it_is_asked_to(self):
+        self.start()
+        four = self.join(["--learner"])
+        four.wait_ready(PATIENCE)
+        self.assertEqual(self.nodes.kinds()[4], "learner")
+        self.wait_for_acks(200)
+        self.assertEqual(self.status_of(four)["role"], "learner")
+        self.nodes.run("member", "add", "--id", 4, timeout=PATIENCE)
+        self.assertEqual(self.nodes.kinds()[4], "voter")
+        wait_until("it follows", lambda: self.status_of(four)["role"] == "follower", PATIENCE)
+        self.nodes.run("member", "add", "--id", 4, "--learner")
+        self.assertEqual(self.nodes.kinds()[4], "learner")
+        self.check_all(self.nodes.nodes)
+
+    def test_what_can_not_be_is_refused_and_changes_nothing(self):
+        one, two, _ = self.start(load=False)
+
+        def refused(*arguments):
+            done = self.nodes.run("member", *arguments, "--timeout", 3, check=False)
+            self.assertNotEqual(done.returncode, 0)
+            return done.stderr.decode()
+
+        self.assertIn("member list", refused("remove", "--id", 9))
+        self.assertIn("addresses", refused("add", "--id", 4))
+        self.assertIn("nonsense", refused("add", "--id", 4, "--peer", "nonsense", "--client", "a:1"))
+        self.assertIn("0 is no node", refused("add", "--id", 0, "--peer", "a:1", "--client", "a:1"))
+        self.assertIn("hand over", refused("add", "--id", 1, "--learner"))
+        # With another one gone, the last two are needed both.
+        self.nodes.nodes[2].kill()
+        wait_until("the leader knows",
+                   lambda: not self.status_of(one)["followers"][1]["connected"], PATIENCE)
+        self.assertIn("no majority", refused("remove", "--id", 2))
+        self.assertEqual(self.nodes.kinds(), {1: "voter", 2: "voter", 3: "voter"})
+        told = json.loads(self.nodes.run("member", "list", "--json").stdout)
+        self.assertFalse(told["in_log"])
+        # One that never comes stays joining, and can be taken back.
+        ghost = self.nodes.new_node()
+        self.nodes.add_member(ghost, "--no-wait")
+        self.assertEqual(self.nodes.kinds()[4], "joining")
+        self.nodes.run("put", "key", "value")
+        self.remove(ghost)
+        self.assertEqual(self.nodes.kinds(), {1: "voter", 2: "voter", 3: "voter"})
+
+    def test_with_etcd_a_new_member_can_lead(self):
+        if not INSTALLED:
+            self.skipTest("NOT TESTED: there is no etcd on this machine")
+        directory = tempfile.TemporaryDirectory(prefix="tailrace-test-")
+        self.addCleanup(directory.cleanup)
+        etcd = Etcd(directory.name)
+        self.addCleanup(etcd.kill)
+        etcd.start()
+        self.start(coordinator=etcd.coordinator)
+        four = self.join()
+        first = self.nodes.serving(PATIENCE)
+        self.remove(first)  # which hands over first
+        self.wait_for_acks(500)
+        wait_until("it knows", lambda: self.status_of(first)["removed"], PATIENCE)
+        self.nodes.transfer(4)
+        self.wait_for_acks(500)
+        four.kill()
+        last = self.nodes.serving(PATIENCE, other_than=four)
+        self.assertNotIn(last, (first, four))
+        self.wait_for_acks(500)
+        four.start().wait_ready(PATIENCE)
+        self.check_all([node for node in self.nodes.nodes if node is not first])
+
+
+if __name__ == "__main__":
+    unittest.main(argv=[sys.argv[0], *sys.argv[3:]], verbosity=2)
