@@ -27,7 +27,8 @@ enum class Vote : uint8_t {
 /// Candidate to voters: promise me this epoch.
 struct Seal {
   Epoch epoch;
-  /// Where the record of the members ends by which it is a voter; 0: its configuration file says so.
+  /// Where the record of the members ends by which it is a voter; 0: its configuration file says
+  /// so.
   Address members = {};
 };
 

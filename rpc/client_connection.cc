@@ -45,6 +45,14 @@ void ClientConnection::detach() {
   close("not needed any more");
 }
 
+ServerHello read_hello(wire::Hello::Reader hello) {
+  ServerHello result{hello.getNode(), hello.getLeader(), to_string(hello.getLeaderAddress()),
+                     hello.getMaxFrameBytes()};
+  for (const auto server : hello.getServers())
+    result.servers.push_back(to_string(server));
+  return result;
+}
+
 FramedSocket::Take ClientConnection::on_frame(capnp::MessageReader& message) {
   const auto response = message.getRoot<wire::Response>();
   if (greeted_) {
@@ -74,8 +82,7 @@ FramedSocket::Take ClientConnection::on_frame(capnp::MessageReader& message) {
   greeted_ = true;
   take_large_frames();
   hello_timer_.cancel();
-  server_ = ServerHello{hello.getNode(), hello.getLeader(), to_string(hello.getLeaderAddress()),
-                        hello.getMaxFrameBytes()};
+  server_ = read_hello(hello);
   // A copy: the callback may detach this connection.
   const auto ready = events_.ready;
   if (ready) ready(server_);

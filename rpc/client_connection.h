@@ -20,7 +20,9 @@ struct ServerHello {
   bool leader = false;
   std::string leader_address;
   uint64_t max_frame_bytes = 0;
+  std::vector<std::string> servers = {};  // where clients find the members
 };
+ServerHello read_hello(wire::Hello::Reader hello);
 
 /// How long a client tries one server, and what it waits before it goes around again.
 inline constexpr std::chrono::milliseconds kDialTime{2000};

@@ -1,5 +1,7 @@
 #include "rpc/client_queue.h"
 
+#include <algorithm>
+
 #include <asio/post.hpp>
 #include <fmt/format.h>
 #include <kj/exception.h>
@@ -12,6 +14,7 @@ namespace {
 constexpr std::chrono::milliseconds kTick{10};
 constexpr std::chrono::milliseconds kSilence{1000};
 constexpr size_t kMostUnsentBytes = 4u << 20;
+constexpr size_t kMostLearnt = 64;
 
 using Verb = ClientRequest::Verb;
 
@@ -68,6 +71,7 @@ RequestQueue::RequestQueue(asio::io_context& io, const ClientOptions& options, R
       route_(route),
       traffic_(traffic),
       servers_(std::move(servers)),
+      given_(servers_.size()),
       random_(random_seed()),
       retry_timer_(io),
       ticker_(io) {
@@ -145,6 +149,19 @@ void RequestQueue::next_server(const std::string& hint) {
   }
 }
 
+void RequestQueue::learn(const std::vector<std::string>& members) {
+  if (route_ == Route::kOne) return;
+  const std::string present = servers_[server_];
+  servers_.resize(given_);
+  for (const std::string& member : members) {
+    const bool known = std::ranges::find(servers_, member) != servers_.end();
+    if (!member.empty() && !known && servers_.size() < given_ + kMostLearnt)
+      servers_.push_back(member);
+  }
+  const auto at = std::ranges::find(servers_, present);
+  server_ = at == servers_.end() ? 0 : static_cast<size_t>(at - servers_.begin());
+}
+
 void RequestQueue::dial_later() {
   // A hint, and each server once, without a pause.
   if (tried_ % (servers_.size() + 1) != 0) return dial();
@@ -183,6 +200,7 @@ void RequestQueue::made(Result<std::shared_ptr<ClientConnection>> connection) {
 }
 
 void RequestQueue::on_ready(const ServerHello& hello) {
+  learn(hello.servers);
   const bool usable = route_ != Route::kLeader || hello.leader;
   if (!usable) {
     const auto left = std::exchange(connection_, nullptr);
@@ -369,7 +387,11 @@ void RequestQueue::on_response(wire::Response::Reader response) {
   last_heard_ = std::chrono::steady_clock::now();
   asked_for_life_ = false;
   const auto found = sent_.find(response.getId());
-  if (found == sent_.end()) return;  // it has timed out
+  if (found == sent_.end()) {
+    // It has timed out; or the server tells that the members have changed.
+    if (response.getId() == 0 && response.isHello()) learn(read_hello(response.getHello()).servers);
+    return;
+  }
   const uint64_t id = found->first;
   ClientRequest request = std::move(found->second);
   sent_.erase(found);

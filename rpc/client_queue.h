@@ -80,6 +80,8 @@ class RequestQueue {
   void settle(uint64_t id, ClientRequest& request, wire::Response::Reader response);
   void on_closed(const Error& error);
   void next_server(const std::string& hint);
+  /// Where the members are, as a server says: tried after those that were given.
+  void learn(const std::vector<std::string>& members);
   void send_queued();
   void write_request(uint64_t id, ClientRequest& request);
   /// The server refused it; it was not enqueued in this attempt.
@@ -104,7 +106,8 @@ class RequestQueue {
   bool inbox_posted_ = false;         // guarded
 
   // On the io thread only.
-  std::vector<std::string> servers_;
+  std::vector<std::string> servers_;  // those that were given, then those that were learnt
+  const size_t given_;                // so many
   size_t server_ = 0;
   std::string hint_;     // where the leader is said to be; tried first, once
   size_t tried_ = 0;     // servers without success since the last one

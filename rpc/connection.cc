@@ -101,20 +101,36 @@ FramedSocket::Take Connection::dispatch(wire::Request::Reader request) {
 void Connection::handle_hello(uint64_t id, wire::Hello::Reader hello) {
   const auto checked = check_protocol_version(hello.getProtocolVersion());
   OutgoingMessage message;
-  auto response = begin_response(message, id);
-  auto ours = response.initHello();
-  const replication::NodeStatus& now = status();
-  ours.setProtocolVersion(kProtocolVersion);
-  ours.setNode(now.self.value);
-  ours.setLeader(now.role == replication::Role::kLeader && now.serving);
-  ours.setLeaderAddress(now.leader_client_address.c_str());
-  ours.setMaxFrameBytes(context_.options.max_frame_bytes);
+  auto ours = begin_response(message, id).initHello();
+  fill_hello(ours);
   if (!checked) ours.setError(checked.error().message.c_str());
   send(message.builder());
   if (!checked) return close_after_sending(checked.error().message);
   greeted_ = true;
   take_large_frames();
   hello_timer_.cancel();
+}
+
+void Connection::fill_hello(wire::Hello::Builder ours) {
+  const replication::NodeStatus& now = status();
+  ours.setProtocolVersion(kProtocolVersion);
+  ours.setNode(now.self.value);
+  ours.setLeader(now.role == replication::Role::kLeader && now.serving);
+  ours.setLeaderAddress(now.leader_client_address.c_str());
+  ours.setMaxFrameBytes(context_.options.max_frame_bytes);
+  auto servers = ours.initServers(static_cast<unsigned>(now.members.size()));
+  for (unsigned i = 0; i < now.members.size(); ++i)
+    servers.set(i, now.members[i].client_address.c_str());
+}
+
+void Connection::tell_members() {
+  if (!greeted_ || closed()) return;
+  status_.reset();
+  OutgoingMessage message;
+  fill_hello(begin_response(message, 0).initHello());
+  send(message.builder());
+  flush();
+  status_.reset();
 }
 
 void Connection::on_frames_taken() {

@@ -19,6 +19,8 @@ namespace tailrace::rpc {
 class Connection : public FramedSocket {
  public:
   Connection(asio::ip::tcp::socket socket, IoThread& thread);
+  /// The members have changed: says hello once more, so that the client knows where it may go.
+  void tell_members();
   /// Begins to read; a client that does not say hello in time gives its place to another.
   void begin();
 
@@ -54,6 +56,7 @@ class Connection : public FramedSocket {
 
   Take dispatch(wire::Request::Reader request);
   void handle_hello(uint64_t id, wire::Hello::Reader hello);
+  void fill_hello(wire::Hello::Builder ours);
   Take handle_command(uint64_t id, wire::Command::Reader request);
   Take handle_append(uint64_t id, wire::Append::Reader request);
   void handle_get(uint64_t id, wire::Get::Reader request);

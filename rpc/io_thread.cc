@@ -171,6 +171,14 @@ void IoThread::role_changed(Epoch epoch, bool leads, Address applied) {
   });
 }
 
+void IoThread::members_changed() {
+  poster_->post([this] {
+    const auto all = connections_;
+    for (const auto& connection : all)
+      connection->tell_members();
+  });
+}
+
 void IoThread::when_applied(Address applied, Epoch epoch, SteadyTime deadline,
                             AppliedWaiters::Callback callback) {
   expect_applied();

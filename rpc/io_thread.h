@@ -58,6 +58,8 @@ class IoThread {
 
   // ---- Any thread.
   void applied(std::shared_ptr<const statemachine::AppliedBatch> batch);
+  /// Any thread; clients are told.
+  void members_changed();
   /// `applied`: when it changed. Later the same addresses may be another leader's.
   void role_changed(Epoch epoch, bool leads, Address applied);
   /// The following ask the thread and wait for it: not to be called from it. No frame is taken once

@@ -86,6 +86,10 @@ class ServerImpl : public Server {
     const bool leads = status.role == replication::Role::kLeader;
     for (auto& thread : threads_)
       thread->role_changed(status.epoch, leads, context_.to.watermarks->applied());
+    if (status.members == members_) return;
+    members_ = status.members;
+    for (auto& thread : threads_)
+      thread->members_changed();
   }
 
   void register_metrics(observability::MetricRegistry& registry) override {
@@ -156,6 +160,7 @@ class ServerImpl : public Server {
 
   ServerContext context_;
   std::vector<std::unique_ptr<IoThread>> threads_;
+  replication::Members members_;  // as clients were told last; whoever calls on_role()
   std::optional<asio::ip::tcp::acceptor> acceptor_;
   std::optional<asio::steady_timer> retry_;
   size_t next_ = 0;

@@ -19,6 +19,7 @@ struct Hello {
   leader @4 :Bool;           # server: it leads and serves
   leaderAddress @5 :Text;    # server: where clients find the leader, empty if unknown
   maxFrameBytes @6 :UInt64;  # server: the largest frame that it takes
+  servers @7 :List(Text);    # server: where clients find the members of the cluster, itself included
 }
 
 struct Request {
@@ -133,7 +134,7 @@ struct Response {
   applied @2 :UInt64;
   stalenessBoundMs @3 :UInt64;
   union {
-    hello @4 :Hello;
+    hello @4 :Hello;           # once more, with id 0, when the members have changed
     error @5 :Error;
     command @6 :CommandAnswer;
     get @7 :GetAnswer;

@@ -1,9 +1,10 @@
 // Members as a record holds them, and what a change makes of them.
 
+#include "replication/membership.h"
+
 #include <gtest/gtest.h>
 
 #include "driven_core.h"
-#include "replication/membership.h"
 
 namespace tailrace::replication {
 namespace {
@@ -39,10 +40,10 @@ TEST(MembersRecord, WithImpossibleMembersIsRefused) {
     const Result<Members> read = decode_members(encode_members(members));
     return !read && read.error().code == ErrorCode::kCorruption;
   };
-  EXPECT_TRUE(refused({}));                                     // nobody votes
-  EXPECT_TRUE(refused({member_of(kOne, false)}));               // nobody votes
-  EXPECT_TRUE(refused({member_of(kTwo), member_of(kOne)}));     // not ascending
-  EXPECT_TRUE(refused({member_of(kOne), member_of(kOne)}));     // twice
+  EXPECT_TRUE(refused({}));                                  // nobody votes
+  EXPECT_TRUE(refused({member_of(kOne, false)}));            // nobody votes
+  EXPECT_TRUE(refused({member_of(kTwo), member_of(kOne)}));  // not ascending
+  EXPECT_TRUE(refused({member_of(kOne), member_of(kOne)}));  // twice
   EXPECT_TRUE(refused({member_of(NodeId{0}), member_of(kOne)}));
   std::vector<std::byte> bytes = encode_members({member_of(kOne)});
   bytes[7] = std::byte{3};  // the kind

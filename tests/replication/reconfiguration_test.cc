@@ -179,7 +179,8 @@ TEST(Reconfiguration, ARemovalThatLeavesNoMajorityOfThoseWhoFollowIsRefused) {
 TEST(Reconfiguration, AFollowerGoesByARecordOnceItIsDurableAndACutTakesItBack) {
   Driven core(kTwo, with_log());
   core.follow(kOne, Epoch{2});
-  core.receive(kOne, Data{Epoch{2}, Address{500}, bytes(kMembersBytes), Address{500}, Address{628}});
+  core.receive(kOne,
+               Data{Epoch{2}, Address{500}, bytes(kMembersBytes), Address{500}, Address{628}});
   core.drop_tail();  // append_members() puts it there
   Members without_two = three_voters_and_a_learner();
   without_two[1].voter = false;

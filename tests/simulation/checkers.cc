@@ -182,7 +182,8 @@ void Cluster::check_end() {
     const SimNode& node = at(member.id);
     const std::string who = "node " + std::to_string(node.id.value);
     const std::string problem = node.core->state().problem;
-    if (member.joining) violate("no progress after the faults: " + who + " still joins" + describe());
+    if (member.joining)
+      violate("no progress after the faults: " + who + " still joins" + describe());
     if (golden_.empty() || node.log.durable_batches < golden_.size())
       violate("no progress after the faults: " + who + " has " +
               std::to_string(node.log.durable_batches) + " of " + std::to_string(golden_.size()) +

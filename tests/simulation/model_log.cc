@@ -93,8 +93,11 @@ void ModelLog::cut(Address to) {
 }
 
 replication::LogPosition ModelLog::position() const {
-  return {begin, durable(), durable_batches == 0 ? Epoch{} : batches_[durable_batches - 1].epoch,
-          tail(), std::make_shared<replication::EpochTable>(epoch_table()),
+  return {begin,
+          durable(),
+          durable_batches == 0 ? Epoch{} : batches_[durable_batches - 1].epoch,
+          tail(),
+          std::make_shared<replication::EpochTable>(epoch_table()),
           std::make_shared<fasterlog::ConfigurationTable>(configurations())};
 }
 

@@ -17,7 +17,7 @@ struct Batch {
   Epoch epoch;
   std::vector<std::byte> bytes;
   bool configuration = false;  // a record of the members
-  uint32_t chain = 0;  // crc32c of all bytes of the log up to here
+  uint32_t chain = 0;          // crc32c of all bytes of the log up to here
   Address end() const { return start + bytes.size(); }
 };
 
