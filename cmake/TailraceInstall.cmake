@@ -25,7 +25,7 @@ set(TAILRACE_PUBLIC_HEADERS
   statemachine/anchors.h statemachine/command.h statemachine/state_copy.h
   statemachine/state_machine.h
   statemachine/state_value.h statemachine/watermarks.h
-  replication/checkpoint_copy_status.h replication/coordinator.h replication/messages.h replication/node.h
+  replication/checkpoint_copy_status.h replication/coordinator.h replication/membership.h replication/messages.h replication/node.h
   replication/role.h replication/transport.h
   rpc/client.h rpc/etcd_coordinator.h rpc/server.h
   rpc/async_enqueue.h rpc/durable_wait.h rpc/store_read.h  # the only ones that want Asio, and nothing includes them

@@ -93,6 +93,7 @@ class Driver final : public Node, public TransportHandler {
   std::function<void(std::function<void()>)> poster();
   Result<Promise> open_promise();
   Candidacy candidacy() const;
+  void warn_of_other_members() const;
   void ask_round();
   void settle_confirmations();
   void settle_transfer();

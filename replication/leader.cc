@@ -73,7 +73,6 @@ void Core::leader_tick(Actions& actions) {
     actions.push_back(StateChanged{});
   }
   leader_forget_removed(actions);
-  if (voters() == 1) leader_grant_votes(actions);  // its own, for nobody acknowledges
   leader_promote(actions);
   leader_hand_over(actions);
 }

@@ -144,6 +144,7 @@ Result<> Driver::start() {
   const Address committed = std::max(watermarks_.committed(), watermarks_.applied());
   checkpoint_receiver_.start();
   handle(Started{position(), *promise, committed, now()});
+  warn_of_other_members();
   if (!coordinator_) {
     // Who was promised an epoch since the file was written has been promoted.
     const NodeId leader = promise->leader == NodeId{} ? options_.leader : promise->leader;
@@ -165,6 +166,20 @@ Result<> Driver::start() {
     return tl::unexpected(*failed_);
   }
   return {};
+}
+
+/// The file is what a node with a new disk goes by, so it should not name members of long ago.
+void Driver::warn_of_other_members() const {
+  const CoreState& state = core_.state();
+  if (state.members_record.empty()) return;
+  const auto same = [](const Member& one, const Member& other) {
+    return one.id == other.id && one.voter == other.voter &&
+           one.peer_address == other.peer_address && one.client_address == other.client_address;
+  };
+  if (!std::ranges::is_permutation(options_.members, state.members, same))
+    observability::log_warning(
+        "the members in the configuration are not those of the log, which count: `tailrace member "
+        "list` shows them. Write them into the file, in case that this node loses its disk");
 }
 
 void Driver::stop() {

@@ -124,7 +124,11 @@ void Driver::settle_transfer() {
 void Driver::change_members(MemberChange change, Done done) {
   post([change = std::move(change), done = std::move(done)](Driver& self) mutable {
     if (!self.running_) return done(make_error(ErrorCode::kUnavailable, "the node does not run"));
-    const Result<Members> next = self.core_.after_change(change);
+    Result<Members> next = self.core_.after_change(change);
+    if (!next && next.error().code == ErrorCode::kUnavailable) {
+      self.handle(ChangeAsked{change});  // a leader alone gets its vote by that
+      next = self.core_.after_change(change);
+    }
     if (!next) return done(tl::unexpected(next.error()));
     const CoreState& state = self.core_.state();
     if (*next == state.members) return done({});

@@ -137,6 +137,16 @@ void Driver::register_metrics(observability::MetricRegistry& registry) {
                        "States that were found to differ from the cluster's: on the leader any "
                        "node's, on the others their own.",
                        {}, probe_.digest_mismatches);
+  registry.add_gauges(to, "tailrace_replication_members",
+                      "Members of the cluster, as this node's log has them.", [this] {
+                        double voters = 0, joining = 0, learners = 0;
+                        const auto now_published = status();
+                        for (const Member& member : now_published->members)
+                          ++(member.voter ? voters : member.joining ? joining : learners);
+                        return Samples{{{{"kind", "voter"}}, voters},
+                                       {{{"kind", "joining"}}, joining},
+                                       {{{"kind", "learner"}}, learners}};
+                      });
   registry.add_gauge(to, "tailrace_replication_since_leader_seconds",
                      "Time since the last message of the leader; 0 on the leader.", {},
                      [this] { return status()->seconds_since_leader; });

@@ -132,6 +132,10 @@ Result<Members> Core::after_change(const MemberChange& change) const {
   const std::string self = "node " + text(options_.self);
   if (state_.role != Role::kLeader || (!state_.serving && !options_.faults.changes_early))
     return make_error(ErrorCode::kNotLeader, self + " does not lead, or is handing over");
+  // Once there is a record, no first start without votes is possible any more.
+  if (state_.persisted.vote != Vote::kFull)
+    return make_error(ErrorCode::kUnavailable,
+                      "no majority of the voters of this new cluster has its vote yet: try again");
   if (!may_change())
     return make_error(ErrorCode::kUnavailable,
                       "the change of members before is not committed yet: try again");
@@ -157,6 +161,9 @@ Result<Members> Core::after_change(const MemberChange& change) const {
 }
 
 void Core::on(const ChangeAsked& event, Actions& actions) {
+  // Alone it leads without a vote, as nobody has one at a first start. Then it gets one now.
+  if (state_.role == Role::kLeader && state_.serving && voters() == 1)
+    promise_vote(Vote::kFull, actions);
   Result<Members> next = after_change(event.change);
   if (!next || *next == state_.members) return;
   state_.changing = true;
@@ -176,7 +183,9 @@ void Core::leader_promote(Actions& actions) {
   for (const Member& member : state_.members) {
     if (!member.joining) continue;
     const FollowerState& follower = state_.followers.at(member.id);
+    // Its word, vote included, has to be of since it joined: an older one may be of another disk.
     const bool close = follower.streaming && follower.vote != Vote::kNone &&
+                       follower.acknowledged >= state_.members_record.end &&
                        follower.acknowledged + options_.batch_bytes >= state_.log.durable &&
                        state_.now - follower.last_heard <= 2 * options_.heartbeat_interval;
     if (!close) continue;

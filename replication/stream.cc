@@ -65,8 +65,15 @@ void Core::stream_subscribe(NodeId peer, const Subscribe& message, Actions& acti
   const Epoch own = epoch_before(epochs(), message.durable);
   if (!options_.faults.skip_log_check &&
       (message.durable > state_.log.durable || own != message.last_epoch)) {
-    if (message.durable == state_.log.begin || (own == Epoch{} && message.last_epoch > own)) {
-      // What stood before `begin` is not known here any more, so nothing can be compared.
+    Epoch common;
+    for (const fasterlog::EpochStart& entry : epochs())
+      if (entry.epoch <= message.last_epoch) common = entry.epoch;
+    // What stood before `begin` is not known here any more. The two logs may have parted there, too:
+    // of one that was no member meanwhile nothing was kept. (Found by the simulation: it was told
+    // that it contradicts what was committed.)
+    const bool parted_before = common == Epoch{} && state_.log.begin > fasterlog::kFirstAddress;
+    if (message.durable == state_.log.begin || parted_before ||
+        (own == Epoch{} && message.last_epoch > own)) {
       follower.needs_checkpoint = true;
       stream_pin(peer, follower, actions);
       refuse(peer, RefusalReason::kNeedsCheckpoint,
@@ -75,9 +82,6 @@ void Core::stream_subscribe(NodeId peer, const Subscribe& message, Actions& acti
              actions);
       return;
     }
-    Epoch common;
-    for (const fasterlog::EpochStart& entry : epochs())
-      if (entry.epoch <= message.last_epoch) common = entry.epoch;
     actions.push_back(Send{peer, Diverges{state_.epoch, message.durable, common,
                                           end_of_epoch(epochs(), common, state_.log.durable)}});
     return;

@@ -19,8 +19,9 @@
 namespace tailrace::rpc {
 
 struct ClientOptions {
-  std::vector<std::string> servers{"127.0.0.1:7100"};  // HOST:PORT
-  std::chrono::milliseconds timeout{10000};            // of a call, retries included
+  /// HOST:PORT. The leader is looked for among all members that these tell of, too.
+  std::vector<std::string> servers{"127.0.0.1:7100"};
+  std::chrono::milliseconds timeout{10000};  // of a call, retries included
   /// Commands carry a session serial, so that a retry after a lost reply is applied once.
   bool exactly_once = true;
   size_t max_frame_bytes = 64u << 20;

@@ -150,7 +150,8 @@ void RequestQueue::next_server(const std::string& hint) {
 }
 
 void RequestQueue::learn(const std::vector<std::string>& members) {
-  if (route_ == Route::kOne) return;
+  // A read asks only whom it was told to ask: those may be the near ones, or the one in question.
+  if (route_ != Route::kLeader) return;
   const std::string present = servers_[server_];
   servers_.resize(given_);
   for (const std::string& member : members) {

@@ -80,7 +80,8 @@ class RequestQueue {
   void settle(uint64_t id, ClientRequest& request, wire::Response::Reader response);
   void on_closed(const Error& error);
   void next_server(const std::string& hint);
-  /// Where the members are, as a server says: tried after those that were given.
+  /// Where the members are, as a server says: who seeks the leader tries them after those that were
+  /// given.
   void learn(const std::vector<std::string>& members);
   void send_queued();
   void write_request(uint64_t id, ClientRequest& request);

@@ -18,6 +18,7 @@ constexpr uint32_t kWithoutConfigurations = 1;
 constexpr uint32_t kVersion = 2;
 constexpr const char* kPlanName = "STATE-COPY";
 constexpr size_t kMostFiles = 1u << 20;
+constexpr size_t kStagingBytes = 8u << 20;
 constexpr uint64_t kMostLogBytes = 1u << 30;
 constexpr uint64_t kMostBytes = uint64_t{1} << 50;
 
@@ -246,8 +247,16 @@ Result<> IncomingState::load() {
   if (!saved && saved.error().code == ErrorCode::kNotFound) return {};
   if (!saved) return tl::unexpected(std::move(saved).error());
   plan_ = std::move(saved->plan);
-  // The log's bytes are few, and are in no file until the end.
+  // The log's bytes are few, and are in no file until the end. Writing begins at a whole block.
   received_ = std::min(saved->received, plan_.file_bytes());
+  uint64_t begin = 0;
+  for (const auto& file : plan_.files) {
+    if (received_ < begin + file.bytes) {
+      received_ -= (received_ - begin) % storage::kBlockBytes;
+      break;
+    }
+    begin += file.bytes;
+  }
   return {};
 }
 
@@ -279,10 +288,10 @@ Result<> IncomingState::write(ByteSpan bytes) {
     TAILRACE_RETURN_IF_ERROR(open_file(file_index_));
     const uint64_t offset = received_ - file_begin_;
     const size_t part = std::min<uint64_t>(bytes.size(), plan_.files[file_index_].bytes - offset);
-    TAILRACE_RETURN_IF_ERROR(file_->write_at(offset, bytes.first(part)));
-    received_ += part;
+    TAILRACE_RETURN_IF_ERROR(stage(bytes.first(part)));
     bytes = bytes.subspan(part);
   }
+  if (received_ >= files) TAILRACE_RETURN_IF_ERROR(close_file());  // the last one
   log_bytes_.insert(log_bytes_.end(), bytes.begin(), bytes.end());
   received_ += bytes.size();
   return {};
@@ -292,14 +301,45 @@ Result<> IncomingState::open_file(size_t file) {
   if (file_) return {};
   const storage::Path path = store_directory() / plan_.files[file].name;
   TAILRACE_RETURN_IF_ERROR(file_system_.make_directory(path.parent_path()));
-  auto opened = file_system_.open(path, {storage::OpenMode::kCreateReadWrite, false});
+  auto opened = file_system_.open(path, {storage::OpenMode::kCreateReadWrite, true});
   if (!opened) return tl::unexpected(std::move(opened).error());
   file_ = std::move(*opened);
+  TAILRACE_RETURN_IF_ERROR(file_->allocate(plan_.files[file].bytes));
   return file_system_.sync_directory(path.parent_path());
+}
+
+/// Of the open file, whose next byte is at received_.
+Result<> IncomingState::stage(ByteSpan bytes) {
+  if (staging_.size() == 0) {
+    auto allocated = storage::AlignedBuffer::allocate(kStagingBytes);
+    if (!allocated) return tl::unexpected(std::move(allocated).error());
+    staging_ = std::move(*allocated);
+  }
+  while (!bytes.empty()) {
+    const size_t part = std::min(bytes.size(), kStagingBytes - staged_);
+    std::copy_n(bytes.data(), part, staging_.data() + staged_);
+    staged_ += part;
+    received_ += part;
+    bytes = bytes.subspan(part);
+    if (staged_ == kStagingBytes) TAILRACE_RETURN_IF_ERROR(flush_staged());
+  }
+  return {};
+}
+
+/// The last block of a file is filled up with zeros, which close_file() cuts off.
+Result<> IncomingState::flush_staged() {
+  if (staged_ == 0) return {};
+  const uint64_t offset = received_ - staged_ - file_begin_;
+  const size_t whole = align_up(staged_, storage::kBlockBytes);
+  std::fill(staging_.data() + staged_, staging_.data() + whole, std::byte{0});
+  TAILRACE_RETURN_IF_ERROR(file_->write_at(offset, ByteSpan(staging_.span()).first(whole)));
+  staged_ = 0;
+  return {};
 }
 
 Result<> IncomingState::close_file() {
   if (!file_) return {};
+  TAILRACE_RETURN_IF_ERROR(flush_staged());
   // What an earlier run wrote beyond what it had saved.
   TAILRACE_RETURN_IF_ERROR(file_->truncate(plan_.files[file_index_].bytes));
   TAILRACE_RETURN_IF_ERROR(file_->sync());
@@ -313,7 +353,7 @@ Result<> IncomingState::save() {
 }
 
 Result<> IncomingState::write_plan(bool complete) {
-  const SavedPlan saved{plan_, received_, complete};
+  const SavedPlan saved{plan_, received_ - staged_, complete};
   return storage::replace_atomic_file(file_system_, options_.directory / kPlanName,
                                       {kKind, version_of(plan_)}, encode(saved));
 }
@@ -366,7 +406,8 @@ Result<> IncomingState::make_log() {
 Result<> IncomingState::drop() {
   file_.reset();
   file_index_ = 0;
-  file_begin_ = received_ = 0;
+  file_begin_ = received_ = staged_ = 0;
+  staging_ = {};
   checked_ = false;
   log_bytes_.clear();
   plan_ = {};

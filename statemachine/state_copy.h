@@ -38,6 +38,7 @@
 #include "fasterlog/log.h"
 #include "kv/checkpoint_source.h"
 #include "kv/store.h"
+#include "storage/aligned_buffer.h"
 #include "storage/file_system.h"
 
 namespace tailrace::statemachine {
@@ -105,7 +106,8 @@ class IncomingState {
   Result<> begin(StateCopyPlan plan);
   /// The bytes at received().
   Result<> write(ByteSpan bytes);
-  /// All written so far is durable and would be gone on from.
+  /// What is written so far, but for some megabytes in memory, is durable and would be gone on
+  /// from.
   Result<> save();
   /// When everything is written: makes the log and checks all. kCorruption: the copy is worth
   /// nothing; drop() it.
@@ -118,6 +120,8 @@ class IncomingState {
  private:
   Result<> write_plan(bool complete);
   Result<> open_file(size_t file);
+  Result<> stage(ByteSpan bytes);
+  Result<> flush_staged();
   Result<> close_file();
   Result<> make_log();
   storage::Path store_directory() const { return options_.directory / "store.incoming"; }
@@ -132,6 +136,9 @@ class IncomingState {
   std::unique_ptr<storage::File> file_;  // that is being written,
   size_t file_index_ = 0;                // its place in the plan
   uint64_t file_begin_ = 0;              // and its first byte's in the copy
+  // Past the page cache: whole blocks, many at a time. What is here ends at received_.
+  storage::AlignedBuffer staging_;
+  size_t staged_ = 0;
 };
 
 /// At a node's start, with its directory locked and nothing opened: finishes the installation of a

@@ -321,7 +321,7 @@ class LogVerbs(unittest.TestCase):
         meta = self.log / "META"
         # Too new: byte 12 is the version, and the checksum has to fit.
         newer = bytearray(meta.read_bytes())
-        newer[12] = 2
+        newer[12] = 99
         newer[4:8] = crc32c(bytes(newer[8:])).to_bytes(4, "little")
         meta.write_bytes(newer)
         for verb in ("inspect", "check", "dump", "repair"):

@@ -52,11 +52,11 @@ def crc32c(data):
 
 
 def of_newer_version(content):
-    """An atomically replaced file (storage/atomic_file.h) as the next version would write it."""
+    """An atomically replaced file (storage/atomic_file.h) as a version to come would write it."""
     changed = bytearray(content)
     assert changed[:4] == b"TRAF", changed[:4]
     version, = struct.unpack_from("<I", changed, 12)
-    struct.pack_into("<I", changed, 12, version + 1)
+    struct.pack_into("<I", changed, 12, version + 100)
     struct.pack_into("<I", changed, 4, crc32c(changed[8:]))
     return bytes(changed)
 

@@ -23,7 +23,7 @@ TAILRACE = sys.argv[1]
 SETTINGS = SMALL_LOG + "state_machine: {checkpoint_interval: 0 s}\n"
 PHASES = {"rest", "prepare", "in_progress", "wait_pending", "wait_flush"}
 KINDS = {"put", "delete", "add", "cas", "append", "get", "tail", "status", "checkpoint", "digest",
-         "expire", "scan", "transfer", "promote"}
+         "expire", "scan", "transfer", "promote", "change_member"}
 # Names that dashboards and alerts may rely on, by what they tell.
 REQUIRED = """
     tailrace_watermark_address_bytes

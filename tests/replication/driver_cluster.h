@@ -334,6 +334,7 @@ struct Side {
     for (uint32_t i = 1; i <= members; ++i) {
       Member member;
       member.id = NodeId{i};
+      member.peer_address = "peer" + std::to_string(i);
       options.members.push_back(member);
     }
     options.leader = NodeId{1};

@@ -299,6 +299,93 @@ TEST_F(DriversTest, BytesThatWaitForRoomAreDroppedWhenANewEpochBegins) {
   EXPECT_EQ(at(2).watermarks->committed(), at(2).log->tail());
 }
 
+// ---- Members. ----------------------------------------------------------------------------------
+
+MemberChange removal(uint32_t id) {
+  MemberChange change{MemberChange::Kind::kRemove, {}};
+  change.member.id = NodeId{id};
+  return change;
+}
+MemberChange move(uint32_t id, const std::string& address) {
+  MemberChange change;
+  change.member.id = NodeId{id};
+  change.member.peer_address = address;
+  return change;
+}
+
+TEST_F(DriversTest, AChangeOfTheMembersIsAnsweredWhenItIsCommittedAndEveryoneGoesByIt) {
+  std::optional<Result<>> done;
+  at(1).node->change_members(removal(3), into(done));
+  executor.run();
+  EXPECT_FALSE(done);
+  settle();
+  ASSERT_TRUE(done);
+  EXPECT_TRUE(*done) << done->error().message;
+  for (const uint32_t id : {1u, 2u}) {
+    EXPECT_EQ(at(id).status()->members.size(), 2u);
+    EXPECT_TRUE(at(id).status()->members_in_log);
+    EXPECT_EQ(at(id).transport.named.size(), 2u);
+  }
+  EXPECT_TRUE(at(3).status()->removed);
+  EXPECT_FALSE(at(3).status()->problem.empty());
+  // One that has no vote any more must not seek the lead.
+  std::optional<Result<>> promoted;
+  at(3).node->promote(into(promoted));
+  settle();
+  ASSERT_TRUE(promoted);
+  EXPECT_EQ(promoted->error().code, ErrorCode::kFailedPrecondition);
+}
+
+TEST_F(DriversTest, AfterARestartTheMembersAreThoseOfTheLogAndNotOfTheFile) {
+  std::optional<Result<>> done;
+  at(1).node->change_members(removal(3), into(done));
+  settle();
+  ASSERT_TRUE(done && *done);
+  at(1).node->stop();
+  at(1).make();
+  settle();
+  ASSERT_TRUE(at(1).node->start());
+  settle();
+  EXPECT_EQ(at(1).status()->members.size(), 2u);
+  EXPECT_TRUE(at(1).status()->serving);
+}
+
+TEST_F(DriversTest, AChangeWhoseLeaderIsLostMeanwhileHasAnUnknownOutcome) {
+  network.isolate(NodeId{1});
+  std::optional<Result<>> done;
+  at(1).node->change_members(move(2, "elsewhere"), into(done));
+  settle();
+  EXPECT_FALSE(done);
+  promote(2);
+  network.heal();
+  settle();
+  pass(milliseconds(250));
+  ASSERT_TRUE(done);
+  EXPECT_EQ(done->error().code, ErrorCode::kUnknownOutcome);
+  // The next leader did not have it, so it is taken back.
+  EXPECT_FALSE(at(1).status()->members_in_log);
+  EXPECT_EQ(at(1).status()->members[1].peer_address, "peer2");
+}
+
+TEST_F(DriversTest, WhatChangesNothingIsDoneAtOnceAndOneChangeRunsAtATime) {
+  std::optional<Result<>> nothing, first, second;
+  at(1).node->change_members(removal(9), into(nothing));
+  at(1).node->change_members(move(2, "elsewhere"), into(first));
+  at(1).node->change_members(move(3, "elsewhere"), into(second));
+  executor.run();
+  ASSERT_TRUE(nothing && second);
+  EXPECT_TRUE(*nothing);
+  EXPECT_EQ(second->error().code, ErrorCode::kUnavailable);
+  settle();
+  ASSERT_TRUE(first);
+  EXPECT_TRUE(*first);
+  std::optional<Result<>> of_a_follower;
+  at(2).node->change_members(move(3, "elsewhere"), into(of_a_follower));
+  settle();
+  ASSERT_TRUE(of_a_follower);
+  EXPECT_EQ(of_a_follower->error().code, ErrorCode::kNotLeader);
+}
+
 // ---- Starts. -----------------------------------------------------------------------------------
 
 TEST_F(DriversTest, ALogThatWasLostUnderAVoteIsANewDiskWithoutOneUntilItHasCaughtUp) {

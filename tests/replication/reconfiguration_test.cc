@@ -112,6 +112,33 @@ TEST(Reconfiguration, WhoJoinsGetsItsVoteFirstAndIsAVoterThen) {
   EXPECT_FALSE(five->joining);
 }
 
+/// With a record there is no first start without votes any more, also after a restart.
+TEST(Reconfiguration, ALeaderAloneGetsAVoteBeforeItsFirstRecord) {
+  Given given = without_vote();
+  given.members = {member_of(kOne)};
+  Driven core(kOne, given);
+  core.lead(Epoch{5}, {}, Vote::kNone);
+  core.pass(milliseconds(50));
+  EXPECT_EQ(core.wants<PersistPromise>(), nullptr);  // as long as it is to stay alone, it needs none
+  core.ask(Kind::kSet, member_of(kTwo));
+  EXPECT_EQ(core.wants<AppendMembers>(), nullptr);
+  ASSERT_NE(core.wants<PersistPromise>(), nullptr);
+  EXPECT_EQ(core.wants<PersistPromise>()->promise.vote, Vote::kFull);
+  core.persist();
+  core.ask(Kind::kSet, member_of(kTwo));
+  EXPECT_NE(core.wants<AppendMembers>(), nullptr);
+}
+
+/// (Found by the simulation: members changed before a majority had its votes, and none could lead.)
+TEST(Reconfiguration, NoneBeforeAMajorityHasItsVotes) {
+  Driven core(kOne, without_vote());
+  core.lead(Epoch{1}, {kTwo, kThree}, Vote::kNone);
+  core.caught_up(kTwo, Vote::kNone);
+  ASSERT_TRUE(core.state().serving);
+  const MemberChange change{Kind::kSet, member_of(kFive)};
+  EXPECT_EQ(core.core().after_change(change).error().code, ErrorCode::kUnavailable);
+}
+
 TEST(Reconfiguration, WhoJoinsAndIsFarBehindIsNoVoterYet) {
   Driven core = ready();
   core.enqueue(1000);

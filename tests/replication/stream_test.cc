@@ -27,6 +27,15 @@ LogPosition two_epochs() {
 
 // ---- Whose log it takes for a prefix of its own. -----------------------------------------------
 
+/// Of a node that was no member meanwhile nothing was kept.
+TEST(Stream, WhoseLogPartedBeforeTheBeginNeedsACheckpoint) {
+  Driven core = leading(log_of(600, 900, {{Epoch{3}, Address{500}}}));
+  core.subscribe(kThree, 800, Epoch{2});
+  EXPECT_EQ(core.sent<Diverges>(kThree), nullptr);
+  ASSERT_NE(core.sent<Refuse>(kThree), nullptr);
+  EXPECT_EQ(core.sent<Refuse>(kThree)->reason, RefusalReason::kNeedsCheckpoint);
+}
+
 TEST(Stream, AcceptsALogThatIsAPrefixOfItsOwnAndStartsAtItsEnd) {
   Driven core = leading(two_epochs());
   core.subscribe(kTwo, 300, Epoch{1});

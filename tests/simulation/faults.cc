@@ -223,7 +223,8 @@ bool Cluster::may_wipe(const SimNode& node) const {
       ++others;
     }
     const Member* self = find_member(members, node.id);
-    if (self == nullptr || !self->voter) continue;
+    // Who is joining may be a voter by the next record, which is on its way.
+    if (self == nullptr || !(self->voter || self->joining)) continue;
     if (others < (others + 1) / 2 + 1 || node.promise.vote != Vote::kFull) return false;
   }
   return true;
