@@ -348,8 +348,22 @@ Result<> IncomingState::close_file() {
 }
 
 Result<> IncomingState::save() {
-  if (file_) TAILRACE_RETURN_IF_ERROR(file_->sync());
+  if (file_) {
+    TAILRACE_RETURN_IF_ERROR(flush_whole_blocks());
+    TAILRACE_RETURN_IF_ERROR(file_->sync());
+  }
   return write_plan(false);
+}
+
+/// The beginning of the last block stays here until the rest of it comes.
+Result<> IncomingState::flush_whole_blocks() {
+  const size_t whole = staged_ - staged_ % storage::kBlockBytes;
+  if (whole == 0) return {};
+  const uint64_t offset = received_ - staged_ - file_begin_;
+  TAILRACE_RETURN_IF_ERROR(file_->write_at(offset, ByteSpan(staging_.span()).first(whole)));
+  std::copy_n(staging_.data() + whole, staged_ - whole, staging_.data());
+  staged_ -= whole;
+  return {};
 }
 
 Result<> IncomingState::write_plan(bool complete) {

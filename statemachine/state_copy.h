@@ -106,8 +106,7 @@ class IncomingState {
   Result<> begin(StateCopyPlan plan);
   /// The bytes at received().
   Result<> write(ByteSpan bytes);
-  /// What is written so far, but for some megabytes in memory, is durable and would be gone on
-  /// from.
+  /// What is written so far, but for less than a block, is durable and would be gone on from.
   Result<> save();
   /// When everything is written: makes the log and checks all. kCorruption: the copy is worth
   /// nothing; drop() it.
@@ -122,6 +121,7 @@ class IncomingState {
   Result<> open_file(size_t file);
   Result<> stage(ByteSpan bytes);
   Result<> flush_staged();
+  Result<> flush_whole_blocks();
   Result<> close_file();
   Result<> make_log();
   storage::Path store_directory() const { return options_.directory / "store.incoming"; }
