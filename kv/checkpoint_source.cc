@@ -16,7 +16,7 @@ namespace tailrace::kv {
 
 namespace {
 
-constexpr uint64_t kReadPieceBytes = 1u << 20;
+constexpr uint64_t kReadPieceBytes = 8u << 20;
 
 Result<std::vector<std::byte>> whole_file(storage::FileSystem& file_system,
                                           const storage::Path& path) {

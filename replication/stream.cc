@@ -68,9 +68,9 @@ void Core::stream_subscribe(NodeId peer, const Subscribe& message, Actions& acti
     Epoch common;
     for (const fasterlog::EpochStart& entry : epochs())
       if (entry.epoch <= message.last_epoch) common = entry.epoch;
-    // What stood before `begin` is not known here any more. The two logs may have parted there, too:
-    // of one that was no member meanwhile nothing was kept. (Found by the simulation: it was told
-    // that it contradicts what was committed.)
+    // What stood before `begin` is not known here any more. The two logs may have parted there,
+    // too: of one that was no member meanwhile nothing was kept. (Found by the simulation: it was
+    // told that it contradicts what was committed.)
     const bool parted_before = common == Epoch{} && state_.log.begin > fasterlog::kFirstAddress;
     if (message.durable == state_.log.begin || parted_before ||
         (own == Epoch{} && message.last_epoch > own)) {
