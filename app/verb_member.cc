@@ -122,6 +122,15 @@ int wait_until_voter(rpc::Client& client, uint32_t node) {
   }
 }
 
+/// A node with a new disk goes by its file: one that names members of long ago could found a
+/// cluster of its own.
+void remind_of_files() {
+  fmt::print(
+      stderr,
+      "write the members of `tailrace member list` into the file of every node, in case that "
+      "one loses its disk\n");
+}
+
 int add(const MemberOptions& options) {
   auto client = options.client.connect();
   if (!client) return report(client.error());
@@ -129,6 +138,7 @@ int add(const MemberOptions& options) {
   wanted.voter = !options.learner;
   const auto done = change(options, [&, &to = **client] { return to.set_member(wanted); });
   if (!done) return report_answer(done.error());
+  remind_of_files();
   if (options.learner || options.no_wait) {
     fmt::print(stderr, "node {} {}\n", wanted.node,
                options.learner ? "is a learner" : "joins; it votes once it has caught up");
@@ -166,6 +176,7 @@ int remove(const MemberOptions& options) {
   });
   if (!done) return report_answer(done.error());
   fmt::print(stderr, "node {} was removed; stop it\n", node);
+  remind_of_files();
   return kDone;
 }
 
