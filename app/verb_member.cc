@@ -103,6 +103,9 @@ int wait_until_voter(rpc::Client& client, uint32_t node) {
         fmt::print(stderr, "node {} is a voter\n", node);
         return kDone;
       }
+      if (!member->joining)
+        return report_answer(Error{ErrorCode::kFailedPrecondition,
+                                   fmt::format("node {} was made a learner meanwhile", node)});
     }
     if (Clock::now() - told >= kReport) {
       told = Clock::now();

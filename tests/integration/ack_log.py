@@ -54,6 +54,11 @@ class Writer:
         self.process.stdin.close()
         self.lines.close()
 
+    def wait_for_acks(self, more, seconds):
+        """Until it has been answered `more` times from now on."""
+        goal = self.read() + more
+        cluster.wait_until(f"{more} more acknowledgements", lambda: self.read() >= goal, seconds)
+
     def end(self, seconds=90):
         """No new operations; waits for those in flight."""
         self.process.stdin.close()

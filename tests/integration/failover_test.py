@@ -65,8 +65,7 @@ class Base(unittest.TestCase):
             self.writer.close()
 
     def wait_for_acks(self, more, seconds=PATIENCE):
-        goal = self.writer.read() + more
-        wait_until(f"{more} more acknowledgements", lambda: self.writer.read() >= goal, seconds)
+        self.writer.wait_for_acks(more, seconds)
 
     def unknown(self):
         self.writer.read()

@@ -61,8 +61,7 @@ class FullDisk(unittest.TestCase):
             yield
 
     def wait_for_acks(self, more):
-        goal = self.writer.read() + more
-        wait_until(f"{more} more acknowledgements", lambda: self.writer.read() >= goal, PATIENCE)
+        self.writer.wait_for_acks(more, PATIENCE)
 
     def refusals(self):
         self.writer.read()

@@ -43,8 +43,7 @@ class Members(unittest.TestCase):
         return self.nodes.describe()
 
     def wait_for_acks(self, more):
-        goal = self.writer.read() + more
-        wait_until(f"{more} more acknowledgements", lambda: self.writer.read() >= goal, PATIENCE)
+        self.writer.wait_for_acks(more, PATIENCE)
 
     def join(self, options=()):
         """A new node that is started and added, and votes when this returns."""

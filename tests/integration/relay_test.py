@@ -36,8 +36,7 @@ class Relay(unittest.TestCase):
         return self.cluster.describe()
 
     def wait_for_acks(self, more):
-        goal = self.writer.read() + more
-        wait_until(f"{more} more acknowledgements", lambda: self.writer.read() >= goal, PATIENCE)
+        self.writer.wait_for_acks(more, PATIENCE)
 
     def wait_fed_by(self, source):
         def fed():

@@ -43,8 +43,7 @@ class StateCopy(unittest.TestCase):
         return self.nodes.describe()
 
     def wait_for_acks(self, more):
-        goal = self.writer.read() + more
-        wait_until(f"{more} more acknowledgements", lambda: self.writer.read() >= goal, PATIENCE)
+        self.writer.wait_for_acks(more, PATIENCE)
 
     def of_leader(self):
         return json.loads(self.nodes.run("status", "--json", server=self.nodes.leader.server).stdout)[0]

@@ -11,7 +11,7 @@ import time
 import unittest
 
 from ack_log import Writer, read_log
-from cluster import Cluster, explained, wait_until
+from cluster import Cluster, explained
 
 TAILRACE, ACK_WRITER = sys.argv[1:3]
 PATIENCE = 120  # seconds; for a machine that is busy with other things
@@ -35,8 +35,7 @@ class Terminate(unittest.TestCase):
                 self.writer.close()
 
     def wait_for_acks(self, more):
-        goal = self.writer.read() + more
-        wait_until(f"{more} more acknowledgements", lambda: self.writer.read() >= goal, PATIENCE)
+        self.writer.wait_for_acks(more, PATIENCE)
 
     def unknown(self):
         self.writer.read()
