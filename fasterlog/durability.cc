@@ -70,15 +70,23 @@ Log::DurableInterest LogImpl::want_durable(Address address) {
 }
 
 Log::ListenerHandle LogImpl::add_durable_listener(DurableListener listener) {
+  return add_listener(std::move(listener), false);
+}
+
+Log::ListenerHandle LogImpl::add_flush_listener(DurableListener listener) {
+  return add_listener(std::move(listener), true);
+}
+
+Log::ListenerHandle LogImpl::add_listener(DurableListener listener, bool of_begins) {
   const auto listeners = core_->listeners;
   const std::lock_guard lock(listeners->mutex);
-  const auto place = listeners->all.insert(listeners->all.end(), std::move(listener));
-  listeners->count.store(listeners->all.size());
-  if (listeners->closed) (*place)(durable(), &*listeners->closed);
+  const auto place = listeners->all.insert(listeners->all.end(), {std::move(listener), of_begins});
+  listeners->note_counts();
+  if (listeners->closed) place->call(durable(), &*listeners->closed);
   return {this, [listeners, place](void*) {
             const std::lock_guard erasing(listeners->mutex);
             listeners->all.erase(place);
-            listeners->count.store(listeners->all.size());
+            listeners->note_counts();
           }};
 }
 

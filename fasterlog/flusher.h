@@ -110,7 +110,7 @@ class Flusher {
   };
 
   struct Flush {
-    enum class State { kFree, kWriting, kSyncing, kDone };
+    enum class State { kFree, kWriting, kSyncing, kWritingSynced, kDone };
     State state = State::kFree;
     Address begin, end;
     size_t outstanding = 0;  // requests of this state
@@ -204,8 +204,10 @@ class Flusher {
   std::optional<SteadyTime> waiting_since_;  // of the oldest byte that is not in a flush
   SteadyTime proven_at_;
   SteadyTime last_work_;
+  bool nothing_waited_ = true;            // when durable moved last
   std::optional<SteadyTime> lone_flush_;  // when the last one that one thread waited for ended
-  Address told_;                          // what the listeners know
+  Address told_;                          // what the listeners know: durable,
+  Address told_begun_;                    // and up to where flushes have begun
   bool told_failure_ = false;
 };
 

@@ -6,11 +6,12 @@
 // commit). What is durable can be read, tailed and shipped as raw bytes. docs/formats/fasterlog.md
 // describes the bytes on disk.
 //
-//     begin <= durable <= tail
+//     begin <= durable <= flushing <= tail
 //
-//   tail     next byte to be reserved
-//   durable  end of the newest commit mark that is on this disk, fsynced, with all before it
-//   begin    first byte still kept
+//   tail      next byte to be reserved
+//   flushing  end of the newest commit mark whose flush has begun
+//   durable   end of the newest commit mark that is on this disk, fsynced, with all before it
+//   begin     first byte still kept
 
 #include <cstdint>
 #include <functional>
@@ -230,6 +231,8 @@ class Log {
   using DurableListener = std::function<void(Address durable, const Error* failure)>;
   using ListenerHandle = std::shared_ptr<void>;
   [[nodiscard]] virtual ListenerHandle add_durable_listener(DurableListener listener) = 0;
+  /// The same, called also after flushes have begun, that is after moves of flushing().
+  [[nodiscard]] virtual ListenerHandle add_flush_listener(DurableListener listener) = 0;
   /// The sticky failure of a write or fsync, if there was one.
   virtual std::optional<Error> failure() const = 0;
   /// While the disk has no room for the next segment, and something was refused for that: with
@@ -238,6 +241,10 @@ class Log {
 
   virtual Address begin() const = 0;
   virtual Address durable() const = 0;
+  /// What lies below may be read as batches, though it is not durable and perhaps never will be
+  /// (read_raw_flushing(), ScanOptions::with_unflushed); its bytes do not change any more unless
+  /// truncate_after() cuts them.
+  virtual Address flushing() const = 0;
   virtual Address tail() const = 0;
   virtual Epoch last_epoch() const = 0;
   /// Each epoch's first address, ascending; reaches back to the epoch of the record that ends at
@@ -272,6 +279,10 @@ class Log {
   /// `most_bytes`, at least one if any is durable (then it may be longer). Replaces `into`. Empty
   /// at durable. This is what a leader ships.
   virtual Result<> read_raw(Address from, size_t most_bytes, std::vector<std::byte>& into) = 0;
+  /// The same up to flushing(): what a leader ships in parallel with its own flush. After a failed
+  /// flush only what is durable.
+  virtual Result<> read_raw_flushing(Address from, size_t most_bytes,
+                                     std::vector<std::byte>& into) = 0;
 
   /// The greatest end of a commit mark (or begin) that is not above `address` <= durable.
   /// kTruncated below begin, kOutOfRange above durable.

@@ -160,21 +160,38 @@ struct LogCore {
 
   /// Handles outlive the log at worst, so they share this.
   struct Listeners {
-    std::mutex mutex;                     // held while they run
-    std::list<Log::DurableListener> all;  // guarded by mutex
-    std::atomic<size_t> count{0};         // of all
-    std::optional<Error> closed;          // guarded by mutex: what those hear who come too late
+    struct One {
+      Log::DurableListener call;
+      bool of_begins;  // also when a flush has begun
+    };
+    std::mutex mutex;                  // held while they run
+    std::list<One> all;                // guarded by mutex
+    std::atomic<size_t> count{0};      // of all
+    std::atomic<size_t> of_begins{0};  // of those
+    std::optional<Error> closed;       // guarded by mutex: what those hear who come too late
+
+    /// Under mutex.
+    void note_counts() {
+      count.store(all.size());
+      of_begins.store(static_cast<size_t>(
+          std::count_if(all.begin(), all.end(), [](const One& one) { return one.of_begins; })));
+    }
 
     void close(Address durable) {
       const std::lock_guard lock(mutex);
       closed = Error{ErrorCode::kClosed, "the log was closed"};
-      for (const Log::DurableListener& listener : all)
-        listener(durable, &*closed);
+      for (const One& one : all)
+        one.call(durable, &*closed);
     }
     void tell(Address durable, const Error* failure) {
       const std::lock_guard lock(mutex);
-      for (const Log::DurableListener& listener : all)
-        listener(durable, failure);
+      for (const One& one : all)
+        one.call(durable, failure);
+    }
+    void tell_begun(Address durable) {
+      const std::lock_guard lock(mutex);
+      for (const One& one : all)
+        if (one.of_begins) one.call(durable, nullptr);
     }
   };
   const std::shared_ptr<Listeners> listeners = std::make_shared<Listeners>();

@@ -51,6 +51,7 @@ class LogImpl final : public Log {
   Result<> wait_durable(Address address, SteadyTime deadline, std::stop_token stop) override;
   DurableInterest want_durable(Address address) override;
   ListenerHandle add_durable_listener(DurableListener listener) override;
+  ListenerHandle add_flush_listener(DurableListener listener) override;
   std::optional<Error> failure() const override { return core_->failure_copy(); }
   std::optional<Error> shortage() const override {
     if (!core_->disk_full.load() || !core_->refused_for_room.load()) return std::nullopt;
@@ -59,6 +60,7 @@ class LogImpl final : public Log {
 
   Address begin() const override { return Address{core_->begin.load()}; }
   Address durable() const override { return Address{core_->durable.load()}; }
+  Address flushing() const override { return Address{core_->flushing.load()}; }
   Address tail() const override { return core_->ring.tail(); }
   Epoch last_epoch() const override {
     return std::max(last_record_epoch(), Epoch{core_->epoch.load()});
@@ -72,6 +74,8 @@ class LogImpl final : public Log {
                       const std::function<void(const Record&)>& visit) override;
   std::unique_ptr<LogScanner> scan(Address from, ScanOptions options) override;
   Result<> read_raw(Address from, size_t most_bytes, std::vector<std::byte>& into) override;
+  Result<> read_raw_flushing(Address from, size_t most_bytes,
+                             std::vector<std::byte>& into) override;
 
   Result<Address> mark_end_at(Address address) const override;
 
@@ -110,7 +114,13 @@ class LogImpl final : public Log {
 
   // read.cc
   tl::unexpected<Error> out_of_range(Address address) const;
+  /// Whole batches that end at or below `readable`, which may move meanwhile.
+  Result<> read_batches(Address from, size_t most_bytes, const std::atomic<uint64_t>& readable,
+                        std::vector<std::byte>& into);
   Result<Record> read_one(const LogSource& source, RecordReader& reader, Address address);
+
+  // durability.cc
+  ListenerHandle add_listener(DurableListener listener, bool of_begins);
 
   // roles.cc
   tl::unexpected<Error> refuse_role(std::string_view role) const;

@@ -69,14 +69,26 @@ std::unique_ptr<LogScanner> LogImpl::scan(Address from, ScanOptions options) {
 }
 
 Result<> LogImpl::read_raw(Address from, size_t most_bytes, std::vector<std::byte>& into) {
+  return read_batches(from, most_bytes, core_->durable, into);
+}
+
+Result<> LogImpl::read_raw_flushing(Address from, size_t most_bytes, std::vector<std::byte>& into) {
+  // What failed to be written is no longer held against the ring's reuse.
+  return read_batches(from, most_bytes, core_->failed.load() ? core_->durable : core_->flushing,
+                      into);
+}
+
+Result<> LogImpl::read_batches(Address from, size_t most_bytes,
+                               const std::atomic<uint64_t>& readable,
+                               std::vector<std::byte>& into) {
   into.clear();
   LogSource source(*core_);
   const uint64_t cuts = core_->cut_count.load();
   if (from < begin()) return tl::unexpected(source.truncated(from));
-  const Address limit = durable();
+  const Address limit{readable.load()};
   if (from > limit)
     return make_error(ErrorCode::kOutOfRange, "address " + std::to_string(from.value) +
-                                                  " is above durable (" +
+                                                  " is above what can be read (" +
                                                   std::to_string(limit.value) + ")");
   RecordReader reader(source, core_->options.page_bytes,
                       std::min<uint64_t>(std::max<uint64_t>(most_bytes, 4096), 1u << 20));
@@ -87,7 +99,7 @@ Result<> LogImpl::read_raw(Address from, size_t most_bytes, std::vector<std::byt
     if (!step || step->status == RecordReader::Status::kBad) {
       into.clear();
       if (from < begin()) return tl::unexpected(source.truncated(from));
-      if (core_->cut_count.load() != cuts) return read_raw(from, most_bytes, into);
+      if (core_->cut_count.load() != cuts) return read_batches(from, most_bytes, readable, into);
       if (!step) return tl::unexpected(std::move(step).error());
       return tl::unexpected(source.bad_record(step->bad_at, step->reason));
     }
@@ -101,7 +113,7 @@ Result<> LogImpl::read_raw(Address from, size_t most_bytes, std::vector<std::byt
     if (record.kind == RecordKind::kCommitMark) {
       if (whole == 0 && mark_of(record).batch_begin != from) {
         into.clear();
-        if (core_->cut_count.load() != cuts) return read_raw(from, most_bytes, into);
+        if (core_->cut_count.load() != cuts) return read_batches(from, most_bytes, readable, into);
         return make_error(ErrorCode::kInvalidArgument,
                           "no batch begins at address " + std::to_string(from.value));
       }
@@ -109,7 +121,7 @@ Result<> LogImpl::read_raw(Address from, size_t most_bytes, std::vector<std::byt
     }
   }
   // What was there before a cut must not go together with what came after it.
-  if (core_->cut_count.load() != cuts) return read_raw(from, most_bytes, into);
+  if (core_->cut_count.load() != cuts) return read_batches(from, most_bytes, readable, into);
   into.resize(whole);
   return {};
 }

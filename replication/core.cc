@@ -192,10 +192,11 @@ void Core::on(const LogMoved& event, Actions& actions) {
   note_applied(event.applied);
   if (state_.settling > 0) return;  // it may be from before; LogSettled tells
   const bool durable_moved = event.log.durable > state_.log.durable;
+  const Address shipped_to = ship_end();
   state_.log = event.log;
   state_.received = std::max(state_.received, event.log.durable);
   adopt_members(actions);
-  if (durable_moved) stream_ship_all(actions);
+  if (ship_end() > shipped_to) stream_ship_all(actions);
   if (state_.role == Role::kLeader) {
     if (durable_moved) leader_count(actions);
     leader_hand_over(actions);

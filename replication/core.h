@@ -25,12 +25,16 @@
 // A learner may have its stream from a voter that follows (relay.cc). That changes nothing above:
 // in one epoch every follower's log is a piece of the leader's.
 //
-// `committed` is what a majority of voters has durable, counted by the leader from
+// A leader ships what it flushes while it flushes it. So a follower may have durable what its
+// leader has not, and never will have if that crashes: a tail that nobody counted, which the next
+// leader keeps or has cut off, as it does with any other.
+//
+// `committed` is what a majority of voters has durable, the leader among them, counted by it from
 // acknowledgements in its epoch, and only once that covers its epoch-start record (stream.cc).
 //
 // A voter's word counts only while it can have forgotten nothing (Vote in messages.h). A new disk
 // has no vote. It gets one when it holds all that its predecessor can have acknowledged: that is
-// all that was durable on the leader when the member subscribed, provided that the leader still
+// all that the leader can have shipped when the member subscribed, provided that the leader still
 // was the leader then, as a majority without this member has confirmed since (a round). At the
 // cluster's first start nobody has a vote: then every voter has to be there.
 
@@ -68,6 +72,7 @@ struct ProtocolFaults {
   bool old_members_seal = false;      // what is fetched does not change whose promises are needed
   bool changes_overlap = false;       // members change again before the last change is committed
   bool changes_early = false;         // and before the epoch-start record is
+  bool counts_unflushed = false;      // a leader counts itself before its own flush is over
   bool operator==(const ProtocolFaults&) const = default;
 };
 
@@ -205,6 +210,7 @@ class Core {
   bool hears_relayed(const FollowerState& follower) const;
   bool is_member(NodeId node) const { return find_member(state_.members, node) != nullptr; }
   bool is_voter(NodeId node) const;
+  Address ship_end() const;
   /// What ChangeAsked would make of the members, the same ones if nothing, or why it can not now:
   /// kNotLeader, kUnavailable (the change before is not committed yet: later), or as changed().
   Result<Members> after_change(const MemberChange& change) const;

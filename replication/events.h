@@ -31,10 +31,11 @@ using EpochTable = std::vector<fasterlog::EpochStart>;
 struct LogPosition {
   Address begin, durable;
   Epoch last_epoch;
-  Address tail;                              // what was handed to the log; durable <= tail
+  Address tail;                              // what was handed to the log; flushing <= tail
   std::shared_ptr<const EpochTable> epochs;  // ascending; null: none
   /// Records of the members, ascending, up to `tail`; null: none.
   std::shared_ptr<const fasterlog::ConfigurationTable> configurations;
+  Address flushing = {};  // durable <= flushing: flushes have begun up to here; 0: not said
 };
 
 /// The epoch of the record that ends at `end`; 0 when no epoch began before it.
@@ -97,7 +98,7 @@ struct WriterReady {
   AddressRange record;
   LogPosition log;
 };
-/// durable (or begin) has moved.
+/// durable (or begin, or flushing) has moved.
 struct LogMoved {
   LogPosition log;
   Address applied;
@@ -106,10 +107,11 @@ struct LogMoved {
 struct LogSettled {
   LogPosition log;
 };
-/// The answer to ShipBytes: [from, end) was sent; `durable` is the log's when it was read.
+/// The answer to ShipBytes: [from, end) was sent; `limit` is what could have been, when it was
+/// read.
 struct Shipped {
   NodeId peer;
-  Address from, end, durable;
+  Address from, end, limit;
 };
 /// The other answer to ShipBytes: `truncated` when the bytes are no longer kept.
 struct ShipFailed {
@@ -162,7 +164,8 @@ struct Send {
   NodeId peer;
   Message message;
 };
-/// Read durable bytes of the log from `from` and send them as Data; then say Shipped or ShipFailed.
+/// Read bytes of the log from `from`, durable ones or those whose flush has begun (`flushing`), and
+/// send them as Data; then say Shipped or ShipFailed.
 struct ShipBytes {
   NodeId peer;
   Epoch epoch;
@@ -172,6 +175,7 @@ struct ShipBytes {
   uint64_t round = 0;
   std::chrono::nanoseconds echo{0}, age{0};
   Address keep_from = {};
+  bool flushing = false;  // what is not durable yet, too
 };
 /// Give the log the bytes after the first `skip` of them; they stand at `at`. In order; while the
 /// log has no room they wait.

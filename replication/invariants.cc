@@ -29,9 +29,9 @@ std::optional<std::string> check_leader(const Core& core) {
   if (state.confirmed_round > state.round) return "a round is confirmed that was not asked";
   for (const auto& [peer, follower] : state.followers) {
     const std::string of = " (node " + std::to_string(peer.value) + ")";
-    if (follower.acknowledged > state.log.durable) return "acknowledged beyond durable" + of;
-    if (follower.streaming && follower.next > state.log.durable)
-      return "shipped beyond durable" + of;
+    if (follower.acknowledged > core.ship_end()) return "acknowledged beyond what is shipped" + of;
+    if (follower.streaming && follower.next > core.ship_end())
+      return "shipped beyond what is being flushed" + of;
     if (follower.streaming && !state.connected.contains(peer))
       return "streams without a connection" + of;
     if (follower.round > state.round) return "a round is echoed that was not asked" + of;

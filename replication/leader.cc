@@ -122,19 +122,21 @@ bool Core::counts(NodeId voter) const {
 /// Moves committed to what a majority of voters has durable.
 void Core::leader_count(Actions& actions) {
   if (state_.role != Role::kLeader || state_.epoch_start.empty()) return;
+  const Address own = options_.faults.counts_unflushed ? ship_end() : state_.log.durable;
   std::vector<Address> votes;
   for (const Member& member : state_.members) {
     if (!member.voter) continue;
     if (!counts(member.id))
       votes.push_back(Address{});
     else
-      votes.push_back(member.id == options_.self ? state_.log.durable
+      votes.push_back(member.id == options_.self ? own
                                                  : state_.followers.at(member.id).acknowledged);
   }
   size_t needed = majority();
   if (options_.faults.minority_commits && needed > 1) --needed;
   std::ranges::sort(votes, std::greater<>());
-  const Address agreed = votes[needed - 1];
+  // Where the others were faster it waits for its own disk: what it serves, and hands over, it has.
+  const Address agreed = std::min(votes[needed - 1], own);
   // Bytes of earlier epochs count only together with this epoch's first record.
   if (agreed < state_.epoch_start.end && !options_.faults.count_old_epochs) return;
   if (agreed <= state_.committed) return;
@@ -147,7 +149,7 @@ void Core::leader_count(Actions& actions) {
   // The next Data tells it anyway; where none is to come soon, it is told at once.
   if (state_.committed < state_.log.durable) return;
   for (auto& [peer, follower] : state_.followers)
-    if (follower.streaming && !follower.shipping && follower.next >= state_.log.durable)
+    if (follower.streaming && !follower.shipping && follower.next >= ship_end())
       stream_heartbeat(peer, follower, actions);
 }
 

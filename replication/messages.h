@@ -103,7 +103,8 @@ struct Refuse {
   std::string message;
 };
 
-/// Whole batches, durable on the source; `bytes` may be empty (heartbeat).
+/// Whole batches, durable on the source, or being flushed there if it leads; `bytes` may be empty
+/// (heartbeat).
 struct Data {
   Epoch epoch;
   Address from;

@@ -132,7 +132,7 @@ Result<> Driver::start() {
   if (!promise) return tl::unexpected(std::move(promise).error());
   TAILRACE_RETURN_IF_ERROR(recall_divergence());
   running_ = true;
-  log_listener_ = log_.add_durable_listener([this, link = link_](Address, const Error*) {
+  log_listener_ = log_.add_flush_listener([this, link = link_](Address, const Error*) {
     // Many moves, one event: at most one is on its way to the executor.
     if (link->posted.exchange(true, std::memory_order_acq_rel)) return;
     executor_.post([link] {
@@ -457,12 +457,15 @@ void Driver::perform_one(Send& action) {
 
 void Driver::perform_one(const ShipBytes& action) {
   auto bytes = std::make_shared<std::vector<std::byte>>();
-  if (Result<> read = log_.read_raw(action.from, action.most_bytes, *bytes); !read) {
+  Result<> read = action.flushing ? log_.read_raw_flushing(action.from, action.most_bytes, *bytes)
+                                  : log_.read_raw(action.from, action.most_bytes, *bytes);
+  if (!read) {
     events_.push_back(ShipFailed{action.peer, read.error().code == ErrorCode::kTruncated,
                                  std::move(read).error().message});
     return;
   }
   const Address durable = log_.durable();
+  const Address limit = action.flushing ? std::max(log_.flushing(), durable) : durable;
   const uint64_t size = bytes->size();
   if (size > 0) {
     probe_.shipped.add();
@@ -471,7 +474,7 @@ void Driver::perform_one(const ShipBytes& action) {
                                       durable, clock_.unix_time_ns(), action.round, action.echo,
                                       action.age, action.keep_from});
   }
-  events_.push_back(Shipped{action.peer, action.from, action.from + size, durable});
+  events_.push_back(Shipped{action.peer, action.from, action.from + size, limit});
 }
 
 void Driver::perform_one(AppendRaw& action) {
@@ -557,7 +560,8 @@ LogPosition Driver::position() {
   LogPosition result;
   result.durable = log_.durable();
   result.begin = log_.begin();
-  result.tail = std::max(log_.tail(), result.durable);
+  result.flushing = std::max(log_.flushing(), result.durable);
+  result.tail = std::max(log_.tail(), result.flushing);
   const Epoch last = log_.last_epoch();
   if (!table_ || last != table_epoch_ || result.begin != table_begin_) {
     table_ = std::make_shared<const EpochTable>(log_.epoch_table());

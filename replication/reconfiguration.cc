@@ -107,13 +107,13 @@ void Core::leader_take_members(Actions& actions) {
   }
 }
 
-/// It gets a vote once it holds all that was durable here, provided that a majority without it
-/// confirms that this node still led.
+/// It gets a vote once it holds all that it can have been sent from here, provided that a majority
+/// without it confirms that this node still led.
 void Core::leader_begin_vote(FollowerState& follower, Actions& actions) {
   if (state_.role != Role::kLeader || !(follower.voter || follower.joining) ||
       follower.vote != Vote::kNone)
     return;
-  follower.vote_from = state_.log.durable;
+  follower.vote_from = ship_end();
   follower.vote_round = state_.round + 1;
   leader_ask_round(actions);
 }

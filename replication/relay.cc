@@ -120,7 +120,7 @@ void Core::relayed_acknowledge(NodeId peer, FollowerState& follower, const Ackno
                                Actions& actions) {
   if (state_.role != Role::kLeader || follower.voter || follower.removed) return;
   // A relay ships what the leader shipped to it, so this is said of another log.
-  if (message.durable > state_.log.durable) return;
+  if (message.durable > ship_end()) return;
   follower.streaming = follower.shipping = follower.needs_checkpoint = false;
   follower.relayed_by = message.relayed_by;
   follower.last_heard = state_.now;

@@ -64,7 +64,7 @@ void Core::stream_subscribe(NodeId peer, const Subscribe& message, Actions& acti
   }
   const Epoch own = epoch_before(epochs(), message.durable);
   if (!options_.faults.skip_log_check &&
-      (message.durable > state_.log.durable || own != message.last_epoch)) {
+      (message.durable > ship_end() || own != message.last_epoch)) {
     Epoch common;
     for (const fasterlog::EpochStart& entry : epochs())
       if (entry.epoch <= message.last_epoch) common = entry.epoch;
@@ -83,7 +83,7 @@ void Core::stream_subscribe(NodeId peer, const Subscribe& message, Actions& acti
       return;
     }
     actions.push_back(Send{peer, Diverges{state_.epoch, message.durable, common,
-                                          end_of_epoch(epochs(), common, state_.log.durable)}});
+                                          end_of_epoch(epochs(), common, ship_end())}});
     return;
   }
   // A node that comes back with another disk, or with less than it acknowledged, counts only by
@@ -126,11 +126,11 @@ void Core::stream_acknowledge(NodeId peer, const Acknowledge& message, Actions& 
   }
   follower.last_heard = state_.now;
   ++state_.acks_received;
-  if (message.durable > state_.log.durable) {
+  if (message.durable > ship_end()) {
     follower.streaming = false;
     refuse(peer, RefusalReason::kLogDiverges,
-           "it acknowledges " + text(message.durable) + ", beyond the durable end " +
-               text(state_.log.durable) + " of its source",
+           "it acknowledges " + text(message.durable) + ", beyond " + text(ship_end()) +
+               ", up to where its source has shipped",
            actions);
     return;
   }
@@ -213,19 +213,28 @@ void Core::stream_heartbeat(NodeId peer, FollowerState& follower, Actions& actio
                       sure_age().value_or(std::chrono::nanoseconds{0}), stream_kept_from()}});
 }
 
+/// What others may have of this log. A leader ships in parallel with its own flush: its bytes are
+/// then durable elsewhere before they are here, and count nowhere before they are here. Nobody else
+/// does, for who only has a copy of a log may have to say where it ends.
+Address Core::ship_end() const {
+  if (state_.role != Role::kLeader) return state_.log.durable;
+  return std::max(state_.log.durable, state_.log.flushing);
+}
+
 void Core::stream_ship(NodeId peer, FollowerState& follower, Actions& actions) {
-  if (!follower.streaming || follower.shipping || follower.next >= state_.log.durable) return;
+  if (!follower.streaming || follower.shipping || follower.next >= ship_end()) return;
   const uint64_t on_the_way =
       follower.next > follower.durable ? follower.next - follower.durable : 0;
   if (on_the_way >= options_.window_bytes) return;
   follower.shipping = true;
   follower.told_committed = state_.committed;
   follower.last_sent = state_.now;
-  actions.push_back(ShipBytes{
-      peer, state_.epoch, follower.next,
-      std::min(options_.batch_bytes, options_.window_bytes - on_the_way), state_.committed,
-      state_.round, sure_age() ? follower.echo : std::chrono::nanoseconds{0},
-      sure_age().value_or(std::chrono::nanoseconds{0}), stream_kept_from()});
+  actions.push_back(ShipBytes{peer, state_.epoch, follower.next,
+                              std::min(options_.batch_bytes, options_.window_bytes - on_the_way),
+                              state_.committed, state_.round,
+                              sure_age() ? follower.echo : std::chrono::nanoseconds{0},
+                              sure_age().value_or(std::chrono::nanoseconds{0}), stream_kept_from(),
+                              state_.role == Role::kLeader});
 }
 
 void Core::stream_ship_all(Actions& actions) {
@@ -234,9 +243,9 @@ void Core::stream_ship_all(Actions& actions) {
 }
 
 void Core::on(const Shipped& event, Actions& actions) {
-  if (state_.settling == 0 && event.durable > state_.log.durable) {
-    state_.log.durable = event.durable;
-    state_.log.tail = std::max(state_.log.tail, event.durable);
+  if (state_.settling == 0 && event.limit > ship_end()) {
+    (state_.role == Role::kLeader ? state_.log.flushing : state_.log.durable) = event.limit;
+    state_.log.tail = std::max(state_.log.tail, event.limit);
   }
   auto it = state_.followers.find(event.peer);
   if (it == state_.followers.end() || !it->second.shipping || it->second.next != event.from) return;
@@ -265,7 +274,7 @@ void Core::on(const ShipFailed& event, Actions& actions) {
 
 /// Sets, moves or drops the anchor that keeps the log for `peer`.
 void Core::stream_pin(NodeId peer, FollowerState& follower, Actions& actions) {
-  const Address wanted = std::max(follower.durable, state_.log.begin);
+  const Address wanted = std::clamp(follower.durable, state_.log.begin, state_.log.durable);
   const bool too_far =
       state_.log.durable > wanted && state_.log.durable - wanted > options_.follower_pin_bytes;
   if (too_far) follower.needs_checkpoint = true;

@@ -66,6 +66,9 @@ class IoQueue {
  public:
   virtual ~IoQueue() = default;
   virtual void write(File& file, uint64_t offset, ByteSpan bytes, uint64_t token) = 0;
+  /// A write and, when it is over, a sync of the file, as one request: one completion, and one
+  /// change of threads in the kernel where the two have three.
+  virtual void write_synced(File& file, uint64_t offset, ByteSpan bytes, uint64_t token) = 0;
   virtual void read(File& file, uint64_t offset, MutableByteSpan into, uint64_t token) = 0;
   virtual void sync(File& file, uint64_t token) = 0;
   /// Requests accepted whose completions were not handed out yet.

@@ -16,7 +16,7 @@ namespace tailrace::storage {
 
 namespace {
 
-enum class Kind { kWrite, kRead, kSync };
+enum class Kind { kWrite, kWriteSynced, kRead, kSync };
 
 /// A request until its completion is handed out. A part that the kernel did goes on from there.
 struct Request {
@@ -40,6 +40,8 @@ std::string_view call_of(Kind kind) {
   switch (kind) {
     case Kind::kWrite:
       return "write";
+    case Kind::kWriteSynced:
+      return "write and sync";
     case Kind::kRead:
       return "read";
     case Kind::kSync:
@@ -76,6 +78,10 @@ class IoUringQueue final : public IoQueue {
   void write(File& file, uint64_t offset, ByteSpan bytes, uint64_t token) override {
     add({Kind::kWrite, &posix(file), offset, const_cast<std::byte*>(bytes.data()), bytes.size(), 0,
          token});
+  }
+  void write_synced(File& file, uint64_t offset, ByteSpan bytes, uint64_t token) override {
+    add({Kind::kWriteSynced, &posix(file), offset, const_cast<std::byte*>(bytes.data()),
+         bytes.size(), 0, token});
   }
   void read(File& file, uint64_t offset, MutableByteSpan into, uint64_t token) override {
     add({Kind::kRead, &posix(file), offset, into.data(), into.size(), 0, token});
@@ -149,6 +155,11 @@ class IoUringQueue final : public IoQueue {
       case Kind::kWrite:
         ::io_uring_prep_write(entry, descriptor, memory, length, request.offset + request.done);
         break;
+      case Kind::kWriteSynced:
+        // The same promise as fdatasync's, of these bytes (pwritev2(2)).
+        ::io_uring_prep_write(entry, descriptor, memory, length, request.offset + request.done);
+        entry->rw_flags = RWF_DSYNC;
+        break;
       case Kind::kRead:
         ::io_uring_prep_read(entry, descriptor, memory, length, request.offset + request.done);
         break;
@@ -194,7 +205,8 @@ class IoUringQueue final : public IoQueue {
           request.kind == Kind::kRead && request.file->direct() && request.done % 512 != 0;
       if (request.done < request.length && !at_end) return prepare(number, request);
     }
-    if (result == 0 && request.kind == Kind::kWrite && request.done < request.length) result = -EIO;
+    const bool writes = request.kind == Kind::kWrite || request.kind == Kind::kWriteSynced;
+    if (result == 0 && writes && request.done < request.length) result = -EIO;
     Completion done;
     done.token = request.token;
     if (result < 0) {

@@ -17,6 +17,13 @@ class PosixQueue final : public IoQueue {
                            return bytes.size();
                          }});
   }
+  void write_synced(File& file, uint64_t offset, ByteSpan bytes, uint64_t token) override {
+    requests_.push_back({token, [&file, offset, bytes]() -> Result<size_t> {
+                           TAILRACE_RETURN_IF_ERROR(file.write_at(offset, bytes));
+                           TAILRACE_RETURN_IF_ERROR(file.sync());
+                           return bytes.size();
+                         }});
+  }
   void read(File& file, uint64_t offset, MutableByteSpan into, uint64_t token) override {
     requests_.push_back({token, [&file, offset, into] { return file.read_at(offset, into); }});
   }

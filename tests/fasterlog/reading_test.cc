@@ -1,6 +1,8 @@
 #include <thread>
 
+#include "tests/fasterlog/fault_options.h"
 #include "tests/fasterlog/log_fixture.h"
+#include "tests/support/fault_file_system.h"
 
 namespace tailrace::fasterlog {
 namespace {
@@ -56,6 +58,60 @@ TEST_F(ReadingTest, AScannerOfUnflushedBytesSeesWholeBatchesAndNeverMoreThanWasE
     ++next;
   }
   writer.join();
+}
+
+// What a leader ships in parallel with its own flush is what it then has on its disk.
+TEST_F(ReadingTest, WhatIsBeingFlushedCanBeReadBeforeItIsDurable) {
+  auto log = open_writer(options());
+  std::vector<std::byte> early;
+  uint64_t begun = 0;
+  {
+    // On the flusher's thread: nothing becomes durable meanwhile.
+    const auto listener = log->add_flush_listener([&](Address durable, const Error* failure) {
+      ASSERT_EQ(failure, nullptr);
+      const Address flushing = log->flushing();
+      ASSERT_GE(flushing, durable);
+      if (flushing == durable) return;
+      ++begun;
+      const Address from = log->begin() + early.size();
+      std::vector<std::byte> more, less;
+      ASSERT_TRUE(log->read_raw_flushing(from, 1u << 20, more).has_value());
+      ASSERT_TRUE(from > durable || log->read_raw(from, 1u << 20, less).has_value());
+      EXPECT_EQ(from + more.size(), flushing) << "whole batches, up to where flushes have begun";
+      EXPECT_LT(less.size(), more.size()) << "and none of them is durable";
+      early.insert(early.end(), more.begin(), more.end());
+    });
+    for (int i = 0; i < 200; ++i) {
+      ASSERT_TRUE(log->enqueue(RecordKind::kData, as_bytes(std::to_string(i))).has_value());
+      if (i % 7 == 0) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+    ASSERT_TRUE(log->become_copy().has_value());
+  }
+  EXPECT_GT(begun, 0u);
+  std::vector<std::byte> durable;
+  ASSERT_TRUE(log->read_raw(log->begin(), 1u << 20, durable).has_value());
+  ASSERT_LE(early.size(), durable.size());
+  EXPECT_TRUE(std::equal(early.begin(), early.end(), durable.begin()));
+}
+
+TEST(FlushingFault, AfterAFailedFlushOnlyWhatIsDurableIsReadRaw) {
+  tailrace::testing::FaultFileSystem disk(1);
+  LogOptions with = fault_options();
+  with.commit = CommitPolicy::on_request();
+  auto log = Log::open(disk, with);
+  ASSERT_TRUE(log.has_value());
+  ASSERT_TRUE((*log)->become_writer(Epoch{1}).has_value());
+  const auto lost = (*log)->enqueue(RecordKind::kData, as_bytes("lost"));
+  ASSERT_TRUE(lost.has_value());
+  disk.fail_next("fdatasync", with.directory / "0000000000000000.seg",
+                 tailrace::testing::FaultKind::kError);
+  // With a deadline, so that the flusher's thread does it.
+  EXPECT_FALSE(
+      (*log)->wait_durable(lost->end, system_clock().now() + std::chrono::seconds(30)).has_value());
+  EXPECT_GT((*log)->flushing(), (*log)->durable());
+  std::vector<std::byte> bytes(1);
+  ASSERT_TRUE((*log)->read_raw_flushing((*log)->durable(), 1u << 20, bytes).has_value());
+  EXPECT_TRUE(bytes.empty());
 }
 
 TEST_F(ReadingTest, WaitingFormsOfPartsAndBatchesWaitForRoomAndTimeOut) {

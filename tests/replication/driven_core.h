@@ -122,6 +122,12 @@ class Driven {
     log_.configurations = std::move(configurations);
     feed(LogMoved{log_, applied});
   }
+  /// A flush has begun up to there.
+  void flushing(uint64_t address) {
+    log_.flushing = Address{address};
+    log_.tail = std::max(log_.tail, log_.flushing);
+    feed(LogMoved{log_, Address{}});
+  }
   /// Tells how the log stands, as the driver does at each tick.
   /// Everything that is committed was applied.
   void log_moved() { feed(LogMoved{log_, state().committed}); }

@@ -83,11 +83,18 @@ class FakeLog final : public tailrace::testing::LogDouble {
   const fasterlog::RecoveryReport& recovery() const override { return report_; }
   Result<fasterlog::Record> read(Address, std::vector<std::byte>&) override { return refused(); }
   std::unique_ptr<fasterlog::LogScanner> scan(Address, ScanOptions) override { return nullptr; }
+  Address flushing() const override { return std::max(flushing_, durable_); }
   Result<> read_raw(Address from, size_t most, std::vector<std::byte>& into) override {
+    return read_to(durable_, from, most, into);
+  }
+  Result<> read_raw_flushing(Address from, size_t most, std::vector<std::byte>& into) override {
+    return read_to(flushing(), from, most, into);
+  }
+  Result<> read_to(Address limit, Address from, size_t most, std::vector<std::byte>& into) const {
     into.clear();
     for (const Address end : ends_) {
       if (end <= from) continue;
-      if (end > durable_ || (!into.empty() && end - from > most)) break;
+      if (end > limit || (!into.empty() && end - from > most)) break;
       into.assign(at(from), at(end));
     }
     return {};
@@ -103,6 +110,7 @@ class FakeLog final : public tailrace::testing::LogDouble {
     std::erase_if(kept, [&](const auto& each) { return each.start >= end; });
     configurations_ = std::make_shared<const fasterlog::ConfigurationTable>(std::move(kept));
     durable_ = std::min(durable_, end);
+    flushing_ = std::min(flushing_, end);
     ++cuts;
     return end;
   }
@@ -112,6 +120,10 @@ class FakeLog final : public tailrace::testing::LogDouble {
   Result<> close() override { return {}; }
   void register_metrics(observability::MetricRegistry&) override {}
 
+  void begin_flush() {
+    flushing_ = tail();
+    if (listener_) listener_(durable_, nullptr);
+  }
   void flush() {
     durable_ = tail();
     if (listener_) listener_(durable_, nullptr);
@@ -147,7 +159,7 @@ class FakeLog final : public tailrace::testing::LogDouble {
   Epoch epoch_;
   std::vector<std::byte> bytes_;
   std::vector<Address> ends_;  // of the batches
-  Address durable_ = fasterlog::kFirstAddress;
+  Address durable_ = fasterlog::kFirstAddress, flushing_;
   std::vector<fasterlog::EpochStart> table_;
   std::shared_ptr<const fasterlog::ConfigurationTable> configurations_ =
       std::make_shared<const fasterlog::ConfigurationTable>();

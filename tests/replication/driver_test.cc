@@ -88,6 +88,22 @@ TEST_F(DriverTest, TheFollowerHoldsTheLeadersBytesAndTheMajorityCommitsThem) {
   EXPECT_GT(follower.state_machine.notified, 0);
 }
 
+TEST_F(DriverTest, TheFollowerHasBytesWhileTheLeaderStillFlushesThem) {
+  const auto range = at(1).log->try_enqueue(fasterlog::RecordKind::kData, as_bytes("both at once"));
+  ASSERT_TRUE(range);
+  at(1).log->begin_flush();
+  executor.run();
+  EXPECT_LT(at(1).log->durable(), range->end);
+  EXPECT_EQ(at(2).log->tail(), range->end);
+  at(2).log->flush();
+  executor.run();
+  EXPECT_LT(at(1).watermarks->committed(), range->end) << "one of two has it";
+  at(1).log->flush();
+  executor.run();
+  EXPECT_EQ(at(1).watermarks->committed(), range->end);
+  EXPECT_EQ(at(2).log->bytes(), at(1).log->bytes());
+}
+
 TEST_F(DriverTest, ManyMovesOfDurablePostOneEvent) {
   for (int i = 0; i < 10; ++i)
     leader.log->flush();

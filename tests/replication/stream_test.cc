@@ -173,6 +173,76 @@ TEST(Stream, ShipsWhatBecomesDurableAtOnce) {
   EXPECT_EQ(core.wants<ShipBytes>()->from, Address{100});
 }
 
+TEST(Stream, ALeaderShipsWhatItIsFlushingInParallel) {
+  Driven core = leading();
+  core.caught_up(kTwo);
+  core.flushing(200);
+  ASSERT_NE(core.wants<ShipBytes>(), nullptr);
+  EXPECT_EQ(core.wants<ShipBytes>()->from, Address{100});
+  EXPECT_TRUE(core.wants<ShipBytes>()->flushing);
+}
+
+/// Two of three have it; but then the leader would serve what it does not have itself.
+TEST(Stream, WhatOthersHaveDurableFirstIsCommittedOnceTheLeaderHasIt) {
+  Driven core = leading();
+  core.caught_up(kTwo);
+  core.caught_up(kThree);
+  core.flushing(200);
+  for (const NodeId peer : {kTwo, kThree}) {
+    core.feed(Shipped{peer, Address{100}, Address{200}, Address{200}});
+    core.acknowledge(peer, 200);
+    EXPECT_EQ(core.sent<Refuse>(peer), nullptr);
+  }
+  EXPECT_EQ(core.state().committed, Address{100});
+  core.durable(200, Epoch{5});
+  EXPECT_EQ(core.state().committed, Address{200});
+}
+
+/// Whoever acknowledges more than he can have got has another log.
+TEST(Stream, AnAcknowledgementBeyondWhatIsBeingFlushedIsRefused) {
+  Driven core = leading();
+  core.caught_up(kTwo);
+  core.flushing(200);
+  core.acknowledge(kTwo, 201);
+  ASSERT_NE(core.sent<Refuse>(kTwo), nullptr);
+  EXPECT_EQ(core.sent<Refuse>(kTwo)->reason, RefusalReason::kLogDiverges);
+}
+
+/// It had it from this leader before its connection broke.
+TEST(Stream, AFollowerAheadOfItsLeadersDiskIsAcceptedWhereItStands) {
+  Driven core = leading();
+  core.caught_up(kTwo);
+  core.flushing(200);
+  core.feed(Shipped{kTwo, Address{100}, Address{200}, Address{200}});
+  core.feed(PeerDisconnected{kTwo});
+  core.feed(PeerConnected{kTwo});
+  core.subscribe(kTwo, 200, Epoch{5});
+  ASSERT_NE(core.sent<Accept>(kTwo), nullptr);
+  EXPECT_EQ(core.sent<Accept>(kTwo)->start, Address{200});
+}
+
+/// It crashed after it had shipped more than its disk had; another leads, without that tail.
+TEST(Stream, ATailThatOnlyAFollowerOfTheLeaderBeforeHasIsCut) {
+  Driven core = leading(log_of(64, 500, {{Epoch{3}, Address{64}}}));
+  core.subscribe(kTwo, 560, Epoch{3});
+  ASSERT_NE(core.sent<Diverges>(kTwo), nullptr);
+  EXPECT_EQ(core.sent<Diverges>(kTwo)->end, Address{500});
+}
+
+/// The disk before may have acknowledged what this leader shipped and has not durable yet.
+TEST(Stream, ANewDiskGetsItsVoteOnlyWithAllThatWasShippedBefore) {
+  Driven core = leading();
+  core.caught_up(kThree);
+  core.flushing(200);
+  core.subscribe(kTwo, 100, Epoch{5}, Vote::kNone, 8);
+  const uint64_t round = core.state().round;
+  core.acknowledge(kThree, 100, round);
+  core.acknowledge(kTwo, 100, round, Vote::kNone);
+  EXPECT_EQ(core.sent<GrantVote>(kTwo), nullptr);
+  core.acknowledge(kTwo, 200, round, Vote::kNone);
+  EXPECT_NE(core.sent<GrantVote>(kTwo), nullptr);
+}
+
 TEST(Stream, ANewSubscriptionShipsAgainFromWhereItStands) {
   Driven core = leading();
   core.durable(300, Epoch{5});

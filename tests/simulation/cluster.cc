@@ -269,7 +269,7 @@ void Cluster::ship(SimNode& node, const ShipBytes& action) {
     });
     return;
   }
-  const Address limit = options_.ship_not_durable ? node.log.tail() : node.log.durable();
+  const Address limit = action.flushing ? node.log.flushing() : node.log.durable();
   auto bytes = std::make_shared<std::vector<std::byte>>(
       node.log.read(action.from, action.most_bytes, limit));
   const Address end = action.from + bytes->size();
@@ -313,7 +313,8 @@ void Cluster::settled(SimNode& node) {
   after(node, between(0, 200), [this, &node] { feed(node, LogSettled{node.log.position()}); });
 }
 
-/// Group commit: what is there when the flush begins is durable when it ends.
+/// Group commit: what is there when the flush begins is durable when it ends, and may be shipped
+/// meanwhile.
 void Cluster::flush(SimNode& node) {
   if (options_.fsync_lies && node.core->state().role != Role::kLeader) {
     LogPosition told = node.log.position();
@@ -325,6 +326,11 @@ void Cluster::flush(SimNode& node) {
   }
   if (node.flushing || disk_is_full(node)) return;
   node.flushing = true;
+  node.log.flush_end = node.log.tail();
+  if (node.core->state().role == Role::kLeader)
+    after(node, between(0, 100), [this, &node] {
+      feed(node, LogMoved{node.log.position(), applied(node)});
+    });
   after(node, between(100, faults_ ? 6000 : 500), [this, &node, upto = node.log.tail()] {
     node.log.make_durable(upto);
     node.flushing = false;

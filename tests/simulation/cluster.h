@@ -33,10 +33,9 @@ struct ClusterOptions {
   uint32_t spares = 0;
   int64_t change_pause_us = 300000;  // between two changes, at most
   replication::ProtocolFaults faults;
-  bool ship_not_durable = false;  // the leader's driver reads beyond its durable end
-  bool fsync_lies = false;        // durable is told before it is
-  bool promise_lies = false;      // a promise is called persisted, and a crash loses it
-  bool retry_as_new = false;      // clients send a write again as if it were another one
+  bool fsync_lies = false;    // durable is told before it is
+  bool promise_lies = false;  // a promise is called persisted, and a crash loses it
+  bool retry_as_new = false;  // clients send a write again as if it were another one
 };
 
 struct Outcome {

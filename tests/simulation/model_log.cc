@@ -90,6 +90,7 @@ void ModelLog::cut(Address to) {
   while (!batches_.empty() && batches_.back().end() > to)
     batches_.pop_back();
   durable_batches = std::min(durable_batches, batches_.size());
+  flush_end = std::min(flush_end, tail());
 }
 
 replication::LogPosition ModelLog::position() const {
@@ -98,7 +99,8 @@ replication::LogPosition ModelLog::position() const {
           durable_batches == 0 ? Epoch{} : batches_[durable_batches - 1].epoch,
           tail(),
           std::make_shared<replication::EpochTable>(epoch_table()),
-          std::make_shared<fasterlog::ConfigurationTable>(configurations())};
+          std::make_shared<fasterlog::ConfigurationTable>(configurations()),
+          flushing()};
 }
 
 /// All that there ever were, so that the one in force where it begins is there.

@@ -1,6 +1,7 @@
 #pragma once
 // A log in memory that remembers what an fsync has reached: crash() loses the rest.
 
+#include <algorithm>
 #include <cstddef>
 #include <memory>
 #include <vector>
@@ -29,6 +30,7 @@ class ModelLog {
  public:
   Address begin = fasterlog::kFirstAddress;
   size_t durable_batches = 0;
+  Address flush_end;  // of the newest flush that has begun
 
   Address tail() const {
     return batches_.empty() ? fasterlog::kFirstAddress : batches_.back().end();
@@ -36,6 +38,7 @@ class ModelLog {
   Address durable() const {
     return durable_batches == 0 ? fasterlog::kFirstAddress : batches_[durable_batches - 1].end();
   }
+  Address flushing() const { return std::max(durable(), std::min(flush_end, tail())); }
   const std::vector<Batch>& batches() const { return batches_; }
 
   /// A batch: its size and epoch, then random bytes.
@@ -47,7 +50,10 @@ class ModelLog {
   bool append_raw(Address at, ByteSpan bytes);
   /// Whole batches from `from`, about `most` bytes, none at or above `limit`.
   std::vector<std::byte> read(Address from, size_t most, Address limit) const;
-  void crash() { batches_.resize(durable_batches); }
+  void crash() {
+    batches_.resize(durable_batches);
+    flush_end = durable();
+  }
   void make_durable(Address upto);
   /// Drops what lies behind `to`, durably.
   void cut(Address to);

@@ -166,8 +166,8 @@ TEST(ReplicationSimulation, NoticesCommitsByAMinority) {
   expect_caught([](ClusterOptions& o) { o.faults.minority_commits = true; },
                 "committed without a majority");
 }
-TEST(ReplicationSimulation, NoticesALeaderThatShipsWhatIsNotDurable) {
-  expect_caught([](ClusterOptions& o) { o.ship_not_durable = true; },
+TEST(ReplicationSimulation, NoticesALeaderThatCountsItselfBeforeItsFsync) {
+  expect_caught([](ClusterOptions& o) { o.faults.counts_unflushed = true; },
                 "committed without a majority");
 }
 TEST(ReplicationSimulation, NoticesAFollowerThatAcknowledgesBeforeItsFsync) {
@@ -222,7 +222,7 @@ TEST(ReplicationSimulation, NoticesALogThatWasNotCompared) {
 }
 TEST(ReplicationSimulation, NoticesAReadOfALeaderThatDidNotAsk) {
   expect_caught([](ClusterOptions& o) { o.faults.confirms_alone = true; },
-                "a linearizable read misses");
+                "a linearizable read misses", 1500);
 }
 TEST(ReplicationSimulation, NoticesAPromiseThatACrashTakesBack) {
   expect_caught([](ClusterOptions& o) { o.promise_lies = true; }, "");

@@ -27,6 +27,13 @@ class LogDouble : public fasterlog::Log {
   }
   DurableInterest want_durable(Address) override { return nullptr; }
   ListenerHandle add_durable_listener(DurableListener) override { return nullptr; }
+  ListenerHandle add_flush_listener(DurableListener listener) override {
+    return add_durable_listener(std::move(listener));
+  }
+  Address flushing() const override { return durable(); }
+  Result<> read_raw_flushing(Address from, size_t most, std::vector<std::byte>& into) override {
+    return read_raw(from, most, into);
+  }
   Address request_commit() override { return tail(); }
   Result<> read_batch(std::span<const Address>,
                       const std::function<void(const Record&)>&) override {
