@@ -113,7 +113,13 @@ Result<config::NodeConfig> configuration(const ServeOptions& options) {
     return config;
   }
   auto config = config::load_node_config(options.config);
-  if (config && !options.data_dir.empty()) config::place_in_directory(*config, options.data_dir);
+  if (!config) return config;
+  if (!options.data_dir.empty()) config::place_in_directory(*config, options.data_dir);
+  config->node.members_in_file = [file = options.config]() -> Result<replication::Members> {
+    auto now = config::load_node_config(file);
+    if (!now) return tl::unexpected(std::move(now).error());
+    return std::move(now->node.members);
+  };
   return config;
 }
 

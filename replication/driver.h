@@ -94,6 +94,7 @@ class Driver final : public Node, public TransportHandler {
   Result<Promise> open_promise();
   Candidacy candidacy() const;
   void warn_of_other_members() const;
+  Result<> check_file_before(const Members& next) const;
   void ask_round();
   void settle_confirmations();
   void settle_transfer();

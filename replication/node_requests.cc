@@ -121,6 +121,31 @@ void Driver::settle_transfer() {
 
 // ---- Members. ----------------------------------------------------------------------------------
 
+/// The first other voter is the last moment at which this node's file can be asked: later the disk
+/// may be gone, and a new one with a file that names only itself would found a cluster of its own.
+Result<> Driver::check_file_before(const Members& next) const {
+  const auto find_other = [this](const Members& members) {
+    return std::ranges::find_if(members, [this](const Member& member) {
+      return member.id != options_.self && (member.voter || member.joining);
+    });
+  };
+  const Members& present = core_.state().members;
+  const auto added = find_other(next);
+  if (find_other(present) != present.end() || added == next.end()) return {};
+  const Result<Members> file =
+      options_.members_in_file ? options_.members_in_file() : Result<Members>(options_.members);
+  if (!file) return tl::unexpected(with_context("read whom the file names", file.error()));
+  if (find_other(*file) != file->end()) return {};
+  const std::string self = std::to_string(options_.self.value);
+  return make_error(ErrorCode::kFailedPrecondition,
+                    "the configuration file of node " + self +
+                        " names no other voter: with a new disk, node " + self +
+                        " would begin a cluster of its own. Write node " +
+                        std::to_string(added->id.value) +
+                        " into `replication.members` of that file, as a voter, and ask again; a "
+                        "restart is not needed");
+}
+
 void Driver::change_members(MemberChange change, Done done) {
   post([change = std::move(change), done = std::move(done)](Driver& self) mutable {
     if (!self.running_) return done(make_error(ErrorCode::kUnavailable, "the node does not run"));
@@ -132,6 +157,8 @@ void Driver::change_members(MemberChange change, Done done) {
     if (!next) return done(tl::unexpected(next.error()));
     const CoreState& state = self.core_.state();
     if (*next == state.members) return done({});
+    if (Result<> known = self.check_file_before(*next); !known)
+      return done(tl::unexpected(std::move(known).error()));
     if (self.change_)
       return done(make_error(ErrorCode::kUnavailable,
                              "the change of members before is not committed yet: try again"));

@@ -211,6 +211,10 @@ class Cluster:
         host = self._host(number)
         return f'    - {{{more}id: {number}, peer: "{host}:{peer}", client: "{host}:{client}"}}\n'
 
+    def member(self, node):
+        """Its line in `members`, as a voter."""
+        return self._member(node.number, (node.client_port, node.peer_port, 0), "")
+
     def _node(self, number, ports, members):
         client, _, metrics = ports
         host = self._host(number)

@@ -4,6 +4,7 @@ Usage: member_test.py TAILRACE ACK_WRITER [unittest arguments]
 """
 import contextlib
 import json
+import shutil
 import sys
 import tempfile
 import unittest
@@ -132,12 +133,28 @@ class Members(unittest.TestCase):
     def test_one_node_becomes_three(self):
         """From no redundancy to all of it, without a stop."""
         [one] = self.start(nodes=1)
-        two, three = self.join(), self.join()
+        # With a new disk it would go by its file, and be a cluster of its own.
+        two = self.nodes.new_node().start()
+        refused = self.nodes.run("member", "add", "--id", 2, "--peer", f"{two.host}:{two.peer_port}",
+                                 "--client", two.server, check=False).stderr.decode()
+        self.assertIn("names no other voter", refused)
+        config = one.config.read_text()
+        one.config.write_text(config + "nonsense: 1\n")
+        self.assertIn("nonsense", self.nodes.run(
+            "member", "add", "--id", 2, "--peer", f"{two.host}:{two.peer_port}", "--client",
+            two.server, check=False).stderr.decode())
+        self.assertEqual(self.nodes.kinds(), {1: "voter"})
+        one.config.write_text(config.replace(
+            self.nodes.members, self.nodes.members + self.nodes.member(two)))
+        self.nodes.add_member(two, timeout=PATIENCE)
+        three = self.join()
         self.assertEqual(self.nodes.kinds(), {1: "voter", 2: "voter", 3: "voter"})
         self.wait_for_acks(500)
         self.nodes.transfer(2)
         one.kill()
         self.wait_for_acks(500)
+        # A new disk finds the others by its file.
+        shutil.rmtree(one.data)
         one.start().wait_ready(PATIENCE)
         self.check_all([one, two, three])
 

@@ -330,6 +330,13 @@ inline void LinkedTransport::send(NodeId to, Message message) {
   network_.send(self, to, std::move(message));
 }
 
+inline Member member_named(uint32_t id) {
+  Member member;
+  member.id = NodeId{id};
+  member.peer_address = "peer" + std::to_string(id);
+  return member;
+}
+
 struct Side {
   Side(uint32_t node_id, HandExecutor& on, Network& network, const Clock& with, uint32_t of)
       : id{node_id}, transport(id, network), executor(on), clock(with), members(of) {
@@ -343,12 +350,9 @@ struct Side {
     options.self = id;
     options.cluster = "test";
     options.directory = directory.path();
-    for (uint32_t i = 1; i <= members; ++i) {
-      Member member;
-      member.id = NodeId{i};
-      member.peer_address = "peer" + std::to_string(i);
-      options.members.push_back(member);
-    }
+    for (uint32_t i = 1; i <= members; ++i)
+      options.members.push_back(member_named(i));
+    options.members_in_file = members_in_file;
     options.leader = NodeId{1};
     node = std::move(Node::create(storage::posix_file_system(), options, *log, state_machine,
                                   *watermarks, anchors, executor, transport, nullptr, clock)
@@ -376,6 +380,7 @@ struct Side {
   HandExecutor& executor;
   const Clock& clock;
   const uint32_t members;
+  std::function<Result<Members>()> members_in_file;  // taken by make()
   std::unique_ptr<Node> node;
 };
 

@@ -366,6 +366,62 @@ TEST_F(DriversTest, AfterARestartTheMembersAreThoseOfTheLogAndNotOfTheFile) {
   EXPECT_TRUE(at(1).status()->serving);
 }
 
+/// With a new disk it would found a cluster of its own beside the one that it belongs to.
+TEST(LoneDriver, TakesNoOtherVoterUntilItsFileNamesOne) {
+  HandExecutor executor;
+  HandClock clock;
+  Network network(executor);
+  Side alone(1, executor, network, clock, 1);
+  Members in_file{member_named(1)};
+  std::optional<Error> unreadable;
+  alone.members_in_file = [&]() -> Result<Members> {
+    if (unreadable) return tl::unexpected(*unreadable);
+    return in_file;
+  };
+  alone.make();
+  ASSERT_TRUE(alone.node->start());
+  const auto settle = [&] {
+    for (int i = 0; i < 4; ++i) {
+      executor.run();
+      alone.log->flush();
+    }
+    executor.run();
+  };
+  for (int i = 0; i < 6; ++i) {
+    settle();
+    clock.passed += milliseconds(250);
+    alone.node->tick();
+  }
+  const auto add = [&] {
+    MemberChange change;
+    change.member = member_named(2);
+    change.member.client_address = "client2";
+    std::optional<Result<>> done;
+    alone.node->change_members(change, [&](Result<> result) { done = std::move(result); });
+    settle();
+    EXPECT_TRUE(done);
+    return done.value_or(Result<>{});
+  };
+  Result<> refused = add();
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, ErrorCode::kFailedPrecondition);
+  EXPECT_NE(refused.error().message.find("names no other voter"), std::string::npos);
+  in_file.push_back(member_named(2));
+  in_file.back().voter = false;
+  EXPECT_FALSE(add()) << "a learner is no one who could tell it that the cluster exists";
+  unreadable = Error{ErrorCode::kInvalidArgument, "node1.yaml:3: no"};
+  refused = add();
+  ASSERT_FALSE(refused);
+  EXPECT_NE(refused.error().message.find("node1.yaml:3"), std::string::npos);
+  EXPECT_EQ(alone.status()->members.size(), 1u);
+  unreadable.reset();
+  in_file.back().voter = true;
+  EXPECT_TRUE(add());
+  EXPECT_EQ(alone.status()->members.size(), 2u);
+  alone.node->stop();
+  executor.posted.clear();
+}
+
 TEST_F(DriversTest, AChangeWhoseLeaderIsLostMeanwhileHasAnUnknownOutcome) {
   network.isolate(NodeId{1});
   std::optional<Result<>> done;

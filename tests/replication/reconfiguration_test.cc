@@ -119,7 +119,8 @@ TEST(Reconfiguration, ALeaderAloneGetsAVoteBeforeItsFirstRecord) {
   Driven core(kOne, given);
   core.lead(Epoch{5}, {}, Vote::kNone);
   core.pass(milliseconds(50));
-  EXPECT_EQ(core.wants<PersistPromise>(), nullptr);  // as long as it is to stay alone, it needs none
+  EXPECT_EQ(core.wants<PersistPromise>(),
+            nullptr);  // as long as it is to stay alone, it needs none
   core.ask(Kind::kSet, member_of(kTwo));
   EXPECT_EQ(core.wants<AppendMembers>(), nullptr);
   ASSERT_NE(core.wants<PersistPromise>(), nullptr);
