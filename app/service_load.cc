@@ -65,8 +65,25 @@ class Loop {
       operation = random_.chance(1, 2) ? Operation::kPut : Operation::kGet;
     if (operation == Operation::kAppend) return client_->async_append("bench", events_, written);
     const std::string key = "bench/" + std::to_string(random_.below(options_.keys));
-    if (operation == Operation::kGet) return client_->async_get(as_bytes(key), {}, read);
+    if (operation == Operation::kGet) return client_->async_get(as_bytes(key), options_.read, read);
+    if (operation == Operation::kOwn)
+      return client_->async_put(as_bytes(key), as_bytes(value_),
+                                [this, key](const Result<rpc::CommandAnswer>& answer) {
+                                  if (!answer) return answered(Clock::now(), &answer.error());
+                                  read_own(key, *answer);
+                                });
     client_->async_put(as_bytes(key), as_bytes(value_), written);
+  }
+
+  void read_own(const std::string& key, const rpc::CommandAnswer& written) {
+    rpc::ReadOptions own;
+    own.level = rpc::ReadOptions::Level::kAtLeast;
+    own.epoch = written.epoch;
+    own.address = written.range.end;
+    client_->async_get(as_bytes(key), own,
+                       [this, began = Clock::now()](const Result<rpc::ReadAnswer>& answer) {
+                         answered(began, answer ? nullptr : &answer.error());
+                       });
   }
 
   void answered(Clock::time_point began, const Error* error) {
@@ -122,9 +139,11 @@ Result<LoadResult> run_load(const rpc::ClientOptions& client_options, const Load
   // An unreachable service is an error, not a measurement. This also opens the connections.
   std::vector<std::unique_ptr<Loop>> loops;
   for (uint32_t i = 0; i < options.clients; ++i) {
-    auto client = rpc::Client::create(client_options);
+    rpc::ClientOptions mine = client_options;
+    std::ranges::rotate(mine.servers, mine.servers.begin() + i % mine.servers.size());
+    auto client = rpc::Client::create(mine);
     if (!client) return tl::unexpected(std::move(client).error());
-    if (auto reached = (*client)->get(as_bytes("bench/0"), {}); !reached)
+    if (auto reached = (*client)->get(as_bytes("bench/0"), options.read); !reached)
       return tl::unexpected(std::move(reached).error());
     loops.push_back(std::make_unique<Loop>(std::move(*client), options, random_seed()));
   }

@@ -14,13 +14,15 @@
 namespace tailrace::app {
 
 struct LoadOptions {
-  enum class Operation { kPut, kAppend, kGet, kMixed };
+  /// kOwn: a put, and once it is acknowledged a read of at least its address; the read is timed.
+  enum class Operation { kPut, kAppend, kGet, kMixed, kOwn };
   Operation operation = Operation::kPut;
   uint32_t clients = 4;
   uint32_t in_flight = 64;  // of each client
   uint32_t batch = 100;     // events of an append
   uint32_t value_bytes = 256;
   uint64_t keys = 100'000;
+  rpc::ReadOptions read;  // of kGet and kMixed
   double seconds = 10;
 };
 
@@ -34,7 +36,8 @@ struct LoadResult {
   double p50_us = 0, p99_us = 0, p999_us = 0, max_us = 0;
 };
 
-/// Runs until the time is over and every request is answered. `on_progress` is called about twice a
+/// Runs until the time is over and every request is answered. Reads that need no leader go to the
+/// servers in turn, a server for each client. `on_progress` is called about twice a
 /// second on the caller's thread with the share of the time that has passed and the operations so
 /// far. Fails only when a client cannot be made, or the first request of all is not answered.
 Result<LoadResult> run_load(const rpc::ClientOptions& client, const LoadOptions& options,

@@ -18,19 +18,23 @@ namespace tailrace::app {
 namespace {
 
 const std::map<std::string, LoadOptions::Operation> kOperations = {
-    {"put", LoadOptions::Operation::kPut},
-    {"append", LoadOptions::Operation::kAppend},
-    {"get", LoadOptions::Operation::kGet},
-    {"mixed", LoadOptions::Operation::kMixed},
+    {"put", LoadOptions::Operation::kPut}, {"append", LoadOptions::Operation::kAppend},
+    {"get", LoadOptions::Operation::kGet}, {"mixed", LoadOptions::Operation::kMixed},
+    {"own", LoadOptions::Operation::kOwn},
 };
 
 struct BenchServiceOptions {
   ClientFlags client;
   LoadOptions load;
   std::string operation = "put";
+  std::string read = "linearizable";
   std::string history;  // a file
   bool json = false;
 };
+
+bool reads(LoadOptions::Operation operation) {
+  return operation == LoadOptions::Operation::kGet || operation == LoadOptions::Operation::kMixed;
+}
 
 void print_json(const BenchServiceOptions& options, const LoadResult& result) {
   nlohmann::ordered_json out = {
@@ -41,6 +45,7 @@ void print_json(const BenchServiceOptions& options, const LoadResult& result) {
   if (options.history.empty()) out["value_bytes"] = options.load.value_bytes;
   if (options.history.empty() && options.load.operation == LoadOptions::Operation::kAppend)
     out["batch"] = options.load.batch;
+  if (options.history.empty() && reads(options.load.operation)) out["read"] = options.read;
   out["seconds"] = result.seconds;
   out["ops"] = result.operations;
   out["ops_per_s"] = static_cast<double>(result.operations) / result.seconds;
@@ -80,6 +85,9 @@ int bench_service(BenchServiceOptions& options) {
                                       kMostHistoryRequests)});
   } else {
     options.load.operation = kOperations.at(options.operation);
+    const auto level = parse_read_level(options.read);
+    if (!level) return report(level.error());
+    options.load.read = *level;
   }
   auto flags = options.client.client_options();
   if (!flags) return report(flags.error());
@@ -120,8 +128,16 @@ void add_bench_service_verb(CLI::App& bench, int& exit_code) {
   for (const auto& [name, operation] : kOperations)
     operations.push_back(name);
   CLI::Option* op =
-      verb->add_option("--op", options->operation, "mixed: half puts, half linearizable gets")
+      verb->add_option("--op", options->operation,
+                       "mixed: half puts, half gets; own: a put and then a get of it, from any "
+                       "server that has applied it, of which only the get is timed")
           ->check(CLI::IsMember(operations))
+          ->capture_default_str();
+  CLI::Option* read =
+      verb->add_option("--read", options->read,
+                       fmt::format("Of gets: {}. Without the leader each client begins with "
+                                   "another one of the servers",
+                                   kReadLevelHelp))
           ->capture_default_str();
   verb->add_option("--clients", load.clients, "Connections, each with a thread of its own")
       ->check(CLI::Range(1, 1024))
@@ -153,6 +169,7 @@ void add_bench_service_verb(CLI::App& bench, int& exit_code) {
       ->type_name("FILE")
       ->check([](const std::string& file) { return file.empty() ? "it names no file" : ""; })
       ->excludes(op)
+      ->excludes(read)
       ->excludes(batch)
       ->excludes(value_bytes);
   verb->add_flag("--json", options->json, "One JSON object");

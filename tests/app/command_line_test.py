@@ -571,22 +571,36 @@ class Administration(VerbTest):
             self.assertIn(b"logs differ", done.stderr)
 
     def test_bench_json(self):
-        for operation in ("put", "append", "get", "mixed"):
+        for operation, *more in (["put"], ["append"], ["get"], ["mixed"], ["own"],
+                                 ["get", "--read", "any"], ["mixed", "--read", "bounded=10000ms"]):
             done = self.expect(DONE, "bench", "service", "--json", "--seconds", "0.3",
                                "--clients", "2", "--in-flight", "4", "--batch", "10",
-                               "--value-bytes", "64", "--op", operation, cluster=three)
+                               "--value-bytes", "64", "--op", operation, *more, cluster=three)
             answer = json.loads(done.stdout)
             self.assertGreater(answer["ops_per_s"], 0)
             self.assertLessEqual(0, answer["p50_us"])
             self.assertLessEqual(answer["p50_us"], answer["p99_us"])
             self.assertLessEqual(answer["p99_us"], answer["p999_us"])
             self.assertEqual(answer["errors"], 0)
+            self.assertEqual(answer.get("read"), more[1] if more else
+                             "linearizable" if operation in ("get", "mixed") else None)
+
+    def test_bench_reads_of_any_server_go_to_all_of_them(self):
+        def answered():
+            return [node.metric("tailrace_rpc_requests_total", kind="get") or 0
+                    for node in three.nodes]
+
+        before = answered()
+        self.expect(DONE, "bench", "service", "--seconds", "0.3", "--clients", "3", "--op", "get",
+                    "--read", "any", cluster=three)
+        for node, (old, new) in enumerate(zip(before, answered())):
+            self.assertGreater(new, old + 10, f"node {node + 1}")
 
     def test_bench_says_what_is_refused_and_what_makes_no_sense(self):
         self.expect(REFUSED, "bench", "service", "--seconds", "0.1", "--value-bytes", "2000000",
                     says="the limit is 1048576 bytes")
         for arguments in (["--op", "nothing"], ["--clients", "0"], ["--seconds", "x"],
-                          ["--in-flight", "-1"], ["--batch", "0"]):
+                          ["--in-flight", "-1"], ["--batch", "0"], ["--read", "stale"]):
             self.expect(USAGE, "bench", "service", *arguments, says=arguments[0])
 
 
