@@ -11,7 +11,9 @@
 namespace tailrace::rpc {
 namespace {
 
-constexpr std::chrono::milliseconds kTick{10};
+// Deadlines are kept to the moment; this is for all else. A process may have a thousand clients,
+// and each that wakes up costs two changes of threads.
+constexpr std::chrono::milliseconds kTick{100};
 constexpr std::chrono::milliseconds kSilence{1000};
 constexpr size_t kMostUnsentBytes = 4u << 20;
 constexpr size_t kMostLearnt = 64;
@@ -102,8 +104,10 @@ void RequestQueue::take_inbox() {
   for (ClientRequest& request : requests) {
     if (shut_down_)
       finish(request, make_error(ErrorCode::kClosed, "the client is closed"));
-    else
+    else {
+      least_deadline_ = std::min(least_deadline_, request.deadline);
       queued_.push_back(std::move(request));
+    }
   }
   if (shut_down_) return;
   arm_ticker();
@@ -480,12 +484,13 @@ void RequestQueue::settle_bounced() {
 // ---- Deadlines.
 
 void RequestQueue::arm_ticker() {
-  if (ticking_ || shut_down_ || (queued_.empty() && sent_.empty() && bounced_.empty())) return;
+  if (shut_down_ || (queued_.empty() && sent_.empty() && bounced_.empty())) return;
+  if (ticking_ && ticker_.expiry() <= least_deadline_) return;
   ticking_ = true;
-  ticker_.expires_after(kTick);
+  ticker_.expires_at(std::min(std::chrono::steady_clock::now() + kTick, least_deadline_));
   ticker_.async_wait([this](const std::error_code& error) {
+    if (error || shut_down_) return;  // shut down, or armed anew for an earlier moment
     ticking_ = false;
-    if (error || shut_down_) return;
     expire();
     check_silence();
     send_queued();
@@ -518,9 +523,11 @@ void RequestQueue::check_silence() {
 void RequestQueue::expire() {
   const SteadyTime now = std::chrono::steady_clock::now();
   std::vector<std::pair<ClientRequest, bool>> late;
+  least_deadline_ = SteadyTime::max();
   const auto sweep = [&](std::map<uint64_t, ClientRequest>& requests, bool in_flight) {
     for (auto it = requests.begin(); it != requests.end();) {
       if (it->second.deadline > now) {
+        least_deadline_ = std::min(least_deadline_, it->second.deadline);
         ++it;
         continue;
       }
@@ -532,6 +539,7 @@ void RequestQueue::expire() {
   sweep(bounced_, false);
   for (auto it = queued_.begin(); it != queued_.end();) {
     if (it->deadline > now) {
+      least_deadline_ = std::min(least_deadline_, it->deadline);
       ++it;
       continue;
     }

@@ -126,6 +126,8 @@ class RequestQueue {
   statemachine::SessionSerial session_;  // serial: the last one given
   statemachine::ClientId in_flight_client_;
   asio::steady_timer retry_timer_, ticker_;
+  /// No request is to be told earlier that its time is over; may be of one that is over.
+  SteadyTime least_deadline_ = SteadyTime::max();
 };
 
 }  // namespace tailrace::rpc
