@@ -123,6 +123,7 @@ void read_server(YamlReader reader, rpc::ServerOptions& server) {
   }
   reader.number("max_connections", 1, 1'000'000, server.max_connections);
   reader.number("max_in_flight", 1, 1'000'000, server.max_in_flight);
+  reader.size("max_unapplied_bytes", uint64_t{1}, 1024 * kGiB, server.max_unapplied_bytes);
   reader.duration("scan_idle_timeout", server.scan_idle_timeout);
   reader.finish();
 }

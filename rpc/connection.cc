@@ -38,6 +38,7 @@ void Connection::begin() {
 FramedSocket::Take Connection::on_frame(capnp::MessageReader& message) {
   if (in_flight_ >= context_.options.max_in_flight || unsent_bytes() > kMostAnswersUnsentBytes) {
     held_for_limit_ = true;
+    thread_.look_again(std::static_pointer_cast<Connection>(shared_from_this()), false);
     return Take::kHold;
   }
   return dispatch(message.getRoot<wire::Request>());
@@ -150,6 +151,12 @@ void Connection::answered() {
       unsent_bytes() > kMostAnswersUnsentBytes)
     return;
   held_for_limit_ = false;
+  resume();
+}
+
+void Connection::try_again() {
+  if (closed()) return;
+  status_.reset();
   resume();
 }
 

@@ -26,6 +26,8 @@ class Connection : public FramedSocket {
 
   void answer_command(const Pending& pending, const statemachine::Answer* answer);
   void answer_unknown(const Pending& pending);
+  /// What was held is offered again; the node may have another role by now.
+  void try_again();
   /// True when it was not touched yet in this turn.
   bool mark_touched() { return !std::exchange(touched_, true); }
   /// After answers were flushed: reads on if the limit of requests in flight held it.
@@ -70,6 +72,8 @@ class Connection : public FramedSocket {
 
   /// Nothing when this node leads and serves; else the error was answered.
   bool refuse_unless_leader(const Asked& asked);
+  /// Whether too much waits to be applied for another command to be taken now.
+  bool held_for_backlog();
   /// Takes what try_enqueue said: a pending answer, a hold, or an error answered. The last of the
   /// records has `last_payload_bytes`.
   Take enqueued(const Asked& asked, const Result<AddressRange>& range, size_t last_payload_bytes);

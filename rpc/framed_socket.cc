@@ -5,6 +5,7 @@
 #include <asio/write.hpp>
 #include <fmt/format.h>
 #include <kj/exception.h>
+#include <poll.h>
 
 #include "rpc/message.h"
 
@@ -65,6 +66,13 @@ void FramedSocket::resume() {
   if (closed_ || taking_) return;
   held_ = false;
   take_frames();
+}
+
+bool FramedSocket::other_side_closed() {
+  if (closed_) return true;
+  pollfd watched{socket_.native_handle(), POLLRDHUP, 0};
+  return ::poll(&watched, 1, 0) > 0 &&
+         (watched.revents & (POLLRDHUP | POLLHUP | POLLERR | POLLNVAL)) != 0;
 }
 
 void FramedSocket::take_frames() {

@@ -54,6 +54,8 @@ class FramedSocket : public std::enable_shared_from_this<FramedSocket> {
   void close_after_sending(const std::string& reason);
 
   bool closed() const { return closed_; }
+  /// Whether the other side has closed, which no read tells while a frame is held.
+  bool other_side_closed();
   size_t unsent_bytes() const { return gathered_.size() + writing_.size(); }
   /// "127.0.0.1:40012", for log lines.
   const std::string& remote() const { return remote_; }

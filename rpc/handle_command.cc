@@ -63,6 +63,16 @@ bool Connection::refuse_unless_leader(const Asked& asked) {
   return true;
 }
 
+bool Connection::held_for_backlog() {
+  // Expected first, then looked at: what is applied after the look is told.
+  thread_.expect_applied();
+  const Address applied = context_.to.watermarks->applied();
+  const Address tail = context_.to.log->tail();
+  if (tail <= applied || tail - applied <= context_.options.max_unapplied_bytes) return false;
+  thread_.look_again(std::static_pointer_cast<Connection>(shared_from_this()), true);
+  return true;
+}
+
 FramedSocket::Take Connection::handle_command(uint64_t id, wire::Command::Reader request) {
   Asked asked{id, RequestKind::kPut, std::chrono::steady_clock::now()};
   const auto operation = known(request.getOperation());
@@ -72,6 +82,7 @@ FramedSocket::Take Connection::handle_command(uint64_t id, wire::Command::Reader
   }
   asked.kind = operation->kind;
   if (refuse_unless_leader(asked)) return Take::kDone;
+  if (held_for_backlog()) return Take::kHold;
 
   statemachine::Command command;
   command.operation = operation->operation;
@@ -96,7 +107,6 @@ FramedSocket::Take Connection::handle_command(uint64_t id, wire::Command::Reader
   }
   std::vector<std::byte>& payload = thread_.encode_buffer();
   statemachine::encode(command, payload);
-  thread_.expect_applied();
   return enqueued(asked,
                   context_.to.log->try_enqueue(statemachine::kCommandRecord, ByteSpan(payload)),
                   payload.size());
@@ -105,6 +115,7 @@ FramedSocket::Take Connection::handle_command(uint64_t id, wire::Command::Reader
 FramedSocket::Take Connection::handle_append(uint64_t id, wire::Append::Reader request) {
   const Asked asked{id, RequestKind::kAppend, std::chrono::steady_clock::now()};
   if (refuse_unless_leader(asked)) return Take::kDone;
+  if (held_for_backlog()) return Take::kHold;
 
   const auto events = request.getEvents();
   const ByteSpan stream = to_span(request.getStream());
@@ -134,7 +145,6 @@ FramedSocket::Take Connection::handle_append(uint64_t id, wire::Append::Reader r
     records.push_back({statemachine::kCommandRecord, ByteSpan(payload)});
   }
   // Events never reach the store: the log's own limits are all there is to admit.
-  thread_.expect_applied();
   fasterlog::Log& log = *context_.to.log;
   const Take taken =
       enqueued(asked,

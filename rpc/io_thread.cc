@@ -11,6 +11,7 @@ namespace tailrace::rpc {
 namespace {
 
 constexpr std::chrono::milliseconds kRoomRetry{1};
+constexpr std::chrono::milliseconds kHeldLook{100};
 constexpr std::chrono::milliseconds kTick{10};
 
 /// Runs `function` on the thread of `io` and waits for what it returns.
@@ -39,6 +40,7 @@ IoThread::IoThread(ServerContext& context)
       work_(asio::make_work_guard(io_)),
       poster_(std::make_shared<Poster>(io_)),
       room_timer_(io_),
+      held_timer_(io_),
       ticker_(io_) {}
 
 IoThread::~IoThread() {
@@ -134,6 +136,7 @@ void IoThread::take_inbox() {
                            touch(std::move(connection));
                          });
   }
+  try_waiting();
   waiters_.run_ready(context_.to.watermarks->applied(), context_.to.node->status()->epoch);
   const auto tailing = tailing_;
   for (Connection* connection : tailing) {
@@ -153,7 +156,7 @@ void IoThread::settle() {
     connection->flush();
     connection->answered();
   }
-  if (pending_.empty() && waiters_.empty() && tailing_.empty())
+  if (pending_.empty() && waiters_.empty() && tailing_.empty() && waiting_for_applied_.empty())
     expecting_.exchange(0, std::memory_order_acq_rel);
 }
 
@@ -166,9 +169,19 @@ void IoThread::role_changed(Epoch epoch, bool leads, Address applied) {
       connection->answer_unknown(pending);
       touch(std::move(connection));
     });
+    try_waiting();
     waiters_.run_ready(context_.to.watermarks->applied(), epoch);
     settle();
   });
+}
+
+/// Those whose commands wait for others to be applied.
+void IoThread::try_waiting() {
+  std::vector<std::weak_ptr<Connection>> waiting;
+  waiting.swap(waiting_for_applied_);
+  for (const auto& weak : waiting) {
+    if (const auto connection = weak.lock()) connection->try_again();
+  }
 }
 
 void IoThread::members_changed() {
@@ -235,8 +248,37 @@ void IoThread::resume_soon(std::weak_ptr<Connection> connection) {
     std::vector<std::weak_ptr<Connection>> waiting;
     waiting.swap(waiting_for_room_);
     for (const auto& weak : waiting) {
-      if (const auto held = weak.lock()) held->resume();
+      if (const auto held = weak.lock()) held->try_again();
     }
+  });
+}
+
+void IoThread::look_again(std::weak_ptr<Connection> connection, bool when_applied) {
+  context_.probe.stalls.add();
+  if (when_applied) waiting_for_applied_.push_back(connection);
+  held_.insert(std::move(connection));
+  arm_held_timer();
+}
+
+void IoThread::arm_held_timer() {
+  if (looking_at_held_ || held_.empty()) return;
+  looking_at_held_ = true;
+  held_timer_.expires_after(kHeldLook);
+  held_timer_.async_wait([this](const std::error_code& error) {
+    looking_at_held_ = false;
+    if (error) return;
+    std::set<std::weak_ptr<Connection>, std::owner_less<>> held;
+    held.swap(held_);
+    waiting_for_applied_.clear();  // they are among the held, and may come back
+    for (const auto& weak : held) {
+      const auto connection = weak.lock();
+      if (!connection) continue;
+      if (connection->other_side_closed())
+        connection->close("the other side closed the connection");
+      else
+        connection->try_again();
+    }
+    arm_held_timer();
   });
 }
 

@@ -88,6 +88,10 @@ class IoThread {
   void confirm_leadership(SteadyTime deadline, Confirmed callback);
   /// The log's buffer was full: resumes the connection in a moment.
   void resume_soon(std::weak_ptr<Connection> connection);
+  /// It holds a frame for a while, perhaps a long one: offered again now and then, `when_applied`
+  /// also when more is; and closed when its other side has gone, so that those who come and go
+  /// meanwhile do not take up all places.
+  void look_again(std::weak_ptr<Connection> connection, bool when_applied);
   void set_tailing(Connection& connection, bool tailing);
   /// It was sent something outside its own frames: flushed at the end of this turn.
   void touch(std::shared_ptr<Connection> connection);
@@ -98,6 +102,8 @@ class IoThread {
   void take_inbox();
   void settle();  // flushes what was touched, lets go of expectations
   void arm_ticker();
+  void arm_held_timer();
+  void try_waiting();
   void ask_confirmation();
 
   ServerContext& context_;
@@ -118,7 +124,10 @@ class IoThread {
   AppliedWaiters waiters_;
   std::vector<std::shared_ptr<Connection>> touched_;
   std::vector<std::weak_ptr<Connection>> waiting_for_room_;
-  asio::steady_timer room_timer_, ticker_;
+  std::vector<std::weak_ptr<Connection>> waiting_for_applied_;
+  std::set<std::weak_ptr<Connection>, std::owner_less<>> held_;
+  bool looking_at_held_ = false;
+  asio::steady_timer room_timer_, held_timer_, ticker_;
   std::vector<Confirmed> unasked_;  // confirmations for the next question
   SteadyTime unasked_deadline_;
   bool confirming_ = false;  // a question is on its way

@@ -104,9 +104,11 @@ void Probe::register_at(observability::MetricRegistry& registry) {
   registry.add_counter(registration_, "tailrace_rpc_refused_connections_total",
                        "Client connections refused because there were too many.", {},
                        refused_connections);
-  registry.add_counter(registration_, "tailrace_rpc_stalls_total",
-                       "Times that a connection was not read because the log's buffer was full.",
-                       {}, stalls);
+  registry.add_counter(
+      registration_, "tailrace_rpc_stalls_total",
+      "Times that a connection was not read: the log's buffer was full, or too much "
+      "was in flight or not applied yet.",
+      {}, stalls);
   registry.add_gauge(registration_, "tailrace_rpc_connections", "Client connections open now.", {},
                      [this] { return static_cast<double>(connections.load()); });
   registry.add_gauge(registration_, "tailrace_rpc_in_flight_requests",

@@ -23,6 +23,9 @@ struct ServerOptions {
   size_t max_value_bytes = 1u << 20;
   uint32_t max_connections = 1024;
   uint32_t max_in_flight = 4096;  // requests of one connection
+  /// While more than this of the log is not applied, because a majority, the disk or the applier
+  /// does not keep up, commands wait in their connections.
+  uint64_t max_unapplied_bytes = 64u << 20;
   std::chrono::milliseconds hello_timeout{10000};
   std::chrono::milliseconds scan_idle_timeout{30000};  // then an open scan is closed
 };

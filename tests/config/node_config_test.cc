@@ -69,7 +69,7 @@ TEST_F(NodeConfigTest, FillsTheStoresOptions) {
                            "    bytes_per_s: 1 MiB, least_log_bytes: 2 MiB,\n"
                            "    quiet_from_hour: 22, quiet_to_hour: 6}\n"
                            "state_machine: {checkpoint_kind: incremental}\n"
-                           "server: {scan_idle_timeout: 5 s}\n");
+                           "server: {scan_idle_timeout: 5 s, max_unapplied_bytes: 8 MiB}\n");
   ASSERT_TRUE(config) << config.error().message;
   EXPECT_EQ(config->store.memory_bytes, 128u << 20);
   EXPECT_EQ(config->store.disk_bytes, uint64_t{4} << 30);
@@ -86,6 +86,7 @@ TEST_F(NodeConfigTest, FillsTheStoresOptions) {
   EXPECT_EQ(config->store.compaction.quiet_to_hour, 6u);
   EXPECT_EQ(config->state_machine.checkpoint_kind, kv::CheckpointKind::kIncremental);
   EXPECT_EQ(config->server.scan_idle_timeout, std::chrono::seconds(5));
+  EXPECT_EQ(config->server.max_unapplied_bytes, 8u << 20);
   expect_refused(std::string(kGood) + "state_machine: {checkpoint_kind: whole}\n",
                  {"checkpoint_kind", "fold_over"});
   expect_refused(std::string(kGood) + "store: {segment_bytes: 1 MiB}\n",

@@ -18,6 +18,8 @@ PATIENCE = 120  # seconds; for a machine that is busy with other things
 STOPPED = 8  # seconds; a peer that says nothing is missed after three
 LONGEST_STOP = 60
 WINDOW = 4 << 20
+UNAPPLIED = 64 << 10
+LARGEST = 1 << 10  # of a record
 # Beside the window: buffers of allocators and sockets, and the copy of what is on its way.
 MOST_GROWTH = WINDOW + (20 << 20)
 
@@ -31,11 +33,12 @@ state_machine: {checkpoint_log_bytes: 4 MiB, retention_bytes: 1 GiB}
 
 class SlowMember(unittest.TestCase):
     @contextlib.contextmanager
-    def load(self, nodes, learners):
+    def load(self, nodes, learners, in_flight=32):
         self.stack = contextlib.ExitStack()
         self.addCleanup(self.stack.close)
         self.nodes = self.stack.enter_context(Cluster(
-            TAILRACE, nodes, SETTINGS, server="max_value_bytes: 64 KiB, ",
+            TAILRACE, nodes, SETTINGS,
+            server=f"max_value_bytes: 64 KiB, max_unapplied_bytes: {UNAPPLIED}, ",
             members={nodes: "voter: false, "} if learners else {},
             replication=f"  window_bytes: {WINDOW}\n  batch_bytes: 1 MiB\n"))
         voters = self.nodes.nodes[:nodes - learners]
@@ -43,7 +46,7 @@ class SlowMember(unittest.TestCase):
             node["vote"] == "full" for node in self.nodes.status()[:len(voters)]), PATIENCE)
         # It asks the voters only: a stopped node would answer nothing.
         self.writer = Writer(ACK_WRITER, "load", ",".join(node.server for node in voters),
-                             self.nodes.directory, "--in-flight", 32, "--timeout", 60)
+                             self.nodes.directory, "--in-flight", in_flight, "--timeout", 60)
         self.stack.callback(self.writer.close)
         with explained(lambda: f"{self.writer.describe()}\n{self.nodes.describe()}"):
             yield
@@ -62,8 +65,11 @@ class SlowMember(unittest.TestCase):
         with open(f"/proc/{self.nodes.leader.process.pid}/status") as file:
             return int(re.search(r"VmRSS:\s+(\d+) kB", file.read()).group(1)) << 10
 
+    def watermark(self, name):
+        return self.nodes.leader.metric("tailrace_watermark_address_bytes", watermark=name)
+
     def durable(self):
-        return self.nodes.leader.metric("tailrace_watermark_address_bytes", watermark="durable")
+        return self.watermark("durable")
 
     def stop_a_while(self, slow):
         # Until what grows for other reasons has grown: pages of the log and the store.
@@ -107,6 +113,35 @@ class SlowMember(unittest.TestCase):
     def test_a_voter_that_is_stopped(self):
         with self.load(nodes=3, learners=0):
             self.stop_a_while(self.nodes.nodes[2])
+            self.check_all()
+
+    # Without a majority nothing is acknowledged, and what clients want meanwhile, who come again and
+    # again, is neither memory nor log of the leader without bound.
+    def test_a_majority_that_is_stopped(self):
+        with self.load(nodes=3, learners=0, in_flight=1000):
+            wait_until("the leader is warm", lambda: self.writer.read() > 20_000, PATIENCE)
+            used = self.memory()
+            slow = self.nodes.nodes[1:]
+            for node in slow:
+                node.process.send_signal(signal.SIGSTOP)
+            try:
+                time.sleep(1)  # what was on its way
+                acknowledged = self.writer.read()
+                time.sleep(STOPPED)
+                self.assertEqual(self.writer.read(), acknowledged)
+                waits = self.watermark("tail") - self.watermark("committed")
+                growth = self.memory() - used
+                stalls = self.nodes.leader.metric("tailrace_rpc_stalls_total")
+            finally:
+                for node in slow:
+                    node.process.send_signal(signal.SIGCONT)
+            print(f"{waits / 1024:.0f} KiB wait for a majority, the leader's memory grew by "
+                  f"{growth / 2**20:.1f} MiB, {stalls:.0f} stalls", flush=True)
+            self.assertGreater(waits, UNAPPLIED, "too little was asked to show anything")
+            # The record that passes the limit is the last one.
+            self.assertLess(waits, UNAPPLIED + LARGEST)
+            self.assertLess(growth, MOST_GROWTH)
+            wait_until("writes go on", lambda: self.writer.read() > acknowledged + 500, PATIENCE)
             self.check_all()
 
 
