@@ -125,7 +125,8 @@ class SlowMember(unittest.TestCase):
             for node in slow:
                 node.process.send_signal(signal.SIGSTOP)
             try:
-                time.sleep(1)  # what was on its way
+                # What was on its way comes yet.
+                wait_until("a second without an answer", lambda: not any(self.each_second(1)), PATIENCE)
                 acknowledged = self.writer.read()
                 time.sleep(STOPPED)
                 self.assertEqual(self.writer.read(), acknowledged)
