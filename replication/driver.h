@@ -57,6 +57,7 @@ class Driver final : public Node, public TransportHandler {
     std::mutex mutex;
     Driver* driver = nullptr;  // guarded by mutex
     std::atomic<bool> posted{false};
+    std::atomic<bool> leads{false};  // only then a flush that begins is of interest
   };
 
   // All below, but what is named otherwise, belongs to the executor.
