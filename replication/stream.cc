@@ -243,12 +243,14 @@ void Core::stream_ship_all(Actions& actions) {
 }
 
 void Core::on(const Shipped& event, Actions& actions) {
+  auto it = state_.followers.find(event.peer);
+  if (it == state_.followers.end() || !it->second.shipping || it->second.next != event.from) return;
+  // It is the source that it was then, so `limit` is of the same kind: a leader's flush that has
+  // begun must not become durable because it leads no more.
   if (state_.settling == 0 && event.limit > ship_end()) {
     (state_.role == Role::kLeader ? state_.log.flushing : state_.log.durable) = event.limit;
     state_.log.tail = std::max(state_.log.tail, event.limit);
   }
-  auto it = state_.followers.find(event.peer);
-  if (it == state_.followers.end() || !it->second.shipping || it->second.next != event.from) return;
   FollowerState& follower = it->second;
   follower.shipping = false;
   follower.next = std::max(event.end, follower.durable);

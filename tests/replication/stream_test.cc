@@ -229,6 +229,19 @@ TEST(Stream, ATailThatOnlyAFollowerOfTheLeaderBeforeHasIsCut) {
   EXPECT_EQ(core.sent<Diverges>(kTwo)->end, Address{500});
 }
 
+/// Its bytes are on their way to the disk still; whatever it said of them as a leader.
+TEST(Stream, WhatALeaderShippedIsNotDurableBecauseItLeadsNoMore) {
+  Driven core = leading();
+  core.caught_up(kTwo);
+  core.flushing(200);
+  ASSERT_NE(core.wants<ShipBytes>(), nullptr);
+  core.receive(kThree, Seal{Epoch{6}});
+  ASSERT_NE(core.state().role, Role::kLeader);
+  core.settle();
+  core.feed(Shipped{kTwo, Address{100}, Address{200}, Address{200}});
+  EXPECT_EQ(core.state().log.durable, Address{100});
+}
+
 /// The disk before may have acknowledged what this leader shipped and has not durable yet.
 TEST(Stream, ANewDiskGetsItsVoteOnlyWithAllThatWasShippedBefore) {
   Driven core = leading();
