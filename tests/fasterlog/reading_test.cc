@@ -71,9 +71,10 @@ TEST_F(ReadingTest, WhatIsBeingFlushedCanBeReadBeforeItIsDurable) {
       ASSERT_EQ(failure, nullptr);
       const Address flushing = log->flushing();
       ASSERT_GE(flushing, durable);
-      if (flushing == durable) return;
-      ++begun;
+      // It is told of moves of durable, too.
       const Address from = log->begin() + early.size();
+      if (flushing == durable || flushing == from) return;
+      ++begun;
       std::vector<std::byte> more, less;
       ASSERT_TRUE(log->read_raw_flushing(from, 1u << 20, more).has_value());
       ASSERT_TRUE(from > durable || log->read_raw(from, 1u << 20, less).has_value());
