@@ -89,7 +89,7 @@ TEST(ReplicationSimulation, CommittedIsNeverLostAndProgressReturnsWhenFaultsStop
     EXPECT_GT(total.crashes, count);
     EXPECT_GT(total.leader_starts, count);
     EXPECT_GT(total.truncations, count);
-    EXPECT_GT(total.cuts, count / 8);
+    EXPECT_GT(total.cuts, count / (count < 2000 ? 8 : 4)) << "of few seeds it is chance";
     EXPECT_GT(total.fetches, count / 20);
     EXPECT_GT(total.wipes, count / 10);
     EXPECT_GT(total.installs, count / 100);
