@@ -280,19 +280,12 @@ void Flusher::write_flush(Flush& flush) {
     at = part_end;
   }
   if (bounce_from == end) return;
-  const ByteSpan bytes = copy_to_bounce(flush, bounce_from);
-  const uint64_t offset = bounce_from.value % core_.options.segment_bytes;
-  if (bounce_from == from && nothing_waited_ &&
-      offset + bytes.size() <= core_.options.segment_bytes) {
-    // Nobody came while the last flush ran, so likely nobody waits for this one's write to be over
-    // to begin the next: the shorter way, on which that is not known before the sync is.
-    const std::shared_ptr<storage::File> file = file_for(flush, from);
-    flush.state = Flush::State::kWritingSynced;
-    queue_->write_synced(*file, offset, bytes, static_cast<uint64_t>(&flush - flushes_.data()));
-    ++flush.outstanding;
-    return;
-  }
-  submit_write(flush, bounce_from, bytes);
+  // Nobody came while the last flush ran, so likely nobody waits for this one's write to be over to
+  // begin the next: the shorter way, on which that is not known before the sync is.
+  const bool one_write = bounce_from == from && from.value % core_.options.segment_bytes + whole <=
+                                                    core_.options.segment_bytes;
+  if (one_write && nothing_waited_) flush.state = Flush::State::kWritingSynced;
+  submit_write(flush, bounce_from, copy_to_bounce(flush, bounce_from));
 }
 
 ByteSpan Flusher::copy_to_bounce(Flush& flush, Address from) const {
@@ -317,7 +310,10 @@ void Flusher::submit_write(Flush& flush, Address from, ByteSpan bytes) {
     const uint64_t offset = from.value % core_.options.segment_bytes;
     const size_t part = std::min<uint64_t>(bytes.size(), core_.options.segment_bytes - offset);
     const std::shared_ptr<storage::File> file = file_for(flush, from);
-    queue_->write(*file, offset, bytes.first(part), token);
+    if (flush.state == Flush::State::kWritingSynced)
+      queue_->write_synced(*file, offset, bytes.first(part), token);
+    else
+      queue_->write(*file, offset, bytes.first(part), token);
     ++flush.outstanding;
     from = from + part;
     bytes = bytes.subspan(part);

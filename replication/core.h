@@ -210,6 +210,7 @@ class Core {
   bool hears_relayed(const FollowerState& follower) const;
   bool is_member(NodeId node) const { return find_member(state_.members, node) != nullptr; }
   bool is_voter(NodeId node) const;
+  /// Up to where others may have this log (stream.cc).
   Address ship_end() const;
   /// What ChangeAsked would make of the members, the same ones if nothing, or why it can not now:
   /// kNotLeader, kUnavailable (the change before is not committed yet: later), or as changed().

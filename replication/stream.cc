@@ -276,7 +276,7 @@ void Core::on(const ShipFailed& event, Actions& actions) {
 
 /// Sets, moves or drops the anchor that keeps the log for `peer`.
 void Core::stream_pin(NodeId peer, FollowerState& follower, Actions& actions) {
-  const Address wanted = std::clamp(follower.durable, state_.log.begin, state_.log.durable);
+  const Address wanted = std::max(std::min(follower.durable, state_.log.durable), state_.log.begin);
   const bool too_far =
       state_.log.durable > wanted && state_.log.durable - wanted > options_.follower_pin_bytes;
   if (too_far) follower.needs_checkpoint = true;
