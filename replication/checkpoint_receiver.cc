@@ -13,7 +13,7 @@ namespace {
 constexpr uint32_t kPartBytes = 1u << 20;
 constexpr uint64_t kWindowBytes = 32u << 20;
 // So much, or so long a time, is copied again after a crash.
-constexpr uint64_t kSaveBytes = 64u << 20;
+constexpr uint64_t kSaveBytes = 256u << 20;
 constexpr std::chrono::milliseconds kSaveTime{1000};
 constexpr std::chrono::milliseconds kAskAgain{1000};
 constexpr std::chrono::milliseconds kStillThere{10'000};

@@ -12,7 +12,6 @@ namespace {
 
 constexpr size_t kMostJobs = 64;  // a receiver that gets no answer asks again
 constexpr uint32_t kMostPartBytes = 4u << 20;
-constexpr uint64_t kReadBytes = 8u << 20;
 constexpr std::chrono::milliseconds kLook{1000};
 
 std::string anchor_of(NodeId peer) {
@@ -96,7 +95,7 @@ void CheckpointSender::answer(NodeId peer, const AskCheckpoint& message) {
         plan.token, plan.applied.value, plan.bytes(), plan.files.size());
     anchors_.set(anchor_of(peer), plan.log.end);
     send_(peer, OfferCheckpoint{plan, ""});
-    held_[peer] = {std::move(*source), std::chrono::steady_clock::now(), 0, {}};
+    hold(peer, std::move(*source));
     return;
   }
   anchors_.remove(anchor_of(peer));
@@ -107,6 +106,14 @@ void CheckpointSender::answer(NodeId peer, const AskCheckpoint& message) {
   }
   take_checkpoint();
   send_(peer, OfferCheckpoint{{}, "a checkpoint is being taken"});
+}
+
+void CheckpointSender::hold(NodeId peer, std::unique_ptr<statemachine::StateCopySource> source) {
+  auto read = [from = source.get()](uint64_t offset, MutableByteSpan into) {
+    return from->read(offset, into);
+  };
+  auto reader = std::make_unique<CopyReader>(source->plan().bytes(), std::move(read));
+  held_[peer] = {std::move(source), std::chrono::steady_clock::now(), std::move(reader)};
 }
 
 void CheckpointSender::take_checkpoint() {
@@ -136,7 +143,7 @@ void CheckpointSender::answer(NodeId peer, const ReadCheckpoint& message) {
   const size_t size = std::min<uint64_t>({left, message.bytes, kMostPartBytes});
   if (!wait_for_rate(size)) return;
   auto bytes = std::make_shared<std::vector<std::byte>>(size);
-  if (const auto there = read(held, message.offset, *bytes); !there) {
+  if (const auto there = held.reader->read(message.offset, *bytes); !there) {
     observability::log_error("the state can not be copied to node {}: {}", peer.value,
                              there.error().message);
     part.problem = there.error().message;
@@ -147,24 +154,6 @@ void CheckpointSender::answer(NodeId peer, const ReadCheckpoint& message) {
   part.bytes = std::move(bytes);
   probe_.checkpoint_sent_bytes.add(size);
   send_(peer, std::move(part));
-}
-
-Result<> CheckpointSender::read(Held& held, uint64_t offset, MutableByteSpan into) {
-  const auto has = [&] {
-    return offset >= held.ahead_from && offset + into.size() <= held.ahead_from + held.ahead.size();
-  };
-  if (!has()) {
-    held.ahead.resize(std::clamp<uint64_t>(held.source->plan().bytes() - offset, into.size(),
-                                           std::max<uint64_t>(kReadBytes, into.size())));
-    held.ahead_from = offset;
-    if (auto done = held.source->read(offset, held.ahead); !done) {
-      held.ahead.clear();
-      return done;
-    }
-  }
-  std::copy_n(held.ahead.begin() + static_cast<ptrdiff_t>(offset - held.ahead_from), into.size(),
-              into.begin());
-  return {};
 }
 
 bool CheckpointSender::wait_for_rate(uint64_t bytes) {

@@ -19,6 +19,7 @@
 #include <variant>
 
 #include "core/clock.h"
+#include "replication/copy_reader.h"
 #include "replication/messages.h"
 #include "replication/probe.h"
 #include "statemachine/anchors.h"
@@ -57,16 +58,14 @@ class CheckpointSender {
   struct Held {
     std::unique_ptr<statemachine::StateCopySource> source;
     SteadyTime used;
-    // What was read ahead: a disk is slow where it is asked for a part at a time.
-    uint64_t ahead_from = 0;
-    std::vector<std::byte> ahead;
+    std::unique_ptr<CopyReader> reader;  // of the source
   };
 
   void add(Job job);
   void run();
   void answer(NodeId peer, const AskCheckpoint& message);
   void answer(NodeId peer, const ReadCheckpoint& message);
-  static Result<> read(Held& held, uint64_t offset, MutableByteSpan into);
+  void hold(NodeId peer, std::unique_ptr<statemachine::StateCopySource> source);
   void take_checkpoint();
   void let_go_of_idle();
   void let_go(NodeId peer);

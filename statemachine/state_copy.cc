@@ -18,7 +18,6 @@ constexpr uint32_t kWithoutConfigurations = 1;
 constexpr uint32_t kVersion = 2;
 constexpr const char* kPlanName = "STATE-COPY";
 constexpr size_t kMostFiles = 1u << 20;
-constexpr size_t kStagingBytes = 8u << 20;
 constexpr uint64_t kMostLogBytes = 1u << 30;
 constexpr uint64_t kMostBytes = uint64_t{1} << 50;
 
@@ -239,7 +238,7 @@ Result<> StateCopySource::read(uint64_t offset, MutableByteSpan into) const {
 // ---- The receiver. -----------------------------------------------------------------------------
 
 IncomingState::IncomingState(storage::FileSystem& file_system, StateCopyOptions options)
-    : file_system_(file_system), options_(std::move(options)) {}
+    : file_system_(file_system), options_(std::move(options)), file_(file_system) {}
 IncomingState::~IncomingState() = default;
 
 Result<> IncomingState::load() {
@@ -272,7 +271,7 @@ Result<> IncomingState::begin(StateCopyPlan plan) {
                           std::to_string(space->available_bytes) +
                           " to spare: make room, and it begins by itself");
   plan_ = std::move(plan);
-  return write_plan(false);
+  return write_plan(0, false);
 }
 
 Result<> IncomingState::write(ByteSpan bytes) {
@@ -285,10 +284,11 @@ Result<> IncomingState::write(ByteSpan bytes) {
       TAILRACE_RETURN_IF_ERROR(close_file());
       file_begin_ += plan_.files[file_index_++].bytes;
     }
-    TAILRACE_RETURN_IF_ERROR(open_file(file_index_));
+    TAILRACE_RETURN_IF_ERROR(open_file());
     const uint64_t offset = received_ - file_begin_;
     const size_t part = std::min<uint64_t>(bytes.size(), plan_.files[file_index_].bytes - offset);
-    TAILRACE_RETURN_IF_ERROR(stage(bytes.first(part)));
+    TAILRACE_RETURN_IF_ERROR(file_.write(bytes.first(part)));
+    received_ += part;
     bytes = bytes.subspan(part);
   }
   if (received_ >= files) TAILRACE_RETURN_IF_ERROR(close_file());  // the last one
@@ -297,77 +297,27 @@ Result<> IncomingState::write(ByteSpan bytes) {
   return {};
 }
 
-Result<> IncomingState::open_file(size_t file) {
-  if (file_) return {};
-  const storage::Path path = store_directory() / plan_.files[file].name;
+Result<> IncomingState::open_file() {
+  if (file_.is_open()) return {};
+  const kv::CheckpointSource::File& file = plan_.files[file_index_];
+  const storage::Path path = store_directory() / file.name;
   TAILRACE_RETURN_IF_ERROR(file_system_.make_directory(path.parent_path()));
-  auto opened = file_system_.open(path, {storage::OpenMode::kCreateReadWrite, true});
-  if (!opened) return tl::unexpected(std::move(opened).error());
-  file_ = std::move(*opened);
-  TAILRACE_RETURN_IF_ERROR(file_->allocate(plan_.files[file].bytes));
-  return file_system_.sync_directory(path.parent_path());
-}
-
-/// Of the open file, whose next byte is at received_.
-Result<> IncomingState::stage(ByteSpan bytes) {
-  if (staging_.size() == 0) {
-    auto allocated = storage::AlignedBuffer::allocate(kStagingBytes);
-    if (!allocated) return tl::unexpected(std::move(allocated).error());
-    staging_ = std::move(*allocated);
-  }
-  while (!bytes.empty()) {
-    const size_t part = std::min(bytes.size(), kStagingBytes - staged_);
-    std::copy_n(bytes.data(), part, staging_.data() + staged_);
-    staged_ += part;
-    received_ += part;
-    bytes = bytes.subspan(part);
-    if (staged_ == kStagingBytes) TAILRACE_RETURN_IF_ERROR(flush_staged());
-  }
-  return {};
-}
-
-/// The last block of a file is filled up with zeros, which close_file() cuts off.
-Result<> IncomingState::flush_staged() {
-  if (staged_ == 0) return {};
-  const uint64_t offset = received_ - staged_ - file_begin_;
-  const size_t whole = align_up(staged_, storage::kBlockBytes);
-  std::fill(staging_.data() + staged_, staging_.data() + whole, std::byte{0});
-  TAILRACE_RETURN_IF_ERROR(file_->write_at(offset, ByteSpan(staging_.span()).first(whole)));
-  staged_ = 0;
-  return {};
+  return file_.open(path, file.bytes, received_ - file_begin_);
 }
 
 Result<> IncomingState::close_file() {
-  if (!file_) return {};
-  TAILRACE_RETURN_IF_ERROR(flush_staged());
-  // What an earlier run wrote beyond what it had saved.
-  TAILRACE_RETURN_IF_ERROR(file_->truncate(plan_.files[file_index_].bytes));
-  TAILRACE_RETURN_IF_ERROR(file_->sync());
-  file_.reset();
-  return {};
+  return file_.is_open() ? file_.close() : Result<>{};
 }
 
 Result<> IncomingState::save() {
-  if (file_) {
-    TAILRACE_RETURN_IF_ERROR(flush_whole_blocks());
-    TAILRACE_RETURN_IF_ERROR(file_->sync());
-  }
-  return write_plan(false);
+  if (!file_.is_open()) return write_plan(received_, false);
+  const auto saved = file_.save();
+  if (!saved) return tl::unexpected(saved.error());
+  return write_plan(file_begin_ + *saved, false);
 }
 
-/// The beginning of the last block stays here until the rest of it comes.
-Result<> IncomingState::flush_whole_blocks() {
-  const size_t whole = staged_ - staged_ % storage::kBlockBytes;
-  if (whole == 0) return {};
-  const uint64_t offset = received_ - staged_ - file_begin_;
-  TAILRACE_RETURN_IF_ERROR(file_->write_at(offset, ByteSpan(staging_.span()).first(whole)));
-  std::copy_n(staging_.data() + whole, staged_ - whole, staging_.data());
-  staged_ -= whole;
-  return {};
-}
-
-Result<> IncomingState::write_plan(bool complete) {
-  const SavedPlan saved{plan_, received_ - staged_, complete};
+Result<> IncomingState::write_plan(uint64_t received, bool complete) {
+  const SavedPlan saved{plan_, received, complete};
   return storage::replace_atomic_file(file_system_, options_.directory / kPlanName,
                                       {kKind, version_of(plan_)}, encode(saved));
 }
@@ -376,6 +326,7 @@ Result<> IncomingState::check() {
   if (received_ != plan_.bytes())
     return make_error(ErrorCode::kFailedPrecondition, "the copy is not complete");
   TAILRACE_RETURN_IF_ERROR(close_file());
+  file_.abandon();  // its memory
   kv::StoreOptions store = options_.store;
   store.directory = store_directory();
   TAILRACE_RETURN_IF_ERROR(kv::adopt_checkpoint_copy(file_system_, store, plan_.owner));
@@ -395,7 +346,7 @@ Result<> IncomingState::check() {
 
 Result<> IncomingState::commit() {
   if (!checked_) return make_error(ErrorCode::kFailedPrecondition, "the copy has not been checked");
-  return write_plan(true);
+  return write_plan(received_, true);
 }
 
 Result<> IncomingState::make_log() {
@@ -418,10 +369,9 @@ Result<> IncomingState::make_log() {
 }
 
 Result<> IncomingState::drop() {
-  file_.reset();
+  file_.abandon();
   file_index_ = 0;
-  file_begin_ = received_ = staged_ = 0;
-  staging_ = {};
+  file_begin_ = received_ = 0;
   checked_ = false;
   log_bytes_.clear();
   plan_ = {};

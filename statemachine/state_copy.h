@@ -38,8 +38,8 @@
 #include "fasterlog/log.h"
 #include "kv/checkpoint_source.h"
 #include "kv/store.h"
-#include "storage/aligned_buffer.h"
 #include "storage/file_system.h"
+#include "storage/stream_writer.h"
 
 namespace tailrace::statemachine {
 
@@ -117,11 +117,9 @@ class IncomingState {
   Result<> drop();
 
  private:
-  Result<> write_plan(bool complete);
-  Result<> open_file(size_t file);
-  Result<> stage(ByteSpan bytes);
-  Result<> flush_staged();
-  Result<> flush_whole_blocks();
+  /// `received` bytes are durable.
+  Result<> write_plan(uint64_t received, bool complete);
+  Result<> open_file();
   Result<> close_file();
   Result<> make_log();
   storage::Path store_directory() const { return options_.directory / "store.incoming"; }
@@ -133,12 +131,9 @@ class IncomingState {
   uint64_t received_ = 0;
   bool checked_ = false;
   std::vector<std::byte> log_bytes_;
-  std::unique_ptr<storage::File> file_;  // that is being written,
-  size_t file_index_ = 0;                // its place in the plan
-  uint64_t file_begin_ = 0;              // and its first byte's in the copy
-  // Past the page cache: whole blocks, many at a time. What is here ends at received_.
-  storage::AlignedBuffer staging_;
-  size_t staged_ = 0;
+  storage::StreamWriter file_;  // that is being written, if any is open,
+  size_t file_index_ = 0;       // its place in the plan
+  uint64_t file_begin_ = 0;     // and its first byte's in the copy
 };
 
 /// At a node's start, with its directory locked and nothing opened: finishes the installation of a
