@@ -5,6 +5,8 @@
 #include <thread>
 #include <utility>
 
+#include <fmt/format.h>
+
 #include "core/clock.h"
 #include "observability/logging.h"
 #include "observability/process_metrics.h"
@@ -70,8 +72,11 @@ Result<> NodeRuntime::start() {
   TAILRACE_RETURN_IF_ERROR(open_log());
 
   watermarks_ = std::make_unique<statemachine::Watermarks>(*log_);
-  auto state_machine = statemachine::StateMachine::create(*log_, *store_, *watermarks_, anchors_,
-                                                          config_.state_machine);
+  set_stage("reading the state");
+  auto options = config_.state_machine;
+  options.on_recovery_progress = [this](double part) { tell_progress("reading the state", part); };
+  auto state_machine =
+      statemachine::StateMachine::create(*log_, *store_, *watermarks_, anchors_, options);
   if (!state_machine) return tl::unexpected(std::move(state_machine).error());
   state_machine_ = std::move(*state_machine);
   state_machine_->register_metrics(metrics_);
@@ -128,13 +133,10 @@ Result<> NodeRuntime::install_copy() {
 Result<> NodeRuntime::open_log() {
   set_stage("recovering the log");
   auto options = config_.log;
-  SteadyTime told = system_clock().now();
-  options.on_recovery_progress = [this, told](uint64_t scanned, uint64_t total) mutable {
-    if (system_clock().now() - told < kProgressInterval || total == 0) return;
-    told = system_clock().now();
-    const uint64_t percent = scanned * 100 / total;
-    observability::log_info("log recovery: {} of {} bytes ({} %)", scanned, total, percent);
-    set_stage("recovering the log, " + std::to_string(percent) + " % done");
+  options.on_recovery_progress = [this](uint64_t scanned, uint64_t total) {
+    if (total > 0)
+      tell_progress("recovering the log",
+                    static_cast<double>(scanned) / static_cast<double>(total));
   };
   auto log = fasterlog::Log::open(file_system_, std::move(options));
   if (!log) return tl::unexpected(std::move(log).error());
@@ -160,7 +162,13 @@ Result<> NodeRuntime::open_store() {
   config_.store.is_garbage = [horizon](ByteSpan key, ByteSpan value) {
     return horizon->is_garbage(key, value);
   };
-  auto store = kv::Store::open(file_system_, config_.store);
+  auto options = config_.store;
+  options.on_recovery_progress = [this](std::string_view stage, uint64_t done, uint64_t total) {
+    if (total > 0)
+      tell_progress(fmt::format("recovering the store's {}", stage),
+                    static_cast<double>(done) / static_cast<double>(total));
+  };
+  auto store = kv::Store::open(file_system_, std::move(options));
   if (!store) return tl::unexpected(std::move(store).error());
   store_ = std::move(*store);
   store_->register_metrics(metrics_);
@@ -245,6 +253,14 @@ void NodeRuntime::on_role(const replication::NodeStatus& status) {
 
 void NodeRuntime::fail(const Error& error) {
   if (!failed_.exchange(true)) on_failure_(error);
+}
+
+void NodeRuntime::tell_progress(std::string_view what, double fraction) {
+  if (system_clock().now() - progress_told_ < kProgressInterval) return;
+  progress_told_ = system_clock().now();
+  std::string now = fmt::format("{}, {:.0f} % done", what, 100 * fraction);
+  observability::log_info("{}", now);
+  set_stage(std::move(now));
 }
 
 void NodeRuntime::set_stage(std::string stage) {

@@ -69,6 +69,8 @@ class NodeRuntime {
   void on_role(const replication::NodeStatus& status);
   void fail(const Error& error);
   void set_stage(std::string stage);
+  /// In the log and /readyz, every other second. The starting thread.
+  void tell_progress(std::string_view what, double fraction);
   observability::Health healthz() const;
   observability::Health readyz() const;
   bool majority_connected(const replication::NodeStatus& status) const;
@@ -81,6 +83,7 @@ class NodeRuntime {
 
   mutable std::mutex stage_mutex_;
   std::string stage_ = "starting";  // guarded by stage_mutex_; empty once everything runs
+  SteadyTime progress_told_ = system_clock().now();  // the starting thread's
   // Set when all the modules below exist; the endpoint's threads look at them only then.
   std::atomic<bool> composed_{false};
   std::atomic<bool> failed_{false};

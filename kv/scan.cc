@@ -16,14 +16,18 @@ using Outcome = Engine::Outcome;
 
 namespace {
 
+// Of the log, between two reports of progress.
+constexpr uint64_t kProgressBytes = 64u << 20;
+
 class ScanImpl final : public Scan {
  public:
-  ScanImpl(StoreImpl& store, StoreImpl::Moment moment, ByteSpan prefix,
+  ScanImpl(StoreImpl& store, StoreImpl::Moment moment, ByteSpan prefix, const Filter* wanted,
            std::atomic<size_t>* open_scans)
       : store_(store),
         engine_(store.engine()),
         moment_(std::move(moment)),
         prefix_(to_string(prefix)),
+        wanted_(wanted),
         open_scans_(open_scans),
         stream_(store.file_system(), engine_, moment_.begin, moment_.point.end),
         window_(store.file_system(), engine_) {}
@@ -69,6 +73,9 @@ class ScanImpl final : public Scan {
           !as_text(record.key()).starts_with(prefix_)) {
         return Outcome::kKept;
       }
+      if (wanted_ != nullptr && entry.fetch.found.from == 0 &&
+          !(*wanted_)(record.key(), record.stable_value()))
+        return Outcome::kKept;
       // The chain of a moment does not change: what the disk has said is final.
       const ColdFound& cold = entry.fetch.found;
       const Outcome outcome =
@@ -88,6 +95,7 @@ class ScanImpl final : public Scan {
   Engine& engine_;
   const StoreImpl::Moment moment_;
   const std::string prefix_;
+  const Filter* const wanted_;  // null: all
   std::atomic<size_t>* const open_scans_;
   RecordStream stream_;
   RecordWindow window_;
@@ -107,20 +115,24 @@ Result<std::unique_ptr<Scan>> StoreImpl::start_scan(ByteSpan prefix) {
     open_scans_.fetch_sub(1);
     return tl::unexpected(std::move(moment.error()));
   }
-  return std::make_unique<ScanImpl>(*this, std::move(*moment), prefix, &open_scans_);
+  return std::make_unique<ScanImpl>(*this, std::move(*moment), prefix, nullptr, &open_scans_);
 }
 
-Result<> StoreImpl::for_each(const Scan::Visitor& visit) {
+Result<> StoreImpl::for_each(const Scan::Filter* wanted, const Scan::Visitor& visit,
+                             const std::function<void(double)>& progress) {
   Moment now;
   now.pin = pin(0);
   now.begin = engine_->log().begin();
   pins_.lift(now.pin, now.begin);
   // All that is there counts as it does for any reader.
   now.point.end = now.point.boundary = engine_->log().tail();
-  ScanImpl scan(*this, std::move(now), {}, nullptr);
-  auto more = scan.next(SIZE_MAX, UINT64_MAX, visit);
-  if (!more) return tl::unexpected(std::move(more.error()));
-  return {};
+  ScanImpl scan(*this, std::move(now), {}, wanted, nullptr);
+  for (;;) {
+    auto more = scan.next(SIZE_MAX, kProgressBytes, visit);
+    if (!more) return tl::unexpected(std::move(more.error()));
+    if (progress) progress(scan.fraction());
+    if (!*more) return {};
+  }
 }
 
 }  // namespace tailrace::kv

@@ -102,8 +102,12 @@ CheckpointProgress Store::checkpoint_progress() const {
 Result<std::unique_ptr<Scan>> Store::start_scan(ByteSpan prefix) {
   return impl_->start_scan(prefix);
 }
-Result<> Store::for_each(const std::function<void(ByteSpan key, ByteSpan value)>& visit) {
-  return impl_->for_each(visit);
+Result<> Store::for_each(const Scan::Visitor& visit) {
+  return impl_->for_each(nullptr, visit, nullptr);
+}
+Result<> Store::for_each(const Scan::Filter& wanted, const Scan::Visitor& visit,
+                         const std::function<void(double)>& progress) {
+  return impl_->for_each(&wanted, visit, progress);
 }
 Result<LogAddress> Store::compact(LogAddress until) {
   return impl_->compactor_->compact(until);

@@ -153,6 +153,7 @@ class Scan {
   /// For each session the last serial whose writes it shows.
   virtual const std::vector<SessionPoint>& points() const = 0;
   using Visitor = std::function<void(ByteSpan key, ByteSpan value)>;
+  using Filter = std::function<bool(ByteSpan key, ByteSpan value)>;
   /// Visits pairs until `most_pairs` were visited or `most_log_bytes` of the log were looked at.
   /// False when that was the end. The visitor must not call the store.
   virtual Result<bool> next(size_t most_pairs, uint64_t most_log_bytes, const Visitor& visit) = 0;
@@ -215,7 +216,14 @@ class Store final {
 
   /// Every live pair, in no order. Complete and consistent only while no session writes: the single
   /// writer itself calls it, or all are quiet. The visitor must not call the store.
-  Result<> for_each(const std::function<void(ByteSpan key, ByteSpan value)>& visit);
+  Result<> for_each(const Scan::Visitor& visit);
+  /// The same for those pairs alone that `wanted` wants, which must not call the store either. It
+  /// is asked about every record that the log has of them, also about those that were overwritten
+  /// or removed since; one that it does not want costs no more than to be read, while to tell
+  /// whether a wanted one is still its key's takes a look into the index, and perhaps at the disk.
+  /// `progress`, which may be null, is told now and then which part of the log (0–1) is done.
+  Result<> for_each(const Scan::Filter& wanted, const Scan::Visitor& visit,
+                    const std::function<void(double)>& progress);
 
   /// Copies what lives before `until` (the read-only region's end at most) to the tail and gives
   /// the rest up. Blocks; any thread. Returns the log's new beginning.

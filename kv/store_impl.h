@@ -43,7 +43,9 @@ class StoreImpl final {
   // store.cc
   Result<std::unique_ptr<Session>> start_session(SessionId id, SessionOptions options);
   Result<std::unique_ptr<Scan>> start_scan(ByteSpan prefix);  // scan.cc
-  Result<> for_each(const Scan::Visitor& visit);              // scan.cc
+  /// scan.cc; a null `wanted` wants all.
+  Result<> for_each(const Scan::Filter* wanted, const Scan::Visitor& visit,
+                    const std::function<void(double)>& progress);
   Store::ReadOutcome try_read(const HashedKey& key, std::string& value, LogAddress& cold);
   Result<> wait_for_room(uint64_t bytes);
   uint64_t settled_bytes() const;

@@ -1,7 +1,9 @@
 #include "statemachine/applier.h"
 
 #include <algorithm>
+#include <array>
 #include <charconv>
+#include <cstring>
 #include <utility>
 
 #include "core/check.h"
@@ -39,41 +41,29 @@ Applier::~Applier() {
   stop();
 }
 
-Result<> Applier::recover(Address from) {
-  uint32_t format = 0;
-  uint64_t pairs = 0;
-  Result<> result;
-  auto visited = store_.for_each([&](ByteSpan key, ByteSpan value) {
-    ++pairs;
-    if (as_text(key) == kFormatKey && value.size() == 4) format = load<uint32_t>(value.data());
-  });
-  if (!visited) return visited;
-  if (pairs > 0 && format == 0) format = 1;
+Result<> Applier::recover(Address from, const std::function<void(double)>& progress) {
+  const auto number = [this](std::string_view key) -> Result<uint64_t> {
+    std::string value;
+    if (auto read = store_.read(as_bytes(key), value);
+        !read && read.error().code != ErrorCode::kNotFound)
+      return tl::unexpected(std::move(read).error());
+    std::array<std::byte, 8> bytes{};  // little-endian: the rest of a shorter one is zeros
+    std::memcpy(bytes.data(), value.data(), std::min(value.size(), bytes.size()));
+    return load<uint64_t>(bytes.data());
+  };
+  const auto noted = number(kFormatKey);
+  if (!noted) return tl::unexpected(noted.error());
+  // Format 1 did not note itself.
+  const uint64_t format = *noted == 0 && store_.recovered() ? 1 : *noted;
   if (format > kStateFormat)
     return make_error(ErrorCode::kUnsupported,
                       "the state in the checkpoint is of format " + std::to_string(format) +
                           ", this version knows " + std::to_string(kStateFormat) +
                           "; upgrade this node");
-  visited = store_.for_each([&](ByteSpan key, ByteSpan value) {
-    if (!result || key.empty()) return;
-    const char kind = as_text(key).front();
-    if (as_text(key) == kLogTimeKey && value.size() == 8) {
-      log_time_ns_.store(load<uint64_t>(value.data()), std::memory_order_release);
-    } else if (kind == kSessionKey || kind == kAnswerKey) {
-      result = format == 1 ? sessions_.load_pair_of_format_1(key, value)
-                           : sessions_.load_pair(key, value);
-    } else if (kind == kUserKey && format != 1) {
-      const auto stored = decode_state_value(value);
-      if (!stored)
-        result = make_error(ErrorCode::kCorruption, "a value in the checkpoint does not parse");
-      else if (stored->expires_at_ns != 0)
-        expiries_.note(stored->expires_at_ns);
-    }
-  });
-  if (!visited) return visited;
-  TAILRACE_RETURN_IF_ERROR(result);
-  TAILRACE_RETURN_IF_ERROR(sessions_.finish_loading());
-  expiries_.passed(log_time_ns());
+  const auto log_time = number(kLogTimeKey);
+  if (!log_time) return tl::unexpected(log_time.error());
+  log_time_ns_.store(*log_time, std::memory_order_release);
+  TAILRACE_RETURN_IF_ERROR(load_state(format, progress));
   marks_.emplace_back(from, log_time_ns());
   // What is committed must be applied: the budget is the leader's to keep (StateMachine::admit).
   auto session = store_.start_session(kApplierSession, {.beyond_disk_budget = true});
@@ -88,6 +78,37 @@ Result<> Applier::recover(Address from) {
   const kv::Serial at = std::max(from.value, session_->last_serial()) + 1;
   TAILRACE_RETURN_IF_ERROR(upgrade(at));
   session_->refresh(at);
+  return {};
+}
+
+Result<> Applier::load_state(uint64_t format, const std::function<void(double)>& progress) {
+  Result<> result;
+  // What users have stored is most of it, and of that no more is wanted than when something may
+  // expire: not whether a record is still its key's, for which many would be looked up on the disk
+  // (half a minute for 4 GB).
+  const auto wanted = [&](ByteSpan key, ByteSpan value) {
+    if (key.empty() || !result) return false;
+    const char kind = as_text(key).front();
+    if (kind != kUserKey) return kind == kSessionKey || kind == kAnswerKey;
+    if (format == 1) return false;
+    const auto stored = decode_state_value(value);
+    // Of format 1, and overwritten by the upgrade, or damaged: that is to be found out.
+    if (!stored) return true;
+    if (stored->expires_at_ns != 0) expiries_.note(stored->expires_at_ns);
+    return false;
+  };
+  const auto take = [&](ByteSpan key, ByteSpan value) {
+    if (!result) return;
+    if (as_text(key).front() == kUserKey)
+      result = make_error(ErrorCode::kCorruption, "a value in the checkpoint does not parse");
+    else
+      result = format == 1 ? sessions_.load_pair_of_format_1(key, value)
+                           : sessions_.load_pair(key, value);
+  };
+  TAILRACE_RETURN_IF_ERROR(store_.for_each(wanted, take, progress));
+  TAILRACE_RETURN_IF_ERROR(result);
+  TAILRACE_RETURN_IF_ERROR(sessions_.finish_loading());
+  expiries_.passed(log_time_ns());
   return {};
 }
 

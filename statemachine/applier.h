@@ -35,7 +35,8 @@ class Applier {
   ~Applier();
 
   /// Takes in the sessions and the log time of the recovered store; `from` is where to go on.
-  Result<> recover(Address from);
+  /// `progress`, which may be null, is told now and then which part (0–1) of the store was read.
+  Result<> recover(Address from, const std::function<void(double)>& progress);
   void set_listener(Listener listener) { listener_ = std::move(listener); }
   /// Does what kCompare commands ask for. Set before start.
   void set_background(BackgroundDigest* background) { background_ = background; }
@@ -82,6 +83,8 @@ class Applier {
   void compare(Address at);
   Result<> apply_mark(const fasterlog::Record& record);
   void fail(Error error);
+  /// What is held in memory beside the store.
+  Result<> load_state(uint64_t format, const std::function<void(double)>& progress);
   /// From the format that the recovered state is of to the present one.
   Result<> upgrade(kv::Serial at);
 

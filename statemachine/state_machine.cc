@@ -104,7 +104,7 @@ class StateMachineImpl final : public StateMachine {
                             " and there is no checkpoint of what came before; restore the "
                             "checkpoint directory or copy the state from a peer");
     }
-    TAILRACE_RETURN_IF_ERROR(applier_.recover(from));
+    TAILRACE_RETURN_IF_ERROR(applier_.recover(from, options_.on_recovery_progress));
     if (recovered && options_.expiry_horizon)
       options_.expiry_horizon->advance(applier_.log_time_ns());
     // A checkpoint holds only what was committed.

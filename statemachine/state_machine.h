@@ -36,6 +36,8 @@ struct StateMachineOptions {
   kv::CheckpointKind checkpoint_kind = kv::CheckpointKind::kFoldOver;
   /// The store's is_garbage asks the same object; null: expired keys are never cleared away.
   std::shared_ptr<ExpiryHorizon> expiry_horizon;
+  /// During create(), on its thread: which part (0–1) of the recovered store was read; may be null.
+  std::function<void(double)> on_recovery_progress;
 };
 
 /// The answers of one applied stretch [from, to). Only commands whose answer says more than

@@ -198,6 +198,52 @@ TEST_F(ScanTest, ShowsAPrefixAlone) {
   EXPECT_EQ(visited, 1u) << "pairs without the prefix were counted";
 }
 
+// Promise: of what a filter does not want nothing is looked up on the disk; what it wants is each
+// key's newest value, and it is asked about every pair there is, told beside which part is done.
+TEST_F(ScanTest, LooksUpWhatAFilterWantsAlone) {
+  testing::FaultFileSystem disk(1);
+  auto opened = Store::open(disk, tiny_store("/kv"));
+  ASSERT_TRUE(opened.has_value()) << opened.error().message;
+  Store& store = **opened;
+  Pairs model;
+  auto session = std::move(*store.start_session(1));
+  std::mt19937_64 random(3);
+  for (Serial serial = 1; serial <= 8000; ++serial) {
+    const char* kinds[] = {"a", "b", "c", "d"};
+    write_something(*session, random, kinds[random() % 4] + std::to_string(random() % 300), serial,
+                    model);
+  }
+  session->refresh(8000);
+  const auto reads_of = [&](const std::string& prefix) {
+    const uint64_t before = disk.reads();
+    Pairs shown, asked;
+    double told = -1;
+    const auto done = store.for_each(
+        [&](ByteSpan key, ByteSpan value) {
+          asked[to_string(key)] = to_string(value);
+          return as_text(key).starts_with(prefix);
+        },
+        [&](ByteSpan key, ByteSpan value) {
+          EXPECT_TRUE(shown.emplace(to_string(key), to_string(value)).second) << "twice";
+        },
+        [&](double part) {
+          EXPECT_GE(part, told);
+          told = part;
+        });
+    EXPECT_TRUE(done.has_value()) << done.error().message;
+    EXPECT_EQ(told, 1.0);
+    Pairs expected = model;
+    for (const auto& [key, value] : model)
+      EXPECT_EQ(asked[key], value) << "the newest comes last";
+    std::erase_if(expected, [&](const auto& pair) { return !pair.first.starts_with(prefix); });
+    EXPECT_TRUE(shown == expected) << "prefix '" << prefix << "'";
+    return disk.reads() - before;
+  };
+  const uint64_t all = reads_of("");
+  reads_of("a");
+  EXPECT_LT(reads_of("none"), all / 2);
+}
+
 // Promise: an empty store has nothing to show.
 TEST_F(ScanTest, OfNothing) {
   auto store = open(tiny_store(directory_.path()));
