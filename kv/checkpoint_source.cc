@@ -106,8 +106,15 @@ class SourceImpl final : public CheckpointSource {
       std::copy_n(manifest_.begin() + static_cast<ptrdiff_t>(at), into.size(), into.begin());
       return {};
     }
-    if (into.empty()) return {};
     // The files are read past the page cache, which wants whole blocks.
+    if (at % storage::kBlockBytes == 0 &&
+        reinterpret_cast<uintptr_t>(into.data()) % storage::kBlockBytes == 0) {
+      const size_t whole = align_down(into.size(), storage::kBlockBytes);
+      if (whole > 0) TAILRACE_RETURN_IF_ERROR(read_blocks(file, at, into.first(whole)));
+      at += whole;
+      into = into.subspan(whole);
+    }
+    if (into.empty()) return {};
     const uint64_t end = align_up(at + into.size(), storage::kBlockBytes);
     const uint64_t first = align_down(at, storage::kBlockBytes);
     auto memory = storage::AlignedBuffer::allocate(std::min(end - first, kReadPieceBytes));

@@ -1,8 +1,11 @@
 #include "replication/copy_reader.h"
 
 #include <algorithm>
+#include <cstring>
 #include <string>
 #include <utility>
+
+#include "storage/file_system.h"
 
 namespace tailrace::replication {
 
@@ -14,8 +17,8 @@ Result<> CopyReader::read(uint64_t offset, MutableByteSpan into) {
   while (!into.empty()) {
     if (!current_.has(offset)) TAILRACE_RETURN_IF_ERROR(move_to(offset));
     const uint64_t skipped = offset - current_.from;
-    const size_t part = std::min<uint64_t>(into.size(), current_.bytes.size() - skipped);
-    std::copy_n(current_.bytes.begin() + static_cast<ptrdiff_t>(skipped), part, into.begin());
+    const size_t part = std::min<uint64_t>(into.size(), current_.size - skipped);
+    std::memcpy(into.data(), current_.memory.data() + skipped, part);
     into = into.subspan(part);
     offset += part;
   }
@@ -33,16 +36,22 @@ Result<> CopyReader::move_to(uint64_t offset) {
   return {};
 }
 
-Result<> CopyReader::fill(Stretch& stretch, uint64_t from) const {
-  stretch.from = from;
-  stretch.bytes.resize(std::min(kStretchBytes, bytes_ - from));
-  auto read = read_(from, stretch.bytes);
-  if (!read) stretch.bytes.clear();
-  return read;
+Result<> CopyReader::fill(Stretch& stretch, uint64_t offset) const {
+  stretch.size = 0;
+  if (stretch.memory.size() == 0) {
+    auto memory = storage::AlignedBuffer::allocate(kStretchBytes);
+    if (!memory) return tl::unexpected(std::move(memory).error());
+    stretch.memory = std::move(*memory);
+  }
+  stretch.from = align_down(offset, storage::kBlockBytes);
+  const size_t size = std::min(kStretchBytes, bytes_ - stretch.from);
+  TAILRACE_RETURN_IF_ERROR(read_(stretch.from, stretch.memory.span().first(size)));
+  stretch.size = size;
+  return {};
 }
 
 void CopyReader::begin_next() {
-  const uint64_t from = current_.from + current_.bytes.size();
+  const uint64_t from = current_.end();
   if (from == bytes_) return;
   reading_ = std::async(std::launch::async, [this, from] { return fill(next_, from); });
 }

@@ -5,10 +5,10 @@
 #include <cstdint>
 #include <functional>
 #include <future>
-#include <vector>
 
 #include "core/bytes.h"
 #include "core/result.h"
+#include "storage/aligned_buffer.h"
 
 namespace tailrace::replication {
 
@@ -29,12 +29,15 @@ class CopyReader {
  private:
   struct Stretch {
     uint64_t from = 0;
-    std::vector<std::byte> bytes;
-    bool has(uint64_t offset) const { return offset >= from && offset - from < bytes.size(); }
+    size_t size = 0;
+    storage::AlignedBuffer memory;  // kStretchBytes, once it was filled
+    uint64_t end() const { return from + size; }
+    bool has(uint64_t offset) const { return offset >= from && offset < end(); }
   };
   /// Makes `current_` the stretch that has `offset`.
   Result<> move_to(uint64_t offset);
-  Result<> fill(Stretch& stretch, uint64_t from) const;
+  /// The stretch that begins with the block of `offset`.
+  Result<> fill(Stretch& stretch, uint64_t offset) const;
   void begin_next();
 
   const uint64_t bytes_;

@@ -12,8 +12,6 @@
 namespace tailrace::rpc {
 namespace {
 
-// A write buffer that a large answer has blown up is not kept.
-constexpr size_t kKeptWriteBytes = 4u << 20;
 constexpr std::chrono::seconds kLongestAwaitedClose{1};
 
 }  // namespace
@@ -34,26 +32,35 @@ void FramedSocket::start() {
   read();
 }
 
-void FramedSocket::send(capnp::MessageBuilder& message) {
-  if (!closed_ && !closing_ && !write_failed_) append_frame(message, gathered_);
+void FramedSocket::send(capnp::MessageBuilder& message, OutgoingFrames::Bytes lent) {
+  if (!closed_ && !closing_ && !write_failed_) gathered_.append(message, std::move(lent));
 }
 
 void FramedSocket::flush() {
   if (closed_ || write_in_flight_ || gathered_.empty()) return;
   write_in_flight_ = true;
-  writing_.swap(gathered_);
+  std::swap(writing_, gathered_);
   auto written = [self = shared_from_this()](const std::error_code& error, size_t bytes) {
     self->traffic_.bytes_out.add(bytes);
     self->write_in_flight_ = false;
     self->writing_.clear();
-    if (self->writing_.capacity() > kKeptWriteBytes) self->writing_.shrink_to_fit();
     if (self->closed_) return;
     if (error) return self->write_failed(fmt::format("write: {}", error.message()));
     if (self->gathered_.empty() && self->closing_) return self->await_close();
     self->flush();
     self->on_written();
   };
-  asio::async_write(socket_, asio::buffer(writing_), std::move(written));
+  pieces_.clear();
+  writing_.pieces(pieces_);
+  if (pieces_.size() == 1) {
+    asio::async_write(socket_, asio::buffer(pieces_[0].data(), pieces_[0].size()),
+                      std::move(written));
+    return;
+  }
+  std::vector<asio::const_buffer> buffers;
+  for (const ByteSpan piece : pieces_)
+    buffers.emplace_back(piece.data(), piece.size());
+  asio::async_write(socket_, std::move(buffers), std::move(written));
 }
 
 void FramedSocket::write_failed(const std::string& reason) {

@@ -12,6 +12,7 @@
 
 #include "observability/metrics.h"
 #include "rpc/framing.h"
+#include "rpc/outgoing_frames.h"
 
 namespace capnp {
 class MessageBuilder;
@@ -39,8 +40,9 @@ class FramedSocket : public std::enable_shared_from_this<FramedSocket> {
 
   /// Begins to read. The object must be owned by a shared_ptr.
   void start();
-  /// Gathers a frame; flush() writes. Nothing after close_after_sending().
-  void send(capnp::MessageBuilder& message);
+  /// Gathers a frame; flush() writes. Nothing after close_after_sending(). Bytes that the message
+  /// refers to and does not hold are `lent`: kept until they are written, and not copied.
+  void send(capnp::MessageBuilder& message, OutgoingFrames::Bytes lent = nullptr);
   void flush();
   /// Offers the held frame again, and reads on.
   void resume();
@@ -56,7 +58,7 @@ class FramedSocket : public std::enable_shared_from_this<FramedSocket> {
   bool closed() const { return closed_; }
   /// Whether the other side has closed, which no read tells while a frame is held.
   bool other_side_closed();
-  size_t unsent_bytes() const { return gathered_.size() + writing_.size(); }
+  size_t unsent_bytes() const { return gathered_.bytes() + writing_.bytes(); }
   /// "127.0.0.1:40012", for log lines.
   const std::string& remote() const { return remote_; }
   asio::any_io_executor executor() { return socket_.get_executor(); }
@@ -75,6 +77,8 @@ class FramedSocket : public std::enable_shared_from_this<FramedSocket> {
   virtual void on_closed(const std::string& reason) = 0;
   /// The other side's hello was in order.
   void take_large_frames() { decoder_.set_max_frame_bytes(max_frame_bytes_); }
+  /// Large frames will come one after the other.
+  void keep_read_buffer(size_t bytes) { decoder_.set_kept_bytes(bytes); }
 
  private:
   void take_frames();
@@ -88,7 +92,8 @@ class FramedSocket : public std::enable_shared_from_this<FramedSocket> {
   FrameDecoder decoder_;
   Traffic& traffic_;
   std::string remote_;
-  std::vector<std::byte> gathered_, writing_;
+  OutgoingFrames gathered_, writing_;
+  std::vector<ByteSpan> pieces_;  // of writing_
   std::string closing_reason_;
   bool write_in_flight_ = false, read_in_flight_ = false, taking_ = false, held_ = false;
   bool stopped_reading_ = false, closed_ = false, write_failed_ = false;

@@ -13,8 +13,6 @@ namespace {
 
 constexpr size_t kInitialBytes = 64u << 10;
 constexpr size_t kLeastRoom = 16u << 10;
-// A buffer that a large frame has blown up is given back when it is empty.
-constexpr size_t kKeptReadBytes = 1u << 20;
 
 }  // namespace
 
@@ -33,7 +31,7 @@ void FrameDecoder::resize(size_t capacity) {
 MutableByteSpan FrameDecoder::room() {
   if (begin_ == end_) {
     begin_ = end_ = 0;
-    if (capacity_ > kKeptReadBytes || capacity_ == 0) resize(kInitialBytes);
+    if (capacity_ > kept_bytes_ || capacity_ == 0) resize(kInitialBytes);
   }
   if (capacity_ - end_ < kLeastRoom) {
     const size_t held = end_ - begin_;
@@ -93,10 +91,18 @@ void FrameDecoder::consume() {
 }
 
 void append_frame(capnp::MessageBuilder& message, std::vector<std::byte>& out) {
+  (void)append_frame_without(message, nullptr, out);
+}
+
+std::optional<size_t> append_frame_without(capnp::MessageBuilder& message,
+                                           const std::byte* left_out, std::vector<std::byte>& out) {
   const auto segments = message.getSegmentsForOutput();
+  const auto begins_there = [left_out](const auto& segment) {
+    return left_out != nullptr && reinterpret_cast<const std::byte*>(segment.begin()) == left_out;
+  };
   uint64_t words = 0;
   for (const auto& segment : segments)
-    words += segment.size();
+    words += begins_there(segment) ? 0 : segment.size();
   const size_t table_bytes = align_up(4 * (segments.size() + 1), 8);
   // Amortized growth: reserve() alone would copy everything at each frame.
   const size_t at = out.size();
@@ -107,10 +113,16 @@ void append_frame(capnp::MessageBuilder& message, std::vector<std::byte>& out) {
   store(table, static_cast<uint32_t>(segments.size() - 1));
   for (size_t i = 0; i < segments.size(); ++i)
     store(table + 4 * (i + 1), static_cast<uint32_t>(segments[i].size()));
+  std::optional<size_t> place;
   for (const auto& segment : segments) {
+    if (begins_there(segment)) {
+      place = out.size();
+      continue;
+    }
     const auto* bytes = reinterpret_cast<const std::byte*>(segment.begin());
     out.insert(out.end(), bytes, bytes + segment.size() * 8);
   }
+  return place;
 }
 
 }  // namespace tailrace::rpc

@@ -27,6 +27,9 @@ class FrameDecoder {
   explicit FrameDecoder(size_t max_frame_bytes);
   /// From the next frame on.
   void set_max_frame_bytes(size_t bytes) { max_frame_bytes_ = bytes; }
+  /// A buffer of no more is kept while it is empty, so that one large frame after the other does
+  /// not make it grow each time.
+  void set_kept_bytes(size_t bytes) { kept_bytes_ = bytes; }
 
   /// Where to read the next bytes to; never empty. Invalidates what peek() returned.
   MutableByteSpan room();
@@ -50,6 +53,7 @@ class FrameDecoder {
   void resize(size_t capacity);
 
   size_t max_frame_bytes_;
+  size_t kept_bytes_ = 1u << 20;
   std::unique_ptr<uint64_t[]> words_;  // frames are whole words: aligned once, aligned for ever
   size_t capacity_ = 0;
   size_t begin_ = 0, end_ = 0;  // of the bytes not yet consumed
@@ -58,5 +62,9 @@ class FrameDecoder {
 
 /// Adds the message as one frame.
 void append_frame(capnp::MessageBuilder& message, std::vector<std::byte>& out);
+/// The same, but without the segment that begins at `left_out`: returns where in `out` it belongs,
+/// or nothing when the message has no such segment.
+std::optional<size_t> append_frame_without(capnp::MessageBuilder& message,
+                                           const std::byte* left_out, std::vector<std::byte>& out);
 
 }  // namespace tailrace::rpc

@@ -1,5 +1,6 @@
 #include "rpc/peer_codec.h"
 
+#include <capnp/orphan.h>
 #include <fmt/format.h>
 
 #include "rpc/message.h"
@@ -26,8 +27,25 @@ using replication::Subscribe;
 using replication::TakeOver;
 using replication::Vote;
 
+using Bytes = std::shared_ptr<const std::vector<std::byte>>;
+
+// Below, a copy costs less than one more piece to write.
+constexpr size_t kLeastLentBytes = 16u << 10;
+
 struct Encode {
   wire::PeerFrame::Builder frame;
+  Bytes lent = nullptr;
+
+  template <typename Builder>
+  void set_bytes(Builder to, const Bytes& bytes) {
+    if (!bytes || bytes->empty()) return;
+    const capnp::Data::Reader data = to_data(ByteSpan(*bytes));
+    // A segment is whole words.
+    if (bytes->size() < kLeastLentBytes || bytes->size() % sizeof(capnp::word) != 0)
+      return to.setBytes(data);
+    to.adoptBytes(capnp::Orphanage::getForMessageContaining(to).referenceExternalData(data));
+    lent = bytes;
+  }
 
   void operator()(const Subscribe& from) {
     auto to = frame.initSubscribe();
@@ -62,7 +80,7 @@ struct Encode {
     to.setEchoNs(from.echo.count());
     to.setAgeNs(from.age.count());
     to.setKeepFrom(from.keep_from.value);
-    if (from.bytes && !from.bytes->empty()) to.setBytes(to_data(ByteSpan(*from.bytes)));
+    set_bytes(to, from.bytes);
   }
   void operator()(const Acknowledge& from) {
     auto to = frame.initAcknowledge();
@@ -155,7 +173,7 @@ struct Encode {
     to.setOffset(from.offset);
     to.setChecksum(from.checksum);
     to.setProblem(from.problem.c_str());
-    if (from.bytes && !from.bytes->empty()) to.setBytes(to_data(ByteSpan(*from.bytes)));
+    set_bytes(to, from.bytes);
   }
   void operator()(const CompareState& from) {
     auto to = frame.initCompareState();
@@ -219,8 +237,10 @@ Vote vote_of(uint8_t value) {
 
 }  // namespace
 
-void encode_peer(const replication::Message& message, wire::PeerFrame::Builder to) {
-  std::visit(Encode{to}, message);
+Bytes encode_peer(const replication::Message& message, wire::PeerFrame::Builder to) {
+  Encode encode{to};
+  std::visit(encode, message);
+  return std::move(encode.lent);
 }
 
 Result<replication::Message> decode_peer(wire::PeerFrame::Reader from) {

@@ -5,6 +5,11 @@
 
 namespace tailrace::rpc {
 
+namespace {
+// Peers are few, and what they send beside signs of life are batches of a mebibyte.
+constexpr size_t kKeptReadBytes = 4u << 20;
+}  // namespace
+
 PeerConnection::PeerConnection(asio::ip::tcp::socket socket, PeerIdentity self,
                                size_t max_frame_bytes, Traffic& traffic)
     : FramedSocket(std::move(socket), max_frame_bytes, traffic),
@@ -37,8 +42,8 @@ void PeerConnection::send_hello(const std::string& error) {
 
 void PeerConnection::send_message(const replication::Message& message) {
   OutgoingMessage out;
-  encode_peer(message, out.init<wire::PeerFrame>());
-  send(out.builder());
+  auto lent = encode_peer(message, out.init<wire::PeerFrame>());
+  send(out.builder(), std::move(lent));
   flush();
 }
 
@@ -72,6 +77,7 @@ FramedSocket::Take PeerConnection::on_frame(capnp::MessageReader& message) {
   }
   peer_ = theirs.node;
   take_large_frames();
+  keep_read_buffer(kKeptReadBytes);
   if (!dialled_) send_hello({});  // before anything that up() may send
   events_.up(peer_);
   hello_timer_.cancel();

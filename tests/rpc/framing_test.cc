@@ -5,6 +5,7 @@
 
 #include "core/random.h"
 #include "rpc/message.h"
+#include "rpc/outgoing_frames.h"
 #include "rpc/peer_codec.h"
 
 namespace tailrace::rpc {
@@ -128,6 +129,43 @@ TEST(Framing, RandomBytesNeverCrash) {
     } catch (const kj::Exception&) {
     }
   }
+}
+
+// What is gathered is the same stream whether or not bytes are copied; large ones are not, and are
+// let go of once they are written.
+TEST(OutgoingFrames, LargeBytesAreSentFromWhereTheyAre) {
+  std::vector<std::byte> copied, gathered;
+  OutgoingFrames frames;
+  std::vector<std::weak_ptr<const std::vector<std::byte>>> sent;
+  std::vector<const std::byte*> places;
+  for (const size_t bytes : {0u, 100u, 16'384u, 16'385u, 20u, 1'000'000u, 1'048'576u, 16'376u}) {
+    const auto data = data_of(bytes, bytes + 1);
+    capnp::MallocMessageBuilder message;
+    auto lent = encode_peer(data, message.initRoot<wire::PeerFrame>());
+    EXPECT_EQ(lent != nullptr, bytes >= 16'384 && bytes % 8 == 0) << bytes;
+    if (lent) {
+      sent.push_back(lent);
+      places.push_back(lent->data());
+    }
+    append_frame(message, copied);
+    frames.append(message, std::move(lent));
+  }
+  EXPECT_EQ(frames.bytes(), copied.size());
+  std::vector<ByteSpan> pieces;
+  frames.pieces(pieces);
+  size_t found = 0;
+  for (const ByteSpan piece : pieces) {
+    found += std::count(places.begin(), places.end(), piece.data());
+    gathered.insert(gathered.end(), piece.begin(), piece.end());
+  }
+  EXPECT_EQ(found, 3u);
+  EXPECT_TRUE(gathered == copied);
+  for (const auto& bytes : sent)
+    EXPECT_FALSE(bytes.expired());
+  frames.clear();
+  EXPECT_TRUE(frames.empty());
+  for (const auto& bytes : sent)
+    EXPECT_TRUE(bytes.expired());
 }
 
 replication::Message round_trip(const replication::Message& message) {

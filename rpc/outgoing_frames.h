@@ -1,0 +1,40 @@
+#pragma once
+// Frames that wait to be written to a socket.
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "core/bytes.h"
+
+namespace capnp {
+class MessageBuilder;
+}
+
+namespace tailrace::rpc {
+
+/// One thread.
+class OutgoingFrames {
+ public:
+  using Bytes = std::shared_ptr<const std::vector<std::byte>>;
+
+  /// Adds the message as one frame. The segment that begins where `lent` does, if there is one, is
+  /// not copied: `lent` is kept until clear(). May be null.
+  void append(capnp::MessageBuilder& message, Bytes lent);
+  bool empty() const { return bytes() == 0; }
+  size_t bytes() const { return own_.size() + lent_bytes_; }
+  /// All of it, in order. Valid until the next append() or clear().
+  void pieces(std::vector<ByteSpan>& to) const;
+  void clear();
+
+ private:
+  struct Lent {
+    size_t before;  // its place in own_
+    Bytes bytes;
+  };
+  std::vector<std::byte> own_;
+  std::vector<Lent> lent_;
+  size_t lent_bytes_ = 0;
+};
+
+}  // namespace tailrace::rpc
