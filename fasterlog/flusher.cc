@@ -29,19 +29,20 @@ Flusher::Flusher(LogCore& core, std::unique_ptr<storage::IoQueue> queue)
                                                          core.options.pressure_fraction))),
       queue_(std::move(queue)),
       segment_maker_(core, {[this] { nudge(); }, [this](Error error) { fail(std::move(error)); }}),
-      proven_(core.durable.load()),
+      proven_writer_(core, Address{core.durable.load()},
+                     [this](Error error) { fail(std::move(error)); }),
       flushes_(core.options.flushes_in_flight),
       flushed_{core.durable.load()},
       told_{core.durable.load()},
       told_begun_{told_} {
   reset_to(flushed_);
-  proven_.store(core.proven_at_open.value);
+  proven_writer_.reset_to(core.proven_at_open);
 }
 
 void Flusher::reset_to(Address to) {
   flushed_ = to;
   core_.flushing.store(to.value);
-  proven_.store(to.value);
+  proven_writer_.reset_to(to);
   requested_.store(0);
   waiting_since_.reset();
   writable_end_ = core_.ring.head() + core_.ring.bytes();
@@ -64,6 +65,7 @@ void Flusher::start() {
       fail(std::move(made).error());
     make_room();
   }
+  proven_writer_.start();
   thread_ = std::thread([this] { run(); });
 }
 
@@ -78,6 +80,7 @@ void Flusher::rest() {
   wake();
   thread_.join();
   segment_maker_.stop();
+  proven_writer_.stop();
 }
 
 bool Flusher::unflushed() const {
@@ -152,7 +155,7 @@ void Flusher::run() {
         write_flush(*flush);
         make_room();
       }
-      write_proven_if_due(now);
+      note_proven_if_due(now);
     }
     tell_listeners();
     if (order_.empty() && queue_->in_flight() == 0 && stop_.load() &&
@@ -160,7 +163,7 @@ void Flusher::run() {
       break;
     note_waiting(now);
     std::chrono::nanoseconds timeout = time_until_due(now);
-    if (proven_.load() < core_.durable.load())
+    if (proven().value < core_.durable.load())
       timeout = std::min<std::chrono::nanoseconds>(timeout, kIdle);
     const bool idle = order_.empty() && queue_->in_flight() == 0;
     const bool nap = idle && nap_is_due(now);
@@ -191,7 +194,8 @@ void Flusher::run() {
   }
   // A log that goes on after a rest was not closed.
   if (closing_.load() && !core_.failed.load()) {
-    auto written = write_proven(true);
+    proven_writer_.stop();
+    auto written = proven_writer_.write(Address{core_.durable.load()}, true);
     if (!written && written.error().code == ErrorCode::kResourceExhausted) {
       // All is durable; only a note of it has no room. The next start scans as after a crash.
       observability::log_warning("log {}: closed without META saying so: {}",
@@ -418,33 +422,19 @@ void Flusher::make_room() {
   }
 }
 
-void Flusher::write_proven_if_due(SteadyTime now) {
-  const uint64_t durable = core_.durable.load();
-  const uint64_t proven = proven_.load();
-  if (proven >= durable) {
+void Flusher::note_proven_if_due(SteadyTime now) {
+  const Address durable{core_.durable.load()};
+  if (proven() >= durable) {
     proven_at_ = now;
     return;
   }
   const bool idle = order_.empty() && !unflushed() && now - last_work_ >= kIdle;
-  if (!idle && durable - proven < core_.options.proven_lag_bytes &&
+  if (!idle && durable - proven() < core_.options.proven_lag_bytes &&
       now - proven_at_ < core_.options.proven_lag_time)
     return;
+  if (proven_writer_.busy()) return;
   proven_at_ = now;
-  // A full disk is no failed write: the watermark stays behind until there is room.
-  if (auto written = write_proven(false);
-      !written && written.error().code != ErrorCode::kResourceExhausted)
-    fail(std::move(written).error());
-}
-
-Result<> Flusher::write_proven(bool clean) {
-  const Address durable{core_.durable.load()};
-  TAILRACE_RETURN_IF_ERROR(core_.keeper.update([&](LogMetadata& metadata) {
-    metadata.proven = std::max(metadata.proven, durable);
-    core_.describe_proven(metadata);
-    metadata.clean = clean;
-  }));
-  proven_.store(durable.value);
-  return {};
+  proven_writer_.want(durable);
 }
 
 void Flusher::fail(Error error) {

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "fasterlog/log_core.h"
+#include "fasterlog/proven_writer.h"
 #include "fasterlog/segment_maker.h"
 #include "storage/aligned_buffer.h"
 
@@ -77,7 +78,7 @@ class Flusher {
   /// Flushes on the calling thread, if the flusher is idle and what waits is small. It blocks while
   /// the disk does. Any thread, outside the epoch.
   void flush_here();
-  Address proven() const { return Address{proven_.load()}; }
+  Address proven() const { return proven_writer_.proven(); }
 
   // ---- For truncate_after(), on its thread; nobody enqueues meanwhile.
   /// Flushes what there is and ends the thread; start() follows.
@@ -167,8 +168,7 @@ class Flusher {
   void make_room();
   /// Where memory would end if all that can be evicted were.
   Address wanted_memory_end() const;
-  void write_proven_if_due(SteadyTime now);
-  Result<> write_proven(bool clean);
+  void note_proven_if_due(SteadyTime now);
   /// Tells the listeners if durable has moved, or the log has failed, since they were told.
   void tell_listeners();
 
@@ -176,11 +176,11 @@ class Flusher {
   const uint64_t pressure_bytes_;
   std::unique_ptr<storage::IoQueue> queue_;
   SegmentMaker segment_maker_;
+  ProvenWriter proven_writer_;
   std::thread thread_;
   std::atomic<bool> stop_{false};
   std::atomic<bool> closing_{false};
   std::atomic<Sleep> sleep_{Sleep::kAwake};
-  std::atomic<uint64_t> proven_;
   std::atomic<uint64_t> requested_{0};
   std::atomic<uint64_t> wake_at_{0};
   std::atomic<bool> room_wanted_{false};

@@ -105,8 +105,9 @@ Result<bool> settled(storage::FileSystem& file_system, const LogFiles& files,
   auto now = read_log_metadata(file_system, files.directory);
   if (!now) return tl::unexpected(std::move(now).error());
   report.in_use = *now != files.metadata;
-  if (!report.damaged || !report.in_use) return true;
+  // Also where META had proven nothing beyond the begin: the log did not end there.
   const bool truncated = report.first_bad < now->begin;
+  if (!report.in_use || (!report.damaged && !truncated)) return true;
   const bool cut = now->cut != Address{} || now->proven < files.metadata.proven;
   if (!truncated && !cut) return false;
   report.damaged = false;

@@ -4,9 +4,9 @@
 
 #include <gtest/gtest.h>
 
-#include "gate_file_system.h"
 #include "harness.h"
 #include "tests/support/fault_file_system.h"
+#include "tests/support/gate_file_system.h"
 
 namespace tailrace::statemachine {
 namespace {
@@ -40,7 +40,7 @@ class Applicable : public ::testing::Test {
   }
 
   testing::FaultFileSystem disk_{1};
-  GateFileSystem gate_{disk_};
+  testing::GateFileSystem gate_{disk_};
   std::unique_ptr<fasterlog::Log> log_;
   std::unique_ptr<Replica> replica_;
 };

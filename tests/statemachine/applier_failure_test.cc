@@ -5,9 +5,9 @@
 
 #include <gtest/gtest.h>
 
-#include "gate_file_system.h"
 #include "harness.h"
 #include "tests/support/fault_file_system.h"
+#include "tests/support/gate_file_system.h"
 
 namespace tailrace::statemachine {
 namespace {
@@ -69,7 +69,7 @@ class ApplierFailure : public ::testing::Test {
   }
 
   testing::FaultFileSystem disk_{1};
-  GateFileSystem gate_{disk_};
+  testing::GateFileSystem gate_{disk_};
   ManualClock clock_;
   Node::Options options_;
   std::unique_ptr<Node> node_;

@@ -4,9 +4,9 @@
 
 #include <gtest/gtest.h>
 
-#include "gate_file_system.h"
 #include "harness.h"
 #include "tests/support/fault_file_system.h"
+#include "tests/support/gate_file_system.h"
 
 namespace tailrace::statemachine {
 namespace {
@@ -41,7 +41,7 @@ class CheckpointerTest : public ::testing::Test {
   static void let_it_look() { std::this_thread::sleep_for(milliseconds(120)); }
 
   testing::FaultFileSystem disk_{1};
-  GateFileSystem gate_{disk_};
+  testing::GateFileSystem gate_{disk_};
   ManualClock clock_;
   Node::Options options_;
   std::unique_ptr<Node> node_;

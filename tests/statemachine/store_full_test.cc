@@ -7,9 +7,9 @@
 #include <gtest/gtest.h>
 
 #include "core/random.h"
-#include "gate_file_system.h"
 #include "harness.h"
 #include "tests/support/fault_file_system.h"
+#include "tests/support/gate_file_system.h"
 
 namespace tailrace::statemachine {
 namespace {
@@ -71,7 +71,7 @@ class StoreFull : public ::testing::Test {
   }
 
   testing::FaultFileSystem disk_{1};
-  GateFileSystem gate_{disk_};
+  testing::GateFileSystem gate_{disk_};
   std::unique_ptr<fasterlog::Log> log_;
   fasterlog::Log::ListenerHandle listener_;
   std::unique_ptr<Replica> replica_;

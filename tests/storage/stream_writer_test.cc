@@ -58,8 +58,8 @@ TEST(StreamWriter, AFileHasWhatWasWritten) {
   }
 }
 
-/// What save() returned is durable, and another writer goes on from there; what a closed file has is
-/// durable too.
+/// What save() returned is durable, and another writer goes on from there; what a closed file has
+/// is durable too.
 TEST(StreamWriter, APowerCutTakesNothingThatWasSaved) {
   for (uint64_t seed = 0; seed < 20; ++seed) {
     SCOPED_TRACE("seed " + std::to_string(seed));
@@ -86,8 +86,8 @@ TEST(StreamWriter, APowerCutTakesNothingThatWasSaved) {
     disk.crash(CrashPolicy::kRandom);
     auto there = disk.content("/d/f");
     ASSERT_GE(there.size(), saved);
-    EXPECT_TRUE(std::equal(there.begin(), there.begin() + static_cast<ptrdiff_t>(saved),
-                           content.begin()));
+    EXPECT_TRUE(
+        std::equal(there.begin(), there.begin() + static_cast<ptrdiff_t>(saved), content.begin()));
     StreamWriter writer(disk);
     ASSERT_TRUE(writer.open("/d/f", bytes, saved));
     ASSERT_TRUE(write_rest(writer, content, bytes, random, kPiece));

@@ -12,7 +12,7 @@
 
 #include "storage/file_system.h"
 
-namespace tailrace::statemachine {
+namespace tailrace::testing {
 
 class GateFileSystem final : public storage::FileSystem {
  public:
@@ -166,4 +166,4 @@ class GateFileSystem final : public storage::FileSystem {
   std::vector<std::string> trace_;             // guarded by mutex_
 };
 
-}  // namespace tailrace::statemachine
+}  // namespace tailrace::testing
