@@ -400,11 +400,13 @@ void RequestQueue::on_response(wire::Response::Reader response) {
   const uint64_t id = found->first;
   ClientRequest request = std::move(found->second);
   sent_.erase(found);
+  const size_t tried = tried_;
   try {
     settle(id, request, response);
   } catch (const kj::Exception&) {
-    // A malformed answer costs the connection, and is one that was lost.
+    // A malformed answer costs the connection, and is one that was lost; this was no success.
     sent_.emplace(id, std::move(request));
+    tried_ = tried;
     throw;
   }
 }

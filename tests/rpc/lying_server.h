@@ -1,5 +1,6 @@
 #pragma once
-// A server that answers once as a test says, in bytes that no server would send; then soundly.
+// A server that answers once, or always, as a test says, in bytes that no server would send; else
+// soundly.
 
 #include <cerrno>
 #include <functional>
@@ -87,6 +88,13 @@ class LyingServer {
     const std::lock_guard lock(mutex_);
     in_hello_ = hello;
     lie_ = std::move(lie);
+    always_ = false;
+  }
+  /// From now on no hello, or none of the other requests, is answered soundly.
+  void always_answer_with(bool hello, Lie lie) {
+    answer_with(hello, std::move(lie));
+    const std::lock_guard lock(mutex_);
+    always_ = true;
   }
 
  private:
@@ -119,8 +127,10 @@ class LyingServer {
     std::vector<std::byte> frames;
     {
       const std::lock_guard lock(mutex_);
-      if (lie_ && request.isHello() == in_hello_)
-        std::exchange(lie_, nullptr)(request.getId(), frames);
+      if (lie_ && request.isHello() == in_hello_) {
+        lie_(request.getId(), frames);
+        if (!always_) lie_ = nullptr;
+      }
     }
     capnp::MallocMessageBuilder message;
     auto response = message.initRoot<wire::Response>();
@@ -145,6 +155,7 @@ class LyingServer {
   std::mutex mutex_;
   bool in_hello_ = false;  // guarded
   Lie lie_;                // guarded; null: it has lied
+  bool always_ = false;    // guarded
   std::thread thread_;
 };
 

@@ -1,4 +1,5 @@
 // A client whose server answers with what is no answer: every call returns all the same.
+#include <atomic>
 #include <future>
 
 #include <gtest/gtest.h>
@@ -59,6 +60,25 @@ TEST(MalformedAnswer, IsToldToACallback) {
     told.set_value(answer.has_value());
   });
   EXPECT_TRUE(told.get_future().get());
+}
+
+// A server that never answers soundly is asked again with pauses, until the time is over.
+TEST(MalformedAnswer, AlwaysIsNoReasonToHurry) {
+  LyingServer server;
+  std::atomic<int> lies = 0;
+  server.always_answer_with(false, [&](uint64_t id, std::vector<std::byte>& frames) {
+    ++lies;
+    malformed_command(id, frames);
+  });
+  ClientOptions options;
+  options.servers = {server.address()};
+  options.timeout = std::chrono::milliseconds(1000);
+  const auto client = Client::create(options).value();
+  const auto put = client->put(as_bytes("k"), as_bytes("v"));
+  ASSERT_FALSE(put);
+  EXPECT_EQ(put.error().code, ErrorCode::kUnknownOutcome) << put.error().message;
+  EXPECT_GT(lies, 1);
+  EXPECT_LT(lies, 60) << "20 pauses fit into the time, and two attempts between them";
 }
 
 }  // namespace
