@@ -129,6 +129,8 @@ struct FollowerState {
   std::chrono::nanoseconds mark_time{0}, passed_time{0};
 };
 
+using Followers = std::map<NodeId, FollowerState>;
+
 /// All the core remembers; readable for status, invariants and tests.
 struct CoreState {
   Role role = Role::kStarting;
@@ -161,7 +163,7 @@ struct CoreState {
   bool changing = false;     // AppendMembers is under way
   bool first_start = false;  // elected by all voters although too few have a vote
   AddressRange epoch_start;  // of the current epoch's first record; empty before WriterReady
-  std::map<NodeId, FollowerState> followers;
+  Followers followers;
   uint64_t round = 0, confirmed_round = 0;
   NodeId transferring;  // hand-over to this node; 0: none
   std::chrono::nanoseconds transfer_began{0};
@@ -260,6 +262,9 @@ class Core {
   void leader_begin_vote(FollowerState& follower, Actions& actions);
   void leader_promote(Actions& actions);
   void leader_forget_removed(Actions& actions);
+  /// Tells it why, and goes on with the next one.
+  Followers::iterator feed_no_more(Followers::iterator follower, RefusalReason reason,
+                                   std::string why, Actions& actions);
   bool may_change() const;
   std::string no_member(NodeId peer) const;
 

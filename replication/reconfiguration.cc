@@ -212,10 +212,16 @@ void Core::leader_forget_removed(Actions& actions) {
       ++it;
       continue;
     }
-    if (follower.pin) actions.push_back(RemoveAnchor{peer});
-    refuse(peer, RefusalReason::kUnknownNode, no_member(peer), actions);
-    it = state_.followers.erase(it);
+    it = feed_no_more(it, RefusalReason::kUnknownNode, no_member(peer), actions);
   }
+}
+
+Followers::iterator Core::feed_no_more(Followers::iterator follower, RefusalReason reason,
+                                       std::string why, Actions& actions) {
+  const NodeId peer = follower->first;
+  if (follower->second.pin) actions.push_back(RemoveAnchor{peer});
+  refuse(peer, reason, std::move(why), actions);
+  return state_.followers.erase(follower);
 }
 
 // ---- A relay. ----------------------------------------------------------------------------------
@@ -229,10 +235,8 @@ void Core::relay_take_members(Actions& actions) {
       ++it;
       continue;
     }
-    if (it->second.pin) actions.push_back(RemoveAnchor{peer});
-    refuse(peer, RefusalReason::kNotLeader,
-           "node " + text(options_.self) + " feeds no node but learners", actions);
-    it = state_.followers.erase(it);
+    it = feed_no_more(it, RefusalReason::kNotLeader,
+                      "node " + text(options_.self) + " feeds no node but learners", actions);
   }
 }
 

@@ -6,6 +6,7 @@
 
 #include "fasterlog/log.h"
 #include "fasterlog/log_metadata.h"
+#include "tests/fasterlog/fault_options.h"
 #include "tests/support/fault_file_system.h"
 #include "tests/support/gate_file_system.h"
 
@@ -18,13 +19,7 @@ using testing::FaultKind;
 using testing::GateFileSystem;
 
 LogOptions noting_at_once() {
-  LogOptions options;
-  options.directory = "/log";
-  options.owner = "test/1";
-  options.page_bytes = 64u << 10;
-  options.buffer_pages = 4;
-  options.segment_bytes = 256u << 10;
-  options.reserve_disk_bytes = 0;
+  LogOptions options = fault_options();
   options.proven_lag_bytes = 1;
   return options;
 }

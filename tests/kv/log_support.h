@@ -14,6 +14,7 @@
 #include "kv/cold_reader.h"
 #include "kv/hybrid_log.h"
 #include "kv/log_format.h"
+#include "kv/log_segments.h"
 #include "storage/file_system.h"
 
 namespace tailrace::kv {
@@ -155,5 +156,13 @@ struct TestLog {
     }
   }
 };
+
+inline storage::Path segment_path(const HybridLog::Options& options, LogAddress address) {
+  return options.directory / segment_file_name(align_down(address, options.segment_bytes));
+}
+
+inline HybridLog::Start start_of(const TestLog& log) {
+  return {log.log->begin(), log.log->flushed(), log.log->tail()};
+}
 
 }  // namespace tailrace::kv
