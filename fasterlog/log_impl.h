@@ -117,6 +117,8 @@ class LogImpl final : public Log {
   /// Whole batches that end at or below `readable`, which may move meanwhile.
   Result<> read_batches(Address from, size_t most_bytes, const std::atomic<uint64_t>& readable,
                         std::vector<std::byte>& into);
+  storage::AlignedBuffer take_raw_memory();
+  void keep_raw_memory(storage::AlignedBuffer memory);
   Result<Record> read_one(const LogSource& source, RecordReader& reader, Address address);
 
   // durability.cc
@@ -148,6 +150,8 @@ class LogImpl final : public Log {
   Flusher flusher_;
   std::mutex role_mutex_;      // one change of role at a time
   std::mutex truncate_mutex_;  // one truncation at a time
+  std::mutex raw_memory_mutex_;
+  storage::AlignedBuffer raw_memory_;  // guarded by raw_memory_mutex_; between calls of read_raw()
   // Of the one thread that appends as a copy (and of the change to that role).
   Address last_mark_end_;
   Epoch copied_epoch_;

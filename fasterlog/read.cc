@@ -8,6 +8,7 @@ namespace tailrace::fasterlog {
 namespace {
 // Records of a batch often are neighbours: what one read brings serves several of them.
 constexpr uint64_t kBatchReadBytes = 64u << 10;
+constexpr uint64_t kMostRawMemory = 1u << 20;
 }  // namespace
 
 tl::unexpected<Error> LogImpl::out_of_range(Address address) const {
@@ -78,6 +79,19 @@ Result<> LogImpl::read_raw_flushing(Address from, size_t most_bytes, std::vector
                       into);
 }
 
+// A leader ships some thousand times a second: new memory, zeroed by the system, would cost it more
+// than the copy.
+storage::AlignedBuffer LogImpl::take_raw_memory() {
+  const std::lock_guard lock(raw_memory_mutex_);
+  return std::move(raw_memory_);
+}
+
+void LogImpl::keep_raw_memory(storage::AlignedBuffer memory) {
+  if (memory.size() > kMostRawMemory) return;
+  const std::lock_guard lock(raw_memory_mutex_);
+  if (raw_memory_.size() < memory.size()) raw_memory_ = std::move(memory);
+}
+
 Result<> LogImpl::read_batches(Address from, size_t most_bytes,
                                const std::atomic<uint64_t>& readable,
                                std::vector<std::byte>& into) {
@@ -91,8 +105,15 @@ Result<> LogImpl::read_batches(Address from, size_t most_bytes,
                                                   " is above what can be read (" +
                                                   std::to_string(limit.value) + ")");
   RecordReader reader(source, core_->options.page_bytes,
-                      std::min<uint64_t>(std::max<uint64_t>(most_bytes, 4096), 1u << 20));
+                      std::min<uint64_t>(std::max<uint64_t>(most_bytes, 4096), kMostRawMemory),
+                      take_raw_memory());
+  struct GivesBack {
+    LogImpl& log;
+    RecordReader& reader;
+    ~GivesBack() { log.keep_raw_memory(reader.take_memory()); }
+  } const gives_back{*this, reader};
   reader.seek(from);
+  into.reserve(std::min<uint64_t>(most_bytes, limit - from));
   uint64_t whole = 0;
   while (whole < most_bytes) {
     auto step = reader.next(limit);

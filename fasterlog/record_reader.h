@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <string_view>
+#include <utility>
 
 #include "fasterlog/record.h"
 #include "fasterlog/segment_files.h"
@@ -41,8 +42,15 @@ class RecordReader {
     std::string_view reason{};  // with kBad
   };
 
-  RecordReader(ByteSource& source, uint64_t page_bytes, uint64_t read_ahead)
-      : source_(source), page_bytes_(page_bytes), read_ahead_(read_ahead) {}
+  /// `memory` is used as far as it reaches: what take_memory() of an earlier reader gave back.
+  RecordReader(ByteSource& source, uint64_t page_bytes, uint64_t read_ahead,
+               storage::AlignedBuffer memory = {})
+      : source_(source),
+        page_bytes_(page_bytes),
+        read_ahead_(read_ahead),
+        buffer_(std::move(memory)) {}
+  /// The end of the reader.
+  storage::AlignedBuffer take_memory() { return std::move(buffer_); }
 
   Address position() const { return position_; }
   void seek(Address position) { position_ = position; }

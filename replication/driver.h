@@ -73,6 +73,7 @@ class Driver final : public Node, public TransportHandler {
   void perform_one(const Disconnect& action);
   void perform_one(Send& action);
   void perform_one(const ShipBytes& action);
+  Result<std::shared_ptr<const std::vector<std::byte>>> bytes_to_ship(const ShipBytes& action);
   void perform_one(AppendRaw& action);
   void perform_one(const AdvanceCommitted& action);
   void perform_one(const SetAnchor& action);
@@ -145,6 +146,14 @@ class Driver final : public Node, public TransportHandler {
   bool handling_ = false;
   bool running_ = false;
   std::deque<AppendRaw> appends_;  // waiting for room in the log, in order
+  /// Bytes of the log on their way to a follower: the next one often wants the same.
+  struct OnTheirWay {
+    Address from;
+    uint64_t most_bytes = 0;
+    bool flushing = false;
+    std::weak_ptr<const std::vector<std::byte>> bytes;
+  };
+  OnTheirWay shipped_;  // the newest; forgotten where the log's bytes may change
   /// A confirmation that is waited for; round 0: the next one to be asked.
   struct Confirmation {
     uint64_t round;

@@ -83,6 +83,7 @@ void Driver::perform_one(const DropAppends&) {
 
 void Driver::perform_one(const CutLog& action) {
   appends_.clear();
+  shipped_ = {};
   const Address before = log_.durable();
   Result<Address> cut = log_.truncate_after(action.to);
   if (!cut) {
@@ -114,15 +115,29 @@ void Driver::perform_one(Send& action) {
   transport_.send(action.peer, std::move(action.message));
 }
 
-void Driver::perform_one(const ShipBytes& action) {
+Result<std::shared_ptr<const std::vector<std::byte>>> Driver::bytes_to_ship(
+    const ShipBytes& action) {
+  if (shipped_.from == action.from && shipped_.most_bytes == action.most_bytes &&
+      shipped_.flushing == action.flushing) {
+    if (auto same = shipped_.bytes.lock()) return same;
+  }
   auto bytes = std::make_shared<std::vector<std::byte>>();
-  Result<> read = action.flushing ? log_.read_raw_flushing(action.from, action.most_bytes, *bytes)
-                                  : log_.read_raw(action.from, action.most_bytes, *bytes);
+  const Result<> read = action.flushing
+                            ? log_.read_raw_flushing(action.from, action.most_bytes, *bytes)
+                            : log_.read_raw(action.from, action.most_bytes, *bytes);
+  if (!read) return tl::unexpected(read.error());
+  shipped_ = {action.from, action.most_bytes, action.flushing, bytes};
+  return bytes;
+}
+
+void Driver::perform_one(const ShipBytes& action) {
+  auto read = bytes_to_ship(action);
   if (!read) {
     events_.push_back(ShipFailed{action.peer, read.error().code == ErrorCode::kTruncated,
                                  std::move(read).error().message});
     return;
   }
+  auto bytes = std::move(*read);
   const Address durable = log_.durable();
   const Address limit = action.flushing ? std::max(log_.flushing(), durable) : durable;
   const uint64_t size = bytes->size();

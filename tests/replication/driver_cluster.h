@@ -247,7 +247,8 @@ class LinkedTransport final : public Transport {
   const NodeId self;
   Members named;  // the last ones
   TransportHandler* handler = nullptr;
-  uint64_t greatest_round = 0;  // of what was sent
+  uint64_t greatest_round = 0;                             // of what was sent
+  std::map<NodeId, const std::vector<std::byte>*> newest;  // bytes of the log that were sent there
 
  private:
   Network& network_;
@@ -325,8 +326,10 @@ inline void LinkedTransport::reset(NodeId peer) {
   network_.dial();
 }
 inline void LinkedTransport::send(NodeId to, Message message) {
-  if (const auto* data = std::get_if<Data>(&message))
+  if (const auto* data = std::get_if<Data>(&message)) {
     greatest_round = std::max(greatest_round, data->round);
+    if (data->bytes) newest[to] = data->bytes.get();
+  }
   network_.send(self, to, std::move(message));
 }
 

@@ -104,6 +104,22 @@ TEST_F(DriverTest, TheFollowerHasBytesWhileTheLeaderStillFlushesThem) {
   EXPECT_EQ(at(2).log->bytes(), at(1).log->bytes());
 }
 
+// The log is read once for all who want the same of it, as long as it is on its way; and not once
+// more what was read before.
+TEST_F(DriversTest, FollowersThatAreEquallyFarAreSentTheSameBytes) {
+  for (const std::string text : {"one", "two"}) {
+    ASSERT_TRUE(at(1).log->try_enqueue(fasterlog::RecordKind::kData, as_bytes(text)));
+    at(1).log->begin_flush();
+    executor.posted.front()();
+    executor.posted.pop_front();
+    ASSERT_NE(at(1).transport.newest[NodeId{2}], nullptr);
+    EXPECT_EQ(at(1).transport.newest[NodeId{2}], at(1).transport.newest[NodeId{3}]);
+    settle();
+    EXPECT_EQ(at(2).log->bytes(), at(1).log->bytes());
+    EXPECT_EQ(at(3).log->bytes(), at(1).log->bytes());
+  }
+}
+
 TEST_F(DriverTest, ManyMovesOfDurablePostOneEvent) {
   for (int i = 0; i < 10; ++i)
     leader.log->flush();
