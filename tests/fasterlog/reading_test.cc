@@ -1,5 +1,7 @@
+#include <algorithm>
 #include <thread>
 
+#include "core/random.h"
 #include "tests/fasterlog/fault_options.h"
 #include "tests/fasterlog/log_fixture.h"
 #include "tests/support/fault_file_system.h"
@@ -58,6 +60,42 @@ TEST_F(ReadingTest, AScannerOfUnflushedBytesSeesWholeBatchesAndNeverMoreThanWasE
     ++next;
   }
   writer.join();
+}
+
+// Whole batches and no more than was asked for, unless one batch is more; however long the batches,
+// and the records behind them, are beside what is read ahead.
+TEST_F(ReadingTest, RawBatchesAreWholeWhateverTheirSizes) {
+  LogOptions large = options();
+  large.page_bytes = 512u << 10;
+  large.segment_bytes = 1u << 20;
+  auto log = open_writer(large);
+  Random random(1);
+  for (int i = 0; i < 120; ++i) {  // more than the memory holds
+    const size_t bytes = random.chance(1, 3) ? random.below(200'000) : random.below(2000);
+    const std::string text(bytes, static_cast<char>('a' + i % 26));
+    for (uint64_t records = random.below(4); records > 0; --records)
+      ASSERT_TRUE(log->enqueue(RecordKind::kData, as_bytes(text)));
+    append(*log, text);
+  }
+  const Address end = log->durable();
+  std::vector<std::byte> all, some, single;
+  ASSERT_TRUE(log->read_raw(log->begin(), SIZE_MAX, all));
+  ASSERT_EQ(log->begin() + all.size(), end);
+  for (int round = 0; round < 12; ++round) {
+    const size_t most = 1 + random.below(round % 2 == 0 ? 300'000 : 3000);
+    for (Address at = log->begin(); at < end; at = at + some.size()) {
+      ASSERT_TRUE(log->read_raw(at, most, some));
+      ASSERT_FALSE(some.empty());
+      const auto from = all.begin() + static_cast<ptrdiff_t>(at - log->begin());
+      ASSERT_TRUE(std::equal(some.begin(), some.end(), from)) << "from " << at.value;
+      ASSERT_EQ(log->mark_end_at(at + some.size()).value(), at + some.size());
+      if (some.size() <= most) continue;
+      ASSERT_TRUE(log->read_raw(at, 1, single));
+      ASSERT_EQ(single.size(), some.size()) << "more than one batch, and more than was asked for";
+    }
+  }
+  ASSERT_TRUE(log->read_raw(end, 1000, some));
+  EXPECT_TRUE(some.empty());
 }
 
 // What a leader ships in parallel with its own flush is what it then has on its disk.
