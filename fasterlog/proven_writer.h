@@ -15,8 +15,7 @@ namespace tailrace::fasterlog {
 
 struct LogCore;
 
-/// proven <= durable. All calls but proven() are the flusher's, on its thread or while
-/// that rests.
+/// proven <= durable. All calls but proven() are the flusher's, on its thread or while that rests.
 class ProvenWriter {
  public:
   /// `failed` is called on the writer's thread: a write or fsync failed, which is final.

@@ -54,8 +54,9 @@ class CheckpointSource {
   virtual uint64_t fingerprint() const = 0;
   /// Fills `into` from `offset` of the files, one behind the other in the order of files(). Blocks;
   /// a mebibyte or a few at a time are fast, into memory that begins with a block of
-  /// 4096 bytes, from a block's beginning, the fastest. kInvalidArgument beyond the end; kCorruption when a
-  /// file is shorter than it was. What the disk gives is not checked here, the receiver does.
+  /// 4096 bytes, from a block's beginning, the fastest. kInvalidArgument beyond the end;
+  /// kCorruption when a file is shorter than it was. What the disk gives is not checked here, the
+  /// receiver does.
   virtual Result<> read(uint64_t offset, std::span<std::byte> into) const = 0;
 
  protected:
