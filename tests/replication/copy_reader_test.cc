@@ -37,7 +37,7 @@ TEST(CopyReader, GivesTheBytesThatAreAskedFor) {
   for (uint64_t at = 0; at < kBytes; at += 1'000'000)
     expect_right(reader, at, std::min<uint64_t>(1'000'000, kBytes - at));
   Random random(1);
-  for (int i = 0; i < 50; ++i) {
+  for (int i = 0; i < 12; ++i) {
     const uint64_t at = random.below(kBytes);
     expect_right(reader, at, random.below(std::min(kBytes - at, 2 * kStretch)));
   }
