@@ -7,8 +7,8 @@
 
 namespace tailrace::fasterlog {
 
-ProvenWriter::ProvenWriter(LogCore& core, Address proven, std::function<void(Error)> failed)
-    : core_(core), failed_(std::move(failed)), proven_(proven.value) {}
+ProvenWriter::ProvenWriter(LogCore& core, std::function<void(Error)> failed)
+    : core_(core), failed_(std::move(failed)) {}
 
 ProvenWriter::~ProvenWriter() {
   stop();

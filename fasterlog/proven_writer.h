@@ -19,7 +19,7 @@ struct LogCore;
 class ProvenWriter {
  public:
   /// `failed` is called on the writer's thread: a write or fsync failed, which is final.
-  ProvenWriter(LogCore& core, Address proven, std::function<void(Error)> failed);
+  ProvenWriter(LogCore& core, std::function<void(Error)> failed);
   ~ProvenWriter();
   ProvenWriter(const ProvenWriter&) = delete;
   ProvenWriter& operator=(const ProvenWriter&) = delete;
@@ -37,7 +37,7 @@ class ProvenWriter {
   // ---- While it is stopped.
   /// Writes it at once, and whether the log was closed in order.
   Result<> write(Address durable, bool clean);
-  /// META says so already: the log was cut.
+  /// What META says already: at first, and where the log was cut.
   void reset_to(Address proven) { proven_.store(proven.value); }
 
  private:
@@ -45,7 +45,7 @@ class ProvenWriter {
 
   LogCore& core_;
   const std::function<void(Error)> failed_;
-  std::atomic<uint64_t> proven_;
+  std::atomic<uint64_t> proven_{0};
   std::atomic<bool> busy_{false};
   std::mutex mutex_;
   std::condition_variable wake_;

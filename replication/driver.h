@@ -73,6 +73,7 @@ class Driver final : public Node, public TransportHandler {
   void perform_one(const Disconnect& action);
   void perform_one(Send& action);
   void perform_one(const ShipBytes& action);
+  /// Reads them, or gives those that are on their way to another follower.
   Result<std::shared_ptr<const std::vector<std::byte>>> bytes_to_ship(const ShipBytes& action);
   void perform_one(AppendRaw& action);
   void perform_one(const AdvanceCommitted& action);

@@ -400,9 +400,9 @@ void RequestQueue::on_response(wire::Response::Reader response) {
   const uint64_t id = found->first;
   ClientRequest request = std::move(found->second);
   sent_.erase(found);
-  const size_t tried = tried_;
+  const size_t tried = std::exchange(tried_, 0);
   try {
-    settle(id, request, response);
+    settle(id, request, response, tried);
   } catch (const kj::Exception&) {
     // A malformed answer costs the connection, and is one that was lost; this was no success.
     sent_.emplace(id, std::move(request));
@@ -411,8 +411,8 @@ void RequestQueue::on_response(wire::Response::Reader response) {
   }
 }
 
-void RequestQueue::settle(uint64_t id, ClientRequest& request, wire::Response::Reader response) {
-  const size_t tried = std::exchange(tried_, 0);
+void RequestQueue::settle(uint64_t id, ClientRequest& request, wire::Response::Reader response,
+                          size_t tried) {
   if (response.isError()) {
     const auto wire_error = response.getError();
     const Error error = read_error(wire_error);

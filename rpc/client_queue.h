@@ -76,8 +76,8 @@ class RequestQueue {
   void on_ready(const ServerHello& hello);
   void on_response(wire::Response::Reader response);
   /// Finishes the request, or puts it back to be sent again. May throw kj::Exception (a malformed
-  /// answer): then it has done neither.
-  void settle(uint64_t id, ClientRequest& request, wire::Response::Reader response);
+  /// answer): then it has done neither. `tried`: what tried_ was before this answer.
+  void settle(uint64_t id, ClientRequest& request, wire::Response::Reader response, size_t tried);
   void on_closed(const Error& error);
   void next_server(const std::string& hint);
   /// Where the members are, as a server says: who seeks the leader tries them after those that were

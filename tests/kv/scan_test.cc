@@ -158,39 +158,51 @@ TEST_F(ScanTest, GoesOnInPiecesAndHoldsItsLog) {
   EXPECT_EQ(drain(**last), model);
 }
 
+/// A store that is larger than its memory, with keys of a few prefixes.
+class PrefixScanTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    auto opened = Store::open(disk_, tiny_store("/kv"));
+    ASSERT_TRUE(opened.has_value()) << opened.error().message;
+    store_ = std::move(*opened);
+    session_ = std::move(*store_->start_session(1));
+    std::mt19937_64 random(3);
+    for (Serial serial = 1; serial <= 8000; ++serial) {
+      const char* kinds[] = {"a", "ab", "b", ""};
+      const std::string key = kinds[random() % 4] + std::to_string(random() % 300);
+      write_something(*session_, random, key, serial, model_);
+    }
+    session_->refresh(8000);
+  }
+  Pairs pairs_with(const std::string& prefix) const {
+    Pairs pairs = model_;
+    std::erase_if(pairs, [&](const auto& pair) { return !pair.first.starts_with(prefix); });
+    return pairs;
+  }
+
+  testing::FaultFileSystem disk_{1};
+  std::unique_ptr<Store> store_;
+  std::unique_ptr<Session> session_;
+  Pairs model_;
+};
+
 // Promise: a scan with a prefix shows the pairs whose keys begin with it and counts no others, and
 // does not follow the chains of others on disk.
-TEST_F(ScanTest, ShowsAPrefixAlone) {
-  testing::FaultFileSystem disk(1);
-  auto opened = Store::open(disk, tiny_store("/kv"));
-  ASSERT_TRUE(opened.has_value()) << opened.error().message;
-  Store& store = **opened;
-  Pairs model;
-  auto session = std::move(*store.start_session(1));
-  std::mt19937_64 random(3);
-  Serial serial = 0;
-  for (int number = 0; number < 8000; ++number) {
-    const char* kinds[] = {"a", "ab", "b", ""};
-    const std::string key = kinds[random() % 4] + std::to_string(random() % 300);
-    write_something(*session, random, key, ++serial, model);
-  }
-  session->refresh(serial);
+TEST_F(PrefixScanTest, ShowsAPrefixAlone) {
   const auto reads_of = [&](const std::string& prefix) {
-    const uint64_t before = disk.reads();
-    auto scan = store.start_scan(as_bytes(prefix));
+    const uint64_t before = disk_.reads();
+    auto scan = store_->start_scan(as_bytes(prefix));
     EXPECT_TRUE(scan.has_value()) << scan.error().message;
     if (!scan) return uint64_t{0};
-    Pairs expected = model;
-    std::erase_if(expected, [&](const auto& pair) { return !pair.first.starts_with(prefix); });
-    EXPECT_TRUE(drain(**scan) == expected) << "prefix '" << prefix << "'";
-    return disk.reads() - before;
+    EXPECT_TRUE(drain(**scan) == pairs_with(prefix)) << "prefix '" << prefix << "'";
+    return disk_.reads() - before;
   };
   const uint64_t all = reads_of("");
   for (const std::string prefix : {"a", "ab", "b1", "7"})
     reads_of(prefix);
   EXPECT_LT(reads_of("none"), all / 2);
 
-  auto scan = store.start_scan(as_bytes("ab"));
+  auto scan = store_->start_scan(as_bytes("ab"));
   ASSERT_TRUE(scan.has_value());
   size_t visited = 0;
   const auto more = (*scan)->next(1, UINT64_MAX, [&](ByteSpan, ByteSpan) { ++visited; });
@@ -200,25 +212,12 @@ TEST_F(ScanTest, ShowsAPrefixAlone) {
 
 // Promise: of what a filter does not want nothing is looked up on the disk; what it wants is each
 // key's newest value, and it is asked about every pair there is, told beside which part is done.
-TEST_F(ScanTest, LooksUpWhatAFilterWantsAlone) {
-  testing::FaultFileSystem disk(1);
-  auto opened = Store::open(disk, tiny_store("/kv"));
-  ASSERT_TRUE(opened.has_value()) << opened.error().message;
-  Store& store = **opened;
-  Pairs model;
-  auto session = std::move(*store.start_session(1));
-  std::mt19937_64 random(3);
-  for (Serial serial = 1; serial <= 8000; ++serial) {
-    const char* kinds[] = {"a", "b", "c", "d"};
-    write_something(*session, random, kinds[random() % 4] + std::to_string(random() % 300), serial,
-                    model);
-  }
-  session->refresh(8000);
+TEST_F(PrefixScanTest, LooksUpWhatAFilterWantsAlone) {
   const auto reads_of = [&](const std::string& prefix) {
-    const uint64_t before = disk.reads();
+    const uint64_t before = disk_.reads();
     Pairs shown, asked;
     double told = -1;
-    const auto done = store.for_each(
+    const auto done = store_->for_each(
         [&](ByteSpan key, ByteSpan value) {
           asked[to_string(key)] = to_string(value);
           return as_text(key).starts_with(prefix);
@@ -232,12 +231,10 @@ TEST_F(ScanTest, LooksUpWhatAFilterWantsAlone) {
         });
     EXPECT_TRUE(done.has_value()) << done.error().message;
     EXPECT_EQ(told, 1.0);
-    Pairs expected = model;
-    for (const auto& [key, value] : model)
+    for (const auto& [key, value] : model_)
       EXPECT_EQ(asked[key], value) << "the newest comes last";
-    std::erase_if(expected, [&](const auto& pair) { return !pair.first.starts_with(prefix); });
-    EXPECT_TRUE(shown == expected) << "prefix '" << prefix << "'";
-    return disk.reads() - before;
+    EXPECT_TRUE(shown == pairs_with(prefix)) << "prefix '" << prefix << "'";
+    return disk_.reads() - before;
   };
   const uint64_t all = reads_of("");
   reads_of("a");
