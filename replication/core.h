@@ -142,6 +142,8 @@ struct CoreState {
   Address committed, applied;
   Members members;              // by ascending id
   AddressRange members_record;  // that says so; empty: the configuration file does
+  /// What all members know of formats and rules, as the log says: nothing newer is written.
+  uint32_t cluster_version = 1;
   bool outsider = false;        // the leader says that this node is none of them
   std::string problem;          // empty if well
   std::set<NodeId> connected;   // whether or not they are members

@@ -97,6 +97,7 @@ struct NodeStatus {
   Members members;              // as this node's log has them
   bool members_in_log = false;  // else the configuration file does: they were never changed
   bool removed = false;         // this node is none of them
+  uint32_t cluster_version = 1;  // what all members know of formats and rules, as the log says
   std::vector<FollowerStatus> followers;
   CheckpointCopyStatus copy;  // of another node's state, that comes in
 };
