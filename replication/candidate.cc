@@ -10,7 +10,8 @@ namespace tailrace::replication {
 
 void Core::on(const Granted& event, Actions& actions) {
   if (event.leader != options_.self) return;
-  if (event.epoch <= state_.promise.epoch || !is_voter(options_.self)) {
+  if (event.epoch <= state_.promise.epoch || !is_plausible(event.epoch) ||
+      !is_voter(options_.self)) {
     // Granted before the coordinator heard of what was promised meanwhile, or before this node knew
     // that it has no vote any more. Kept, it would keep all others from leading.
     actions.push_back(Resign{event.epoch, NodeId{}});
@@ -32,7 +33,7 @@ void Core::candidate_begin(Epoch epoch, Actions& actions) {
   state_.fetch_end = Address{};
   state_.majority_heard = state_.now;
   settle(DropAppends{}, actions);
-  promise(epoch, options_.self, actions);
+  promise(epoch, options_.self, state_.run, actions);
   state_.problem.clear();
   actions.push_back(StateChanged{});
 }
@@ -42,7 +43,7 @@ void Core::candidate_ask(NodeId peer, Actions& actions) {
   if (!may_ask || peer == options_.self || !is_voter(peer) || !state_.connected.contains(peer) ||
       state_.sealed.contains(peer))
     return;
-  actions.push_back(Send{peer, Seal{state_.epoch, state_.members_record.end}});
+  actions.push_back(Send{peer, Seal{state_.epoch, state_.members_record.end, state_.run}});
 }
 
 void Core::candidate_sealed(NodeId peer, const Sealed& message, Actions& actions) {
@@ -77,7 +78,7 @@ void Core::candidate_refused(NodeId peer, const Refuse& message, Actions& action
 
 /// Steps 3 and 4 of core.h, as soon as enough is known.
 void Core::candidate_choose(Actions& actions) {
-  if (state_.role != Role::kCandidate || !promised() || !settled()) return;
+  if (state_.role != Role::kCandidate || !promised() || !settled() || state_.hearing) return;
   const auto position = [&](Epoch last, Address durable) {
     return options_.faults.choose_by_address ? std::pair{Epoch{}, durable}
                                              : std::pair{last, durable};
@@ -92,25 +93,34 @@ void Core::candidate_choose(Actions& actions) {
     return vote != Vote::kNone || options_.faults.votes_without_memory;
   };
   if (!is_voter(options_.self)) {
-    candidate_lost(NodeId{}, "the log that this node has fetched says that it is no voter any more",
-                   actions);
+    candidate_lost(
+        NodeId{},
+        "the log that this node has fetched says that this node, or this disk of it, has "
+        "no vote any more",
+        actions);
     return;
   }
-  size_t votes = may_vote(state_.persisted.vote) ? 1 : 0;
-  size_t answered = 1;
-  bool begun = state_.persisted.vote == Vote::kFull;
   NodeId best = options_.self;
   auto greatest = own;
   for (const auto& [peer, sealed] : state_.sealed) {
-    if (is_voter(peer)) {
-      ++answered;
-      if (may_vote(sealed.vote)) ++votes;
-      begun = begun || sealed.vote == Vote::kFull;
-    }
     const auto theirs = position(sealed.last_epoch, sealed.durable);
     if (theirs <= greatest) continue;
     greatest = theirs;
     best = peer;
+  }
+  // By the log that this node ends up with.
+  const auto holds = [&](Epoch epoch, Address end) { return position(epoch, end) <= greatest; };
+  const bool own_counts = holds(owed().first, owed().second);
+  size_t votes = own_counts && may_vote(state_.persisted.vote) ? 1 : 0;
+  size_t answered = own_counts ? 1 : 0;
+  bool begun = state_.persisted.vote == Vote::kFull;
+  for (const auto& [peer, sealed] : state_.sealed) {
+    if (!is_voter(peer) || !is_its_disk(peer, sealed.incarnation) ||
+        !holds(sealed.owed_epoch, sealed.owed))
+      continue;
+    ++answered;
+    if (may_vote(sealed.vote)) ++votes;
+    begun = begun || sealed.vote == Vote::kFull;
   }
   size_t needed = majority();
   if (options_.faults.seal_by_minority && needed > 1) --needed;
@@ -194,7 +204,7 @@ void Core::step_aside(Epoch granted, Epoch higher, NodeId by, Actions& actions) 
   const bool exchanged = higher > state_.promise.epoch;
   const bool other = by != NodeId{} && by != options_.self;
   if (other || !exchanged) actions.push_back(Resign{granted, other ? by : NodeId{}});
-  if (exchanged) promise(higher, NodeId{}, actions);
+  if (exchanged) promise(higher, NodeId{}, 0, actions);
 }
 
 void Core::candidate_tick(Actions& actions) {

@@ -38,6 +38,8 @@ std::string_view name_of(RefusalReason reason) {
       return "log_diverges";
     case RefusalReason::kUnknownNode:
       return "unknown_node";
+    case RefusalReason::kSeenBefore:
+      return "seen_before";
   }
   return "unknown";
 }
@@ -58,8 +60,11 @@ Address end_of_epoch(const EpochTable& table, Epoch epoch, Address durable) {
 Core::Core(CoreOptions options) : options_(std::move(options)) {
   for (Member& member : options_.members)
     member.upstream = NodeId{};  // what a learner's own file says to itself
+  for (Member& member : options_.members)
+    member.addresses_in_file = true;
   std::ranges::sort(options_.members, {}, &Member::id);
   state_.members = options_.members;
+  state_.cluster_version = version_without_record();
   if (options_.check_invariants) checker_ = std::make_unique<InvariantChecker>();
 }
 
@@ -75,13 +80,17 @@ void Core::step(const Event& event, std::vector<Action>& actions) {
 
 void Core::on(const Started& event, Actions& actions) {
   state_.log = event.log;
-  adopt_members(actions);
+  state_.run = event.run;
   state_.promise = state_.persisted = event.promise;
+  adopt_members(actions);
+  count_starts(actions);
   // The log may be ahead of the promise file: its records were taken just before a crash.
-  if (state_.promise.epoch < event.log.last_epoch) promise(event.log.last_epoch, NodeId{}, actions);
+  if (state_.promise.epoch < event.log.last_epoch)
+    promise(event.log.last_epoch, NodeId{}, 0, actions);
   state_.committed = event.committed;
   state_.received = event.log.tail;
-  state_.now = event.now;
+  state_.now = state_.hearing_since = event.now;
+  end_hearing(actions);
   state_.role = idle_role();
   // Until a leader says who needs the log, everything of it may be needed.
   state_.kept_from = event.log.begin;
@@ -93,6 +102,8 @@ void Core::on(const Started& event, Actions& actions) {
 void Core::on(const Tick& event, Actions& actions) {
   note_now(event.now);
   note_applied(event.applied);
+  end_hearing(actions);
+  forget_owed(actions);
   if (state_.role == Role::kLeader) leader_tick(actions);
   if (state_.role == Role::kCandidate) candidate_tick(actions);
   relay_tick(actions);
@@ -105,6 +116,14 @@ void Core::on(const PeerConnected& event, Actions& actions) {
   const NodeId peer = event.peer;
   state_.connected.insert(peer);
   stream_lost(peer);  // until it subscribes on this connection
+  state_.introduced[peer] = event.introduction;
+  state_.seen_before.erase(peer);
+  state_.sealed.erase(peer);  // said by the life before, perhaps
+  if (const auto owed = state_.owed.find(peer); owed != state_.owed.end())
+    owed->second.gone_since.reset();
+  note_life(peer, event.introduction, actions);
+  stream_new_life(peer, event.introduction);
+  hear(peer, event.introduction, actions);
   if (state_.role == Role::kLeader) leader_announce(peer, actions);
   if (state_.role == Role::kCandidate) candidate_ask(peer, actions);
   if (peer == state_.source) {
@@ -117,6 +136,10 @@ void Core::on(const PeerConnected& event, Actions& actions) {
 void Core::on(const PeerDisconnected& event, Actions& actions) {
   const NodeId peer = event.peer;
   state_.connected.erase(peer);
+  state_.introduced.erase(peer);
+  state_.seen_before.erase(peer);
+  if (const auto owed = state_.owed.find(peer); owed != state_.owed.end())
+    owed->second.gone_since = state_.now;
   stream_lost(peer);
   if (peer == state_.sealing) state_.sealing = NodeId{};  // it will ask again
   if (peer == state_.source) state_.streaming = false;
@@ -134,6 +157,7 @@ void Core::on(const Received& event, Actions& actions) {
   // Who leads or seeks to may be a member since a record that this node does not hold yet. Heard is
   // heard: a message may overtake the news of its connection.
   state_.connected.insert(peer);
+  if (refuses_life(peer, event.message, actions)) return;
   if (const auto* subscribe = std::get_if<Subscribe>(&event.message)) {
     stream_subscribe(peer, *subscribe, actions);
   } else if (const auto* acknowledge = std::get_if<Acknowledge>(&event.message)) {
@@ -157,7 +181,9 @@ void Core::on(const Received& event, Actions& actions) {
       actions.push_back(SeekLead{});
   } else if (const auto* refused = std::get_if<Refuse>(&event.message)) {
     ++state_.refusals_received;
-    if (state_.role == Role::kLeader) {
+    if (refused->reason == RefusalReason::kSeenBefore) {
+      become_another_disk(*refused, peer, actions);
+    } else if (state_.role == Role::kLeader) {
       const bool stale = refused->reason == RefusalReason::kStaleEpoch &&
                          refused->epoch == state_.epoch;  // promised to another in our epoch
       if (refused->epoch > state_.epoch || stale)
@@ -171,7 +197,12 @@ void Core::on(const Received& event, Actions& actions) {
 }
 
 void Core::on(const PromisePersisted& event, Actions& actions) {
+  const uint64_t disk = state_.persisted.incarnation;
   if (event.promise.epoch >= state_.persisted.epoch) state_.persisted = event.promise;
+  if (state_.promise.starts == 0) state_.persisted.seen = state_.promise.seen;  // in memory alone
+  if (state_.persisted.incarnation != disk)  // new connections tell the others
+    for (const NodeId peer : state_.connected)
+      actions.push_back(Disconnect{peer});
   if (!promised()) return;
   if (state_.role == Role::kCandidate) {
     for (const Member& member : state_.members)
@@ -242,15 +273,19 @@ void Core::refuse_stale(NodeId peer, Epoch epoch, Actions& actions) {
          actions);
 }
 
-bool Core::may_promise(Epoch epoch, NodeId leader) const {
+/// An epoch belongs to one life of one node: another life may hold another log.
+bool Core::may_promise(Epoch epoch, NodeId leader, uint64_t run) const {
   const Promise& word = state_.promise;
-  return epoch > word.epoch ||
-         (epoch == word.epoch && (word.leader == NodeId{} || word.leader == leader));
+  if (epoch != word.epoch) return epoch > word.epoch;
+  const bool same_life =
+      word.run == run || word.run == 0 || run == 0 || options_.faults.epoch_for_two_lives;
+  return word.leader == NodeId{} || (word.leader == leader && same_life);
 }
 
-void Core::promise(Epoch epoch, NodeId leader, Actions& actions) {
+void Core::promise(Epoch epoch, NodeId leader, uint64_t run, Actions& actions) {
   state_.promise.epoch = epoch;
   state_.promise.leader = leader;
+  state_.promise.run = run;
   state_.promised_at = state_.now;
   actions.push_back(PersistPromise{state_.promise});
 }
@@ -291,7 +326,8 @@ void Core::settle(Action action, Actions& actions) {
 
 bool Core::is_voter(NodeId node) const {
   const Member* member = find_member(state_.members, node);
-  return member != nullptr && member->voter;
+  return member != nullptr && member->voter &&
+         (node != options_.self || is_its_disk(node, state_.promise.incarnation));
 }
 
 const EpochTable& Core::epochs() const {

@@ -37,6 +37,10 @@
 // all that the leader can have shipped when the member subscribed, provided that the leader still
 // was the leader then, as a majority without this member has confirmed since (a round). At the
 // cluster's first start nobody has a vote: then every voter has to be there.
+//
+// From cluster version 2 on a voter is a disk and not a number: the record of the members names the
+// incarnation that votes for each, and disks.cc says what becomes of other disks, of a disk that is
+// put back to an earlier state, and of an epoch that was promised to another life of a node.
 
 #include <algorithm>
 #include <chrono>
@@ -73,6 +77,10 @@ struct ProtocolFaults {
   bool changes_overlap = false;       // members change again before the last change is committed
   bool changes_early = false;         // and before the epoch-start record is
   bool counts_unflushed = false;      // a leader counts itself before its own flush is over
+  bool votes_by_number = false;       // any disk votes for its node's number
+  bool replaces_at_once = false;  // one record takes the vote from a disk and gives it to another
+  bool forgets_lives = false;     // a disk put back to an earlier state is not noticed
+  bool epoch_for_two_lives = false;  // an epoch is promised to a number, whichever life asks
   bool operator==(const ProtocolFaults&) const = default;
 };
 
@@ -88,6 +96,8 @@ struct CoreOptions {
   std::chrono::nanoseconds give_up_after{0};
   /// A planned hand-over that takes longer is called off.
   std::chrono::nanoseconds transfer_timeout{std::chrono::milliseconds(2000)};
+  /// So long at most a new life waits to hear the other voters before its word counts.
+  std::chrono::nanoseconds hearing_time{std::chrono::milliseconds(1000)};
   uint64_t window_bytes = 16u << 20;
   uint64_t batch_bytes = 1u << 20;
   uint64_t follower_pin_bytes = 4ull << 30;
@@ -105,8 +115,11 @@ struct FollowerState {
   bool voter = true;
   bool joining = false;    // gets a vote before it votes (reconfiguration.cc)
   bool streaming = false;  // its Subscribe was accepted on this connection
-  bool shipping = false;   // a ShipBytes is under way
-  NodeId relayed_by;       // a learner that has its stream from that follower, not from here
+  uint64_t run = 0;        // of the life that it was accepted from; 0: not said
+  std::chrono::nanoseconds streaming_since{0};
+  Address held;           // what an earlier run of its disk acknowledged in this epoch
+  bool shipping = false;  // a ShipBytes is under way
+  NodeId relayed_by;      // a learner that has its stream from that follower, not from here
   bool needs_checkpoint = false;
   /// When it was removed from the members; it is fed until it knows.
   std::optional<std::chrono::nanoseconds> removed;
@@ -144,9 +157,26 @@ struct CoreState {
   AddressRange members_record;  // that says so; empty: the configuration file does
   /// What all members know of formats and rules, as the log says: nothing newer is written.
   uint32_t cluster_version = 1;
-  bool outsider = false;        // the leader says that this node is none of them
-  std::string problem;          // empty if well
-  std::set<NodeId> connected;   // whether or not they are members
+  bool outsider = false;                      // the leader says that this node is none of them
+  std::string problem;                        // empty if well
+  std::set<NodeId> connected;                 // whether or not they are members
+  std::map<NodeId, Introduction> introduced;  // what those said of themselves
+  /// Connected, and in a life that was seen before or is behind one that was: their word counts
+  /// nothing and they are told so, until they come as another disk.
+  std::set<NodeId> seen_before;
+  uint64_t run = 0;  // of this node's life
+  /// This life has not heard all other voters yet, and says nothing by which a leader is chosen.
+  bool hearing = true;
+  std::chrono::nanoseconds hearing_since{0};
+  /// Where the others' logs ended when this life began: its word counts only for a log that is not
+  /// below. One that is gone for long is left out.
+  struct Owed {
+    Epoch last_epoch;
+    Address end;
+    std::optional<std::chrono::nanoseconds> gone_since;
+  };
+  std::map<NodeId, Owed> owed;
+  uint64_t renewals = 0;  // how often this life has become another disk
   std::chrono::nanoseconds now{0};
   std::chrono::nanoseconds promised_at{0};
 
@@ -213,7 +243,13 @@ class Core {
   /// On the leader: that learner has its stream from another node, and said so lately.
   bool hears_relayed(const FollowerState& follower) const;
   bool is_member(NodeId node) const { return find_member(state_.members, node) != nullptr; }
+  /// By its number; of this node itself, by its disk as well.
   bool is_voter(NodeId node) const;
+  /// Whether it is that disk which votes for the number, or any may.
+  bool is_its_disk(NodeId node, uint64_t incarnation) const;
+  Life own_life() const { return {state_.promise.incarnation, state_.promise.starts, state_.run}; }
+  /// What this node says of itself when a connection comes up.
+  Introduction introduction() const;
   /// Up to where others may have this log (stream.cc).
   Address ship_end() const;
   /// What ChangeAsked would make of the members, the same ones if nothing, or why it can not now:
@@ -234,14 +270,14 @@ class Core {
   void on(const LogSettled& event, Actions& actions);
   void refuse(NodeId peer, RefusalReason reason, std::string message, Actions& actions);
   void refuse_stale(NodeId peer, Epoch epoch, Actions& actions);
-  void promise(Epoch epoch, NodeId leader, Actions& actions);
+  void promise(Epoch epoch, NodeId leader, uint64_t run, Actions& actions);
   void promise_vote(Vote vote, Actions& actions);
   void advance_committed(Address address, Actions& actions);
   void set_problem(std::string problem, Actions& actions);
   void note_now(std::chrono::nanoseconds now) { state_.now = std::max(state_.now, now); }
   void note_applied(Address applied);
   void settle(Action action, Actions& actions);
-  bool may_promise(Epoch epoch, NodeId leader) const;
+  bool may_promise(Epoch epoch, NodeId leader, uint64_t run) const;
   bool promised() const { return state_.persisted == state_.promise; }
   /// Nothing is on its way to the log's disk.
   bool settled() const {
@@ -269,6 +305,28 @@ class Core {
                                    std::string why, Actions& actions);
   bool may_change() const;
   std::string no_member(NodeId peer) const;
+  void append_members(Members next, Actions& actions);
+  /// Whoever is alone need not ask what others know.
+  uint32_t version_without_record() const {
+    return options_.members.size() == 1 ? kClusterVersion : 1;
+  }
+
+  // disks.cc
+  bool is_plausible(Epoch epoch) const;
+  void note_life(NodeId peer, const Introduction& introduction, Actions& actions);
+  void remember_life(NodeId peer, const Life& life, Actions& actions);
+  void hear(NodeId peer, const Introduction& introduction, Actions& actions);
+  void end_hearing(Actions& actions);
+  void forget_owed(Actions& actions);
+  std::pair<Epoch, Address> owed() const;
+  void stream_new_life(NodeId peer, const Introduction& introduction);
+  void refuse_seen(NodeId peer, Actions& actions);
+  bool refuses_life(NodeId peer, const Message& message, Actions& actions);
+  void become_another_disk(const Refuse& refused, NodeId by, Actions& actions);
+  void count_starts(Actions& actions);
+  size_t able_voters(const Members& members) const;
+  void leader_replace_disk(Actions& actions);
+  void leader_raise_version(Actions& actions);
 
   // candidate.cc
   void on(const Granted& event, Actions& actions);
@@ -335,7 +393,7 @@ class Core {
   void follower_seal(NodeId peer, const Seal& message, Actions& actions);
   void follower_answer_seal(Actions& actions);
   void follower_leading(NodeId peer, const Leading& message, Actions& actions);
-  void follower_adopt(NodeId peer, Epoch epoch, NodeId leader, Actions& actions);
+  void follower_adopt(NodeId peer, Epoch epoch, uint64_t run, NodeId leader, Actions& actions);
   void follower_subscribe(Actions& actions);
   void follower_accept(NodeId peer, const Accept& message, Actions& actions);
   void follower_diverges(NodeId peer, const Diverges& message, Actions& actions);

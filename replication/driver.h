@@ -47,7 +47,8 @@ class Driver final : public Node, public TransportHandler {
   void promote(Done done) override;
   void register_metrics(observability::MetricRegistry& registry) override;
 
-  void on_connected(NodeId peer) override;
+  Introduction introduction() const override { return core_.introduction(); }
+  void on_connected(NodeId peer, const Introduction& introduction) override;
   void on_disconnected(NodeId peer, const std::string& reason) override;
   void on_message(NodeId peer, Message message) override;
 
@@ -174,6 +175,7 @@ class Driver final : public Node, public TransportHandler {
     Done done;
   };
   std::optional<PendingChange> change_;
+  uint64_t incarnation_ = 0;     // of the disk, as the promise on it says
   std::optional<Error> failed_;  // told to the fatal listener
   Epoch table_epoch_;            // log.last_epoch() when table_ was read
   Address table_begin_;

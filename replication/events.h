@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -18,13 +19,23 @@ namespace tailrace::replication {
 
 /// What a node has promised, on its disk: it takes nothing from a lower epoch than this, and in
 /// this epoch only from `leader` (0: from none yet; the epoch was only heard of).
+///
+/// It also counts this disk's starts, and remembers those of the other members' disks: a disk that
+/// was put back from a copy comes with a count that was seen already.
 struct Promise {
   Epoch epoch;
   NodeId leader;
   uint64_t incarnation = 0;  // drawn when the promise file is created: a lost disk gets a new one
   Vote vote = Vote::kNone;   // never lowered but with a new incarnation
+  /// Of the leader's life that the epoch was promised to; 0: not known. Another life of the same
+  /// node may hold another log.
+  uint64_t run = 0;
+  uint64_t starts = 0;  // of this disk; 0: not counted (a file of a version before)
+  /// The newest life that was seen of each disk; at most kMostDisksSeen of one node, oldest first.
+  std::vector<std::pair<NodeId, Life>> seen = {};
   bool operator==(const Promise&) const = default;
 };
+inline constexpr size_t kMostDisksSeen = 4;
 
 /// Where this node's log stands. `last_epoch` is that of the record which ends at `durable`.
 using EpochTable = std::vector<fasterlog::EpochStart>;
@@ -48,9 +59,10 @@ Address end_of_epoch(const EpochTable& table, Epoch epoch, Address durable);
 /// The first event, once. `committed`: what is known of it from before, at least what was applied.
 struct Started {
   LogPosition log;
-  Promise promise;  // as read from disk
+  Promise promise;  // as read from disk, this start counted
   Address committed;
   std::chrono::nanoseconds now{0};
+  uint64_t run = 1;  // drawn for this start, not 0
 };
 /// The coordinator says who leads; this node may seek the promises for `epoch` when it is `leader`.
 struct Granted {
@@ -80,6 +92,7 @@ struct Tick {
 };
 struct PeerConnected {
   NodeId peer;
+  Introduction introduction = {};
 };
 struct PeerDisconnected {
   NodeId peer;
@@ -141,9 +154,9 @@ struct PersistPromise {
 struct BecomeWriter {
   Epoch epoch;
 };
-/// Enqueue a record of these members, then say MembersAppended.
+/// Enqueue this record of the members, then say MembersAppended.
 struct AppendMembers {
-  Members members;
+  MembersRecord record;
 };
 /// Other members belong to the cluster now (CoreState::members).
 struct MembersChanged {};

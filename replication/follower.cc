@@ -41,12 +41,12 @@ bool Core::may_speak(NodeId peer, Address members, Actions& actions) {
 
 void Core::follower_seal(NodeId peer, const Seal& message, Actions& actions) {
   if (!may_speak(peer, message.members, actions)) return;
-  if (!may_promise(message.epoch, peer)) {
+  if (!may_promise(message.epoch, peer, message.run)) {
     refuse_stale(peer, message.epoch, actions);
     return;
   }
   if (state_.promise.epoch != message.epoch || state_.promise.leader != peer)
-    follower_adopt(peer, message.epoch, NodeId{}, actions);
+    follower_adopt(peer, message.epoch, message.run, NodeId{}, actions);
   // A candidate that asks although it was told so already has lost the answer.
   if (state_.leader == peer) return;
   state_.sealing = peer;
@@ -54,7 +54,7 @@ void Core::follower_seal(NodeId peer, const Seal& message, Actions& actions) {
 }
 
 /// Obeys `peer` in `epoch`; `leader` is 0 until it leads.
-void Core::follower_adopt(NodeId peer, Epoch epoch, NodeId leader, Actions& actions) {
+void Core::follower_adopt(NodeId peer, Epoch epoch, uint64_t run, NodeId leader, Actions& actions) {
   if (state_.role == Role::kLeader) {
     const Epoch own = state_.epoch;
     leader_end(actions);
@@ -78,7 +78,8 @@ void Core::follower_adopt(NodeId peer, Epoch epoch, NodeId leader, Actions& acti
   state_.last_heard = state_.now;
   state_.retry_after = std::chrono::nanoseconds{0};
   settle(DropAppends{}, actions);
-  if (state_.promise.epoch != epoch || state_.promise.leader != peer) promise(epoch, peer, actions);
+  if (state_.promise.epoch != epoch || state_.promise.leader != peer)
+    promise(epoch, peer, run, actions);
   state_.problem.clear();
   actions.push_back(StateChanged{});
 }
@@ -88,21 +89,21 @@ void Core::follower_adopt(NodeId peer, Epoch epoch, NodeId leader, Actions& acti
 void Core::follower_answer_seal(Actions& actions) {
   if (state_.sealing == NodeId{}) return;
   const bool kept = promised() || options_.faults.ack_before_promise;
-  if (!kept || !settled()) return;
+  if (!kept || !settled() || state_.hearing) return;
   const NodeId to = std::exchange(state_.sealing, NodeId{});
-  actions.push_back(
-      Send{to, Sealed{state_.promise.epoch, state_.log.last_epoch, state_.log.begin,
-                      state_.log.durable, state_.promise.incarnation, state_.persisted.vote}});
+  actions.push_back(Send{
+      to, Sealed{state_.promise.epoch, state_.log.last_epoch, state_.log.begin, state_.log.durable,
+                 state_.promise.incarnation, state_.persisted.vote, owed().first, owed().second}});
 }
 
 void Core::follower_leading(NodeId peer, const Leading& message, Actions& actions) {
   if (!may_speak(peer, message.members, actions)) return;
-  if (!may_promise(message.epoch, peer)) {
+  if (!may_promise(message.epoch, peer, message.run)) {
     refuse_stale(peer, message.epoch, actions);
     return;
   }
   const bool news = state_.leader != peer || state_.epoch != message.epoch;
-  if (news) follower_adopt(peer, message.epoch, peer, actions);
+  if (news) follower_adopt(peer, message.epoch, message.run, peer, actions);
   // Whoever has its stream from another node needs to know the leader, no more.
   if (!news && state_.source != peer) return;
   state_.last_heard = state_.now;
@@ -129,16 +130,16 @@ void Core::follower_vote(NodeId peer, const GrantVote& message, Actions& actions
 
 /// From an end that stands: what is still on its way to the disk might be of another epoch.
 void Core::follower_subscribe(Actions& actions) {
-  if (state_.source == NodeId{} || !promised() || !settled() ||
+  if (state_.source == NodeId{} || !promised() || !settled() || state_.hearing ||
       !state_.connected.contains(state_.source))
     return;
   state_.last_subscribed = state_.now;
   state_.retry_after = options_.heartbeat_interval;
   state_.streaming = false;
-  actions.push_back(
-      Send{state_.source,
-           Subscribe{state_.promise.epoch, state_.log.last_epoch, state_.log.begin,
-                     state_.log.durable, state_.promise.incarnation, state_.persisted.vote}});
+  actions.push_back(Send{
+      state_.source,
+      Subscribe{state_.promise.epoch, state_.log.last_epoch, state_.log.begin, state_.log.durable,
+                state_.promise.incarnation, state_.persisted.vote, state_.run}});
 }
 
 /// Whether what comes from `peer` in `epoch` may be acted upon; tells the sender if its epoch is

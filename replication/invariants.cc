@@ -48,9 +48,15 @@ std::optional<std::string> InvariantChecker::check(const Core& core) {
   if (state.promise.epoch < promised_) return "the promise retreats";
   if (state.persisted.epoch < persisted_) return "the persisted promise retreats";
   if (state.promise.epoch < state.epoch) return "acts in an epoch that was not promised";
-  if (state.persisted.vote > state.promise.vote) return "a vote is on disk that was not given";
+  if (state.persisted.vote > state.promise.vote &&
+      state.persisted.incarnation == state.promise.incarnation)
+    return "a vote is on disk that was not given";
   if (state.log.durable < state.log.begin) return "durable below begin";
   if (!wrong_with(state.members).empty()) return "the members: " + wrong_with(state.members);
+  if (!state.members_record.empty())
+    if (const auto what = wrong_with(MembersRecord{state.members, state.cluster_version});
+        !what.empty())
+      return "the members: " + what;
   if (state.role != Role::kLeader && state.settling == 0 &&
       state.members_record.end > state.log.durable)
     return "goes by a record of members that is not durable";

@@ -37,13 +37,13 @@ void Core::leader_announce(NodeId peer, Actions& actions) {
     return;
   }
   follower->second.last_sent = state_.now;
-  actions.push_back(Send{peer, Leading{state_.epoch, state_.members_record.end}});
+  actions.push_back(Send{peer, Leading{state_.epoch, state_.members_record.end, state_.run}});
 }
 
 void Core::leader_tick(Actions& actions) {
   size_t heard = 1;
   for (const auto& [peer, follower] : state_.followers) {
-    if (follower.voter && follower.streaming &&
+    if (follower.voter && follower.streaming && is_its_disk(peer, follower.incarnation) &&
         state_.now - follower.last_heard <= options_.peer_timeout)
       ++heard;
     if (!follower.streaming && !hears_relayed(follower) &&
@@ -73,7 +73,9 @@ void Core::leader_tick(Actions& actions) {
     actions.push_back(StateChanged{});
   }
   leader_forget_removed(actions);
+  leader_replace_disk(actions);
   leader_promote(actions);
+  leader_raise_version(actions);
   leader_hand_over(actions);
 }
 
@@ -104,6 +106,8 @@ void Core::leader_deposed(Epoch higher, NodeId by, Actions& actions) {
 
 bool Core::counts(NodeId voter) const {
   if (!is_voter(voter)) return false;
+  if (voter != options_.self && !is_its_disk(voter, state_.followers.at(voter).incarnation))
+    return false;
   if (options_.faults.votes_without_memory) return true;
   if (state_.first_start) {
     // As long as it is the disk that sealed this epoch: a newer one may have forgotten a later
@@ -207,7 +211,7 @@ void Core::leader_grant_votes(Actions& actions) {
   };
   size_t able = 0;
   for (const Member& member : state_.members)
-    if (member.voter && known(member.id) != Vote::kNone) ++able;
+    if (member.voter && counts(member.id) && known(member.id) != Vote::kNone) ++able;
   const bool begun = able >= majority();
   promise_vote(begun ? Vote::kFull : Vote::kProvisional, actions);
   for (auto& [peer, follower] : state_.followers) {

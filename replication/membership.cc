@@ -6,7 +6,7 @@ namespace tailrace::replication {
 
 namespace {
 
-constexpr uint8_t kVersion = 1;
+constexpr uint8_t kLayout1 = 1, kLayout2 = 2;
 enum Kind : uint8_t { kLearner = 0, kVoter = 1, kJoining = 2 };
 
 template <typename T>
@@ -74,53 +74,91 @@ std::string wrong_with(const Members& members) {
   return {};
 }
 
-std::vector<std::byte> encode_members(const Members& members) {
+std::string wrong_with(const MembersRecord& record) {
+  if (std::string what = wrong_with(record.members); !what.empty()) return what;
+  for (const Member& member : record.members) {
+    const bool named = member.incarnation != 0;
+    if (named != (member.voter && record.cluster_version >= 2))
+      return named ? "a disk is named for " + node(member.id) + ", which has no vote"
+                   : "no disk is named that votes for " + node(member.id);
+  }
+  return {};
+}
+
+std::vector<std::byte> encode_members(const MembersRecord& record) {
+  const bool layout2 = record.cluster_version >= 2;
   std::vector<std::byte> bytes;
-  append(bytes, kVersion);
-  append(bytes, static_cast<uint16_t>(members.size()));
-  for (const Member& member : members) {
+  append(bytes, layout2 ? kLayout2 : kLayout1);
+  append(bytes, static_cast<uint16_t>(record.members.size()));
+  if (layout2) append(bytes, record.cluster_version);
+  for (const Member& member : record.members) {
     append(bytes, member.id.value);
     append(bytes, static_cast<uint8_t>(member.voter     ? kVoter
                                        : member.joining ? kJoining
                                                         : kLearner));
-    append(bytes, static_cast<uint16_t>(member.peer_address.size()));
-    append(bytes, static_cast<uint16_t>(member.client_address.size()));
-    append(bytes, member.peer_address);
-    append(bytes, member.client_address);
+    if (layout2) append(bytes, member.incarnation);
+    const bool in_file = layout2 && member.addresses_in_file;
+    const std::string peer = in_file ? std::string() : member.peer_address;
+    const std::string client = in_file ? std::string() : member.client_address;
+    append(bytes, static_cast<uint16_t>(peer.size()));
+    append(bytes, static_cast<uint16_t>(client.size()));
+    append(bytes, peer);
+    append(bytes, client);
   }
   return bytes;
 }
 
-Result<Members> decode_members(ByteSpan payload) {
+void fill_addresses(Members& members, const Members& file) {
+  for (Member& member : members) {
+    const Member* named = find_member(file, member.id);
+    if (!member.addresses_in_file || named == nullptr) continue;
+    member.peer_address = named->peer_address;
+    member.client_address = named->client_address;
+  }
+}
+
+Result<MembersRecord> decode_members(ByteSpan payload) {
   Taker taker(payload);
-  const auto version = taker.take<uint8_t>();
-  if (taker.good() && version > kVersion)
+  const auto layout = taker.take<uint8_t>();
+  if (taker.good() && layout > kLayout2)
     return make_error(ErrorCode::kUnsupported, "a record of the cluster's members has version " +
-                                                   std::to_string(version) +
+                                                   std::to_string(layout) +
                                                    ", which a newer version of this program wrote");
   const auto wrong = [](std::string_view what) {
     return make_error(ErrorCode::kCorruption,
-                      "a record of the cluster's members can not be read: " + std::string(what));
+                      "a record of the cluster's members cannot be read: " + std::string(what));
   };
-  if (version != kVersion) return wrong("it has no version");
+  if (layout == 0) return wrong("it has no version");
   const auto count = taker.take<uint16_t>();
-  Members members;
+  MembersRecord record;
+  if (layout >= kLayout2) {
+    record.cluster_version = taker.take<uint32_t>();
+    if (taker.good() && record.cluster_version > kClusterVersion)
+      return make_error(ErrorCode::kUnsupported,
+                        "the cluster is of version " + std::to_string(record.cluster_version) +
+                            ", this program knows versions up to " +
+                            std::to_string(kClusterVersion) + ": upgrade this node");
+    if (taker.good() && record.cluster_version < 2)
+      return wrong("its layout is of a later version");
+  }
   for (size_t i = 0; i < count && taker.good(); ++i) {
-    Member& member = members.emplace_back();
+    Member& member = record.members.emplace_back();
     member.id = NodeId{taker.take<uint32_t>()};
     const auto kind = taker.take<uint8_t>();
     if (kind > kJoining) return wrong("a member of an unknown kind");
     member.voter = kind == kVoter;
     member.joining = kind == kJoining;
+    if (layout >= kLayout2) member.incarnation = taker.take<uint64_t>();
     const auto peer_bytes = taker.take<uint16_t>();
     const auto client_bytes = taker.take<uint16_t>();
     member.peer_address = taker.take_text(peer_bytes);
     member.client_address = taker.take_text(client_bytes);
+    member.addresses_in_file = layout >= kLayout2 && peer_bytes == 0 && client_bytes == 0;
   }
   if (!taker.good()) return wrong("it is cut off");
   if (!taker.at_end()) return wrong("there is more than its members");
-  if (const std::string what = wrong_with(members); !what.empty()) return wrong(what);
-  return members;
+  if (const std::string what = wrong_with(record); !what.empty()) return wrong(what);
+  return record;
 }
 
 Result<Members> changed(const Members& members, const MemberChange& change, NodeId leader) {
@@ -144,14 +182,19 @@ Result<Members> changed(const Members& members, const MemberChange& change, Node
                     "is new: the addresses of its peer and client listeners are needed");
     Member added = change.member;
     added.upstream = NodeId{};
+    added.incarnation = 0;
+    added.addresses_in_file = false;
     added.joining = std::exchange(added.voter, false);
     next.push_back(std::move(added));
     std::ranges::sort(next, {}, &Member::id);
   } else {
     if (!change.member.peer_address.empty()) found->peer_address = change.member.peer_address;
     if (!change.member.client_address.empty()) found->client_address = change.member.client_address;
+    if (!change.member.peer_address.empty() || !change.member.client_address.empty())
+      found->addresses_in_file = false;
     found->joining = change.member.voter && !found->voter;
     found->voter = found->voter && change.member.voter;
+    if (!found->voter) found->incarnation = 0;
   }
   if (next == members) return next;
   if (const std::string what = wrong_with(next); !what.empty())

@@ -3,9 +3,14 @@
 // first change on the newest record of RecordKind::kConfiguration in a node's log, whether or not
 // it is committed (Ongaro, "Consensus: Bridging Theory and Practice", section 4).
 //
-// The record's payload (docs/formats/members.md): one byte version = 1, u16 count, and for each
-// member, by ascending id: u32 id, u8 kind (0 learner, 1 voter, 2 joining), u16 bytes of the peer
-// address, u16 bytes of the client address, the two addresses.
+// The record also says which version of formats and rules all members know: nothing newer is
+// written (MembersRecord::cluster_version). From version 2 on a voter is a disk, not a number: the
+// record names the incarnation that votes for each, and no other disk's word counts.
+//
+// The record's payload (docs/formats/members.md): one byte version, u16 count, from layout 2 on u32
+// cluster_version, and for each member, by ascending id: u32 id, u8 kind (0 learner, 1 voter, 2
+// joining), from layout 2 on u64 incarnation, u16 bytes of the peer address, u16 bytes of the
+// client address, the two addresses.
 
 #include <string>
 #include <vector>
@@ -25,9 +30,23 @@ struct Member {
   NodeId upstream = {};
   /// A learner that the leader makes a voter as soon as it has caught up.
   bool joining = false;
+  /// Of a voter: the disk that votes for its number; 0: any (cluster version 1).
+  uint64_t incarnation = 0;
+  /// The record does not hold its addresses: each node's configuration file does.
+  bool addresses_in_file = false;
   bool operator==(const Member&) const = default;
 };
 using Members = std::vector<Member>;
+
+/// The newest version of formats and rules that this program knows. What each brings:
+///   2: votes by incarnation (above), epochs promised to a life, rules of the state in the log.
+inline constexpr uint32_t kClusterVersion = 2;
+
+/// What the log says of the members.
+struct MembersRecord {
+  Members members;
+  uint32_t cluster_version = 1;  // all members know it
+};
 
 /// Null if there is none.
 const Member* find_member(const Members& members, NodeId id);
@@ -36,10 +55,15 @@ size_t count_voters(const Members& members);
 /// What a record may hold: ids ascending and not 0, at least one voter, no voter that is joining.
 /// Says what is wrong, or nothing.
 std::string wrong_with(const Members& members);
+/// As well: from version 2 on each voter, and no other member, has an incarnation.
+std::string wrong_with(const MembersRecord& record);
 
-std::vector<std::byte> encode_members(const Members& members);
-/// kUnsupported when a newer version wrote it, kCorruption when it can not be read.
-Result<Members> decode_members(ByteSpan payload);
+/// Layout 1 for cluster version 1, which nodes of before can read.
+std::vector<std::byte> encode_members(const MembersRecord& record);
+/// kUnsupported when a newer version wrote it, kCorruption when it cannot be read.
+Result<MembersRecord> decode_members(ByteSpan payload);
+/// Members whose addresses the record does not hold get those of `file`, where it has them.
+void fill_addresses(Members& members, const Members& file);
 
 /// What an operator wants changed; one member at a time, so that any two majorities, of the members
 /// before and after, have a voter in common.

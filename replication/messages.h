@@ -22,6 +22,26 @@ enum class Vote : uint8_t {
   kFull = 2,         // counts, and so does a majority of the others: the cluster has begun
 };
 
+/// One life of a node: its disk, and one start of its process on that disk.
+struct Life {
+  uint64_t incarnation = 0;  // the disk: drawn when its promise file is created
+  uint64_t starts = 0;       // of that disk, this one included, as noted on it; 0: not counted
+  uint64_t run = 0;          // drawn at each start; 0: not said
+  bool operator==(const Life&) const = default;
+};
+
+/// What a node says of itself when a connection comes up. Zeros: one of an older version.
+struct Introduction {
+  uint32_t version = 0;  // of formats and rules, the newest that it knows (kClusterVersion)
+  Life life;
+  // What it has promised, and to whose life; and where its log ends, in which epoch.
+  Epoch promised;
+  NodeId leader;
+  uint64_t leader_run = 0;
+  Epoch last_epoch;
+  Address durable;
+};
+
 // ---- Choosing a leader. ------------------------------------------------------------------------
 
 /// Candidate to voters: promise me this epoch.
@@ -30,6 +50,8 @@ struct Seal {
   /// Where the record of the members ends by which it is a voter; 0: its configuration file says
   /// so.
   Address members = {};
+  /// Of the candidate's life: another life of the same node is promised another epoch. 0: not said.
+  uint64_t run = 0;
 };
 
 /// The answer, when the promise is on disk and nothing of a lower epoch is on its way there.
@@ -39,6 +61,10 @@ struct Sealed {
   Address begin, durable;
   uint64_t incarnation = 0;
   Vote vote = Vote::kNone;
+  /// Others told, when this life began, of a log that ends there: the word counts only for a log
+  /// that is not below, as (epoch of the last record, its end).
+  Epoch owed_epoch = {};
+  Address owed = {};
 };
 
 /// Leader to every member, when it begins to lead, on a new connection and from time to time to
@@ -46,6 +72,7 @@ struct Sealed {
 struct Leading {
   Epoch epoch;
   Address members = {};  // as in Seal
+  uint64_t run = 0;      // as in Seal
 };
 
 /// Leader to a voter of that incarnation: you hold all that was committed, your word counts.
@@ -69,6 +96,7 @@ struct Subscribe {
   Address begin, durable;
   uint64_t incarnation = 0;
   Vote vote = Vote::kNone;
+  uint64_t run = 0;  // of the sender's life; 0: not said
 };
 
 /// The stream starts at the follower's durable end.
@@ -93,6 +121,7 @@ enum class RefusalReason : uint8_t {
   kNeedsCheckpoint = 3,  // the follower's end is below the source's begin
   kLogDiverges = 4,      // the bytes contradict the log
   kUnknownNode = 5,      // not in the configuration
+  kSeenBefore = 6,       // the other side's disk is in a state from before: Refuse::life
 };
 std::string_view name_of(RefusalReason reason);
 
@@ -101,6 +130,7 @@ struct Refuse {
   Epoch epoch;    // the highest one known to the sender
   NodeId leader;  // whom it follows at this moment; 0: nobody
   std::string message;
+  Life life = {};  // kSeenBefore: of whom that is said; a later life is not meant
 };
 
 /// Whole batches, durable on the source, or being flushed there if it leads; `bytes` may be empty

@@ -125,6 +125,7 @@ Result<> Driver::start() {
   if (std::optional<Error> failure = log_.failure()) return tl::unexpected(*failure);
   Result<Promise> promise = open_promise();
   if (!promise) return tl::unexpected(std::move(promise).error());
+  incarnation_ = promise->incarnation;
   TAILRACE_RETURN_IF_ERROR(recall_divergence());
   running_ = true;
   auto on_flush = [this, link = link_, told = log_.durable()](Address durable,
@@ -142,7 +143,7 @@ Result<> Driver::start() {
   log_listener_ = log_.add_flush_listener(std::move(on_flush));
   const Address committed = std::max(watermarks_.committed(), watermarks_.applied());
   checkpoint_receiver_.start();
-  handle(Started{position(), *promise, committed, now()});
+  handle(Started{position(), *promise, committed, now(), random_seed() | 1});
   warn_of_other_members();
   if (!coordinator_) {
     // Who was promised an epoch since the file was written has been promoted.
@@ -198,15 +199,20 @@ void Driver::stop() {
 
 /// The promise of this disk. A log that lost what it held makes it the promise of another one.
 Result<Promise> Driver::open_promise() {
-  Result<Promise> promise = promise_file_.open(random_seed());
+  Result<Promise> promise = promise_file_.read();
+  if (!promise && promise.error().code == ErrorCode::kNotFound)
+    return promise_file_.open(random_seed());
   if (!promise) return promise;
   const bool empty = log_.tail() == fasterlog::kFirstAddress && log_.begin() == log_.tail();
-  if (promise->vote == Vote::kNone || !empty) return promise;
-  observability::log_warning(
-      "this node had a vote, but its log is empty: its disk is taken for a new one, without a vote "
-      "until it has caught up");
-  promise->incarnation = random_seed();
-  promise->vote = Vote::kNone;
+  // Durable before anything is said: a start that others have seen must not be counted again.
+  if (promise->starts != 0) ++promise->starts;
+  if (promise->vote != Vote::kNone && empty) {
+    observability::log_warning(
+        "this node had a vote, but its log is empty: its disk is taken for a new one, without a "
+        "vote until it has caught up");
+    promise->incarnation = random_seed();
+    promise->vote = Vote::kNone;
+  }
   TAILRACE_RETURN_IF_ERROR(promise_file_.write(*promise));
   return promise;
 }
@@ -294,9 +300,9 @@ void Driver::post(std::function<void(Driver&)> function) {
   });
 }
 
-void Driver::on_connected(NodeId peer) {
+void Driver::on_connected(NodeId peer, const Introduction& introduction) {
   comparison_.connected(peer);
-  handle(PeerConnected{peer});
+  handle(PeerConnected{peer, introduction});
 }
 
 void Driver::on_disconnected(NodeId peer, const std::string& reason) {

@@ -27,6 +27,15 @@ void Driver::perform_one(const PersistPromise& action) {
     return;
   }
   if (coordinator_) coordinator_->raise(action.promise.epoch);
+  if (action.promise.incarnation != incarnation_) {
+    if (incarnation_ != 0)
+      observability::log_error(
+          "the disk of this node was put back to an earlier state, or is there twice: {}. What it "
+          "acknowledged since is not taken for granted: it counts as a new disk, without a vote "
+          "until it has caught up",
+          core_.state().problem);
+    incarnation_ = action.promise.incarnation;
+  }
   events_.push_back(PromisePersisted{action.promise});
 }
 
@@ -49,7 +58,7 @@ void Driver::perform_one(const BecomeWriter& action) {
 
 void Driver::perform_one(const AppendMembers& action) {
   const Result<AddressRange> record = log_.try_enqueue(fasterlog::RecordKind::kConfiguration,
-                                                       ByteSpan(encode_members(action.members)));
+                                                       ByteSpan(encode_members(action.record)));
   if (!record) {
     observability::log_warning("the record of the members: {}", record.error().message);
     if (const std::optional<Error> failure = log_.failure()) return fail(*failure);

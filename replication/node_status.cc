@@ -56,7 +56,7 @@ std::shared_ptr<NodeStatus> Driver::make_status() const {
     FollowerStatus one;
     one.id = id;
     one.voter = follower.voter;
-    one.vote = follower.vote;
+    one.vote = core_.is_its_disk(id, follower.incarnation) ? follower.vote : Vote::kNone;
     one.connected = follower.streaming || core_.hears_relayed(follower);
     one.relayed_by = follower.relayed_by;
     one.needs_checkpoint = follower.needs_checkpoint;

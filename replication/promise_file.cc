@@ -8,8 +8,12 @@ namespace tailrace::replication {
 
 namespace {
 
-constexpr storage::AtomicFileFormat kFormat{storage::four_letters("PROM"), 2};
-constexpr size_t kFixedBytes = 32;
+constexpr storage::AtomicFileFormat kFormat{storage::four_letters("PROM"), 3};
+/// Written while starts are not counted, so that a version before can still read it.
+constexpr storage::AtomicFileFormat kFormat2{storage::four_letters("PROM"), 2};
+constexpr size_t kFixedBytes = 32;      // of versions 1 and 2; version 3 goes on with
+constexpr size_t kMoreFixedBytes = 24;  // starts, run, how many lives were seen
+constexpr size_t kSeenBytes = 28;
 constexpr size_t kMostClusterBytes = 255;
 
 }  // namespace
@@ -28,6 +32,7 @@ Result<Promise> PromiseFile::open(uint64_t new_incarnation) {
   TAILRACE_RETURN_IF_ERROR(file_system_.make_directory(directory_));
   Promise fresh;
   fresh.incarnation = new_incarnation;
+  fresh.starts = 1;
   TAILRACE_RETURN_IF_ERROR(write(fresh));
   return fresh;
 }
@@ -37,13 +42,17 @@ Result<Promise> PromiseFile::read() const {
       storage::read_atomic_file(file_system_, path_, kFormat);
   if (!content) return tl::unexpected(with_context("read the promise", std::move(content).error()));
   const std::vector<std::byte>& bytes = content->bytes;
-  const size_t cluster_bytes = bytes.size() >= kFixedBytes ? load<uint32_t>(bytes.data() + 24) : 0;
-  if (bytes.size() < kFixedBytes || bytes.size() != kFixedBytes + cluster_bytes)
+  const bool counts_starts = content->version >= 3;
+  const size_t fixed_bytes = kFixedBytes + (counts_starts ? kMoreFixedBytes : 0);
+  const bool has_fixed = bytes.size() >= fixed_bytes;
+  const uint64_t cluster_bytes = has_fixed ? load<uint32_t>(bytes.data() + 24) : 0;
+  const uint64_t seen = has_fixed && counts_starts ? load<uint32_t>(bytes.data() + 48) : 0;
+  if (!has_fixed || bytes.size() != fixed_bytes + cluster_bytes + seen * kSeenBytes)
     return make_error(ErrorCode::kCorruption,
                       path_.string() + ": a promise of " + std::to_string(bytes.size()) +
                           " bytes; remove the node from the cluster and add it anew");
   const NodeId node{load<uint32_t>(bytes.data() + 20)};
-  const std::string cluster = to_string(ByteSpan(bytes).subspan(kFixedBytes));
+  const std::string cluster = to_string(ByteSpan(bytes).subspan(fixed_bytes, cluster_bytes));
   if (node != node_ || cluster != cluster_)
     return make_error(ErrorCode::kFailedPrecondition,
                       path_.string() + " belongs to node " + std::to_string(node.value) +
@@ -62,20 +71,48 @@ Result<Promise> PromiseFile::read() const {
                       path_.string() + ": a vote of kind " + std::to_string(vote) +
                           "; remove the node from the cluster and add it anew");
   promise.vote = static_cast<Vote>(vote);
+  if (!counts_starts) return promise;
+  promise.starts = load<uint64_t>(bytes.data() + 32);
+  promise.run = load<uint64_t>(bytes.data() + 40);
+  if (promise.starts == 0)
+    return make_error(ErrorCode::kCorruption,
+                      path_.string() +
+                          ": no start of the disk is counted; "
+                          "remove the node from the cluster and add it anew");
+  const std::byte* at = bytes.data() + fixed_bytes + cluster_bytes;
+  for (uint64_t i = 0; i < seen; ++i, at += kSeenBytes)
+    promise.seen.emplace_back(
+        NodeId{load<uint32_t>(at)},
+        Life{load<uint64_t>(at + 4), load<uint64_t>(at + 12), load<uint64_t>(at + 20)});
   return promise;
 }
 
 Result<> PromiseFile::write(const Promise& promise) {
   if (cluster_.size() > kMostClusterBytes)
     return make_error(ErrorCode::kInvalidArgument, "a cluster's name has at most 255 bytes");
-  std::vector<std::byte> bytes(kFixedBytes + cluster_.size());
+  const bool counts_starts = promise.starts != 0;
+  const size_t fixed_bytes = kFixedBytes + (counts_starts ? kMoreFixedBytes : 0);
+  const size_t seen = counts_starts ? promise.seen.size() : 0;
+  std::vector<std::byte> bytes(fixed_bytes + cluster_.size() + seen * kSeenBytes);
   store(bytes.data(), promise.epoch.value);
   store(bytes.data() + 8, promise.incarnation);
   store(bytes.data() + 16, promise.leader.value);
   store(bytes.data() + 20, node_.value);
   store(bytes.data() + 24, static_cast<uint32_t>(cluster_.size()));
   store(bytes.data() + 28, static_cast<uint32_t>(promise.vote));
-  if (!cluster_.empty()) std::memcpy(bytes.data() + kFixedBytes, cluster_.data(), cluster_.size());
+  if (!cluster_.empty()) std::memcpy(bytes.data() + fixed_bytes, cluster_.data(), cluster_.size());
+  if (!counts_starts) return storage::replace_atomic_file(file_system_, path_, kFormat2, bytes);
+  store(bytes.data() + 32, promise.starts);
+  store(bytes.data() + 40, promise.run);
+  store(bytes.data() + 48, static_cast<uint32_t>(seen));
+  std::byte* at = bytes.data() + fixed_bytes + cluster_.size();
+  for (const auto& [node, life] : promise.seen) {
+    store(at, node.value);
+    store(at + 4, life.incarnation);
+    store(at + 12, life.starts);
+    store(at + 20, life.run);
+    at += kSeenBytes;
+  }
   return storage::replace_atomic_file(file_system_, path_, kFormat, bytes);
 }
 

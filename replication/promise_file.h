@@ -21,9 +21,11 @@ class PromiseFile {
   /// belongs to another node or cluster, kCorruption when it does not check, kUnsupported when it
   /// is of a newer version.
   Result<Promise> read() const;
-  /// As read(), but when the file is absent, creates it with epoch 0 and `new_incarnation`.
+  /// As read(), but when the file is absent, creates it with epoch 0 and `new_incarnation`, and
+  /// counts that as its first start. Other starts are for the caller to count, and to write.
   Result<Promise> open(uint64_t new_incarnation);
-  /// Durable when it returns.
+  /// Durable when it returns. A promise that counts no starts is written as version 2, which leaves
+  /// out what version 3 has beyond it.
   Result<> write(const Promise& promise);
 
  private:

@@ -41,23 +41,28 @@ void Core::adopt_members(Actions& actions) {
   }
   const AddressRange range = newest ? AddressRange{newest->start, newest->end} : AddressRange{};
   if (range.first == state_.members_record.first && range.end == state_.members_record.end) return;
-  if (newest == nullptr) {
-    state_.members = options_.members;
-  } else {
-    Result<Members> members = decode_members(newest->payload);
-    if (!members) {
+  MembersRecord record{options_.members, version_without_record()};
+  if (newest != nullptr) {
+    Result<MembersRecord> read = decode_members(newest->payload);
+    if (!read) {
       actions.push_back(Fatal{"at address " + text(newest->start) +
-                              " of this node's log: " + members.error().message});
+                              " of this node's log: " + read.error().message});
       return;
     }
-    state_.members = std::move(*members);
+    record = std::move(*read);
+    fill_addresses(record.members, options_.members);
   }
+  state_.members = std::move(record.members);
+  state_.cluster_version = record.cluster_version;
   state_.members_record = range;
+  count_starts(actions);
   members_changed(actions);
 }
 
 void Core::members_changed(Actions& actions) {
   actions.push_back(MembersChanged{});
+  for (const auto& [peer, introduction] : state_.introduced)
+    if (is_member(peer)) note_life(peer, Introduction(introduction), actions);
   if (state_.role == Role::kLeader) {
     leader_take_members(actions);
     for (const Member& member : state_.members)
@@ -142,15 +147,7 @@ Result<Members> Core::after_change(const MemberChange& change) const {
   Result<Members> next = changed(state_.members, change, options_.self);
   if (!next || count_voters(*next) >= voters()) return next;
   // Without a majority that has votes and follows, not even this change could be committed.
-  size_t able = 0;
-  for (const Member& member : *next) {
-    if (!member.voter || !counts(member.id)) continue;
-    const auto follower = state_.followers.find(member.id);
-    if (follower == state_.followers.end() ||
-        (follower->second.streaming &&
-         state_.now - follower->second.last_heard <= options_.peer_timeout))
-      ++able;
-  }
+  const size_t able = able_voters(*next);
   if (able <= count_voters(*next) / 2)
     return make_error(ErrorCode::kFailedPrecondition,
                       "of the " + std::to_string(count_voters(*next)) +
@@ -166,8 +163,16 @@ void Core::on(const ChangeAsked& event, Actions& actions) {
     promise_vote(Vote::kFull, actions);
   Result<Members> next = after_change(event.change);
   if (!next || *next == state_.members) return;
+  append_members(std::move(*next), actions);
+}
+
+void Core::append_members(Members next, Actions& actions) {
   state_.changing = true;
-  actions.push_back(AppendMembers{std::move(*next)});
+  // The first record of a node that was alone.
+  for (Member& member : next)
+    if (state_.cluster_version >= 2 && member.voter && member.incarnation == 0)
+      member.incarnation = state_.promise.incarnation;
+  actions.push_back(AppendMembers{{std::move(next), state_.cluster_version}});
 }
 
 void Core::on(const MembersAppended& event, Actions& actions) {
@@ -193,8 +198,8 @@ void Core::leader_promote(Actions& actions) {
     Member& joined = *std::ranges::find(next, member.id, &Member::id);
     joined.voter = true;
     joined.joining = false;
-    state_.changing = true;
-    actions.push_back(AppendMembers{std::move(next)});
+    if (state_.cluster_version >= 2) joined.incarnation = follower.incarnation;
+    append_members(std::move(next), actions);
     return;
   }
 }

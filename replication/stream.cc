@@ -86,11 +86,21 @@ void Core::stream_subscribe(NodeId peer, const Subscribe& message, Actions& acti
                                           end_of_epoch(epochs(), common, ship_end())}});
     return;
   }
+  // What an earlier run of this disk acknowledged is gone: the disk is in a state from before.
+  if (message.incarnation == follower.incarnation && message.durable < follower.held &&
+      state_.introduced.contains(peer) && !options_.faults.forgets_lives) {
+    state_.seen_before.insert(peer);
+    refuse_seen(peer, actions);
+    return;
+  }
   // A node that comes back with another disk, or with less than it acknowledged, counts only by
   // what it acknowledges from now on.
   if (message.incarnation != follower.incarnation || message.durable < follower.acknowledged)
     follower.acknowledged = Address{};
   follower.incarnation = message.incarnation;
+  follower.run = message.run;
+  follower.held = Address{};
+  follower.streaming_since = state_.now;
   follower.vote = message.vote;
   follower.round = 0;
   follower.echo = std::chrono::nanoseconds{0};  // its clock may have begun anew

@@ -23,8 +23,10 @@ class Executor {
 class TransportHandler {
  public:
   virtual ~TransportHandler() = default;
+  /// What this node says of itself on a connection that comes up now.
+  virtual Introduction introduction() const = 0;
   /// A connection to or from `peer` is up and both sides have proved to be of one cluster.
-  virtual void on_connected(NodeId peer) = 0;
+  virtual void on_connected(NodeId peer, const Introduction& introduction) = 0;
   virtual void on_disconnected(NodeId peer, const std::string& reason) = 0;
   virtual void on_message(NodeId peer, Message message) = 0;
 };
@@ -35,7 +37,7 @@ class TransportHandler {
 class Transport {
  public:
   virtual ~Transport() = default;
-  /// Is told of the connections that are up already.
+  /// Connections come up while there is one. Is told of those that are up already.
   virtual void set_handler(TransportHandler* handler) = 0;
   /// Whom to dial, and where, from now on; before the first call: as the transport was made. A
   /// connection with one that is not named any more goes on until it ends.

@@ -7,6 +7,7 @@
 
 #include "core/address.h"
 #include "core/result.h"
+#include "replication/messages.h"
 
 namespace tailrace::rpc {
 
@@ -21,6 +22,7 @@ struct PeerIdentity {
   uint32_t protocol_version = kProtocolVersion;
   std::string cluster;
   NodeId node;
+  replication::Introduction introduction = {};
 };
 /// kUnsupported (newer protocol) or kFailedPrecondition (another cluster, or a node with our own
 /// number), naming both sides.

@@ -55,6 +55,7 @@ struct Encode {
     to.setDurable(from.durable.value);
     to.setIncarnation(from.incarnation);
     to.setVote(static_cast<uint8_t>(from.vote));
+    to.setRun(from.run);
   }
   void operator()(const Accept& from) {
     auto to = frame.initAccept();
@@ -68,6 +69,9 @@ struct Encode {
     to.setEpoch(from.epoch.value);
     to.setMessage(from.message.c_str());
     to.setLeader(from.leader.value);
+    to.setIncarnation(from.life.incarnation);
+    to.setStarts(from.life.starts);
+    to.setRun(from.life.run);
   }
   void operator()(const Data& from) {
     auto to = frame.initData();
@@ -97,6 +101,7 @@ struct Encode {
     auto to = frame.initSeal();
     to.setEpoch(from.epoch.value);
     to.setMembers(from.members.value);
+    to.setRun(from.run);
   }
   void operator()(const Sealed& from) {
     auto to = frame.initSealed();
@@ -106,11 +111,14 @@ struct Encode {
     to.setDurable(from.durable.value);
     to.setIncarnation(from.incarnation);
     to.setVote(static_cast<uint8_t>(from.vote));
+    to.setOwed(from.owed.value);
+    to.setOwedEpoch(from.owed_epoch.value);
   }
   void operator()(const Leading& from) {
     auto to = frame.initLeading();
     to.setEpoch(from.epoch.value);
     to.setMembers(from.members.value);
+    to.setRun(from.run);
   }
   void operator()(const Diverges& from) {
     auto to = frame.initDiverges();
@@ -247,8 +255,13 @@ Result<replication::Message> decode_peer(wire::PeerFrame::Reader from) {
   switch (from.which()) {
     case wire::PeerFrame::SUBSCRIBE: {
       const auto in = from.getSubscribe();
-      return Subscribe{Epoch{in.getPromised()},  Epoch{in.getLastEpoch()}, Address{in.getBegin()},
-                       Address{in.getDurable()}, in.getIncarnation(),      vote_of(in.getVote())};
+      return Subscribe{Epoch{in.getPromised()},
+                       Epoch{in.getLastEpoch()},
+                       Address{in.getBegin()},
+                       Address{in.getDurable()},
+                       in.getIncarnation(),
+                       vote_of(in.getVote()),
+                       in.getRun()};
     }
     case wire::PeerFrame::ACCEPT: {
       const auto in = from.getAccept();
@@ -257,7 +270,8 @@ Result<replication::Message> decode_peer(wire::PeerFrame::Reader from) {
     case wire::PeerFrame::REFUSE: {
       const auto in = from.getRefuse();
       return Refuse{static_cast<replication::RefusalReason>(in.getReason()), Epoch{in.getEpoch()},
-                    NodeId{in.getLeader()}, to_string(in.getMessage())};
+                    NodeId{in.getLeader()}, to_string(in.getMessage()),
+                    replication::Life{in.getIncarnation(), in.getStarts(), in.getRun()}};
     }
     case wire::PeerFrame::DATA: {
       const auto in = from.getData();
@@ -288,14 +302,17 @@ Result<replication::Message> decode_peer(wire::PeerFrame::Reader from) {
                          NodeId{in.getRelayedBy()}};
     }
     case wire::PeerFrame::SEAL:
-      return Seal{Epoch{from.getSeal().getEpoch()}, Address{from.getSeal().getMembers()}};
+      return Seal{Epoch{from.getSeal().getEpoch()}, Address{from.getSeal().getMembers()},
+                  from.getSeal().getRun()};
     case wire::PeerFrame::SEALED: {
       const auto in = from.getSealed();
       return Sealed{Epoch{in.getEpoch()},     Epoch{in.getLastEpoch()}, Address{in.getBegin()},
-                    Address{in.getDurable()}, in.getIncarnation(),      vote_of(in.getVote())};
+                    Address{in.getDurable()}, in.getIncarnation(),      vote_of(in.getVote()),
+                    Epoch{in.getOwedEpoch()}, Address{in.getOwed()}};
     }
     case wire::PeerFrame::LEADING:
-      return Leading{Epoch{from.getLeading().getEpoch()}, Address{from.getLeading().getMembers()}};
+      return Leading{Epoch{from.getLeading().getEpoch()}, Address{from.getLeading().getMembers()},
+                     from.getLeading().getRun()};
     case wire::PeerFrame::DIVERGES: {
       const auto in = from.getDiverges();
       return Diverges{Epoch{in.getEpoch()}, Address{in.getAsked()}, Epoch{in.getLastEpoch()},

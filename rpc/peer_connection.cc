@@ -35,6 +35,16 @@ void PeerConnection::send_hello(const std::string& error) {
   hello.setProtocolVersion(self_.protocol_version);
   hello.setCluster(self_.cluster.c_str());
   hello.setNode(self_.node.value);
+  const replication::Introduction& said = self_.introduction;
+  hello.setVersion(said.version);
+  hello.setIncarnation(said.life.incarnation);
+  hello.setStarts(said.life.starts);
+  hello.setRun(said.life.run);
+  hello.setPromised(said.promised.value);
+  hello.setLeader(said.leader.value);
+  hello.setLeaderRun(said.leader_run);
+  hello.setLastEpoch(said.last_epoch.value);
+  hello.setDurable(said.durable.value);
   if (!error.empty()) hello.setError(error.c_str());
   send(message.builder());
   flush();
@@ -66,8 +76,16 @@ FramedSocket::Take PeerConnection::on_frame(capnp::MessageReader& message) {
     close("refused by the other side: " + to_string(hello.getError()));
     return Take::kDone;
   }
-  const PeerIdentity theirs{hello.getProtocolVersion(), to_string(hello.getCluster()),
-                            NodeId{hello.getNode()}};
+  const PeerIdentity theirs{hello.getProtocolVersion(),
+                            to_string(hello.getCluster()),
+                            NodeId{hello.getNode()},
+                            {hello.getVersion(),
+                             {hello.getIncarnation(), hello.getStarts(), hello.getRun()},
+                             Epoch{hello.getPromised()},
+                             NodeId{hello.getLeader()},
+                             hello.getLeaderRun(),
+                             Epoch{hello.getLastEpoch()},
+                             Address{hello.getDurable()}}};
   Result<> checked = check_peer(theirs, self_);
   if (checked) checked = events_.admit(theirs.node);
   if (!checked) {
@@ -79,7 +97,7 @@ FramedSocket::Take PeerConnection::on_frame(capnp::MessageReader& message) {
   take_large_frames();
   keep_read_buffer(kKeptReadBytes);
   if (!dialled_) send_hello({});  // before anything that up() may send
-  events_.up(peer_);
+  events_.up(peer_, theirs.introduction);
   hello_timer_.cancel();
   return Take::kDone;
 }

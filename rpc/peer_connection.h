@@ -19,7 +19,7 @@ class PeerConnection : public FramedSocket {
     /// The other side's hello is in order by itself; an error refuses it (and is sent to it).
     std::function<Result<>(NodeId)> admit;
     /// Both hellos are through: messages may be sent.
-    std::function<void(NodeId)> up;
+    std::function<void(NodeId, const replication::Introduction&)> up;
     std::function<void(NodeId, replication::Message)> message;
     std::function<void(const std::string& reason)> closed;  // once
   };

@@ -46,7 +46,6 @@ class PeerTransportImpl : public PeerTransport {
     acceptor_.emplace(std::move(*acceptor));
     std::error_code ignored;
     port_ = acceptor_->local_endpoint(ignored).port();
-    accept();
     return {};
   }
 
@@ -101,8 +100,10 @@ class PeerTransportImpl : public PeerTransport {
   void set_handler(replication::TransportHandler* handler) override {
     handler_ = handler;
     if (handler_ == nullptr) return;
+    // Who has come before that waits in the listener's queue.
+    if (acceptor_ && !accepting_ && !stopping_) accept();
     for (auto& [id, peer] : peers_) {
-      if (peer.connection) handler_->on_connected(id);
+      if (peer.connection) handler_->on_connected(id, peer.introduction);
       dial(id);
     }
   }
@@ -141,6 +142,7 @@ class PeerTransportImpl : public PeerTransport {
     std::string address;
     asio::steady_timer timer;
     std::shared_ptr<PeerConnection> connection;  // up
+    replication::Introduction introduction;      // as said on it
     std::chrono::milliseconds pause = kFirstPause;
     bool dialling = false;
     std::string last_problem;
@@ -166,9 +168,9 @@ class PeerTransportImpl : public PeerTransport {
     peer.dialling = true;
     auto dialled = [this, id](Result<asio::ip::tcp::socket> socket) {
       Peer& to = peers_.at(id);
-      if (stopping_ || !socket) {
+      if (stopping_ || handler_ == nullptr || !socket) {
         to.dialling = false;
-        if (!stopping_) dial_failed(id, socket.error().message);
+        if (!stopping_ && !socket) dial_failed(id, socket.error().message);
         return;
       }
       introduce(std::move(*socket), id);
@@ -199,6 +201,7 @@ class PeerTransportImpl : public PeerTransport {
   // ---- Accepting.
 
   void accept() {
+    accepting_ = true;
     auto accepted = [this](const std::error_code& error, asio::ip::tcp::socket socket) {
       if (stopping_ || error == asio::error::operation_aborted) return;
       if (error) {
@@ -208,7 +211,8 @@ class PeerTransportImpl : public PeerTransport {
           if (!stopped) accept();
         });
       }
-      if (strangers_.size() < kMostStrangers) introduce(std::move(socket), NodeId{});
+      if (handler_ != nullptr && strangers_.size() < kMostStrangers)
+        introduce(std::move(socket), NodeId{});
       accept();
     };
     acceptor_->async_accept(std::move(accepted));
@@ -219,15 +223,16 @@ class PeerTransportImpl : public PeerTransport {
   /// `dialled`: whom we mean to reach; 0: whoever has come.
   void introduce(asio::ip::tcp::socket socket, NodeId dialled) {
     auto connection = std::make_shared<PeerConnection>(
-        std::move(socket), PeerIdentity{kProtocolVersion, options_.cluster, options_.self},
+        std::move(socket),
+        PeerIdentity{kProtocolVersion, options_.cluster, options_.self, handler_->introduction()},
         options_.max_frame_bytes, traffic_);
     strangers_.insert(connection);
     PeerConnection::Events events;
     events.admit = [this, dialled](NodeId peer) { return admit(peer, dialled); };
     // The connection owns its events: a weak reference keeps that from being a circle.
     const std::weak_ptr<PeerConnection> weak = connection;
-    events.up = [this, weak](NodeId peer) {
-      if (auto self = weak.lock()) up(peer, std::move(self));
+    events.up = [this, weak](NodeId peer, const replication::Introduction& introduction) {
+      if (auto self = weak.lock()) up(peer, introduction, std::move(self));
     };
     events.message = [this](NodeId peer, replication::Message message) {
       if (handler_ != nullptr) handler_->on_message(peer, std::move(message));
@@ -253,7 +258,8 @@ class PeerTransportImpl : public PeerTransport {
     return {};
   }
 
-  void up(NodeId id, std::shared_ptr<PeerConnection> connection) {
+  void up(NodeId id, const replication::Introduction& introduction,
+          std::shared_ptr<PeerConnection> connection) {
     strangers_.erase(connection);
     // Whether it is a member may be said by a record that this node does not hold yet: the protocol
     // decides what it is told.
@@ -261,13 +267,14 @@ class PeerTransportImpl : public PeerTransport {
     // The other side has a new connection: the old one is dead, whether or not TCP knows.
     if (const auto old = peer.connection) old->close("replaced by a newer connection");
     peer.connection = std::move(connection);
+    peer.introduction = introduction;
     peer.dialling = false;
     peer.pause = kFirstPause;
     peer.last_problem.clear();
     came_up_.add();
     up_.fetch_add(1);
     observability::log_info("node {} is connected ({})", id.value, peer.connection->remote());
-    if (handler_ != nullptr) handler_->on_connected(id);
+    if (handler_ != nullptr) handler_->on_connected(id, introduction);
   }
 
   void closed(PeerConnection* connection, NodeId dialled, const std::string& reason) {
@@ -305,6 +312,7 @@ class PeerTransportImpl : public PeerTransport {
 
   // On the io thread only.
   replication::TransportHandler* handler_ = nullptr;
+  bool accepting_ = false;
   std::map<NodeId, Peer> peers_;
   std::set<std::shared_ptr<PeerConnection>> strangers_;  // without a hello yet
   asio::steady_timer tick_timer_, accept_timer_;

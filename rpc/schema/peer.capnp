@@ -33,6 +33,15 @@ struct PeerHello {
   cluster @1 :Text;
   node @2 :UInt32;
   error @3 :Text;  # not empty: refused, and why; the connection closes
+  version @4 :UInt32;      # of formats and rules, the newest that the sender knows; 0: before 2
+  incarnation @5 :UInt64;  # of its disk
+  starts @6 :UInt64;       # of that disk; 0: not counted
+  run @7 :UInt64;          # drawn at this start
+  promised @8 :UInt64;     # epoch,
+  leader @9 :UInt32;       # whom it was promised to; 0: nobody
+  leaderRun @10 :UInt64;   # in which of its lives; 0: not known
+  durable @11 :UInt64;     # where the sender's log ends,
+  lastEpoch @12 :UInt64;   # and in which epoch
 }
 
 struct Subscribe {
@@ -42,6 +51,7 @@ struct Subscribe {
   durable @3 :UInt64;
   incarnation @4 :UInt64;
   vote @5 :UInt8;
+  run @6 :UInt64;  # of the sender's life; 0: not said
 }
 
 struct Accept {
@@ -55,6 +65,9 @@ struct Refuse {
   epoch @1 :UInt64;
   message @2 :Text;
   leader @3 :UInt32;  # whom the sender follows; 0: nobody
+  incarnation @4 :UInt64;  # of reason 6: the life that was seen before
+  starts @5 :UInt64;
+  run @6 :UInt64;
 }
 
 struct LogData {
@@ -84,6 +97,7 @@ struct Acknowledge {
 struct Seal {
   epoch @0 :UInt64;
   members @1 :UInt64;  # end of the record by which it is a voter; 0: its configuration file
+  run @2 :UInt64;      # of the sender's life; 0: not said
 }
 
 struct Sealed {
@@ -93,11 +107,14 @@ struct Sealed {
   durable @3 :UInt64;
   incarnation @4 :UInt64;
   vote @5 :UInt8;
+  owed @6 :UInt64;  # address: the word counts only for a log that holds what is below,
+  owedEpoch @7 :UInt64;  # whose last record is of that epoch
 }
 
 struct Leading {
   epoch @0 :UInt64;
   members @1 :UInt64;  # as in Seal
+  run @2 :UInt64;      # as in Seal
 }
 
 struct Diverges {

@@ -18,7 +18,7 @@ TEST(Candidate, AsksNobodyBeforeItsOwnPromiseIsOnDisk) {
   core.feed(Granted{kOne, Epoch{5}});
   EXPECT_EQ(core.state().role, Role::kCandidate);
   ASSERT_NE(core.wants<PersistPromise>(), nullptr);
-  EXPECT_EQ(core.wants<PersistPromise>()->promise, (Promise{Epoch{5}, kOne, 9, Vote::kFull}));
+  EXPECT_EQ(core.wants<PersistPromise>()->promise, (Promise{Epoch{5}, kOne, 9, Vote::kFull, 1}));
   EXPECT_EQ(core.sent<Seal>(kTwo), nullptr);
   core.settle();
   EXPECT_EQ(core.sent<Seal>(kTwo), nullptr);

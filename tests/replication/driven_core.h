@@ -49,7 +49,7 @@ inline LogPosition with_members(LogPosition log,
                                 const std::vector<std::pair<AddressRange, Members>>& records) {
   fasterlog::ConfigurationTable table;
   for (const auto& [range, members] : records)
-    table.push_back({range.first, range.end, log.last_epoch, encode_members(members)});
+    table.push_back({range.first, range.end, log.last_epoch, encode_members({members, 1})});
   log.configurations = std::make_shared<const fasterlog::ConfigurationTable>(std::move(table));
   return log;
 }
@@ -166,16 +166,17 @@ class Driven {
   }
   /// The record that the last step wanted stands at the end of the log.
   void append_members() {
-    append_members(wants<AppendMembers>()->members);
+    append_record(wants<AppendMembers>()->record);
     feed(MembersAppended{log_});
   }
   /// From a leader: received, not durable.
-  void append_members(const Members& members) {
+  void append_members(const Members& members) { append_record({members, 1}); }
+  void append_record(const MembersRecord& record) {
     fasterlog::ConfigurationTable table;
     if (log_.configurations) table = *log_.configurations;
     const Address from = log_.tail;
     log_.tail = from + kMembersBytes;
-    table.push_back({from, log_.tail, state().epoch, encode_members(members)});
+    table.push_back({from, log_.tail, state().epoch, encode_members(record)});
     log_.configurations = std::make_shared<const fasterlog::ConfigurationTable>(std::move(table));
   }
   void ask(MemberChange::Kind kind, Member member) {

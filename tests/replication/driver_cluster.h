@@ -267,8 +267,8 @@ class Network {
           if (a >= b || one->handler == nullptr || other->handler == nullptr ||
               cuts_.contains({a, b}) || !links_.insert({a, b}).second)
             continue;
-          one->handler->on_connected(b);
-          other->handler->on_connected(a);
+          one->handler->on_connected(b, other->handler->introduction());
+          other->handler->on_connected(a, one->handler->introduction());
         }
     });
   }

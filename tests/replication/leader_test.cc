@@ -342,7 +342,7 @@ TEST(Leader, ASecondGrantBeginsANewEpoch) {
   EXPECT_EQ(core.state().role, Role::kCandidate);
   EXPECT_FALSE(core.state().serving);
   EXPECT_NE(core.wants<BecomeCopy>(), nullptr);
-  EXPECT_EQ(core.state().promise, (Promise{Epoch{6}, kOne, 9, Vote::kFull}));
+  EXPECT_EQ(core.state().promise, (Promise{Epoch{6}, kOne, 9, Vote::kFull, 1}));
 }
 
 TEST(Leader, WithoutAMajorityItGivesUpAfterGiveUpAfter) {

@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include "core/bytes.h"
 #include "driven_core.h"
 
 namespace tailrace::replication {
@@ -15,10 +16,76 @@ Members some_members() {
   return members;
 }
 
+/// Of cluster version 1.
+std::vector<std::byte> encode_members(const Members& members) {
+  return replication::encode_members({members, 1});
+}
+
+MembersRecord some_record() {
+  MembersRecord record{some_members(), 2};
+  for (Member& member : record.members)
+    if (member.voter) member.incarnation = 70 + member.id.value;
+  return record;
+}
+
 TEST(MembersRecord, GivesBackWhatWasPutIn) {
-  const Result<Members> read = decode_members(encode_members(some_members()));
+  const Result<MembersRecord> read = decode_members(encode_members(some_members()));
   ASSERT_TRUE(read);
-  EXPECT_EQ(*read, some_members());
+  EXPECT_EQ(read->members, some_members());
+  EXPECT_EQ(read->cluster_version, 1u);
+}
+
+TEST(MembersRecord, OfVersion2NamesTheDisksThatVote) {
+  const std::vector<std::byte> bytes = replication::encode_members(some_record());
+  const Result<MembersRecord> read = decode_members(bytes);
+  ASSERT_TRUE(read) << read.error().message;
+  EXPECT_EQ(read->members, some_record().members);
+  EXPECT_EQ(read->cluster_version, 2u);
+  EXPECT_EQ(load<uint8_t>(bytes.data()), 2u);         // layout
+  EXPECT_EQ(load<uint16_t>(bytes.data() + 1), 4u);    // members
+  EXPECT_EQ(load<uint32_t>(bytes.data() + 3), 2u);    // cluster version
+  EXPECT_EQ(load<uint32_t>(bytes.data() + 7), 1u);    // the first one's id
+  EXPECT_EQ(load<uint8_t>(bytes.data() + 11), 1u);    // a voter
+  EXPECT_EQ(load<uint64_t>(bytes.data() + 12), 71u);  // its disk
+  for (size_t size = 0; size < bytes.size(); ++size)
+    EXPECT_FALSE(decode_members(ByteSpan(bytes).first(size))) << size;
+}
+
+TEST(MembersRecord, OfVersion2WithAVoterWithoutADiskIsRefused) {
+  MembersRecord record = some_record();
+  record.members[1].incarnation = 0;
+  EXPECT_EQ(decode_members(replication::encode_members(record)).error().code,
+            ErrorCode::kCorruption);
+  record = some_record();
+  record.members[3].incarnation = 5;  // it has no vote
+  EXPECT_EQ(decode_members(replication::encode_members(record)).error().code,
+            ErrorCode::kCorruption);
+}
+
+TEST(MembersRecord, AClusterOfANewerVersionIsRefused) {
+  MembersRecord record = some_record();
+  record.cluster_version = kClusterVersion + 1;
+  EXPECT_EQ(decode_members(replication::encode_members(record)).error().code,
+            ErrorCode::kUnsupported);
+}
+
+/// A cluster whose members were never changed goes on by its files' addresses.
+TEST(MembersRecord, LeavesAddressesToTheFileUntilTheyAreChanged) {
+  MembersRecord record = some_record();
+  for (Member& member : record.members)
+    member.addresses_in_file = true;
+  Members read = decode_members(replication::encode_members(record))->members;
+  EXPECT_EQ(read[0].peer_address, "");
+  Members moved = three_voters_and_a_learner();
+  moved[0].peer_address = "elsewhere";
+  fill_addresses(read, moved);
+  EXPECT_EQ(read[0].peer_address, "elsewhere");
+  EXPECT_EQ(read[1].peer_address, "peer2");
+  MemberChange change;
+  change.member = {kTwo, true, "new", ""};
+  const Members next = changed(read, change, kOne).value();
+  EXPECT_FALSE(next[1].addresses_in_file);
+  EXPECT_TRUE(next[0].addresses_in_file);
 }
 
 TEST(MembersRecord, CutOffOrWithMoreBehindItIsRefused) {
@@ -31,13 +98,13 @@ TEST(MembersRecord, CutOffOrWithMoreBehindItIsRefused) {
 
 TEST(MembersRecord, OfANewerVersionSaysSo) {
   std::vector<std::byte> bytes = encode_members(some_members());
-  bytes[0] = std::byte{2};
+  bytes[0] = std::byte{3};
   EXPECT_EQ(decode_members(bytes).error().code, ErrorCode::kUnsupported);
 }
 
 TEST(MembersRecord, WithImpossibleMembersIsRefused) {
   const auto refused = [](Members members) {
-    const Result<Members> read = decode_members(encode_members(members));
+    const Result<MembersRecord> read = decode_members(encode_members(members));
     return !read && read.error().code == ErrorCode::kCorruption;
   };
   EXPECT_TRUE(refused({}));                                  // nobody votes

@@ -42,7 +42,7 @@ class PromiseFileTest : public ::testing::Test {
 TEST_F(PromiseFileTest, ANewNodeStartsAtEpochZeroWithALastingIncarnation) {
   const Result<Promise> fresh = file().open(77);
   ASSERT_TRUE(fresh) << fresh.error().message;
-  EXPECT_EQ(*fresh, (Promise{Epoch{0}, NodeId{0}, 77, Vote::kNone}));
+  EXPECT_EQ(*fresh, (Promise{Epoch{0}, NodeId{0}, 77, Vote::kNone, 0, 1}));
   const Result<Promise> again = file().open(78);
   ASSERT_TRUE(again);
   EXPECT_EQ(again->incarnation, 77u);
@@ -87,6 +87,45 @@ TEST_F(PromiseFileTest, ItsBytesAreThoseOfTheFormatsPage) {
   EXPECT_EQ(bytes.substr(32), content);
 }
 
+TEST_F(PromiseFileTest, FromVersion3OnItCountsStartsAndRemembersLives) {
+  PromiseFile written = file();
+  ASSERT_TRUE(written.open(5));
+  const Promise promise{Epoch{9},
+                        NodeId{2},
+                        5,
+                        Vote::kFull,
+                        0x2122232425262728,
+                        7,
+                        {{NodeId{4}, Life{0x3132333435363738, 3, 0x4142434445464748}}}};
+  ASSERT_TRUE(written.write(promise));
+  EXPECT_EQ(*file().read(), promise);
+  const std::string bytes = bytes_on_disk();
+  EXPECT_EQ(bytes.substr(12, 4), std::string("\x03\0\0\0", 4));
+  const std::string behind_the_vote(
+      "\x07\0\0\0\0\0\0\0"                // starts
+      "\x28\x27\x26\x25\x24\x23\x22\x21"  // the leader's run
+      "\x01\0\0\0"                        // lives that were seen
+      "\0\0\0\0"                          // zero
+      "orders"
+      "\x04\0\0\0"                         // node
+      "\x38\x37\x36\x35\x34\x33\x32\x31"   // incarnation
+      "\x03\0\0\0\0\0\0\0"                 // starts
+      "\x48\x47\x46\x45\x44\x43\x42\x41",  // run
+      58);
+  EXPECT_EQ(bytes.substr(32 + 32), behind_the_vote);
+}
+
+/// So that a node can go back to the version before until the cluster has left that.
+TEST_F(PromiseFileTest, AFileThatCountsNoStartsStaysOfVersion2) {
+  write_raw(2, 2);
+  Promise promise = file().read().value();
+  EXPECT_EQ(promise.starts, 0u);
+  promise.seen.emplace_back(NodeId{4}, Life{1, 2, 3});
+  ASSERT_TRUE(file().write(promise));
+  EXPECT_EQ(bytes_on_disk().substr(12, 4), std::string("\x02\0\0\0", 4));
+  EXPECT_TRUE(file().read()->seen.empty());
+}
+
 TEST_F(PromiseFileTest, AFileOfVersionOneHasAFullVote) {
   write_raw(1, 0);
   const Result<Promise> read = file().open(6);
@@ -106,7 +145,7 @@ TEST_F(PromiseFileTest, AVoteOutOfRangeIsCorruption) {
 }
 
 TEST_F(PromiseFileTest, ANewerVersionIsRefusedAndNothingIsWritten) {
-  write_raw(3, 0);
+  write_raw(4, 0);
   const std::string before = bytes_on_disk();
   const Result<Promise> read = file().open(6);
   ASSERT_FALSE(read);

@@ -106,7 +106,7 @@ TEST(Reconfiguration, WhoJoinsGetsItsVoteFirstAndIsAVoterThen) {
   core.acknowledge(kFive, end, 0, Vote::kProvisional);
   core.pass(milliseconds(50));
   ASSERT_NE(core.wants<AppendMembers>(), nullptr);
-  const Member* five = find_member(core.wants<AppendMembers>()->members, kFive);
+  const Member* five = find_member(core.wants<AppendMembers>()->record.members, kFive);
   ASSERT_NE(five, nullptr);
   EXPECT_TRUE(five->voter);
   EXPECT_FALSE(five->joining);

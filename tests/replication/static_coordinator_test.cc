@@ -4,10 +4,10 @@
 
 #include <gtest/gtest.h>
 
+#include "driven_core.h"
+
 namespace tailrace::replication {
 namespace {
-
-constexpr NodeId kOne{1}, kTwo{2};
 
 struct Grants {
   Coordinator::Listener listener() {

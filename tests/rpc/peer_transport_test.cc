@@ -14,7 +14,8 @@ namespace {
 using namespace std::chrono_literals;
 
 struct Recorder : replication::TransportHandler {
-  void on_connected(NodeId) override {
+  replication::Introduction introduction() const override { return {}; }
+  void on_connected(NodeId, const replication::Introduction&) override {
     const std::lock_guard lock(mutex);
     ++connected;
     changed.notify_all();

@@ -41,7 +41,7 @@ void Cluster::check_committed(SimNode& node, Address address) {
         violate("a leader commits although a later one has");
       if (own[i].configuration) {
         ++outcome_.changes;
-        check_change(members_in(golden_), members_of(own[i]));
+        check_change(members_in(golden_), members_of(own[i]).members);
       }
       golden_.push_back(own[i]);
       committed_in_.push_back(epoch);
@@ -84,7 +84,11 @@ void Cluster::check_change(const Members& before, const Members& now) {
   for (const SimNode& node : nodes_) {
     const Member* old = find_member(before, node.id);
     const Member* next = find_member(now, node.id);
-    differences += (old != nullptr && old->voter) != (next != nullptr && next->voter);
+    const bool voted = old != nullptr && old->voter, votes = next != nullptr && next->voter;
+    differences += voted != votes;
+    if (voted && votes && old->incarnation != 0 && old->incarnation != next->incarnation)
+      differences += 2;  // one disk loses its vote, and another gets it
+    if (!voted && votes && next->incarnation != 0) ++outcome_.replaced;
   }
   if (differences > 1) violate("two voters change at once");
 }
@@ -178,7 +182,11 @@ void Cluster::check_end() {
   if (last_acknowledged_ < std::chrono::milliseconds(5000))
     violate("no progress after the faults: the last write was answered at " +
             std::to_string(last_acknowledged_.count() / 1000) + " us" + describe());
-  for (const Member& member : members_in(golden_)) {
+  const MembersRecord record = record_in(golden_);
+  const auto upgraded = [&](const Member& member) { return at(member.id).version >= 2; };
+  if (record.cluster_version < 2 && std::ranges::all_of(record.members, upgraded))
+    violate("no progress after the faults: the version is not raised" + describe());
+  for (const Member& member : record.members) {
     const SimNode& node = at(member.id);
     const std::string who = "node " + std::to_string(node.id.value);
     const std::string problem = node.core->state().problem;
@@ -194,6 +202,10 @@ void Cluster::check_end() {
       violate("no progress after the faults: " + who + " does not know what is committed");
     else if (member.voter && node.promise.vote != Vote::kFull)
       violate("no progress after the faults: " + who + " has no full vote");
+    else if (member.voter && member.incarnation != 0 &&
+             member.incarnation != node.promise.incarnation)
+      violate("no progress after the faults: the vote of " + who + " is another disk's" +
+              describe());
   }
 }
 

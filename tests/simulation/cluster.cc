@@ -24,6 +24,8 @@ Cluster::Cluster(uint64_t seed, ClusterOptions options)
     nodes_[i].id = NodeId{i + 1};
     if (i < members) first_members_.push_back({NodeId{i + 1}, i < options_.nodes, "a", "a"});
     nodes_[i].promise.incarnation = i + 100;
+    if (options_.upgrades || options_.old_version) nodes_[i].version = 1;
+    nodes_[i].promise.starts = nodes_[i].version == 1 ? 0 : 1;
     nodes_[i].clock = between(1, 1000000000);
   }
   for (SimNode& node : nodes_)
@@ -63,10 +65,10 @@ Outcome Cluster::run() {
   return outcome_;
 }
 
-Members Cluster::members_in(const std::vector<Batch>& batches) const {
+MembersRecord Cluster::record_in(const std::vector<Batch>& batches) const {
   const auto newest = std::find_if(batches.rbegin(), batches.rend(),
                                    [](const Batch& batch) { return batch.configuration; });
-  return newest == batches.rend() ? first_members_ : members_of(*newest);
+  return newest == batches.rend() ? MembersRecord{first_members_, 1} : members_of(*newest);
 }
 
 void Cluster::after(Time delay, std::function<void()> run) {
@@ -92,6 +94,8 @@ Time Cluster::between(int64_t low_us, int64_t high_us) {
 
 void Cluster::start(SimNode& node) {
   node.boot = ++boots_;
+  if (!options_.old_version && (random_.chance(1, 2) || !faults_)) node.version = kClusterVersion;
+  if (node.promise.starts != 0) ++node.promise.starts;
   CoreOptions options;
   options.self = node.id;
   options.members = node.file;
@@ -102,6 +106,7 @@ void Cluster::start(SimNode& node) {
   options.peer_timeout = std::chrono::milliseconds(200);
   options.give_up_after = std::chrono::milliseconds(400);
   options.transfer_timeout = std::chrono::milliseconds(150);
+  options.hearing_time = std::chrono::milliseconds(100);
   options.window_bytes = 8192;
   options.batch_bytes = 2048;
   options.faults = options_.faults;
@@ -110,8 +115,12 @@ void Cluster::start(SimNode& node) {
   node.invariants = std::make_unique<InvariantChecker>();
   // A checkpoint remembers what was applied before begin.
   node.committed = node.log.begin;
-  feed(node, Started{node.log.position(), node.promise, node.committed, now_ + node.clock});
+  feed(node,
+       Started{node.log.position(), node.promise, node.committed, now_ + node.clock, node.boot});
   tick(node);
+  // As a coordinator that goes by this node's disk alone, or repeats itself.
+  if (faults_ && random_.chance(1, 8)) grant(node, Epoch{node.promise.epoch.value + 1});
+  if (faults_ && random_.chance(1, 4)) grant(node, node.granted);
 }
 
 void Cluster::bring_up(SimNode& node) {
@@ -205,11 +214,13 @@ void Cluster::perform(SimNode& node, const Action& action) {
       violate("a leader writes in an epoch not on its disk");
     for (const Batch& batch : node.log.batches())
       if (batch.epoch >= writer->epoch) violate("a leader reuses an epoch");
+    if (writers_.emplace(writer->epoch.value, node.boot).first->second != node.boot)
+      violate("two lives write in one epoch");
     const AddressRange record = node.log.append(writer->epoch, 12, random_);
     flush(node);
     feed(node, WriterReady{record, node.log.position()});
   } else if (const auto* members = std::get_if<AppendMembers>(&action)) {
-    (void)node.log.append_members(node.core->state().epoch, members->members);
+    (void)node.log.append_members(node.core->state().epoch, members->record);
     flush(node);
     feed(node, MembersAppended{node.log.position()});
   } else if (std::holds_alternative<BecomeCopy>(action)) {

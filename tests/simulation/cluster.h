@@ -36,6 +36,9 @@ struct ClusterOptions {
   bool fsync_lies = false;    // durable is told before it is
   bool promise_lies = false;  // a promise is called persisted, and a crash loses it
   bool retry_as_new = false;  // clients send a write again as if it were another one
+  bool disks = false;         // they are lost, come back and are put back all the time
+  bool upgrades = false;      // nodes begin with a version before, and are upgraded one by one
+  bool old_version = false;   // and are not upgraded
 };
 
 struct Outcome {
@@ -51,6 +54,7 @@ struct Outcome {
   uint64_t too_hard = 0;  // histories that could not be judged
   uint64_t changes = 0;   // records of the members that were committed
   uint64_t relayed = 0;   // acknowledgements of what a follower had shipped
+  uint64_t returned_disks = 0, put_back = 0, replaced = 0;  // disks; votes that changed disks
   bool operator==(const Outcome&) const = default;
 };
 
@@ -67,8 +71,15 @@ class Cluster {
     Address committed;  // the leader's when it arrived
     Address needed;     // the end of what had been acknowledged to anyone by then
   };
+  /// What a node keeps on a disk, and what its peers have told it durably.
+  struct Disk {
+    ModelLog log;
+    replication::Promise promise;
+    std::map<NodeId, uint64_t> met;  // starts of the others' present disks
+  };
   struct SimNode {
     NodeId id;
+    uint32_t version = replication::kClusterVersion;
     /// What its configuration file names: with a new disk, the members of that time.
     replication::Members file;
     uint64_t boot = 0;  // counts starts; 0 while down
@@ -76,7 +87,12 @@ class Cluster {
     // The disk.
     ModelLog log;
     replication::Promise promise;
+    std::map<NodeId, uint64_t> met;    // as in Disk
     std::optional<ModelLog> lost_log;  // what the disk before this one held
+    std::optional<Disk> shelf;         // the disk before this one, as it was when it was taken out
+    std::optional<Disk> copy;          // of this disk, as it once was
+    uint64_t forgot = 0;               // incarnation of a disk that was put back to such a copy
+    Epoch granted;                     // the newest
     Time full_until{0};                // what is written by then fails
     bool damaged = false;              // found when it starts, which it then does not
     // Lost in a crash.
@@ -131,7 +147,12 @@ class Cluster {
 
   // cluster.cc
   /// Whom the newest record in that log names; without one, those of the beginning.
-  replication::Members members_in(const std::vector<Batch>& batches) const;
+  replication::Members members_in(const std::vector<Batch>& batches) const {
+    return record_in(batches).members;
+  }
+  replication::MembersRecord record_in(const std::vector<Batch>& batches) const;
+  void meet(SimNode& node, SimNode& other);
+  void connect(SimNode& a, SimNode& b);
   void after(Time delay, std::function<void()> run);
   /// As after(), unless the node has crashed by then; waits while it is paused.
   void after(SimNode& node, Time delay, std::function<void()> run);
@@ -177,8 +198,18 @@ class Cluster {
   void truncate();
   void change_members();
   std::optional<replication::MemberChange> some_change(const SimNode& leader);
+  bool may_vote(const replication::Member& member) const;
   bool may_wipe(const SimNode& node) const;
   void wipe(SimNode& node);
+  static Disk disk_of(const SimNode& node);
+  void insert_disk(SimNode& node, Disk disk);
+  bool votes_by_disk() const;
+  void return_disk(SimNode& node);
+  bool will_be_noticed(const SimNode& node, const Disk& copy);
+  void put_back(SimNode& node);
+  void copy_disk(SimNode& node);
+  void lose_power(SimNode& some);
+  void lose_sight_of_the_longest(const SimNode& node);
   void install_checkpoint(SimNode& node, SimNode& source);
 
   // clients.cc
@@ -219,7 +250,7 @@ class Cluster {
   const bool trace_;
   Time now_{0};
   uint64_t orders_ = 0;
-  uint64_t boots_ = 0;
+  uint64_t boots_ = 0, disks_ = 1;
   std::priority_queue<Timer> timers_;
   std::vector<SimNode> nodes_;
   replication::Members first_members_;
@@ -231,6 +262,7 @@ class Cluster {
   std::vector<Batch> golden_;                // what was ever committed
   std::vector<Epoch> committed_in_;          // of each, ascending
   std::map<uint64_t, uint32_t> committers_;  // epoch to the node that committed in it
+  std::map<uint64_t, uint64_t> writers_;     // epoch to the boot that wrote in it
   std::vector<ModelClient> clients_;
   uint64_t sessions_ = 0;
   std::vector<testing::HistoryOperation> history_;

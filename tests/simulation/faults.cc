@@ -54,6 +54,7 @@ void Cluster::coordinate() {
 }
 
 void Cluster::grant(SimNode& node, Epoch epoch) {
+  node.granted = std::max(node.granted, epoch);
   after(node, between(0, faults_ ? 20000 : 1000), [this, &node, epoch] {
     feed(node, Granted{node.id, epoch});
   });
@@ -104,7 +105,8 @@ void Cluster::disturb() {
     if (!faults_) return;
     SimNode& node = nodes_[random_.below(nodes_.size())];
     SimNode& other = nodes_[random_.below(nodes_.size())];
-    switch (random_.below(13)) {
+    const bool disks = options_.disks && random_.chance(1, 2);
+    switch (disks ? 12 + random_.below(4) : random_.below(17)) {
       case 0:
       case 1:
         crash(node);
@@ -154,6 +156,18 @@ void Cluster::disturb() {
         ++outcome_.damaged_disks;
         crash(node);
         node.damaged = true;
+        break;
+      case 12:
+        return_disk(node);
+        break;
+      case 13:
+        copy_disk(node);
+        break;
+      case 14:
+        put_back(node);
+        break;
+      case 15:
+        lose_power(node);
         break;
       default:
         truncate();
@@ -206,9 +220,16 @@ std::optional<MemberChange> Cluster::some_change(const SimNode& leader) {
                      (change.kind == MemberChange::Kind::kRemove || !change.member.voter);
   if (!takes) return change;
   for (const Member& other : members)
-    if (other.voter && other.id != node.id && at(other.id).promise.vote != Vote::kFull)
-      return std::nullopt;
+    if (other.voter && other.id != node.id && !may_vote(other)) return std::nullopt;
   return change;
+}
+
+/// Whether the member's present disk remembers, and is the one that votes for it.
+bool Cluster::may_vote(const Member& member) const {
+  const SimNode& node = nodes_[member.id.value - 1];
+  const Promise& promise = node.promise;
+  return promise.vote == Vote::kFull && promise.incarnation != node.forgot &&
+         (member.incarnation == 0 || member.incarnation == promise.incarnation);
 }
 
 /// A disk is lost, and only while all other voters' disks remember, whichever members a node goes
@@ -219,13 +240,13 @@ bool Cluster::may_wipe(const SimNode& node) const {
     size_t others = 0;
     for (const Member& other : members) {
       if (other.id == node.id || !other.voter) continue;
-      if (nodes_[other.id.value - 1].promise.vote != Vote::kFull) return false;
+      if (!may_vote(other)) return false;
       ++others;
     }
     const Member* self = find_member(members, node.id);
     // Who is joining may be a voter by the next record, which is on its way.
     if (self == nullptr || !(self->voter || self->joining)) continue;
-    if (others < (others + 1) / 2 + 1 || node.promise.vote != Vote::kFull) return false;
+    if (others < (others + 1) / 2 + 1 || !may_vote(*self)) return false;
   }
   return true;
 }
@@ -236,12 +257,132 @@ void Cluster::wipe(SimNode& node) {
   if (trace_) fmt::print("{:8} node {} loses its disk\n", now_.count() / 1000, node.id.value);
   crash(node);
   ++outcome_.wipes;
-  node.lost_log = std::exchange(node.log, ModelLog{});
-  const uint64_t incarnation = node.promise.incarnation + 100;
-  node.promise = Promise{};
-  node.promise.incarnation = incarnation;
-  node.committed = Address{};
+  Disk fresh;
+  fresh.promise.incarnation = 100 * ++disks_ + node.id.value;
+  fresh.promise.starts = node.version >= 2 ? 1 : 0;
+  node.shelf = disk_of(node);
+  node.copy.reset();
+  insert_disk(node, std::move(fresh));
   node.file = members_in(golden_);
+  for (Member& member : node.file)
+    member.incarnation = 0;
+}
+
+Cluster::Disk Cluster::disk_of(const SimNode& node) {
+  Disk disk{node.log, node.promise, node.met};
+  disk.log.crash();  // what is not durable is not on it
+  return disk;
+}
+
+void Cluster::insert_disk(SimNode& node, Disk disk) {
+  node.lost_log = std::exchange(node.log, std::move(disk.log));
+  node.promise = std::move(disk.promise);
+  node.met = std::move(disk.met);
+  node.committed = node.log.begin;
+}
+
+/// Every log says which disks vote. Before that the number does, whichever disk it has.
+bool Cluster::votes_by_disk() const {
+  return std::ranges::all_of(nodes_, [&](const SimNode& node) {
+    return node.version >= 2 && record_in(node.log.batches()).cluster_version >= 2;
+  });
+}
+
+/// The disk that was taken out comes back, and the present one is on the shelf. Where the present
+/// one may vote that is its loss; the old one never was lost if it still is the one that votes.
+void Cluster::return_disk(SimNode& node) {
+  if (!node.shelf || !votes_by_disk()) return;
+  const Members committed = members_in(golden_);
+  const Member* member = find_member(committed, node.id);
+  const bool still_votes =
+      member != nullptr && member->incarnation == node.shelf->promise.incarnation;
+  if (!still_votes && !may_wipe(node)) return;
+  if (trace_)
+    fmt::print("{:8} node {} has its old disk back\n", now_.count() / 1000, node.id.value);
+  crash(node);
+  ++outcome_.returned_disks;
+  Disk old = std::move(*node.shelf);
+  node.shelf = disk_of(node);
+  node.copy.reset();
+  node.damaged = false;
+  insert_disk(node, std::move(old));
+  lose_sight_of_the_longest(node);
+}
+
+/// While it runs, or between two lives.
+void Cluster::copy_disk(SimNode& node) {
+  if (node.boot == 0 || node.promise.starts == 0) return;
+  node.copy = disk_of(node);
+  if (random_.chance(1, 2)) return;
+  crash(node);
+  start(node);
+}
+
+/// All nodes at once; one of them, the leader if there is one, has a new disk when it comes back.
+void Cluster::lose_power(SimNode& some) {
+  SimNode* leader = &some;
+  for (SimNode& each : nodes_)
+    if (each.boot != 0 && each.core->state().serving) leader = &each;
+  SimNode& node = *leader;
+  for (SimNode& each : nodes_)
+    crash(each);
+  const Epoch again = node.granted;
+  wipe(node);
+  for (SimNode& each : nodes_)
+    if (!each.damaged) start(each);
+  // As a coordinator that grants what it has granted before.
+  if (node.boot != 0) grant(node, again);
+}
+
+/// What `node` has forgotten is best missed where the one that holds most is away.
+void Cluster::lose_sight_of_the_longest(const SimNode& node) {
+  SimNode* most = nullptr;
+  for (SimNode& other : nodes_)
+    if (other.id != node.id && (most == nullptr || other.log.durable() > most->log.durable()))
+      most = &other;
+  for (const SimNode& other : nodes_) {
+    cuts_.insert({most->id.value, other.id.value});
+    cuts_.insert({other.id.value, most->id.value});
+    unlink(most->id, other.id);
+  }
+}
+
+/// The disk has been started since it was copied, and all other voters have seen that; or all of
+/// them are there to be heard, and one knows everything that was committed. Otherwise nobody could
+/// notice.
+bool Cluster::will_be_noticed(const SimNode& node, const Disk& copy) {
+  bool seen = true, heard = cuts_.empty() && !golden_.empty(), known = false;
+  for (const SimNode& other : nodes_) {
+    if (other.id == node.id) continue;
+    const Member* voter = find_member(members_in(golden_), other.id);
+    if (voter != nullptr && voter->voter) {
+      const auto met = other.met.find(node.id);
+      seen = seen && met != other.met.end() && met->second > copy.promise.starts;
+    }
+    heard = heard && other.boot != 0 && !other.paused && other.version >= 2;
+    known = known || other.committed >= golden_.back().end();
+  }
+  return seen || (heard && known);
+}
+
+/// The disk is put back to what it was when it was copied.
+void Cluster::put_back(SimNode& node) {
+  if (!node.copy || !votes_by_disk() || !may_wipe(node) || !will_be_noticed(node, *node.copy))
+    return;
+  if (trace_) fmt::print("{:8} node {} is put back\n", now_.count() / 1000, node.id.value);
+  crash(node);
+  ++outcome_.put_back;
+  node.damaged = false;
+  insert_disk(node, *std::exchange(node.copy, std::nullopt));
+  node.forgot = node.promise.incarnation;
+  start(node);
+  for (SimNode& other : nodes_) {
+    const bool up = other.boot != 0 && node.boot != 0 && !other.paused && other.id != node.id;
+    if (up && !cut(node.id, other.id) && !cut(other.id, node.id) &&
+        !links_.contains(pair_of(node.id, other.id)))
+      connect(node, other);
+  }
+  lose_sight_of_the_longest(node);
 }
 
 /// What a checkpoint's transfer leaves: the source's committed prefix, begun where the source's

@@ -31,7 +31,7 @@ void ModelLog::push(std::vector<std::byte> bytes) {
   batches_.push_back(std::move(batch));
 }
 
-replication::Members members_of(const Batch& batch) {
+replication::MembersRecord members_of(const Batch& batch) {
   return replication::decode_members(payload_of(batch)).value();
 }
 
@@ -50,8 +50,8 @@ AddressRange ModelLog::append(Epoch epoch, ByteSpan payload) {
   return {batches_.back().start, batches_.back().end()};
 }
 
-AddressRange ModelLog::append_members(Epoch epoch, const replication::Members& members) {
-  push(batch_of(epoch, true, encode_members(members)));
+AddressRange ModelLog::append_members(Epoch epoch, const replication::MembersRecord& record) {
+  push(batch_of(epoch, true, encode_members(record)));
   return {batches_.back().start, batches_.back().end()};
 }
 

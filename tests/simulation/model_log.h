@@ -24,7 +24,7 @@ struct Batch {
 
 ByteSpan payload_of(const Batch& batch);
 /// Of a batch that is a record of the members.
-replication::Members members_of(const Batch& batch);
+replication::MembersRecord members_of(const Batch& batch);
 
 class ModelLog {
  public:
@@ -45,7 +45,7 @@ class ModelLog {
   AddressRange append(Epoch epoch, size_t payload, Random& random);
   /// One with that payload.
   AddressRange append(Epoch epoch, ByteSpan payload);
-  AddressRange append_members(Epoch epoch, const replication::Members& members);
+  AddressRange append_members(Epoch epoch, const replication::MembersRecord& record);
   /// False unless `bytes` are whole batches that continue this log.
   bool append_raw(Address at, ByteSpan bytes);
   /// Whole batches from `from`, about `most` bytes, none at or above `limit`.

@@ -7,6 +7,14 @@ namespace tailrace::simulation {
 
 using namespace replication;
 
+namespace {
+
+Introduction introduction(uint32_t version, const Core& core) {
+  return version < kClusterVersion ? Introduction{} : core.introduction();
+}
+
+}  // namespace
+
 /// Between every two nodes that are up, as the transport keeps it.
 void Cluster::dial() {
   after(between(2000, 10000), [this] {
@@ -15,12 +23,30 @@ void Cluster::dial() {
         if (a.id >= b.id || a.boot == 0 || b.boot == 0 || a.paused || b.paused || cut(a.id, b.id) ||
             cut(b.id, a.id) || links_.contains(pair_of(a.id, b.id)) || !random_.chance(1, 3))
           continue;
-        links_.insert(pair_of(a.id, b.id));
-        feed(a, PeerConnected{b.id});
-        feed(b, PeerConnected{a.id});
+        connect(a, b);
       }
     }
     dial();
+  });
+}
+
+void Cluster::connect(SimNode& a, SimNode& b) {
+  links_.insert(pair_of(a.id, b.id));
+  const Introduction of_a = introduction(a.version, *a.core),
+                     of_b = introduction(b.version, *b.core);
+  feed(a, PeerConnected{b.id, of_b});
+  feed(b, PeerConnected{a.id, of_a});
+  meet(a, b);
+  meet(b, a);
+}
+
+/// `node` will have seen, durably, how often the other's disk was started.
+void Cluster::meet(SimNode& node, SimNode& other) {
+  if (node.boot == 0 || other.boot == 0) return;
+  const Life life = other.core->own_life();
+  after(node, std::chrono::milliseconds(50), [&node, id = other.id, life] {
+    if (life.starts != 0 && node.promise.starts != 0 && node.core->is_member(id))
+      node.met[id] = std::max(node.met[id], life.starts);
   });
 }
 

@@ -1,0 +1,332 @@
+// Which disk speaks for a number, and in which of its lives.
+//
+// A voter is a disk, not a number (from cluster version 2 on). The record of the members names the
+// incarnation that votes for each number: the word of any other disk counts nothing, neither to
+// choose a leader nor to commit, by whomever it is counted. So an old disk that is put back after
+// its successor has voted cannot take part in cutting off what the successor acknowledged.
+//
+// That another disk gets the vote of a number takes two records, each committed before the next is
+// written: one that makes the member joining, whereby there is one voter less, and one that makes
+// it a voter again, with the disk that it has then. Each is a change of one voter like any other
+// (reconfiguration.cc). In one record it would be two: with {1,2,A} before and {1,2,B} after it,
+// {2,A} and {1,B} are majorities without a common voter.
+//
+// A disk in an earlier state (a directory put back from a copy) has the same incarnation and lacks
+// what it acknowledged since. It counts its starts, durably and before it speaks, and every member
+// remembers, as durably, the newest count and run that it has seen of each disk. Who comes with a
+// count that was seen, in another run, is refused; it then draws a new incarnation, is a new disk,
+// and joins as one. A leader that is still in office notices as well when a later run of a disk
+// ends below what an earlier run acknowledged.
+//
+// A copy that was made while the node ran comes back like any restart: its count is one above the
+// last. So a new life first hears the other voters, for a moment at most, and until then says
+// nothing by which a leader is chosen or anything is committed. It takes over the newest promise
+// that they tell, with the life that it was made to; where two tell different lives of one epoch,
+// it leaves that epoch to nobody. And it remembers where their logs end: its word counts only for a
+// log that is not below the greatest of these, by (last epoch, end), for what it has forgotten
+// cannot be above. After an honest restart this costs nothing, for others hold what the leader's
+// log had at that moment; where whoever told it is gone for long, it is left out, or a cluster
+// could not go on without that one.
+//
+// What nobody who is up knows, nobody can notice: a restored copy and another voter's absence
+// together are two failures, and so is a copy that is older than two changes of the members.
+//
+// An epoch is promised to a life of a node, not to its number: another life may hold another log,
+// and two logs in one epoch could not be told apart. (may_promise() in core.cc.)
+
+#include <algorithm>
+#include <utility>
+
+#include "replication/core.h"
+#include "replication/text.h"
+
+namespace tailrace::replication {
+
+namespace {
+
+/// An epoch beyond this is nobody's: what comes after it must still fit into a coordinator's signed
+/// numbers. One step up is bounded as well, so that no word can use the epochs up.
+constexpr uint64_t kGreatestEpoch = uint64_t{1} << 62;
+constexpr uint64_t kGreatestStep = uint64_t{1} << 40;
+
+/// In timeouts: then it is not waited for what one owes by another's word.
+constexpr int kGoneForLong = 10;
+
+/// Of all disks together that are remembered.
+constexpr size_t kMostSeen = 1024;
+
+/// The epoch that a message speaks of; 0: of none.
+struct EpochOf {
+  Epoch operator()(const Subscribe& message) const { return message.promised; }
+  Epoch operator()(const AskCheckpoint&) const { return {}; }
+  Epoch operator()(const OfferCheckpoint&) const { return {}; }
+  Epoch operator()(const ReadCheckpoint&) const { return {}; }
+  Epoch operator()(const CheckpointPart&) const { return {}; }
+  Epoch operator()(const auto& message) const { return message.epoch; }
+};
+
+/// SplitMix64: one of many numbers that follow from a random one.
+uint64_t mixed(uint64_t value) {
+  value += 0x9e3779b97f4a7c15;
+  value = (value ^ (value >> 30)) * 0xbf58476d1ce4e5b9;
+  value = (value ^ (value >> 27)) * 0x94d049bb133111eb;
+  return value ^ (value >> 31);
+}
+
+bool asks(const Message& message) {
+  return std::holds_alternative<Seal>(message) || std::holds_alternative<Subscribe>(message) ||
+         std::holds_alternative<Leading>(message);
+}
+
+}  // namespace
+
+// ---- Every node. -------------------------------------------------------------------------------
+
+bool Core::is_plausible(Epoch epoch) const {
+  const uint64_t known = state_.promise.epoch.value;
+  return epoch.value <= kGreatestEpoch && (known == 0 || epoch.value <= known + kGreatestStep);
+}
+
+bool Core::is_its_disk(NodeId node, uint64_t incarnation) const {
+  const Member* member = find_member(state_.members, node);
+  return member == nullptr || member->incarnation == 0 || member->incarnation == incarnation ||
+         options_.faults.votes_by_number;
+}
+
+/// What a connection begins with: whether this life of that disk is over.
+void Core::note_life(NodeId peer, const Introduction& introduction, Actions& actions) {
+  const Life& life = introduction.life;
+  if (life.starts == 0 || options_.faults.forgets_lives) return;
+  for (const auto& [node, seen] : state_.promise.seen) {
+    if (node != peer || seen.incarnation != life.incarnation) continue;
+    if (seen == life) return;
+    if (life.starts > seen.starts) break;
+    state_.seen_before.insert(peer);
+    refuse_seen(peer, actions);
+    return;
+  }
+  remember_life(peer, life, actions);
+}
+
+Introduction Core::introduction() const {
+  return {kClusterVersion,       own_life(),         state_.promise.epoch,
+          state_.promise.leader, state_.promise.run, state_.log.last_epoch,
+          state_.log.durable};
+}
+
+void Core::hear(NodeId peer, const Introduction& told, Actions& actions) {
+  if (!state_.hearing) return;
+  state_.owed[peer] = {told.last_epoch, told.durable, std::nullopt};
+  const Promise& word = state_.promise;
+  if (told.leader == NodeId{} || !is_plausible(told.promised)) {
+    // Of an older version, or an epoch that it has only heard of.
+  } else if (told.promised > word.epoch ||
+             (told.promised == word.epoch && word.leader == NodeId{})) {
+    follower_adopt(told.leader, told.promised, told.leader_run, NodeId{}, actions);
+  } else if (told.promised == word.epoch &&
+             (told.leader != word.leader || told.leader_run != word.run)) {
+    // Whichever of them this disk had promised it to before: it is nobody's now. To itself, without
+    // seeking it, is to nobody.
+    follower_adopt(options_.self, word.epoch, state_.run, NodeId{}, actions);
+  }
+  end_hearing(actions);
+}
+
+/// Once all other voters were heard, or the time for that is over.
+void Core::end_hearing(Actions& actions) {
+  if (!state_.hearing) return;
+  const bool heard = std::ranges::all_of(state_.members, [&](const Member& member) {
+    return !member.voter || member.id == options_.self || state_.introduced.contains(member.id);
+  });
+  if (!heard && state_.now - state_.hearing_since < options_.hearing_time &&
+      !options_.faults.forgets_lives)
+    return;
+  state_.hearing = false;
+  candidate_choose(actions);
+  follower_answer_seal(actions);
+  follower_subscribe(actions);
+}
+
+std::pair<Epoch, Address> Core::owed() const {
+  std::pair<Epoch, Address> most;
+  if (options_.faults.forgets_lives) return most;
+  for (const auto& [peer, owed] : state_.owed)
+    most = std::max(most, {owed.last_epoch, owed.end});
+  return most;
+}
+
+void Core::forget_owed(Actions& actions) {
+  const size_t before = state_.owed.size();
+  std::erase_if(state_.owed, [&](const auto& one) {
+    const auto& since = one.second.gone_since;
+    return since && state_.now - *since > kGoneForLong * options_.peer_timeout;
+  });
+  if (state_.owed.size() == before) return;
+  candidate_choose(actions);
+  // Said anew to a candidate that may be waiting for it.
+  if (!follows() || state_.leader != NodeId{} || !state_.connected.contains(state_.promise.leader))
+    return;
+  state_.sealing = state_.promise.leader;
+  follower_answer_seal(actions);
+}
+
+/// Nothing of what an earlier life acknowledged counts any more.
+void Core::stream_new_life(NodeId peer, const Introduction& introduction) {
+  const auto found = state_.followers.find(peer);
+  if (found == state_.followers.end() || introduction.life.run == 0) return;
+  FollowerState& follower = found->second;
+  if (follower.run == 0 || follower.run == introduction.life.run) return;
+  follower.held = std::max(follower.held, follower.acknowledged);
+  follower.acknowledged = Address{};
+  follower.run = introduction.life.run;
+}
+
+void Core::remember_life(NodeId peer, const Life& life, Actions& actions) {
+  if (!is_member(peer)) return;  // noted when it becomes one (members_changed)
+  auto& seen = state_.promise.seen;
+  std::erase_if(seen, [&](const auto& one) {
+    return one.first == peer && one.second.incarnation == life.incarnation;
+  });
+  const auto of_peer = [&](const auto& one) { return one.first == peer; };
+  if (std::ranges::count_if(seen, of_peer) >= static_cast<std::ptrdiff_t>(kMostDisksSeen))
+    seen.erase(std::ranges::find_if(seen, of_peer));
+  if (seen.size() >= kMostSeen) seen.erase(seen.begin());
+  seen.emplace_back(peer, life);
+  if (state_.promise.starts == 0)
+    state_.persisted.seen = seen;  // its file has no place for them yet
+  else
+    actions.push_back(PersistPromise{state_.promise});
+}
+
+void Core::refuse_seen(NodeId peer, Actions& actions) {
+  ++state_.refusals_sent;
+  const Life& life = state_.introduced.at(peer).life;
+  actions.push_back(
+      Send{peer, Refuse{RefusalReason::kSeenBefore, state_.promise.epoch, NodeId{},
+                        "start " + std::to_string(life.starts) + " of the disk of node " +
+                            text(peer) + " was seen by node " + text(options_.self) +
+                            " before: the disk is in an earlier state than it was, or is there "
+                            "twice. It counts as a new disk until it has caught up",
+                        life}});
+}
+
+/// Whether a message is not to be acted upon, whatever it says.
+bool Core::refuses_life(NodeId peer, const Message& message, Actions& actions) {
+  const Epoch epoch = std::visit(EpochOf{}, message);
+  if (!is_plausible(epoch)) {
+    if (!std::holds_alternative<Refuse>(message))
+      refuse(peer, RefusalReason::kNotLeader,
+             "epoch " + std::to_string(epoch.value) + " is out of range: here it is " +
+                 std::to_string(state_.promise.epoch.value),
+             actions);
+    return true;
+  }
+  if (const auto* subscribe = std::get_if<Subscribe>(&message);
+      subscribe != nullptr && subscribe->run != 0) {
+    // Late, of a connection or of a life that is over.
+    const auto introduced = state_.introduced.find(peer);
+    if (introduced == state_.introduced.end()) return true;
+    const uint64_t run = introduced->second.life.run;
+    if (run != 0 && run != subscribe->run) return true;
+  }
+  if (!state_.seen_before.contains(peer)) return false;
+  const auto* refused = std::get_if<Refuse>(&message);
+  if (refused != nullptr && refused->reason == RefusalReason::kSeenBefore) return false;
+  if (asks(message)) refuse_seen(peer, actions);
+  return true;
+}
+
+/// This disk was put back to an earlier state: what it acknowledged since is gone, so it is a new
+/// one from here on.
+void Core::become_another_disk(const Refuse& refused, NodeId by, Actions& actions) {
+  if (!(refused.life == own_life())) return;  // of an earlier life, or said twice
+  if (state_.role == Role::kLeader) {
+    const Epoch epoch = state_.epoch;
+    leader_end(actions);
+    actions.push_back(Resign{epoch, NodeId{}});
+  } else if (state_.role == Role::kCandidate) {
+    candidate_lost(NodeId{}, "", actions);
+  } else {
+    stream_end(actions);
+  }
+  state_.sealing = NodeId{};
+  state_.streaming = false;
+  ++state_.renewals;
+  state_.promise.incarnation = mixed(state_.run + state_.renewals);
+  state_.promise.vote = Vote::kNone;
+  state_.promise.starts = 1;
+  actions.push_back(PersistPromise{state_.promise});
+  state_.role = idle_role();
+  set_problem("node " + text(by) + ": " + refused.message, actions);
+}
+
+/// From cluster version 2 on; a file of before has no place for the count.
+void Core::count_starts(Actions& actions) {
+  if (state_.cluster_version < 2 || state_.promise.starts != 0) return;
+  state_.promise.starts = 1;
+  actions.push_back(PersistPromise{state_.promise});
+}
+
+// ---- The leader. -------------------------------------------------------------------------------
+
+/// So many of these voters count and follow at the moment.
+size_t Core::able_voters(const Members& members) const {
+  size_t able = 0;
+  for (const Member& member : members) {
+    if (!member.voter || !counts(member.id)) continue;
+    const auto follower = state_.followers.find(member.id);
+    if (follower == state_.followers.end() ||
+        (follower->second.streaming &&
+         state_.now - follower->second.last_heard <= options_.peer_timeout))
+      ++able;
+  }
+  return able;
+}
+
+/// A voter that follows with another disk than the one which votes joins anew, provided that this
+/// can be committed without it.
+void Core::leader_replace_disk(Actions& actions) {
+  if (state_.cluster_version < 2 || !state_.serving || !may_change()) return;
+  for (const Member& member : state_.members) {
+    if (!member.voter || member.id == options_.self) continue;
+    const FollowerState& follower = state_.followers.at(member.id);
+    // For a while, in case that two processes take a number's place from each other.
+    if (!follower.streaming || is_its_disk(member.id, follower.incarnation) ||
+        state_.now - follower.streaming_since < 2 * options_.heartbeat_interval)
+      continue;
+    Members next = state_.members;
+    Member& replaced = *std::ranges::find(next, member.id, &Member::id);
+    replaced.voter = options_.faults.replaces_at_once;
+    replaced.joining = !replaced.voter;
+    replaced.incarnation = replaced.voter ? follower.incarnation : 0;
+    if (able_voters(next) <= count_voters(next) / 2) continue;
+    append_members(std::move(next), actions);
+    return;
+  }
+}
+
+/// When all members have said that they know a newer version, and have votes, the log says so: from
+/// that record on it is written.
+void Core::leader_raise_version(Actions& actions) {
+  if (state_.cluster_version >= kClusterVersion || !state_.serving || !may_change() ||
+      state_.persisted.vote != Vote::kFull)
+    return;
+  Members next = state_.members;
+  for (Member& member : next) {
+    if (member.id == options_.self) {
+      member.incarnation = state_.persisted.incarnation;
+      continue;
+    }
+    const auto introduced = state_.introduced.find(member.id);
+    if (introduced == state_.introduced.end() || introduced->second.version < kClusterVersion)
+      return;
+    if (!member.voter) continue;
+    const FollowerState& follower = state_.followers.at(member.id);
+    if (!follower.streaming || follower.vote != Vote::kFull || follower.incarnation == 0) return;
+    member.incarnation = follower.incarnation;
+  }
+  state_.changing = true;
+  actions.push_back(AppendMembers{{std::move(next), kClusterVersion}});
+}
+
+}  // namespace tailrace::replication
