@@ -137,7 +137,8 @@ class Driver final : public Node, public TransportHandler {
   CheckpointReceiver checkpoint_receiver_;
   StateComparison comparison_;
   DivergenceFile divergence_file_;
-  bool divergence_kept_ = false;            // it is on disk
+  bool divergence_told_ = false;            // in the program's log
+  bool divergence_kept_ = false;            // on disk
   std::optional<SteadyTime> stepped_down_;  // when that was tried
   StallWatch applier_;
   std::map<NodeId, StallWatch> appliers_;  // of the followers, as far as they say

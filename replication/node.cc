@@ -227,6 +227,8 @@ Candidacy Driver::candidacy() const {
 void Driver::tick() {
   if (!running_) return;
   drain_appends();
+  if (const Result<> kept = promise_file_.keep_room(); !kept)
+    return fail(with_context("keep room for the next promise", kept.error()));
   handle(LogMoved{position(), watermarks_.applied()});
   handle(Tick{now(), watermarks_.applied()});
   coordinator_->set_candidacy(candidacy());

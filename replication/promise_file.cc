@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "observability/logging.h"
 #include "storage/atomic_file.h"
 
 namespace tailrace::replication {
@@ -24,12 +25,28 @@ PromiseFile::PromiseFile(storage::FileSystem& file_system, storage::Path directo
 
 Result<Promise> PromiseFile::open(uint64_t new_incarnation) {
   Result<Promise> found = read();
+  if (found) TAILRACE_RETURN_IF_ERROR(keep_room());
   if (found || found.error().code != ErrorCode::kNotFound) return found;
   TAILRACE_RETURN_IF_ERROR(file_system_.make_directory(directory_));
   Promise fresh;
   fresh.incarnation = new_incarnation;
   TAILRACE_RETURN_IF_ERROR(write(fresh));
   return fresh;
+}
+
+Result<> PromiseFile::keep_room() {
+  if (room_ == Room::kKept) return {};
+  const auto reserved =
+      storage::reserve_atomic_file(file_system_, path_, kFixedBytes + cluster_.size());
+  if (!reserved) return tl::unexpected(reserved.error());
+  if (!*reserved && std::exchange(room_, Room::kMissing) != Room::kMissing)
+    observability::log_warning(
+        "{}: the disk has no room to reserve for the next promises: this node may have to stop "
+        "when "
+        "the leader changes. Free disk space; it is tried again until there is some",
+        path_.string());
+  if (*reserved) room_ = Room::kKept;
+  return {};
 }
 
 Result<Promise> PromiseFile::read() const {
@@ -76,7 +93,8 @@ Result<> PromiseFile::write(const Promise& promise) {
   store(bytes.data() + 24, static_cast<uint32_t>(cluster_.size()));
   store(bytes.data() + 28, static_cast<uint32_t>(promise.vote));
   if (!cluster_.empty()) std::memcpy(bytes.data() + kFixedBytes, cluster_.data(), cluster_.size());
-  return storage::replace_atomic_file(file_system_, path_, kFormat, bytes);
+  if (room_ == Room::kKept) room_ = Room::kUnknown;
+  return storage::replace_reserved_file(file_system_, path_, kFormat, bytes);
 }
 
 }  // namespace tailrace::replication

@@ -23,7 +23,10 @@ class PromiseFile {
   Result<Promise> read() const;
   /// As read(), but when the file is absent, creates it with epoch 0 and `new_incarnation`.
   Result<Promise> open(uint64_t new_incarnation);
-  /// Durable when it returns.
+  /// Keeps room for the promises to come (storage/atomic_file.h). A disk that has none gets a
+  /// warning, and is to be asked again; asking costs nothing while the room is there.
+  Result<> keep_room();
+  /// Durable when it returns; also on a disk that is full, where room was kept.
   Result<> write(const Promise& promise);
 
  private:
@@ -31,6 +34,8 @@ class PromiseFile {
   const storage::Path directory_, path_;
   const NodeId node_;
   const std::string cluster_;
+  enum class Room : uint8_t { kUnknown, kKept, kMissing };
+  Room room_ = Room::kUnknown;  // missing: and that was said
 };
 
 }  // namespace tailrace::replication
