@@ -62,7 +62,7 @@ void Driver::ask_for_digest() {
 /// Its answers of conditional commands come from its state. Without another that could lead it goes
 /// on: what is in the log is right.
 void Driver::step_down_diverged() {
-  if (transfer_done_ || (stepped_down_ && clock_.now() - *stepped_down_ < kStepDownAgain)) return;
+  if (transfer_ || (stepped_down_ && clock_.now() - *stepped_down_ < kStepDownAgain)) return;
   stepped_down_ = clock_.now();
   transfer(NodeId{}, [](const Result<>& handed) {
     if (!handed)
