@@ -77,7 +77,7 @@ class Cluster {
     ModelLog log;
     replication::Promise promise;
     std::optional<ModelLog> lost_log;  // what the disk before this one held
-    Time full_until{0};                // what is written by then fails
+    Time full_until{0};                // the log waits for room until then
     bool damaged = false;              // found when it starts, which it then does not
     // Lost in a crash.
     std::unique_ptr<replication::Core> core;
@@ -148,7 +148,6 @@ class Cluster {
   void perform(SimNode& node, const replication::Action& action);
   void ship(SimNode& node, const replication::ShipBytes& action);
   void persist(SimNode& node, const replication::Promise& promise);
-  bool disk_is_full(SimNode& node);
   void settled(SimNode& node);
   void flush(SimNode& node);
   /// Everything that may be applied is.
@@ -179,7 +178,8 @@ class Cluster {
   std::optional<replication::MemberChange> some_change(const SimNode& leader);
   bool may_wipe(const SimNode& node) const;
   void wipe(SimNode& node);
-  void install_checkpoint(SimNode& node, SimNode& source);
+  /// `end`: where its log ended when it was refused.
+  void install_checkpoint(SimNode& node, SimNode& source, Address end);
 
   // clients.cc
   void start_clients();
