@@ -210,13 +210,13 @@ std::vector<uint64_t> FaultFileSystem::sectors_of_operations() const {
 void FaultFileSystem::set_capacity(uint64_t bytes) {
   const std::lock_guard lock(mutex_);
   capacity_bytes_ = bytes;
-  no_new_files_ = false;
+  filled_ = false;
 }
 
 void FaultFileSystem::fill() {
   const std::lock_guard lock(mutex_);
   capacity_bytes_ = used_bytes();
-  no_new_files_ = true;
+  filled_ = true;
 }
 
 void FaultFileSystem::set_can_exchange(bool can) {
@@ -388,6 +388,7 @@ Result<> FaultFileSystem::resize(Inode& inode, const std::string& path, std::str
   // platter.
   const uint64_t shorter = std::min<uint64_t>(bytes, inode.written.size());
   inode.written.resize(bytes);
+  take_what_is_free();
   inode.dirty_sectors.erase(
       inode.dirty_sectors.lower_bound((bytes + kSectorBytes - 1) / kSectorBytes),
       inode.dirty_sectors.end());
@@ -420,6 +421,10 @@ Result<> FaultFileSystem::sync(Inode& inode, const std::string& path) {
   return {};
 }
 
+void FaultFileSystem::take_what_is_free() {
+  if (filled_) capacity_bytes_ = std::min(capacity_bytes_, used_bytes());
+}
+
 uint64_t FaultFileSystem::used_bytes() const {
   uint64_t bytes = 0;
   for (const auto& [name, inode] : names_)
@@ -446,7 +451,7 @@ Result<std::unique_ptr<storage::File>> FaultFileSystem::open(const Path& path,
       return tl::unexpected(io_error("open", name, ENOENT));
     }
     if (const auto fault = next_operation()) return failure("open", name, *fault);
-    if (no_new_files_) return failure("open", name, FaultKind::kNoSpace);
+    if (filled_) return failure("open", name, FaultKind::kNoSpace);
     found = names_.emplace(name, std::make_shared<Inode>()).first;
   }
   return std::make_unique<FaultFile>(*this, path, found->second,
@@ -519,6 +524,7 @@ Result<> FaultFileSystem::rename(const Path& from, const Path& to) {
   if (found == names_.end()) return tl::unexpected(io_error("rename", normal(from), ENOENT));
   names_[normal(to)] = found->second;
   names_.erase(normal(from));
+  take_what_is_free();
   unsynced_renames_.emplace_back(normal(from), normal(to));
   return {};
 }
@@ -542,6 +548,7 @@ Result<> FaultFileSystem::remove(const Path& path) {
   if (names_.erase(normal(path)) == 0) {
     return tl::unexpected(io_error("unlink", normal(path), ENOENT));
   }
+  take_what_is_free();
   return {};
 }
 

@@ -66,7 +66,8 @@ class FaultFileSystem final : public storage::FileSystem {
   std::vector<storage::Path> files() const;
   /// Writes and allocations beyond it fail with ENOSPC.
   void set_capacity(uint64_t bytes);
-  /// Nothing more fits: as set_capacity() with what is used now, and no new file can be made.
+  /// Nothing more fits, no new file can be made, and what is given back another program takes;
+  /// until set_capacity().
   void fill();
   /// Whether exchange() is known, as by most file systems.
   void set_can_exchange(bool can);
@@ -116,6 +117,7 @@ class FaultFileSystem final : public storage::FileSystem {
   Result<> resize(Inode& inode, const std::string& path, std::string_view call, uint64_t bytes,
                   bool only_grow);
   Result<> sync(Inode& inode, const std::string& path);
+  void take_what_is_free();
   uint64_t used_bytes() const;
   bool has_room(const Inode& inode, uint64_t bytes) const;
 
@@ -130,7 +132,7 @@ class FaultFileSystem final : public storage::FileSystem {
   std::map<uint64_t, FaultKind> read_faults_;  // by number
   std::vector<uint64_t> sectors_of_operations_;
   uint64_t capacity_bytes_ = uint64_t{1} << 40;
-  bool no_new_files_ = false;
+  bool filled_ = false;
   bool can_exchange_ = true;
   Names names_;
   Names durable_names_;
