@@ -78,7 +78,7 @@ void CheckpointReceiver::wanted(NodeId from, Address end, Address committed) {
   if (status_.stage == Stage::kComplete || status_.stage == Stage::kFailed) return;
   if (status_.stage != Stage::kIdle && status_.from == from) return;
   observability::log_info(
-      "this node's log, which ends at {}, can not be extended by node {}: its state is copied from "
+      "this node's log, which ends at {}, cannot be extended by node {}: its state is copied from "
       "there",
       end.value, from.value);
   status_.from = from;

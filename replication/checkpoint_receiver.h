@@ -44,10 +44,10 @@ class CheckpointReceiver {
 
   /// Looks for what an earlier run left.
   void start();
-  /// `from`, which leads, can not extend this node's log, which ends at `end`: that is below its
+  /// `from`, which leads, cannot extend this node's log, which ends at `end`: that is below its
   /// own begin, or parted from its log before. What it offers holds all that was ever committed, so
-  /// it may end before `end`: what stands there beyond is no part of the cluster's log. `committed`
-  /// is what this node itself knows, and nothing that ends before that is taken.
+  /// it may end before `end`: what stands there beyond is not part of the cluster's log.
+  /// `committed` is what this node itself knows, and nothing that ends before that is taken.
   void wanted(NodeId from, Address end, Address committed);
   /// The log is extended after all: what was copied is dropped.
   void not_wanted();

@@ -18,7 +18,7 @@ class DivergenceFile {
   /// Nothing when there is none. kCorruption when it does not check: it says all the same that the
   /// state is not to be served.
   Result<std::optional<Divergence>> read() const;
-  /// Keeps room for write(); a disk that has none is no error.
+  /// Keeps room for write(); a disk without any is not an error.
   Result<> reserve();
   /// Durable when it returns. kResourceExhausted, with nothing changed, only where no room was
   /// kept.

@@ -59,7 +59,8 @@ Result<std::vector<std::byte>> encode(const Path& path, AtomicFileFormat format,
   return bytes;
 }
 
-/// After a failure nobody knows which file has the name on the device: no room is no excuse here.
+/// After a failure nobody knows which file has the name on the device, also where the reason is a
+/// full disk.
 Result<> sync_names(FileSystem& file_system, const Path& path) {
   Result<> synced = file_system.sync_directory(path.parent_path());
   if (!synced && synced.error().code == ErrorCode::kResourceExhausted)

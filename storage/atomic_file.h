@@ -29,7 +29,7 @@
 //
 // So a content of the same number of blocks always finds room, and, once, one that has a block
 // more. Where there is no reserve yet (a directory of an older version, a disk that was full then)
-// the file is replaced as above, and gets one as soon as there is room. A file system that can not
+// the file is replaced as above, and gets one as soon as there is room. A file system that cannot
 // exchange names gives PATH the reserve by a rename, and makes another one of the blocks that come
 // free by that: another program may be quicker. One that writes elsewhere what it overwrites (ZFS,
 // a snapshot of btrfs) can reserve nothing.
@@ -67,9 +67,9 @@ Result<> replace_atomic_file(FileSystem& file_system, const Path& path, AtomicFi
 /// PATH.reserve: what it holds is of no account.
 Path reserve_of(const Path& path);
 
-/// As replace_atomic_file, with room that is kept for it: a full disk is no error while the content
-/// takes no more blocks than before. kResourceExhausted: there was no reserve, and nothing was
-/// changed. One thread at a time for one path.
+/// As replace_atomic_file, with room that is kept for it: a full disk is not an error while the
+/// content takes no more blocks than before. kResourceExhausted: there was no reserve, and nothing
+/// was changed. One thread at a time for one path.
 Result<> replace_reserved_file(FileSystem& file_system, const Path& path, AtomicFileFormat format,
                                ByteSpan content);
 

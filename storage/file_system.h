@@ -106,7 +106,7 @@ class FileSystem {
   /// Atomic within one directory; durable only after sync_directory.
   virtual Result<> rename(const Path& from, const Path& to) = 0;
   /// The two files of one directory change names, in one step: neither name is ever absent. Needs
-  /// no room. kNotFound when one of them is absent, kUnsupported where the file system can not do
+  /// no room. kNotFound when one of them is absent, kUnsupported where the file system cannot do
   /// it; durable only after sync_directory.
   virtual Result<> exchange(const Path& one, const Path& other) = 0;
   /// kNotFound when it is absent.

@@ -111,7 +111,7 @@ class PosixFileSystem final : public FileSystem {
       return {};
     if (errno == EINVAL || errno == ENOSYS)
       return make_error(ErrorCode::kUnsupported,
-                        one.string() + ": its file system can not exchange two files");
+                        one.string() + ": its file system cannot exchange two files");
     return failed("exchange", one, errno);
   }
 

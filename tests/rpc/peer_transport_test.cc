@@ -328,7 +328,7 @@ TEST(PeerTransport, TheAddressesOfTheLogAndOfTheFileAreTriedInTurn) {
   two.moved(1, "127.0.0.1:1");
   one.reset(2);
   ASSERT_TRUE(two.recorder.wait([&] { return two.recorder.connected == 2; }));
-  // One that is no member any more is dialled by neither.
+  // One that was removed is dialled at neither.
   two.transport->post([&] { two.transport->set_members({{NodeId{2}, true, two.address(), ""}}); });
   one.reset(2);
   ASSERT_TRUE(two.recorder.wait([&] { return two.recorder.disconnected == 2; }));

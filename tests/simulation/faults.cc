@@ -248,7 +248,7 @@ void Cluster::wipe(SimNode& node) {
 /// begins.
 void Cluster::install_checkpoint(SimNode& node, SimNode& source, Address end) {
   const Address copy_end = std::min(source.committed, source.log.durable());
-  // What it ended with when it was refused is no part of the cluster's log, and may be more than
+  // What it ended with when it was refused is not part of the cluster's log, and may be more than
   // there is of that; what came since then may be.
   const bool extended = node.log.tail() > copy_end && node.log.tail() != end;
   if (source.boot == 0 || source.paused || node.core->state().streaming || extended ||

@@ -141,8 +141,8 @@ TEST(ReservedFile, WithoutAReserveAFullDiskRefusesAndNothingIsChanged) {
   EXPECT_EQ(content_of(disk), kThird);
 }
 
-// Where names can not be exchanged, the reserve is made anew of what the old file gives back.
-TEST(ReservedFile, IsReplacedOnAFullDiskWhereNamesCanNotBeExchanged) {
+// Where names cannot be exchanged, the reserve is made anew of what the old file gives back.
+TEST(ReservedFile, IsReplacedOnAFullDiskWhereNamesCannotBeExchanged) {
   FaultFileSystem disk(1);
   disk.set_can_exchange(false);
   ASSERT_TRUE(disk.make_directory("/d"));

@@ -533,7 +533,7 @@ Result<> FaultFileSystem::exchange(const Path& one, const Path& other) {
   const std::lock_guard lock(mutex_);
   if (const auto fault = next_operation()) return failure("exchange", normal(one), *fault);
   if (!can_exchange_)
-    return make_error(ErrorCode::kUnsupported, normal(one) + ": two files can not be exchanged");
+    return make_error(ErrorCode::kUnsupported, normal(one) + ": two files cannot be exchanged");
   const auto first = names_.find(normal(one)), second = names_.find(normal(other));
   if (first == names_.end()) return tl::unexpected(io_error("exchange", normal(one), ENOENT));
   if (second == names_.end()) return tl::unexpected(io_error("exchange", normal(other), ENOENT));
