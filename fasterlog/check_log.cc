@@ -6,6 +6,7 @@
 #include "fasterlog/consumers.h"
 #include "fasterlog/damage_walker.h"
 #include "storage/aligned_buffer.h"
+#include "storage/atomic_file.h"
 
 namespace tailrace::fasterlog {
 
@@ -87,7 +88,9 @@ class Look {
                "no segment of " + std::to_string(segment_bytes) + " bytes begins at that address");
     for (const std::string& name : files_.names) {
       if (name == kMetadataName || name == kConsumersName || name == "LOCK" ||
-          name.ends_with(kSpareSuffix) || parse_segment_name(name))
+          name == storage::reserve_of(kMetadataName) ||
+          name == storage::reserve_of(kConsumersName) || name.ends_with(kSpareSuffix) ||
+          parse_segment_name(name))
         continue;
       const bool temporary = name == std::string(kMetadataName) + ".tmp" ||
                              name == std::string(kConsumersName) + ".tmp";

@@ -123,10 +123,21 @@ Result<> ConsumerTable::replace(Entries next) {
   // The file may be the new one although the last step failed.
   unsure_ = true;
   TAILRACE_RETURN_IF_ERROR(
-      storage::replace_atomic_file(file_system_, directory_ / kConsumersName, kFormat, bytes));
+      storage::replace_reserved_file(file_system_, directory_ / kConsumersName, kFormat, bytes));
   unsure_ = false;
   entries_ = std::move(next);
   return {};
+}
+
+Result<> ConsumerTable::reserve() const {
+  const std::lock_guard lock(mutex_);
+  if (entries_.empty()) return {};
+  size_t bytes = kHeaderBytesOfFile;
+  for (const auto& [name, entry] : entries_)
+    bytes += kEntryBytes + name.size();
+  const auto reserved =
+      storage::reserve_atomic_file(file_system_, directory_ / kConsumersName, bytes);
+  return reserved ? Result<>{} : tl::unexpected(reserved.error());
 }
 
 Result<Address> ConsumerTable::open(const std::string& name, Address fresh_position,

@@ -36,6 +36,8 @@ class ConsumerTable {
 
   /// Reads the file; an absent one is an empty table.
   Result<> load();
+  /// Keeps room for the next position, if there is any consumer: a full disk must not stop a cut.
+  Result<> reserve() const;
   /// Returns the position to go on from.
   Result<Address> open(const std::string& name, Address fresh_position, uint64_t most_pinned_bytes);
   void close(const std::string& name);

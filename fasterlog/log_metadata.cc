@@ -82,7 +82,7 @@ Result<> write_log_metadata(storage::FileSystem& file_system, const storage::Pat
       append(bytes, ByteSpan(each.payload));
     }
   }
-  return replace_atomic_file(file_system, directory / kMetadataName, {kKind, version}, bytes);
+  return replace_reserved_file(file_system, directory / kMetadataName, {kKind, version}, bytes);
 }
 
 Result<LogMetadata> read_log_metadata(storage::FileSystem& file_system,

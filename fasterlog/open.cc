@@ -133,6 +133,7 @@ Result<std::unique_ptr<Log>> Log::open(storage::FileSystem& file_system, LogOpti
       core->ring, core->options.page_bytes, core->options.buffer_pages, core->options.huge_pages));
   // Everything is parsed and all memory is there; from here on the disk is changed.
   TAILRACE_RETURN_IF_ERROR(core->keeper.update([](LogMetadata& next) { next.clean = false; }));
+  TAILRACE_RETURN_IF_ERROR(core->consumers.reserve());
   const Address durable = found->report.durable;
   TAILRACE_RETURN_IF_ERROR(sync_unproven(core->segments, metadata->proven, durable));
   TAILRACE_RETURN_IF_ERROR(discard_beyond(core->segments, found->report.begin, durable));

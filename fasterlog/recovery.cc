@@ -194,8 +194,7 @@ Result<> discard_beyond(SegmentFiles& segments, Address begin, Address durable) 
   TAILRACE_RETURN_IF_ERROR(segments.remove_from(index + 1));
   const std::shared_ptr<storage::File> file = segments.file(index);
   if (!file) return {};
-  // The block that durable lies in is rewritten with the same bytes below it; the rest of the file
-  // is given back and taken anew, which reads as zeros.
+  // The block that durable lies in is rewritten with the same bytes below it.
   const Address block_begin{align_down(durable.value, storage::kBlockBytes)};
   const uint64_t kept_below =
       align_up(durable.value, storage::kBlockBytes) - index * segments.segment_bytes();
@@ -209,9 +208,7 @@ Result<> discard_beyond(SegmentFiles& segments, Address begin, Address durable) 
     TAILRACE_RETURN_IF_ERROR(
         file->write_at(block_begin.value % segments.segment_bytes(), block->span()));
   }
-  TAILRACE_RETURN_IF_ERROR(file->truncate(kept_below));
-  TAILRACE_RETURN_IF_ERROR(file->allocate(segments.segment_bytes()));
-  return file->sync();
+  return segments.zero_from(index, kept_below);
 }
 
 }  // namespace tailrace::fasterlog

@@ -6,6 +6,7 @@
 #include "fasterlog/recovery.h"
 #include "fasterlog/repair_copies.h"
 #include "storage/aligned_buffer.h"
+#include "storage/atomic_file.h"
 
 namespace tailrace::fasterlog {
 
@@ -94,7 +95,8 @@ class Planner {
   }
   void replace(const std::string& name) {
     change(name);
-    change(name + ".tmp");  // a leftover is overwritten
+    change(name + ".tmp");  // a leftover is overwritten, and so is what room is kept in
+    change(storage::reserve_of(name).string());
   }
   bool forgets_consumers() const {
     return std::find(plan_.removed.begin(), plan_.removed.end(), kConsumersName) !=

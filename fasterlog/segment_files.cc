@@ -5,7 +5,34 @@
 #include <cstdio>
 #include <cstring>
 
+#include "fasterlog/record.h"
+#include "storage/aligned_buffer.h"
+
 namespace tailrace::fasterlog {
+
+namespace {
+
+constexpr uint64_t kZeroedAtOnce = 1u << 20;
+
+// What is zero already, which most of it is, is only read.
+Result<> overwrite_with_zeros(storage::File& file, uint64_t from, uint64_t end) {
+  auto buffer = storage::AlignedBuffer::allocate(kZeroedAtOnce);
+  if (!buffer) return tl::unexpected(std::move(buffer).error());
+  while (from < end) {
+    const MutableByteSpan part =
+        buffer->span().first(std::min<uint64_t>(kZeroedAtOnce, end - from));
+    const auto got = file.read_at(from, part);
+    if (!got) return tl::unexpected(got.error());
+    if (*got < part.size() || !all_zero(part)) {
+      std::memset(part.data(), 0, part.size());
+      TAILRACE_RETURN_IF_ERROR(file.write_at(from, part));
+    }
+    from += part.size();
+  }
+  return {};
+}
+
+}  // namespace
 
 std::string segment_name(uint64_t first_address) {
   char text[32];
@@ -169,6 +196,22 @@ Result<> SegmentFiles::remove_in_order(const std::vector<uint64_t>& all, bool ma
     if (!removed && removed.error().code != ErrorCode::kNotFound) return removed;
   }
   return file_system_.sync_directory(directory_);
+}
+
+Result<> SegmentFiles::zero_from(uint64_t index, uint64_t offset) {
+  const std::shared_ptr<storage::File> segment = file(index);
+  const auto space = file_system_.space(directory_);
+  if (!space) return tl::unexpected(space.error());
+  // Blocks that are given back and taken anew read as zeros. Where few are left, another program
+  // might take them in between.
+  if (space->available_bytes >= segment_bytes_) {
+    TAILRACE_RETURN_IF_ERROR(segment->truncate(offset));
+    TAILRACE_RETURN_IF_ERROR(segment->allocate(segment_bytes_));
+  } else {
+    TAILRACE_RETURN_IF_ERROR(segment->allocate(segment_bytes_));
+    TAILRACE_RETURN_IF_ERROR(overwrite_with_zeros(*segment, offset, segment_bytes_));
+  }
+  return segment->sync();
 }
 
 std::shared_ptr<storage::File> SegmentFiles::file(uint64_t index) const {

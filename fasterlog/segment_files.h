@@ -59,6 +59,10 @@ class SegmentFiles {
   /// addresses will be used again, and their records would be sound there.
   Result<> remove_from(uint64_t index);
 
+  /// The segment's bytes from `offset` on, a block's beginning, are zeros, and have their blocks;
+  /// durable when it returns, with what was written to the segment before.
+  Result<> zero_from(uint64_t index, uint64_t offset);
+
   /// Null when it is absent.
   std::shared_ptr<storage::File> file(uint64_t index) const;
   std::vector<uint64_t> indexes() const;

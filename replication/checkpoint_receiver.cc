@@ -72,13 +72,15 @@ void CheckpointReceiver::start() {
   requested_ = arrived_ = written_ = incoming_.received();
 }
 
-void CheckpointReceiver::wanted(NodeId from, Address at_least) {
-  at_least_ = at_least;
+void CheckpointReceiver::wanted(NodeId from, Address end, Address committed) {
+  at_least_ = committed;
+  refused_end_ = end;
   if (status_.stage == Stage::kComplete || status_.stage == Stage::kFailed) return;
   if (status_.stage != Stage::kIdle && status_.from == from) return;
   observability::log_info(
-      "this node's log ends at {}, below what node {} still has: its state is copied from there",
-      at_least.value, from.value);
+      "this node's log, which ends at {}, cannot be extended by node {}: its state is copied from "
+      "there",
+      end.value, from.value);
   status_.from = from;
   if (status_.stage != Stage::kChecking) ask();
 }
@@ -141,7 +143,8 @@ void CheckpointReceiver::received(NodeId peer, OfferCheckpoint message) {
   if (auto possible = statemachine::check_plan(message.plan); !possible)
     return pause(possible.error().message, kLongPause);
   if (message.plan.applied < at_least_)
-    return pause("the copy that is offered ends before this node's own log", kPause);
+    return pause("the copy that is offered ends before what this node knows to be committed",
+                 kPause);
   if (message.plan == plan_) {
     observability::log_info("the copy of node {}'s state goes on at byte {} of {}", peer.value,
                             arrived_, plan_.bytes());

@@ -44,8 +44,11 @@ class CheckpointReceiver {
 
   /// Looks for what an earlier run left.
   void start();
-  /// This node's log ends at `at_least` and `from` can not extend it.
-  void wanted(NodeId from, Address at_least);
+  /// `from`, which leads, cannot extend this node's log, which ends at `end`: that is below its
+  /// own begin, or parted from its log before. What it offers holds all that was ever committed, so
+  /// it may end before `end`: what stands there beyond is not part of the cluster's log.
+  /// `committed` is what this node itself knows, and nothing that ends before that is taken.
+  void wanted(NodeId from, Address end, Address committed);
   /// The log is extended after all: what was copied is dropped.
   void not_wanted();
   void received(NodeId peer, OfferCheckpoint message);
@@ -56,6 +59,8 @@ class CheckpointReceiver {
   /// that it has.
   Result<> commit();
   const statemachine::StateCopyPlan& plan() const { return plan_; }
+  /// Where this node's log ended when it was last refused.
+  Address refused_end() const { return refused_end_; }
   const CheckpointCopyStatus& status() const { return status_; }
 
  private:
@@ -80,7 +85,7 @@ class CheckpointReceiver {
 
   // The executor's.
   CheckpointCopyStatus status_;
-  Address at_least_;
+  Address at_least_, refused_end_;
   bool busy_ = false;        // the thread begins or checks a copy
   uint64_t generation_ = 0;  // of what the thread was given; results of an older one are not heard
   statemachine::StateCopyPlan plan_;

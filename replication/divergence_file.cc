@@ -31,13 +31,18 @@ Result<std::optional<Divergence>> DivergenceFile::read() const {
                     {address, in.cluster_high, in.cluster_low, in.cluster_pairs}};
 }
 
+Result<> DivergenceFile::reserve() {
+  const auto reserved = storage::reserve_atomic_file(file_system_, path_, sizeof(Content));
+  return reserved ? Result<>{} : tl::unexpected(reserved.error());
+}
+
 Result<> DivergenceFile::write(const Divergence& divergence, uint64_t unix_time_ns) {
   const StateDigest &own = divergence.own, &cluster = divergence.cluster;
   const Content content{own.address.value, own.high,    own.low,       own.pairs,
                         cluster.high,      cluster.low, cluster.pairs, unix_time_ns};
   std::byte bytes[sizeof content];
   store(bytes, content);
-  return storage::replace_atomic_file(file_system_, path_, kFormat, bytes);
+  return storage::replace_reserved_file(file_system_, path_, kFormat, bytes);
 }
 
 }  // namespace tailrace::replication

@@ -18,7 +18,10 @@ class DivergenceFile {
   /// Nothing when there is none. kCorruption when it does not check: it says all the same that the
   /// state is not to be served.
   Result<std::optional<Divergence>> read() const;
-  /// Durable when it returns.
+  /// Keeps room for write(); a disk without any is not an error.
+  Result<> reserve();
+  /// Durable when it returns. kResourceExhausted, with nothing changed, only where no room was
+  /// kept.
   Result<> write(const Divergence& divergence, uint64_t unix_time_ns);
   const storage::Path& path() const { return path_; }
 

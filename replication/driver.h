@@ -93,6 +93,8 @@ class Driver final : public Node, public TransportHandler {
   bool about_checkpoint(NodeId peer, Message& message);
   /// A copy of another node's state is complete.
   void adopt_copy();
+  /// With what was received and waits for room in the log.
+  Address log_end() const;
   /// As post(), for who lives no longer than the driver.
   std::function<void(std::function<void()>)> poster();
   Result<Promise> open_promise();
@@ -104,6 +106,7 @@ class Driver final : public Node, public TransportHandler {
   void settle_transfer();
   void settle_change();
   void drain_appends();
+  void write_epoch_start();
   // node_health.cc
   Result<> recall_divergence();
   void tick_health();
@@ -138,7 +141,8 @@ class Driver final : public Node, public TransportHandler {
   CheckpointReceiver checkpoint_receiver_;
   StateComparison comparison_;
   DivergenceFile divergence_file_;
-  bool divergence_kept_ = false;            // it is on disk
+  bool divergence_told_ = false;            // in the program's log
+  bool divergence_kept_ = false;            // on disk
   std::optional<SteadyTime> stepped_down_;  // when that was tried
   StallWatch applier_;
   std::map<NodeId, StallWatch> appliers_;  // of the followers, as far as they say
@@ -147,7 +151,8 @@ class Driver final : public Node, public TransportHandler {
   std::vector<Action> actions_;  // of the present step
   bool handling_ = false;
   bool running_ = false;
-  std::deque<AppendRaw> appends_;  // waiting for room in the log, in order
+  bool epoch_start_waits_ = false;  // this node leads; its epoch's first record waits for room
+  std::deque<AppendRaw> appends_;   // waiting for room in the log, in order
   /// Bytes of the log on their way to a follower: the next one often wants the same.
   struct OnTheirWay {
     Address from;
@@ -166,8 +171,14 @@ class Driver final : public Node, public TransportHandler {
   };
   std::vector<Confirmation> confirmations_;
   uint64_t asked_round_ = 0;  // the one on its way, unless it is confirmed
-  Done transfer_done_;        // of the hand-over that runs
-  NodeId transfer_to_;
+  /// A hand-over that runs.
+  struct PendingTransfer {
+    NodeId to;
+    Epoch epoch;               // in which this node leads
+    bool handed_over = false;  // this node has resigned for `to`
+    Done done;
+  };
+  std::optional<PendingTransfer> transfer_;
   /// A change of the members that is enqueued and not committed yet.
   struct PendingChange {
     Epoch epoch;

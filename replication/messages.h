@@ -172,7 +172,7 @@ struct Acknowledge {
 /// of that one, if it is still there, or else of the newest. Said again it keeps the copy held.
 struct AskCheckpoint {
   uint64_t token = 0;
-  Address at_least;  // nothing that ends before my own log
+  Address at_least;  // nothing that ends before what I know to be committed
 };
 
 struct OfferCheckpoint {

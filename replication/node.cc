@@ -224,7 +224,8 @@ Candidacy Driver::candidacy() const {
   // What it would answer is not the cluster's state.
   if (comparison_.divergence()) return Candidacy::kNever;
   if (state.role == Role::kLeader || state.role == Role::kCandidate) return Candidacy::kNow;
-  if (core_.hears_leader()) return Candidacy::kLater;
+  // With a full disk it could not write even its epoch's first record.
+  if (core_.hears_leader() || log_.shortage()) return Candidacy::kLater;
   // Without a vote it would have to fetch everything first; at the first start nobody has one.
   const bool new_cluster = state.promise.epoch == Epoch{};
   return state.promise.vote != Vote::kNone || new_cluster ? Candidacy::kNow : Candidacy::kLater;
@@ -233,6 +234,9 @@ Candidacy Driver::candidacy() const {
 void Driver::tick() {
   if (!running_) return;
   drain_appends();
+  write_epoch_start();
+  if (const Result<> kept = promise_file_.keep_room(); !kept)
+    return fail(with_context("keep room for the next promise", kept.error()));
   handle(LogMoved{position(), watermarks_.applied()});
   handle(Tick{now(), watermarks_.applied()});
   coordinator_->set_candidacy(candidacy());
@@ -260,7 +264,9 @@ std::function<void(std::function<void()>)> Driver::poster() {
 void Driver::adopt_copy() {
   if (!running_ || failed_) return;
   const Address end = checkpoint_receiver_.plan().log.end;
-  if (core_.state().streaming || std::max(log_.tail(), core_.state().received) > end) {
+  // What a leader has refused is not the cluster's; what came since then may be.
+  const bool extended = log_end() > end && log_end() != checkpoint_receiver_.refused_end();
+  if (core_.state().streaming || extended || core_.state().committed > end) {
     checkpoint_receiver_.not_wanted();
     return;
   }
@@ -271,6 +277,10 @@ void Driver::adopt_copy() {
   }
   observability::log_info("this node starts anew with the state that it has copied");
   if (restart_listener_) restart_listener_();
+}
+
+Address Driver::log_end() const {
+  return std::max(log_.tail(), core_.state().received);
 }
 
 bool Driver::about_checkpoint(NodeId peer, Message& message) {
@@ -338,6 +348,7 @@ void Driver::on_log_moved() {
   handle(LogMoved{position(), watermarks_.applied()});
   state_machine_.notify();
   drain_appends();
+  write_epoch_start();
 }
 
 /// Events that come while one is handled (a transport may answer at once) wait for their turn.

@@ -138,8 +138,9 @@ class Node {
   /// kTimedOut when it could not be confirmed.
   virtual void confirm_leadership(SteadyTime deadline, Confirmed done) = 0;
   /// Hands the lead to `to`, or with 0 to the voter that has most: no writes are taken until it
-  /// holds everything, then this node follows. `done` says that it has given up the lead, or why
-  /// not. Any thread; `done` on the executor.
+  /// holds everything, then this node follows. `done` says that it has given up the lead for
+  /// `to`, which holds everything, or why not: kTimedOut (it goes on to lead), kUnknownOutcome (it
+  /// lost the lead to another one first, or stopped). Any thread; `done` on the executor.
   virtual void transfer(NodeId to, Done done) = 0;
   /// Adds, changes or removes one member (membership.h): `done` when that is committed, or why it
   /// can not be: kNotLeader; kUnavailable (the one before is not committed yet, or no room in the

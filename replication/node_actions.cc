@@ -44,16 +44,32 @@ void Driver::perform_one(const BecomeWriter& action) {
     fail(with_context("become the log's writer", std::move(ready).error()));
     return;
   }
+  epoch_start_waits_ = true;
+  write_epoch_start();
+}
+
+/// A log without room is asked again when it moves and at each tick: a leader with a full disk
+/// waits for room, and serves nothing.
+void Driver::write_epoch_start() {
+  if (!epoch_start_waits_ || !running_ || failed_) return;
+  if (core_.state().role != Role::kLeader) {
+    epoch_start_waits_ = false;
+    return;
+  }
   std::byte payload[12];
   store(payload, options_.self.value);
   store(payload + 4, core_.state().promise.incarnation);
   Result<AddressRange> record =
       log_.try_enqueue(fasterlog::RecordKind::kEpochStart, ByteSpan(payload));
+  if (!record && (record.error().code == ErrorCode::kWouldBlock ||
+                  record.error().code == ErrorCode::kResourceExhausted))
+    return;
+  epoch_start_waits_ = false;
   if (!record) {
     fail(with_context("enqueue the epoch-start record", std::move(record).error()));
     return;
   }
-  events_.push_back(WriterReady{*record, position()});
+  handle(WriterReady{*record, position()});
 }
 
 void Driver::perform_one(const AppendMembers& action) {
@@ -210,7 +226,10 @@ void Driver::perform_one(const RemoveAnchor& action) {
 }
 
 void Driver::perform_one(const Resign& action) {
+  if (transfer_ && transfer_->epoch == action.epoch && transfer_->to == action.successor)
+    transfer_->handed_over = true;
   if (coordinator_) coordinator_->resign(action.epoch, action.successor);
+  settle_transfer();
 }
 
 void Driver::perform_one(const SeekLead&) {
@@ -219,7 +238,7 @@ void Driver::perform_one(const SeekLead&) {
 }
 
 void Driver::perform_one(const FetchCheckpoint& action) {
-  checkpoint_receiver_.wanted(action.from, core_.state().log.durable);
+  checkpoint_receiver_.wanted(action.from, log_end(), core_.state().committed);
 }
 
 void Driver::perform_one(const Fatal& action) {

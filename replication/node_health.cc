@@ -25,7 +25,7 @@ std::string remedy() {
 Result<> Driver::recall_divergence() {
   auto found = divergence_file_.read();
   if (!found) return tl::unexpected(std::move(found).error());
-  if (!*found) return {};
+  if (!*found) return divergence_file_.reserve();
   comparison_.known_before(**found);
   divergence_kept_ = true;
   observability::log_error("{}", unhealthy());
@@ -62,7 +62,7 @@ void Driver::ask_for_digest() {
 /// Its answers of conditional commands come from its state. Without another that could lead it goes
 /// on: what is in the log is right.
 void Driver::step_down_diverged() {
-  if (transfer_done_ || (stepped_down_ && clock_.now() - *stepped_down_ < kStepDownAgain)) return;
+  if (transfer_ || (stepped_down_ && clock_.now() - *stepped_down_ < kStepDownAgain)) return;
   stepped_down_ = clock_.now();
   transfer(NodeId{}, [](const Result<>& handed) {
     if (!handed)
@@ -73,10 +73,12 @@ void Driver::step_down_diverged() {
 void Driver::remember_divergence() {
   probe_.digest_mismatches.add(comparison_.mismatches() - probe_.digest_mismatches.value());
   if (divergence_kept_ || !comparison_.divergence()) return;
-  observability::log_error("{}", unhealthy());
-  if (auto kept = divergence_file_.write(*comparison_.divergence(), clock_.unix_time_ns()); !kept)
-    return fail(with_context("remember that the state has diverged", std::move(kept).error()));
-  divergence_kept_ = true;
+  if (!std::exchange(divergence_told_, true)) observability::log_error("{}", unhealthy());
+  auto kept = divergence_file_.write(*comparison_.divergence(), clock_.unix_time_ns());
+  divergence_kept_ = kept.has_value();
+  // As long as this process lives it knows anyway; with room its disk will, too.
+  if (kept || kept.error().code == ErrorCode::kResourceExhausted) return;
+  fail(with_context("remember that the state has diverged", std::move(kept).error()));
 }
 
 void Driver::on_compare(NodeId peer, const CompareState& question) {
@@ -90,7 +92,7 @@ void Driver::on_compare(NodeId peer, const CompareState& question) {
       comparison_.answer(question, digest ? std::optional<StateDigest>(*digest) : std::nullopt);
   // Remembered before it is told.
   remember_divergence();
-  if (failed_) return;
+  if (failed_ || (comparison_.divergence() && !divergence_kept_)) return;
   publish();
   transport_.send(peer, answer);
 }

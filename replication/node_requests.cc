@@ -97,8 +97,7 @@ void Driver::transfer(NodeId to, Done done) {
     if (const std::string why = self.unhealthy(found->second, to); !why.empty())
       return refuse(ErrorCode::kFailedPrecondition,
                     "node " + std::to_string(to.value) + " is unhealthy: " + why);
-    self.transfer_done_ = std::move(done);
-    self.transfer_to_ = to;
+    self.transfer_ = PendingTransfer{to, state.epoch, false, std::move(done)};
     self.handle(TransferAsked{to});
     self.handle(LogMoved{self.position(), self.watermarks_.applied()});
     self.settle_transfer();
@@ -106,17 +105,29 @@ void Driver::transfer(NodeId to, Done done) {
 }
 
 void Driver::settle_transfer() {
-  if (!transfer_done_) return;
+  if (!transfer_) return;
   const CoreState& state = core_.state();
-  if (running_ && state.role == Role::kLeader && state.transferring == transfer_to_) {
-    return;
+  const std::string self = "node " + std::to_string(options_.self.value);
+  const std::string to = "node " + std::to_string(transfer_->to.value);
+  const bool leads = running_ && state.role == Role::kLeader && state.epoch == transfer_->epoch;
+  if (leads && state.transferring == transfer_->to) return;
+  // Why the lead has ended is said by the actions of the same step, which may be still to come.
+  if (!leads && handling_ && running_ && !transfer_->handed_over) return;
+  const PendingTransfer transfer = *std::exchange(transfer_, std::nullopt);
+  const NodeId promised = state.promise.epoch > transfer.epoch ? state.promise.leader : NodeId{};
+  if (leads) {
+    transfer.done(make_error(ErrorCode::kTimedOut,
+                             to + " did not catch up in time; " + self + " goes on to lead"));
+  } else if (transfer.handed_over) {
+    transfer.done({});
+  } else {
+    const std::string other =
+        promised == NodeId{} ? "another node" : "node " + std::to_string(promised.value);
+    transfer.done(make_error(ErrorCode::kUnknownOutcome,
+                             self + (running_ ? " lost the lead to " + other : " stopped") +
+                                 " before it had handed over to " + to +
+                                 ": `tailrace status` says who leads"));
   }
-  const Done done = std::exchange(transfer_done_, nullptr);
-  if (!running_ || state.role != Role::kLeader)
-    done({});
-  else
-    done(make_error(ErrorCode::kTimedOut, "node " + std::to_string(transfer_to_.value) +
-                                              " did not catch up in time; this node goes on"));
 }
 
 // ---- Members. ----------------------------------------------------------------------------------

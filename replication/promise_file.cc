@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "observability/logging.h"
 #include "storage/atomic_file.h"
 
 namespace tailrace::replication {
@@ -28,6 +29,7 @@ PromiseFile::PromiseFile(storage::FileSystem& file_system, storage::Path directo
 
 Result<Promise> PromiseFile::open(uint64_t new_incarnation) {
   Result<Promise> found = read();
+  if (found) TAILRACE_RETURN_IF_ERROR(keep_room());
   if (found || found.error().code != ErrorCode::kNotFound) return found;
   TAILRACE_RETURN_IF_ERROR(file_system_.make_directory(directory_));
   Promise fresh;
@@ -35,6 +37,21 @@ Result<Promise> PromiseFile::open(uint64_t new_incarnation) {
   fresh.starts = 1;
   TAILRACE_RETURN_IF_ERROR(write(fresh));
   return fresh;
+}
+
+Result<> PromiseFile::keep_room() {
+  if (room_ == Room::kKept) return {};
+  const auto reserved =
+      storage::reserve_atomic_file(file_system_, path_, kFixedBytes + cluster_.size());
+  if (!reserved) return tl::unexpected(reserved.error());
+  if (!*reserved && std::exchange(room_, Room::kMissing) != Room::kMissing)
+    observability::log_warning(
+        "{}: the disk has no room to reserve for the next promises: this node may have to stop "
+        "when "
+        "the leader changes. Free disk space; it is tried again until there is some",
+        path_.string());
+  if (*reserved) room_ = Room::kKept;
+  return {};
 }
 
 Result<Promise> PromiseFile::read() const {
@@ -101,7 +118,8 @@ Result<> PromiseFile::write(const Promise& promise) {
   store(bytes.data() + 24, static_cast<uint32_t>(cluster_.size()));
   store(bytes.data() + 28, static_cast<uint32_t>(promise.vote));
   if (!cluster_.empty()) std::memcpy(bytes.data() + fixed_bytes, cluster_.data(), cluster_.size());
-  if (!counts_starts) return storage::replace_atomic_file(file_system_, path_, kFormat2, bytes);
+  if (room_ == Room::kKept) room_ = Room::kUnknown;
+  if (!counts_starts) return storage::replace_reserved_file(file_system_, path_, kFormat2, bytes);
   store(bytes.data() + 32, promise.starts);
   store(bytes.data() + 40, promise.run);
   store(bytes.data() + 48, static_cast<uint32_t>(seen));
@@ -113,7 +131,7 @@ Result<> PromiseFile::write(const Promise& promise) {
     store(at + 20, life.run);
     at += kSeenBytes;
   }
-  return storage::replace_atomic_file(file_system_, path_, kFormat, bytes);
+  return storage::replace_reserved_file(file_system_, path_, kFormat, bytes);
 }
 
 }  // namespace tailrace::replication

@@ -24,8 +24,11 @@ class PromiseFile {
   /// As read(), but when the file is absent, creates it with epoch 0 and `new_incarnation`, and
   /// counts that as its first start. Other starts are for the caller to count, and to write.
   Result<Promise> open(uint64_t new_incarnation);
-  /// Durable when it returns. A promise that counts no starts is written as version 2, which leaves
-  /// out what version 3 has beyond it.
+  /// Keeps room for the promises to come (storage/atomic_file.h). A disk that has none gets a
+  /// warning, and is to be asked again; asking costs nothing while the room is there.
+  Result<> keep_room();
+  /// Durable when it returns; also on a disk that is full, where room was kept. A promise that
+  /// counts no starts is written as version 2, which leaves out what version 3 has beyond it.
   Result<> write(const Promise& promise);
 
  private:
@@ -33,6 +36,8 @@ class PromiseFile {
   const storage::Path directory_, path_;
   const NodeId node_;
   const std::string cluster_;
+  enum class Room : uint8_t { kUnknown, kKept, kMissing };
+  Room room_ = Room::kUnknown;  // missing: and that was said
 };
 
 }  // namespace tailrace::replication

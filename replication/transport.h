@@ -31,9 +31,10 @@ class TransportHandler {
   virtual void on_message(NodeId peer, Message message) = 0;
 };
 
-/// One connection between any two members; the one with the greater id dials. It is kept up, with
-/// back-off, while there is a handler. Whoever else comes with the cluster's name is let in: it may
-/// be a member since a record that this node does not hold yet. Called on the executor.
+/// One connection between any two members; the one with the greater id dials, and the other one as
+/// well once it has waited for that. It is kept up, with back-off, while there is a handler.
+/// Whoever else comes with the cluster's name is let in: it may be a member since a record that
+/// this node does not hold yet. Called on the executor.
 class Transport {
  public:
   virtual ~Transport() = default;

@@ -23,6 +23,8 @@ constexpr std::chrono::milliseconds kHelloTime{3000};
 constexpr std::chrono::milliseconds kFirstPause{50};
 constexpr std::chrono::milliseconds kLongestPause{1000};
 constexpr std::chrono::milliseconds kAcceptRetry{50};
+// So long after a connection came up another one may still be on its way that was begun before it.
+constexpr std::chrono::milliseconds kYoung{2000};
 constexpr size_t kMostStrangers = 64;
 constexpr size_t kMostPeers = 256;  // without a hello there is none
 
@@ -34,7 +36,10 @@ class PeerTransportImpl : public PeerTransport {
         tick_timer_(io_),
         accept_timer_(io_) {
     for (const Member& member : options_.members) {
-      if (member.id != options_.self) peers_.try_emplace(member.id, io_, member.peer_address);
+      if (member.id == options_.self) continue;
+      Peer& peer = peers_.try_emplace(member.id, io_, member.peer_address).first->second;
+      peer.address_in_file = member.peer_address;
+      peer.pause = first_pause(member.id);
     }
   }
   ~PeerTransportImpl() override { stop(); }
@@ -104,7 +109,7 @@ class PeerTransportImpl : public PeerTransport {
     if (acceptor_ && !accepting_ && !stopping_) accept();
     for (auto& [id, peer] : peers_) {
       if (peer.connection) handler_->on_connected(id, peer.introduction);
-      dial(id);
+      begin_dialling(id);
     }
   }
 
@@ -114,9 +119,10 @@ class PeerTransportImpl : public PeerTransport {
       Peer& peer = peers_.try_emplace(member.id, io_, member.peer_address).first->second;
       if (peer.address != member.peer_address) {
         peer.address = member.peer_address;
-        peer.pause = kFirstPause;
+        peer.turn = 0;
+        peer.pause = first_pause(member.id);
       }
-      dial(member.id);
+      begin_dialling(member.id);
     }
     // Who is gone is not dialled again. Its connection may still have to tell it that.
     for (auto& [id, peer] : peers_)
@@ -139,13 +145,22 @@ class PeerTransportImpl : public PeerTransport {
  private:
   struct Peer {
     Peer(asio::io_context& io, std::string at) : address(std::move(at)), timer(io) {}
-    std::string address;
+    std::string address;  // as the members have it now; empty: it is none, and not dialled
+    std::string address_in_file;
+    uint32_t turn = 0;  // which of the two is dialled next
     asio::steady_timer timer;
-    std::shared_ptr<PeerConnection> connection;  // up
-    replication::Introduction introduction;      // as said on it
+    std::shared_ptr<PeerConnection> connection;   // up
+    replication::Introduction introduction;       // as said on it
+    bool by_greater = false;                      // who dialled that
+    std::chrono::steady_clock::time_point since;  // when it came up
     std::chrono::milliseconds pause = kFirstPause;
-    bool dialling = false;
-    std::string last_problem;
+    bool dialling = false, waiting = false;            // to dial
+    std::weak_ptr<PeerConnection> outgoing;            // dialled, without the other's hello yet
+    std::map<std::string, std::string> last_problems;  // by address
+
+    const std::string& target() const {
+      return turn % 2 == 1 && !address_in_file.empty() ? address_in_file : address;
+    }
   };
 
   void arm_tick() {
@@ -159,32 +174,50 @@ class PeerTransportImpl : public PeerTransport {
 
   // ---- Dialling.
 
+  // The node with the greater id dials at once, so that hardly ever two connections meet half-way.
+  // The other one dials when it has waited for that in vain: it may know an address that the
+  // greater one, which was down, does not, or the greater one may have moved. Where two connections
+  // meet all the same, both sides keep the one that the greater one dialled: it takes the place of
+  // any other (up), and none of the smaller one's takes its place (admit, up).
+
+  std::chrono::milliseconds first_pause(NodeId id) const {
+    return id < options_.self ? kFirstPause : options_.dial_patience;
+  }
+
+  void begin_dialling(NodeId id) {
+    if (id < options_.self) return dial(id);
+    const Peer& peer = peers_.at(id);
+    if (!peer.connection && !peer.dialling && !peer.waiting) dial_later(id);
+  }
+
   void dial(NodeId id) {
     Peer& peer = peers_.at(id);
-    // One of the two dials, so that no two connections meet half-way.
-    if (stopping_ || handler_ == nullptr || id > options_.self || peer.address.empty() ||
-        peer.dialling || peer.connection)
+    if (stopping_ || handler_ == nullptr || peer.address.empty() || peer.dialling ||
+        peer.connection)
       return;
     peer.dialling = true;
     auto dialled = [this, id](Result<asio::ip::tcp::socket> socket) {
       Peer& to = peers_.at(id);
-      if (stopping_ || handler_ == nullptr || !socket) {
+      const bool needless = stopping_ || handler_ == nullptr || to.connection != nullptr;
+      if (needless || !socket) {
         to.dialling = false;
-        if (!stopping_ && !socket) dial_failed(id, socket.error().message);
+        if (!needless) dial_failed(id, socket.error().message);
         return;
       }
       introduce(std::move(*socket), id);
     };
-    rpc::dial(io_, peer.address, kPeerDialTime, std::move(dialled));
+    rpc::dial(io_, peer.target(), kPeerDialTime, std::move(dialled));
   }
 
   void dial_failed(NodeId id, const std::string& reason) {
     Peer& peer = peers_.at(id);
     failures_.add();
     // The same problem again is no news.
-    if (peer.last_problem != reason)
-      observability::log_warning("node {} at {}: {}", id.value, peer.address, reason);
-    peer.last_problem = reason;
+    std::string& last = peer.last_problems[peer.target()];
+    if (last != reason)
+      observability::log_warning("node {} at {}: {}", id.value, peer.target(), reason);
+    last = reason;
+    ++peer.turn;
     dial_later(id);
   }
 
@@ -192,9 +225,12 @@ class PeerTransportImpl : public PeerTransport {
     Peer& peer = peers_.at(id);
     if (stopping_) return;
     peer.timer.expires_after(peer.pause);
+    peer.waiting = true;
     peer.pause = std::min(kLongestPause, 2 * peer.pause);
     peer.timer.async_wait([this, id](const std::error_code& error) {
-      if (!error) dial(id);
+      if (error) return;
+      peers_.at(id).waiting = false;
+      dial(id);
     });
   }
 
@@ -231,8 +267,11 @@ class PeerTransportImpl : public PeerTransport {
     events.admit = [this, dialled](NodeId peer) { return admit(peer, dialled); };
     // The connection owns its events: a weak reference keeps that from being a circle.
     const std::weak_ptr<PeerConnection> weak = connection;
-    events.up = [this, weak](NodeId peer, const replication::Introduction& introduction) {
-      if (auto self = weak.lock()) up(peer, introduction, std::move(self));
+    events.up = [this, weak, dialled](NodeId peer,
+                                      const replication::Introduction& introduction) {
+      const bool ours = dialled.value != 0;
+      if (auto self = weak.lock())
+        up(peer, introduction, std::move(self), ours == (peer < options_.self));
     };
     events.message = [this](NodeId peer, replication::Message message) {
       if (handler_ != nullptr) handler_->on_message(peer, std::move(message));
@@ -241,6 +280,7 @@ class PeerTransportImpl : public PeerTransport {
     events.closed = [this, raw, dialled](const std::string& reason) {
       closed(raw, dialled, reason);
     };
+    if (dialled.value != 0) peers_.at(dialled).outgoing = connection;
     connection->begin(std::move(events), dialled.value != 0, kHelloTime);
   }
 
@@ -249,7 +289,15 @@ class PeerTransportImpl : public PeerTransport {
       return make_error(ErrorCode::kFailedPrecondition,
                         fmt::format("node {} answers at {}, which should be node {}: check the "
                                     "peer addresses in the configuration",
-                                    peer.value, peers_.at(dialled).address, dialled.value));
+                                    peer.value, peers_.at(dialled).target(), dialled.value));
+    // The smaller one dials when it has no connection: one that is not new is dead, whether or not
+    // TCP knows. Beside a new one it had begun before it knew of that.
+    const auto known = peers_.find(peer);
+    if (dialled.value == 0 && peer < options_.self && known != peers_.end() &&
+        known->second.connection && known->second.by_greater &&
+        std::chrono::steady_clock::now() - known->second.since < kYoung)
+      return make_error(ErrorCode::kAlreadyExists,
+                        fmt::format("node {} is connected already", peer.value));
     if (!peers_.contains(peer) && peers_.size() >= kMostPeers)
       return make_error(ErrorCode::kResourceExhausted,
                         fmt::format("node {} is no member of cluster '{}' that node {} knows of, "
@@ -259,7 +307,7 @@ class PeerTransportImpl : public PeerTransport {
   }
 
   void up(NodeId id, const replication::Introduction& introduction,
-          std::shared_ptr<PeerConnection> connection) {
+          std::shared_ptr<PeerConnection> connection, bool by_greater) {
     strangers_.erase(connection);
     // Whether it is a member may be said by a record that this node does not hold yet: the protocol
     // decides what it is told.
@@ -268,9 +316,14 @@ class PeerTransportImpl : public PeerTransport {
     if (const auto old = peer.connection) old->close("replaced by a newer connection");
     peer.connection = std::move(connection);
     peer.introduction = introduction;
-    peer.dialling = false;
-    peer.pause = kFirstPause;
-    peer.last_problem.clear();
+    peer.by_greater = by_greater;
+    peer.since = std::chrono::steady_clock::now();
+    const auto outgoing = peer.outgoing.lock();
+    if (outgoing == peer.connection) peer.dialling = false;
+    if (outgoing && outgoing != peer.connection && id > options_.self)
+      outgoing->close("the other side has connected meanwhile");
+    peer.pause = first_pause(id);
+    peer.last_problems.clear();
     came_up_.add();
     up_.fetch_add(1);
     observability::log_info("node {} is connected ({})", id.value, peer.connection->remote());
@@ -283,7 +336,7 @@ class PeerTransportImpl : public PeerTransport {
     if (id.value == 0) {
       if (dialled.value != 0) {
         peers_.at(dialled).dialling = false;
-        dial_failed(dialled, reason);
+        if (!peers_.at(dialled).connection) dial_failed(dialled, reason);
       } else {
         failures_.add();
         if (!stopping_)

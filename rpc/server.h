@@ -61,8 +61,11 @@ struct PeerTransportOptions {
   NodeId self;
   std::string cluster;
   std::string listen;  // HOST:PORT of the peer listener; empty: none (single node)
+  /// As the configuration file names them. Where the log names other addresses, both are tried.
   std::vector<replication::Member> members;
   size_t max_frame_bytes = 64u << 20;
+  /// Of two nodes the one with the smaller id dials too once it had no connection for so long.
+  std::chrono::milliseconds dial_patience{1500};
 };
 
 class PeerTransport : public replication::Transport, public replication::Executor {

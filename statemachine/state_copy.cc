@@ -318,8 +318,8 @@ Result<> IncomingState::save() {
 
 Result<> IncomingState::write_plan(uint64_t received, bool complete) {
   const SavedPlan saved{plan_, received, complete};
-  return storage::replace_atomic_file(file_system_, options_.directory / kPlanName,
-                                      {kKind, version_of(plan_)}, encode(saved));
+  return storage::replace_reserved_file(file_system_, options_.directory / kPlanName,
+                                        {kKind, version_of(plan_)}, encode(saved));
 }
 
 Result<> IncomingState::check() {
@@ -376,10 +376,8 @@ Result<> IncomingState::drop() {
   log_bytes_.clear();
   plan_ = {};
   // First the plan: without it, what else is there means nothing.
-  if (auto removed = file_system_.remove(options_.directory / kPlanName);
-      !removed && removed.error().code != ErrorCode::kNotFound)
-    return removed;
-  TAILRACE_RETURN_IF_ERROR(file_system_.sync_directory(options_.directory));
+  TAILRACE_RETURN_IF_ERROR(
+      storage::remove_reserved_file(file_system_, options_.directory / kPlanName));
   TAILRACE_RETURN_IF_ERROR(remove_if_there(file_system_, store_directory()));
   return remove_if_there(file_system_, log_directory());
 }
@@ -401,8 +399,8 @@ Result<bool> install_state_copy(storage::FileSystem& file_system, const StateCop
       return tl::unexpected(removed.error());
     TAILRACE_RETURN_IF_ERROR(file_system.sync_directory(path.parent_path()));
   }
-  TAILRACE_RETURN_IF_ERROR(file_system.remove(options.directory / kPlanName));
-  TAILRACE_RETURN_IF_ERROR(file_system.sync_directory(options.directory));
+  TAILRACE_RETURN_IF_ERROR(
+      storage::remove_reserved_file(file_system, options.directory / kPlanName));
   return true;
 }
 

@@ -1,6 +1,8 @@
 #include "storage/atomic_file.h"
 
+#include <memory>
 #include <string>
+#include <utility>
 
 #include "core/crc32c.h"
 
@@ -40,10 +42,8 @@ Path temporary_of(const Path& path) {
   return temporary;
 }
 
-}  // namespace
-
-Result<> replace_atomic_file(FileSystem& file_system, const Path& path, AtomicFileFormat format,
-                             ByteSpan content) {
+/// Header and content, as they are in the file.
+Result<std::vector<std::byte>> encode(const Path& path, AtomicFileFormat format, ByteSpan content) {
   if (content.size() > kMostContentBytes) {
     return make_error(ErrorCode::kInvalidArgument,
                       path.string() + ": " + std::to_string(content.size()) +
@@ -56,7 +56,19 @@ Result<> replace_atomic_file(FileSystem& file_system, const Path& path, AtomicFi
   store(bytes.data(), header);
   header.crc = checksum(bytes.data(), content.size());
   store(bytes.data(), header);
+  return bytes;
+}
 
+/// After a failure nobody knows which file has the name on the device, also where the reason is a
+/// full disk.
+Result<> sync_names(FileSystem& file_system, const Path& path) {
+  Result<> synced = file_system.sync_directory(path.parent_path());
+  if (!synced && synced.error().code == ErrorCode::kResourceExhausted)
+    synced = make_error(ErrorCode::kIo, synced.error().message);
+  return synced;
+}
+
+Result<> replace_by_new_file(FileSystem& file_system, const Path& path, ByteSpan bytes) {
   const Path temporary = temporary_of(path);
   auto file = file_system.open(temporary, {OpenMode::kCreateReadWrite, false});
   if (!file) return tl::unexpected(file.error());
@@ -65,7 +77,105 @@ Result<> replace_atomic_file(FileSystem& file_system, const Path& path, AtomicFi
   TAILRACE_RETURN_IF_ERROR((*file)->sync());
   file->reset();
   TAILRACE_RETURN_IF_ERROR(file_system.rename(temporary, path));
-  return file_system.sync_directory(path.parent_path());
+  return sync_names(file_system, path);
+}
+
+/// As sync_names. A reserve whose blocks may be those of `path` on the device is given up: a later
+/// sync that succeeds would not tell.
+Result<> sync_reserve(FileSystem& file_system, const Path& path, const Path& reserve) {
+  Result<> synced = sync_names(file_system, path);
+  if (!synced) (void)file_system.remove(reserve);
+  return synced;
+}
+
+/// Steps 1 to 5 of the header, but for the reserve's new length.
+Result<> replace_by_reserve(FileSystem& file_system, const Path& path, const Path& reserve,
+                            std::unique_ptr<File> file, ByteSpan bytes) {
+  std::byte mark[sizeof(uint32_t)] = {};
+  const auto got = file->read_at(0, mark);
+  if (!got) return tl::unexpected(got.error());
+  if (load<uint32_t>(mark) != 0) TAILRACE_RETURN_IF_ERROR(sync_reserve(file_system, path, reserve));
+
+  TAILRACE_RETURN_IF_ERROR(file->write_at(0, bytes));
+  const auto size = file->size();
+  if (!size) return tl::unexpected(size.error());
+  if (*size > bytes.size()) TAILRACE_RETURN_IF_ERROR(file->truncate(bytes.size()));
+  TAILRACE_RETURN_IF_ERROR(file->sync());
+  file.reset();
+
+  Result<> exchanged = file_system.exchange(reserve, path);
+  const bool both = exchanged.has_value();
+  if (!both && (exchanged.error().code == ErrorCode::kNotFound ||
+                exchanged.error().code == ErrorCode::kUnsupported))
+    exchanged = file_system.rename(reserve, path);
+  TAILRACE_RETURN_IF_ERROR(exchanged);
+  TAILRACE_RETURN_IF_ERROR(sync_reserve(file_system, path, reserve));
+  if (!both) return {};
+  auto old = file_system.open(reserve, {OpenMode::kReadWrite, false});
+  if (!old) return tl::unexpected(std::move(old).error());
+  store(mark, uint32_t{0});
+  Result<> marked = (*old)->write_at(0, mark);
+  if (!marked && marked.error().code == ErrorCode::kResourceExhausted) return {};
+  return marked;
+}
+
+}  // namespace
+
+Result<> replace_atomic_file(FileSystem& file_system, const Path& path, AtomicFileFormat format,
+                             ByteSpan content) {
+  const auto bytes = encode(path, format, content);
+  if (!bytes) return tl::unexpected(bytes.error());
+  return replace_by_new_file(file_system, path, *bytes);
+}
+
+Path reserve_of(const Path& path) {
+  Path reserve = path;
+  reserve += ".reserve";
+  return reserve;
+}
+
+Result<bool> reserve_atomic_file(FileSystem& file_system, const Path& path, size_t content_bytes) {
+  const uint64_t wanted = align_up(sizeof(Header) + content_bytes, kBlockBytes) + kBlockBytes;
+  auto file = file_system.open(reserve_of(path), {OpenMode::kCreateReadWrite, false});
+  if (!file && file.error().code == ErrorCode::kResourceExhausted) return false;
+  if (!file) return tl::unexpected(std::move(file).error());
+  const auto size = (*file)->size();
+  if (!size) return tl::unexpected(size.error());
+  if (*size >= wanted) return true;
+  auto allocated = (*file)->allocate(wanted);
+  if (!allocated && allocated.error().code == ErrorCode::kResourceExhausted) return false;
+  if (!allocated) return tl::unexpected(std::move(allocated).error());
+  return true;
+}
+
+Result<> replace_reserved_file(FileSystem& file_system, const Path& path, AtomicFileFormat format,
+                               ByteSpan content) {
+  const auto bytes = encode(path, format, content);
+  if (!bytes) return tl::unexpected(bytes.error());
+  const Path reserve = reserve_of(path);
+  auto file = file_system.open(reserve, {OpenMode::kReadWrite, false});
+  if (!file && file.error().code != ErrorCode::kNotFound)
+    return tl::unexpected(std::move(file).error());
+  Result<> replaced = file
+                          ? replace_by_reserve(file_system, path, reserve, std::move(*file), *bytes)
+                          : replace_by_new_file(file_system, path, *bytes);
+  if (!replaced && replaced.error().code == ErrorCode::kResourceExhausted)
+    return make_error(ErrorCode::kResourceExhausted,
+                      replaced.error().message + "; there was no room yet to reserve for " +
+                          path.string() + ", and nothing was changed: free disk space");
+  if (!replaced) return replaced;
+  auto kept = reserve_atomic_file(file_system, path, content.size());
+  return kept ? Result<>{} : tl::unexpected(std::move(kept).error());
+}
+
+Result<> remove_reserved_file(FileSystem& file_system, const Path& path) {
+  // The file first: a reserve means nothing.
+  for (const Path& each : {path, reserve_of(path)}) {
+    auto removed = file_system.remove(each);
+    if (!removed && removed.error().code != ErrorCode::kNotFound) return removed;
+    TAILRACE_RETURN_IF_ERROR(file_system.sync_directory(path.parent_path()));
+  }
+  return {};
 }
 
 Result<AtomicFileContent> read_atomic_file(FileSystem& file_system, const Path& path,

@@ -12,6 +12,27 @@
 // Replacing: write PATH.tmp, fdatasync, rename over PATH, sync the directory. A crash before the
 // rename leaves the old file (and a PATH.tmp that the next replacement overwrites); after it, the
 // new one.
+//
+// That takes a new file and new blocks, which a full disk has not. A file that must be replaced
+// there too keeps a second one, PATH.reserve, whose blocks it has already. The order, and what a
+// crash leaves:
+//
+//   1. sync the directory, unless the reserve begins with four zeros
+//   2. overwrite the reserve, cut it to the new length, fdatasync    PATH is the old file
+//   3. exchange the names PATH and PATH.reserve                      the old file or the new one
+//   4. sync the directory                                            from here on the new one
+//   5. write four zeros to the reserve, which is the old file now, and make it a block longer than
+//      the new one: both may fail, or get lost
+//
+// The zeros say that step 4 is over. Without them the names on the device may still be as before
+// step 3, and the reserve's blocks those of PATH there: step 1 ends that before they change.
+//
+// So a content of the same number of blocks always finds room, and, once, one that has a block
+// more. Where there is no reserve yet (a directory of an older version, a disk that was full then)
+// the file is replaced as above, and gets one as soon as there is room. A file system that cannot
+// exchange names gives PATH the reserve by a rename, and makes another one of the blocks that come
+// free by that: another program may be quicker. One that writes elsewhere what it overwrites (ZFS,
+// a snapshot of btrfs) can reserve nothing.
 
 #include <cstdint>
 #include <vector>
@@ -42,6 +63,22 @@ struct AtomicFileContent {
 /// Durable when it returns. After an error the file holds the old or the new content.
 Result<> replace_atomic_file(FileSystem& file_system, const Path& path, AtomicFileFormat format,
                              ByteSpan content);
+
+/// PATH.reserve: what it holds is of no account.
+Path reserve_of(const Path& path);
+
+/// As replace_atomic_file, with room that is kept for it: a full disk is not an error while the
+/// content takes no more blocks than before. kResourceExhausted: there was no reserve, and nothing
+/// was changed. One thread at a time for one path.
+Result<> replace_reserved_file(FileSystem& file_system, const Path& path, AtomicFileFormat format,
+                               ByteSpan content);
+
+/// Keeps room for such a content beside `path`, which need not be there yet. False: the disk has
+/// none now. A reserve that is there stays.
+Result<bool> reserve_atomic_file(FileSystem& file_system, const Path& path, size_t content_bytes);
+
+/// Removes both; neither need be there. Durable when it returns.
+Result<> remove_reserved_file(FileSystem& file_system, const Path& path);
 
 /// kNotFound when absent, kCorruption (naming file and offset) when it does not check,
 /// kUnsupported when its version is newer than `format.version`.

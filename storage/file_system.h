@@ -105,6 +105,10 @@ class FileSystem {
   virtual Result<> make_directory(const Path& directory) = 0;
   /// Atomic within one directory; durable only after sync_directory.
   virtual Result<> rename(const Path& from, const Path& to) = 0;
+  /// The two files of one directory change names, in one step: neither name is ever absent. Needs
+  /// no room. kNotFound when one of them is absent, kUnsupported where the file system cannot do
+  /// it; durable only after sync_directory.
+  virtual Result<> exchange(const Path& one, const Path& other) = 0;
   /// kNotFound when it is absent.
   virtual Result<> remove(const Path& path) = 0;
   virtual Result<> remove_directory(const Path& directory) = 0;  // with all it holds

@@ -106,6 +106,15 @@ class PosixFileSystem final : public FileSystem {
     return {};
   }
 
+  Result<> exchange(const Path& one, const Path& other) override {
+    if (::renameat2(AT_FDCWD, one.c_str(), AT_FDCWD, other.c_str(), RENAME_EXCHANGE) == 0)
+      return {};
+    if (errno == EINVAL || errno == ENOSYS)
+      return make_error(ErrorCode::kUnsupported,
+                        one.string() + ": its file system cannot exchange two files");
+    return failed("exchange", one, errno);
+  }
+
   Result<> remove(const Path& path) override {
     if (::unlink(path.c_str()) != 0) return failed("unlink", path, errno);
     return {};

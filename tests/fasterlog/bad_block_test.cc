@@ -29,6 +29,9 @@ class BadBlock final : public storage::FileSystem {
   Result<std::vector<std::string>> list(const Path& path) override { return below_.list(path); }
   Result<> make_directory(const Path& path) override { return below_.make_directory(path); }
   Result<> rename(const Path& from, const Path& to) override { return below_.rename(from, to); }
+  Result<> exchange(const Path& one, const Path& other) override {
+    return below_.exchange(one, other);
+  }
   Result<> remove(const Path& path) override { return below_.remove(path); }
   Result<> remove_directory(const Path& path) override { return below_.remove_directory(path); }
   Result<> sync_directory(const Path& path) override { return below_.sync_directory(path); }

@@ -140,7 +140,7 @@ TEST(BatchWriterFault, AFailedWriteComesThroughAndDoublesNothing) {
         } else {
           texts.push_back(text);
         }
-        if (i > 500) std::this_thread::yield();
+        if (i > 500) std::this_thread::sleep_for(std::chrono::microseconds(50));
       }
       ASSERT_TRUE(failed) << "the failure never came through";
       EXPECT_EQ(failed->code, ErrorCode::kIo) << failed->message;

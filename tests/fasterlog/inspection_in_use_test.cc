@@ -38,6 +38,9 @@ class Meddled final : public storage::FileSystem {
   Result<> rename(const storage::Path& from, const storage::Path& to) override {
     return real_.rename(from, to);
   }
+  Result<> exchange(const storage::Path& one, const storage::Path& other) override {
+    return real_.exchange(one, other);
+  }
   Result<> remove(const storage::Path& path) override { return real_.remove(path); }
   Result<> remove_directory(const storage::Path& path) override {
     return real_.remove_directory(path);

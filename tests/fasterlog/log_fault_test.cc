@@ -4,6 +4,7 @@
 
 #include "fasterlog/log.h"
 #include "fasterlog/log_metadata.h"
+#include "fasterlog/record.h"
 #include "tests/fasterlog/fault_options.h"
 #include "tests/support/fault_file_system.h"
 
@@ -166,7 +167,7 @@ TEST_P(FaultAtEveryOperation, LosesNothingAcknowledgedAndKeepsNothingHalf) {
   }
 }
 
-// On a full disk there is no room for META to say that the log was closed: that is no failed write.
+// A full disk has room for what META has to say, and for a start.
 TEST(FullDisk, WhatIsDurableIsClosedInOrderAndThereAgain) {
   FaultFileSystem disk(1);
   const Outcome outcome = run_scenario(disk);
@@ -176,15 +177,15 @@ TEST(FullDisk, WhatIsDurableIsClosedInOrderAndThereAgain) {
     auto log = Log::open(disk, fault_options());
     ASSERT_TRUE(log) << log.error().message;
     ASSERT_TRUE((*log)->become_writer(Epoch{7}));
-    disk.set_capacity(0);
+    disk.fill();
     const auto range = (*log)->try_enqueue(RecordKind::kData, as_bytes(newest));
     ASSERT_TRUE(range) << range.error().message;
     ASSERT_TRUE((*log)->wait_durable(range->end));
     const auto closed = (*log)->close();
     EXPECT_TRUE(closed) << closed.error().message;
   }
-  EXPECT_EQ(Log::open(disk, fault_options()).error().code, ErrorCode::kResourceExhausted);
-  disk.set_capacity(uint64_t{1} << 40);
+  EXPECT_TRUE(read_log_metadata(disk, "/log")->clean);
+  disk.fill();
   auto log = Log::open(disk, fault_options());
   ASSERT_TRUE(log) << log.error().message;
   std::string last;
@@ -192,6 +193,49 @@ TEST(FullDisk, WhatIsDurableIsClosedInOrderAndThereAgain) {
   for (auto record = scanner->next(Address::max()); *record; record = scanner->next(Address::max()))
     last = to_string((*record)->payload);
   EXPECT_EQ(last, newest);
+}
+
+// A copy that differs from its leader's log is cut also where nothing more fits: a change of leader
+// does not stop a node because its disk is full.
+TEST(FullDisk, ACutNeedsNoRoom) {
+  FaultFileSystem disk(1);
+  std::vector<Address> ends;
+  Address cut;
+  {
+    auto log = Log::open(disk, fault_options());
+    ASSERT_TRUE(log && (*log)->become_writer(Epoch{1}));
+    for (int i = 0; i < 150; ++i) {
+      const auto range = (*log)->enqueue(RecordKind::kData, as_bytes(std::string(1000, 'x')));
+      ASSERT_TRUE(range && (*log)->wait_durable(range->end));
+      ends.push_back(range->end);
+    }
+    auto consumer = (*log)->open_consumer("reader", {});
+    ASSERT_TRUE(consumer) << consumer.error().message;
+    while ((*consumer)->next()->has_value()) {
+    }
+    ASSERT_TRUE((*consumer)->acknowledge(ends.back()));
+    disk.fill();
+    const auto to = (*log)->truncate_after(ends[20] + kLeastMarkBytes);
+    ASSERT_TRUE(to) << to.error().message;
+    cut = *to;
+    EXPECT_GE(cut, ends[20]);
+    EXPECT_LT(cut, ends[21]);
+    EXPECT_FALSE((*log)->failure());
+    EXPECT_LE((*consumer)->position(), cut);
+    // Only what is written next finds no room.
+    const auto refused = (*log)->try_enqueue(RecordKind::kData, as_bytes("behind the cut"));
+    ASSERT_FALSE(refused);
+    EXPECT_NE(refused.error().code, ErrorCode::kIo) << refused.error().message;
+    EXPECT_TRUE((*log)->close());
+  }
+  disk.fill();
+  auto log = Log::open(disk, fault_options());
+  ASSERT_TRUE(log) << log.error().message;
+  size_t records = 0;
+  const auto scanner = (*log)->scan((*log)->begin());
+  for (auto record = scanner->next(Address::max()); *record; record = scanner->next(Address::max()))
+    ++records;
+  EXPECT_EQ(records, 21u);
 }
 
 // Who asks is told that there is no room, in the words of the refusals, until there is some again.

@@ -98,7 +98,7 @@ TEST(ProvenWriter, AFailedWriteIsFinalAndAFullDiskIsNot) {
     ASSERT_TRUE(log && log->become_writer(Epoch{1}));
     const Address before = append(*log, "one");
     ASSERT_TRUE(soon([&] { return proven(disk) >= before; }));
-    disk.fail_next("write", "/log/META.tmp", kind);
+    disk.fail_next("write", "/log/META.reserve", kind);
     const Address after = append(*log, "two");
     if (kind == FaultKind::kError) {
       EXPECT_TRUE(soon([&] { return log->failure().has_value(); }));

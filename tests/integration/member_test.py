@@ -10,7 +10,7 @@ import tempfile
 import unittest
 
 from ack_log import Writer
-from cluster import SMALL_LOG, Cluster, explained_tests, wait_until
+from cluster import SMALL_LOG, Cluster, explained_tests, free_ports, wait_until
 from etcd import INSTALLED, Etcd
 
 TAILRACE, ACK_WRITER = sys.argv[1:3]
@@ -175,6 +175,21 @@ class Members(unittest.TestCase):
         four.start().wait_ready(PATIENCE)
         self.assertEqual(len(self.status_of(four)["members"]), 4)
         self.check_all(self.nodes.nodes)
+
+    def test_a_leader_that_moved_finds_a_node_that_was_down_meanwhile(self):
+        """That one has the old address, in its file and in its log, and the greater number."""
+        one, two, three = self.start()
+        three.kill()
+        old, new = (f"{one.host}:{port}" for port in (one.peer_port, free_ports(1)[0]))
+        self.nodes.run("member", "add", "--id", 1, "--peer", new, "--client", one.server)
+        one.kill()
+        one.config.write_text(one.config.read_text().replace(old, new))
+        one.start().wait_ready(PATIENCE)
+        wait_until("node 2 follows", lambda: self.status_of(two)["source"] == 1, PATIENCE)
+        self.wait_for_acks(200)
+        three.start().wait_ready(PATIENCE)
+        self.assertIn(old, three.log.read_text(), "it looked for it where it was")
+        self.check_all([one, two, three])
 
     def test_a_learner_never_votes_until_it_is_asked_to(self):
         self.start()

@@ -8,6 +8,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <set>
 #include <utility>
@@ -35,6 +36,7 @@ class FakeLog final : public tailrace::testing::LogDouble {
   }
   Result<AddressRange> try_enqueue(fasterlog::RecordKind kind, ByteSpan payload) override {
     if (!writer_) return make_error(ErrorCode::kFailedPrecondition, "a copy");
+    if (full) return make_error(ErrorCode::kResourceExhausted, "the disk is full");
     const Address at = tail();
     std::vector<std::byte> batch(kHeaderBytes);
     store(batch.data(), static_cast<uint32_t>(kHeaderBytes + payload.size()));
@@ -134,6 +136,7 @@ class FakeLog final : public tailrace::testing::LogDouble {
   }
   const std::vector<std::byte>& bytes() const { return bytes_; }
   uint64_t room = 1 << 20;
+  bool full = false;  // takes no more of its own
   int cuts = 0;
 
  private:
@@ -216,15 +219,25 @@ class IdleStateMachine final : public statemachine::StateMachine {
 /// Runs what was posted when the test says so.
 class HandExecutor final : public Executor {
  public:
-  void post(std::function<void()> function) override { posted.push_back(std::move(function)); }
-  void run() {
-    while (!posted.empty()) {
-      auto function = std::move(posted.front());
-      posted.pop_front();
-      function();
-    }
+  void post(std::function<void()> function) override {
+    const std::lock_guard lock(mutex_);
+    posted.push_back(std::move(function));
   }
-  std::deque<std::function<void()>> posted;
+  void run() {
+    while (auto function = next())
+      function();
+  }
+  std::deque<std::function<void()>> posted;  // the test's, while no other thread posts
+
+ private:
+  std::function<void()> next() {
+    const std::lock_guard lock(mutex_);
+    if (posted.empty()) return nullptr;
+    auto function = std::move(posted.front());
+    posted.pop_front();
+    return function;
+  }
+  std::mutex mutex_;
 };
 
 class HandClock final : public Clock {
@@ -357,6 +370,8 @@ struct Side {
       options.members.push_back(member_named(i));
     options.members_in_file = members_in_file;
     options.leader = NodeId{1};
+    options.log = log_options;
+    options.store = store_options;
     node = std::move(Node::create(storage::posix_file_system(), options, *log, state_machine,
                                   *watermarks, anchors, executor, transport, nullptr, clock)
                          .value());
@@ -383,7 +398,10 @@ struct Side {
   HandExecutor& executor;
   const Clock& clock;
   const uint32_t members;
-  std::function<Result<Members>()> members_in_file;  // taken by make()
+  // Taken by make(); log and store for a copy of another node's state.
+  std::function<Result<Members>()> members_in_file;
+  fasterlog::LogOptions log_options;
+  kv::StoreOptions store_options;
   std::unique_ptr<Node> node;
 };
 

@@ -251,6 +251,44 @@ TEST_F(DriversTest, ATransferToNobodyInParticularTakesTheVoterThatHasMost) {
   EXPECT_TRUE(at(3).status()->serving);
 }
 
+// "Done" means handed over: a leader that another one deposes meanwhile says so.
+TEST_F(DriversTest, ATransferThatAnotherOneForestallsIsNoSuccess) {
+  network.cut(NodeId{1}, NodeId{2});
+  ASSERT_TRUE(at(1).enqueue("not on 2 yet"));
+  network.heal();
+  executor.run();
+  std::optional<Result<>> done;
+  at(1).node->transfer(NodeId{2}, into(done));
+  executor.run();
+  EXPECT_FALSE(done);
+  std::optional<Result<>> promoted;
+  at(3).node->promote(into(promoted));
+  settle();
+  pass(milliseconds(50));
+  ASSERT_TRUE(at(3).status()->serving);
+  ASSERT_TRUE(done);
+  ASSERT_FALSE(*done) << "it was handed over to nobody";
+  EXPECT_EQ(done->error().code, ErrorCode::kUnknownOutcome);
+  EXPECT_NE(done->error().message.find("node 3"), std::string::npos) << done->error().message;
+}
+
+// The same node, by whatever way it came to lead.
+TEST_F(DriversTest, ATransferToWhoTakesTheLeadByItselfIsDone) {
+  ASSERT_TRUE(at(1).enqueue("not on 2 yet"));
+  at(1).log->flush();
+  executor.run();
+  std::optional<Result<>> done, promoted;
+  at(1).node->transfer(NodeId{2}, into(done));
+  executor.run();
+  EXPECT_FALSE(done);
+  at(2).node->promote(into(promoted));
+  settle();
+  pass(milliseconds(50));
+  ASSERT_TRUE(at(2).status()->serving);
+  ASSERT_TRUE(done);
+  EXPECT_TRUE(*done) << done->error().message;
+}
+
 TEST_F(DriverTest, ATransferThatTakesTooLongIsCalledOff) {
   network.isolate(NodeId{2});
   std::optional<Result<>> done;
@@ -293,6 +331,22 @@ TEST_F(DriversTest, APromotedNodeLeadsInANewEpochAndTheOthersFollow) {
   promote(3);
   EXPECT_TRUE(at(3).status()->serving);
   EXPECT_EQ(at(3).status()->epoch, Epoch{3});
+}
+
+// A node that is to lead and has a full disk waits for room, and lives.
+TEST_F(DriversTest, ALeaderWithoutRoomForItsFirstRecordServesWhenThereIsSome) {
+  std::optional<Error> fatal;
+  at(2).node->set_fatal_listener([&](const Error& error) { fatal = error; });
+  at(2).log->full = true;
+  promote(2);
+  pass(milliseconds(50));
+  EXPECT_FALSE(fatal) << fatal->message;
+  EXPECT_EQ(at(2).status()->role, Role::kLeader);
+  EXPECT_FALSE(at(2).status()->serving);
+  at(2).log->full = false;
+  pass(milliseconds(50));
+  EXPECT_TRUE(at(2).status()->serving);
+  EXPECT_EQ(at(1).status()->leader, NodeId{2});
 }
 
 TEST_F(DriversTest, WhatWasNeverCommittedIsCutFromALogThatDiverges) {

@@ -8,6 +8,7 @@
 #include <gtest/gtest.h>
 
 #include "storage/atomic_file.h"
+#include "tests/support/fault_file_system.h"
 #include "tests/support/temporary_directory.h"
 
 namespace tailrace::replication {
@@ -185,6 +186,44 @@ TEST_F(PromiseFileTest, ADamagedPromiseIsNeverReplacedByAFreshOne) {
     ASSERT_FALSE(read);
     EXPECT_EQ(read.error().code, ErrorCode::kCorruption);
   }
+}
+
+// A change of leader must not stop a node because its disk is full.
+TEST(PromiseOnAFullDisk, AnyNumberOfPromisesFindRoom) {
+  testing::FaultFileSystem disk{1};
+  ASSERT_TRUE(disk.make_directory("/node"));
+  PromiseFile file(disk, "/node", NodeId{3}, "orders");
+  ASSERT_TRUE(file.open(5));
+  disk.fill();
+  for (uint64_t epoch = 1; epoch <= 20; ++epoch) {
+    const Promise promise{Epoch{epoch}, NodeId{2}, 5, Vote::kFull};
+    const auto written = file.write(promise);
+    ASSERT_TRUE(written) << written.error().message;
+    ASSERT_TRUE(file.keep_room());
+    disk.crash(testing::CrashPolicy::kLoseUnsynced);
+    EXPECT_EQ(file.read().value(), promise);
+  }
+}
+
+// A directory of before on a full disk: the node is told so, and has room kept as soon as there is.
+TEST(PromiseOnAFullDisk, RoomIsKeptLaterWhereThereWasNoneAtTheStart) {
+  testing::FaultFileSystem disk{1};
+  ASSERT_TRUE(disk.make_directory("/node"));
+  ASSERT_TRUE(PromiseFile(disk, "/node", NodeId{3}, "orders").open(5));
+  ASSERT_TRUE(disk.remove(storage::reserve_of("/node/PROMISE")));
+  disk.fill();
+  PromiseFile file(disk, "/node", NodeId{3}, "orders");
+  const auto found = file.open(6);
+  ASSERT_TRUE(found) << found.error().message;
+  EXPECT_EQ(found->incarnation, 5u);
+  const auto refused = file.write(Promise{Epoch{1}, NodeId{2}, 5, Vote::kFull});
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, ErrorCode::kResourceExhausted);
+  EXPECT_EQ(file.read().value().epoch, Epoch{0});
+  disk.set_capacity(1u << 20);
+  ASSERT_TRUE(file.keep_room());
+  disk.fill();
+  EXPECT_TRUE(file.write(Promise{Epoch{1}, NodeId{2}, 5, Vote::kFull}));
 }
 
 }  // namespace

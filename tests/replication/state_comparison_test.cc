@@ -274,5 +274,20 @@ TEST(DivergenceFile, KeepsTheFactsAndHasTheDocumentedLayout) {
   EXPECT_EQ(words, (std::vector<uint64_t>{100, 1, 2, 3, 4, 5, 6, 7}));
 }
 
+// A full disk must not make a node forget that it diverged.
+TEST(DivergenceFile, IsWrittenOnAFullDiskWhereRoomWasKept) {
+  testing::FaultFileSystem disk{1};
+  ASSERT_TRUE(disk.make_directory("/node"));
+  DivergenceFile file(disk, "/node");
+  ASSERT_TRUE(file.reserve());
+  disk.fill();
+  const Divergence facts{{Address{100}, 1, 2, 3}, {Address{100}, 4, 5, 6}};
+  ASSERT_TRUE(file.write(facts, 7));
+  disk.crash(testing::CrashPolicy::kLoseUnsynced);
+  const auto back = DivergenceFile(disk, "/node").read();
+  ASSERT_TRUE(back && *back);
+  EXPECT_EQ(**back, facts);
+}
+
 }  // namespace
 }  // namespace tailrace::replication

@@ -241,8 +241,9 @@ void Cluster::perform(SimNode& node, const Action& action) {
       if (!links_.contains(pair_of(node.id, peer))) feed(node, PeerDisconnected{peer});
     });
   } else if (const auto* fetch = std::get_if<FetchCheckpoint>(&action)) {
-    after(node, between(5000, 50000),
-          [this, &node, from = fetch->from] { install_checkpoint(node, at(from)); });
+    after(node, between(5000, 50000), [this, &node, from = fetch->from, end = node.log.tail()] {
+      install_checkpoint(node, at(from), end);
+    });
   } else if (const auto* message = std::get_if<Send>(&action)) {
     if (const auto* acknowledge = std::get_if<Acknowledge>(&message->message))
       check_acknowledge(node, *acknowledge);
@@ -293,21 +294,10 @@ void Cluster::ship(SimNode& node, const ShipBytes& action) {
   });
 }
 
-/// A write that fails is final: the node ends.
-bool Cluster::disk_is_full(SimNode& node) {
-  if (!faults_ || now_ >= node.full_until) return false;
-  after(node, between(0, 500), [this, &node] {
-    ++outcome_.full_disks;
-    crash(node);
-    if (!faults_) start(node);  // after the last one that would have brought it up
-  });
-  return true;
-}
-
 /// In the order in which they were asked for.
 void Cluster::persist(SimNode& node, const Promise& promise) {
   exchange(node, promise.epoch);
-  if (disk_is_full(node)) return;
+  // A full disk has room for it: that is kept beforehand.
   node.promise_written = std::max(node.promise_written, now_ + between(0, faults_ ? 8000 : 500));
   if (options_.promise_lies) {
     after(node, Time{0}, [this, &node, promise] { feed(node, PromisePersisted{promise}); });
@@ -335,8 +325,16 @@ void Cluster::flush(SimNode& node) {
       feed(node, LogMoved{told, applied(node)});
     });
   }
-  if (node.flushing || disk_is_full(node)) return;
+  if (node.flushing) return;
   node.flushing = true;
+  if (faults_ && now_ < node.full_until) {
+    ++outcome_.full_disks;
+    after(node, node.full_until - now_, [this, &node] {
+      node.flushing = false;
+      flush(node);
+    });
+    return;
+  }
   node.log.flush_end = node.log.tail();
   if (node.core->state().role == Role::kLeader)
     after(node, between(0, 100), [this, &node] {

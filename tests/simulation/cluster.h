@@ -93,7 +93,7 @@ class Cluster {
     std::optional<Disk> copy;          // of this disk, as it once was
     uint64_t forgot = 0;               // incarnation of a disk that was put back to such a copy
     Epoch granted;                     // the newest
-    Time full_until{0};                // what is written by then fails
+    Time full_until{0};                // the log waits for room until then
     bool damaged = false;              // found when it starts, which it then does not
     // Lost in a crash.
     std::unique_ptr<replication::Core> core;
@@ -169,7 +169,6 @@ class Cluster {
   void perform(SimNode& node, const replication::Action& action);
   void ship(SimNode& node, const replication::ShipBytes& action);
   void persist(SimNode& node, const replication::Promise& promise);
-  bool disk_is_full(SimNode& node);
   void settled(SimNode& node);
   void flush(SimNode& node);
   /// Everything that may be applied is.
@@ -210,7 +209,8 @@ class Cluster {
   void copy_disk(SimNode& node);
   void lose_power(SimNode& some);
   void lose_sight_of_the_longest(const SimNode& node);
-  void install_checkpoint(SimNode& node, SimNode& source);
+  /// `end`: where its log ended when it was refused.
+  void install_checkpoint(SimNode& node, SimNode& source, Address end);
 
   // clients.cc
   void start_clients();

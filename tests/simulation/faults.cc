@@ -387,15 +387,19 @@ void Cluster::put_back(SimNode& node) {
 
 /// What a checkpoint's transfer leaves: the source's committed prefix, begun where the source's
 /// begins.
-void Cluster::install_checkpoint(SimNode& node, SimNode& source) {
-  if (source.boot == 0 || source.paused || node.log.durable() >= source.committed ||
-      source.log.begin == fasterlog::kFirstAddress)
+void Cluster::install_checkpoint(SimNode& node, SimNode& source, Address end) {
+  const Address copy_end = std::min(source.committed, source.log.durable());
+  // What it ended with when it was refused is not part of the cluster's log, and may be more than
+  // there is of that; what came since then may be.
+  const bool extended = node.log.tail() > copy_end && node.log.tail() != end;
+  if (source.boot == 0 || source.paused || node.core->state().streaming || extended ||
+      node.committed > copy_end || source.log.begin == fasterlog::kFirstAddress)
     return;
   const Promise promise = node.promise;
   crash(node);
   ++outcome_.installs;
   node.log = source.log;
-  node.log.cut(std::min(source.committed, source.log.durable()));
+  node.log.cut(copy_end);
   node.promise = promise;
   node.committed = node.log.begin;
   start(node);

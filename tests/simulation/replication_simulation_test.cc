@@ -274,7 +274,7 @@ TEST(ReplicationSimulation, NoticesALogThatWasNotCompared) {
 }
 TEST(ReplicationSimulation, NoticesAReadOfALeaderThatDidNotAsk) {
   expect_caught([](ClusterOptions& o) { o.faults.confirms_alone = true; },
-                "a linearizable read misses", 445);
+                "a linearizable read misses", 125);
 }
 TEST(ReplicationSimulation, NoticesAPromiseThatACrashTakesBack) {
   expect_caught([](ClusterOptions& o) { o.promise_lies = true; }, "");

@@ -342,5 +342,27 @@ TEST(StateCopy, AFullDiskIsToldBeforeAnythingIsCopied) {
   EXPECT_FALSE(incoming.has_plan());
 }
 
+// What is complete is said so, and installed, also where nothing more fits.
+TEST(StateCopy, AFullDiskStillTakesTheWordThatTheCopyIsComplete) {
+  FaultFileSystem source_disk(1);
+  const auto source = source_node(source_disk);
+  ASSERT_NE(source, nullptr);
+  const auto copy = source->machine().open_copy("test/1", 0);
+  ASSERT_TRUE(copy.has_value());
+  FaultFileSystem disk(2);
+  ASSERT_TRUE(disk.make_directory(kRoot).has_value());
+  IncomingState incoming(disk, receiver());
+  ASSERT_TRUE(incoming.begin((*copy)->plan()).has_value());
+  std::vector<std::byte> bytes((*copy)->plan().bytes());
+  ASSERT_TRUE((*copy)->read(0, bytes).has_value());
+  ASSERT_TRUE(incoming.write(bytes).has_value() && incoming.save().has_value());
+  ASSERT_TRUE(incoming.check().has_value());
+  disk.fill();
+  const auto committed = incoming.commit();
+  ASSERT_TRUE(committed.has_value()) << committed.error().message;
+  disk.crash(CrashPolicy::kLoseUnsynced);
+  EXPECT_TRUE(install_state_copy(disk, receiver()).value());
+}
+
 }  // namespace
 }  // namespace tailrace::statemachine

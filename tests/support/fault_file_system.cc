@@ -13,6 +13,10 @@ namespace {
 std::string normal(const Path& path) {
   return path.lexically_normal().string();
 }
+// A file has whole blocks.
+uint64_t blocks_of(uint64_t bytes) {
+  return align_up(bytes, storage::kBlockBytes);
+}
 std::string parent_of(const std::string& path) {
   return Path(path).parent_path().string();
 }
@@ -206,6 +210,18 @@ std::vector<uint64_t> FaultFileSystem::sectors_of_operations() const {
 void FaultFileSystem::set_capacity(uint64_t bytes) {
   const std::lock_guard lock(mutex_);
   capacity_bytes_ = bytes;
+  filled_ = false;
+}
+
+void FaultFileSystem::fill() {
+  const std::lock_guard lock(mutex_);
+  capacity_bytes_ = used_bytes();
+  filled_ = true;
+}
+
+void FaultFileSystem::set_can_exchange(bool can) {
+  const std::lock_guard lock(mutex_);
+  can_exchange_ = can;
 }
 
 void FaultFileSystem::crash(CrashPolicy policy) {
@@ -336,9 +352,7 @@ Result<> FaultFileSystem::write(Inode& inode, const std::string& path, uint64_t 
   if (was_cut || (fault && fault->kind == FaultKind::kNoSpace))
     return failure("write", path, fault->kind);
   if (end > inode.written.size()) {
-    if (used_bytes() + (end - inode.written.size()) > capacity_bytes_) {
-      return failure("write", path, FaultKind::kNoSpace);
-    }
+    if (!has_room(inode, end)) return failure("write", path, FaultKind::kNoSpace);
     inode.written.resize(end);
   }
   const auto put = [&](uint64_t from, uint64_t to) {
@@ -369,14 +383,12 @@ Result<> FaultFileSystem::resize(Inode& inode, const std::string& path, std::str
                                  uint64_t bytes, bool only_grow) {
   if (const auto fault = next_operation()) return failure(call, path, *fault);
   if (only_grow && bytes <= inode.written.size()) return {};
-  if (bytes > inode.written.size() &&
-      used_bytes() + (bytes - inode.written.size()) > capacity_bytes_) {
-    return failure(call, path, FaultKind::kNoSpace);
-  }
+  if (!has_room(inode, bytes)) return failure(call, path, FaultKind::kNoSpace);
   // What was cut off and grown again is zero: dirty, so that a sync brings the zeros to the
   // platter.
   const uint64_t shorter = std::min<uint64_t>(bytes, inode.written.size());
   inode.written.resize(bytes);
+  take_what_is_free();
   inode.dirty_sectors.erase(
       inode.dirty_sectors.lower_bound((bytes + kSectorBytes - 1) / kSectorBytes),
       inode.dirty_sectors.end());
@@ -409,11 +421,21 @@ Result<> FaultFileSystem::sync(Inode& inode, const std::string& path) {
   return {};
 }
 
+void FaultFileSystem::take_what_is_free() {
+  if (filled_) capacity_bytes_ = std::min(capacity_bytes_, used_bytes());
+}
+
 uint64_t FaultFileSystem::used_bytes() const {
   uint64_t bytes = 0;
   for (const auto& [name, inode] : names_)
-    bytes += inode->written.size();
+    bytes += blocks_of(inode->written.size());
   return bytes;
+}
+
+bool FaultFileSystem::has_room(const Inode& inode, uint64_t bytes) const {
+  const uint64_t present = blocks_of(inode.written.size());
+  return blocks_of(bytes) <= present ||
+         used_bytes() + blocks_of(bytes) - present <= capacity_bytes_;
 }
 
 Result<std::unique_ptr<storage::File>> FaultFileSystem::open(const Path& path,
@@ -429,6 +451,7 @@ Result<std::unique_ptr<storage::File>> FaultFileSystem::open(const Path& path,
       return tl::unexpected(io_error("open", name, ENOENT));
     }
     if (const auto fault = next_operation()) return failure("open", name, *fault);
+    if (filled_) return failure("open", name, FaultKind::kNoSpace);
     found = names_.emplace(name, std::make_shared<Inode>()).first;
   }
   return std::make_unique<FaultFile>(*this, path, found->second,
@@ -501,7 +524,21 @@ Result<> FaultFileSystem::rename(const Path& from, const Path& to) {
   if (found == names_.end()) return tl::unexpected(io_error("rename", normal(from), ENOENT));
   names_[normal(to)] = found->second;
   names_.erase(normal(from));
+  take_what_is_free();
   unsynced_renames_.emplace_back(normal(from), normal(to));
+  return {};
+}
+
+Result<> FaultFileSystem::exchange(const Path& one, const Path& other) {
+  const std::lock_guard lock(mutex_);
+  if (const auto fault = next_operation()) return failure("exchange", normal(one), *fault);
+  if (!can_exchange_)
+    return make_error(ErrorCode::kUnsupported, normal(one) + ": two files cannot be exchanged");
+  const auto first = names_.find(normal(one)), second = names_.find(normal(other));
+  if (first == names_.end()) return tl::unexpected(io_error("exchange", normal(one), ENOENT));
+  if (second == names_.end()) return tl::unexpected(io_error("exchange", normal(other), ENOENT));
+  std::swap(first->second, second->second);
+  unsynced_renames_.emplace_back(normal(one), normal(other));
   return {};
 }
 
@@ -511,6 +548,7 @@ Result<> FaultFileSystem::remove(const Path& path) {
   if (names_.erase(normal(path)) == 0) {
     return tl::unexpected(io_error("unlink", normal(path), ENOENT));
   }
+  take_what_is_free();
   return {};
 }
 

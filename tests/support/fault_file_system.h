@@ -66,6 +66,11 @@ class FaultFileSystem final : public storage::FileSystem {
   std::vector<storage::Path> files() const;
   /// Writes and allocations beyond it fail with ENOSPC.
   void set_capacity(uint64_t bytes);
+  /// Nothing more fits, no new file can be made, and what is given back another program takes;
+  /// until set_capacity().
+  void fill();
+  /// Whether exchange() is known, as by most file systems.
+  void set_can_exchange(bool can);
 
   // ---- storage::FileSystem ---------------------------------------------------------------------
   Result<std::unique_ptr<storage::File>> open(const storage::Path& path,
@@ -75,6 +80,7 @@ class FaultFileSystem final : public storage::FileSystem {
   Result<std::vector<std::string>> list(const storage::Path& directory) override;
   Result<> make_directory(const storage::Path& directory) override;
   Result<> rename(const storage::Path& from, const storage::Path& to) override;
+  Result<> exchange(const storage::Path& one, const storage::Path& other) override;
   Result<> remove(const storage::Path& path) override;
   Result<> remove_directory(const storage::Path& directory) override;
   Result<> sync_directory(const storage::Path& directory) override;
@@ -111,7 +117,9 @@ class FaultFileSystem final : public storage::FileSystem {
   Result<> resize(Inode& inode, const std::string& path, std::string_view call, uint64_t bytes,
                   bool only_grow);
   Result<> sync(Inode& inode, const std::string& path);
+  void take_what_is_free();
   uint64_t used_bytes() const;
+  bool has_room(const Inode& inode, uint64_t bytes) const;
 
   mutable std::mutex mutex_;  // guards all below
   Random random_;
@@ -124,6 +132,8 @@ class FaultFileSystem final : public storage::FileSystem {
   std::map<uint64_t, FaultKind> read_faults_;  // by number
   std::vector<uint64_t> sectors_of_operations_;
   uint64_t capacity_bytes_ = uint64_t{1} << 40;
+  bool filled_ = false;
+  bool can_exchange_ = true;
   Names names_;
   Names durable_names_;
   std::vector<std::pair<std::string, std::string>> unsynced_renames_;  // in their order

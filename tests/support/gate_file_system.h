@@ -41,7 +41,8 @@ class GateFileSystem final : public storage::FileSystem {
     std::unique_lock lock(mutex_);
     return moved_.wait_for(lock, std::chrono::seconds(30), [&] { return waiting_ > 0; });
   }
-  /// "sync PATH", "rename PATH" (the new name), "remove PATH", "sync_directory PATH", in order.
+  /// "sync PATH", "rename PATH" (the new name; also of an exchange), "remove PATH", "sync_directory
+  /// PATH", in order.
   std::vector<std::string> trace() const {
     const std::lock_guard lock(mutex_);
     return trace_;
@@ -71,6 +72,10 @@ class GateFileSystem final : public storage::FileSystem {
   Result<> rename(const storage::Path& from, const storage::Path& to) override {
     note("rename " + to.string());
     return below_.rename(from, to);
+  }
+  Result<> exchange(const storage::Path& one, const storage::Path& other) override {
+    note("rename " + other.string());
+    return below_.exchange(one, other);
   }
   Result<> remove(const storage::Path& path) override {
     note("remove " + path.string());
