@@ -82,6 +82,7 @@ void Connection::pump_tails() {
     it = pumped == Pumped::kEnded ? subscriptions_.erase(it) : std::next(it);
   }
   if (subscriptions_.empty()) thread_.set_tailing(*this, false);
+  status_.reset();  // not of a turn that takes frames: the next one looks anew
   flush();
   // Unsent bytes: on_written() goes on. Else let others have their turn first.
   if (!more || pump_posted_ || unsent_bytes() > kMostTailUnsentBytes) return;

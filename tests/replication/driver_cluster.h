@@ -192,7 +192,7 @@ class IdleStateMachine final : public statemachine::StateMachine {
   Result<> wait_applied(Address address, SteadyTime) override {
     if (watermarks == nullptr) return {};
     const Address to = std::min(address, watermarks->applicable());
-    if (to > watermarks->applied()) watermarks->advance_applied(to);
+    if (to > watermarks->applied()) watermarks->advance_applied(to, Epoch{});
     return {};
   }
   statemachine::Watermarks* watermarks = nullptr;
