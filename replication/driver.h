@@ -165,8 +165,14 @@ class Driver final : public Node, public TransportHandler {
   };
   std::vector<Confirmation> confirmations_;
   uint64_t asked_round_ = 0;  // the one on its way, unless it is confirmed
-  Done transfer_done_;        // of the hand-over that runs
-  NodeId transfer_to_;
+  /// A hand-over that runs.
+  struct PendingTransfer {
+    Epoch epoch;
+    NodeId to;
+    Done done;
+    bool handed_over = false;  // the successor was told to lead
+  };
+  std::optional<PendingTransfer> transfer_;
   /// A change of the members that is enqueued and not committed yet.
   struct PendingChange {
     Epoch epoch;

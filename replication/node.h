@@ -34,7 +34,7 @@ struct NodeOptions {
   Members members;          // self included, until the log has a record of them
   /// Whom the configuration file names by now, for a new disk will go by that; null: whom it named.
   std::function<Result<Members>()> members_in_file;
-  NodeId leader;            // the static coordinator's choice at the first start; 0 with another
+  NodeId leader;  // the static coordinator's choice at the first start; 0 with another
   std::chrono::milliseconds tick_interval{50};
   std::chrono::milliseconds heartbeat_interval{200};
   std::chrono::milliseconds peer_timeout{3000};  // silence after which a peer is gone
@@ -138,8 +138,9 @@ class Node {
   /// kTimedOut when it could not be confirmed.
   virtual void confirm_leadership(SteadyTime deadline, Confirmed done) = 0;
   /// Hands the lead to `to`, or with 0 to the voter that has most: no writes are taken until it
-  /// holds everything, then this node follows. `done` says that it has given up the lead, or why
-  /// not. Any thread; `done` on the executor.
+  /// holds everything, then this node follows. `done` says that it has given up the lead to that
+  /// node, or why not: kUnavailable also when another one took the lead meanwhile. Any thread;
+  /// `done` on the executor.
   virtual void transfer(NodeId to, Done done) = 0;
   /// Adds, changes or removes one member (membership.h): `done` when that is committed, or why it
   /// can not be: kNotLeader; kUnavailable (the one before is not committed yet, or no room in the

@@ -55,14 +55,15 @@ void Driver::ask_for_digest() {
   std::vector<std::byte> bytes;
   statemachine::encode(command, bytes);
   // A full buffer has room at a later tick, and a failed log says so elsewhere.
-  const auto range = log_.try_enqueue(statemachine::kCommandRecord, ByteSpan(bytes));
+  const fasterlog::RecordView record{statemachine::kCommandRecord, ByteSpan(bytes)};
+  const auto range = log_.try_enqueue_in(core_.state().epoch, {&record, 1});
   if (range) comparison_.asked(range->end, now());
 }
 
 /// Its answers of conditional commands come from its state. Without another that could lead it goes
 /// on: what is in the log is right.
 void Driver::step_down_diverged() {
-  if (transfer_done_ || (stepped_down_ && clock_.now() - *stepped_down_ < kStepDownAgain)) return;
+  if (transfer_ || (stepped_down_ && clock_.now() - *stepped_down_ < kStepDownAgain)) return;
   stepped_down_ = clock_.now();
   transfer(NodeId{}, [](const Result<>& handed) {
     if (!handed)

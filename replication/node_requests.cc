@@ -97,26 +97,33 @@ void Driver::transfer(NodeId to, Done done) {
     if (const std::string why = self.unhealthy(found->second, to); !why.empty())
       return refuse(ErrorCode::kFailedPrecondition,
                     "node " + std::to_string(to.value) + " is unhealthy: " + why);
-    self.transfer_done_ = std::move(done);
-    self.transfer_to_ = to;
+    self.transfer_ = PendingTransfer{state.epoch, to, std::move(done)};
     self.handle(TransferAsked{to});
     self.handle(LogMoved{self.position(), self.watermarks_.applied()});
     self.settle_transfer();
   });
 }
 
+/// Called when all of a step is done: the successor is told last.
 void Driver::settle_transfer() {
-  if (!transfer_done_) return;
+  if (!transfer_) return;
   const CoreState& state = core_.state();
-  if (running_ && state.role == Role::kLeader && state.transferring == transfer_to_) {
-    return;
-  }
-  const Done done = std::exchange(transfer_done_, nullptr);
-  if (!running_ || state.role != Role::kLeader)
-    done({});
+  const bool leads =
+      running_ && !failed_ && state.role == Role::kLeader && state.epoch == transfer_->epoch;
+  if (leads && state.transferring == transfer_->to) return;
+  const PendingTransfer transfer = *std::exchange(transfer_, std::nullopt);
+  const std::string to = std::to_string(transfer.to.value);
+  if (transfer.handed_over)
+    transfer.done({});
+  else if (leads)
+    transfer.done(make_error(ErrorCode::kTimedOut,
+                             "node " + to + " did not catch up in time; this node goes on"));
   else
-    done(make_error(ErrorCode::kTimedOut, "node " + std::to_string(transfer_to_.value) +
-                                              " did not catch up in time; this node goes on"));
+    transfer.done(make_error(ErrorCode::kUnavailable,
+                             "node " + std::to_string(options_.self.value) +
+                                 " lost the lead of epoch " + std::to_string(transfer.epoch.value) +
+                                 " before it had handed over to node " + to +
+                                 ": `tailrace status` says who leads"));
 }
 
 // ---- Members. ----------------------------------------------------------------------------------
@@ -163,11 +170,17 @@ void Driver::change_members(MemberChange change, Done done) {
       return done(make_error(ErrorCode::kUnavailable,
                              "the change of members before is not committed yet: try again"));
     const Address before = state.members_record.first;
+    const Epoch epoch = state.epoch;
     self.handle(ChangeAsked{std::move(change)});
-    if (state.members_record.first == before || state.role != Role::kLeader)
+    if (state.role != Role::kLeader || state.epoch != epoch)
+      return done(make_error(ErrorCode::kUnknownOutcome,
+                             "node " + std::to_string(self.options_.self.value) +
+                                 " lost the lead meanwhile: `tailrace member list` says what came "
+                                 "of the change"));
+    if (state.members_record.first == before)
       return done(make_error(ErrorCode::kUnavailable,
                              "the log has no room for the record of the members: try again"));
-    self.change_ = PendingChange{state.epoch, state.members_record, std::move(done)};
+    self.change_ = PendingChange{epoch, state.members_record, std::move(done)};
     self.settle_change();
   });
 }

@@ -47,6 +47,11 @@ class FakeLog final : public tailrace::testing::LogDouble {
   Result<AddressRange> try_enqueue(fasterlog::RecordKind, std::span<const ByteSpan>) override {
     return refused();
   }
+  Result<AddressRange> try_enqueue_in(Epoch epoch,
+                                      std::span<const fasterlog::RecordView> records) override {
+    if (epoch != epoch_) return make_error(ErrorCode::kFailedPrecondition, "another epoch");
+    return try_enqueue(records.front().kind, records.front().payload);
+  }
   Result<AddressRange> try_enqueue_batch(std::span<const fasterlog::RecordView>,
                                          std::vector<Address>*) override {
     return refused();
