@@ -19,6 +19,7 @@
 #include "model_state.h"
 #include "replication/core.h"
 #include "replication/invariants.h"
+#include "rpc/pending.h"
 #include "tests/support/linearizability.h"
 
 namespace tailrace::simulation {
@@ -36,6 +37,9 @@ struct ClusterOptions {
   bool fsync_lies = false;    // durable is told before it is
   bool promise_lies = false;  // a promise is called persisted, and a crash loses it
   bool retry_as_new = false;  // clients send a write again as if it were another one
+  /// Each node has a server (server_side.h), and clients of these.
+  bool servers = false;
+  rpc::AnswerFaults answers;
 };
 
 struct Outcome {
@@ -51,6 +55,7 @@ struct Outcome {
   uint64_t too_hard = 0;  // histories that could not be judged
   uint64_t changes = 0;   // records of the members that were committed
   uint64_t relayed = 0;   // acknowledgements of what a follower had shipped
+  uint64_t served_done = 0, served_unknown = 0, served_refused = 0, served_reads = 0;
   bool operator==(const Outcome&) const = default;
 };
 
@@ -61,6 +66,22 @@ class Cluster {
   Outcome run();
 
  private:
+  class ServerSide;
+  /// What a server has told of a read.
+  struct ServedRead {
+    statemachine::LogPoint shown, asked;  // asked: epoch 0 if nothing was
+    Address told_before;                  // linearizable: the end of what anyone was told by then
+    uint64_t seen = 0;
+  };
+  /// What the clients of the servers know.
+  struct Served {
+    Random random;  // of its own: without servers every seed gives the history that it gave
+    std::map<uint64_t, std::string> done;  // by session: the answer
+    std::set<uint64_t> refused;
+    std::vector<statemachine::LogPoint> tokens;  // ends of commands
+    std::vector<ServedRead> reads;
+    Address told_end;
+  };
   struct Read {
     uint64_t round;
     Epoch epoch;
@@ -89,7 +110,8 @@ class Cluster {
     std::vector<Read> reads;
     Time promise_written{0};
     ModelState state;
-    bool paused = false;  // takes part in nothing; what comes waits
+    std::shared_ptr<ServerSide> server;  // null without servers
+    bool paused = false;                 // takes part in nothing; what comes waits
     std::vector<std::function<void()>> waiting;
   };
   /// One thing at a time. After a write that it gave up it begins a new session.
@@ -200,6 +222,12 @@ class Cluster {
   void read_own(const ModelClient& client);
   void judge_clients();
 
+  // server_side.cc
+  void request();
+  void told_done(uint64_t session, Epoch epoch, AddressRange range, const std::string& answer);
+  void told_read(const ServedRead& read);
+  void judge_served();
+
   // checkers.cc
   void violate(const std::string& what);
   void check_committed(SimNode& node, Address address);
@@ -216,6 +244,7 @@ class Cluster {
 
   const ClusterOptions options_;
   Random random_;
+  Served served_;
   const bool trace_;
   Time now_{0};
   uint64_t orders_ = 0;
