@@ -199,7 +199,9 @@ wire::Response::Builder Connection::begin_response(OutgoingMessage& message, uin
 
 uint64_t Connection::staleness_bound_ms() {
   const replication::NodeStatus& now = status();
-  if (now.alone) return 0;
+  // Whatever this lead has acknowledged it has applied; what was acknowledged before it, perhaps
+  // not yet.
+  if (now.alone && now.serving && context_.to.watermarks->applied() >= now.lead_begins) return 0;
   if (!now.fresh_at) return std::numeric_limits<uint64_t>::max();
   const auto age = std::chrono::steady_clock::now() - *now.fresh_at;
   return static_cast<uint64_t>(

@@ -112,6 +112,12 @@ Connection::Pumped Connection::pump(Subscription& subscription) {
   while (bytes < kPushBytes && found.size() < kPushRecords &&
          static_cast<int64_t>(bytes) < subscription.credit) {
     auto next = subscription.scanner->next(limit);
+    if (!next && next.error().code == ErrorCode::kOutOfRange) {
+      // The client has committed records of another node that this one lacks, and what stood here
+      // instead was cut off. None of that was shown: it waits at the same place.
+      subscription.scanner = context_.to.log->scan(subscription.scanner->position());
+      next = subscription.scanner->next(limit);
+    }
     if (!next) failure = std::move(next).error();
     if (failure || !*next) break;
     found.push_back({**next, payloads.size()});

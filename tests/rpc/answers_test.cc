@@ -1,6 +1,7 @@
 // Whose record stands at an address: nothing but a record of a command's own epoch answers it.
 #include <future>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -179,6 +180,39 @@ TEST(AnswersOfEpochs, APutThatWasCutOffIsNotAnsweredDone) {
   EXPECT_EQ(answer.error().code, ErrorCode::kUnknownOutcome) << answer.error().message;
 }
 
+// Its client goes on from a node that had more committed. What stood here instead is cut off.
+TEST(AnswersOfEpochs, ATailThatIsAheadOfItsNodeOutlivesACut) {
+  FakeNode node;
+  auto client = client_of(node);
+  const Address first = client->put(as_bytes("x"), as_bytes("v"))->range.end;
+  auto told = held_put(node, *client);
+  const Address ahead = node.log.tail();
+  std::promise<TailRecord> shown;
+  std::thread tailing([&] {
+    Client::TailOptions options;
+    options.from = ahead;
+    options.follow = true;
+    const auto end = client->tail(options, [&](const TailRecord& record) {
+      shown.set_value(record);
+      return false;
+    });
+    EXPECT_TRUE(end) << end.error().message;
+    if (!end) shown.set_value({});
+  });
+  std::this_thread::sleep_for(std::chrono::milliseconds(50));  // later it would meet no cut
+  node.log.cut(first);
+  ASSERT_TRUE(node.log.become_writer(Epoch{2}));
+  ASSERT_EQ(append_another(node, Epoch{2}), ahead);
+  const Address end = append_another(node, Epoch{2});
+  node.machine.hold(false);
+  const TailRecord record = shown.get_future().get();
+  tailing.join();
+  EXPECT_EQ(record.address, ahead);
+  EXPECT_EQ(record.end, end);
+  EXPECT_EQ(record.epoch, Epoch{2});
+  EXPECT_EQ(told.get().error().code, ErrorCode::kUnknownOutcome);
+}
+
 // Lost and won again behind the status that let the command in: it is refused, and is in no log.
 TEST(AnswersOfEpochs, ACommandIsTakenInTheEpochOfItsStatusOrNotAtAll) {
   FakeNode node;
@@ -237,6 +271,29 @@ TEST(AnswersOfEpochs, AReadNamesTheEpochOfTheRecordAtItsAddress) {
     ASSERT_TRUE(answer) << answer.error().message;
     EXPECT_EQ(answer->epoch, Epoch{1});
     EXPECT_EQ(answer->applied, end);
+  }
+}
+
+// A node that has just started has not applied yet what was acknowledged before.
+TEST(AnswersOfEpochs, AnOnlyVoterCallsItsStateFreshOnceAllOfEarlierLeadsIsApplied) {
+  FakeNode node;
+  auto client = client_of(node);
+  const Address end = client->put(as_bytes("x"), as_bytes("v"))->range.end;
+  auto status = *node.node.status();
+  ASSERT_TRUE(status.alone);
+  ReadOptions options;
+  options.level = ReadOptions::Level::kBounded;
+  options.staleness_ms = 1000;
+  for (const bool applied : {false, true}) {
+    status.lead_begins = applied ? end : end + 8;
+    node.node.set(status);
+    const auto answer = client->get(as_bytes("x"), options);
+    ASSERT_EQ(answer.has_value(), applied);
+    if (applied) {
+      EXPECT_EQ(answer->staleness_bound_ms, 0u);
+    } else {
+      EXPECT_EQ(answer.error().code, ErrorCode::kUnavailable);
+    }
   }
 }
 

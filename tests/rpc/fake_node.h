@@ -71,7 +71,9 @@ class FakeLog : public tailrace::testing::LogDouble {
     while (!epochs_.empty() && epochs_.back().start >= to)
       epochs_.pop_back();
     tail_ = to;
+    ++cuts;
   }
+  std::atomic<int> cuts{0};
   Result<> become_copy() override { return {}; }
   size_t max_payload_bytes() const override { return 4u << 20; }
   Result<> try_append_raw(Address, ByteSpan) override {
@@ -136,8 +138,10 @@ class FakeLog : public tailrace::testing::LogDouble {
 
 class FakeScanner : public fasterlog::LogScanner {
  public:
-  FakeScanner(const FakeLog& log, Address from) : log_(log), position_(from) {}
+  FakeScanner(const FakeLog& log, Address from)
+      : log_(log), cuts_(log.cuts.load()), position_(from) {}
   Result<std::optional<fasterlog::Record>> next(Address limit) override {
+    if (log_.cuts.load() != cuts_) return make_error(ErrorCode::kOutOfRange, "the log was cut");
     auto found = log_.next(position_, limit);
     if (!found) return std::nullopt;
     current_ = std::move(*found);
@@ -152,6 +156,7 @@ class FakeScanner : public fasterlog::LogScanner {
 
  private:
   const FakeLog& log_;
+  const int cuts_;
   Address position_;
   FakeLog::Stored current_;
 };
