@@ -40,6 +40,7 @@ struct ClusterOptions {
   /// Each node has a server (server_side.h), and clients of these.
   bool servers = false;
   rpc::AnswerFaults answers;
+  bool names_node_epoch = false;  // a read names the node's epoch, not that of its record
 };
 
 struct Outcome {

@@ -265,7 +265,15 @@ TEST(ReplicationSimulation, NoticesAnAnswerThatIsMatchedByItsAddressAlone) {
         o.servers = true;
         o.answers.by_address_alone = true;
       },
-      "a client was told \"done\" of a record that is not committed");
+      "a client was told \"done\" of a record that is not committed", 40);
+}
+TEST(ReplicationSimulation, NoticesAReadThatNamesTheEpochOfItsNode) {
+  expect_caught(
+      [](ClusterOptions& o) {
+        o.servers = true;
+        o.names_node_epoch = true;
+      },
+      "a read's answer is not of the state that it names");
 }
 TEST(ReplicationSimulation, NoticesAPromiseThatACrashTakesBack) {
   expect_caught([](ClusterOptions& o) { o.promise_lies = true; }, "");

@@ -267,6 +267,7 @@ void Cluster::ServerSide::answer_read(Level level, LogPoint asked, Address told_
       !rpc::check_named(epoch_before(asked.address), asked))
     return;
   ServedRead read{applied_, asked, Address{}, 0};
+  if (cluster_.options_.names_node_epoch) read.shown.epoch = status().epoch;
   if (level != Level::kAtLeast) read.asked = {};
   if (level == Level::kLinearizable) read.told_before = told_before;
   if (random_.chance(1, 2)) {
