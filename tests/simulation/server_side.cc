@@ -13,10 +13,10 @@ namespace {
 
 constexpr const char* kKey = "served";
 constexpr size_t kMostRecordsApplied = 40;
-constexpr Time kPatience = std::chrono::milliseconds(500);
+constexpr Time kReadPatience = std::chrono::milliseconds(500);
 constexpr Time kRequestsEnd = std::chrono::milliseconds(5300);
 
-uint64_t counted(const ModelState& state) {
+uint64_t served_count(const ModelState& state) {
   return std::stoull(state.value(kKey).value_or("0"));
 }
 
@@ -236,7 +236,7 @@ void Cluster::ServerSide::handle_add() {
 void Cluster::ServerSide::await(LogPoint needed, std::function<void()> then) {
   desk_.expect();
   if (applied_.address >= needed.address && published_.epoch >= needed.epoch) return then();
-  desk_.waiters().add(needed.address, needed.epoch, SteadyTime(cluster_.now_ + kPatience),
+  desk_.waiters().add(needed.address, needed.epoch, SteadyTime(cluster_.now_ + kReadPatience),
                       [then = std::move(then)](const Result<>& arrived) {
                         if (arrived) then();
                       });
@@ -271,11 +271,11 @@ void Cluster::ServerSide::answer_read(Level level, LogPoint asked, Address told_
   if (level != Level::kAtLeast) read.asked = {};
   if (level == Level::kLinearizable) read.told_before = told_before;
   if (random_.chance(1, 2)) {
-    read.seen = counted(state_);
+    read.seen = served_count(state_);
     return cluster_.told_read(read);
   }
   cluster_.after(node_, pause(), [=, this]() mutable {
-    read.seen = counted(state_);
+    read.seen = served_count(state_);
     post([=, this] { cluster_.told_read(read); });
   });
 }
@@ -355,7 +355,7 @@ void Cluster::judge_served() {
     if (!log.append_raw(batch.start, ByteSpan(batch.bytes)))
       return violate("the committed log is no log");
     state.apply(log, batch.end());
-    points[batch.end()] = {batch.epoch, counted(state)};
+    points[batch.end()] = {batch.epoch, served_count(state)};
     const auto command = batch.configuration ? std::nullopt : decode(payload_of(batch));
     if (!command || command->key != kKey) continue;
     ++times[command->session];
