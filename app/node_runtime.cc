@@ -244,7 +244,8 @@ void NodeRuntime::keep_log_time() {
   std::vector<std::byte> bytes;
   statemachine::encode(command, bytes);
   // A full buffer has a mark coming anyhow, and a failed log says so elsewhere.
-  (void)log_->try_enqueue(statemachine::kCommandRecord, ByteSpan(bytes));
+  const fasterlog::RecordView record{statemachine::kCommandRecord, ByteSpan(bytes)};
+  (void)log_->try_enqueue_in(status->epoch, {&record, 1});
 }
 
 void NodeRuntime::on_role(const replication::NodeStatus& status) {

@@ -32,14 +32,16 @@ tl::unexpected<Error> LogImpl::refuse_disk() const {
 }
 
 template <typename Fill>
-Result<AddressRange> LogImpl::put(uint64_t bytes, Fill fill) {
+Result<AddressRange> LogImpl::put(uint64_t bytes, std::optional<Epoch> only, Fill fill) {
   AddressRange range;
   {
     const storage::EpochProtection::Guard guard(core_->protection);
     if (core_->failed.load(std::memory_order_acquire))
       return tl::unexpected(*core_->failure_copy());
     if (core_->mode.load() != Mode::kWriter) return refuse_role("its own writer");
+    // Nobody becomes a writer in another epoch while this thread is here.
     const Epoch epoch{core_->epoch.load(std::memory_order_relaxed)};
+    if (only && *only != epoch) return refuse_epoch(*only, epoch);
     const auto at = core_->ring.reserve(core_->ring.writer_limit(), [&](Address) { return bytes; });
     if (at) {
       if (at->pad_from != at->first)
@@ -68,7 +70,7 @@ Result<AddressRange> LogImpl::try_enqueue(RecordKind kind, std::span<const ByteS
   for (const ByteSpan part : parts)
     payload_bytes += part.size();
   TAILRACE_RETURN_IF_ERROR(check_payload(kind, payload_bytes));
-  return put(record_bytes(payload_bytes), [&](std::byte* to, Address address, Epoch epoch) {
+  const auto fill = [&](std::byte* to, Address address, Epoch epoch) {
     std::byte* at = to + kHeaderBytes;
     for (const ByteSpan part : parts) {
       if (!part.empty()) std::memcpy(at, part.data(), part.size());
@@ -78,11 +80,12 @@ Result<AddressRange> LogImpl::try_enqueue(RecordKind kind, std::span<const ByteS
     seal_record(to, address, epoch, kind, static_cast<uint32_t>(payload_bytes));
     if (kind == RecordKind::kConfiguration)
       note_configuration(address, epoch, {to + kHeaderBytes, payload_bytes});
-  });
+  };
+  return put(record_bytes(payload_bytes), std::nullopt, fill);
 }
 
-Result<AddressRange> LogImpl::try_enqueue_batch(std::span<const RecordView> records,
-                                                std::vector<Address>* addresses) {
+Result<AddressRange> LogImpl::put_batch(std::span<const RecordView> records,
+                                        std::optional<Epoch> only) {
   if (records.empty()) return make_error(ErrorCode::kInvalidArgument, "an empty batch");
   uint64_t bytes = 0;
   for (const RecordView& record : records) {
@@ -93,7 +96,7 @@ Result<AddressRange> LogImpl::try_enqueue_batch(std::span<const RecordView> reco
     return make_error(ErrorCode::kInvalidArgument,
                       "the batch takes " + std::to_string(bytes) + " bytes with its headers; " +
                           std::to_string(record_bytes(max_payload_bytes())) + " fit in a page");
-  auto range = put(bytes, [&](std::byte* to, Address address, Epoch epoch) {
+  const auto fill = [&](std::byte* to, Address address, Epoch epoch) {
     for (const RecordView& record : records) {
       const uint64_t size = record.payload.size();
       if (size > 0) std::memcpy(to + kHeaderBytes, record.payload.data(), size);
@@ -104,7 +107,17 @@ Result<AddressRange> LogImpl::try_enqueue_batch(std::span<const RecordView> reco
       to += record_bytes(size);
       address = address + record_bytes(size);
     }
-  });
+  };
+  return put(bytes, only, fill);
+}
+
+Result<AddressRange> LogImpl::try_enqueue_in(Epoch epoch, std::span<const RecordView> records) {
+  return put_batch(records, epoch);
+}
+
+Result<AddressRange> LogImpl::try_enqueue_batch(std::span<const RecordView> records,
+                                                std::vector<Address>* addresses) {
+  auto range = put_batch(records, std::nullopt);
   if (range && addresses) {
     addresses->clear();
     Address at = range->first;

@@ -190,6 +190,10 @@ class Log {
   /// page. `addresses`, when given, receives each record's address.
   virtual Result<AddressRange> try_enqueue_batch(std::span<const RecordView> records,
                                                  std::vector<Address>* addresses = nullptr) = 0;
+  /// As try_enqueue_batch(), but only while `epoch` is the one that the log is written in: that is
+  /// looked at in the same step as the reservation. kFailedPrecondition in any other epoch or role,
+  /// and nothing is reserved. For whoever has checked something that holds in that epoch alone.
+  virtual Result<AddressRange> try_enqueue_in(Epoch epoch, std::span<const RecordView> records) = 0;
   /// As the try forms, but wait for room until the deadline (kTimedOut).
   virtual Result<AddressRange> enqueue(RecordKind kind, ByteSpan payload,
                                        SteadyTime deadline = SteadyTime::max()) = 0;
@@ -250,6 +254,9 @@ class Log {
   /// Each epoch's first address, ascending; reaches back to the epoch of the record that ends at
   /// `begin`, so that two logs can be compared there.
   virtual std::vector<EpochStart> epoch_table() const = 0;
+  /// The epoch of the record that ends at `end`, or in which `end` lies; 0 when that is not known,
+  /// below begin. Without a copy of the table. It lasts for what is committed.
+  virtual Epoch epoch_before(Address end) const = 0;
   /// Every configuration record from begin on, ascending, what is not durable yet included; and
   /// before them the one that was in force at begin. Never null, never changed: a change makes
   /// another table. Any thread.

@@ -36,6 +36,7 @@ class LogImpl final : public Log {
   Result<AddressRange> try_enqueue(RecordKind kind, std::span<const ByteSpan> parts) override;
   Result<AddressRange> try_enqueue_batch(std::span<const RecordView> records,
                                          std::vector<Address>* addresses) override;
+  Result<AddressRange> try_enqueue_in(Epoch epoch, std::span<const RecordView> records) override;
   Result<AddressRange> enqueue(RecordKind kind, ByteSpan payload, SteadyTime deadline) override;
   Result<AddressRange> enqueue(RecordKind kind, std::span<const ByteSpan> parts,
                                SteadyTime deadline) override;
@@ -66,6 +67,7 @@ class LogImpl final : public Log {
     return std::max(last_record_epoch(), Epoch{core_->epoch.load()});
   }
   std::vector<EpochStart> epoch_table() const override;
+  Epoch epoch_before(Address end) const override;
   std::shared_ptr<const ConfigurationTable> configurations() const override;
   const RecoveryReport& recovery() const override { return report_; }
 
@@ -97,8 +99,10 @@ class LogImpl final : public Log {
   Result<> check_payload(RecordKind kind, uint64_t bytes) const;
   tl::unexpected<Error> refuse_disk() const;
   Error no_room() const;
+  /// In epoch `only`, when that is given: in another one nothing is reserved.
   template <typename Fill>
-  Result<AddressRange> put(uint64_t bytes, Fill fill);
+  Result<AddressRange> put(uint64_t bytes, std::optional<Epoch> only, Fill fill);
+  Result<AddressRange> put_batch(std::span<const RecordView> records, std::optional<Epoch> only);
   void note_configuration(Address address, Epoch epoch, ByteSpan payload);
   /// Tries until there is room, or the deadline passes.
   template <typename Try>
@@ -126,6 +130,7 @@ class LogImpl final : public Log {
 
   // roles.cc
   tl::unexpected<Error> refuse_role(std::string_view role) const;
+  static tl::unexpected<Error> refuse_epoch(Epoch asked, Epoch present);
   /// Ends the present role: nobody writes any more, and all that was written is durable.
   Result<> settle();
   void note_epoch(Epoch epoch, Address start);

@@ -55,6 +55,12 @@ tl::unexpected<Error> LogImpl::refuse_role(std::string_view role) const {
                     "the log is not written as " + std::string(role) + " now");
 }
 
+tl::unexpected<Error> LogImpl::refuse_epoch(Epoch asked, Epoch present) {
+  return make_error(ErrorCode::kFailedPrecondition,
+                    "the log is written in epoch " + std::to_string(present.value) +
+                        " now, not in epoch " + std::to_string(asked.value));
+}
+
 Result<> LogImpl::settle() {
   if (core_->closed.load()) return make_error(ErrorCode::kClosed, "the log was closed");
   // A copy stays one while its last bytes are flushed: they bring their own mark.
@@ -127,6 +133,14 @@ void LogImpl::drop_configurations_before(Address begin, ConfigurationTable& tabl
 std::shared_ptr<const ConfigurationTable> LogImpl::configurations() const {
   const std::lock_guard lock(core_->index_mutex);
   return core_->configurations;
+}
+
+Epoch LogImpl::epoch_before(Address end) const {
+  const std::lock_guard lock(core_->index_mutex);
+  // The newest ones are asked for most.
+  for (auto each = core_->epochs.rbegin(); each != core_->epochs.rend(); ++each)
+    if (each->start < end) return each->epoch;
+  return {};
 }
 
 std::vector<EpochStart> LogImpl::epoch_table() const {

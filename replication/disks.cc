@@ -116,7 +116,7 @@ Introduction Core::introduction() const {
 
 void Core::hear(NodeId peer, const Introduction& told, Actions& actions) {
   if (!state_.hearing) return;
-  state_.owed[peer] = {told.last_epoch, told.durable, std::nullopt};
+  if (is_voter(peer)) state_.owed[peer] = {told.last_epoch, told.durable, std::nullopt};
   const Promise& word = state_.promise;
   if (told.leader == NodeId{} || !is_plausible(told.promised)) {
     // Of an older version, or an epoch that it has only heard of.
@@ -151,7 +151,7 @@ std::pair<Epoch, Address> Core::owed() const {
   std::pair<Epoch, Address> most;
   if (options_.faults.forgets_lives) return most;
   for (const auto& [peer, owed] : state_.owed)
-    most = std::max(most, {owed.last_epoch, owed.end});
+    if (is_voter(peer)) most = std::max(most, {owed.last_epoch, owed.end});
   return most;
 }
 

@@ -370,6 +370,7 @@ void Driver::handle(Event event) {
       if (failed_) break;
       perform(action);
     }
+    settle_transfer();
   }
   events_.clear();
   handling_ = false;

@@ -78,7 +78,10 @@ struct NodeStatus {
   std::string leader_client_address;  // empty: unknown
   bool serving = false;               // leader: its epoch-start record is committed
   bool alone = false;                 // it is the only voter: it need not ask whether it leads
-  Vote vote = Vote::kNone;            // whether its word counts
+  /// Leader: where its epoch's first record ends. What was acknowledged in leads before it stands
+  /// below, and is in this node's state once so much is applied.
+  Address lead_begins;
+  Vote vote = Vote::kNone;  // whether its word counts
   CoordinatorStatus coordinator;
   bool connected_to_leader = false;  // follower: has its stream, from the leader or its upstream
   NodeId source;                     // from that node; 0: it has none

@@ -55,7 +55,8 @@ void Driver::ask_for_digest() {
   std::vector<std::byte> bytes;
   statemachine::encode(command, bytes);
   // A full buffer has room at a later tick, and a failed log says so elsewhere.
-  const auto range = log_.try_enqueue(statemachine::kCommandRecord, ByteSpan(bytes));
+  const fasterlog::RecordView record{statemachine::kCommandRecord, ByteSpan(bytes)};
+  const auto range = log_.try_enqueue_in(core_.state().epoch, {&record, 1});
   if (range) comparison_.asked(range->end, now());
 }
 

@@ -104,6 +104,7 @@ void Driver::transfer(NodeId to, Done done) {
   });
 }
 
+/// Called when all of a step is done: the successor is told last.
 void Driver::settle_transfer() {
   if (!transfer_) return;
   const CoreState& state = core_.state();
@@ -174,11 +175,17 @@ void Driver::change_members(MemberChange change, Done done) {
       return done(make_error(ErrorCode::kUnavailable,
                              "the change of members before is not committed yet: try again"));
     const Address before = state.members_record.first;
+    const Epoch epoch = state.epoch;
     self.handle(ChangeAsked{std::move(change)});
-    if (state.members_record.first == before || state.role != Role::kLeader)
+    if (state.role != Role::kLeader || state.epoch != epoch)
+      return done(make_error(ErrorCode::kUnknownOutcome,
+                             "node " + std::to_string(self.options_.self.value) +
+                                 " lost the lead meanwhile: `tailrace member list` says what came "
+                                 "of the change"));
+    if (state.members_record.first == before)
       return done(make_error(ErrorCode::kUnavailable,
                              "the log has no room for the record of the members: try again"));
-    self.change_ = PendingChange{state.epoch, state.members_record, std::move(done)};
+    self.change_ = PendingChange{epoch, state.members_record, std::move(done)};
     self.settle_change();
   });
 }

@@ -29,15 +29,15 @@ struct ClientOptions {
 
 struct ReadOptions {
   enum class Level { kLinearizable, kAny, kAtLeast, kBounded } level = Level::kLinearizable;
-  Epoch epoch;                // kAtLeast
-  Address address;            // kAtLeast
+  Epoch epoch;                // kAtLeast; 0: the address alone
+  Address address;            // kAtLeast: of a record of that epoch, or one before; else refused
   uint64_t staleness_ms = 0;  // kBounded: the state holds all that was acknowledged before that
 };
 
 struct ReadAnswer {
   bool found = false;
   std::string value;
-  Epoch epoch;
+  Epoch epoch;      // of the record that ends at `applied`
   Address applied;  // the state read was that of this address
   /// All that was acknowledged to anyone longer ago than this is in the answer; 2^64-1: unknown.
   uint64_t staleness_bound_ms = 0;
@@ -141,7 +141,7 @@ class Client {
     uint64_t limit = 0;
   };
   struct ScanEnd {
-    Epoch epoch;
+    Epoch epoch;      // of the record that ends at `address`
     Address address;  // the state shown was that of this address
     uint64_t pairs = 0;
     bool complete = false;  // there was no more

@@ -182,18 +182,26 @@ SteadyTime Connection::deadline(uint32_t timeout_ms) const {
 }
 
 wire::Response::Builder Connection::begin_response(OutgoingMessage& message, uint64_t id) {
-  const replication::NodeStatus& now = status();
+  return begin_response(message, id, {status().epoch, context_.to.watermarks->applied()},
+                        staleness_bound_ms());
+}
+
+wire::Response::Builder Connection::begin_response(OutgoingMessage& message, uint64_t id,
+                                                   statemachine::LogPoint point,
+                                                   uint64_t bound_ms) {
   auto response = message.init<wire::Response>();
   response.setId(id);
-  response.setEpoch(now.epoch.value);
-  response.setApplied(context_.to.watermarks->applied().value);
-  response.setStalenessBoundMs(staleness_bound_ms());
+  response.setEpoch(point.epoch.value);
+  response.setApplied(point.address.value);
+  response.setStalenessBoundMs(bound_ms);
   return response;
 }
 
 uint64_t Connection::staleness_bound_ms() {
   const replication::NodeStatus& now = status();
-  if (now.alone) return 0;
+  // Whatever this lead has acknowledged it has applied; what was acknowledged before it, perhaps
+  // not yet.
+  if (now.alone && now.serving && context_.to.watermarks->applied() >= now.lead_begins) return 0;
   if (!now.fresh_at) return std::numeric_limits<uint64_t>::max();
   const auto age = std::chrono::steady_clock::now() - *now.fresh_at;
   return static_cast<uint64_t>(

@@ -5,6 +5,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <span>
 #include <string>
 
 #include <asio/steady_timer.hpp>
@@ -24,8 +25,8 @@ class Connection : public FramedSocket {
   /// Begins to read; a client that does not say hello in time gives its place to another.
   void begin();
 
-  void answer_command(const Pending& pending, const statemachine::Answer* answer);
-  void answer_unknown(const Pending& pending);
+  void answer_command(const PendingCommand& pending, const statemachine::Answer* answer);
+  void answer_unknown(const PendingCommand& pending);
   /// What was held is offered again; the node may have another role by now.
   void try_again();
   /// True when it was not touched yet in this turn.
@@ -74,11 +75,17 @@ class Connection : public FramedSocket {
   bool refuse_unless_leader(const Asked& asked);
   /// Whether too much waits to be applied for another command to be taken now.
   bool held_for_backlog();
-  /// Takes what try_enqueue said: a pending answer, a hold, or an error answered. The last of the
-  /// records has `last_payload_bytes`.
-  Take enqueued(const Asked& asked, const Result<AddressRange>& range, size_t last_payload_bytes);
+  /// In the epoch of the status that let them in: a pending answer, a hold, or an error answered.
+  Take enqueue(const Asked& asked, std::span<const fasterlog::RecordView> records);
   void answer_get(const Asked& asked, ByteSpan key);
   void answer_cold_get(const Asked& asked, ByteSpan key);
+  /// The state of now. To be asked before the state is read: what is read then is this or newer.
+  ShownState shown_state();
+  statemachine::LogPoint shown_point();
+  /// As begin_response(), but with what was known before the state was read: what the node knows by
+  /// now may lack in it.
+  wire::Response::Builder begin_read(OutgoingMessage& message, uint64_t id,
+                                     const ShownState& shown);
   void answer_scan(const Asked& asked, const ScanTable::Slice& slice);
   /// What a read asks of the state that it is answered from.
   struct ReadNeeds {
@@ -98,6 +105,8 @@ class Connection : public FramedSocket {
   Result<> check_health();
   bool refuse_read(const Asked& asked, const ReadNeeds& needs);
   bool readable_now(const ReadNeeds& needs);
+  /// Of a state that is new enough: whether it holds what `needs` names.
+  Result<> check_point(const ReadNeeds& needs) const;
   /// Calls `then` on this thread once it may be answered, or with the reason why not.
   void when_readable(const ReadNeeds& needs, std::function<void(Connection&, Result<>)> then);
   /// 2^64-1: unknown.
@@ -109,8 +118,10 @@ class Connection : public FramedSocket {
   void handle_change_member(uint64_t id, wire::MemberChange::Reader change);
   Pumped pump(Subscription& subscription);
 
-  /// Epoch, applied and freshness on every answer.
+  /// Epoch, applied and freshness on every answer, as they are now.
   wire::Response::Builder begin_response(OutgoingMessage& message, uint64_t id);
+  static wire::Response::Builder begin_response(OutgoingMessage& message, uint64_t id,
+                                                statemachine::LogPoint point, uint64_t bound_ms);
   void reply(const Asked& asked, OutgoingMessage& message);
   /// `try_another`: it is about this node, and another one may answer.
   void reply_error(const Asked& asked, const Error& error, bool try_another = false);

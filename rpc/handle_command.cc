@@ -65,7 +65,7 @@ bool Connection::refuse_unless_leader(const Asked& asked) {
 
 bool Connection::held_for_backlog() {
   // Expected first, then looked at: what is applied after the look is told.
-  thread_.expect_applied();
+  thread_.desk().expect();
   const Address applied = context_.to.watermarks->applied();
   const Address tail = context_.to.log->tail();
   if (tail <= applied || tail - applied <= context_.options.max_unapplied_bytes) return false;
@@ -107,9 +107,8 @@ FramedSocket::Take Connection::handle_command(uint64_t id, wire::Command::Reader
   }
   std::vector<std::byte>& payload = thread_.encode_buffer();
   statemachine::encode(command, payload);
-  return enqueued(asked,
-                  context_.to.log->try_enqueue(statemachine::kCommandRecord, ByteSpan(payload)),
-                  payload.size());
+  const fasterlog::RecordView record{statemachine::kCommandRecord, ByteSpan(payload)};
+  return enqueue(asked, {&record, 1});
 }
 
 FramedSocket::Take Connection::handle_append(uint64_t id, wire::Append::Reader request) {
@@ -145,28 +144,27 @@ FramedSocket::Take Connection::handle_append(uint64_t id, wire::Append::Reader r
     records.push_back({statemachine::kCommandRecord, ByteSpan(payload)});
   }
   // Events never reach the store: the log's own limits are all there is to admit.
-  fasterlog::Log& log = *context_.to.log;
-  const Take taken =
-      enqueued(asked,
-               records.size() == 1 ? log.try_enqueue(records[0].kind, records[0].payload)
-                                   : log.try_enqueue_batch(records),
-               records.back().payload.size());
+  const Take taken = enqueue(asked, records);
   // What a batch of large events has blown up is given back.
   if (bytes > (4u << 20)) buffers.clear();
   return taken;
 }
 
-FramedSocket::Take Connection::enqueued(const Asked& asked, const Result<AddressRange>& range,
-                                        size_t last_payload_bytes) {
+FramedSocket::Take Connection::enqueue(const Asked& asked,
+                                       std::span<const fasterlog::RecordView> records) {
+  // The status may be of a while ago: what it let in belongs to its epoch and to no other.
+  const Epoch epoch = status().epoch;
+  const Result<AddressRange> range = context_.to.log->try_enqueue_in(epoch, records);
   if (!range && range.error().code == ErrorCode::kWouldBlock) {
     thread_.resume_soon(std::static_pointer_cast<Connection>(shared_from_this()));
     return Take::kHold;
   }
   if (!range && range.error().code == ErrorCode::kFailedPrecondition) {
-    // Between the look at the status and now it ceased to lead: the log takes no more from clients.
+    // Between the look at the status and now it ceased to lead, or leads anew.
     status_.reset();
     reply_error(asked, Error{ErrorCode::kNotLeader,
-                             fmt::format("node {} has just lost the lead", status().self.value)});
+                             fmt::format("node {} has just lost the lead of epoch {}",
+                                         status().self.value, epoch.value)});
     return Take::kDone;
   }
   if (!range) {
@@ -174,18 +172,18 @@ FramedSocket::Take Connection::enqueued(const Asked& asked, const Result<Address
     return Take::kDone;
   }
   auto self = std::static_pointer_cast<Connection>(shared_from_this());
-  const Address last = range->end - fasterlog::record_bytes(last_payload_bytes);
-  thread_.pending().push(
-      Pending{*range, last, status().epoch, std::move(self), asked.id, asked.kind, asked.started});
+  const Address last = range->end - fasterlog::record_bytes(records.back().payload.size());
+  thread_.desk().owe({epoch, *range, last, {std::move(self), asked.id, asked.kind, asked.started}});
   began();
   return Take::kDone;
 }
 
-void Connection::answer_command(const Pending& pending, const statemachine::Answer* answer) {
+void Connection::answer_command(const PendingCommand& pending, const statemachine::Answer* answer) {
   if (closed()) return;
   ended();
   OutgoingMessage message;
-  auto response = begin_response(message, pending.id);
+  const CommandAsker& asker = pending.asker;
+  auto response = begin_response(message, asker.id);
   response.setEpoch(pending.epoch.value);
   auto to = response.initCommand();
   to.setFirst(pending.range.first.value);
@@ -196,13 +194,14 @@ void Connection::answer_command(const Pending& pending, const statemachine::Answ
     to.setHasValue(answer->has_value);
     if (answer->has_value) to.setValue(to_data(answer->value));
   }
-  reply(Asked{pending.id, pending.kind, pending.started}, message);
+  reply(Asked{asker.id, asker.kind, asker.started}, message);
 }
 
-void Connection::answer_unknown(const Pending& pending) {
+void Connection::answer_unknown(const PendingCommand& pending) {
   if (closed()) return;
   ended();
-  reply_error(Asked{pending.id, pending.kind, pending.started},
+  const CommandAsker& asker = pending.asker;
+  reply_error(Asked{asker.id, asker.kind, asker.started},
               Error{ErrorCode::kUnknownOutcome,
                     fmt::format("this node lost its leadership of epoch {} before the command at "
                                 "address {} was committed; it may or may not survive",

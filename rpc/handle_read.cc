@@ -63,6 +63,37 @@ bool Connection::refuse_read(const Asked& asked, const ReadNeeds& needs) {
   }
 }
 
+Result<> Connection::check_point(const ReadNeeds& needs) const {
+  if (needs.level != wire::ReadLevel::AT_LEAST) return {};
+  return check_named(*context_.to.log, context_.to.watermarks->applied_point(),
+                     {needs.epoch, needs.address});
+}
+
+/// A node whose log does not say it, for nothing was written yet, names the epoch that it acts in.
+statemachine::LogPoint Connection::shown_point() {
+  statemachine::LogPoint point = context_.to.watermarks->applied_point();
+  if (point.epoch == Epoch{}) point.epoch = status().epoch;
+  return point;
+}
+
+ShownState Connection::shown_state() {
+  ShownState shown;
+  shown.at = std::chrono::steady_clock::now();
+  shown.point = shown_point();
+  shown.bound_ms = staleness_bound_ms();
+  return shown;
+}
+
+wire::Response::Builder Connection::begin_read(OutgoingMessage& message, uint64_t id,
+                                               const ShownState& shown) {
+  uint64_t bound_ms = shown.bound_ms;
+  if (bound_ms != std::numeric_limits<uint64_t>::max()) {
+    const auto since = std::chrono::steady_clock::now() - shown.at;
+    bound_ms += static_cast<uint64_t>(std::chrono::ceil<std::chrono::milliseconds>(since).count());
+  }
+  return begin_response(message, id, shown.point, bound_ms);
+}
+
 bool Connection::readable_now(const ReadNeeds& needs) {
   const statemachine::Watermarks& marks = *context_.to.watermarks;
   switch (needs.level) {
@@ -77,14 +108,15 @@ bool Connection::readable_now(const ReadNeeds& needs) {
 
 void Connection::when_readable(const ReadNeeds& needs,
                                std::function<void(Connection&, Result<>)> then) {
-  if (readable_now(needs)) return then(*this, {});
+  if (readable_now(needs)) return then(*this, check_point(needs));
   began();
-  auto finish = [weak = weak_from_this(), then = std::move(then)](Result<> arrived) {
+  auto finish = [weak = weak_from_this(), needs, then = std::move(then)](Result<> arrived) {
     const auto self = std::static_pointer_cast<Connection>(weak.lock());
     if (!self || self->closed()) return;
     self->ended();
     self->status_.reset();
     if (arrived) arrived = self->check_health();
+    if (arrived) arrived = self->check_point(needs);
     then(*self, std::move(arrived));
     self->thread_.touch(self);
   };
@@ -109,7 +141,10 @@ void Connection::handle_get(uint64_t id, wire::Get::Reader request) {
     return reply_error(asked, checked.error());
   const ReadNeeds needs = needs_of(request);
   if (refuse_read(asked, needs)) return;
-  if (readable_now(needs)) return answer_get(asked, key);
+  if (readable_now(needs)) {
+    if (const auto named = check_point(needs); !named) return reply_error(asked, named.error());
+    return answer_get(asked, key);
+  }
   auto then = [asked, name = to_string(key)](Connection& self, Result<> arrived) {
     if (arrived)
       self.answer_get(asked, as_bytes(name));
@@ -121,8 +156,8 @@ void Connection::handle_get(uint64_t id, wire::Get::Reader request) {
 
 void Connection::answer_get(const Asked& asked, ByteSpan key) {
   OutgoingMessage message;
-  // The address first: the state that is read then is this one or newer.
-  auto response = begin_response(message, asked.id);
+  // The point first: the state that is read then is this one or newer.
+  auto response = begin_response(message, asked.id, shown_point(), staleness_bound_ms());
   std::string value;
   using Outcome = statemachine::StateMachine::ReadOutcome;
   const auto found = context_.to.state_machine->try_read(key, value);
@@ -136,16 +171,13 @@ void Connection::answer_get(const Asked& asked, ByteSpan key) {
 
 void Connection::answer_cold_get(const Asked& asked, ByteSpan key) {
   began();
-  // The answer's address is that of now: what is read later may be newer, not older.
-  const Address applied = context_.to.watermarks->applied();
-  auto done = [back = come_back(), asked, applied](Result<bool> found, std::string value) {
-    back([asked, applied, found = std::move(found), value = std::move(value)](Connection& self) {
+  const ShownState shown = shown_state();
+  auto done = [back = come_back(), asked, shown](Result<bool> found, std::string value) {
+    back([asked, shown, found = std::move(found), value = std::move(value)](Connection& self) {
       self.ended();
       if (!found) return self.reply_error(asked, found.error());
       OutgoingMessage message;
-      auto response = self.begin_response(message, asked.id);
-      response.setApplied(applied.value);
-      auto answer = response.initGet();
+      auto answer = self.begin_read(message, asked.id, shown).initGet();
       answer.setFound(*found);
       if (*found) answer.setValue(to_data(value));
       self.reply(asked, message);

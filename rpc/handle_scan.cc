@@ -32,16 +32,16 @@ void Connection::handle_scan(uint64_t id, wire::Scan::Reader request) {
                   Connection& self, Result<> arrived) {
     if (!arrived) return self.reply_error(asked, arrived.error());
     self.began();
-    self.context_.scans.open(prefix, pairs, done);
+    self.context_.scans.open(prefix, pairs, self.shown_state(), done);
   };
   when_readable(needs, std::move(then));
 }
 
 void Connection::answer_scan(const Asked& asked, const ScanTable::Slice& slice) {
   OutgoingMessage message;
-  auto answer = begin_response(message, asked.id).initScan();
+  auto answer = begin_read(message, asked.id, slice.shown).initScan();
   answer.setScan(slice.scan);
-  answer.setAddress(slice.address.value);
+  answer.setAddress(slice.shown.point.address.value);
   auto pairs = answer.initPairs(static_cast<unsigned>(slice.pairs.size()));
   for (unsigned i = 0; i < slice.pairs.size(); ++i) {
     pairs[i].setKey(to_data(slice.pairs[i].first));

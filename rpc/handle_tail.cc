@@ -82,6 +82,7 @@ void Connection::pump_tails() {
     it = pumped == Pumped::kEnded ? subscriptions_.erase(it) : std::next(it);
   }
   if (subscriptions_.empty()) thread_.set_tailing(*this, false);
+  status_.reset();  // not of a turn that takes frames: the next one looks anew
   flush();
   // Unsent bytes: on_written() goes on. Else let others have their turn first.
   if (!more || pump_posted_ || unsent_bytes() > kMostTailUnsentBytes) return;
@@ -111,6 +112,12 @@ Connection::Pumped Connection::pump(Subscription& subscription) {
   while (bytes < kPushBytes && found.size() < kPushRecords &&
          static_cast<int64_t>(bytes) < subscription.credit) {
     auto next = subscription.scanner->next(limit);
+    if (!next && next.error().code == ErrorCode::kOutOfRange) {
+      // The client has committed records of another node that this one lacks, and what stood here
+      // instead was cut off. None of that was shown: it waits at the same place.
+      subscription.scanner = context_.to.log->scan(subscription.scanner->position());
+      next = subscription.scanner->next(limit);
+    }
     if (!next) failure = std::move(next).error();
     if (failure || !*next) break;
     found.push_back({**next, payloads.size()});

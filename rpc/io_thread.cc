@@ -103,41 +103,20 @@ void IoThread::close_after_sending() {
   });
 }
 
-void IoThread::expect_applied() {
-  // An atomic exchange on both sides: either the applier sees the 1, or we see what it has applied.
-  if (expecting_.load(std::memory_order_relaxed) == 0)
-    expecting_.exchange(1, std::memory_order_acq_rel);
-}
-
 void IoThread::applied(std::shared_ptr<const statemachine::AppliedBatch> batch) {
-  if (expecting_.fetch_or(0, std::memory_order_acq_rel) == 0) return;
-  {
-    const std::lock_guard lock(inbox_mutex_);
-    inbox_.push_back(std::move(batch));
-    if (inbox_posted_) return;
-    inbox_posted_ = true;
-  }
-  poster_->post([this] { take_inbox(); });
+  if (desk_.applied(std::move(batch))) poster_->post([this] { take_inbox(); });
 }
 
 void IoThread::take_inbox() {
-  std::vector<std::shared_ptr<const statemachine::AppliedBatch>> batches;
-  {
-    const std::lock_guard lock(inbox_mutex_);
-    batches.swap(inbox_);
-    inbox_posted_ = false;
-  }
-  for (const auto& batch : batches) {
-    pending_.pop_applied(*batch,
-                         [this](const Pending& pending, const statemachine::Answer* answer) {
-                           auto connection = pending.connection.lock();
-                           if (!connection) return;
-                           connection->answer_command(pending, answer);
-                           touch(std::move(connection));
-                         });
-  }
+  const auto done = [this](const PendingCommand& pending, const statemachine::Answer* answer) {
+    auto connection = pending.asker.connection.lock();
+    if (!connection) return;
+    connection->answer_command(pending, answer);
+    touch(std::move(connection));
+  };
+  desk_.take_applied(done, [this](const PendingCommand& pending) { answer_unknown(pending); });
   try_waiting();
-  waiters_.run_ready(context_.to.watermarks->applied(), context_.to.node->status()->epoch);
+  desk_.waiters().run_ready(context_.to.watermarks->applied(), context_.to.node->status()->epoch);
   const auto tailing = tailing_;
   for (Connection* connection : tailing) {
     if (tailing_.contains(connection)) connection->pump_tails();
@@ -156,21 +135,23 @@ void IoThread::settle() {
     connection->flush();
     connection->answered();
   }
-  if (pending_.empty() && waiters_.empty() && tailing_.empty() && waiting_for_applied_.empty())
-    expecting_.exchange(0, std::memory_order_acq_rel);
+  if (tailing_.empty() && waiting_for_applied_.empty()) desk_.rest();
 }
 
-void IoThread::role_changed(Epoch epoch, bool leads, Address applied) {
+void IoThread::answer_unknown(const PendingCommand& pending) {
+  auto connection = pending.asker.connection.lock();
+  if (!connection) return;
+  connection->answer_unknown(pending);
+  touch(std::move(connection));
+}
+
+void IoThread::role_changed(Epoch epoch, bool leads, statemachine::LogPoint applied) {
   poster_->post([this, epoch, leads, applied] {
     const std::optional<Epoch> ours = leads ? std::optional(epoch) : std::nullopt;
-    pending_.pop_other_epochs(ours, applied, [this](const Pending& pending) {
-      auto connection = pending.connection.lock();
-      if (!connection) return;
-      connection->answer_unknown(pending);
-      touch(std::move(connection));
-    });
+    desk_.role_changed(ours, applied,
+                       [this](const PendingCommand& pending) { answer_unknown(pending); });
     try_waiting();
-    waiters_.run_ready(context_.to.watermarks->applied(), epoch);
+    desk_.waiters().run_ready(context_.to.watermarks->applied(), epoch);
     settle();
   });
 }
@@ -194,11 +175,11 @@ void IoThread::members_changed() {
 
 void IoThread::when_applied(Address applied, Epoch epoch, SteadyTime deadline,
                             AppliedWaiters::Callback callback) {
-  expect_applied();
+  desk_.expect();
   if (context_.to.watermarks->applied() >= applied &&
       (epoch.value == 0 || context_.to.node->status()->epoch >= epoch))
     return callback({});
-  waiters_.add(applied, epoch, deadline, std::move(callback));
+  desk_.waiters().add(applied, epoch, deadline, std::move(callback));
   arm_ticker();
 }
 
@@ -231,10 +212,10 @@ void IoThread::arm_ticker() {
   ticker_.async_wait([this](const std::error_code& error) {
     ticking_ = false;
     if (error) return;
-    waiters_.run_ready(context_.to.watermarks->applied(), context_.to.node->status()->epoch);
-    waiters_.run_expired(std::chrono::steady_clock::now());
+    desk_.waiters().run_ready(context_.to.watermarks->applied(), context_.to.node->status()->epoch);
+    desk_.waiters().run_expired(std::chrono::steady_clock::now());
     settle();
-    if (!waiters_.empty()) arm_ticker();
+    if (!desk_.waiters().empty()) arm_ticker();
   });
 }
 
@@ -285,7 +266,7 @@ void IoThread::arm_held_timer() {
 void IoThread::set_tailing(Connection& connection, bool tailing) {
   if (tailing) {
     tailing_.insert(&connection);
-    expect_applied();
+    desk_.expect();
   } else {
     tailing_.erase(&connection);
   }

@@ -1,7 +1,6 @@
 #pragma once
 // One io_context with its thread, the connections dealt to it, and what they wait for. Internal.
 
-#include <atomic>
 #include <memory>
 #include <mutex>
 #include <set>
@@ -13,12 +12,23 @@
 #include <asio/steady_timer.hpp>
 #include <asio/thread_pool.hpp>
 
-#include "rpc/pending.h"
+#include "rpc/answer_desk.h"
 #include "rpc/probe.h"
 #include "rpc/scan_table.h"
 #include "rpc/server.h"
 
 namespace tailrace::rpc {
+
+class Connection;
+
+/// Who waits for a command's answer.
+struct CommandAsker {
+  std::weak_ptr<Connection> connection;
+  uint64_t id = 0;  // of the request
+  RequestKind kind = RequestKind::kPut;
+  SteadyTime started;
+};
+using PendingCommand = Pending<CommandAsker>;
 
 /// What all io threads share.
 struct ServerContext {
@@ -60,8 +70,8 @@ class IoThread {
   void applied(std::shared_ptr<const statemachine::AppliedBatch> batch);
   /// Any thread; clients are told.
   void members_changed();
-  /// `applied`: when it changed. Later the same addresses may be another leader's.
-  void role_changed(Epoch epoch, bool leads, Address applied);
+  /// `applied`: when it changed.
+  void role_changed(Epoch epoch, bool leads, statemachine::LogPoint applied);
   /// The following ask the thread and wait for it: not to be called from it. No frame is taken once
   /// this has returned.
   void stop_reading();
@@ -76,10 +86,7 @@ class IoThread {
   ServerContext& context() { return context_; }
   void adopt(asio::ip::tcp::socket socket);
   void forget(const std::shared_ptr<Connection>& connection);
-  /// To be called before enqueueing, or before looking at applied in order to wait: from then on no
-  /// applied batch is missed.
-  void expect_applied();
-  PendingQueue& pending() { return pending_; }
+  AnswerDesk<CommandAsker>& desk() { return desk_; }
   /// Runs `callback` when applied and epoch are there; may be at once.
   void when_applied(Address applied, Epoch epoch, SteadyTime deadline,
                     AppliedWaiters::Callback callback);
@@ -100,6 +107,7 @@ class IoThread {
 
  private:
   void take_inbox();
+  void answer_unknown(const PendingCommand& pending);
   void settle();  // flushes what was touched, lets go of expectations
   void arm_ticker();
   void arm_held_timer();
@@ -112,16 +120,11 @@ class IoThread {
   std::shared_ptr<Poster> poster_;
   std::thread thread_;
 
-  std::atomic<int> expecting_{0};  // 1: applied batches are wanted
-  std::mutex inbox_mutex_;
-  std::vector<std::shared_ptr<const statemachine::AppliedBatch>> inbox_;  // guarded
-  bool inbox_posted_ = false;                                             // guarded
+  AnswerDesk<CommandAsker> desk_;
 
   // On its thread only.
   std::set<std::shared_ptr<Connection>> connections_;
   std::set<Connection*> tailing_;
-  PendingQueue pending_;
-  AppliedWaiters waiters_;
   std::vector<std::shared_ptr<Connection>> touched_;
   std::vector<std::weak_ptr<Connection>> waiting_for_room_;
   std::vector<std::weak_ptr<Connection>> waiting_for_applied_;

@@ -1,40 +1,6 @@
 #include "rpc/pending.h"
 
-#include <fmt/format.h>
-
-#include "core/check.h"
-
 namespace tailrace::rpc {
-
-void PendingQueue::push(Pending pending) {
-  TAILRACE_CHECK(queue_.empty() || queue_.back().range.end <= pending.range.first,
-                 fmt::format("pending answers must ascend: {} after {}", pending.range.first.value,
-                             queue_.back().range.end.value));
-  queue_.push_back(std::move(pending));
-}
-
-void PendingQueue::pop_applied(const statemachine::AppliedBatch& batch, const Visit& visit) {
-  auto answer = batch.answers.begin();
-  while (!queue_.empty() && queue_.front().range.end <= batch.range.end) {
-    const Pending pending = std::move(queue_.front());
-    queue_.pop_front();
-    while (answer != batch.answers.end() && answer->first < pending.range.first)
-      ++answer;
-    const bool own = answer != batch.answers.end() && answer->first == pending.range.first;
-    visit(pending, own ? &answer->second : nullptr);
-  }
-}
-
-void PendingQueue::pop_other_epochs(std::optional<Epoch> epoch, Address applied,
-                                    const std::function<void(const Pending&)>& visit) {
-  std::deque<Pending> kept, gone;
-  for (Pending& pending : queue_)
-    ((epoch && pending.epoch == *epoch) || pending.range.end <= applied ? kept : gone)
-        .push_back(std::move(pending));
-  queue_ = std::move(kept);
-  for (const Pending& pending : gone)
-    visit(pending);
-}
 
 void AppliedWaiters::add(Address applied, Epoch epoch, SteadyTime deadline, Callback callback) {
   waiters_.emplace(applied, Waiter{epoch, deadline, std::move(callback)});
@@ -69,6 +35,21 @@ void AppliedWaiters::run_expired(SteadyTime now) {
     callback(
         make_error(ErrorCode::kTimedOut,
                    fmt::format("this node has not applied address {} in time", address.value)));
+}
+
+Result<> check_named(Epoch found, statemachine::LogPoint asked) {
+  if (asked.epoch == Epoch{} || found <= asked.epoch) return {};
+  return make_error(
+      ErrorCode::kFailedPrecondition,
+      fmt::format("at address {} stands a record of epoch {}: what epoch {} had there was never "
+                  "committed and is gone",
+                  asked.address.value, found.value, asked.epoch.value));
+}
+
+Result<> check_named(const fasterlog::Log& log, statemachine::LogPoint applied,
+                     statemachine::LogPoint asked) {
+  if (asked.epoch >= applied.epoch) return {};  // no record below is of a later one
+  return check_named(log.epoch_before(asked.address), asked);
 }
 
 }  // namespace tailrace::rpc

@@ -41,10 +41,11 @@ void ScanTable::stop() {
   thread_.join();
 }
 
-void ScanTable::open(std::string prefix, size_t most_pairs, Done done) {
-  asio::post(thread_, [this, prefix = std::move(prefix), most_pairs, done = std::move(done)] {
-    if (!stopping_) done(open_now(prefix, most_pairs));
-  });
+void ScanTable::open(std::string prefix, size_t most_pairs, ShownState shown, Done done) {
+  asio::post(thread_,
+             [this, prefix = std::move(prefix), most_pairs, shown, done = std::move(done)] {
+               if (!stopping_) done(open_now(prefix, most_pairs, shown));
+             });
 }
 
 void ScanTable::next(uint64_t scan, uint64_t slice, size_t most_pairs, Done done) {
@@ -53,7 +54,8 @@ void ScanTable::next(uint64_t scan, uint64_t slice, size_t most_pairs, Done done
   });
 }
 
-Result<ScanTable::Slice> ScanTable::open_now(const std::string& prefix, size_t most_pairs) {
+Result<ScanTable::Slice> ScanTable::open_now(const std::string& prefix, size_t most_pairs,
+                                             const ShownState& shown) {
   if (scans_.size() >= kMostScans)
     return make_error(ErrorCode::kResourceExhausted,
                       fmt::format("{} scans are open, the most that this server takes; try again "
@@ -66,6 +68,8 @@ Result<ScanTable::Slice> ScanTable::open_now(const std::string& prefix, size_t m
     id = ids_.next();
   Entry& entry = scans_[id];
   entry.scan = std::move(*scan);
+  entry.shown = shown;
+  entry.shown.point = {entry.scan->epoch(), entry.scan->address()};
   arm_sweep();
   return take(id, entry, most_pairs);
 }
@@ -77,7 +81,7 @@ Result<ScanTable::Slice> ScanTable::next_now(uint64_t scan, uint64_t slice, size
                       "the scan is not open any more, or a part of it went to a connection that "
                       "broke; begin it again");
   if (most_pairs == 0) {
-    const Slice last{0, found->second.scan->address(), {}};
+    const Slice last{0, found->second.shown, {}};
     scans_.erase(found);
     return last;
   }
@@ -85,7 +89,7 @@ Result<ScanTable::Slice> ScanTable::next_now(uint64_t scan, uint64_t slice, size
 }
 
 Result<ScanTable::Slice> ScanTable::take(uint64_t id, Entry& entry, size_t most_pairs) {
-  Slice slice{id, entry.scan->address(), {}};
+  Slice slice{id, entry.shown, {}};
   size_t bytes = 0;
   const auto until = std::chrono::steady_clock::now() + kSliceTime;
   const auto visit = [&](ByteSpan key, ByteSpan value) {

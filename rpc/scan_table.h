@@ -20,11 +20,19 @@
 
 namespace tailrace::rpc {
 
+/// Which state an answer shows.
+struct ShownState {
+  statemachine::LogPoint point;  // what stands below it is in the state
+  /// What was acknowledged to anyone so long before `at` is in it; 2^64-1: not known.
+  uint64_t bound_ms = 0;
+  SteadyTime at;
+};
+
 class ScanTable {
  public:
   struct Slice {
     uint64_t scan = 0;  // 0: there is no more
-    Address address;    // the state shown is of
+    ShownState shown;
     std::vector<std::pair<std::string, std::string>> pairs;
   };
   using Done = std::function<void(Result<Slice>)>;
@@ -36,7 +44,8 @@ class ScanTable {
   ~ScanTable();
 
   /// Any thread; `done` is called on the table's own. kResourceExhausted while kMostScans are open.
-  void open(std::string prefix, size_t most_pairs, Done done);
+  /// `shown`: the state when it was asked for. The scan's is that or newer, and says its own point.
+  void open(std::string prefix, size_t most_pairs, ShownState shown, Done done);
   /// Slices are counted from 0, which open() has answered: a slice is handed out once. No pairs at
   /// most: closes the scan. kNotFound when it is not open (any more), or another slice is next.
   void next(uint64_t scan, uint64_t slice, size_t most_pairs, Done done);
@@ -46,11 +55,12 @@ class ScanTable {
  private:
   struct Entry {
     std::unique_ptr<statemachine::StateScan> scan;
+    ShownState shown;
     uint64_t next_slice = 0;
     SteadyTime used;
   };
   // On the table's thread.
-  Result<Slice> open_now(const std::string& prefix, size_t most_pairs);
+  Result<Slice> open_now(const std::string& prefix, size_t most_pairs, const ShownState& shown);
   Result<Slice> next_now(uint64_t scan, uint64_t slice, size_t most_pairs);
   Result<Slice> take(uint64_t id, Entry& entry, size_t most_pairs);
   void arm_sweep();

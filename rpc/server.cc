@@ -85,7 +85,7 @@ class ServerImpl : public Server {
   void on_role(const replication::NodeStatus& status) override {
     const bool leads = status.role == replication::Role::kLeader;
     for (auto& thread : threads_)
-      thread->role_changed(status.epoch, leads, context_.to.watermarks->applied());
+      thread->role_changed(status.epoch, leads, context_.to.watermarks->applied_point());
     if (status.members == members_) return;
     members_ = status.members;
     for (auto& thread : threads_)

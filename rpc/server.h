@@ -50,8 +50,8 @@ class Server {
   virtual int port() const = 0;
   /// The state machine's applied listener calls this. Any thread.
   virtual void on_applied(std::shared_ptr<const statemachine::AppliedBatch> batch) = 0;
-  /// Role or epoch changed: pending answers of another epoch become "unknown". Before the log is
-  /// cut or written by another leader.
+  /// Role or epoch changed: pending answers of another epoch become "unknown". In the order of the
+  /// changes; how late, and in which order with on_applied(), does not matter.
   virtual void on_role(const replication::NodeStatus& status) = 0;
   virtual void register_metrics(observability::MetricRegistry& registry) = 0;
 };

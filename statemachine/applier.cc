@@ -224,9 +224,9 @@ bool Applier::apply_stretch() {
   const Address limit = watermarks_.applicable();
   const Address first = watermarks_.applied();
   if (!scanner_) scanner_ = log_.scan(first, {.with_commit_marks = true});
-  auto batch = std::make_shared<AppliedBatch>();
+  std::shared_ptr<AppliedBatch> batch;  // of one epoch
   Address end = first;
-  size_t records = 0;
+  size_t records = 0, told = 0;
   std::optional<Error> failed;
   while (!failed && records < kStretchRecords && end - first < kStretchBytes) {
     ahead_.read(*scanner_, limit, kStretchRecords - records, kStretchBytes - (end - first),
@@ -234,12 +234,18 @@ bool Applier::apply_stretch() {
     for (const RecordsAhead::Item& item : ahead_.items()) {
       const fasterlog::Record& record = item.record;
       TAILRACE_CHECK(record.end <= limit, "the log handed out a record that is not committed");
+      if (batch && batch->epoch != record.epoch) {
+        session_->refresh(end.value);
+        stretch_applied(std::move(batch), records - std::exchange(told, records));
+      }
+      if (!batch)
+        batch = std::make_shared<AppliedBatch>(AppliedBatch{record.epoch, {end, end}, {}});
       if (auto applied = apply_record(item, *batch); !applied) {
         failed = with_context("apply the record at " + std::to_string(record.address.value),
                               applied.error());
         break;
       }
-      end = record.end;
+      batch->range.end = end = record.end;
       ++records;
     }
     if (!failed && ahead_.error()) failed = with_context("apply: read the log", *ahead_.error());
@@ -247,19 +253,21 @@ bool Applier::apply_stretch() {
   }
   // After a failure the session's serial must not move: the failed record is not in the state.
   if (!failed) session_->refresh(end.value);
-  if (end > first) {
-    batch->range = {first, end};
-    {
-      std::lock_guard lock(mutex_);  // so that no waiter misses it
-      watermarks_.advance_applied(end);
-    }
-    probe_.applied_records.add(records);
-    probe_.applied_bytes.add(end - first);
-    if (listener_) listener_(std::move(batch));
-    progress_.notify_all();
-  }
+  if (batch && !batch->range.empty()) stretch_applied(std::move(batch), records - told);
   if (failed) fail(std::move(*failed));
   return !failed && records > 0;
+}
+
+void Applier::stretch_applied(std::shared_ptr<AppliedBatch> batch, size_t records) {
+  const AddressRange range = batch->range;
+  {
+    std::lock_guard lock(mutex_);  // so that no waiter misses it
+    watermarks_.advance_applied(range.end, batch->epoch);
+  }
+  probe_.applied_records.add(records);
+  probe_.applied_bytes.add(range.end - range.first);
+  if (listener_) listener_(std::move(batch));
+  progress_.notify_all();
 }
 
 Result<> Applier::apply_record(const RecordsAhead::Item& item, AppliedBatch& batch) {

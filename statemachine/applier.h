@@ -76,6 +76,8 @@ class Applier {
   void run();
   /// Applies one stretch; true when there may be more at once.
   bool apply_stretch();
+  /// Tells that what `batch` covers is applied, in `records` records.
+  void stretch_applied(std::shared_ptr<AppliedBatch> batch, size_t records);
   Result<> apply_record(const RecordsAhead::Item& item, AppliedBatch& batch);
   Result<Answer> apply_command(const Command& command, const std::string& key, kv::Serial at);
   /// Delete, add, cas and expire: what becomes of the key depends on what it is.

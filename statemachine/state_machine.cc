@@ -33,9 +33,10 @@ Result<bool> unwrap(std::string& stored, uint64_t log_time_ns) {
 
 class StateScanImpl final : public StateScan {
  public:
-  StateScanImpl(std::unique_ptr<kv::Scan> scan, Address address, uint64_t log_time_ns)
-      : scan_(std::move(scan)), address_(address), log_time_ns_(log_time_ns) {}
-  Address address() const override { return address_; }
+  StateScanImpl(std::unique_ptr<kv::Scan> scan, LogPoint at, uint64_t log_time_ns)
+      : scan_(std::move(scan)), at_(at), log_time_ns_(log_time_ns) {}
+  Address address() const override { return at_.address; }
+  Epoch epoch() const override { return at_.epoch; }
   Result<bool> next(size_t most_pairs, uint64_t most_log_bytes, const Visitor& visit) override {
     bool readable = true;
     auto more = scan_->next(most_pairs, most_log_bytes, [&](ByteSpan key, ByteSpan stored) {
@@ -50,7 +51,7 @@ class StateScanImpl final : public StateScan {
 
  private:
   const std::unique_ptr<kv::Scan> scan_;
-  const Address address_;
+  const LogPoint at_;
   const uint64_t log_time_ns_;
 };
 
@@ -109,7 +110,7 @@ class StateMachineImpl final : public StateMachine {
       options_.expiry_horizon->advance(applier_.log_time_ns());
     // A checkpoint holds only what was committed.
     watermarks_.advance_committed(from);
-    watermarks_.advance_applied(from);
+    watermarks_.advance_applied(from, log_.epoch_before(from));
     watermarks_.advance_checkpointed(from);
     if (recovered) checkpointer_.recovered(*recovered, from);
     return {};
@@ -177,7 +178,8 @@ class StateMachineImpl final : public StateMachine {
       const Address address{align_down(point.point, fasterlog::kRecordAlignment)};
       const auto log_time_ns = applier_.log_time_at(address);
       if (!log_time_ns) break;
-      return std::make_unique<StateScanImpl>(std::move(*scan), address, *log_time_ns);
+      const LogPoint at{log_.epoch_before(address), address};
+      return std::make_unique<StateScanImpl>(std::move(*scan), at, *log_time_ns);
     }
     return make_error(ErrorCode::kUnavailable, "the state is not being applied; try again");
   }

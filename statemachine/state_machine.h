@@ -40,9 +40,11 @@ struct StateMachineOptions {
   std::function<void(double)> on_recovery_progress;
 };
 
-/// The answers of one applied stretch [from, to). Only commands whose answer says more than
-/// "done, no value" are listed, ascending by address; every other one is done.
+/// The answers of one applied stretch [from, to), all of whose records are of one epoch. Only
+/// commands whose answer says more than "done, no value" are listed, ascending by address; every
+/// other one is done.
 struct AppliedBatch {
+  Epoch epoch;  // 0: never; epochs of stretches do not descend
   AddressRange range;
   std::vector<std::pair<Address, Answer>> answers;
 };
@@ -84,6 +86,8 @@ class StateScan {
  public:
   virtual ~StateScan() = default;
   virtual Address address() const = 0;
+  /// Of the record that ends there; 0 when the log does not know.
+  virtual Epoch epoch() const = 0;
   using Visitor = std::function<void(ByteSpan key, ByteSpan value)>;
   /// Looks at `most_pairs` pairs with the prefix or `most_log_bytes` of the store's log, whichever
   /// comes first, and visits what has not expired, in no order. False when that was the end.

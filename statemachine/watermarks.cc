@@ -19,11 +19,25 @@ void Watermarks::advance_committed(Address address) {
   committed_.store(address.value, std::memory_order_release);
 }
 
-void Watermarks::advance_applied(Address address) {
+void Watermarks::advance_applied(Address address, Epoch epoch) {
   TAILRACE_CHECK(address >= applied(), pair_text("new applied", address, "applied", applied()));
   TAILRACE_CHECK(address <= applicable(),
                  pair_text("new applied", address, "min(committed, durable)", applicable()));
+  TAILRACE_CHECK(epoch.value >= epoch_after_.load(std::memory_order_relaxed),
+                 "new applied epoch " + std::to_string(epoch.value) + ", applied epoch " +
+                     std::to_string(epoch_after_.load(std::memory_order_relaxed)));
+  epoch_before_.store(epoch.value, std::memory_order_release);
   applied_.store(address.value, std::memory_order_release);
+  epoch_after_.store(epoch.value, std::memory_order_release);
+}
+
+LogPoint Watermarks::applied_point() const {
+  const uint64_t after = epoch_after_.load(std::memory_order_acquire);
+  const Address address = applied();
+  const uint64_t before = epoch_before_.load(std::memory_order_acquire);
+  if (after == before) return {Epoch{after}, address};
+  // An epoch begins at this moment. What is applied stays, so the log can be asked.
+  return {log_.epoch_before(address), address};
 }
 
 void Watermarks::advance_checkpointed(Address address) {

@@ -16,6 +16,15 @@ struct WatermarkSnapshot {
   Address begin, checkpointed, applied, committed, durable, tail;
 };
 
+/// A place in the log that says what stands below it: the record that ends there is of that epoch.
+/// (An address alone does not: what no majority had may be cut off, and another leader's records
+/// stand there then.)
+struct LogPoint {
+  Epoch epoch;
+  Address address;
+  bool operator==(const LogPoint&) const = default;
+};
+
 /// Each advance_* has one caller (named there); reads from any thread.
 class Watermarks {
  public:
@@ -23,12 +32,15 @@ class Watermarks {
 
   Address committed() const { return Address{committed_.load(std::memory_order_acquire)}; }
   Address applied() const { return Address{applied_.load(std::memory_order_acquire)}; }
+  /// applied() and the epoch of the record that ends there; 0 when the log does not know.
+  LogPoint applied_point() const;
   Address checkpointed() const { return Address{checkpointed_.load(std::memory_order_acquire)}; }
 
   /// The replication driver. Lower values are ignored (an old message): committed never retreats.
   void advance_committed(Address address);
-  /// The applier, after the records below are in the store. Must not retreat.
-  void advance_applied(Address address);
+  /// The applier, after the records below are in the store; `epoch` is that of the last of them.
+  /// Neither may retreat.
+  void advance_applied(Address address, Epoch epoch);
   /// The checkpointer, after the manifest is published.
   void advance_checkpointed(Address address);
 
@@ -40,6 +52,9 @@ class Watermarks {
   const fasterlog::Log& log_;
   std::atomic<uint64_t> committed_{0};
   std::atomic<uint64_t> applied_{0};
+  /// Of applied_: the one is stored before it, the other after it. While they are equal, this is
+  /// it.
+  std::atomic<uint64_t> epoch_before_{0}, epoch_after_{0};
   std::atomic<uint64_t> checkpointed_{0};
 };
 

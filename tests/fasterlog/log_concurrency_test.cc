@@ -172,5 +172,48 @@ TEST_F(LogConcurrency, EverythingAtOnceWhileBothEndsAreTruncated) {
   EXPECT_TRUE(std::equal(before.begin(), before.end(), after.begin()));
 }
 
+// What was checked in one epoch is never written in another, at whatever moment the epoch ends.
+TEST_F(LogConcurrency, ARecordThatWasCheckedInOneEpochIsNotWrittenInAnother) {
+  log_ = open_writer(options(), Epoch{1});
+  std::atomic<uint64_t> asked{1};
+  uint64_t written = 0, refused = 0;
+  std::thread writer([&] {
+    while (!stop_.load()) {
+      const Epoch epoch{asked.load()};
+      const std::string text = std::to_string(epoch.value);
+      const RecordView record{RecordKind::kData, as_bytes(text)};
+      const auto range = log_->try_enqueue_in(epoch, {&record, 1});
+      ++(range ? written : refused);
+      if (range || range.error().code == ErrorCode::kWouldBlock) continue;
+      EXPECT_EQ(range.error().code, ErrorCode::kFailedPrecondition) << range.error().message;
+      std::this_thread::yield();
+    }
+  });
+  for (uint64_t epoch = 2; epoch < 2 + kRounds; ++epoch) {
+    if (epoch % 3 == 0) {
+      EXPECT_TRUE(log_->become_copy().has_value());
+    }
+    EXPECT_TRUE(log_->become_writer(Epoch{epoch}).has_value());
+    if (epoch % 2 == 0) std::this_thread::sleep_for(std::chrono::microseconds(300));
+    asked.store(epoch);  // late, as whoever looks at a status is
+    std::this_thread::sleep_for(std::chrono::microseconds(300));
+  }
+  stop_.store(true);
+  writer.join();
+  EXPECT_GT(written, 0u);
+  EXPECT_GT(refused, 0u);
+  ASSERT_TRUE(log_->wait_durable(log_->tail()).has_value());
+  const auto scanner = log_->scan(log_->begin());
+  uint64_t found = 0;
+  for (;; ++found) {
+    const auto record = scanner->next(Address::max());
+    ASSERT_TRUE(record.has_value()) << record.error().message;
+    if (!*record) break;
+    EXPECT_EQ(to_string((*record)->payload), std::to_string((*record)->epoch.value));
+    EXPECT_EQ(log_->epoch_before((*record)->end), (*record)->epoch);
+  }
+  EXPECT_EQ(found, written);
+}
+
 }  // namespace
 }  // namespace tailrace::fasterlog

@@ -103,6 +103,7 @@ TEST_F(LogMemory, EnqueueAllocatesNothing) {
   EXPECT_EQ(repeat([&] { note(log->try_enqueue(RecordKind::kData, parts)); }), 0u);
   EXPECT_EQ(repeat([&] { note(log->try_enqueue_batch(batch)); }), 0u);
   EXPECT_EQ(repeat([&] { note(log->try_enqueue_batch(batch, &addresses)); }), 0u);
+  EXPECT_EQ(repeat([&] { note(log->try_enqueue_in(Epoch{1}, batch)); }), 0u);
   EXPECT_GT(refused, 0) << "the buffer never was full";
   refused = 0;
   const auto deadline = SteadyTime::max();

@@ -111,6 +111,23 @@ TEST_F(SuffixTruncation, EpochsThatBeganBehindAreForgotten) {
   EXPECT_EQ(payloads(*log), (std::vector<std::string>{"three", "four"}));
 }
 
+// An address alone says nothing of a record: after a cut another epoch's may stand there.
+TEST_F(SuffixTruncation, TheEpochOfAnAddressIsThatOfTheRecordWhichStandsThereNow) {
+  auto log = open_writer(options(), Epoch{3});
+  const AddressRange three = append(*log, "three");
+  ASSERT_TRUE(log->become_writer(Epoch{5}).has_value());
+  const AddressRange five = append(*log, "five");
+  EXPECT_EQ(log->epoch_before(log->begin()), Epoch{});
+  EXPECT_EQ(log->epoch_before(three.end), Epoch{3});
+  EXPECT_EQ(log->epoch_before(five.first), Epoch{3});
+  EXPECT_EQ(log->epoch_before(five.end), Epoch{5});
+  ASSERT_TRUE(log->become_copy().has_value());
+  ASSERT_TRUE(log->truncate_after(five.first).has_value());
+  ASSERT_TRUE(log->become_writer(Epoch{6}).has_value());
+  append(*log, "the six");
+  EXPECT_EQ(log->epoch_before(five.end), Epoch{6});
+}
+
 TEST_F(SuffixTruncation, AnEpochInWhichNothingIsLeftDoesNotHinderACopyOfAnEarlierOne) {
   auto leader = open_writer(options("leader"), Epoch{1});
   append(*leader, "one");

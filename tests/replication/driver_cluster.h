@@ -49,6 +49,11 @@ class FakeLog final : public tailrace::testing::LogDouble {
   Result<AddressRange> try_enqueue(fasterlog::RecordKind, std::span<const ByteSpan>) override {
     return refused();
   }
+  Result<AddressRange> try_enqueue_in(Epoch epoch,
+                                      std::span<const fasterlog::RecordView> records) override {
+    if (epoch != epoch_) return make_error(ErrorCode::kFailedPrecondition, "another epoch");
+    return try_enqueue(records.front().kind, records.front().payload);
+  }
   Result<AddressRange> try_enqueue_batch(std::span<const fasterlog::RecordView>,
                                          std::vector<Address>*) override {
     return refused();
@@ -195,7 +200,7 @@ class IdleStateMachine final : public statemachine::StateMachine {
   Result<> wait_applied(Address address, SteadyTime) override {
     if (watermarks == nullptr) return {};
     const Address to = std::min(address, watermarks->applicable());
-    if (to > watermarks->applied()) watermarks->advance_applied(to);
+    if (to > watermarks->applied()) watermarks->advance_applied(to, Epoch{});
     return {};
   }
   statemachine::Watermarks* watermarks = nullptr;

@@ -5,18 +5,15 @@
 #include <vector>
 
 #include <gtest/gtest.h>
-#include <sys/time.h>
 
+#include "bare_client.h"
 #include "fake_node.h"
-#include "rpc/framing.h"
-#include "rpc/hello.h"
-#include "rpc/message.h"
-#include "rpc/schema/client.capnp.h"
 #include "tests/rpc/loopback.h"
 
 namespace tailrace::rpc {
 namespace {
 
+using testing::BareClient;
 using testing::FakeNode;
 
 bool accepts(int port) {
@@ -24,59 +21,6 @@ bool accepts(int port) {
   if (fd >= 0) ::close(fd);
   return fd >= 0;
 }
-
-/// A client of bare frames that reads only when it is told to.
-class BareClient {
- public:
-  explicit BareClient(int port) : fd_(testing::connect_to(port)), decoder_(1u << 20) {
-    EXPECT_GE(fd_, 0);
-    const timeval patience{20, 0};
-    ::setsockopt(fd_, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
-    OutgoingMessage message;
-    message.init<wire::Request>().initHello().setProtocolVersion(kProtocolVersion);
-    send(message);
-  }
-  ~BareClient() { ::close(fd_); }
-
-  void append(uint64_t id) {
-    OutgoingMessage message;
-    auto request = message.init<wire::Request>();
-    request.setId(id);
-    auto append = request.initAppend();
-    append.setStream("s");
-    append.initEvents(1).set(0, to_data(std::string_view("event")));
-    send(message);
-  }
-
-  /// The ids of the answers up to the end of the connection; an error is no end.
-  std::set<uint64_t> answers_to_the_end() {
-    std::set<uint64_t> ids;
-    while (true) {
-      const MutableByteSpan room = decoder_.room();
-      const ssize_t got = ::recv(fd_, room.data(), room.size(), 0);
-      EXPECT_GE(got, 0) << "after " << ids.size() << " answers: " << std::strerror(errno);
-      if (got <= 0) return ids;
-      decoder_.filled(static_cast<size_t>(got));
-      while (const auto frame = decoder_.peek().value()) {
-        capnp::FlatArrayMessageReader message(to_words(*frame));
-        const auto response = message.getRoot<wire::Response>();
-        if (response.isCommand()) ids.insert(response.getId());
-        decoder_.consume();
-      }
-    }
-  }
-
- private:
-  void send(OutgoingMessage& message) {
-    std::vector<std::byte> frame;
-    append_frame(message.builder(), frame);
-    EXPECT_EQ(::send(fd_, frame.data(), frame.size(), MSG_NOSIGNAL),
-              static_cast<ssize_t>(frame.size()));
-  }
-
-  int fd_;
-  FrameDecoder decoder_;
-};
 
 // A client that writes to a socket that is closed already gets an error, and may throw away with
 // the connection the answers that it has not read yet. So a server that ends reads what it will not

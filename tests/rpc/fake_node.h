@@ -19,6 +19,7 @@ class FakeLog : public tailrace::testing::LogDouble {
  public:
   struct Stored {
     Address address, end;
+    Epoch epoch;
     fasterlog::RecordKind kind;
     std::string payload;
   };
@@ -34,7 +35,8 @@ class FakeLog : public tailrace::testing::LogDouble {
     for (const fasterlog::RecordView& record : records) {
       const Address at = tail_;
       tail_ = tail_ + align_up(32 + record.payload.size(), 8);
-      records_.push_back({at, tail_, record.kind, to_string(record.payload)});
+      if (epochs_.empty() || epochs_.back().epoch != epoch_) epochs_.push_back({epoch_, at});
+      records_.push_back({at, tail_, epoch_, record.kind, to_string(record.payload)});
       if (addresses != nullptr) addresses->push_back(at);
     }
     if (listener_) listener_();
@@ -51,7 +53,27 @@ class FakeLog : public tailrace::testing::LogDouble {
   Result<AddressRange> enqueue(fasterlog::RecordKind kind, ByteSpan payload, SteadyTime) override {
     return try_enqueue(kind, payload);
   }
-  Result<> become_writer(Epoch) override { return {}; }
+  Result<AddressRange> try_enqueue_in(Epoch epoch,
+                                      std::span<const fasterlog::RecordView> records) override {
+    if (epoch != last_epoch()) return make_error(ErrorCode::kFailedPrecondition, "another epoch");
+    return try_enqueue_batch(records, nullptr);
+  }
+  /// The lead is lost: what stands from `to` on is cut off, and another one's records come there.
+  Result<> become_writer(Epoch epoch) override {
+    const std::lock_guard lock(mutex_);
+    epoch_ = epoch;
+    return {};
+  }
+  void cut(Address to) {
+    const std::lock_guard lock(mutex_);
+    while (!records_.empty() && records_.back().end > to)
+      records_.pop_back();
+    while (!epochs_.empty() && epochs_.back().start >= to)
+      epochs_.pop_back();
+    tail_ = to;
+    ++cuts;
+  }
+  std::atomic<int> cuts{0};
   Result<> become_copy() override { return {}; }
   size_t max_payload_bytes() const override { return 4u << 20; }
   Result<> try_append_raw(Address, ByteSpan) override {
@@ -65,8 +87,14 @@ class FakeLog : public tailrace::testing::LogDouble {
     const std::lock_guard lock(mutex_);
     return tail_;
   }
-  Epoch last_epoch() const override { return Epoch{1}; }
-  std::vector<fasterlog::EpochStart> epoch_table() const override { return {}; }
+  Epoch last_epoch() const override {
+    const std::lock_guard lock(mutex_);
+    return epoch_;
+  }
+  std::vector<fasterlog::EpochStart> epoch_table() const override {
+    const std::lock_guard lock(mutex_);
+    return epochs_;
+  }
   const fasterlog::RecoveryReport& recovery() const override { return recovery_; }
   Result<fasterlog::Record> read(Address, std::vector<std::byte>&) override {
     return make_error(ErrorCode::kUnsupported, "fake");
@@ -102,19 +130,23 @@ class FakeLog : public tailrace::testing::LogDouble {
   mutable std::mutex mutex_;
   std::deque<Stored> records_;
   Address tail_ = fasterlog::kFirstAddress;
+  Epoch epoch_{1};
+  std::vector<fasterlog::EpochStart> epochs_;
   int would_block_ = 0;
   fasterlog::RecoveryReport recovery_;
 };
 
 class FakeScanner : public fasterlog::LogScanner {
  public:
-  FakeScanner(const FakeLog& log, Address from) : log_(log), position_(from) {}
+  FakeScanner(const FakeLog& log, Address from)
+      : log_(log), cuts_(log.cuts.load()), position_(from) {}
   Result<std::optional<fasterlog::Record>> next(Address limit) override {
+    if (log_.cuts.load() != cuts_) return make_error(ErrorCode::kOutOfRange, "the log was cut");
     auto found = log_.next(position_, limit);
     if (!found) return std::nullopt;
     current_ = std::move(*found);
     position_ = current_.end;
-    return fasterlog::Record{current_.address, current_.end, Epoch{1}, current_.kind,
+    return fasterlog::Record{current_.address, current_.end, current_.epoch, current_.kind,
                              as_bytes(current_.payload)};
   }
   Result<> wait(SteadyTime, std::stop_token) override {
@@ -124,6 +156,7 @@ class FakeScanner : public fasterlog::LogScanner {
 
  private:
   const FakeLog& log_;
+  const int cuts_;
   Address position_;
   FakeLog::Stored current_;
 };
@@ -138,6 +171,7 @@ class FakeScan : public statemachine::StateScan {
   FakeScan(Address address, std::string prefix, std::map<std::string, std::string> pairs)
       : address_(address), prefix_(std::move(prefix)), pairs_(std::move(pairs)) {}
   Address address() const override { return address_; }
+  Epoch epoch() const override { return Epoch{1}; }
   Result<bool> next(size_t most_pairs, uint64_t, const Visitor& visit) override {
     for (size_t i = 0; i < most_pairs && !pairs_.empty(); ++i) {
       const auto node = pairs_.extract(pairs_.begin());
@@ -207,6 +241,7 @@ class FakeStateMachine : public statemachine::StateMachine {
     std::thread([this, key = to_string(key), done = std::move(done)] {
       std::string value;
       const bool found = read(as_bytes(key), value).has_value();
+      if (after_cold_read) after_cold_read();
       done(found, std::move(value));
     }).detach();
   }
@@ -219,6 +254,7 @@ class FakeStateMachine : public statemachine::StateMachine {
   statemachine::StoreStatus store_status() const override { return {1, 2, 7, {3, 4, 5, 6}}; }
   /// Every value is on disk.
   std::atomic<bool> cold{false};
+  std::function<void()> after_cold_read;  // set before it is used; the answer waits for it
   /// Of the last command that had one.
   std::atomic<uint64_t> last_expiry_ns{0};
   Result<> wait_applied(Address, SteadyTime) override { return {}; }
@@ -250,19 +286,25 @@ class FakeStateMachine : public statemachine::StateMachine {
       seen = turns_;
       const Listener listener = listener_;
       lock.unlock();
-      auto batch = std::make_shared<statemachine::AppliedBatch>();
-      batch->range.first = position;
+      std::shared_ptr<statemachine::AppliedBatch> batch;
+      const auto tell = [&] {
+        if (!batch) return;
+        marks_.advance_applied(batch->range.end, batch->epoch);
+        if (listener) listener(std::exchange(batch, nullptr));
+      };
       const Address tail = log_.tail();
       marks_.advance_committed(tail);
       while (auto record = log_.next(position, tail)) {
-        position = record->end;
+        if (batch && batch->epoch != record->epoch) tell();
+        if (!batch)
+          batch = std::make_shared<statemachine::AppliedBatch>(
+              statemachine::AppliedBatch{record->epoch, {position, position}, {}});
+        batch->range.end = position = record->end;
         auto answer = apply(statemachine::decode(as_bytes(record->payload)).value());
         if (answer.outcome != statemachine::Outcome::kDone || answer.has_value)
           batch->answers.emplace_back(record->address, std::move(answer));
       }
-      batch->range.end = position;
-      marks_.advance_applied(position);
-      if (listener && !batch->range.empty()) listener(batch);
+      tell();
       lock.lock();
     }
   }

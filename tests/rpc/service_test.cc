@@ -143,7 +143,7 @@ TEST(ScanTable, AnIdleScanIsClosed) {
     start([&](Result<ScanTable::Slice> slice) { done.set_value(std::move(slice)); });
     return done.get_future().get();
   };
-  const auto open = [&] { return wait([&](auto done) { table.open("k", 3, done); }); };
+  const auto open = [&] { return wait([&](auto done) { table.open("k", 3, {}, done); }); };
   std::vector<uint64_t> scans;
   for (size_t i = 0; i < ScanTable::kMostScans; ++i) {
     const auto slice = open();

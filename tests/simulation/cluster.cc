@@ -6,6 +6,8 @@
 
 #include <fmt/core.h>
 
+#include "server_side.h"
+
 namespace tailrace::simulation {
 
 using namespace replication;
@@ -17,14 +19,17 @@ constexpr Time kEnd = std::chrono::seconds(6);
 }  // namespace
 
 Cluster::Cluster(uint64_t seed, ClusterOptions options)
-    : options_(options), random_(seed), trace_(std::getenv("TAILRACE_TRACE") != nullptr) {
+    : options_(options),
+      random_(seed),
+      served_{Random(seed + 1'000'000'007), {}, {}, {}, {}, {}},
+      trace_(std::getenv("TAILRACE_TRACE") != nullptr) {
   const uint32_t members = options_.nodes + options_.learners;
   nodes_.resize(members + options_.spares);
   for (uint32_t i = 0; i < nodes_.size(); ++i) {
     nodes_[i].id = NodeId{i + 1};
     if (i < members) first_members_.push_back({NodeId{i + 1}, i < options_.nodes, "a", "a"});
     nodes_[i].promise.incarnation = i + 100;
-    if (options_.upgrades || options_.old_version) nodes_[i].version = 1;
+    if (options_.upgrades) nodes_[i].version = 1;
     nodes_[i].promise.starts = nodes_[i].version == 1 ? 0 : 1;
     nodes_[i].clock = between(1, 1000000000);
   }
@@ -40,6 +45,7 @@ Outcome Cluster::run() {
   write();
   read();
   start_clients();
+  if (options_.servers) request();
   disturb();
   if (options_.spares > 0) change_members();
   after(kFaultsEnd, [this] {
@@ -61,6 +67,8 @@ Outcome Cluster::run() {
   }
   if (!outcome_.violation) check_end();
   if (!outcome_.violation) judge_clients();
+  if (!outcome_.violation) judge_served();
+  outcome_.served_refused = served_.refused.size();
   outcome_.acknowledged = acknowledged_.size();
   return outcome_;
 }
@@ -94,7 +102,7 @@ Time Cluster::between(int64_t low_us, int64_t high_us) {
 
 void Cluster::start(SimNode& node) {
   node.boot = ++boots_;
-  if (!options_.old_version && (random_.chance(1, 2) || !faults_)) node.version = kClusterVersion;
+  if (random_.chance(1, 2) || !faults_) node.version = kClusterVersion;
   if (node.promise.starts != 0) ++node.promise.starts;
   CoreOptions options;
   options.self = node.id;
@@ -115,6 +123,7 @@ void Cluster::start(SimNode& node) {
   node.invariants = std::make_unique<InvariantChecker>();
   // A checkpoint remembers what was applied before begin.
   node.committed = node.log.begin;
+  if (options_.servers) node.server = std::make_shared<ServerSide>(*this, node);
   feed(node,
        Started{node.log.position(), node.promise, node.committed, now_ + node.clock, node.boot});
   tick(node);
@@ -134,6 +143,7 @@ void Cluster::crash(SimNode& node) {
   ++outcome_.crashes;
   node.boot = 0;
   node.core.reset();
+  node.server.reset();
   node.log.crash();
   node.flushing = node.paused = false;
   node.waiting.clear();
@@ -149,6 +159,7 @@ void Cluster::tick(SimNode& node) {
   after(node, kTick, [this, &node] {
     feed(node, Tick{now_ + node.clock, applied(node)});
     check_fresh(node);
+    if (node.server) node.server->tick();
     tick(node);
   });
 }
@@ -207,6 +218,7 @@ void Cluster::trace(const SimNode& node, const Event& event,
 }
 
 void Cluster::perform(SimNode& node, const Action& action) {
+  if (node.server) node.server->observe(action);
   if (const auto* promise = std::get_if<PersistPromise>(&action)) {
     persist(node, promise->promise);
   } else if (const auto* writer = std::get_if<BecomeWriter>(&action)) {

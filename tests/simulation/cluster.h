@@ -19,6 +19,7 @@
 #include "model_state.h"
 #include "replication/core.h"
 #include "replication/invariants.h"
+#include "rpc/pending.h"
 #include "tests/support/linearizability.h"
 
 namespace tailrace::simulation {
@@ -38,7 +39,10 @@ struct ClusterOptions {
   bool retry_as_new = false;  // clients send a write again as if it were another one
   bool disks = false;         // they are lost, come back and are put back all the time
   bool upgrades = false;      // nodes begin with a version before, and are upgraded one by one
-  bool old_version = false;   // and are not upgraded
+  /// Each node has a server (server_side.h), and clients of these.
+  bool servers = false;
+  rpc::AnswerFaults answers;
+  bool names_node_epoch = false;  // a read names the node's epoch, not that of its record
 };
 
 struct Outcome {
@@ -55,6 +59,7 @@ struct Outcome {
   uint64_t changes = 0;   // records of the members that were committed
   uint64_t relayed = 0;   // acknowledgements of what a follower had shipped
   uint64_t returned_disks = 0, put_back = 0, replaced = 0;  // disks; votes that changed disks
+  uint64_t served_done = 0, served_unknown = 0, served_refused = 0, served_reads = 0;
   bool operator==(const Outcome&) const = default;
 };
 
@@ -65,6 +70,22 @@ class Cluster {
   Outcome run();
 
  private:
+  class ServerSide;
+  /// What a server has told of a read.
+  struct ServedRead {
+    statemachine::LogPoint shown, asked;  // asked: epoch 0 if nothing was
+    Address told_before;                  // linearizable: the end of what anyone was told by then
+    uint64_t seen = 0;
+  };
+  /// What the clients of the servers know.
+  struct Served {
+    Random random;  // of its own: without servers every seed gives the history that it gave
+    std::map<uint64_t, std::string> done;  // by session: the answer
+    std::set<uint64_t> refused;
+    std::vector<statemachine::LogPoint> tokens;  // ends of commands
+    std::vector<ServedRead> reads;
+    Address told_end;
+  };
   struct Read {
     uint64_t round;
     Epoch epoch;
@@ -105,7 +126,8 @@ class Cluster {
     std::vector<Read> reads;
     Time promise_written{0};
     ModelState state;
-    bool paused = false;  // takes part in nothing; what comes waits
+    std::shared_ptr<ServerSide> server;  // null without servers
+    bool paused = false;                 // takes part in nothing; what comes waits
     std::vector<std::function<void()>> waiting;
   };
   /// One thing at a time. After a write that it gave up it begins a new session.
@@ -231,6 +253,12 @@ class Cluster {
   void read_own(const ModelClient& client);
   void judge_clients();
 
+  // server_side.cc
+  void request();
+  void told_done(uint64_t session, Epoch epoch, AddressRange range, const std::string& answer);
+  void told_read(const ServedRead& read);
+  void judge_served();
+
   // checkers.cc
   void violate(const std::string& what);
   void check_committed(SimNode& node, Address address);
@@ -247,6 +275,7 @@ class Cluster {
 
   const ClusterOptions options_;
   Random random_;
+  Served served_;
   const bool trace_;
   Time now_{0};
   uint64_t orders_ = 0;

@@ -382,6 +382,7 @@ void Cluster::put_back(SimNode& node) {
         !links_.contains(pair_of(node.id, other.id)))
       connect(node, other);
   }
+  if (node.boot != 0) grant(node, node.granted);  // by a coordinator that repeats itself
   lose_sight_of_the_longest(node);
 }
 

@@ -59,6 +59,44 @@ TEST_F(Applicable, DurableAheadOfCommittedWaitsForCommitted) {
   EXPECT_EQ(replica_->pairs(), (Pairs{{"a", "1"}, {"b", "2"}}));
 }
 
+// The server matches its answers by epoch and address: no stretch may belong to two epochs.
+TEST_F(Applicable, AStretchIsOfOneEpoch) {
+  std::vector<AppliedBatch> heard;
+  replica_.reset();
+  auto replica = Replica::open(gate_, *log_, small_store("/kv2"), quiet());
+  ASSERT_TRUE(replica) << replica.error().message;
+  replica_ = std::move(*replica);
+  replica_->machine().set_applied_listener([&](auto batch) { heard.push_back(*batch); });
+  std::vector<std::pair<Epoch, AddressRange>> written;
+  for (const uint64_t epoch : {1, 2, 5}) {
+    ASSERT_TRUE(log_->become_writer(Epoch{epoch}));
+    for (int i = 0; i < 3; ++i) {
+      const auto range = append(*log_, add("n", 1));
+      ASSERT_TRUE(range && log_->wait_durable(range->end));
+      written.emplace_back(epoch, *range);
+    }
+  }
+  replica_->commit(log_->durable());  // all of it is one stretch, but for the epochs
+  replica_->machine().start();
+  ASSERT_TRUE(replica_->apply_to(log_->durable()));
+  replica_->machine().stop();
+  ASSERT_EQ(heard.size(), 3u);
+  Address end = log_->begin();
+  size_t answers = 0;
+  for (const AppliedBatch& batch : heard) {
+    EXPECT_EQ(batch.range.first, end);
+    end = batch.range.end;
+    for (const auto& [address, answer] : batch.answers) {
+      const auto [epoch, range] = written[answers++];
+      EXPECT_EQ(batch.epoch, epoch);
+      EXPECT_EQ(address, range.first);
+      EXPECT_EQ(answer.value, std::to_string(answers));
+    }
+  }
+  EXPECT_EQ(answers, written.size());
+  EXPECT_EQ(replica_->watermarks.applied_point(), (LogPoint{Epoch{5}, log_->durable()}));
+}
+
 // Others formed the quorum; this node's own fsync is not done.
 TEST_F(Applicable, CommittedAheadOfDurableWaitsForDurable) {
   const Address first = append_durable(put("a", "1"));

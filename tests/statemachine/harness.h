@@ -104,6 +104,8 @@ class Heard {
   void take(const AppliedBatch& batch) {
     const std::lock_guard lock(mutex_);
     if (batch.range.empty()) ADD_FAILURE() << "an empty stretch";
+    if (batch.epoch < epoch_) ADD_FAILURE() << "an epoch after a later one";
+    epoch_ = batch.epoch;
     if (end_ > Address{0} && batch.range.first != end_) ADD_FAILURE() << "a hole between stretches";
     for (const auto& [address, answer] : batch.answers) {
       if (!batch.range.contains(address)) ADD_FAILURE() << "an answer outside of its stretch";
@@ -131,6 +133,7 @@ class Heard {
   mutable std::mutex mutex_;
   mutable std::condition_variable moved_;
   Address end_;
+  Epoch epoch_;
   std::vector<std::pair<Address, Answer>> answers_;
 };
 

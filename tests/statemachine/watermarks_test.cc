@@ -1,5 +1,7 @@
 #include "statemachine/watermarks.h"
 
+#include <vector>
+
 #include <gtest/gtest.h>
 
 #include "tests/support/fault_file_system.h"
@@ -38,7 +40,7 @@ TEST_F(WatermarksTest, CommittedMayPassDurableAndAppliedStopsAtTheLesser) {
   watermarks.advance_committed(durable + 1000);
   EXPECT_EQ(watermarks.committed(), durable + 1000);
   EXPECT_EQ(watermarks.applicable(), durable);
-  watermarks.advance_applied(durable);
+  watermarks.advance_applied(durable, Epoch{1});
   watermarks.advance_checkpointed(durable);
   const WatermarkSnapshot snapshot = watermarks.snapshot();
   EXPECT_LE(snapshot.begin, snapshot.checkpointed);
@@ -58,12 +60,33 @@ TEST_F(WatermarksTest, AnOlderCommittedAddressIsIgnored) {
 TEST_F(WatermarksTest, ABrokenOrderStopsTheProcess) {
   Watermarks watermarks(*log_);
   const Address durable = log_->durable();
-  EXPECT_DEATH(watermarks.advance_applied(durable), "new applied");
+  EXPECT_DEATH(watermarks.advance_applied(durable, Epoch{1}), "new applied");
   watermarks.advance_committed(durable + 1000);
-  EXPECT_DEATH(watermarks.advance_applied(durable + 1), "new applied");
+  EXPECT_DEATH(watermarks.advance_applied(durable + 1, Epoch{1}), "new applied");
   EXPECT_DEATH(watermarks.advance_checkpointed(durable), "new checkpointed");
-  watermarks.advance_applied(durable);
-  EXPECT_DEATH(watermarks.advance_applied(durable - 1), "new applied");
+  watermarks.advance_applied(durable, Epoch{2});
+  EXPECT_DEATH(watermarks.advance_applied(durable - 1, Epoch{2}), "new applied");
+  EXPECT_DEATH(watermarks.advance_applied(durable, Epoch{1}), "new applied epoch");
+}
+
+// Who is told an address is told the epoch of the record that ends there, and no other.
+TEST_F(WatermarksTest, TheAppliedPointNamesTheEpochOfItsRecord) {
+  Watermarks watermarks(*log_);
+  EXPECT_EQ(watermarks.applied_point().epoch, Epoch{});
+  std::vector<LogPoint> points;
+  for (uint64_t epoch = 1; epoch <= 3; ++epoch) {
+    ASSERT_TRUE(log_->become_writer(Epoch{epoch}));
+    for (int i = 0; i < 2; ++i) {
+      const auto range = log_->enqueue(fasterlog::RecordKind::kData, as_bytes("payload"));
+      ASSERT_TRUE(range && log_->wait_durable(range->end));
+      points.push_back({Epoch{epoch}, range->end});
+    }
+  }
+  watermarks.advance_committed(points.back().address);
+  for (const LogPoint& point : points) {
+    watermarks.advance_applied(point.address, point.epoch);
+    EXPECT_EQ(watermarks.applied_point(), point);
+  }
 }
 
 }  // namespace

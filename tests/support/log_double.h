@@ -21,6 +21,15 @@ class LogDouble : public fasterlog::Log {
                                      std::vector<Address>*) override {
     return refused();
   }
+  Result<AddressRange> try_enqueue_in(Epoch, std::span<const fasterlog::RecordView>) override {
+    return refused();
+  }
+  Epoch epoch_before(Address end) const override {
+    Epoch epoch;
+    for (const fasterlog::EpochStart& each : epoch_table())
+      if (each.start < end) epoch = each.epoch;
+    return epoch;
+  }
   std::optional<Error> shortage() const override { return std::nullopt; }
   std::shared_ptr<const fasterlog::ConfigurationTable> configurations() const override {
     return std::make_shared<const fasterlog::ConfigurationTable>();
