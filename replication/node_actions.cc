@@ -132,8 +132,6 @@ void Driver::perform_one(Send& action) {
     data->leader_unix_time_ns = clock_.unix_time_ns();
   } else if (std::holds_alternative<Acknowledge>(action.message)) {
     probe_.acks_sent.add();
-  } else if (const auto* handed = std::get_if<TakeOver>(&action.message)) {
-    if (transfer_ && transfer_->epoch == handed->epoch) transfer_->handed_over = true;
   } else if (const auto* refused = std::get_if<Refuse>(&action.message)) {
     probe_.refusals_sent.add();
     observability::log_warning("node {} refused ({}): {}", action.peer.value,
