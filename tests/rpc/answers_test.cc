@@ -135,11 +135,10 @@ TEST_F(DeskDeathTest, AnOrderThatNoLogGivesStopsTheProcess) {
 
 // ---- The whole server. -------------------------------------------------------------------------
 
-std::unique_ptr<Client> client_of(const FakeNode& node, int timeout_ms = 10000) {
+std::unique_ptr<Client> client_of(const FakeNode& node) {
   ClientOptions options;
   options.servers = {node.address()};
   options.exactly_once = false;
-  options.timeout = std::chrono::milliseconds(timeout_ms);
   return Client::create(options).value();
 }
 
@@ -211,17 +210,6 @@ TEST(AnswersOfEpochs, ATailThatIsAheadOfItsNodeOutlivesACut) {
   EXPECT_EQ(record.end, end);
   EXPECT_EQ(record.epoch, Epoch{2});
   EXPECT_EQ(told.get().error().code, ErrorCode::kUnknownOutcome);
-}
-
-// Lost and won again behind the status that let the command in: it is refused, and is in no log.
-TEST(AnswersOfEpochs, ACommandIsTakenInTheEpochOfItsStatusOrNotAtAll) {
-  FakeNode node;
-  auto client = client_of(node, 300);
-  ASSERT_TRUE(node.log.become_writer(Epoch{2}));
-  const auto answer = client->put(as_bytes("x"), as_bytes("v"));
-  ASSERT_FALSE(answer);
-  EXPECT_NE(answer.error().code, ErrorCode::kUnknownOutcome) << answer.error().message;
-  EXPECT_EQ(node.log.count(), 0u);
 }
 
 // What another leader wrote at the address is not what the client has heard of.
