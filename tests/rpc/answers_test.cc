@@ -9,6 +9,7 @@
 #include "fake_node.h"
 #include "rpc/answer_desk.h"
 #include "rpc/client.h"
+#include "rpc/scan_table.h"
 
 namespace tailrace::rpc {
 namespace {
@@ -135,11 +136,10 @@ TEST_F(DeskDeathTest, AnOrderThatNoLogGivesStopsTheProcess) {
 
 // ---- The whole server. -------------------------------------------------------------------------
 
-std::unique_ptr<Client> client_of(const FakeNode& node, int timeout_ms = 10000) {
+std::unique_ptr<Client> client_of(const FakeNode& node) {
   ClientOptions options;
   options.servers = {node.address()};
   options.exactly_once = false;
-  options.timeout = std::chrono::milliseconds(timeout_ms);
   return Client::create(options).value();
 }
 
@@ -211,17 +211,6 @@ TEST(AnswersOfEpochs, ATailThatIsAheadOfItsNodeOutlivesACut) {
   EXPECT_EQ(record.end, end);
   EXPECT_EQ(record.epoch, Epoch{2});
   EXPECT_EQ(told.get().error().code, ErrorCode::kUnknownOutcome);
-}
-
-// Lost and won again behind the status that let the command in: it is refused, and is in no log.
-TEST(AnswersOfEpochs, ACommandIsTakenInTheEpochOfItsStatusOrNotAtAll) {
-  FakeNode node;
-  auto client = client_of(node, 300);
-  ASSERT_TRUE(node.log.become_writer(Epoch{2}));
-  const auto answer = client->put(as_bytes("x"), as_bytes("v"));
-  ASSERT_FALSE(answer);
-  EXPECT_NE(answer.error().code, ErrorCode::kUnknownOutcome) << answer.error().message;
-  EXPECT_EQ(node.log.count(), 0u);
 }
 
 // What another leader wrote at the address is not what the client has heard of.
@@ -319,6 +308,31 @@ TEST(AnswersOfEpochs, AColdReadIsAsOldAsWhenItWasRead) {
   const auto answer = client->get(as_bytes("x"), options);
   ASSERT_TRUE(answer) << answer.error().message;
   EXPECT_GE(answer->staleness_bound_ms, 60u);
+}
+
+// Every slice shows the state of the first, however long ago that was.
+TEST(AnswersOfEpochs, AScanStaysAsOldAsWhenItWasOpened) {
+  FakeNode node;
+  auto client = client_of(node);
+  for (int i = 0; i < 4; ++i)
+    ASSERT_TRUE(client->put(as_bytes("k" + std::to_string(i)), as_bytes("v")));
+  const Address opened_at = node.marks.applied();
+  ScanTable table(node.machine, 1u << 20, std::chrono::seconds(10));
+  const SteadyTime asked = std::chrono::steady_clock::now();
+  const auto slice_of = [](auto start) {
+    std::promise<Result<ScanTable::Slice>> done;
+    start([&](Result<ScanTable::Slice> slice) { done.set_value(std::move(slice)); });
+    return done.get_future().get().value();
+  };
+  const auto expect_shown = [&](const ShownState& shown) {
+    EXPECT_EQ(shown.point, (LogPoint{Epoch{1}, opened_at}));
+    EXPECT_EQ(shown.bound_ms, 5u);
+    EXPECT_EQ(shown.at, asked);
+  };
+  const auto first = slice_of([&](auto done) { table.open("k", 3, {{}, 5, asked}, done); });
+  expect_shown(first.shown);
+  ASSERT_TRUE(client->put(as_bytes("k9"), as_bytes("v")));
+  expect_shown(slice_of([&](auto done) { table.next(first.scan, 1, 3, done); }).shown);
 }
 
 }  // namespace

@@ -46,5 +46,28 @@ TEST(StaleStatus, APushLeavesNoStatusForTheRequestsBehindIt) {
   EXPECT_EQ(code, "not_leader");
 }
 
+// Lost and won again behind the status that let the command in: it is refused, and is in no log.
+TEST(StaleStatus, ACommandIsTakenInTheEpochOfItsStatusOrNotAtAll) {
+  FakeNode node;
+  BareClient client(node.port);
+  ASSERT_TRUE(node.log.become_writer(Epoch{2}));
+  std::string code;
+  const auto answer = [&](wire::Response::Reader response) {
+    if (response.getId() == 0) return false;  // the hello
+    code = response.isError() ? to_string(response.getError().getCode()) : "answered";
+    return true;
+  };
+  client.append(1);
+  ASSERT_TRUE(client.read_until(answer));
+  EXPECT_EQ(code, "not_leader");
+  EXPECT_EQ(node.log.count(), 0u);
+  auto status = *node.node.status();
+  status.epoch = Epoch{2};
+  node.node.set(status);
+  client.append(2);
+  ASSERT_TRUE(client.read_until(answer));
+  EXPECT_EQ(code, "answered");
+}
+
 }  // namespace
 }  // namespace tailrace::rpc
