@@ -23,7 +23,7 @@ set(TAILRACE_PUBLIC_HEADERS
   fasterlog/log_files.h fasterlog/log_metadata.h fasterlog/segment_files.h  # what those include
   kv/checkpoint_source.h kv/log_address.h kv/session.h kv/store.h
   statemachine/anchors.h statemachine/command.h statemachine/state_copy.h
-  statemachine/state_machine.h
+  statemachine/rules.h statemachine/state_machine.h
   statemachine/state_value.h statemachine/watermarks.h
   replication/checkpoint_copy_status.h replication/coordinator.h replication/membership.h replication/messages.h replication/node.h
   replication/role.h replication/transport.h
