@@ -18,7 +18,7 @@ set(TAILRACE_PUBLIC_HEADERS
   observability/http_endpoint.h observability/logging.h observability/metrics.h
   observability/process_metrics.h
   storage/aligned_buffer.h storage/atomic_file.h storage/file_system.h storage/stream_writer.h
-  fasterlog/batch_writer.h fasterlog/log.h
+  fasterlog/batch_writer.h fasterlog/log.h fasterlog/log_time.h
   fasterlog/inspect.h fasterlog/check_log.h fasterlog/dump_log.h fasterlog/repair.h
   fasterlog/log_files.h fasterlog/log_metadata.h fasterlog/segment_files.h  # what those include
   kv/checkpoint_source.h kv/log_address.h kv/session.h kv/store.h

@@ -115,6 +115,7 @@ class Driver final : public Node, public TransportHandler {
   std::string unhealthy() const;
   std::string unhealthy(const FollowerState& follower, NodeId id) const;
   LogPosition position();
+  /// The protocol's time: goes on while the machine is suspended, for what was fresh before is not.
   std::chrono::nanoseconds now() const;
   void fail(Error error);
   void publish();

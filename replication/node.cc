@@ -377,7 +377,7 @@ LogPosition Driver::position() {
 }
 
 std::chrono::nanoseconds Driver::now() const {
-  return std::chrono::duration_cast<std::chrono::nanoseconds>(clock_.now().time_since_epoch());
+  return clock_.elapsed();
 }
 
 /// Nothing goes on after this; the process is to end.

@@ -34,7 +34,7 @@ struct NodeOptions {
   Members members;          // self included, until the log has a record of them
   /// Whom the configuration file names by now, for a new disk will go by that; null: whom it named.
   std::function<Result<Members>()> members_in_file;
-  NodeId leader;            // the static coordinator's choice at the first start; 0 with another
+  NodeId leader;  // the static coordinator's choice at the first start; 0 with another
   std::chrono::milliseconds tick_interval{50};
   std::chrono::milliseconds heartbeat_interval{200};
   std::chrono::milliseconds peer_timeout{3000};  // silence after which a peer is gone
@@ -85,7 +85,8 @@ struct NodeStatus {
   double seconds_since_leader = 0;   // follower: since the last message
   /// What this node has applied holds all that was acknowledged to anyone before that. Nothing: no
   /// such moment is known (never connected, or a leader that no majority has confirmed yet).
-  std::optional<SteadyTime> fresh_at;
+  /// By Clock::elapsed().
+  std::optional<Nanoseconds> fresh_at;
   /// Why it does not take part ("log refused: …"), or can not for long: its disk is full. Empty if
   /// well.
   std::string problem;

@@ -37,7 +37,7 @@ std::shared_ptr<NodeStatus> Driver::make_status() const {
   result->connected_to_leader = state.streaming;
   if (state.streaming) result->source = state.source;
   result->alone = count_voters(state.members) == 1 && state.role == Role::kLeader;
-  if (state.fresh_at && running_) result->fresh_at = SteadyTime(*state.fresh_at);
+  if (state.fresh_at && running_) result->fresh_at = state.fresh_at;
   const bool follows = state.role == Role::kFollower || state.role == Role::kLearner;
   if (follows && running_) result->seconds_since_leader = seconds(now() - state.last_heard);
   result->unhealthy = unhealthy();

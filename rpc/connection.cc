@@ -195,7 +195,7 @@ uint64_t Connection::staleness_bound_ms() {
   const replication::NodeStatus& now = status();
   if (now.alone) return 0;
   if (!now.fresh_at) return std::numeric_limits<uint64_t>::max();
-  const auto age = std::chrono::steady_clock::now() - *now.fresh_at;
+  const Nanoseconds age = system_clock().elapsed() - *now.fresh_at;
   return static_cast<uint64_t>(
       std::max<int64_t>(0, std::chrono::ceil<std::chrono::milliseconds>(age).count()));
 }

@@ -71,12 +71,12 @@ Result<> validate(const Command& command, size_t max_value_bytes);
 /// What applying came to.
 enum class Outcome : uint8_t {
   kDone = 0,
-  kAbsent = 1,          // delete or expire of an absent key
-  kCasMismatch = 2,     // answer: the present value, or absent
-  kNotAnInteger = 3,    // add to a value that is no integer, or overflow
-  kSerialGap = 4,       // a serial before this one was never applied; nothing was done
-  kSessionExpired = 5,  // of a session that is not known (any more): a serial > 1, or serial 1
-                        // whose bound has passed; nothing was done
+  kAbsent = 1,           // delete or expire of an absent key
+  kCasMismatch = 2,      // answer: the present value, or absent
+  kNotAnInteger = 3,     // add to a value that is no integer, or overflow
+  kSerialGap = 4,        // a serial before this one was never applied; nothing was done
+  kSessionExpired = 5,   // of a session that is not known (any more): a serial > 1, or serial 1
+                         // whose bound has passed; nothing was done
   kAnswerForgotten = 6,  // applied before, but the answer is no longer kept
 };
 

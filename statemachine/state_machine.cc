@@ -183,9 +183,7 @@ class StateMachineImpl final : public StateMachine {
     return make_error(ErrorCode::kUnavailable, "the state is not being applied; try again");
   }
   uint64_t log_time_ns() const override { return applier_.log_time_ns(); }
-  bool wants_log_time(uint64_t unix_time_ns) const override {
-    return applier_.expiries().due(unix_time_ns);
-  }
+  bool wants_log_time(uint64_t now_ns) const override { return applier_.expiries().due(now_ns); }
   RulesStatus rules() const override { return applier_.rules(); }
   StoreStatus store_status() const override {
     return {store_.used_bytes(), store_.capacity_bytes(), store_.live_records(),

@@ -144,9 +144,9 @@ class StateMachine {
 
   /// The time of the newest applied commit mark that has moved it; decides what has expired.
   virtual uint64_t log_time_ns() const = 0;
-  /// Whether a key may have expired by `unix_time_ns` and only the log time does not know it yet:
-  /// the leader then appends a kTime command.
-  virtual bool wants_log_time(uint64_t unix_time_ns) const = 0;
+  /// Whether a key may have expired by `now_ns`, what log time is by now, and only what is applied
+  /// does not know it yet: the leader then appends a kTime command.
+  virtual bool wants_log_time(uint64_t now_ns) const = 0;
   /// Any thread.
   virtual RulesStatus rules() const = 0;
   virtual StoreStatus store_status() const = 0;
