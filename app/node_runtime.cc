@@ -323,7 +323,8 @@ observability::Health NodeRuntime::readyz() const {
       return {false,
               "this node leads, but no majority of the voters is connected: no write is "
               "answered until one is"};
-    return {};
+    // It is the one that is read: taken out of service as well, nothing would be.
+    return {true, status->disagreement};
   }
   if (!status->connected_to_leader) return {false, "there is no connection to the leader"};
   return {};

@@ -25,22 +25,30 @@ bool says_something(uint64_t wall_ns) {
 
 // ---- The rule.
 
-void LogTimeRule::follow(uint64_t log_time_ns, ClockReading now) {
+void LogTimeRule::see(uint64_t applied_log_time_ns, ClockReading now) {
+  if (applied_log_time_ns != seen_ns_) {
+    seen_ns_ = applied_log_time_ns;
+    seen_at_ = now.elapsed;
+  }
+  if (!writes_) end();
+}
+
+void LogTimeRule::begin() {
+  end();
+  writes_ = true;
+}
+
+void LogTimeRule::end() {
+  writes_ = false;
   doubt_.reset();
-  if (followed_ns_ == log_time_ns) return;
-  followed_ns_ = log_time_ns;
-  time_ns_ = log_time_ns;
-  elapsed_ = now.elapsed;
+  time_ns_ = seen_ns_;
+  elapsed_ = seen_at_;
   budget_ = kMostStep;
   ahead_ns_ = 0;
 }
 
-void LogTimeRule::raise(uint64_t log_time_ns) {
-  time_ns_ = std::max(time_ns_, log_time_ns);
-}
-
 uint64_t LogTimeRule::advance(ClockReading now) {
-  followed_ns_.reset();
+  if (!writes_) begin();
   const Nanoseconds passed =
       time_ns_ == 0 ? Nanoseconds(0) : std::max(Nanoseconds(0), now.elapsed - elapsed_);
   elapsed_ = std::max(elapsed_, now.elapsed);
@@ -57,7 +65,7 @@ uint64_t LogTimeRule::advance(ClockReading now) {
     doubt_.reset();
     time_ns_ += static_cast<uint64_t>(passed.count());
   }
-  return time_ns_;
+  return time_ns_ = std::max(time_ns_, seen_ns_);
 }
 
 void LogTimeRule::steer(uint64_t wall_ns, Nanoseconds passed) {
@@ -98,6 +106,12 @@ void LogTimeRule::doubt(int64_t offset_ns, uint64_t wall_ns, Nanoseconds passed)
 
 LogTime::LogTime(const Clock& clock) : clock_(clock) {}
 
+void LogTime::begin() {
+  const std::lock_guard lock(mutex_);
+  rule_.begin();
+  publish();
+}
+
 uint64_t LogTime::stamp() {
   const ClockReading now = read();
   const std::lock_guard lock(mutex_);
@@ -111,7 +125,7 @@ void LogTime::write(uint64_t applied_log_time_ns) {
   std::string told;
   {
     const std::lock_guard lock(mutex_);
-    rule_.raise(applied_log_time_ns);
+    rule_.see(applied_log_time_ns, now);
     rule_.advance(now);
     publish();
     told = warning(now);
@@ -123,7 +137,8 @@ void LogTime::write(uint64_t applied_log_time_ns) {
 void LogTime::follow(uint64_t applied_log_time_ns) {
   const ClockReading now = read();
   const std::lock_guard lock(mutex_);
-  rule_.follow(applied_log_time_ns, now);
+  rule_.end();
+  rule_.see(applied_log_time_ns, now);
   publish();
 }
 

@@ -50,12 +50,13 @@ class LogTimeRule {
   static constexpr uint64_t kLeastWall = 1'704'067'200'000'000'000;  // 2024
   static constexpr uint64_t kMostWall = 9'214'646'400'000'000'000;   // 2262
 
-  /// Of a node that does not write the log: what it has applied has this log time (0: none yet).
-  void follow(uint64_t log_time_ns, ClockReading now);
-  /// Of the writer: the same; log time is at least that.
-  void raise(uint64_t log_time_ns);
+  /// What this node has applied has this log time (0: none yet). Often, whether it writes or not.
+  void see(uint64_t applied_log_time_ns, ClockReading now);
+  /// From now on it writes the log: log time is what it has seen, and what has elapsed since then.
+  void begin();
+  void end();
   /// Of the writer, at each stamp and often enough in between: log time now. Never below what it
-  /// was since the last follow().
+  /// was since begin(), nor below what was seen.
   uint64_t advance(ClockReading now);
 
   uint64_t time_ns() const { return time_ns_; }
@@ -78,8 +79,9 @@ class LogTimeRule {
   Nanoseconds elapsed_{0};
   Nanoseconds budget_ = kMostStep;
   std::optional<Doubt> doubt_;
-  std::optional<uint64_t>
-      followed_ns_;  // the log time that time_ns_ was taken from, unless it writes
+  bool writes_ = false;
+  uint64_t seen_ns_ = 0;    // applied
+  Nanoseconds seen_at_{0};  // first
   int64_t ahead_ns_ = 0;
   uint64_t doubts_begun_ = 0, jumps_ = 0;
 };
@@ -89,6 +91,8 @@ class LogTime {
  public:
   explicit LogTime(const Clock& clock = system_clock());
 
+  /// The log is written here from now on: stamps go on from what was seen of it.
+  void begin();
   /// For the next commit mark. The log's flusher.
   uint64_t stamp();
   /// Now and then, while this node writes the log, or does not: what it has applied has this log

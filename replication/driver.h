@@ -18,6 +18,7 @@
 #include "replication/coordinator.h"
 #include "replication/core.h"
 #include "replication/divergence_file.h"
+#include "replication/leader_rules.h"
 #include "replication/node.h"
 #include "replication/probe.h"
 #include "replication/promise_file.h"
@@ -103,6 +104,8 @@ class Driver final : public Node, public TransportHandler {
   void settle_transfer();
   void settle_change();
   void drain_appends();
+  // leader_rules.cc
+  void tick_rules();
   // node_health.cc
   Result<> recall_divergence();
   void tick_health();
@@ -112,7 +115,12 @@ class Driver final : public Node, public TransportHandler {
   void remember_divergence();
   void on_compare(NodeId peer, const CompareState& question);
   void on_compared(NodeId peer, const StateCompared& answer);
+  /// Healthy, by a comparison that this node has led, and fit to lead; 0: none.
+  NodeId compared_successor() const;
+  std::string remedy() const;
   std::string unhealthy() const;
+  /// On the leader: whose states differ, when nobody knows which is right; empty: none.
+  std::string disagreement() const;
   std::string unhealthy(const FollowerState& follower, NodeId id) const;
   LogPosition position();
   /// The protocol's time: goes on while the machine is suspended, for what was fresh before is not.
@@ -139,6 +147,7 @@ class Driver final : public Node, public TransportHandler {
   StateComparison comparison_;
   DivergenceFile divergence_file_;
   bool divergence_kept_ = false;            // it is on disk
+  bool dispute_told_ = false;               // in the log of messages
   std::optional<SteadyTime> stepped_down_;  // when that was tried
   StallWatch applier_;
   std::map<NodeId, StallWatch> appliers_;  // of the followers, as far as they say
@@ -175,6 +184,7 @@ class Driver final : public Node, public TransportHandler {
     Done done;
   };
   std::optional<PendingChange> change_;
+  LeaderRules leader_rules_;
   std::optional<Error> failed_;  // told to the fatal listener
   Epoch table_epoch_;            // log.last_epoch() when table_ was read
   Address table_begin_;

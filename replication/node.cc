@@ -215,8 +215,9 @@ Candidacy Driver::candidacy() const {
   const CoreState& state = core_.state();
   if (failed_ || !running_ || state.role == Role::kLearner || state.outsider)
     return Candidacy::kNever;
-  // What it would answer is not the cluster's state.
-  if (comparison_.divergence()) return Candidacy::kNever;
+  // What it would answer is not the cluster's state. But where nobody else leads, for all may have
+  // been found wrong, a cluster that takes writes is better than none.
+  if (comparison_.divergence()) return Candidacy::kLater;
   if (state.role == Role::kLeader || state.role == Role::kCandidate) return Candidacy::kNow;
   if (core_.hears_leader()) return Candidacy::kLater;
   // Without a vote it would have to fetch everything first; at the first start nobody has one.
@@ -236,6 +237,7 @@ void Driver::tick() {
   settle_confirmations();
   settle_transfer();
   settle_change();
+  tick_rules();
   tick_health();
   publish();
 }

@@ -93,6 +93,9 @@ struct NodeStatus {
   /// Why this node's state is not to be read: it differs from the cluster's, or is not applied any
   /// more. Empty if well.
   std::string unhealthy;
+  /// On the leader: the states of nodes differ and none has a majority. It goes on to be read, the
+  /// others are unhealthy. Empty if they do not.
+  std::string disagreement;
   bool diverged = false;        // that: it stays so until its data directory is removed
   Address last_compared;        // the newest address where its state's digest was compared; 0: none
   Members members;              // as this node's log has them

@@ -41,6 +41,7 @@ std::shared_ptr<NodeStatus> Driver::make_status() const {
   const bool follows = state.role == Role::kFollower || state.role == Role::kLearner;
   if (follows && running_) result->seconds_since_leader = seconds(now() - state.last_heard);
   result->unhealthy = unhealthy();
+  result->disagreement = disagreement();
   result->diverged = comparison_.divergence().has_value();
   result->last_compared = comparison_.last_compared();
   result->problem = failed_ ? failed_->message : state.problem;
@@ -131,6 +132,9 @@ void Driver::register_metrics(observability::MetricRegistry& registry) {
                      "0 while this node's state is not to be read: it differs from the cluster's, "
                      "or is not applied any more.",
                      {}, [this] { return status()->unhealthy.empty() ? 1.0 : 0.0; });
+  registry.add_gauge(to, "tailrace_replication_states_disputed",
+                     "1 on the leader while states differ and none has a majority.", {},
+                     [this] { return status()->disagreement.empty() ? 0.0 : 1.0; });
   registry.add_gauge(to, "tailrace_replication_last_compared_address",
                      "Address where this node's state was compared with the others' last.", {},
                      [this] { return static_cast<double>(status()->last_compared.value); });

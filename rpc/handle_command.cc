@@ -99,6 +99,11 @@ FramedSocket::Take Connection::handle_command(uint64_t id, wire::Command::Reader
   if (const auto session = request.getSession(); session.getSerial() != 0)
     command.session = statemachine::SessionSerial{{session.getClientHigh(), session.getClientLow()},
                                                   session.getSerial()};
+  // Without rules in the log a member may be too old to know of bounds, and none was asked for.
+  if (const uint64_t bound_ns = request.getSession().getBeginsBeforeNs();
+      bound_ns != 0 && command.session && command.session->serial == 1 &&
+      context_.to.state_machine->rules().in_log)
+    command.session->begins_before_ns = bound_ns;
   auto checked = statemachine::validate(command, context_.options.max_value_bytes);
   const size_t bytes =
       command.key.size() + command.value.size() + command.expected.size() + kCommandOverhead;
@@ -200,6 +205,13 @@ void Connection::answer_command(const Pending& pending, const statemachine::Answ
     to.setOutcome(static_cast<uint8_t>(answer->outcome));
     to.setHasValue(answer->has_value);
     if (answer->has_value) to.setValue(to_data(answer->value));
+    const auto rules = answer->outcome == statemachine::Outcome::kSessionExpired
+                           ? context_.to.state_machine->rules()
+                           : statemachine::RulesStatus{};
+    if (rules.in_log) {
+      to.setLogTimeNs(context_.to.state_machine->log_time_ns());
+      to.setSessionTtlNs(rules.in_force.session_ttl_ns);
+    }
   }
   reply(Asked{pending.id, pending.kind, pending.started}, message);
 }

@@ -66,7 +66,7 @@ TEST_F(LogTimeRules, AClockThatIsAheadForLessThanAMinuteMovesNothing) {
 
 // A cluster that was down for a week.
 TEST_F(LogTimeRules, AClockThatStaysAheadIsBelievedAfterAMinute) {
-  rule_.follow(kBorn, reading());
+  rule_.see(kBorn, reading());
   error_ = 7 * 24 * kHour;
   pass(59s);
   EXPECT_LE(off(), LogTimeRule::kMostStep);
@@ -128,7 +128,7 @@ TEST_F(LogTimeRules, AnAbsurdClockSaysNothing) {
     EXPECT_GE(rule_.time_ns(), LogTimeRule::kLeastWall);
     EXPECT_LE(rule_.time_ns(), LogTimeRule::kMostWall);
     rule_ = {};
-    rule_.follow(kBorn, {static_cast<uint64_t>(wall), 5s});
+    rule_.see(kBorn, {static_cast<uint64_t>(wall), 5s});
     EXPECT_EQ(rule_.advance({static_cast<uint64_t>(wall), 25s}), kBorn + 20'000'000'000u);
   }
 }
@@ -140,13 +140,18 @@ TEST_F(LogTimeRules, ANewLeaderGoesOnFromWhatItHasAppliedAndNotFromItsOwnPast) {
   pass(100s);
   EXPECT_EQ(rule_.jumps(), 1u);  // it led alone, and nothing of that was committed
   const uint64_t applied = kBorn + 30'000'000'000;
-  rule_.follow(applied, reading());
+  rule_.end();
+  rule_.see(applied, reading());
   passed_ += 5s;
-  rule_.follow(applied, reading());
+  rule_.see(applied, reading());
   passed_ += 5s;
+  rule_.begin();
   EXPECT_EQ(rule_.advance(reading()), applied + 10'000'000'000u);
-  rule_.raise(applied + 20'000'000'000u);
-  EXPECT_EQ(rule_.time_ns(), applied + 20'000'000'000u);
+  rule_.see(applied + 20'000'000'000u, reading());
+  EXPECT_EQ(rule_.advance(reading()), applied + 20'000'000'000u);
+  // The same without a moment in between.
+  rule_.begin();
+  EXPECT_EQ(rule_.advance(reading()), applied + 20'000'000'000u);
 }
 
 class TwoClocks final : public Clock {
