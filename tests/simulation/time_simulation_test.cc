@@ -106,7 +106,7 @@ struct State {
 };
 
 struct Node {
-  Nanoseconds error{0}, booted{0}, suspended_until{0}, error_since{0};
+  Nanoseconds error{0}, booted{0}, suspended_until{0}, error_since{0}, read{0};
   LogTimeRule rule;
   Rules file;
   State state;
@@ -159,10 +159,7 @@ class World {
     switch (random_.below(10)) {
       case 0: {
         constexpr Nanoseconds kErrors[] = {0s, 0s, 1s, 90s, 1h, 24h, 87600h};
-        const Nanoseconds before = node.error;
         node.error = kErrors[random_.below(std::size(kErrors))] * (random_.chance(1, 2) ? 1 : -1);
-        // A smaller change leaves it where it was, to the rule.
-        if (std::chrono::abs(node.error - before) > LogTimeRule::kMostStep) node.error_since = now_;
         return;
       }
       case 1:
@@ -205,10 +202,14 @@ class World {
 
   void tick() {
     now_ += 1s;
-    // Where log time may be by a clock that has stayed as it is for long enough.
-    const bool steady =
-        now_ - std::max(leads_since_, leader().error_since) >= LogTimeRule::kDoubt;
-    believed_ = std::max(believed_ + kSecond, steady ? wall(leader()) : 0);
+    for (Node& node : nodes_) {
+      // A smaller change leaves it where it was, to the rule.
+      if (std::chrono::abs(node.error - node.read) > LogTimeRule::kMostStep)
+        node.error_since = now_ - 1s;
+      node.read = node.error;
+    }
+    believed_ += kSecond;
+    believe();
     for (Node& node : nodes_) {
       if (node.suspended_until > now_) continue;
       if (&node == &leader()) {
@@ -225,6 +226,11 @@ class World {
     if (leader().state.rules != leader().file && random_.chance(1, 4))
       batch({Record::Kind::kRules, 0, 0, 0, 0, leader().file});
     if (random_.chance(1, 20)) flush();
+  }
+  /// Where log time may be by a clock that has stayed as it is for long enough.
+  void believe() {
+    const bool steady = now_ - std::max(leads_since_, leader().error_since) >= LogTimeRule::kDoubt;
+    if (steady) believed_ = std::max(believed_, wall(leader()));
   }
   void batch(const Record& record) {
     log_.push_back(record);
@@ -283,6 +289,7 @@ class World {
 
   void check_log_time(uint64_t log_time) {
     const Node& node = leader();
+    believe();
     if (log_time < last_log_time_) return fail("log time went back");
     const Nanoseconds passed = now_ - last_stamp_at_;
     budget_ += passed / 16;
