@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include "driver_cluster.h"
+#include "replication/leader_rules.h"
 #include "replication/promise_file.h"
 
 namespace tailrace::replication {
