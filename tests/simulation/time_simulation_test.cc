@@ -14,6 +14,7 @@
 #include <map>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -292,7 +293,8 @@ class World {
     believe();
     if (log_time < last_log_time_) return fail("log time went back");
     const Nanoseconds passed = now_ - last_stamp_at_;
-    budget_ += passed / 16;
+    budget_ += (now_ - checked_at_) / 16;
+    checked_at_ = now_;
     if (last_log_time_ != 0) {
       const auto gain = Nanoseconds(static_cast<int64_t>(log_time - last_log_time_)) - passed;
       if (gain > budget_) {
@@ -311,8 +313,8 @@ class World {
     } else if (log_time - first_stamp_ + 1000 < in_ns((now_ - first_stamp_at_) / 16 * 15)) {
       return fail("log time is slower than 15/16 of elapsed time");
     }
-    last_log_time_ = log_time;
-    last_stamp_at_ = now_;
+    // What has not moved counts from when it came there.
+    if (std::exchange(last_log_time_, log_time) != log_time) last_stamp_at_ = now_;
     if (node.state.twice != 0) fail("a command was applied twice");
   }
   void check_keys() {
@@ -333,7 +335,7 @@ class World {
   const Faults faults_;
   std::vector<Node> nodes_{3};
   size_t leader_ = 0, committed_ = 0;
-  Nanoseconds now_{0}, leads_since_{0}, last_stamp_at_{0}, first_stamp_at_{0};
+  Nanoseconds now_{0}, leads_since_{0}, last_stamp_at_{0}, first_stamp_at_{0}, checked_at_{0};
   uint64_t last_log_time_ = 0, first_stamp_ = 0, believed_ = 0, next_ = 1;
   Nanoseconds budget_ = LogTimeRule::kMostStep;
   std::vector<Record> log_;
