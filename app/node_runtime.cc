@@ -79,6 +79,7 @@ Result<> NodeRuntime::start() {
       statemachine::StateMachine::create(*log_, *store_, *watermarks_, anchors_, options);
   if (!state_machine) return tl::unexpected(std::move(state_machine).error());
   state_machine_ = std::move(*state_machine);
+  log_time_->follow(state_machine_->log_time_ns());
   state_machine_->register_metrics(metrics_);
 
   std::unique_ptr<replication::Coordinator> coordinator;  // null: the static one
@@ -97,8 +98,9 @@ Result<> NodeRuntime::start() {
   node_ = std::move(*node);
   node_->register_metrics(metrics_);
 
-  auto server = rpc::Server::create(config_.server, {log_.get(), state_machine_.get(),
-                                                     watermarks_.get(), &anchors_, node_.get()});
+  auto server =
+      rpc::Server::create(config_.server, {log_.get(), state_machine_.get(), watermarks_.get(),
+                                           &anchors_, node_.get(), log_time_.get()});
   if (!server) return tl::unexpected(std::move(server).error());
   server_ = std::move(*server);
   server_->register_metrics(metrics_);
@@ -132,7 +134,10 @@ Result<> NodeRuntime::install_copy() {
 
 Result<> NodeRuntime::open_log() {
   set_stage("recovering the log");
+  log_time_ = std::make_shared<fasterlog::LogTime>();
+  log_time_->register_metrics(metrics_);
   auto options = config_.log;
+  options.time = log_time_;
   options.on_recovery_progress = [this](uint64_t scanned, uint64_t total) {
     if (total > 0)
       tell_progress("recovering the log",
@@ -192,10 +197,7 @@ Result<> NodeRuntime::start_replication() {
     if (on_restart_) on_restart_();
   });
   node_->set_fatal_listener([this](const Error& error) { fail(error); });
-  transport_->start(config_.node.tick_interval, [this] {
-    node_->tick();
-    keep_log_time();
-  });
+  transport_->start(config_.node.tick_interval, [this] { tick(); });
   TAILRACE_RETURN_IF_ERROR(run_on(*transport_, [this] { return node_->start(); }));
   replicating_ = true;
   return {};
@@ -232,10 +234,20 @@ void NodeRuntime::hand_over() {
   std::this_thread::sleep_for(kClientsLeave);
 }
 
+void NodeRuntime::tick() {
+  node_->tick();
+  const uint64_t applied_ns = state_machine_->log_time_ns();
+  if (node_->status()->role == replication::Role::kLeader)
+    log_time_->write(applied_ns);
+  else
+    log_time_->follow(applied_ns);
+  keep_log_time();
+}
+
 void NodeRuntime::keep_log_time() {
   const SteadyTime now = system_clock().now();
   if (!composed_ || now - time_appended_ < kTimeInterval) return;
-  if (!state_machine_->wants_log_time(system_clock().unix_time_ns())) return;
+  if (!state_machine_->wants_log_time(log_time_->now_ns())) return;
   const auto status = node_->status();
   if (status->role != replication::Role::kLeader || !status->serving) return;
   time_appended_ = now;
@@ -312,7 +324,8 @@ observability::Health NodeRuntime::readyz() const {
       return {false,
               "this node leads, but no majority of the voters is connected: no write is "
               "answered until one is"};
-    return {};
+    // It is the one that is read: taken out of service as well, nothing would be.
+    return {true, status->disagreement};
   }
   if (!status->connected_to_leader) return {false, "there is no connection to the leader"};
   return {};

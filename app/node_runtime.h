@@ -27,6 +27,7 @@
 #include "config/node_config.h"
 #include "core/result.h"
 #include "fasterlog/log.h"
+#include "fasterlog/log_time.h"
 #include "kv/store.h"
 #include "observability/http_endpoint.h"
 #include "observability/metrics.h"
@@ -66,6 +67,8 @@ class NodeRuntime {
   void hand_over();
   /// The leader moves the log time when a key expires and nobody writes.
   void keep_log_time();
+  /// Whatever is done now and then. The transport's thread.
+  void tick();
   void on_role(const replication::NodeStatus& status);
   void fail(const Error& error);
   void set_stage(std::string stage);
@@ -93,6 +96,7 @@ class NodeRuntime {
   observability::MetricRegistry metrics_;
   observability::MetricRegistry::Registration process_metrics_;
   std::unique_ptr<rpc::PeerTransport> transport_;
+  std::shared_ptr<fasterlog::LogTime> log_time_;
   std::unique_ptr<fasterlog::Log> log_;
   std::unique_ptr<kv::Store> store_;
   std::unique_ptr<statemachine::Watermarks> watermarks_;

@@ -43,6 +43,8 @@ std::string_view name_of(statemachine::Operation operation) {
       return "time";
     case Operation::kCompare:
       return "compare";
+    case Operation::kRules:
+      return "rules";
   }
   return "unknown";
 }

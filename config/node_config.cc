@@ -89,6 +89,13 @@ void read_state_machine(YamlReader reader, statemachine::StateMachineOptions& op
   reader.size("checkpoint_log_bytes", uint64_t{0}, 16 * kTiB, options.checkpoint_log_bytes);
   reader.size("retention_bytes", uint64_t{0}, 1024 * kTiB, options.retention_bytes);
   reader.duration("session_ttl", options.session_ttl);
+  if (options.session_ttl < statemachine::kLeastSessionTtl ||
+      options.session_ttl > statemachine::kMostSessionTtl) {
+    reader.fail("session_ttl",
+                "is " + std::to_string(options.session_ttl.count()) +
+                    " s; it must be at least 1 s, and longer than any client may take "
+                    "to send a command again (3600 s is a good value)");
+  }
   reader.number("session_answers", 1, 65536, options.session_answers);
   reader.size("digest_bytes_per_s", uint64_t{0}, kTiB, options.digest_bytes_per_s);
   reader.size("store_reserve_bytes", uint64_t{0}, kTiB, options.store_reserve_bytes);

@@ -1,5 +1,9 @@
 #include "core/clock.h"
 
+#include <ctime>
+
+#include "core/check.h"
+
 namespace tailrace {
 
 namespace {
@@ -7,6 +11,11 @@ namespace {
 class SystemClock final : public Clock {
  public:
   SteadyTime now() const override { return std::chrono::steady_clock::now(); }
+  Nanoseconds elapsed() const override {
+    timespec time{};
+    TAILRACE_CHECK(clock_gettime(CLOCK_BOOTTIME, &time) == 0, "CLOCK_BOOTTIME cannot be read");
+    return std::chrono::seconds(time.tv_sec) + Nanoseconds(time.tv_nsec);
+  }
   uint64_t unix_time_ns() const override {
     const auto since_epoch = std::chrono::system_clock::now().time_since_epoch();
     return static_cast<uint64_t>(

@@ -226,7 +226,7 @@ Flusher::Flush* Flusher::begin_flush(FlushReason reason) {
         write_page_padding(core_.ring.at(at->pad_from), at->pad_from,
                            core_.ring.page_ceil(at->pad_from), epoch);
       write_commit_mark(core_.ring.at(at->first), at->first, at->end - at->first, epoch,
-                        {flushed_, core_.clock.unix_time_ns()});
+                        {flushed_, core_.stamp()});
       end = at->end;
     }
   }

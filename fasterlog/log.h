@@ -62,7 +62,7 @@ struct Record {
 /// What a commit mark says (payload of RecordKind::kCommitMark).
 struct CommitMark {
   Address batch_begin;        // the end of the mark before
-  uint64_t unix_time_ns = 0;  // the writer's clock: log time
+  uint64_t unix_time_ns = 0;  // log time (log_time.h)
 };
 Result<CommitMark> parse_commit_mark(const Record& record);
 
@@ -103,6 +103,8 @@ struct CommitPolicy {
   bool is_natural() const { return !manual && every_bytes == 0 && every.count() == 0; }
 };
 
+class LogTime;
+
 struct LogOptions {
   storage::Path directory;
   /// Written at creation and compared at every open: the cluster and node the log belongs to.
@@ -126,6 +128,8 @@ struct LogOptions {
   uint64_t proven_lag_bytes = 64u << 20;
   std::chrono::milliseconds proven_lag_time{1000};
   bool huge_pages = true;
+  /// What commit marks are stamped with; null: what the wall clock says.
+  std::shared_ptr<LogTime> time;
   /// Told while a long recovery scans: bytes scanned so far, and in all.
   std::function<void(uint64_t scanned, uint64_t total)> on_recovery_progress;
 };

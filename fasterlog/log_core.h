@@ -19,6 +19,7 @@
 #include "fasterlog/consumers.h"
 #include "fasterlog/log.h"
 #include "fasterlog/log_metadata.h"
+#include "fasterlog/log_time.h"
 #include "fasterlog/page_ring.h"
 #include "fasterlog/probe.h"
 #include "fasterlog/recovery.h"
@@ -75,6 +76,8 @@ struct LogCore {
   storage::FileSystem& file_system;
   const LogOptions options;
   const Clock& clock;
+  /// For a commit mark.
+  uint64_t stamp() const { return options.time ? options.time->stamp() : clock.unix_time_ns(); }
   storage::EpochProtection protection;
   PageRing ring;
   SegmentFiles segments;

@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "fasterlog/log_impl.h"
+#include "fasterlog/log_time.h"
 
 namespace tailrace::fasterlog {
 
@@ -14,6 +15,7 @@ Result<> LogImpl::become_writer(Epoch epoch) {
                                                           std::to_string(last_epoch().value));
   core_->epoch.store(epoch.value);
   note_epoch(epoch, core_->ring.tail());
+  if (core_->options.time) core_->options.time->begin();
   core_->mode.store(Mode::kWriter);
   return {};
 }

@@ -143,7 +143,8 @@ class CivetEndpoint final : public HttpEndpoint {
     }
     const Health health = path == "/healthz" ? healthz_() : readyz_();
     if (health.ok) {
-      respond(connection, 200, "OK", kPlain, "ok\n");
+      respond(connection, 200, "OK", kPlain,
+              health.reasons.empty() ? "ok\n" : "ok, but " + health.reasons + "\n");
       return 200;
     }
     respond(connection, 503, "Service Unavailable", kPlain, health.reasons + "\n");

@@ -13,7 +13,7 @@ class MetricRegistry;
 /// What /healthz and /readyz say: 200 with "ok" or 503 with the reasons, one a line.
 struct Health {
   bool ok = true;
-  std::string reasons;
+  std::string reasons;  // why not; or what is wrong all the same
 };
 
 struct HttpEndpointOptions {

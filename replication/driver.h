@@ -18,6 +18,7 @@
 #include "replication/coordinator.h"
 #include "replication/core.h"
 #include "replication/divergence_file.h"
+#include "replication/leader_rules.h"
 #include "replication/node.h"
 #include "replication/probe.h"
 #include "replication/promise_file.h"
@@ -107,6 +108,8 @@ class Driver final : public Node, public TransportHandler {
   void settle_change();
   void drain_appends();
   void write_epoch_start();
+  // leader_rules.cc
+  void tick_rules();
   // node_health.cc
   Result<> recall_divergence();
   void tick_health();
@@ -116,9 +119,15 @@ class Driver final : public Node, public TransportHandler {
   void remember_divergence();
   void on_compare(NodeId peer, const CompareState& question);
   void on_compared(NodeId peer, const StateCompared& answer);
+  /// Healthy, by a comparison that this node has led, and fit to lead; 0: none.
+  NodeId compared_successor() const;
+  std::string remedy() const;
   std::string unhealthy() const;
+  /// On the leader: whose states differ, when nobody knows which is right; empty: none.
+  std::string disagreement() const;
   std::string unhealthy(const FollowerState& follower, NodeId id) const;
   LogPosition position();
+  /// The protocol's time: goes on while the machine is suspended, for what was fresh before is not.
   std::chrono::nanoseconds now() const;
   void fail(Error error);
   void publish();
@@ -143,6 +152,7 @@ class Driver final : public Node, public TransportHandler {
   DivergenceFile divergence_file_;
   bool divergence_told_ = false;            // in the program's log
   bool divergence_kept_ = false;            // on disk
+  bool dispute_told_ = false;               // in the program's log
   std::optional<SteadyTime> stepped_down_;  // when that was tried
   StallWatch applier_;
   std::map<NodeId, StallWatch> appliers_;  // of the followers, as far as they say
@@ -187,6 +197,7 @@ class Driver final : public Node, public TransportHandler {
   };
   std::optional<PendingChange> change_;
   uint64_t incarnation_ = 0;     // of the disk, as the promise on it says
+  LeaderRules leader_rules_;
   std::optional<Error> failed_;  // told to the fatal listener
   Epoch table_epoch_;            // log.last_epoch() when table_ was read
   Address table_begin_;

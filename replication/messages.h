@@ -201,7 +201,8 @@ struct CompareState {
   Epoch epoch;
   Address address;  // end of a kCompare command
   uint64_t high = 0, low = 0, pairs = 0;
-  bool settled = false;  // decided: this is the cluster's, whoever has another one has diverged
+  bool settled = false;   // decided: this is the cluster's, whoever has another one has diverged
+  bool disputed = false;  // no digest has a majority: whoever has another one is not to be read
 };
 
 /// The answer.
@@ -211,6 +212,7 @@ struct StateCompared {
   bool known = false;  // else there is no digest at that address, and what follows is zero
   uint64_t high = 0, low = 0, pairs = 0;
   bool diverged = false;  // the sender's state is known to have, here or at an earlier address
+  bool disputed = false;  // the sender knows that it differs, and that nobody knows who is right
 };
 
 using Message = std::variant<Subscribe, Accept, Refuse, Data, Acknowledge, Seal, Sealed, Leading,

@@ -221,8 +221,9 @@ Candidacy Driver::candidacy() const {
   const CoreState& state = core_.state();
   if (failed_ || !running_ || state.role == Role::kLearner || state.outsider)
     return Candidacy::kNever;
-  // What it would answer is not the cluster's state.
-  if (comparison_.divergence()) return Candidacy::kNever;
+  // What it would answer is not the cluster's state. But where nobody else leads, for all may have
+  // been found wrong, a cluster that takes writes is better than none.
+  if (comparison_.divergence()) return Candidacy::kLater;
   if (state.role == Role::kLeader || state.role == Role::kCandidate) return Candidacy::kNow;
   // With a full disk it could not write even its epoch's first record.
   if (core_.hears_leader() || log_.shortage()) return Candidacy::kLater;
@@ -246,6 +247,7 @@ void Driver::tick() {
   settle_confirmations();
   settle_transfer();
   settle_change();
+  tick_rules();
   tick_health();
   publish();
 }
@@ -395,7 +397,7 @@ LogPosition Driver::position() {
 }
 
 std::chrono::nanoseconds Driver::now() const {
-  return std::chrono::duration_cast<std::chrono::nanoseconds>(clock_.now().time_since_epoch());
+  return clock_.elapsed();
 }
 
 /// Nothing goes on after this; the process is to end.

@@ -88,13 +88,17 @@ struct NodeStatus {
   double seconds_since_leader = 0;   // follower: since the last message
   /// What this node has applied holds all that was acknowledged to anyone before that. Nothing: no
   /// such moment is known (never connected, or a leader that no majority has confirmed yet).
-  std::optional<SteadyTime> fresh_at;
+  /// By Clock::elapsed().
+  std::optional<Nanoseconds> fresh_at;
   /// Why it does not take part ("log refused: …"), or can not for long: its disk is full. Empty if
   /// well.
   std::string problem;
   /// Why this node's state is not to be read: it differs from the cluster's, or is not applied any
   /// more. Empty if well.
   std::string unhealthy;
+  /// On the leader: the states of nodes differ and none has a majority. It goes on to be read, the
+  /// others are unhealthy. Empty if they do not.
+  std::string disagreement;
   bool diverged = false;        // that: it stays so until its data directory is removed
   Address last_compared;        // the newest address where its state's digest was compared; 0: none
   Members members;              // as this node's log has them

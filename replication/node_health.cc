@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <string>
+#include <string_view>
 #include <utility>
 
 #include <fmt/format.h>
@@ -15,11 +16,39 @@ namespace {
 
 constexpr std::chrono::seconds kStepDownAgain{5};
 
-std::string remedy() {
-  return "stop it, remove its data directory and start it: it comes back as a new disk";
-}
+constexpr std::string_view kNobodyKnows =
+    "no state has a majority, so nobody can say which is right: remove nothing; compare them with "
+    "`tailrace verify`, have the node lead whose state you trust (`tailrace transfer --to ID`), "
+    "and "
+    "then replace the others one after the other";
 
 }  // namespace
+
+/// Nothing is to be removed while it may be all that there is.
+std::string Driver::remedy() const {
+  constexpr std::string_view kReplace =
+      "stop it, remove its data directory and start it: it comes back as a new disk";
+  if (compared_successor() != NodeId{}) return std::string(kReplace);
+  return fmt::format(
+      "first see in `tailrace status` that another voter is healthy: then {}. Where none is, "
+      "remove "
+      "nothing (README, When a node is unhealthy)",
+      kReplace);
+}
+
+NodeId Driver::compared_successor() const {
+  NodeId best;
+  Address most;
+  for (const auto& [id, follower] : core_.state().followers) {
+    const StateComparison::MemberView view = comparison_.member(id);
+    const bool is_well = view.last_compared != Address{} && !view.diverged && !view.dispute;
+    if (!is_well || !follower.voter || !follower.streaming || follower.acknowledged < most)
+      continue;
+    most = follower.acknowledged;
+    best = id;
+  }
+  return best;
+}
 
 /// Before anything is served: a restart makes no state right.
 Result<> Driver::recall_divergence() {
@@ -60,18 +89,25 @@ void Driver::ask_for_digest() {
   if (range) comparison_.asked(range->end, now());
 }
 
-/// Its answers of conditional commands come from its state. Without another that could lead it goes
-/// on: what is in the log is right.
+/// Its answers of conditional commands come from its state. Without another that is known to be
+/// right it goes on: what is in the log is right, and two that are both wrong would hand the lead
+/// to each other for ever.
 void Driver::step_down_diverged() {
   if (transfer_ || (stepped_down_ && clock_.now() - *stepped_down_ < kStepDownAgain)) return;
+  const NodeId successor = compared_successor();
+  if (successor == NodeId{}) return;
   stepped_down_ = clock_.now();
-  transfer(NodeId{}, [](const Result<>& handed) {
+  transfer(successor, [](const Result<>& handed) {
     if (!handed)
       observability::log_warning("a leader with a wrong state goes on: {}", handed.error().message);
   });
 }
 
 void Driver::remember_divergence() {
+  if (const bool disputed = comparison_.disputed(); disputed != dispute_told_) {
+    dispute_told_ = disputed;
+    if (disputed) observability::log_error("{}", disagreement());
+  }
   probe_.digest_mismatches.add(comparison_.mismatches() - probe_.digest_mismatches.value());
   if (divergence_kept_ || !comparison_.divergence()) return;
   if (!std::exchange(divergence_told_, true)) observability::log_error("{}", unhealthy());
@@ -113,6 +149,10 @@ std::string Driver::unhealthy() const {
   if (const auto& divergence = comparison_.divergence())
     return "the state of this node differs from the cluster's: " + describe(*divergence) + "; " +
            remedy();
+  // The leader's is not called right, but one of them has to be read, or none could be.
+  if (const auto& dispute = comparison_.dispute())
+    return fmt::format("the state of this node differs from the leader's: {}; {}",
+                       describe(*dispute, "the leader's"), kNobodyKnows);
   const auto stalled = applier_.stalled_for();
   if (options_.apply_stall_after.count() > 0 && stalled >= options_.apply_stall_after)
     return fmt::format("not applying for {} s: applied {}, committed {}",
@@ -121,9 +161,21 @@ std::string Driver::unhealthy() const {
   return {};
 }
 
+std::string Driver::disagreement() const {
+  std::string others;
+  for (const auto& [id, follower] : core_.state().followers)
+    if (comparison_.member(id).dispute)
+      others += (others.empty() ? "" : ", ") + std::to_string(id.value);
+  if (!comparison_.disputed() || others.empty()) return {};
+  return fmt::format("the states of this node and of node {} differ; {}", others, kNobodyKnows);
+}
+
 std::string Driver::unhealthy(const FollowerState& follower, NodeId id) const {
   const StateComparison::MemberView view = comparison_.member(id);
   if (view.divergence) return "its state differs: " + describe(*view.divergence) + "; " + remedy();
+  if (view.dispute)
+    return fmt::format("its state differs from this node's: {}; {}",
+                       describe(*view.dispute, "this node's"), kNobodyKnows);
   if (view.diverged) return "it says that its state differs from the cluster's; " + remedy();
   const auto watch = appliers_.find(id);
   const bool fed = follower.streaming || core_.hears_relayed(follower);

@@ -94,7 +94,9 @@ void Driver::transfer(NodeId to, Done done) {
     if (!found->second.streaming)
       return refuse(ErrorCode::kUnavailable,
                     "node " + std::to_string(to.value) + " does not follow at the moment");
-    if (const std::string why = self.unhealthy(found->second, to); !why.empty())
+    // Among states of which nobody knows which is right, an operator chooses.
+    const std::string why = self.unhealthy(found->second, to);
+    if (!why.empty() && !self.comparison_.member(to).dispute)
       return refuse(ErrorCode::kFailedPrecondition,
                     "node " + std::to_string(to.value) + " is unhealthy: " + why);
     self.transfer_ = PendingTransfer{to, state.epoch, false, std::move(done)};

@@ -38,10 +38,11 @@ std::shared_ptr<NodeStatus> Driver::make_status() const {
   if (state.streaming) result->source = state.source;
   result->alone = count_voters(state.members) == 1 && state.role == Role::kLeader;
   if (state.role == Role::kLeader) result->lead_begins = state.epoch_start.end;
-  if (state.fresh_at && running_) result->fresh_at = SteadyTime(*state.fresh_at);
+  if (state.fresh_at && running_) result->fresh_at = state.fresh_at;
   const bool follows = state.role == Role::kFollower || state.role == Role::kLearner;
   if (follows && running_) result->seconds_since_leader = seconds(now() - state.last_heard);
   result->unhealthy = unhealthy();
+  result->disagreement = disagreement();
   result->diverged = comparison_.divergence().has_value();
   result->last_compared = comparison_.last_compared();
   result->problem = failed_ ? failed_->message : state.problem;
@@ -132,6 +133,9 @@ void Driver::register_metrics(observability::MetricRegistry& registry) {
                      "0 while this node's state is not to be read: it differs from the cluster's, "
                      "or is not applied any more.",
                      {}, [this] { return status()->unhealthy.empty() ? 1.0 : 0.0; });
+  registry.add_gauge(to, "tailrace_replication_states_disputed",
+                     "1 on the leader while states differ and none has a majority.", {},
+                     [this] { return status()->disagreement.empty() ? 0.0 : 1.0; });
   registry.add_gauge(to, "tailrace_replication_last_compared_address",
                      "Address where this node's state was compared with the others' last.", {},
                      [this] { return static_cast<double>(status()->last_compared.value); });

@@ -24,12 +24,12 @@ bool same(const StateDigest& one, const StateDigest& other) {
          one.pairs == other.pairs;
 }
 
-std::string describe(const Divergence& divergence) {
+std::string describe(const Divergence& divergence, std::string_view other) {
   const StateDigest &own = divergence.own, &cluster = divergence.cluster;
   return fmt::format(
-      "at address {} its digest is {:016x}{:016x} of {} pairs, the cluster's {:016x}{:016x} of {} "
-      "pairs",
-      own.address.value, own.high, own.low, own.pairs, cluster.high, cluster.low, cluster.pairs);
+      "at address {} its digest is {:016x}{:016x} of {} pairs, {} {:016x}{:016x} of {} pairs",
+      own.address.value, own.high, own.low, own.pairs, other, cluster.high, cluster.low,
+      cluster.pairs);
 }
 
 // ---- Leader. -----------------------------------------------------------------------------------
@@ -41,7 +41,12 @@ void StateComparison::tick(Epoch leads, const statemachine::DigestProgress& prog
     asked_at_ = now;
     asked_ = {};
     own_.reset();
+    disputed_ = false;
+    for (auto& [id, view] : members_)
+      view.dispute.reset();
   }
+  // Its state is the one that the others are held against.
+  if (leads_ != Epoch{}) dispute_.reset();
   if (progress.newest && (!progress_.newest || !same(*progress.newest, *progress_.newest)))
     finished_at_ = now;
   progress_ = progress;
@@ -50,6 +55,7 @@ void StateComparison::tick(Epoch leads, const statemachine::DigestProgress& prog
   if (own_ && (same(*own_, *progress.newest) || is_held(now))) return;
   own_ = progress.newest;
   right_.reset();
+  disputed_ = false;
   differs_since_.reset();
   answers_.clear();
   sent_.clear();
@@ -94,13 +100,14 @@ std::vector<std::pair<NodeId, CompareState>> StateComparison::due(const std::set
     if (const auto answer = answers_.find(id); answer != answers_.end()) {
       // Whoever differs is told what was decided, until it says that it knows.
       const StateCompared& was = answer->second;
-      if (!right_ || !was.known || was.diverged || same(digest_of(was), *right_)) continue;
+      const bool knows = right_ ? was.diverged : !disputed_ || was.disputed || was.diverged;
+      if (knows || !was.known || same(digest_of(was), said)) continue;
     }
     const auto sent = sent_.find(id);
     if (sent != sent_.end() && now - sent->second < options_.resend) continue;
     sent_[id] = now;
     result.emplace_back(id, CompareState{leads_, said.address, said.high, said.low, said.pairs,
-                                         right_.has_value()});
+                                         right_.has_value(), disputed_});
   }
   return result;
 }
@@ -110,6 +117,7 @@ void StateComparison::answered(NodeId member, const StateCompared& answer, Time 
     return;
   const bool first = !answers_.contains(member);
   answers_[member] = answer;
+  if (answer.diverged) members_[member].diverged = true;
   if (!answer.known) {
     MemberView& view = members_[member];
     view.diverged = answer.diverged;
@@ -123,7 +131,7 @@ void StateComparison::answered(NodeId member, const StateCompared& answer, Time 
 /// Some digest differs from another, and it is not decided which ones are wrong, or who is wrong
 /// has not said yet that it knows.
 bool StateComparison::is_held(Time now) const {
-  if (!differs_since_) return false;
+  if (!differs_since_ || disputed_ || divergence_) return false;
   if (!right_) return true;
   if (now - decided_at_ >= options_.patience) return false;
   return std::any_of(answers_.begin(), answers_.end(), [&](const auto& one) {
@@ -132,29 +140,38 @@ bool StateComparison::is_held(Time now) const {
   });
 }
 
+StateComparison::Witnesses StateComparison::witnesses() const {
+  Witnesses result;
+  std::optional<StateDigest> first;
+  const auto hear = [&](NodeId id, const StateDigest& digest) {
+    if (options_.voters.contains(id)) result.voters.push_back(digest);
+    if (!first) first = digest;
+    result.differ |= !same(digest, *first);
+  };
+  if (!divergence_) hear(options_.self, *own_);
+  for (const auto& [id, answer] : answers_)
+    if (answer.known && !answer.diverged) hear(id, digest_of(answer));
+  return result;
+}
+
 void StateComparison::settle(Time now) {
   if (!own_ || right_) return;
-  bool differ = false;
+  const Witnesses heard = witnesses();
   size_t silent = 0;
-  std::vector<StateDigest> voters;
-  if (options_.voters.contains(options_.self)) voters.push_back(*own_);
-  for (const auto& [id, answer] : answers_) {
-    if (answer.known) differ |= !same(digest_of(answer), *own_);
-    if (answer.known && options_.voters.contains(id)) voters.push_back(digest_of(answer));
-  }
   for (const NodeId voter : options_.voters)
     silent += voter != options_.self && !answers_.contains(voter);
-  if (differ && !differs_since_) differs_since_ = now;
-  for (const StateDigest& candidate : voters) {
-    const auto agree = std::count_if(voters.begin(), voters.end(),
-                                     [&](const StateDigest& one) { return same(one, candidate); });
+  if (heard.differ && !differs_since_) differs_since_ = now;
+  for (const StateDigest& candidate : heard.voters) {
+    const auto agree = std::ranges::count_if(
+        heard.voters, [&](const StateDigest& one) { return same(one, candidate); });
     if (static_cast<size_t>(agree) > options_.voters.size() / 2) right_ = candidate;
   }
-  // No majority: the leader's, unless it is known to be wrong.
-  if (!right_ && differ && !divergence_ &&
-      (silent == 0 || now - *differs_since_ >= options_.patience))
-    right_ = own_;
-  if (!right_) return;
+  if (!right_) {
+    const bool waited = differs_since_ && now - *differs_since_ >= options_.patience;
+    if (heard.differ && (silent == 0 || waited)) begin_dispute(now);
+    return;
+  }
+  disputed_ = false;
   decided_at_ = now;
   last_compared_ = own_->address;
   sent_.clear();
@@ -166,6 +183,26 @@ void StateComparison::settle(Time now) {
     if (answer.known) count(id, answer);
 }
 
+void StateComparison::begin_dispute(Time now) {
+  // One that is known to be wrong is no measure: one of the others is to lead, and to be it.
+  if (!disputed_ && !divergence_) {
+    disputed_ = true;
+    ++mismatches_;
+    decided_at_ = now;
+    last_compared_ = own_->address;
+    sent_.clear();
+  }
+  for (const auto& [id, answer] : answers_) {
+    if (!answer.known) continue;
+    MemberView& view = members_[id];
+    view.last_compared = answer.address;
+    view.diverged = answer.diverged;
+    view.dispute.reset();
+    if (disputed_ && !answer.diverged && !same(digest_of(answer), *own_))
+      view.dispute = Divergence{digest_of(answer), *own_};
+  }
+}
+
 /// What a member's digest says of it, once it is decided which one is right.
 void StateComparison::count(NodeId id, const StateCompared& answer) {
   if (!right_) return;
@@ -174,6 +211,7 @@ void StateComparison::count(NodeId id, const StateCompared& answer) {
   const bool differs = !same(digest_of(answer), *right_);
   view.last_compared = answer.address;
   view.diverged = answer.diverged || differs;
+  view.dispute.reset();
   if (differs) {
     if (newly) ++mismatches_;
     view.divergence = Divergence{digest_of(answer), *right_};
@@ -191,7 +229,17 @@ StateComparison::MemberView StateComparison::member(NodeId id) const {
 
 StateCompared StateComparison::answer(const CompareState& question,
                                       const std::optional<StateDigest>& own) {
-  if (own && question.settled) {
+  if (own && question.disputed) {
+    const StateDigest leaders = digest_of(question);
+    last_compared_ = std::max(last_compared_, own->address);
+    if (same(*own, leaders)) {
+      dispute_.reset();
+    } else {
+      mismatches_ += !dispute_ || dispute_->own.address != own->address;
+      dispute_ = Divergence{*own, leaders};
+    }
+  } else if (own && question.settled) {
+    dispute_.reset();
     last_compared_ = std::max(last_compared_, own->address);
     const StateDigest cluster = digest_of(question);
     if (!same(*own, cluster)) {
@@ -199,6 +247,7 @@ StateCompared StateComparison::answer(const CompareState& question,
       if (!divergence_) divergence_ = Divergence{*own, cluster};
     }
   } else if (own && same(*own, digest_of(question))) {
+    dispute_.reset();
     last_compared_ = std::max(last_compared_, own->address);
   }
   StateCompared result;
@@ -211,6 +260,7 @@ StateCompared StateComparison::answer(const CompareState& question,
     result.pairs = own->pairs;
   }
   result.diverged = divergence_.has_value();
+  result.disputed = dispute_.has_value();
   return result;
 }
 

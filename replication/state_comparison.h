@@ -3,9 +3,11 @@
 // that every node digests (a kCompare command), the members answer with theirs. Pure: what happens
 // comes in, what is to be sent goes out; the driver does the rest.
 //
-// Who is wrong is decided by the majority, not by the leader: it may be the one. Where no digest
-// has a majority, because voters are down or the cluster has two, the leader's counts; what differs
-// is then told of the member, and an operator can compare further (`tailrace verify`).
+// Who is wrong is decided by the majority of the voters, not by the leader: it may be the one. A
+// state that was found wrong once is no witness any more. Where no digest has a majority, because
+// voters are down, the cluster has two, or all differ, nobody can be called wrong: it is a dispute.
+// That marks nobody. While it lasts the leader's state is read and those that differ are not, so
+// that the answers are at least of one state; an operator decides, or the voters that come back do.
 //
 // Nothing is lost with a connection: a member is asked again until it has answered for this address
 // or there is a newer one, and a newer one waits until what differs has been decided.
@@ -16,6 +18,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -38,7 +41,7 @@ struct Divergence {
   }
 };
 /// For people: where, both digests.
-std::string describe(const Divergence& divergence);
+std::string describe(const Divergence& divergence, std::string_view other = "the cluster's");
 
 struct ComparisonOptions {
   NodeId self;
@@ -62,6 +65,8 @@ class StateComparison {
   /// Sticky: found by this comparison, or known from before the start.
   const std::optional<Divergence>& divergence() const { return divergence_; }
   void known_before(const Divergence& divergence) { divergence_ = divergence; }
+  /// This node's state is not the leader's, and nobody knows which is right. Not sticky.
+  const std::optional<Divergence>& dispute() const { return dispute_; }
   /// The newest address at which this node's digest was compared with the cluster's.
   Address last_compared() const { return last_compared_; }
   uint64_t mismatches() const { return mismatches_; }
@@ -82,8 +87,12 @@ class StateComparison {
     Address last_compared;  // 0: never
     bool diverged = false;
     std::optional<Divergence> divergence;  // when this leader has seen it
+    std::optional<Divergence> dispute;     // its state is not this leader's; nobody knows more
   };
   MemberView member(NodeId id) const;
+
+  /// States differ at the newest address, and none has a majority.
+  bool disputed() const { return disputed_; }
 
   // ---- Member. ----
   /// `own` is the digest at the address that is asked for; nothing when it was skipped or is gone.
@@ -91,11 +100,18 @@ class StateComparison {
 
  private:
   void settle(Time now);
+  void begin_dispute(Time now);
+  /// Of those who are not known to be wrong: the voters', and whether any differ.
+  struct Witnesses {
+    std::vector<StateDigest> voters;
+    bool differ = false;
+  };
+  Witnesses witnesses() const;
   void count(NodeId member, const StateCompared& answer);
   bool is_held(Time now) const;
 
   ComparisonOptions options_;
-  std::optional<Divergence> divergence_;
+  std::optional<Divergence> divergence_, dispute_;
   Address last_compared_;
   uint64_t mismatches_ = 0;
 
@@ -105,6 +121,7 @@ class StateComparison {
   Address asked_;                     // end of the command that was appended last
   std::optional<StateDigest> own_;    // what is compared now
   std::optional<StateDigest> right_;  // decided: the cluster's at own_'s address
+  bool disputed_ = false;             // at own_'s address
   std::optional<Time> differs_since_;
   Time decided_at_{0};
   std::map<NodeId, StateCompared> answers_;  // at own_'s address

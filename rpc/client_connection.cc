@@ -48,6 +48,8 @@ void ClientConnection::detach() {
 ServerHello read_hello(wire::Hello::Reader hello) {
   ServerHello result{hello.getNode(), hello.getLeader(), to_string(hello.getLeaderAddress()),
                      hello.getMaxFrameBytes()};
+  result.log_time_ns = hello.getLogTimeNs();
+  result.session_ttl_ns = hello.getSessionTtlNs();
   for (const auto server : hello.getServers())
     result.servers.push_back(to_string(server));
   return result;

@@ -21,6 +21,8 @@ struct ServerHello {
   std::string leader_address;
   uint64_t max_frame_bytes = 0;
   std::vector<std::string> servers = {};  // where clients find the members
+  /// Log time, and the ttl of sessions; 0: no bounds are to be sent.
+  uint64_t log_time_ns = 0, session_ttl_ns = 0;
 };
 ServerHello read_hello(wire::Hello::Reader hello);
 

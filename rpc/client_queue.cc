@@ -84,6 +84,13 @@ void RequestQueue::new_session() {
   session_ = {{random_.next(), random_.next()}, 0};
 }
 
+/// A bound from long ago is found to have passed, and that answer brings the next one.
+void RequestQueue::take_bound(uint64_t log_time_ns, uint64_t session_ttl_ns) {
+  begins_before_ns_ = session_ttl_ns == 0 || log_time_ns > UINT64_MAX - session_ttl_ns
+                          ? 0
+                          : log_time_ns + session_ttl_ns;
+}
+
 void RequestQueue::submit(ClientRequest request) {
   {
     const std::lock_guard lock(inbox_mutex_);
@@ -215,6 +222,7 @@ void RequestQueue::on_ready(const ServerHello& hello) {
     next_server(hint);
     return dial_later();
   }
+  take_bound(hello.log_time_ns, hello.session_ttl_ns);
   ready_ = true;
   send_queued();
 }
@@ -282,6 +290,8 @@ void RequestQueue::send_queued() {
       if (next.session.serial == 0) {
         ++session_.serial;
         next.session = session_;
+        // Kept with it: a repeat is told from a beginning by that.
+        if (session_.serial == 1) next.session.begins_before_ns = begins_before_ns_;
       }
     }
     if (sent_.empty()) last_heard_ = std::chrono::steady_clock::now();
@@ -310,6 +320,7 @@ void RequestQueue::write_request(uint64_t id, ClientRequest& request) {
         session.setClientHigh(request.session.client.high);
         session.setClientLow(request.session.client.low);
         session.setSerial(request.session.serial);
+        session.setBeginsBeforeNs(request.session.begins_before_ns);
       }
       command.setKey(to_data(request.key));
       if (!request.value.empty()) command.setValue(to_data(request.value));
@@ -394,7 +405,11 @@ void RequestQueue::on_response(wire::Response::Reader response) {
   const auto found = sent_.find(response.getId());
   if (found == sent_.end()) {
     // It has timed out; or the server tells that the members have changed.
-    if (response.getId() == 0 && response.isHello()) learn(read_hello(response.getHello()).servers);
+    if (response.getId() == 0 && response.isHello()) {
+      const ServerHello hello = read_hello(response.getHello());
+      learn(hello.servers);
+      take_bound(hello.log_time_ns, hello.session_ttl_ns);
+    }
     return;
   }
   const uint64_t id = found->first;
@@ -439,6 +454,8 @@ void RequestQueue::settle(uint64_t id, ClientRequest& request, wire::Response::R
     if (outcome == statemachine::Outcome::kSerialGap ||
         outcome == statemachine::Outcome::kSessionExpired) {
       if (request.session.client == session_.client) new_session();
+      if (outcome == statemachine::Outcome::kSessionExpired)
+        take_bound(response.getCommand().getLogTimeNs(), response.getCommand().getSessionTtlNs());
       // Nothing was done by this attempt, and it was the first: it begins anew, in a session
       // without the gap. An earlier one may have been applied before the session was forgotten, or
       // may still come to the server by a connection that it reads late, behind what fills the gap.

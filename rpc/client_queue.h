@@ -91,6 +91,8 @@ class RequestQueue {
   void bounce(uint64_t id, ClientRequest request);
   void settle_bounced();
   void new_session();
+  /// As a server says: what a session's first command is bound by (statemachine/rules.h).
+  void take_bound(uint64_t log_time_ns, uint64_t session_ttl_ns);
   bool may_send_again(const ClientRequest& request) const;
   void finish(ClientRequest& request, Result<wire::Response::Reader> result);
   void arm_ticker();
@@ -124,6 +126,7 @@ class RequestQueue {
   std::map<uint64_t, ClientRequest> bounced_;  // the same
   Random random_;
   statemachine::SessionSerial session_;  // serial: the last one given
+  uint64_t begins_before_ns_ = 0;        // of the next session; 0: without a bound
   statemachine::ClientId in_flight_client_;
   asio::steady_timer retry_timer_, ticker_;
   /// No request is to be told earlier that its time is over; may be of one that is over.

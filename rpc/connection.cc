@@ -119,6 +119,10 @@ void Connection::fill_hello(wire::Hello::Builder ours) {
   ours.setLeader(now.role == replication::Role::kLeader && now.serving);
   ours.setLeaderAddress(now.leader_client_address.c_str());
   ours.setMaxFrameBytes(context_.options.max_frame_bytes);
+  if (const auto rules = context_.to.state_machine->rules(); rules.in_log) {
+    ours.setLogTimeNs(context_.to.state_machine->log_time_ns());
+    ours.setSessionTtlNs(rules.in_force.session_ttl_ns);
+  }
   auto servers = ours.initServers(static_cast<unsigned>(now.members.size()));
   for (unsigned i = 0; i < now.members.size(); ++i)
     servers.set(i, now.members[i].client_address.c_str());
@@ -203,7 +207,7 @@ uint64_t Connection::staleness_bound_ms() {
   // not yet.
   if (now.alone && now.serving && context_.to.watermarks->applied() >= now.lead_begins) return 0;
   if (!now.fresh_at) return std::numeric_limits<uint64_t>::max();
-  const auto age = std::chrono::steady_clock::now() - *now.fresh_at;
+  const Nanoseconds age = system_clock().elapsed() - *now.fresh_at;
   return static_cast<uint64_t>(
       std::max<int64_t>(0, std::chrono::ceil<std::chrono::milliseconds>(age).count()));
 }

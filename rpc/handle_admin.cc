@@ -41,6 +41,7 @@ void Connection::handle_status(uint64_t id) {
     problem = failure->message;
   if (const auto failure = to.state_machine->failure(); failure && problem.empty())
     problem = failure->message;
+  if (problem.empty()) problem = now.disagreement;
   answer.setProblem(problem.c_str());
   answer.setEpoch(now.epoch.value);
   answer.setLeader(now.leader.value);

@@ -1,4 +1,6 @@
 // Commands and appends: check, admit, enqueue, and owe the answer until it is applied.
+#include <algorithm>
+
 #include <fmt/format.h>
 
 #include "fasterlog/record.h"
@@ -34,9 +36,11 @@ std::optional<Known> known(wire::Operation operation) {
   }
 }
 
-/// By this leader's clock, once: the command carries the moment, not the time left.
-uint64_t expiry(uint64_t time_to_live_ms) {
-  const uint64_t now_ns = system_clock().unix_time_ns();
+/// In log time, once: the command carries the moment, not the time left. What is applied may be
+/// ahead of all clocks here.
+uint64_t expiry(uint64_t time_to_live_ms, const ServerDependencies& to) {
+  const uint64_t clock_ns = to.log_time ? to.log_time->now_ns() : system_clock().unix_time_ns();
+  const uint64_t now_ns = std::max(to.state_machine->log_time_ns(), clock_ns);
   uint64_t expires_at_ns = 0;
   if (__builtin_mul_overflow(time_to_live_ms, uint64_t{1'000'000}, &expires_at_ns) ||
       __builtin_add_overflow(expires_at_ns, now_ns, &expires_at_ns))
@@ -90,10 +94,16 @@ FramedSocket::Take Connection::handle_command(uint64_t id, wire::Command::Reader
   command.value = to_span(request.getValue());
   command.expected = to_span(request.getExpected());
   command.delta = request.getDelta();
-  if (request.getTimeToLiveMs() != 0) command.expires_at_ns = expiry(request.getTimeToLiveMs());
+  if (request.getTimeToLiveMs() != 0)
+    command.expires_at_ns = expiry(request.getTimeToLiveMs(), context_.to);
   if (const auto session = request.getSession(); session.getSerial() != 0)
     command.session = statemachine::SessionSerial{{session.getClientHigh(), session.getClientLow()},
                                                   session.getSerial()};
+  // Without rules in the log a member may be too old to know of bounds, and none was asked for.
+  if (const uint64_t bound_ns = request.getSession().getBeginsBeforeNs();
+      bound_ns != 0 && command.session && command.session->serial == 1 &&
+      context_.to.state_machine->rules().in_log)
+    command.session->begins_before_ns = bound_ns;
   auto checked = statemachine::validate(command, context_.options.max_value_bytes);
   const size_t bytes =
       command.key.size() + command.value.size() + command.expected.size() + kCommandOverhead;
@@ -193,6 +203,13 @@ void Connection::answer_command(const PendingCommand& pending, const statemachin
     to.setOutcome(static_cast<uint8_t>(answer->outcome));
     to.setHasValue(answer->has_value);
     if (answer->has_value) to.setValue(to_data(answer->value));
+    const auto rules = answer->outcome == statemachine::Outcome::kSessionExpired
+                           ? context_.to.state_machine->rules()
+                           : statemachine::RulesStatus{};
+    if (rules.in_log) {
+      to.setLogTimeNs(context_.to.state_machine->log_time_ns());
+      to.setSessionTtlNs(rules.in_force.session_ttl_ns);
+    }
   }
   reply(Asked{asker.id, asker.kind, asker.started}, message);
 }

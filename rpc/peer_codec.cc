@@ -191,6 +191,7 @@ struct Encode {
     to.setLow(from.low);
     to.setPairs(from.pairs);
     to.setSettled(from.settled);
+    to.setDisputed(from.disputed);
   }
   void operator()(const StateCompared& from) {
     auto to = frame.initStateCompared();
@@ -201,6 +202,7 @@ struct Encode {
     to.setLow(from.low);
     to.setPairs(from.pairs);
     to.setDiverged(from.diverged);
+    to.setDisputed(from.disputed);
   }
 };
 
@@ -338,14 +340,16 @@ Result<replication::Message> decode_peer(wire::PeerFrame::Reader from) {
       return part_of(from.getCheckpointPart());
     case wire::PeerFrame::COMPARE_STATE: {
       const auto in = from.getCompareState();
-      return CompareState{Epoch{in.getEpoch()}, Address{in.getAddress()}, in.getHigh(), in.getLow(),
-                          in.getPairs(),        in.getSettled()};
+      return CompareState{
+          Epoch{in.getEpoch()}, Address{in.getAddress()}, in.getHigh(),    in.getLow(),
+          in.getPairs(),        in.getSettled(),          in.getDisputed()};
     }
     case wire::PeerFrame::STATE_COMPARED: {
       const auto in = from.getStateCompared();
-      return StateCompared{
-          Epoch{in.getEpoch()}, Address{in.getAddress()}, in.getKnown(), in.getHigh(), in.getLow(),
-          in.getPairs(),        in.getDiverged()};
+      return StateCompared{Epoch{in.getEpoch()}, Address{in.getAddress()},
+                           in.getKnown(),        in.getHigh(),
+                           in.getLow(),          in.getPairs(),
+                           in.getDiverged(),     in.getDisputed()};
     }
     default:
       return make_error(ErrorCode::kUnsupported, fmt::format("a peer's message of unknown kind {}",

@@ -9,6 +9,7 @@
 
 #include "core/result.h"
 #include "fasterlog/log.h"
+#include "fasterlog/log_time.h"
 #include "observability/metrics.h"
 #include "replication/node.h"
 #include "replication/transport.h"
@@ -37,6 +38,7 @@ struct ServerDependencies {
   statemachine::Watermarks* watermarks = nullptr;
   statemachine::AnchorRegistry* anchors = nullptr;
   replication::Node* node = nullptr;
+  const fasterlog::LogTime* log_time = nullptr;  // null: the wall clock
 };
 
 class Server {

@@ -17,13 +17,20 @@ constexpr size_t kStretchRecords = 4096;
 constexpr uint64_t kStretchBytes = 4u << 20;
 constexpr size_t kDigestsKept = 64;
 constexpr size_t kMarksKept = 65536;
-constexpr std::string_view kLogTimeKey = "mlog_time", kFormatKey = "mformat";
+constexpr std::string_view kLogTimeKey = "mlog_time", kFormatKey = "mformat", kRulesKey = "mrules";
 
 std::optional<int64_t> parse_integer(std::string_view text) {
   int64_t value = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
   if (error != std::errc{} || end != text.data() + text.size()) return std::nullopt;
   return value;
+}
+
+Rules rules_of(const StateMachineOptions& options) {
+  Rules rules;
+  rules.session_ttl_ns = static_cast<uint64_t>(Nanoseconds(options.session_ttl).count());
+  rules.session_answers = options.session_answers;
+  return rules;
 }
 
 }  // namespace
@@ -34,8 +41,9 @@ Applier::Applier(fasterlog::Log& log, kv::Store& store, Watermarks& watermarks,
       store_(store),
       watermarks_(watermarks),
       probe_(probe),
-      sessions_(static_cast<uint64_t>(Nanoseconds(options.session_ttl).count()),
-                options.session_answers) {}
+      sessions_(rules_of(options)) {
+  rules_.in_force = rules_.wanted = rules_of(options);
+}
 
 Applier::~Applier() {
   stop();
@@ -54,7 +62,7 @@ Result<> Applier::recover(Address from, const std::function<void(double)>& progr
   const auto noted = number(kFormatKey);
   if (!noted) return tl::unexpected(noted.error());
   // Format 1 did not note itself.
-  const uint64_t format = *noted == 0 && store_.recovered() ? 1 : *noted;
+  const uint64_t format = format_ = *noted == 0 && store_.recovered() ? 1 : *noted;
   if (format > kStateFormat)
     return make_error(ErrorCode::kUnsupported,
                       "the state in the checkpoint is of format " + std::to_string(format) +
@@ -63,13 +71,22 @@ Result<> Applier::recover(Address from, const std::function<void(double)>& progr
   const auto log_time = number(kLogTimeKey);
   if (!log_time) return tl::unexpected(log_time.error());
   log_time_ns_.store(*log_time, std::memory_order_release);
+  if (format > kStateFormatBeforeRules) {
+    std::string value;
+    TAILRACE_RETURN_IF_ERROR(store_.read(as_bytes(kRulesKey), value));
+    const auto rules = decode_rules(as_bytes(value));
+    if (!rules) return tl::unexpected(rules.error());
+    sessions_.take_rules(*rules);
+    rules_.in_force = *rules;
+    rules_.in_log = true;
+  }
   TAILRACE_RETURN_IF_ERROR(load_state(format, progress));
   marks_.emplace_back(from, log_time_ns());
   // What is committed must be applied: the budget is the leader's to keep (StateMachine::admit).
   auto session = store_.start_session(kApplierSession, {.beyond_disk_budget = true});
   if (!session) return tl::unexpected(session.error());
   session_ = std::move(*session);
-  if (format == kStateFormat) {
+  if (format >= kStateFormatBeforeRules) {
     session_->refresh(from.value);
     return {};
   }
@@ -128,9 +145,14 @@ Result<> Applier::upgrade(kv::Serial at) {
       return tl::unexpected(done.error());
   }
   TAILRACE_RETURN_IF_ERROR(sessions_.write_all(*session_, at));
-  std::byte format[4];
-  tailrace::store(format, kStateFormat);
-  return session_->upsert(as_bytes(kFormatKey), format, at);
+  return note_format(kStateFormatBeforeRules, at);
+}
+
+Result<> Applier::note_format(uint32_t format, kv::Serial at) {
+  std::byte bytes[4];
+  tailrace::store(bytes, format);
+  format_ = format;
+  return session_->upsert(as_bytes(kFormatKey), bytes, at);
 }
 
 void Applier::start() {
@@ -279,7 +301,7 @@ Result<> Applier::apply_record(const RecordsAhead::Item& item, AppliedBatch& bat
   const kv::Serial at = record.end.value;
   Answer answer;
   std::optional<Answer> known;
-  if (command->session) known = sessions_.check(*command->session);
+  if (command->session) known = sessions_.check(*command->session, log_time_ns());
   if (known) {
     probe_.replays.add();
     answer = std::move(*known);
@@ -326,6 +348,7 @@ Result<Answer> Applier::apply_command(const Command& command, const std::string&
                                       kv::Serial at) {
   if (command.operation == Operation::kEvent || command.operation == Operation::kTime)
     return Answer{};
+  if (command.operation == Operation::kRules) return apply_rules(command.value, at);
   if (command.operation != Operation::kPut) return modify(command, key, at);
   if (command.expires_at_ns != 0) expiries_.note(command.expires_at_ns);
   encode_state_value(command.value, command.expires_at_ns, value_);
@@ -390,6 +413,23 @@ Result<Answer> Applier::modify(const Command& command, const std::string& key, k
   if (command.expires_at_ns != 0 && answer.outcome == Outcome::kDone)
     expiries_.note(command.expires_at_ns);
   return answer;
+}
+
+Result<Answer> Applier::apply_rules(ByteSpan value, kv::Serial at) {
+  const auto rules = decode_rules(value);
+  if (!rules) return tl::unexpected(rules.error());
+  TAILRACE_RETURN_IF_ERROR(session_->upsert(as_bytes(kRulesKey), value, at));
+  if (format_ < kStateFormat) TAILRACE_RETURN_IF_ERROR(note_format(kStateFormat, at));
+  sessions_.take_rules(*rules);
+  const std::lock_guard lock(mutex_);
+  rules_.in_force = *rules;
+  rules_.in_log = true;
+  return Answer{};
+}
+
+RulesStatus Applier::rules() const {
+  const std::lock_guard lock(mutex_);
+  return rules_;
 }
 
 std::optional<uint64_t> Applier::log_time_at(Address address) const {

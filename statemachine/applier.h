@@ -51,6 +51,7 @@ class Applier {
   /// Whether the state was touched since the newest kCompare command.
   bool moved() const { return moved_.load(std::memory_order_acquire); }
   uint64_t session_count() const { return sessions_.size(); }
+  RulesStatus rules() const;
   /// Of what is applied.
   uint64_t log_time_ns() const { return log_time_ns_.load(std::memory_order_acquire); }
   /// What the log time was when all below `address` was applied, nothing more; nothing when that is
@@ -84,11 +85,13 @@ class Applier {
   Result<Answer> modify(const Command& command, const std::string& key, kv::Serial at);
   void compare(Address at);
   Result<> apply_mark(const fasterlog::Record& record);
+  Result<Answer> apply_rules(ByteSpan value, kv::Serial at);
   void fail(Error error);
   /// What is held in memory beside the store.
   Result<> load_state(uint64_t format, const std::function<void(double)>& progress);
   /// From the format that the recovered state is of to the present one.
   Result<> upgrade(kv::Serial at);
+  Result<> note_format(uint32_t format, kv::Serial at);
 
   fasterlog::Log& log_;
   kv::Store& store_;
@@ -103,6 +106,7 @@ class Applier {
   SessionTable sessions_;
   RecordsAhead ahead_;
   std::string value_;
+  uint64_t format_ = 0;  // of the state
 
   std::atomic<uint64_t> log_time_ns_{0};  // written by the applier's thread
   std::atomic<bool> moved_{true};         // as well
@@ -114,6 +118,7 @@ class Applier {
   bool stopping_ = false;            // guarded by mutex_
   bool woken_ = false;               // guarded by mutex_
   std::optional<Error> failure_;     // guarded by mutex_
+  RulesStatus rules_;                // guarded by mutex_
   std::deque<StateDigest> digests_;  // guarded by mutex_
   /// Ends of the last commit marks, and their times; guarded by mutex_, ascending.
   std::deque<std::pair<Address, uint64_t>> marks_;

@@ -7,7 +7,8 @@
 // The payload of a command record, little-endian, 48 bytes of header and then the bytes themselves:
 //
 //    0  u8   operation        Operation
-//    1  u8   flags            bit 0: a session serial is given; bit 1: expires_at is; others zero
+//    1  u8   flags            bit 0: a session serial is given; bit 1: expires_at is; bit 2:
+//                             begins_before is; others zero
 //    2  u16  key_bytes        of the key or the stream's name
 //    4  u32  value_bytes
 //    8  u32  expected_bytes   cas only, else zero
@@ -17,6 +18,7 @@
 //   32  u64  serial
 //   40  i64  delta            add only, else zero
 //   48  u64  expires_at       put and expire, with bit 1 only; else what follows stands here
+//   ..  u64  begins_before    serial 1, with bit 2 only; else what follows stands here
 //   ..       key, value, expected, one after the other; nothing follows
 
 namespace tailrace::statemachine {
@@ -39,6 +41,7 @@ static_assert(sizeof(Header) == 48 && std::is_trivially_copyable_v<Header>);
 
 constexpr uint8_t kHasSession = 1;
 constexpr uint8_t kHasExpiry = 2;
+constexpr uint8_t kHasBound = 4;
 
 bool may_expire(Operation operation) {
   return operation == Operation::kPut || operation == Operation::kExpire;
@@ -71,12 +74,17 @@ void encode(const Command& command, std::vector<std::byte>& into) {
   }
   const size_t expiry_bytes = command.expires_at_ns == 0 ? 0 : sizeof command.expires_at_ns;
   if (expiry_bytes != 0) header.flags |= kHasExpiry;
-  into.resize(sizeof header + expiry_bytes + command.key.size() + command.value.size() +
-              command.expected.size());
+  const uint64_t begins_before_ns = command.session ? command.session->begins_before_ns : 0;
+  const size_t bound_bytes = begins_before_ns == 0 ? 0 : sizeof begins_before_ns;
+  if (bound_bytes != 0) header.flags |= kHasBound;
+  into.resize(sizeof header + expiry_bytes + bound_bytes + command.key.size() +
+              command.value.size() + command.expected.size());
   store(into.data(), header);
   std::byte* place = into.data() + sizeof header;
   if (expiry_bytes != 0) store(place, command.expires_at_ns);
   place += expiry_bytes;
+  if (bound_bytes != 0) store(place, begins_before_ns);
+  place += bound_bytes;
   for (const ByteSpan part : {command.key, command.value, command.expected}) {
     if (part.empty()) continue;
     std::memcpy(place, part.data(), part.size());
@@ -90,19 +98,21 @@ Result<Command> decode(ByteSpan payload) {
   }
   const auto header = load<Header>(payload.data());
   if (header.operation == 0) return damaged("operation 0");
-  if (header.operation > static_cast<uint8_t>(Operation::kCompare)) {
+  if (header.operation > static_cast<uint8_t>(Operation::kRules)) {
     return make_error(ErrorCode::kUnsupported, "command operation " +
                                                    std::to_string(header.operation) +
                                                    " is of a newer version; upgrade this node");
   }
-  if ((header.flags & ~(kHasSession | kHasExpiry)) != 0) {
+  if ((header.flags & ~(kHasSession | kHasExpiry | kHasBound)) != 0) {
     return make_error(ErrorCode::kUnsupported, "command flags " + std::to_string(header.flags) +
                                                    " are of a newer version; upgrade this node");
   }
   const bool has_expiry = (header.flags & kHasExpiry) != 0;
   const uint64_t expiry_bytes = has_expiry ? sizeof(uint64_t) : 0;
-  const uint64_t bytes =
-      sizeof(Header) + expiry_bytes + header.key_bytes + header.value_bytes + header.expected_bytes;
+  const bool has_bound = (header.flags & kHasBound) != 0;
+  const uint64_t bound_bytes = has_bound ? sizeof(uint64_t) : 0;
+  const uint64_t bytes = sizeof(Header) + expiry_bytes + bound_bytes + header.key_bytes +
+                         header.value_bytes + header.expected_bytes;
   if (bytes != payload.size()) {
     return damaged("its parts take " + std::to_string(bytes) + " bytes, the record has " +
                    std::to_string(payload.size()));
@@ -122,6 +132,8 @@ Result<Command> decode(ByteSpan payload) {
     return damaged("only add has a delta");
   if (has_expiry && !may_expire(command.operation))
     return damaged("only put and expire have a time");
+  if (has_bound && (!has_session || header.serial != 1))
+    return damaged("only serial 1 of a session has a bound");
   if (has_session) {
     command.session = SessionSerial{{header.client_high, header.client_low}, header.serial};
   }
@@ -129,6 +141,11 @@ Result<Command> decode(ByteSpan payload) {
   if (has_expiry) {
     command.expires_at_ns = load<uint64_t>(rest.data());
     if (command.expires_at_ns == 0) return damaged("a time is flagged but not given");
+    rest = rest.subspan(sizeof(uint64_t));
+  }
+  if (has_bound) {
+    command.session->begins_before_ns = load<uint64_t>(rest.data());
+    if (command.session->begins_before_ns == 0) return damaged("a bound is flagged but not given");
     rest = rest.subspan(sizeof(uint64_t));
   }
   command.key = rest.first(header.key_bytes);
@@ -150,7 +167,8 @@ Result<> validate_key(ByteSpan key) {
 Result<> validate(const Command& command, size_t max_value_bytes) {
   const bool has_key =
       command.operation != Operation::kEvent && command.operation != Operation::kDigest &&
-      command.operation != Operation::kTime && command.operation != Operation::kCompare;
+      command.operation != Operation::kTime && command.operation != Operation::kCompare &&
+      command.operation != Operation::kRules;
   if (has_key) TAILRACE_RETURN_IF_ERROR(validate_key(command.key));
   if (command.key.size() > kMaxKeyBytes) {
     return too_long("a stream's name", command.key.size(), kMaxKeyBytes);
@@ -162,6 +180,9 @@ Result<> validate(const Command& command, size_t max_value_bytes) {
   }
   if (command.session && command.session->serial == 0) {
     return make_error(ErrorCode::kInvalidArgument, "session serials start at 1");
+  }
+  if (command.session && command.session->begins_before_ns != 0 && command.session->serial != 1) {
+    return make_error(ErrorCode::kInvalidArgument, "only serial 1 of a session has a bound");
   }
   // decode() takes these for damage: once in the log, such a command would stop every node.
   if (command.operation != Operation::kCas && !command.expected.empty()) {

@@ -26,6 +26,7 @@ enum class Operation : uint8_t {
   kExpire = 7,   // sets or takes away when the key expires; its value stays
   kTime = 8,     // nothing; the mark that ends its batch moves the log time
   kCompare = 9,  // every node digests its state of this address beside what it applies
+  kRules = 10,   // value: what applying goes by from here on (rules.h)
 };
 
 struct ClientId {
@@ -37,6 +38,8 @@ struct ClientId {
 struct SessionSerial {
   ClientId client;
   uint64_t serial = 0;
+  /// Of serial 1: log time after which it no longer begins a session (rules.h); 0: it has no bound.
+  uint64_t begins_before_ns = 0;
   bool operator==(const SessionSerial&) const = default;
 };
 
@@ -49,7 +52,7 @@ struct Command {
   ByteSpan expected;  // cas
   int64_t delta = 0;  // add
   /// put, expire: unix time from which on the key is absent, once the log time has reached it; 0:
-  /// never. The leader's clock has been asked when the command entered the log, not again.
+  /// never. The leader has reckoned it when the command entered the log, nobody does again.
   uint64_t expires_at_ns = 0;
 };
 
@@ -72,7 +75,8 @@ enum class Outcome : uint8_t {
   kCasMismatch = 2,      // answer: the present value, or absent
   kNotAnInteger = 3,     // add to a value that is no integer, or overflow
   kSerialGap = 4,        // a serial before this one was never applied; nothing was done
-  kSessionExpired = 5,   // a serial > 1 of a session that is not known (any more); nothing was done
+  kSessionExpired = 5,   // of a session that is not known (any more): a serial > 1, or serial 1
+                         // whose bound has passed; nothing was done
   kAnswerForgotten = 6,  // applied before, but the answer is no longer kept
 };
 

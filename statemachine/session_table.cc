@@ -10,7 +10,7 @@ namespace {
 // What an answer counts for beside its value.
 constexpr size_t kAnswerHeader = 14;
 constexpr size_t kSessionKeyBytes = 17, kAnswerKeyBytes = 25;
-constexpr size_t kEntryBytes = 24;
+constexpr size_t kEntryBytes = 24, kBoundEntryBytes = 32;
 constexpr size_t kEntryBytesOfFormat1 = 28;
 
 template <typename T>
@@ -62,17 +62,21 @@ Result<> SessionTable::load_pair(ByteSpan key, ByteSpan value) {
     entry.answers.emplace_back(load<uint64_t>(key.data() + kSessionKeyBytes), std::move(answer));
     return {};
   }
-  if (key.size() != kSessionKeyBytes || value.size() != kEntryBytes) return unreadable();
+  if (key.size() != kSessionKeyBytes ||
+      (value.size() != kEntryBytes && value.size() != kBoundEntryBytes))
+    return unreadable();
   Entry& entry = sessions_[client_in(key)];
   entry.loaded = true;
   entry.last_serial = load<uint64_t>(value.data());
   entry.last_time_ns = load<uint64_t>(value.data() + 8);
   entry.forgotten = load<uint64_t>(value.data() + 16);
+  if (value.size() == kBoundEntryBytes) entry.begins_before_ns = load<uint64_t>(value.data() + 24);
   return {};
 }
 
 Result<> SessionTable::finish_loading() {
   by_age_.clear();
+  held_.clear();  // those are found again when the log time moves next
   for (auto& [client, entry] : sessions_) {
     std::sort(entry.answers.begin(), entry.answers.end(),
               [](const auto& left, const auto& right) { return left.first < right.first; });
@@ -123,11 +127,23 @@ Result<> SessionTable::write_all(kv::Session& session, kv::Serial at) {
   return {};
 }
 
-std::optional<Answer> SessionTable::check(const SessionSerial& command) const {
+void SessionTable::take_rules(const Rules& rules) {
+  rules_ = rules;
+  rules_in_log_ = true;
+  // With another ttl they may not be too old.
+  for (const auto& [bound, client] : std::exchange(held_, {}))
+    by_age_.emplace(sessions_.at(client).last_time_ns, client);
+}
+
+std::optional<Answer> SessionTable::check(const SessionSerial& command,
+                                          uint64_t log_time_ns) const {
   if (command.serial == 0) return Answer{Outcome::kSerialGap, false, {}};
   const auto it = sessions_.find(command.client);
   if (it == sessions_.end()) {
-    if (command.serial == 1) return std::nullopt;
+    // Without rules in the log nodes might judge a bound differently.
+    const bool bound = rules_in_log_ && command.begins_before_ns != 0;
+    if (command.serial == 1 && (!bound || may_begin(command.begins_before_ns, log_time_ns, rules_)))
+      return std::nullopt;
     return Answer{Outcome::kSessionExpired, false, {}};
   }
   const Entry& entry = it->second;
@@ -144,7 +160,9 @@ std::optional<Answer> SessionTable::check(const SessionSerial& command) const {
 Result<> SessionTable::remember(kv::Session& session, const SessionSerial& command,
                                 const Answer& answer, uint64_t log_time_ns, kv::Serial at) {
   Entry& entry = sessions_[command.client];
-  by_age_.erase({entry.last_time_ns, command.client});
+  if (by_age_.erase({entry.last_time_ns, command.client}) == 0)
+    held_.erase({entry.begins_before_ns, command.client});
+  if (command.serial == 1 && rules_in_log_) entry.begins_before_ns = command.begins_before_ns;
   entry.last_serial = command.serial;
   entry.last_time_ns = log_time_ns;
   by_age_.emplace(log_time_ns, command.client);
@@ -152,7 +170,8 @@ Result<> SessionTable::remember(kv::Session& session, const SessionSerial& comma
   if (answer.outcome != Outcome::kDone || answer.has_value) {
     entry.bytes += kAnswerHeader + answer.value.size();
     entry.answers.emplace_back(command.serial, answer);
-    while (entry.answers.size() > answers_ || entry.bytes > kMostAnswerBytes) {
+    while (entry.answers.size() > rules_.session_answers ||
+           entry.bytes > rules_.session_answer_bytes) {
       const uint64_t oldest = entry.answers.front().first;
       entry.forgotten = oldest;
       entry.bytes -= kAnswerHeader + entry.answers.front().second.value.size();
@@ -173,6 +192,7 @@ Result<> SessionTable::write_entry(kv::Session& session, ClientId client, const 
   append(value, entry.last_serial);
   append(value, entry.last_time_ns);
   append(value, entry.forgotten);
+  if (entry.begins_before_ns != 0) append(value, entry.begins_before_ns);
   return session.upsert(as_bytes(session_key(client)), as_bytes(value), at);
 }
 
@@ -190,8 +210,7 @@ Result<> SessionTable::log_time_moved(kv::Session& session, uint64_t from_ns, ui
   // While a batch is applied the log time is still that of the mark before it, which may be long
   // ago (or never, in the first batch). Who has that time was used since, in this batch, so it is
   // dated anew; for a small step the expiry's slack does instead, and saves the write.
-  const uint64_t slack_ns = ttl_ns_ / 16;
-  if (to_ns - from_ns > slack_ns) {
+  if (to_ns - from_ns > session_slack_ns(rules_)) {
     // Not the mark's own time: that is what those have who are used after it.
     const uint64_t dated_ns = to_ns - 1;
     for (auto used = by_age_.lower_bound({from_ns, ClientId{}});
@@ -205,14 +224,28 @@ Result<> SessionTable::log_time_moved(kv::Session& session, uint64_t from_ns, ui
   }
   while (!by_age_.empty()) {
     const auto [time, client] = *by_age_.begin();
-    if (to_ns - time <= ttl_ns_ + slack_ns) break;
-    for (const auto& [serial, answer] : sessions_.at(client).answers)
-      TAILRACE_RETURN_IF_ERROR(erase(session, answer_key(client, serial), at));
-    TAILRACE_RETURN_IF_ERROR(erase(session, session_key(client), at));
+    if (!is_too_old(time, to_ns, rules_)) break;
     by_age_.erase(by_age_.begin());
-    sessions_.erase(client);
-    count_.store(sessions_.size(), std::memory_order_relaxed);
+    const uint64_t bound_ns = sessions_.at(client).begins_before_ns;
+    if (is_held(bound_ns, to_ns))
+      held_.emplace(bound_ns, client);
+    else
+      TAILRACE_RETURN_IF_ERROR(remove(session, client, at));
   }
+  while (!held_.empty() && !is_held(held_.begin()->first, to_ns)) {
+    const ClientId client = held_.begin()->second;
+    held_.erase(held_.begin());
+    TAILRACE_RETURN_IF_ERROR(remove(session, client, at));
+  }
+  return {};
+}
+
+Result<> SessionTable::remove(kv::Session& session, ClientId client, kv::Serial at) {
+  for (const auto& [serial, answer] : sessions_.at(client).answers)
+    TAILRACE_RETURN_IF_ERROR(erase(session, answer_key(client, serial), at));
+  TAILRACE_RETURN_IF_ERROR(erase(session, session_key(client), at));
+  sessions_.erase(client);
+  count_.store(sessions_.size(), std::memory_order_relaxed);
   return {};
 }
 

@@ -15,18 +15,20 @@
 
 #include "kv/store.h"
 #include "statemachine/command.h"
+#include "statemachine/rules.h"
 
 namespace tailrace::statemachine {
 
 class SessionTable {
  public:
-  /// Of one session: what it keeps in the store beside its entry.
-  static constexpr size_t kMostAnswerBytes = 64u << 10;
   /// Key and value of an answer in the store together.
   static constexpr size_t kMostRecordBytes = kMostAnswerBytes + 64;
 
-  /// All nodes must have the same limits: what is forgotten is part of the state.
-  SessionTable(uint64_t ttl_ns, uint32_t answers) : ttl_ns_(ttl_ns), answers_(answers) {}
+  /// What is forgotten is part of the state. As long as the log has no rules, `rules` are this
+  /// node's own, and all nodes must have the same.
+  explicit SessionTable(const Rules& rules) : rules_(rules) {}
+  /// From here on these, which the log has.
+  void take_rules(const Rules& rules);
 
   /// Takes in one pair of the recovered store whose key begins with 's' or 'a', in any order;
   /// finish_loading() comes after the last.
@@ -38,12 +40,13 @@ class SessionTable {
   Result<> write_all(kv::Session& session, kv::Serial at);
 
   /// The answer when the command must not be applied (replay, gap, expired); nothing when it must.
-  std::optional<Answer> check(const SessionSerial& command) const;
+  std::optional<Answer> check(const SessionSerial& command, uint64_t log_time_ns) const;
   /// The command was applied with this answer; writes the session with the command's serial.
   Result<> remember(kv::Session& session, const SessionSerial& command, const Answer& answer,
                     uint64_t log_time_ns, kv::Serial at);
   /// The log time moved on, from the commit mark before to this one. Removes the sessions whose
-  /// last command is older than the ttl; they live a sixteenth of it longer at most.
+  /// last command is older than the ttl, and whose bound has passed (rules.h); they live a
+  /// sixteenth of the ttl longer at most.
   Result<> log_time_moved(kv::Session& session, uint64_t from_ns, uint64_t to_ns, kv::Serial at);
 
   uint64_t size() const { return count_.load(std::memory_order_relaxed); }
@@ -52,19 +55,23 @@ class SessionTable {
   struct Entry {
     bool loaded = false;  // its own pair, not only answers; of no use after finish_loading()
     uint64_t last_serial = 0;
-    uint64_t last_time_ns = 0;  // the log time when its last command was applied
-    uint64_t forgotten = 0;     // greatest serial whose answer was dropped
-    size_t bytes = 0;           // of the answers
+    uint64_t last_time_ns = 0;      // the log time when its last command was applied
+    uint64_t forgotten = 0;         // greatest serial whose answer was dropped
+    uint64_t begins_before_ns = 0;  // the bound of its first command; 0: it had none
+    size_t bytes = 0;               // of the answers
     std::deque<std::pair<uint64_t, Answer>> answers;  // ascending
   };
   Result<> write_entry(kv::Session& session, ClientId client, const Entry& entry, kv::Serial at);
   Result<> write_answer(kv::Session& session, ClientId client, uint64_t serial,
                         const Answer& answer, kv::Serial at);
 
-  const uint64_t ttl_ns_;
-  const uint32_t answers_;
+  Result<> remove(kv::Session& session, ClientId client, kv::Serial at);
+
+  Rules rules_;
+  bool rules_in_log_ = false;
   std::map<ClientId, Entry> sessions_;
-  std::set<std::pair<uint64_t, ClientId>> by_age_;
+  /// By last use, but for those that are too old and held by their bounds: by these.
+  std::set<std::pair<uint64_t, ClientId>> by_age_, held_;
   std::atomic<uint64_t> count_{0};
 };
 

@@ -73,6 +73,7 @@ class StateMachineImpl final : public StateMachine {
   ~StateMachineImpl() override { stop(); }
 
   Result<> recover() {
+    TAILRACE_RETURN_IF_ERROR(validate(applier_.rules().wanted));
     if (store_.max_record_bytes() < SessionTable::kMostRecordBytes)
       return make_error(ErrorCode::kInvalidArgument,
                         "a record of the store holds " + std::to_string(store_.max_record_bytes()) +
@@ -184,9 +185,8 @@ class StateMachineImpl final : public StateMachine {
     return make_error(ErrorCode::kUnavailable, "the state is not being applied; try again");
   }
   uint64_t log_time_ns() const override { return applier_.log_time_ns(); }
-  bool wants_log_time(uint64_t unix_time_ns) const override {
-    return applier_.expiries().due(unix_time_ns);
-  }
+  bool wants_log_time(uint64_t now_ns) const override { return applier_.expiries().due(now_ns); }
+  RulesStatus rules() const override { return applier_.rules(); }
   StoreStatus store_status() const override {
     return {store_.used_bytes(), store_.capacity_bytes(), store_.live_records(),
             store_.log_extent()};
@@ -249,6 +249,8 @@ class StateMachineImpl final : public StateMachine {
     gauge("tailrace_checkpoint_time_seconds", "Unix time of the newest checkpoint",
           [this] { return static_cast<double>(checkpoint_status().last_unix_time_ns) * 1e-9; });
     gauge("tailrace_sessions", "Client sessions known", [this] { return session_count(); });
+    gauge("tailrace_session_ttl_seconds", "How long sessions live, by the rules in force",
+          [this] { return static_cast<double>(rules().in_force.session_ttl_ns) * 1e-9; });
     gauge("tailrace_apply_lag_bytes", "Committed and durable, not yet applied", [this] {
       const Address applied = watermarks_.applied();
       return watermarks_.applicable() - applied;

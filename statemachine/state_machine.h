@@ -19,6 +19,7 @@
 #include "observability/metrics.h"
 #include "statemachine/anchors.h"
 #include "statemachine/command.h"
+#include "statemachine/rules.h"
 #include "statemachine/state_copy.h"
 #include "statemachine/state_value.h"
 #include "statemachine/watermarks.h"
@@ -29,10 +30,12 @@ struct StateMachineOptions {
   std::chrono::seconds checkpoint_interval{60};  // 0: never by time
   uint64_t checkpoint_log_bytes = 256u << 20;    // applied since the last one; 0: never by bytes
   uint64_t retention_bytes = 0;                  // keep at least this much log below applied
-  std::chrono::seconds session_ttl{3600};        // by log time; a sixteenth more at most
-  uint32_t session_answers = 1024;               // remembered for each session
-  uint64_t store_reserve_bytes = 32u << 20;      // admission stops this far below capacity
-  uint64_t digest_bytes_per_s = 64u << 20;  // read by a background digest; 0: as fast as it can
+  /// What the rules are to be where this node leads (rules.h). Nobody goes by them once the log has
+  /// rules.
+  std::chrono::seconds session_ttl{3600};    // by log time; a sixteenth more at most
+  uint32_t session_answers = 1024;           // remembered for each session
+  uint64_t store_reserve_bytes = 32u << 20;  // admission stops this far below capacity
+  uint64_t digest_bytes_per_s = 64u << 20;   // read by a background digest; 0: as fast as it can
   kv::CheckpointKind checkpoint_kind = kv::CheckpointKind::kFoldOver;
   /// The store's is_garbage asks the same object; null: expired keys are never cleared away.
   std::shared_ptr<ExpiryHorizon> expiry_horizon;
@@ -72,6 +75,13 @@ struct CheckpointStatus {
   Address last_address;
   uint64_t last_unix_time_ns = 0;
   std::string last_error;  // empty when the last one succeeded
+};
+
+/// What applying goes by, and what this node would have it go by.
+struct RulesStatus {
+  Rules in_force;
+  bool in_log = false;  // else they are this node's own: the log has none yet
+  Rules wanted;
 };
 
 /// What the store takes.
@@ -138,9 +148,11 @@ class StateMachine {
 
   /// The time of the newest applied commit mark that has moved it; decides what has expired.
   virtual uint64_t log_time_ns() const = 0;
-  /// Whether a key may have expired by `unix_time_ns` and only the log time does not know it yet:
-  /// the leader then appends a kTime command.
-  virtual bool wants_log_time(uint64_t unix_time_ns) const = 0;
+  /// Whether a key may have expired by `now_ns`, what log time is by now, and only what is applied
+  /// does not know it yet: the leader then appends a kTime command.
+  virtual bool wants_log_time(uint64_t now_ns) const = 0;
+  /// Any thread.
+  virtual RulesStatus rules() const = 0;
   virtual StoreStatus store_status() const = 0;
 
   /// Waits until applied() >= address. kTimedOut, kClosed, or the failure that stopped applying.

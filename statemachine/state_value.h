@@ -19,8 +19,9 @@ namespace tailrace::statemachine {
 inline constexpr char kUserKey = 'u', kSessionKey = 's', kAnswerKey = 'a', kMachineKey = 'm';
 
 /// Of what the state consists of, written in it under `mformat`. 1 had neither that key, nor times
-/// in users' values, nor answers outside of their session's entry.
-inline constexpr uint32_t kStateFormat = 2;
+/// in users' values, nor answers outside of their session's entry. 3 begins at the log's first
+/// record of rules: it has those, and bounds in sessions' entries.
+inline constexpr uint32_t kStateFormat = 3, kStateFormatBeforeRules = 2;
 
 /// Unix time, compared with the log time; 0: never.
 using ExpiryTime = uint64_t;

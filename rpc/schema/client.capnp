@@ -9,6 +9,7 @@ struct Session {
   clientHigh @0 :UInt64;
   clientLow @1 :UInt64;
   serial @2 :UInt64;  # from 1, without gaps; 0: no session
+  beginsBeforeNs @3 :UInt64;  # serial 1: log time after which it begins no session; 0: no bound
 }
 
 struct Hello {
@@ -20,6 +21,8 @@ struct Hello {
   leaderAddress @5 :Text;    # server: where clients find the leader, empty if unknown
   maxFrameBytes @6 :UInt64;  # server: the largest frame that it takes
   servers @7 :List(Text);    # server: where clients find the members of the cluster, itself included
+  logTimeNs @8 :UInt64;      # server: of what it has applied; with sessionTtlNs only
+  sessionTtlNs @9 :UInt64;   # server: by the rules in the log; 0: it has none, so send no bounds
 }
 
 struct Request {
@@ -168,6 +171,8 @@ struct CommandAnswer {
   hasValue @3 :Bool;
   value @4 :Data;
   last @5 :UInt64;  # where the last record begins; equals first but for an append
+  logTimeNs @6 :UInt64;     # of an expired session: as in Hello, for the next one's bound
+  sessionTtlNs @7 :UInt64;
 }
 
 struct GetAnswer {

@@ -190,6 +190,7 @@ struct CompareState {
   low @3 :UInt64;
   pairs @4 :UInt64;
   settled @5 :Bool;
+  disputed @6 :Bool;
 }
 
 struct StateCompared {
@@ -200,4 +201,5 @@ struct StateCompared {
   low @4 :UInt64;
   pairs @5 :UInt64;
   diverged @6 :Bool;
+  disputed @7 :Bool;
 }

@@ -215,6 +215,8 @@ TEST_F(NodeConfigTest, ImpossibleValuesAreNamedWithTheirLimits) {
   expect_refused(good + "log: {page_bytes: many}\n", {"log.page_bytes", "many", "MiB"});
   expect_refused(good + "log: {buffer_pages: 1}\n", {"log.buffer_pages", "from 4"});
   expect_refused(good + "log: [1, 2]\n", {"log", "mapping"});
+  expect_refused(good + "state_machine: {session_ttl: 0 s}\n", {"session_ttl", "at least 1 s"});
+  expect_refused(good + "state_machine: {session_ttl: 99999999999999 h}\n", {"session_ttl"});
   expect_refused(good + "state_machine: {session_ttl: 10}\n", {"session_ttl", "10 s"});
   expect_refused(good + "server: {listen: nowhere}\n", {"server.listen", "HOST:PORT"});
   expect_refused(good + "server: {listen: 'h:70000'}\n", {"server.listen", "65535"});

@@ -240,19 +240,22 @@ void commands() {
   using statemachine::Operation;
   for (const Operation operation :
        {Operation::kEvent, Operation::kPut, Operation::kDelete, Operation::kAdd, Operation::kCas,
-        Operation::kDigest, Operation::kExpire, Operation::kTime, Operation::kCompare}) {
+        Operation::kDigest, Operation::kExpire, Operation::kTime, Operation::kCompare,
+        Operation::kRules}) {
     for (const bool session : {false, true}) {
       statemachine::Command command;
       command.operation = operation;
-      if (session) command.session = statemachine::SessionSerial{};
+      if (session) command.session = statemachine::SessionSerial{{1, 2}, 1, 3};
       const bool has_key = operation != Operation::kDigest && operation != Operation::kTime &&
-                           operation != Operation::kCompare;
+                           operation != Operation::kCompare && operation != Operation::kRules;
       if (has_key) command.key = as_bytes("key");
       if (has_key && operation != Operation::kDelete && operation != Operation::kExpire)
         command.value = as_bytes("value");
       if (operation == Operation::kExpire) command.expires_at_ns = 1'700'000'000'000'000'000;
       if (operation == Operation::kCas) command.expected = as_bytes("expected");
-      Bytes bytes;
+      Bytes rules, bytes;
+      statemachine::encode(statemachine::Rules{}, rules);
+      if (operation == Operation::kRules) command.value = rules;
       statemachine::encode(command, bytes);
       write("command",
             std::to_string(static_cast<int>(operation)) + (session ? "-session" : "-plain"), bytes);

@@ -195,6 +195,8 @@ class IdleStateMachine final : public statemachine::StateMachine {
   }
   uint64_t log_time_ns() const override { return 0; }
   bool wants_log_time(uint64_t) const override { return false; }
+  statemachine::RulesStatus rules() const override { return rules_status; }
+  statemachine::RulesStatus rules_status;
   statemachine::StoreStatus store_status() const override { return {}; }
   /// Applies what may be.
   Result<> wait_applied(Address address, SteadyTime) override {
@@ -249,7 +251,8 @@ class HandClock final : public Clock {
  public:
   SteadyTime now() const override { return SteadyTime(passed); }
   uint64_t unix_time_ns() const override { return static_cast<uint64_t>(passed.count()); }
-  Nanoseconds passed{std::chrono::seconds(1)};
+  Nanoseconds elapsed() const override { return passed + suspended; }
+  Nanoseconds passed{std::chrono::seconds(1)}, suspended{0};
 };
 
 class Network;

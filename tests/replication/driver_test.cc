@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include "driver_cluster.h"
+#include "replication/leader_rules.h"
 #include "replication/promise_file.h"
 
 namespace tailrace::replication {
@@ -149,6 +150,62 @@ TEST_F(DriverTest, AFailedDiskIsFatalAndEndsServing) {
 }
 
 // ---- Confirmation. -----------------------------------------------------------------------------
+
+// The steady clock stands still while a machine is suspended; how old its state is does not.
+TEST_F(DriverTest, WhatWasFreshBeforeASuspensionIsOldAfterIt) {
+  const auto age = [&] { return clock.elapsed() - *follower.status()->fresh_at; };
+  const auto apply = [&] {
+    pass(milliseconds(250));
+    ASSERT_TRUE(follower.state_machine.wait_applied(Address::max(), SteadyTime{}));
+  };
+  for (int i = 0; i < 4; ++i)
+    apply();
+  ASSERT_TRUE(follower.status()->fresh_at);
+  EXPECT_LE(age(), milliseconds(1000));
+  clock.suspended += std::chrono::hours(1);
+  EXPECT_GE(age(), std::chrono::hours(1));
+  for (int i = 0; i < 40; ++i)
+    apply();
+  ASSERT_TRUE(follower.status()->fresh_at);
+  EXPECT_LE(age(), milliseconds(1000)) << "it has heard from the leader since";
+}
+
+TEST_F(DriverTest, BeforeAllMembersKnowThemNoRulesAreWritten) {
+  const Address tail = leader.log->tail();
+  for (int i = 0; i < 3; ++i)
+    pass(milliseconds(250));
+  EXPECT_EQ(leader.log->tail(), tail);
+}
+
+TEST(LeaderRules, AreWrittenOnceWhereTheyDifferAndAllThatWasBeforeIsApplied) {
+  CoreState state;
+  state.role = Role::kLeader;
+  state.serving = true;
+  state.cluster_version = LeaderRules::kVersion;
+  state.epoch = Epoch{3};
+  state.epoch_start = {Address{100}, Address{200}};
+  statemachine::RulesStatus rules;
+  LeaderRules leader;
+  EXPECT_FALSE(leader.is_due(state, rules, Address{150})) << "it may know of others by then";
+  EXPECT_TRUE(leader.is_due(state, rules, Address{200})) << "the log has none";
+  leader.asked(Epoch{3}, Address{300});
+  EXPECT_FALSE(leader.is_due(state, rules, Address{200})) << "one is on its way";
+  rules.in_log = true;
+  EXPECT_FALSE(leader.is_due(state, rules, Address{300})) << "they are the ones it wants";
+  rules.wanted.session_answers = 7;
+  EXPECT_TRUE(leader.is_due(state, rules, Address{300}));
+  leader.asked(Epoch{3}, Address{400});
+  state.epoch = Epoch{5};
+  EXPECT_TRUE(leader.is_due(state, rules, Address{300})) << "that one may have been cut off";
+  state.serving = false;
+  EXPECT_FALSE(leader.is_due(state, rules, Address{300}));
+  state.serving = true;
+  state.cluster_version = 1;
+  EXPECT_FALSE(leader.is_due(state, rules, Address{300}));
+  state.cluster_version = 2;
+  state.role = Role::kFollower;
+  EXPECT_FALSE(leader.is_due(state, rules, Address{300}));
+}
 
 TEST_F(DriversTest, AConfirmationGivesWhatWasCommittedWhenItWasAsked) {
   const Address committed = at(1).watermarks->committed();

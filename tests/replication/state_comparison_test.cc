@@ -166,29 +166,102 @@ TEST_F(Compared, WhatWasDecidedIsSaidUntilTheMemberKnowsIt) {
   EXPECT_TRUE(three_.divergence());
 }
 
-TEST_F(Compared, WithoutAMajorityTheLeadersCountsOnceThePatienceIsOver) {
+// Of two that differ nobody can say which is right: nobody is marked, the leader's is read and the
+// other's is not, and who comes back decides.
+TEST_F(Compared, WithoutAMajorityNobodyIsMarkedAndWhoComesBackDecides) {
   of_three_ = digest(100, 2);
   connected_.erase(kTwo);
   for (int i = 0; i < 5; ++i) {
     tick();
-    EXPECT_FALSE(three_.divergence()) << "node 2 may decide otherwise";
+    EXPECT_FALSE(three_.dispute()) << "node 2 may decide at once";
   }
-  // A newer digest waits for the decision.
-  own_ = digest(200, 1);
   for (int i = 0; i < 10; ++i)
     tick();
-  ASSERT_TRUE(three_.divergence());
-  EXPECT_EQ(three_.divergence()->own.address, Address{100});
+  EXPECT_TRUE(leader_.disputed());
+  ASSERT_TRUE(three_.dispute());
+  EXPECT_EQ(*three_.dispute(), (Divergence{digest(100, 2), digest(100, 1)}));
+  EXPECT_FALSE(three_.divergence());
+  EXPECT_FALSE(leader_.divergence());
+  ASSERT_TRUE(leader_.member(kThree).dispute);
+  EXPECT_FALSE(leader_.member(kThree).diverged);
+  EXPECT_GE(leader_.mismatches(), 1u);
+  const int asked = questions_;
+  tick();
+  EXPECT_EQ(questions_, asked) << "it has said that it knows";
+  connected_.insert(kTwo);
+  of_two_ = digest(100, 2);
+  tick();
+  tick();
+  EXPECT_FALSE(leader_.disputed());
+  EXPECT_TRUE(leader_.divergence()) << "two against one, and the leader is the one";
+  EXPECT_FALSE(leader_.member(kThree).dispute);
+  tick();
+  EXPECT_FALSE(two_.divergence());
+  EXPECT_FALSE(three_.divergence());
 }
 
-TEST_F(Compared, OfTwoNodesTheLeadersCounts) {
+TEST_F(Compared, ADisputeEndsWithTheStatesThatMakeIt) {
   leader_ = make(1, 2);
   connected_ = {kOne, kTwo};
   of_two_ = digest(100, 2);
   tick();
   tick();
-  EXPECT_TRUE(two_.divergence());
-  EXPECT_FALSE(leader_.divergence());
+  EXPECT_TRUE(leader_.disputed());
+  EXPECT_TRUE(two_.dispute());
+  EXPECT_FALSE(two_.divergence());
+  // Its state was replaced by the leader's, say.
+  own_ = digest(200, 7);
+  of_two_ = digest(200, 7);
+  tick();
+  tick();
+  EXPECT_FALSE(leader_.disputed());
+  EXPECT_FALSE(two_.dispute());
+  EXPECT_FALSE(leader_.member(kTwo).dispute);
+}
+
+// All three differ: by a restart with another file, say.
+TEST_F(Compared, WhereEveryStateDiffersNobodyIsMarkedAndOneGoesOnToBeRead) {
+  of_two_ = digest(100, 2);
+  of_three_ = digest(100, 3);
+  tick();
+  tick();
+  for (const StateComparison* each : {&leader_, &two_, &three_})
+    EXPECT_FALSE(each->divergence());
+  EXPECT_FALSE(leader_.dispute());
+  EXPECT_TRUE(two_.dispute() && three_.dispute());
+  // Another one leads: it is the one that is read.
+  two_.tick(Epoch{8}, has(*of_two_), now_);
+  EXPECT_FALSE(two_.dispute());
+}
+
+// One after the other they would all be marked, by a majority of which one was wrong before.
+TEST_F(Compared, AStateThatWasWrongOnceIsNoWitness) {
+  of_three_ = digest(100, 2);
+  tick();
+  tick();
+  ASSERT_TRUE(three_.divergence());
+  own_ = digest(200, 1);
+  of_two_ = of_three_ = digest(200, 2);
+  tick();
+  tick();
+  EXPECT_FALSE(leader_.divergence()) << "node 3 does not count";
+  EXPECT_FALSE(two_.divergence());
+  EXPECT_TRUE(leader_.disputed());
+  EXPECT_TRUE(leader_.member(kThree).diverged);
+  EXPECT_FALSE(leader_.member(kThree).dispute);
+}
+
+// A leader that is known to be wrong is no measure for the others.
+TEST_F(Compared, ADivergedLeaderDisputesNobody) {
+  leader_.known_before({digest(50, 1), digest(50, 2)});
+  of_two_ = digest(100, 2);
+  of_three_ = digest(100, 3);
+  tick();
+  tick();
+  EXPECT_FALSE(leader_.disputed());
+  EXPECT_FALSE(two_.dispute() || three_.dispute() || two_.divergence() || three_.divergence());
+  EXPECT_EQ(leader_.member(kTwo).last_compared, Address{100}) << "it may be handed the lead";
+  EXPECT_FALSE(leader_.member(kTwo).diverged || leader_.member(kTwo).dispute);
 }
 
 // A restarted or busy member has nothing to compare: that is no difference.

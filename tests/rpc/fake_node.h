@@ -249,7 +249,15 @@ class FakeStateMachine : public statemachine::StateMachine {
     const std::lock_guard lock(state_mutex_);
     return std::make_unique<FakeScan>(marks_.applied(), to_string(prefix), state_);
   }
-  uint64_t log_time_ns() const override { return 5; }
+  uint64_t log_time_ns() const override { return log_time; }
+  statemachine::RulesStatus rules() const override {
+    statemachine::RulesStatus rules;
+    rules.in_log = session_ttl_ns != 0;
+    if (rules.in_log) rules.in_force.session_ttl_ns = session_ttl_ns;
+    return rules;
+  }
+  std::atomic<uint64_t> log_time{5}, session_ttl_ns{0};  // 0: the log has no rules
+  std::atomic<uint64_t> last_bound_ns{0};                // of the last serial 1
   bool wants_log_time(uint64_t) const override { return false; }
   statemachine::StoreStatus store_status() const override { return {1, 2, 7, {3, 4, 5, 6}}; }
   /// Every value is on disk.
@@ -314,6 +322,12 @@ class FakeStateMachine : public statemachine::StateMachine {
     using statemachine::Outcome;
     const std::lock_guard lock(state_mutex_);
     if (command.session) {
+      if (command.session->serial == 1) {
+        last_bound_ns = command.session->begins_before_ns;
+        if (session_ttl_ns != 0 && !sessions_.contains(command.session->client) &&
+            !statemachine::may_begin(last_bound_ns, log_time, rules().in_force))
+          return {Outcome::kSessionExpired, false, {}};
+      }
       auto& [last, answer] = sessions_[command.session->client];
       if (command.session->serial <= last) return answer;
       if (command.session->serial != last + 1) return {Outcome::kSerialGap, false, {}};

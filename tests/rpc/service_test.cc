@@ -359,6 +359,58 @@ TEST(Service, ACommandSentAgainIntoAForgottenSessionIsUnknownAndAppliedOnce) {
   EXPECT_EQ(client->add(as_bytes("n"), 1)->answer.value, "3");
 }
 
+// The case of the audit: a first command is applied, its session ends, and its repeat comes.
+TEST(Service, AFirstCommandSentAgainAfterItsSessionHasEndedIsNotAppliedAgain) {
+  FakeNode node;
+  node.machine.log_time = 1000;
+  node.machine.session_ttl_ns = 500;
+  node.machine.hold(true);
+  auto client = client_of({node.address()});
+  auto added = std::async(std::launch::async, [&] { return client->add(as_bytes("n"), 1); });
+  while (node.log.count() < 1)
+    std::this_thread::yield();
+  node.machine.set_applied_listener({});
+  node.server->drain_and_stop(std::chrono::milliseconds(0));  // the answer is lost
+  node.server.reset();
+  node.machine.hold(false);
+  while (node.marks.snapshot().applied < node.log.tail())
+    std::this_thread::yield();
+  EXPECT_EQ(node.machine.last_bound_ns, 1500u);
+  node.machine.forget_sessions();
+  node.machine.log_time = 1501;
+  node.serve({});
+  const auto answer = added.get();
+  ASSERT_FALSE(answer);
+  EXPECT_EQ(answer.error().code, ErrorCode::kUnknownOutcome) << answer.error().message;
+  EXPECT_EQ(node.machine.last_bound_ns, 1500u) << "a repeat keeps its bound";
+  EXPECT_EQ(client->get(as_bytes("n"), {})->value, "1");
+  EXPECT_EQ(client->add(as_bytes("n"), 1)->answer.value, "2");
+}
+
+// Its hello is older than a session lives: nobody notices but that one command goes twice.
+TEST(Service, AClientThatWasIdleForLongBeginsItsSessionAllTheSame) {
+  FakeNode node;
+  node.machine.log_time = 1000;
+  node.machine.session_ttl_ns = 500;
+  auto client = client_of({node.address()});
+  // A read by the leader connects, and begins no session.
+  ASSERT_TRUE(client->get(as_bytes("n"), {}));
+  node.machine.log_time = 9000;
+  const auto answer = client->add(as_bytes("n"), 1);
+  ASSERT_TRUE(answer) << answer.error().message;
+  EXPECT_EQ(answer->answer.value, "1");
+  EXPECT_EQ(node.machine.last_bound_ns, 9500u);
+  EXPECT_EQ(node.log.count(), 2u);
+}
+
+// An older member of the cluster would not know a bound: none is written before the log has rules.
+TEST(Service, WithoutRulesInTheLogNoBoundIsWritten) {
+  FakeNode node;
+  auto client = client_of({node.address()});
+  ASSERT_TRUE(client->add(as_bytes("n"), 1));
+  EXPECT_EQ(node.machine.last_bound_ns, 0u);
+}
+
 TEST(Service, AWriteThatWasSentAndNotAnsweredInTimeIsUnknown) {
   FakeNode node;
   node.machine.hold(true);

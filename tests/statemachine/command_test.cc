@@ -19,7 +19,12 @@ std::vector<Command> samples() {
   Command forever{Operation::kExpire, std::nullopt, as_bytes("k"), {}, {}, 0};
   Command time{Operation::kTime, std::nullopt, {}, {}, {}, 0};
   Command compare{Operation::kCompare, std::nullopt, {}, {}, {}, 0};
-  return {event, put, erase, add, cas, digest, timed, expire, forever, time, compare};
+  Command rules{Operation::kRules, std::nullopt, {}, as_bytes("rules"), {}, 0};
+  Command first{Operation::kPut, SessionSerial{{1, 2}, 1, 88}, as_bytes("k"), as_bytes("v"), {}, 0};
+  Command both{
+      Operation::kPut, SessionSerial{{1, 2}, 1, 88}, as_bytes("k"), as_bytes("v"), {}, 0, 7};
+  return {event,  put,     erase, add,     cas,   digest, timed,
+          expire, forever, time,  compare, rules, first,  both};
 }
 
 TEST(Command, ComesBackAsItWasEncoded) {
@@ -77,6 +82,34 @@ TEST(Command, ATimeToLiveHasTheDocumentedLayout) {
   EXPECT_EQ(got, expected);
 }
 
+// A bound stands behind the time to live.
+TEST(Command, ABoundHasTheDocumentedLayout) {
+  const Command put{Operation::kPut, SessionSerial{{3, 4}, 1, 0x0506}, as_bytes("k"), {}, {}, 0, 7};
+  std::vector<std::byte> bytes;
+  encode(put, bytes);
+  std::vector<unsigned> expected(64, 0u);
+  expected[0] = 2;  // put
+  expected[1] = 7;  // flags
+  expected[2] = 1;
+  expected[16] = 3;
+  expected[24] = 4;
+  expected[32] = 1;
+  expected[48] = 7;
+  expected[56] = 6;
+  expected[57] = 5;
+  expected.push_back('k');
+  std::vector<unsigned> got;
+  for (const std::byte byte : bytes)
+    got.push_back(std::to_integer<unsigned>(byte));
+  EXPECT_EQ(got, expected);
+  // Of no other serial, and of none.
+  bytes[32] = std::byte{2};
+  EXPECT_EQ(decode(bytes).error().code, ErrorCode::kCorruption);
+  bytes[32] = std::byte{1};
+  bytes[56] = bytes[57] = std::byte{0};
+  EXPECT_EQ(decode(bytes).error().code, ErrorCode::kCorruption);
+}
+
 TEST(Command, EveryTruncationAndEveryExtensionIsRefused) {
   for (const Command& command : samples()) {
     std::vector<std::byte> bytes;
@@ -98,8 +131,8 @@ TEST(Command, RandomBytesNeverCrash) {
     random.fill(bytes);
     if (bytes.size() >= 12 && random.chance(3, 4)) {
       // Lengths that nearly fit reach deeper than pure noise.
-      bytes[0] = static_cast<std::byte>(random.below(10));
-      bytes[1] = static_cast<std::byte>(random.below(4));
+      bytes[0] = static_cast<std::byte>(random.below(12));
+      bytes[1] = static_cast<std::byte>(random.below(8));
       store(bytes.data() + 2, static_cast<uint16_t>(random.below(16)));
       store(bytes.data() + 4, static_cast<uint32_t>(random.below(32)));
       store(bytes.data() + 8, static_cast<uint32_t>(random.below(8)));
@@ -145,8 +178,8 @@ TEST(Command, LimitsAreNamedInTheError) {
 TEST(Command, WhatIsValidIsDecodedAgain) {
   std::vector<std::byte> bytes;
   int valid = 0;
-  for (int operation = 1; operation <= static_cast<int>(Operation::kCompare); ++operation) {
-    for (int set = 0; set < 64; ++set) {
+  for (int operation = 1; operation <= static_cast<int>(Operation::kRules); ++operation) {
+    for (int set = 0; set < 256; ++set) {
       Command command;
       command.operation = static_cast<Operation>(operation);
       if ((set & 1) != 0) command.key = as_bytes("key");
@@ -154,6 +187,8 @@ TEST(Command, WhatIsValidIsDecodedAgain) {
       if ((set & 4) != 0) command.expected = as_bytes("expected");
       if ((set & 8) != 0) command.delta = -1;
       if ((set & 16) != 0) command.session = SessionSerial{{1, 2}, 3};
+      if ((set & 64) != 0) command.session = SessionSerial{{1, 2}, 1};
+      if ((set & 128) != 0 && command.session) command.session->begins_before_ns = 5;
       if ((set & 32) != 0) command.expires_at_ns = 9;
       if (!validate(command, 100)) continue;
       ++valid;
@@ -161,6 +196,7 @@ TEST(Command, WhatIsValidIsDecodedAgain) {
       const auto decoded = decode(bytes);
       ASSERT_TRUE(decoded) << decoded.error().message;
       EXPECT_EQ(decoded->operation, command.operation);
+      EXPECT_EQ(decoded->session, command.session);
       EXPECT_EQ(as_text(decoded->expected), as_text(command.expected));
       EXPECT_EQ(decoded->delta, command.delta);
       EXPECT_EQ(decoded->expires_at_ns, command.expires_at_ns);

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "statemachine/command.h"
+#include "statemachine/rules.h"
 
 namespace tailrace::statemachine {
 
@@ -49,8 +50,18 @@ inline OwnedCommand expire(std::string key, uint64_t expires_at_ns) {
 inline OwnedCommand digest() {
   return {Operation::kDigest, {}, {}, {}, 0, {}};
 }
+inline OwnedCommand set_rules(const Rules& rules) {
+  std::vector<std::byte> bytes;
+  encode(rules, bytes);
+  return {Operation::kRules, {}, to_string(bytes), {}, 0, {}};
+}
 inline OwnedCommand in_session(uint64_t client, uint64_t serial, OwnedCommand command) {
   command.session = SessionSerial{{0, client}, serial};
+  return command;
+}
+
+inline OwnedCommand begins_before(uint64_t bound_ns, OwnedCommand command) {
+  command.session->begins_before_ns = bound_ns;
   return command;
 }
 
@@ -94,6 +105,7 @@ class Model {
       case Operation::kDigest:
       case Operation::kTime:
       case Operation::kCompare:
+      case Operation::kRules:
         return {};
       case Operation::kExpire:  // nothing expires here
         return {present ? Outcome::kDone : Outcome::kAbsent, false, {}};

@@ -1,0 +1,38 @@
+#pragma once
+// When a leader appends a record of rules (statemachine/rules.h): its file wants others than the
+// log has. Pure; the driver asks at each tick.
+
+#include <optional>
+
+#include "core/address.h"
+#include "replication/core.h"
+#include "statemachine/state_machine.h"
+
+namespace tailrace::replication {
+
+class LeaderRules {
+ public:
+  /// From this version of a cluster on all members know such records.
+  static constexpr uint32_t kVersion = 2;
+
+  bool is_due(const CoreState& state, const statemachine::RulesStatus& rules,
+              Address applied) const {
+    if (state.role != Role::kLeader || !state.serving || state.cluster_version < kVersion)
+      return false;
+    // What its predecessors wrote, and what it has asked for itself, counts once it is applied.
+    if (applied < state.epoch_start.end) return false;
+    if (asked_ && asked_->epoch == state.epoch && applied < asked_->end) return false;
+    return !rules.in_log || rules.in_force != rules.wanted;
+  }
+  /// One that ends there is in the log; what another epoch's leader does with it is not known.
+  void asked(Epoch epoch, Address end) { asked_ = Asked{epoch, end}; }
+
+ private:
+  struct Asked {
+    Epoch epoch;
+    Address end;
+  };
+  std::optional<Asked> asked_;
+};
+
+}  // namespace tailrace::replication
