@@ -60,6 +60,7 @@ nlohmann::json to_json(const rpc::NodeStatusAnswer& node) {
   }
   out["members"] = members_json(node);
   out["removed"] = node.removed;
+  out["cluster_version"] = node.cluster_version;
   out["anchors"] = nlohmann::json::object();
   for (const auto& [name, address] : node.anchors)
     out["anchors"][name] = address;
@@ -84,8 +85,9 @@ nlohmann::json to_json(const rpc::NodeStatusAnswer& node) {
 }
 
 void print_text(const rpc::NodeStatusAnswer& node) {
-  fmt::print("node {} at {}: {}, epoch {}{}\n", node.node, node.address, node.role, node.epoch,
-             node.role == "leader" && !node.serving ? ", not serving yet" : "");
+  fmt::print("node {} at {}: {}, epoch {}{}{}\n", node.node, node.address, node.role, node.epoch,
+             node.role == "leader" && !node.serving ? ", not serving yet" : "",
+             node.cluster_version == 1 ? ", cluster version 1" : "");
   fmt::print("  begin {}  checkpointed {}  applied {}  committed {}  durable {}  tail {}\n",
              node.begin, node.checkpointed, node.applied, node.committed, node.durable, node.tail);
   fmt::print("  log {} bytes on disk, store {} of {} bytes, {} records\n", node.log_disk_bytes,

@@ -19,7 +19,8 @@ void Driver::tick_rules() {
   command.operation = statemachine::Operation::kRules;
   command.value = value;
   statemachine::encode(command, bytes);
-  const auto range = log_.try_enqueue(statemachine::kCommandRecord, ByteSpan(bytes));
+  const fasterlog::RecordView record{statemachine::kCommandRecord, ByteSpan(bytes)};
+  const auto range = log_.try_enqueue_in(core_.state().epoch, {&record, 1});
   // A full buffer has room at a later tick, and a failed log says so elsewhere.
   if (!range) return;
   leader_rules_.asked(core_.state().epoch, range->end);

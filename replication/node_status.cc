@@ -48,6 +48,12 @@ std::shared_ptr<NodeStatus> Driver::make_status() const {
   result->problem = failed_ ? failed_->message : state.problem;
   if (result->removed && result->problem.empty())
     result->problem = "this node was removed from the members of the cluster";
+  const Member* self = find_member(state.members, options_.self);
+  if (result->problem.empty() && self != nullptr && self->voter &&
+      !core_.is_its_disk(options_.self, state.promise.incarnation))
+    result->problem =
+        "the disk of this node is not the one that votes for it: it was replaced, or an old one is "
+        "back. It votes again once it has caught up";
   // A leader refuses every write then, and a follower does not keep up.
   if (const auto shortage = log_.shortage(); shortage && result->problem.empty())
     result->problem = shortage->message;
@@ -117,6 +123,10 @@ void Driver::register_metrics(observability::MetricRegistry& registry) {
       "Whether this node's word counts: 0 no (a new disk that has not caught up, or a "
       "learner), 1 provisionally, 2 yes.",
       {}, [this] { return static_cast<double>(status()->vote); });
+  registry.add_gauge(to, "tailrace_replication_cluster_version",
+                     "The version of formats and rules that all members know, as the log says; "
+                     "nothing newer is written.",
+                     {}, [this] { return static_cast<double>(status()->cluster_version); });
   registry.add_gauge(to, "tailrace_replication_serving",
                      "1 while this node leads and its epoch is committed.", {},
                      [this] { return status()->serving ? 1.0 : 0.0; });

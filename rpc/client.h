@@ -95,6 +95,7 @@ struct NodeStatusAnswer {
   std::vector<Member> members;  // as its log has them
   bool members_in_log = false;  // else its configuration file does: they were never changed
   bool removed = false;         // it is none of them
+  uint32_t cluster_version = 0;  // all members know its formats and rules; 0: of before 2
   std::vector<std::pair<std::string, uint64_t>> anchors;
 };
 

@@ -101,6 +101,7 @@ Result<NodeStatusAnswer> read_status(const Reply& reply, const std::string& serv
                               to_string(one.getPeerAddress()), to_string(one.getClientAddress())});
   answer.members_in_log = from.getMembersInLog();
   answer.removed = from.getRemoved();
+  answer.cluster_version = from.getClusterVersion();
   for (const auto one : from.getAnchors())
     answer.anchors.emplace_back(to_string(one.getName()), one.getAddress());
   return answer;

@@ -234,6 +234,7 @@ struct Status {
   members @31 :List(Member);  # as its log has them
   membersInLog @32 :Bool;     # else its configuration file: they were never changed
   removed @33 :Bool;          # it is none of them
+  clusterVersion @34 :UInt32;  # all members know its formats and rules; 0: of before 2
 }
 
 # A copy of another node's state that comes in.
