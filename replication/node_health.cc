@@ -19,7 +19,6 @@ constexpr std::chrono::seconds kStepDownAgain{5};
 constexpr std::string_view kNobodyKnows =
     "no state has a majority, so nobody can say which is right: remove nothing; compare them with "
     "`tailrace verify`, have the node lead whose state you trust (`tailrace transfer --to ID`), "
-    "and "
     "then replace the others one after the other";
 
 }  // namespace
@@ -31,8 +30,7 @@ std::string Driver::remedy() const {
   if (compared_successor() != NodeId{}) return std::string(kReplace);
   return fmt::format(
       "first see in `tailrace status` that another voter is healthy: then {}. Where none is, "
-      "remove "
-      "nothing (README, When a node is unhealthy)",
+      "remove nothing (README, When a node is unhealthy)",
       kReplace);
 }
 

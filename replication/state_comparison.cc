@@ -131,8 +131,9 @@ void StateComparison::answered(NodeId member, const StateCompared& answer, Time 
 /// Some digest differs from another, and it is not decided which ones are wrong, or who is wrong
 /// has not said yet that it knows.
 bool StateComparison::is_held(Time now) const {
-  if (!differs_since_ || disputed_ || divergence_) return false;
-  if (!right_) return true;
+  if (!differs_since_ || disputed_) return false;
+  // A leader that is known to be wrong decides no dispute.
+  if (!right_) return !divergence_;
   if (now - decided_at_ >= options_.patience) return false;
   return std::any_of(answers_.begin(), answers_.end(), [&](const auto& one) {
     const StateCompared& answer = one.second;

@@ -38,7 +38,8 @@ REQUIRED = """
     tailrace_replication_epoch tailrace_replication_role tailrace_replication_serving
     tailrace_replication_connected_to_leader tailrace_replication_since_leader_seconds
     tailrace_node_healthy tailrace_replication_last_compared_address
-    tailrace_replication_state_digest_mismatches_total
+    tailrace_replication_state_digest_mismatches_total tailrace_replication_states_disputed
+    tailrace_log_time_ahead_seconds tailrace_clock_doubts_total tailrace_session_ttl_seconds
     tailrace_state_digests_total tailrace_state_digests_skipped_total
     tailrace_state_digest_duration_seconds
     tailrace_rpc_requests_total tailrace_rpc_request_seconds tailrace_rpc_connections
