@@ -1,4 +1,6 @@
-/* The replication protocol for spin: a draft, not wired yet. */
+/* The replication protocol for spin: a draft, not wired yet. COPY: a copy of a disk is put back; OWES:
+   what a life that begins has to hear of: 0 nothing, 1 what is known to be committed, 2 ends of logs,
+   3 what may be committed. */
 #ifndef NODES
 #define NODES 3
 #endif
@@ -101,7 +103,6 @@ inline end_role(s) {
   :: else
   fi;
   d[s].role = FOLLOWER;
-  d[s].com = 0;
   k = 0;
   do :: k < DISKS -> WORD(s, k) = 0; k++ :: else -> break od
 }
@@ -173,28 +174,100 @@ inline append(s, m) {
 }
 
 #ifdef COPY
-/* hello */
+#ifndef OWES
+#define OWES 1
+#endif
+byte owed = 0;
+byte due[2];
+unsigned heard : 2;
 #define LIFE (starts * 2 + restored)
 #ifdef M_NO_MEMORY
 #define KNOWN(o) 0
 #else
 #define KNOWN(o) ((seen[o] >> 1) > starts || ((seen[o] >> 1) == starts && (seen[o] & 1) != restored))
 #endif
-#define HELLO(s, o) (((s) != X && (o) != X) || ((s) == X -> !KNOWN(o) : !KNOWN(s)))
+#define MET(o) (!restored || (heard >> (o) & 1))
+#define HELLO(s, o) (((s) != X && (o) != X) || ((s) == X -> (!KNOWN(o) && MET(o)) : (!KNOWN(s) && MET(s))))
 #define NOTE(s, o) if :: (s) == X -> seen[o] = LIFE :: (o) == X -> seen[s] = LIFE :: else fi
+#ifdef M_NOT_HEARD_FIRST
+#define SPEAKS(s) 1
+#else
+#define SPEAKS(s) ((s) != X || !restored || heard == 3)
+#endif
+#ifdef ACKS_UNHEARD
+#define SPEAKS_TO(s) 1
+#else
+#define SPEAKS_TO(s) SPEAKS(s)
+#endif
+#if OWES == 0
+#define TOLD(o) 0
+#elif OWES == 1
+#define TOLD(o) (d[o].com == 0 -> 0 : EPOCH(LOG(o, d[o].com - 1)) << 3 | d[o].com)
+#elif OWES == 2
+#define TOLD(o) POS(o)
+#else
+/* committed as known; restarted: the end at the start; of an epoch of X: the end */
+byte began[2];
+byte of_x = 0;
+#define KNOWN_COMMITTED(o) (d[o].com == 0 -> 0 : EPOCH(LOG(o, d[o].com - 1)) << 3 | d[o].com)
+#define OLD_END(o) began[o]
+#define OF_X(o) (d[o].length != 0 && (of_x >> EPOCH(LAST(o)) & 1) -> POS(o) : 0)
+#endif
+#define hello(o) \
+  :: d_step { d[X].up && d[o].up && !dead && restored && !KNOWN(o) && !(heard >> (o) & 1) -> \
+     seen[o] = LIFE; heard = heard | 1 << (o); \
+     FORGET(o); \
+     TELL(o); \
+     if \
+     :: d[o].promised > d[X].promised -> end_role(X); d[X].promised = d[o].promised; d[X].to = d[o].to \
+     :: d[o].promised == d[X].promised && d[o].to != d[X].to -> CONFLICT \
+     :: else \
+     fi; \
+     printf("disk %d says hello to %d: owes %d,%d promised %d to %d\n", X, o, owed >> 3, owed & 7, d[X].promised, d[X].to) }
+#if OWES == 3
+#define TELL(o) if :: KNOWN_COMMITTED(o) > owed -> owed = KNOWN_COMMITTED(o) :: else fi; \
+  if :: OLD_END(o) > owed -> owed = OLD_END(o) :: else fi; \
+  if :: OF_X(o) > owed NO_OF_X -> owed = OF_X(o) :: else fi
+#ifdef M_NO_OF_X
+#define NO_OF_X && 0
+#else
+#define NO_OF_X
+#endif
+#define BEGAN(s) if :: (s) < X -> began[s] = POS(s) :: else fi
+#define LED(s) if :: (s) == X -> of_x = of_x | 1 << d[s].promised :: else fi
+#else
+#define TELL(o) if :: TOLD(o) > owed -> owed = TOLD(o) :: else fi
+#define BEGAN(s) skip
+#define LED(s) skip
+#endif
+#ifdef CONFLICT_GONE
+#define CONFLICT end_role(X); d[X].to = GONE
+#else
+#define CONFLICT skip
+#endif
+#ifdef M_NOT_FORGOTTEN
+#define FORGET(o) skip
+#else
+#define FORGET(o) if :: d[o].role != FOLLOWER -> WORD(o, X) = 0 :: else fi
+#endif
+#define SET_DUE(s, o) if :: (o) == X -> due[s] = owed :: else fi
+#define WEIGH(s) common = POS(s); if :: (s) == X -> need = owed :: (s) < X -> need = due[s] :: else -> need = 0 fi
+#define OWED_BY(t) (t != X || common >= need)
 #else
 #define HELLO(s, o) 1
 #define NOTE(s, o) skip
+#define SPEAKS(s) 1
+#define SPEAKS_TO(s) 1
+#define SET_DUE(s, o) skip
+#define OWED_BY(t) 1
+#define BEGAN(s) skip
+#define LED(s) skip
+#define WEIGH(s) skip
 #endif
 
 #ifdef COPY
 #ifndef LIVE_COPY
 #define LIVE_COPY 0
-#endif
-#ifdef HEARS_ALL_FIRST
-#define RESTORE_WHEN && d[0].up && d[1].up
-#else
-#define RESTORE_WHEN
 #endif
 inline renew() {
   end_role(X);
@@ -202,7 +275,7 @@ inline renew() {
   do :: i < ENTRIES -> LOG(Y, i) = LOG(X, i); LOG(X, i) = 0; i++ :: else -> break od;
   d[Y].length = d[X].length; d[Y].promised = d[X].promised; d[Y].to = d[X].to; d[Y].up = 1;
   d[X].length = 0; d[X].promised = 0; d[X].to = 0; d[X].up = 0;
-  dead = 1; starts = 0; seen[0] = 0; seen[1] = 0;
+  dead = 1; starts = 0; seen[0] = 0; seen[1] = 0; heard = 0; owed = 0;
   printf("disk %d learns that it has forgotten: it is disk %d now\n", X, Y)
 }
 #endif
@@ -228,8 +301,8 @@ byte maximum = 1;
 
 #define seal(s, o) \
   :: d_step { d[s].up && d[o].up && d[s].role == CANDIDATE && MAY_PROMISE(o, d[s].promised, NODE(s)) && \
-     WORD(s, o) == 0 && HELLO(s, o) -> \
-     NOTE(s, o); adopt(o, d[s].promised, NODE(s)); x = POS(o); set_word(s, o, x); \
+     WORD(s, o) == 0 && HELLO(s, o) && SPEAKS(o) -> \
+     NOTE(s, o); adopt(o, d[s].promised, NODE(s)); x = POS(o); set_word(s, o, x); SET_DUE(s, o); \
      printf("disk %d seals epoch %d for disk %d, its log ends at %d,%d\n", o, d[s].promised, s, x >> 3, x & 7) }
 
 #define fetch(s, o) \
@@ -251,12 +324,12 @@ byte maximum = 1;
 #endif
 
 #define win(s) \
-  :: d_step { d[s].up && d[s].role == CANDIDATE && d[s].length > 0 && d[s].length < ENTRIES && COUNTS(VOTERS(LAST(s)), s) -> \
-     tally(VOTERS(LAST(s)), t == s || (WORD(s, t) != 0 && NOT_MORE(s))); \
+  :: d_step { d[s].up && d[s].role == CANDIDATE && d[s].length > 0 && d[s].length < ENTRIES && COUNTS(VOTERS(LAST(s)), s) && SPEAKS(s) -> \
+     WEIGH(s); tally(VOTERS(LAST(s)), OWED_BY(t) && (t == s || (WORD(s, t) != 0 && NOT_MORE(s)))); \
      if \
      :: given >= SEALS(VOTERS(LAST(s))) -> \
         assert(!(led >> d[s].promised & 1)); \
-        led = led | 1 << d[s].promised; \
+        led = led | 1 << d[s].promised; LED(s); \
         i = 0; \
         do :: i < committed -> assert(by[i] >= d[s].promised || (i < d[s].length && LOG(s, i) == done[i])); i++ :: else -> break od; \
         k = 0; \
@@ -266,14 +339,14 @@ byte maximum = 1;
      :: else fi }
 
 #define ack(s, o) \
-  :: d_step { d[s].up && d[o].up && d[s].role == LEADER && MAY_PROMISE(o, d[s].promised, NODE(s)) && HELLO(s, o) -> \
+  :: d_step { d[s].up && d[o].up && d[s].role == LEADER && MAY_PROMISE(o, d[s].promised, NODE(s)) && HELLO(s, o) && SPEAKS_TO(o) -> \
      NOTE(s, o); adopt(o, d[s].promised, NODE(s)); reconcile(s, o); \
      if :: ok -> x = d[o].length; set_word(s, o, x) :: else fi; \
      printf("disk %d follows disk %d: length %d, acknowledged %d\n", o, s, d[o].length, ok) }
 
 #define copy_entry(s, o) \
   :: d_step { d[s].up && d[o].up && d[s].role == LEADER && d[o].promised == d[s].promised && d[o].to == NODE(s) + 1 && \
-     d[o].length < d[s].length && HELLO(s, o) -> \
+     d[o].length < d[s].length && HELLO(s, o) && SPEAKS_TO(o) -> \
      NOTE(s, o); reconcile(s, o); \
      if :: ok -> LOG(o, d[o].length) = LOG(s, d[o].length); d[o].length = d[o].length + 1; x = d[o].length; set_word(s, o, x) :: else fi; \
      printf("disk %d takes from disk %d: length %d\n", o, s, d[o].length) }
@@ -368,15 +441,25 @@ byte maximum = 1;
 #else
 #define LIFE_OVER(s) \
   t = 0; \
-  do :: t < DISKS -> if :: d[t].to == NODE(s) + 1 -> d[t].to = GONE :: else fi; t++ :: else -> break od
+  do :: t < DISKS -> if :: d[t].to == NODE(s) + 1 -> d[t].to = GONE :: else fi; t++ :: else -> break od; SHELF_OVER(s)
+#endif
+#ifdef COPY
+#define SHELF_OVER(s) if :: shelf.to == NODE(s) + 1 -> shelf.to = GONE :: else fi
+#else
+#define SHELF_OVER(s) skip
+#endif
+#ifdef COM_DURABLE
+#define COMMITTED_LOST(s) skip
+#else
+#define COMMITTED_LOST(s) d[s].com = 0
 #endif
 #define crash(s) \
   :: d_step { d[s].up && crashes < CRASHES && maximum > 1 -> \
-     crashes++; end_role(s); d[s].up = 0; LIFE_OVER(s); printf("disk %d stops\n", s) }
+     crashes++; end_role(s); d[s].up = 0; COMMITTED_LOST(s); LIFE_OVER(s); printf("disk %d stops\n", s) }
 
 #ifdef COPY
 #define ALIVE(s) !((s) == X && dead)
-#define START(s) if :: (s) == X -> starts = starts + 1 :: else fi
+#define START(s) if :: (s) == X -> starts = starts + 1; heard = 0; owed = 0 :: else fi
 #else
 #define ALIVE(s) 1
 #define START(s) skip
@@ -395,7 +478,7 @@ byte maximum = 1;
 #define STARTABLE(s) 1
 #endif
 #define start(s) \
-  :: d_step { !d[s].up && !ANY_UP(NODE(s)) && ALIVE(s) && STARTABLE(s) -> d[s].up = 1; START(s); printf("disk %d starts\n", s) }
+  :: d_step { !d[s].up && !ANY_UP(NODE(s)) && ALIVE(s) && STARTABLE(s) -> d[s].up = 1; START(s); BEGAN(s); printf("disk %d starts\n", s) }
 
 #if NODES == 3 && DISKS == 3
 #define EACH(A) A(0) A(1) A(2)
@@ -437,16 +520,13 @@ active proctype cluster() {
      shelf.promised = d[X].promised; shelf.to = (d[X].role == FOLLOWER -> d[X].to : GONE); shelf_starts = starts;
      do :: i < shelf.length -> copy[i] = LOG(X, i); i++ :: else -> break od;
      printf("the disk %d is copied\n", X) }
-  :: d_step { copied && !restored && !dead && !d[X].up RESTORE_WHEN ->
+  :: d_step { copied && !restored && !dead && !d[X].up && d[0].up && d[1].up ->
      restored = 1; i = 0; d[X].length = shelf.length; d[X].promised = shelf.promised; d[X].to = shelf.to; starts = shelf_starts + 1;
      do :: i < ENTRIES -> LOG(X, i) = (i < shelf.length -> copy[i] : 0); copy[i] = 0; i++ :: else -> break od;
-     d[X].up = 1;
+     d[X].up = 1; heard = 0; owed = 0;
      shelf.length = 0; shelf.promised = 0; shelf.to = 0; shelf_starts = 0;
-     printf("the copy of disk %d is put back\n", X);
-#ifdef HEARS_ALL_FIRST
-     if :: KNOWN(0) || KNOWN(1) -> renew() :: else fi
-#endif
-  }
+     printf("the copy of disk %d is put back\n", X) }
+  hello(0) hello(1)
   :: d_step { d[X].up && !dead && ((d[0].up && KNOWN(0)) || (d[1].up && KNOWN(1))) -> renew() }
 #endif
   od
