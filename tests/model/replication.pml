@@ -2,8 +2,8 @@
    counts when disks are lost, replaced, brought back or put back from a copy.
 
    tests/model/run checks it: all states within the bounds, and that each fault which can be built in
-   (M_...: the mutations) is found. Comments of the form Core::name say which function of replication/
-   carries a rule out; the script checks that these functions exist.
+   (M_...: the mutations) is found. Comments say which function of class Core in replication/ carries a
+   rule out; the script checks that these functions exist.
 
    Modelled
    - NODES nodes; the last one has DISKS - NODES + 1 disks, one of them running at a time. All disks in
@@ -41,7 +41,11 @@
    - A subscription that passes the comparison of ends is a prefix (reconcile).
 
    Results so far (one core of a shared machine; gcc -O1, COLLAPSE: exhaustive, not hashed away)
-   - (to come) */
+     3 nodes and a second disk of the last, epochs 2-3, 4 entries, 1 crash: 0.44 M states, 2 s.
+     3 nodes, epochs 2-4, 3 entries, 1 crash: 0.47 M states, 3 s.
+     The same disk put back from a copy, epochs 2-3, 3 entries, 1 crash: 0.53 M states, 3 s.
+     The first with 2 crashes: 2.3 M states, 20 s, 0.4 GB. The third with 4 entries and 2 crashes: 10 M states,
+     123 s, 1.7 GB. */
 
 /* ---- Bounds. -------------------------------------------------------------------------------------- */
 
