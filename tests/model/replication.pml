@@ -41,11 +41,24 @@
    - A subscription that passes the comparison of ends is a prefix (reconcile).
 
    Results so far (one core of a shared machine; gcc -O1, COLLAPSE: exhaustive, not hashed away)
-     3 nodes and a second disk of the last, epochs 2-3, 4 entries, 1 crash: 0.44 M states, 2 s.
-     3 nodes, epochs 2-4, 3 entries, 1 crash: 0.47 M states, 3 s.
-     The same disk put back from a copy, epochs 2-3, 3 entries, 1 crash: 0.53 M states, 3 s.
-     The first with 2 crashes: 2.3 M states, 20 s, 0.4 GB. The third with 4 entries and 2 crashes: 10 M states,
-     123 s, 1.7 GB. */
+     3 nodes, a second disk of the last, epochs 2-3, 4 entries, 1 crash:      0.44 M states,  2 s, 0.1 GB
+       the same with 2 crashes:                                              2.34 M states, 20 s, 0.4 GB
+       the same with 3 crashes:                                              6.23 M states, 62 s, 0.9 GB
+       5 entries, 1 crash:                                                   1.80 M states, 12 s, 0.3 GB
+     3 nodes, no second disk, epochs 2-4, 3 entries, 1 crash:                0.47 M states,  3 s, 0.1 GB
+       4 entries, 2 crashes:                                                 4.26 M states, 31 s
+       epochs 2-5, 3 entries, no crash:                                      0.53 M states,  3 s
+     4 nodes, of which 2 seek the lead, only removals, epochs 2-4, 4 entries: 2.00 M states, 19 s
+     A disk put back from a copy, epochs 2-3, 3 entries, 1 crash:            0.53 M states,  3 s, 0.1 GB
+       4 entries, 2 crashes:                                                 9.96 M states, 123 s, 1.7 GB
+       a stopped disk's copy, nothing owed, 3 entries, 2 crashes:            0.98 M states,  9 s
+     Mutations: all are found, each after 0.7 M states at most, but for two:
+     - M_LIVES_FORGOTTEN alone holds (3 entries, 2 crashes): while all others are up, what a life hears
+       first suffices. Where nothing is owed, remembered lives alone notice a stopped disk's copy, and
+       without them it is found.
+     - M_NOT_FORGOTTEN alone holds (3 entries, 2 crashes; 4 entries, 1 crash): what an earlier life
+       acknowledged is in the leader's log, so the new life owes it. The program needs it where what an
+       absent node told is owed no more. */
 
 /* ---- Bounds. -------------------------------------------------------------------------------------- */
 
