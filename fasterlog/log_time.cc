@@ -142,16 +142,18 @@ void LogTime::follow(uint64_t applied_log_time_ns) {
   publish();
 }
 
-uint64_t LogTime::now_ns() const {
+uint64_t LogTime::now(const std::atomic<int64_t>& offset_ns) const {
   if (!known_.load(std::memory_order_acquire)) return clock_.unix_time_ns();
   return static_cast<uint64_t>(clock_.elapsed().count() +
-                               offset_ns_.load(std::memory_order_relaxed));
+                               offset_ns.load(std::memory_order_relaxed));
 }
 
 void LogTime::publish() {
   if (rule_.time_ns() == 0) return known_.store(false, std::memory_order_release);
-  offset_ns_.store(static_cast<int64_t>(rule_.time_ns()) - rule_.elapsed().count(),
-                   std::memory_order_relaxed);
+  const int64_t elapsed_ns = rule_.elapsed().count();
+  offset_ns_.store(static_cast<int64_t>(rule_.time_ns()) - elapsed_ns, std::memory_order_relaxed);
+  reckoned_offset_ns_.store(static_cast<int64_t>(rule_.reckon_ns()) - elapsed_ns,
+                            std::memory_order_relaxed);
   known_.store(true, std::memory_order_release);
 }
 

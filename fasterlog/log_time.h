@@ -15,6 +15,11 @@
 //           up.
 //   absurd  A clock that says a year before 2024 or after 2262 says nothing: elapsed time alone.
 //
+// What is to live for a while is reckoned from log time; while the clock is doubted, from the
+// clock, as long as that is no more than kMostReckoned ahead: if it is believed in the end, after
+// an outage for instance, the jump takes nothing from what was put meanwhile, and if not, that
+// lives longer.
+//
 // So one wrong clock can do this at most, and only while its node leads: being ahead for less than
 // kDoubt, it moves log time by kMostStep and a sixteenth of the time; being ahead for longer, by
 // its error, once. After either, and when it is behind, durations are up to a sixteenth too long
@@ -47,6 +52,7 @@ class LogTimeRule {
   static constexpr Nanoseconds kMostStep = std::chrono::seconds(2);
   static constexpr Nanoseconds kDoubt = std::chrono::seconds(60);
   static constexpr Nanoseconds kMostGap = std::chrono::seconds(1);
+  static constexpr Nanoseconds kMostReckoned = std::chrono::hours(7 * 24);
   static constexpr uint64_t kLeastWall = 1'704'067'200'000'000'000;  // 2024
   static constexpr uint64_t kMostWall = 9'214'646'400'000'000'000;   // 2262
 
@@ -60,6 +66,11 @@ class LogTimeRule {
   uint64_t advance(ClockReading now);
 
   uint64_t time_ns() const { return time_ns_; }
+  /// From where a time to live counts.
+  uint64_t reckon_ns() const {
+    const bool by_clock = doubt_ && ahead_ns_ < 0 && -ahead_ns_ <= kMostReckoned.count();
+    return by_clock ? time_ns_ + static_cast<uint64_t>(-ahead_ns_) : time_ns_;
+  }
   Nanoseconds elapsed() const { return elapsed_; }  // when it was that
   /// How far log time was ahead of the wall clock at the last reading; negative: behind.
   int64_t ahead_ns() const { return ahead_ns_; }
@@ -99,13 +110,16 @@ class LogTime {
   /// time. Warns of clocks that are doubted.
   void write(uint64_t applied_log_time_ns);
   void follow(uint64_t applied_log_time_ns);
-  /// What log time is now, as far as this node knows. Any thread; no lock.
-  uint64_t now_ns() const;
+  /// What log time is now, as far as this node knows; and from where a time to live counts, which
+  /// may be later. Any thread; no lock.
+  uint64_t now_ns() const { return now(offset_ns_); }
+  uint64_t reckon_ns() const { return now(reckoned_offset_ns_); }
 
   void register_metrics(observability::MetricRegistry& registry);
 
  private:
   ClockReading read() const { return {clock_.unix_time_ns(), clock_.elapsed()}; }
+  uint64_t now(const std::atomic<int64_t>& offset_ns) const;
   void publish();
   /// What is to be told of the clock now; empty: nothing.
   std::string warning(const ClockReading& now);
@@ -116,6 +130,7 @@ class LogTime {
   std::optional<Nanoseconds> warned_;            // guarded by mutex_: when
   uint64_t doubts_warned_ = 0, jumps_told_ = 0;  // guarded by mutex_
   std::atomic<int64_t> offset_ns_{0};            // of log time from elapsed time
+  std::atomic<int64_t> reckoned_offset_ns_{0};   // as well
   std::atomic<bool> known_{false};
   observability::MetricRegistry::Registration metrics_;  // last: goes before what it reads
 };

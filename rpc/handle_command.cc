@@ -39,7 +39,7 @@ std::optional<Known> known(wire::Operation operation) {
 /// In log time, once: the command carries the moment, not the time left. What is applied may be
 /// ahead of all clocks here.
 uint64_t expiry(uint64_t time_to_live_ms, const ServerDependencies& to) {
-  const uint64_t clock_ns = to.log_time ? to.log_time->now_ns() : system_clock().unix_time_ns();
+  const uint64_t clock_ns = to.log_time ? to.log_time->reckon_ns() : system_clock().unix_time_ns();
   const uint64_t now_ns = std::max(to.state_machine->log_time_ns(), clock_ns);
   uint64_t expires_at_ns = 0;
   if (__builtin_mul_overflow(time_to_live_ms, uint64_t{1'000'000}, &expires_at_ns) ||

@@ -80,6 +80,11 @@ class ServerImpl : public Server {
   void on_applied(std::shared_ptr<const statemachine::AppliedBatch> batch) override {
     for (auto& thread : threads_)
       thread->applied(batch);
+    // Once: who has said hello before the log had rules has no bound for its sessions.
+    if (rules_told_ || !context_.to.state_machine->rules().in_log) return;
+    rules_told_ = true;
+    for (auto& thread : threads_)
+      thread->members_changed();
   }
 
   void on_role(const replication::NodeStatus& status) override {
@@ -161,6 +166,7 @@ class ServerImpl : public Server {
   ServerContext context_;
   std::vector<std::unique_ptr<IoThread>> threads_;
   replication::Members members_;  // as clients were told last; whoever calls on_role()
+  bool rules_told_ = false;       // the log has them, and clients know; whoever calls on_applied()
   std::optional<asio::ip::tcp::acceptor> acceptor_;
   std::optional<asio::steady_timer> retry_;
   size_t next_ = 0;

@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include "fasterlog/log.h"
 #include "tests/support/fault_file_system.h"
 
 namespace tailrace::fasterlog {
@@ -74,6 +75,32 @@ TEST_F(LogTimeRules, AClockThatStaysAheadIsBelievedAfterAMinute) {
   pass(2s);
   EXPECT_EQ(off(), error_);
   EXPECT_EQ(rule_.jumps(), 1u);
+}
+
+// What is put in the first minute after an outage must not go with the jump at its end.
+TEST_F(LogTimeRules, ABelievedClockTakesNothingFromWhatWasPutWhileItWasDoubted) {
+  for (const Nanoseconds outage : {Nanoseconds(10s), kHour, 6 * 24 * kHour}) {
+    rule_ = {};
+    rule_.see(reading().wall_ns, reading());
+    error_ += outage;
+    passed_ += 1s;
+    rule_.advance(reading());
+    EXPECT_TRUE(rule_.doubts());
+    pass(1s);
+    const Nanoseconds put = passed_;
+    const uint64_t expires = rule_.reckon_ns() + 300'000'000'000u;
+    pass(298s);
+    EXPECT_FALSE(rule_.doubts());
+    EXPECT_LT(rule_.time_ns(), expires) << outage.count() << " " << (passed_ - put).count();
+    pass(4s);
+    EXPECT_GE(rule_.time_ns(), expires);
+  }
+  // Further away than that it is no reason to keep anything for years.
+  rule_ = {};
+  rule_.see(kBorn, reading());
+  error_ += 10 * kYear;
+  rule_.advance(reading());
+  EXPECT_EQ(rule_.reckon_ns(), rule_.time_ns());
 }
 
 TEST_F(LogTimeRules, AMinuteIsOneOfManyReadings) {

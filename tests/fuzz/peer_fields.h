@@ -92,13 +92,13 @@ void fields(V& visit, replication::CheckpointPart& of) {
 }
 template <typename V>
 void fields(V& visit, replication::CompareState& of) {
-  auto& [epoch, address, high, low, pairs, settled] = of;
-  visit(epoch, address, high, low, pairs, settled);
+  auto& [epoch, address, high, low, pairs, settled, disputed] = of;
+  visit(epoch, address, high, low, pairs, settled, disputed);
 }
 template <typename V>
 void fields(V& visit, replication::StateCompared& of) {
-  auto& [epoch, address, known, high, low, pairs, diverged] = of;
-  visit(epoch, address, known, high, low, pairs, diverged);
+  auto& [epoch, address, known, high, low, pairs, diverged, disputed] = of;
+  visit(epoch, address, known, high, low, pairs, diverged, disputed);
 }
 template <typename V>
 void fields(V& visit, fasterlog::EpochStart& of) {

@@ -403,6 +403,21 @@ TEST(Service, AClientThatWasIdleForLongBeginsItsSessionAllTheSame) {
   EXPECT_EQ(node.log.count(), 2u);
 }
 
+// It has said hello before the log had rules: it is told when there are some.
+TEST(Service, AClientThatWasThereBeforeTheRulesBoundsItsSessionToo) {
+  FakeNode node;
+  auto early = client_of({node.address()});
+  ASSERT_TRUE(early->get(as_bytes("n"), {}));
+  node.machine.log_time = 1000;
+  node.machine.session_ttl_ns = 500;
+  ASSERT_TRUE(client_of({node.address()})->add(as_bytes("n"), 1));
+  ASSERT_TRUE(early->get(as_bytes("n"), {}));  // what it is told comes before the answer
+  node.machine.last_bound_ns = 0;
+  node.machine.log_time = 1100;
+  ASSERT_TRUE(early->add(as_bytes("n"), 1));
+  EXPECT_EQ(node.machine.last_bound_ns, 1500u);
+}
+
 // An older member of the cluster would not know a bound: none is written before the log has rules.
 TEST(Service, WithoutRulesInTheLogNoBoundIsWritten) {
   FakeNode node;
