@@ -24,9 +24,10 @@
 
    Left out, and why
    - The time after which a life that begins speaks although not all were heard, and after which what an
-     absent node told is owed no more (Core::forget_owed): a copy put back and a voter that is absent are two failures.
-   - What a restart from no copy hears first: it only takes steps away, and promises and logs are as
-     they were. That is a matter of progress: REACH 2 shows that such a node still helps to elect.
+     absent node told is owed no more (Core::forget_owed): a copy put back and a voter that is absent are
+     two failures.
+   - That a life hears the others first where no copy was put back: it only refuses more. That a life
+     which does so still helps to elect a leader once node 0 is gone is shown (REACH 2).
    - That a leader refuses a life whose log ends below what the same disk acknowledged: one more way to
      notice a copy. The rules hold without it.
    - That a disk which joins has caught up before it gets its vote, and rounds: for availability, and
@@ -460,7 +461,7 @@ byte due[2];        /* What X owed when it sealed for the candidate 0 or 1. */
 #define NOT_MORE(s) AT_MOST(WORD(s, t), POSITION(s))
 #endif
 #if REACH == 2
-#define reach_win(s) assert(!((s) == 1 && restored && !dead && !d[0].up))
+#define reach_win(s) assert(!((s) == 1 && restored && heard == 3 && !d[0].up && WORD(1, 0) == 0 && committed > 1))
 #else
 #define reach_win(s) skip
 #endif
