@@ -1,5 +1,8 @@
 // Bytes that a sender's log holds, taken over as they are.
+#include <algorithm>
+
 #include "fasterlog/log_impl.h"
+#include "fasterlog/log_time.h"
 
 namespace tailrace::fasterlog {
 
@@ -32,6 +35,7 @@ Result<> LogImpl::try_append_raw(Address at, ByteSpan bytes) {
   note_configurations(std::move(content.configurations));
   last_mark_end_ = mark_end;
   copied_epoch_ = epoch;
+  if (core_->options.time) core_->options.time->marked(content.newest_time_ns);
   core_->ring.set_tail(at + bytes.size());
   flusher_.enqueued(at + bytes.size());
   return {};
@@ -67,6 +71,7 @@ Result<> LogImpl::check_raw(Address at, ByteSpan bytes, Address& mark_end, Epoch
       if (mark_of(record).batch_begin != mark_end)
         return bad(address, "a commit mark that does not continue the one before");
       mark_end = record.end;
+      content.newest_time_ns = std::max(content.newest_time_ns, mark_of(record).unix_time_ns);
     }
     done += record.end - address;
   }

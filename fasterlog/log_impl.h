@@ -112,6 +112,7 @@ class LogImpl final : public Log {
   struct RawContent {
     std::vector<EpochStart> starts;
     ConfigurationTable configurations;
+    uint64_t newest_time_ns = 0;  // of the marks
   };
   Result<> check_raw(Address at, ByteSpan bytes, Address& mark_end, Epoch& epoch,
                      RawContent& content) const;

@@ -26,7 +26,7 @@ bool says_something(uint64_t wall_ns) {
 // ---- The rule.
 
 void LogTimeRule::see(uint64_t applied_log_time_ns, ClockReading now) {
-  if (applied_log_time_ns != seen_ns_) {
+  if (applied_log_time_ns > seen_ns_) {
     seen_ns_ = applied_log_time_ns;
     seen_at_ = now.elapsed;
   }
@@ -106,8 +106,21 @@ void LogTimeRule::doubt(int64_t offset_ns, uint64_t wall_ns, Nanoseconds passed)
 
 LogTime::LogTime(const Clock& clock) : clock_(clock) {}
 
+void LogTime::marked(uint64_t unix_time_ns) {
+  uint64_t before = marked_ns_.load(std::memory_order_relaxed);
+  while (before < unix_time_ns &&
+         !marked_ns_.compare_exchange_weak(before, unix_time_ns, std::memory_order_relaxed)) {
+  }
+}
+
+void LogTime::see(uint64_t applied_log_time_ns, const ClockReading& now) {
+  rule_.see(std::max(applied_log_time_ns, marked_ns_.load(std::memory_order_relaxed)), now);
+}
+
 void LogTime::begin() {
+  const ClockReading now = read();
   const std::lock_guard lock(mutex_);
+  see(0, now);
   rule_.begin();
   publish();
 }
@@ -125,7 +138,7 @@ void LogTime::write(uint64_t applied_log_time_ns) {
   std::string told;
   {
     const std::lock_guard lock(mutex_);
-    rule_.see(applied_log_time_ns, now);
+    see(applied_log_time_ns, now);
     rule_.advance(now);
     publish();
     told = warning(now);
@@ -138,7 +151,7 @@ void LogTime::follow(uint64_t applied_log_time_ns) {
   const ClockReading now = read();
   const std::lock_guard lock(mutex_);
   rule_.end();
-  rule_.see(applied_log_time_ns, now);
+  see(applied_log_time_ns, now);
   publish();
 }
 

@@ -26,8 +26,9 @@
 // until log time is right again. Nothing else: no duration is too short but by such a move, and
 // nothing stops expiring.
 //
-// A new leader goes on from the log: from the newest log time that it has applied, and from what
-// has elapsed since it saw that. What it stamped itself, when it led before, is of no importance.
+// A new leader goes on from the log: from the newest mark that stands in it, applied or not, and
+// from what has elapsed since it saw that. What it stamped itself, when it led before, is of no
+// importance.
 
 #include <atomic>
 #include <cstdint>
@@ -56,7 +57,8 @@ class LogTimeRule {
   static constexpr uint64_t kLeastWall = 1'704'067'200'000'000'000;  // 2024
   static constexpr uint64_t kMostWall = 9'214'646'400'000'000'000;   // 2262
 
-  /// What this node has applied has this log time (0: none yet). Often, whether it writes or not.
+  /// What this node has applied, or holds, has this log time (0: none yet). Often, whether it
+  /// writes or not; less than before says nothing.
   void see(uint64_t applied_log_time_ns, ClockReading now);
   /// From now on it writes the log: log time is what it has seen, and what has elapsed since then.
   void begin();
@@ -106,6 +108,9 @@ class LogTime {
   void begin();
   /// For the next commit mark. The log's flusher.
   uint64_t stamp();
+  /// A commit mark of that time stands in the log, whether or not it is applied yet: what is
+  /// written behind it is not earlier. Any thread; no lock.
+  void marked(uint64_t unix_time_ns);
   /// Now and then, while this node writes the log, or does not: what it has applied has this log
   /// time. Warns of clocks that are doubted.
   void write(uint64_t applied_log_time_ns);
@@ -120,6 +125,7 @@ class LogTime {
  private:
   ClockReading read() const { return {clock_.unix_time_ns(), clock_.elapsed()}; }
   uint64_t now(const std::atomic<int64_t>& offset_ns) const;
+  void see(uint64_t applied_log_time_ns, const ClockReading& now);
   void publish();
   /// What is to be told of the clock now; empty: nothing.
   std::string warning(const ClockReading& now);
@@ -132,6 +138,7 @@ class LogTime {
   std::atomic<int64_t> offset_ns_{0};            // of log time from elapsed time
   std::atomic<int64_t> reckoned_offset_ns_{0};   // as well
   std::atomic<bool> known_{false};
+  std::atomic<uint64_t> marked_ns_{0};                   // the greatest
   observability::MetricRegistry::Registration metrics_;  // last: goes before what it reads
 };
 

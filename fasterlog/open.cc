@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "fasterlog/log_impl.h"
+#include "fasterlog/log_time.h"
 
 namespace tailrace::fasterlog {
 
@@ -135,6 +136,7 @@ Result<std::unique_ptr<Log>> Log::open(storage::FileSystem& file_system, LogOpti
   TAILRACE_RETURN_IF_ERROR(core->keeper.update([](LogMetadata& next) { next.clean = false; }));
   TAILRACE_RETURN_IF_ERROR(core->consumers.reserve());
   const Address durable = found->report.durable;
+  if (core->options.time) core->options.time->marked(found->newest_time_ns);
   TAILRACE_RETURN_IF_ERROR(sync_unproven(core->segments, metadata->proven, durable));
   TAILRACE_RETURN_IF_ERROR(discard_beyond(core->segments, found->report.begin, durable));
   core->proven_at_open = metadata->proven;

@@ -149,6 +149,7 @@ Result<RecoveredLog> scan_log(storage::FileSystem& file_system, const SegmentFil
         break;
       }
       durable = record.end;
+      found.newest_time_ns = std::max(found.newest_time_ns, mark_of(record).unix_time_ns);
       found.epochs = unfinished;
       std::move(unfinished_configurations.begin(), unfinished_configurations.end(),
                 std::back_inserter(found.configurations));

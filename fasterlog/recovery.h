@@ -19,6 +19,7 @@ struct RecoveredLog {
   std::vector<EpochStart> epochs;     // of what is durable
   ConfigurationTable configurations;  // likewise
   MarkIndex marks;
+  uint64_t newest_time_ns = 0;  // of the marks
   Address hole;             // where the first bad or absent record stands
   std::string hole_reason;  // what is wrong there
 };

@@ -10,8 +10,7 @@ namespace tailrace::replication {
 
 void Core::on(const Granted& event, Actions& actions) {
   if (event.leader != options_.self) return;
-  if (event.epoch <= state_.promise.epoch || !is_plausible(event.epoch) ||
-      !is_voter(options_.self)) {
+  if (event.epoch <= state_.promise.epoch || !is_plausible(event.epoch) || !may_lead()) {
     // Granted before the coordinator heard of what was promised meanwhile, or before this node knew
     // that it has no vote any more. Kept, it would keep all others from leading.
     actions.push_back(Resign{event.epoch, NodeId{}});
@@ -92,12 +91,9 @@ void Core::candidate_choose(Actions& actions) {
   const auto may_vote = [&](Vote vote) {
     return vote != Vote::kNone || options_.faults.votes_without_memory;
   };
-  if (!is_voter(options_.self)) {
-    candidate_lost(
-        NodeId{},
-        "the log that this node has fetched says that this node, or this disk of it, has "
-        "no vote any more",
-        actions);
+  if (!may_lead()) {
+    candidate_lost(NodeId{}, "the log that this node has fetched says that it is no voter any more",
+                   actions);
     return;
   }
   NodeId best = options_.self;
@@ -110,12 +106,12 @@ void Core::candidate_choose(Actions& actions) {
   }
   // By the log that this node ends up with.
   const auto holds = [&](Epoch epoch, Address end) { return position(epoch, end) <= greatest; };
-  const bool own_counts = holds(owed().first, owed().second);
+  const bool own_counts = is_voter(options_.self) && holds(owed().first, owed().second);
   size_t votes = own_counts && may_vote(state_.persisted.vote) ? 1 : 0;
   size_t answered = own_counts ? 1 : 0;
   bool begun = state_.persisted.vote == Vote::kFull;
   for (const auto& [peer, sealed] : state_.sealed) {
-    if (!is_voter(peer) || !is_its_disk(peer, sealed.incarnation) ||
+    if (!is_voter(peer) || !is_its_disk(peer, sealed.incarnation) || is_doubted(peer) ||
         !holds(sealed.owed_epoch, sealed.owed))
       continue;
     ++answered;
@@ -146,7 +142,11 @@ void Core::candidate_choose(Actions& actions) {
     else
       set_problem("too many voters have lost their disks: of " + std::to_string(voters()) +
                       ", only " + std::to_string(votes) +
-                      " still know what was committed. Bring the disks of the others back",
+                      " still know what was committed. Bring the disks of the others back" +
+                      (state_.members_record.empty()
+                           ? ". If those in the configuration file were never members yet, take "
+                             "them out of it, start, and add them by `tailrace member add`"
+                           : ""),
                   actions);
     return;
   }

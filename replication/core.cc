@@ -177,8 +177,7 @@ void Core::on(const Received& event, Actions& actions) {
   } else if (const auto* vote = std::get_if<GrantVote>(&event.message)) {
     follower_vote(peer, *vote, actions);
   } else if (const auto* take_over = std::get_if<TakeOver>(&event.message)) {
-    if (is_voter(options_.self) && take_over->epoch == state_.promise.epoch)
-      actions.push_back(SeekLead{});
+    if (may_lead() && take_over->epoch == state_.promise.epoch) actions.push_back(SeekLead{});
   } else if (const auto* refused = std::get_if<Refuse>(&event.message)) {
     ++state_.refusals_received;
     if (refused->reason == RefusalReason::kSeenBefore) {

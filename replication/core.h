@@ -164,6 +164,9 @@ struct CoreState {
   /// Connected, and in a life that was seen before or is behind one that was: their word counts
   /// nothing and they are told so, until they come as another disk.
   std::set<NodeId> seen_before;
+  /// A new life came while an older one of the same disk was still connected: until then it may be
+  /// a copy beside its original, and its word counts nothing.
+  std::map<NodeId, std::chrono::nanoseconds> doubted_until;
   uint64_t run = 0;  // of this node's life
   /// This life has not heard all other voters yet, and says nothing by which a leader is chosen.
   bool hearing = true;
@@ -245,6 +248,9 @@ class Core {
   bool is_member(NodeId node) const { return find_member(state_.members, node) != nullptr; }
   /// By its number; of this node itself, by its disk as well.
   bool is_voter(NodeId node) const;
+  /// Whether this node may seek the lead: as a voter, also with another disk than the one that
+  /// votes, or as one that is joining. Its own word then counts for nothing.
+  bool may_lead() const;
   /// Whether it is that disk which votes for the number, or any may.
   bool is_its_disk(NodeId node, uint64_t incarnation) const;
   Life own_life() const { return {state_.promise.incarnation, state_.promise.starts, state_.run}; }
@@ -313,6 +319,10 @@ class Core {
 
   // disks.cc
   bool is_plausible(Epoch epoch) const;
+  bool is_doubted(NodeId peer) const {
+    const auto until = state_.doubted_until.find(peer);
+    return until != state_.doubted_until.end() && state_.now < until->second;
+  }
   void note_life(NodeId peer, const Introduction& introduction, Actions& actions);
   void remember_life(NodeId peer, const Life& life, Actions& actions);
   void hear(NodeId peer, const Introduction& introduction, Actions& actions);
@@ -320,6 +330,7 @@ class Core {
   void forget_owed(Actions& actions);
   std::pair<Epoch, Address> owed() const;
   void stream_new_life(NodeId peer, const Introduction& introduction);
+  void keep_lives(Actions& actions);
   void refuse_seen(NodeId peer, Actions& actions);
   bool refuses_life(NodeId peer, const Message& message, Actions& actions);
   void become_another_disk(const Refuse& refused, NodeId by, Actions& actions);

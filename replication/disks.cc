@@ -18,6 +18,10 @@
 // and joins as one. A leader that is still in office notices as well when a later run of a disk
 // ends below what an earlier run acknowledged.
 //
+// A copy that runs beside its original takes the connection from it, or loses it. A new life that
+// comes while an older one is connected counts nothing for a timeout, and once an older run has
+// spoken after a newer one, neither is believed: both become other disks.
+//
 // A copy that was made while the node ran comes back like any restart: its count is one above the
 // last. So a new life first hears the other voters, for a moment at most, and until then says
 // nothing by which a leader is chosen or anything is committed. It takes over the newest promise
@@ -93,15 +97,29 @@ bool Core::is_its_disk(NodeId node, uint64_t incarnation) const {
          options_.faults.votes_by_number;
 }
 
+bool Core::may_lead() const {
+  const Member* self = find_member(state_.members, options_.self);
+  return self != nullptr && (self->voter || self->joining);
+}
+
 /// What a connection begins with: whether this life of that disk is over.
 void Core::note_life(NodeId peer, const Introduction& introduction, Actions& actions) {
   const Life& life = introduction.life;
   if (life.starts == 0 || options_.faults.forgets_lives) return;
-  for (const auto& [node, seen] : state_.promise.seen) {
+  for (auto& [node, seen] : state_.promise.seen) {
     if (node != peer || seen.incarnation != life.incarnation) continue;
     if (seen == life) return;
-    if (life.starts > seen.starts) break;
+    if (life.starts > seen.starts) {
+      if (introduction.beside) state_.doubted_until[peer] = state_.now + options_.peer_timeout;
+      break;
+    }
+    // Put back, or there twice: which of the two runs is the one that acknowledged cannot be known,
+    // so this node believes none of that disk any more.
     state_.seen_before.insert(peer);
+    if (seen.starts != UINT64_MAX) {
+      seen.starts = UINT64_MAX;
+      keep_lives(actions);
+    }
     refuse_seen(peer, actions);
     return;
   }
@@ -192,8 +210,12 @@ void Core::remember_life(NodeId peer, const Life& life, Actions& actions) {
     seen.erase(std::ranges::find_if(seen, of_peer));
   if (seen.size() >= kMostSeen) seen.erase(seen.begin());
   seen.emplace_back(peer, life);
+  keep_lives(actions);
+}
+
+void Core::keep_lives(Actions& actions) {
   if (state_.promise.starts == 0)
-    state_.persisted.seen = seen;  // its file has no place for them yet
+    state_.persisted.seen = state_.promise.seen;  // its file has no place for them yet
   else
     actions.push_back(PersistPromise{state_.promise});
 }
@@ -283,22 +305,28 @@ size_t Core::able_voters(const Members& members) const {
   return able;
 }
 
-/// A voter that follows with another disk than the one which votes joins anew, provided that this
-/// can be committed without it.
+/// A voter with another disk than the one which votes, this leader itself perhaps, joins anew,
+/// provided that this can be committed without it.
 void Core::leader_replace_disk(Actions& actions) {
   if (state_.cluster_version < 2 || !state_.serving || !may_change()) return;
   for (const Member& member : state_.members) {
-    if (!member.voter || member.id == options_.self) continue;
-    const FollowerState& follower = state_.followers.at(member.id);
-    // For a while, in case that two processes take a number's place from each other.
-    if (!follower.streaming || is_its_disk(member.id, follower.incarnation) ||
-        state_.now - follower.streaming_since < 2 * options_.heartbeat_interval)
-      continue;
+    if (!member.voter) continue;
+    uint64_t incarnation = state_.persisted.incarnation;
+    if (member.id == options_.self) {
+      if (is_its_disk(member.id, incarnation)) continue;
+    } else {
+      const FollowerState& follower = state_.followers.at(member.id);
+      incarnation = follower.incarnation;
+      // For a while, in case that two processes take a number's place from each other.
+      if (!follower.streaming || is_its_disk(member.id, incarnation) ||
+          state_.now - follower.streaming_since < 2 * options_.heartbeat_interval)
+        continue;
+    }
     Members next = state_.members;
     Member& replaced = *std::ranges::find(next, member.id, &Member::id);
     replaced.voter = options_.faults.replaces_at_once;
     replaced.joining = !replaced.voter;
-    replaced.incarnation = replaced.voter ? follower.incarnation : 0;
+    replaced.incarnation = replaced.voter ? incarnation : 0;
     if (able_voters(next) <= count_voters(next) / 2) continue;
     append_members(std::move(next), actions);
     return;
@@ -314,7 +342,7 @@ void Core::leader_raise_version(Actions& actions) {
   Members next = state_.members;
   for (Member& member : next) {
     if (member.id == options_.self) {
-      member.incarnation = state_.persisted.incarnation;
+      if (member.voter) member.incarnation = state_.persisted.incarnation;
       continue;
     }
     const auto introduced = state_.introduced.find(member.id);

@@ -196,7 +196,7 @@ class Driver final : public Node, public TransportHandler {
     Done done;
   };
   std::optional<PendingChange> change_;
-  uint64_t incarnation_ = 0;     // of the disk, as the promise on it says
+  uint64_t incarnation_ = 0;  // of the disk, as the promise on it says
   LeaderRules leader_rules_;
   std::optional<Error> failed_;  // told to the fatal listener
   Epoch table_epoch_;            // log.last_epoch() when table_ was read

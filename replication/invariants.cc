@@ -12,7 +12,7 @@ std::optional<std::string> check_leader(const Core& core) {
   if (word.epoch < state.epoch || (word.epoch == state.epoch && word.leader != core.options().self))
     return "leads an epoch that it has not promised to itself on its disk";
   if (state.source != NodeId{} || state.streaming) return "leads and follows at once";
-  if (!core.is_voter(core.options().self)) return "leads without being a voter";
+  if (!core.may_lead()) return "leads although it is no voter and none that joins";
   for (const Member& member : state.members) {
     const auto follower = state.followers.find(member.id);
     const bool self = member.id == core.options().self;

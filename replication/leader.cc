@@ -41,7 +41,7 @@ void Core::leader_announce(NodeId peer, Actions& actions) {
 }
 
 void Core::leader_tick(Actions& actions) {
-  size_t heard = 1;
+  size_t heard = is_voter(options_.self) ? 1 : 0;
   for (const auto& [peer, follower] : state_.followers) {
     if (follower.voter && follower.streaming && is_its_disk(peer, follower.incarnation) &&
         state_.now - follower.last_heard <= options_.peer_timeout)
@@ -106,7 +106,8 @@ void Core::leader_deposed(Epoch higher, NodeId by, Actions& actions) {
 
 bool Core::counts(NodeId voter) const {
   if (!is_voter(voter)) return false;
-  if (voter != options_.self && !is_its_disk(voter, state_.followers.at(voter).incarnation))
+  if (voter != options_.self &&
+      (!is_its_disk(voter, state_.followers.at(voter).incarnation) || is_doubted(voter)))
     return false;
   if (options_.faults.votes_without_memory) return true;
   if (state_.first_start) {

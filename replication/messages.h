@@ -40,6 +40,8 @@ struct Introduction {
   uint64_t leader_run = 0;
   Epoch last_epoch;
   Address durable;
+  /// Not said, but found: its connection took the place of one that was still up.
+  bool beside = false;
 };
 
 // ---- Choosing a leader. ------------------------------------------------------------------------

@@ -219,8 +219,7 @@ Result<Promise> Driver::open_promise() {
 
 Candidacy Driver::candidacy() const {
   const CoreState& state = core_.state();
-  if (failed_ || !running_ || state.role == Role::kLearner || state.outsider)
-    return Candidacy::kNever;
+  if (failed_ || !running_ || !core_.may_lead() || state.outsider) return Candidacy::kNever;
   // What it would answer is not the cluster's state. But where nobody else leads, for all may have
   // been found wrong, a cluster that takes writes is better than none.
   if (comparison_.divergence()) return Candidacy::kLater;
@@ -229,7 +228,8 @@ Candidacy Driver::candidacy() const {
   if (core_.hears_leader() || log_.shortage()) return Candidacy::kLater;
   // Without a vote it would have to fetch everything first; at the first start nobody has one.
   const bool new_cluster = state.promise.epoch == Epoch{};
-  return state.promise.vote != Vote::kNone || new_cluster ? Candidacy::kNow : Candidacy::kLater;
+  const bool counts = state.promise.vote != Vote::kNone && core_.is_voter(options_.self);
+  return counts || new_cluster ? Candidacy::kNow : Candidacy::kLater;
 }
 
 void Driver::tick() {

@@ -36,7 +36,8 @@ std::shared_ptr<NodeStatus> Driver::make_status() const {
   result->serving = state.serving && !failed_ && running_;
   result->connected_to_leader = state.streaming;
   if (state.streaming) result->source = state.source;
-  result->alone = count_voters(state.members) == 1 && state.role == Role::kLeader;
+  result->alone = count_voters(state.members) == 1 && core_.is_voter(options_.self) &&
+                  state.role == Role::kLeader;
   if (state.role == Role::kLeader) result->lead_begins = state.epoch_start.end;
   if (state.fresh_at && running_) result->fresh_at = state.fresh_at;
   const bool follows = state.role == Role::kFollower || state.role == Role::kLearner;

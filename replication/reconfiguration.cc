@@ -159,7 +159,7 @@ Result<Members> Core::after_change(const MemberChange& change) const {
 
 void Core::on(const ChangeAsked& event, Actions& actions) {
   // Alone it leads without a vote, as nobody has one at a first start. Then it gets one now.
-  if (state_.role == Role::kLeader && state_.serving && voters() == 1)
+  if (state_.role == Role::kLeader && state_.serving && voters() == 1 && is_voter(options_.self))
     promise_vote(Vote::kFull, actions);
   Result<Members> next = after_change(event.change);
   if (!next || *next == state_.members) return;
@@ -187,18 +187,22 @@ void Core::leader_promote(Actions& actions) {
   if (!state_.serving || !may_change()) return;
   for (const Member& member : state_.members) {
     if (!member.joining) continue;
-    const FollowerState& follower = state_.followers.at(member.id);
-    // Its word, vote included, has to be of since it joined: an older one may be of another disk.
-    const bool close = follower.streaming && follower.vote != Vote::kNone &&
-                       follower.acknowledged >= state_.members_record.end &&
-                       follower.acknowledged + options_.batch_bytes >= state_.log.durable &&
-                       state_.now - follower.last_heard <= 2 * options_.heartbeat_interval;
-    if (!close) continue;
+    uint64_t incarnation = state_.persisted.incarnation;
+    if (member.id != options_.self) {
+      const FollowerState& follower = state_.followers.at(member.id);
+      incarnation = follower.incarnation;
+      // Its word, vote included, has to be of since it joined: an older one may be of another disk.
+      const bool close = follower.streaming && follower.vote != Vote::kNone &&
+                         follower.acknowledged >= state_.members_record.end &&
+                         follower.acknowledged + options_.batch_bytes >= state_.log.durable &&
+                         state_.now - follower.last_heard <= 2 * options_.heartbeat_interval;
+      if (!close) continue;
+    }
     Members next = state_.members;
     Member& joined = *std::ranges::find(next, member.id, &Member::id);
     joined.voter = true;
     joined.joining = false;
-    if (state_.cluster_version >= 2) joined.incarnation = follower.incarnation;
+    if (state_.cluster_version >= 2) joined.incarnation = incarnation;
     append_members(std::move(next), actions);
     return;
   }

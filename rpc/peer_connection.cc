@@ -85,7 +85,8 @@ FramedSocket::Take PeerConnection::on_frame(capnp::MessageReader& message) {
                              NodeId{hello.getLeader()},
                              hello.getLeaderRun(),
                              Epoch{hello.getLastEpoch()},
-                             Address{hello.getDurable()}}};
+                             Address{hello.getDurable()},
+                             false}};
   Result<> checked = check_peer(theirs, self_);
   if (checked) checked = events_.admit(theirs.node);
   if (!checked) {

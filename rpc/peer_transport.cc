@@ -267,8 +267,7 @@ class PeerTransportImpl : public PeerTransport {
     events.admit = [this, dialled](NodeId peer) { return admit(peer, dialled); };
     // The connection owns its events: a weak reference keeps that from being a circle.
     const std::weak_ptr<PeerConnection> weak = connection;
-    events.up = [this, weak, dialled](NodeId peer,
-                                      const replication::Introduction& introduction) {
+    events.up = [this, weak, dialled](NodeId peer, const replication::Introduction& introduction) {
       const bool ours = dialled.value != 0;
       if (auto self = weak.lock())
         up(peer, introduction, std::move(self), ours == (peer < options_.self));
@@ -313,9 +312,11 @@ class PeerTransportImpl : public PeerTransport {
     // decides what it is told.
     Peer& peer = peers_.try_emplace(id, io_, std::string()).first->second;
     // The other side has a new connection: the old one is dead, whether or not TCP knows.
-    if (const auto old = peer.connection) old->close("replaced by a newer connection");
+    const auto old = peer.connection;
+    if (old) old->close("replaced by a newer connection");
     peer.connection = std::move(connection);
     peer.introduction = introduction;
+    peer.introduction.beside = old != nullptr;
     peer.by_greater = by_greater;
     peer.since = std::chrono::steady_clock::now();
     const auto outgoing = peer.outgoing.lock();
@@ -327,7 +328,7 @@ class PeerTransportImpl : public PeerTransport {
     came_up_.add();
     up_.fetch_add(1);
     observability::log_info("node {} is connected ({})", id.value, peer.connection->remote());
-    if (handler_ != nullptr) handler_->on_connected(id, introduction);
+    if (handler_ != nullptr) handler_->on_connected(id, peer.introduction);
   }
 
   void closed(PeerConnection* connection, NodeId dialled, const std::string& reason) {

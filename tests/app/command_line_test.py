@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "integration"))
@@ -52,6 +53,16 @@ def run(*arguments, cluster=None, server=None, input=None, environment=None):
 
 def dead_address():
     return f"127.0.0.1:{free_ports(1)[0]}"
+
+
+def wait_until_quiet(cluster):
+    """Nothing is written to the log for a while."""
+    before, since = None, time.monotonic()
+    while before is None or time.monotonic() - since < 0.5:
+        tail = json.loads(run("status", "--json", cluster=cluster).stdout)[0]["tail"]
+        if tail != before:
+            before, since = tail, time.monotonic()
+        time.sleep(0.05)
 
 
 class Started:
@@ -562,6 +573,7 @@ class Administration(VerbTest):
         # Two clusters of one node: the same addresses, another value, so another state and log.
         with Cluster(TAILRACE, nodes=1) as one, Cluster(TAILRACE, nodes=1) as other:
             for cluster, value in ((one, "1"), (other, "2")):
+                wait_until_quiet(cluster)  # a leader writes the rules of the state first
                 run("put", "k", value, cluster=cluster)
             run("verify", cluster=other)  # its digest stands where the next one of `one` will
             both = f"{one.servers},{other.servers}"

@@ -14,18 +14,18 @@ using Bytes = std::shared_ptr<const std::vector<std::byte>>;
 
 template <typename V>
 void fields(V& visit, replication::Seal& of) {
-  auto& [epoch, members] = of;
-  visit(epoch, members);
+  auto& [epoch, members, run] = of;
+  visit(epoch, members, run);
 }
 template <typename V>
 void fields(V& visit, replication::Sealed& of) {
-  auto& [epoch, last_epoch, begin, durable, incarnation, vote] = of;
-  visit(epoch, last_epoch, begin, durable, incarnation, vote);
+  auto& [epoch, last_epoch, begin, durable, incarnation, vote, owed_epoch, owed] = of;
+  visit(epoch, last_epoch, begin, durable, incarnation, vote, owed_epoch, owed);
 }
 template <typename V>
 void fields(V& visit, replication::Leading& of) {
-  auto& [epoch, members] = of;
-  visit(epoch, members);
+  auto& [epoch, members, run] = of;
+  visit(epoch, members, run);
 }
 template <typename V>
 void fields(V& visit, replication::GrantVote& of) {
@@ -39,8 +39,8 @@ void fields(V& visit, replication::TakeOver& of) {
 }
 template <typename V>
 void fields(V& visit, replication::Subscribe& of) {
-  auto& [promised, last_epoch, begin, durable, incarnation, vote] = of;
-  visit(promised, last_epoch, begin, durable, incarnation, vote);
+  auto& [promised, last_epoch, begin, durable, incarnation, vote, run] = of;
+  visit(promised, last_epoch, begin, durable, incarnation, vote, run);
 }
 template <typename V>
 void fields(V& visit, replication::Accept& of) {
@@ -54,8 +54,9 @@ void fields(V& visit, replication::Diverges& of) {
 }
 template <typename V>
 void fields(V& visit, replication::Refuse& of) {
-  auto& [reason, epoch, leader, message] = of;
-  visit(reason, epoch, leader, message);
+  auto& [reason, epoch, leader, message, life] = of;
+  auto& [incarnation, starts, run] = life;
+  visit(reason, epoch, leader, message, incarnation, starts, run);
 }
 template <typename V>
 void fields(V& visit, replication::Data& of) {

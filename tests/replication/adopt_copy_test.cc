@@ -24,7 +24,10 @@ class IdleLeader final : public TransportHandler {
   IdleLeader(LinkedTransport& transport, statemachine::StateCopySource& source)
       : transport_(transport), source_(source) {}
 
-  void on_connected(NodeId peer) override { transport_.send(peer, Leading{kEpoch, Address{}}); }
+  Introduction introduction() const override { return {}; }
+  void on_connected(NodeId peer, const Introduction&) override {
+    transport_.send(peer, Leading{kEpoch, Address{}});
+  }
   void on_disconnected(NodeId, const std::string&) override {}
   void on_message(NodeId peer, Message message) override {
     if (std::holds_alternative<Subscribe>(message)) {

@@ -41,7 +41,10 @@ Given by_disk(uint64_t starts = 1) {
 }
 
 Introduction of(uint64_t incarnation, uint64_t starts, uint64_t run) {
-  return {kClusterVersion, {incarnation, starts, run}, Epoch{0}, kNobody, 0, Epoch{0}, Address{0}};
+  Introduction result;
+  result.version = kClusterVersion;
+  result.life = {incarnation, starts, run};
+  return result;
 }
 
 void sealed_by(Driven& core, NodeId voter, uint64_t incarnation, Epoch owed_epoch = {},
@@ -61,11 +64,47 @@ TEST(Disks, AnotherDiskDoesNotHelpToChooseALeader) {
   EXPECT_EQ(core.state().role, Role::kLeader);
 }
 
-TEST(Disks, ANodeWhoseDiskIsAnotherOneDoesNotSeekTheLead) {
+/// As the static coordinator's leader has to, when it comes with a new disk.
+TEST(Disks, ANodeWhoseDiskIsAnotherOneLeadsOnlyByTheWordsOfTheOthers) {
   Given given = by_disk();
   given.promise.incarnation = kOwnDisk + 1;
   Driven core(kOne, given);
   EXPECT_EQ(core.state().role, Role::kLearner);
+  core.seek(Epoch{5});
+  sealed_by(core, kTwo, kDiskOfTwo);
+  EXPECT_EQ(core.state().role, Role::kCandidate);
+  sealed_by(core, kThree, kDiskOfThree);
+  ASSERT_EQ(core.state().role, Role::kLeader);
+  core.persist();
+  core.enqueue_epoch_start();
+  core.durable(228, Epoch{5});
+  for (const NodeId peer : {kTwo, kThree}) {
+    core.subscribe(peer, 228, Epoch{5}, Vote::kFull, kDiskOfTwo);
+    EXPECT_FALSE(core.state().serving) << "its own disk does not count";
+    core.acknowledge(peer, 228);
+  }
+  EXPECT_TRUE(core.state().serving);
+  // Then it joins, and votes with its present disk.
+  core.pass(milliseconds(50));
+  ASSERT_NE(core.wants<AppendMembers>(), nullptr);
+  EXPECT_TRUE(core.wants<AppendMembers>()->record.members[0].joining);
+  core.append_members();
+  core.durable(356, Epoch{5});
+  core.acknowledge(kTwo, 356);
+  core.acknowledge(kThree, 356);
+  core.pass(milliseconds(50));
+  ASSERT_NE(core.wants<AppendMembers>(), nullptr);
+  EXPECT_TRUE(core.wants<AppendMembers>()->record.members[0].voter);
+  EXPECT_EQ(core.wants<AppendMembers>()->record.members[0].incarnation, kOwnDisk + 1);
+}
+
+TEST(Disks, ALearnerDoesNotSeekTheLead) {
+  Given given = by_disk();
+  Members members = voters_with_disks();
+  members[0].voter = false;
+  members[0].incarnation = 0;
+  given.log = log_with(members);
+  Driven core(kOne, given);
   core.feed(Granted{kOne, Epoch{5}});
   EXPECT_EQ(core.state().role, Role::kLearner);
   EXPECT_NE(core.wants<Resign>(), nullptr);
@@ -195,14 +234,43 @@ TEST(Lives, ALifeThatWasSeenBeforeIsRefused) {
   EXPECT_EQ(refused->life, (Life{kDiskOfThree, 4, 31}));
   core.subscribe(kThree, 228, Epoch{5});
   EXPECT_EQ(core.sent<Accept>(kThree), nullptr);
-  // The same life again, and a later one, are taken.
-  core.feed(PeerConnected{kThree, of(kDiskOfThree, 4, 30)});
-  core.subscribe(kThree, 228, Epoch{5});
-  EXPECT_NE(core.sent<Accept>(kThree), nullptr);
-  core.feed(PeerConnected{kThree, of(kDiskOfThree, 5, 32)});
+  // The disk is there twice, or was put back: neither run is believed any more, nor a later one.
   core.persist();
-  core.subscribe(kThree, 228, Epoch{5});
-  EXPECT_NE(core.sent<Accept>(kThree), nullptr);
+  for (const Life& life : {Life{kDiskOfThree, 4, 30}, Life{kDiskOfThree, 5, 32}}) {
+    core.feed(PeerConnected{kThree, of(life.incarnation, life.starts, life.run)});
+    core.subscribe(kThree, 228, Epoch{5});
+    EXPECT_EQ(core.sent<Accept>(kThree), nullptr);
+  }
+  core.feed(PeerConnected{kThree, of(kDiskOfThree + 1, 1, 32)});
+  core.persist();
+  core.subscribe(kThree, 228, Epoch{5}, Vote::kNone, kDiskOfThree + 1);
+  EXPECT_NE(core.sent<Accept>(kThree), nullptr) << "another disk";
+}
+
+TEST(Lives, TheSameLifeAgainAndALaterOneAreTaken) {
+  Driven core = serving_by_disk(by_disk());
+  for (const Life& life :
+       {Life{kDiskOfThree, 4, 30}, Life{kDiskOfThree, 4, 30}, Life{kDiskOfThree, 5, 32}}) {
+    core.feed(PeerConnected{kThree, of(life.incarnation, life.starts, life.run)});
+    core.persist();
+    core.subscribe(kThree, 228, Epoch{5});
+    EXPECT_NE(core.sent<Accept>(kThree), nullptr);
+  }
+}
+
+/// It may be a copy beside its original, which will come back to say so.
+TEST(Lives, OneThatComesWhileAnOlderOneIsConnectedCountsNothingForATimeout) {
+  Driven core(kOne, by_disk());
+  core.feed(PeerConnected{kThree, of(kDiskOfThree, 4, 30)});
+  core.persist();
+  Introduction beside = of(kDiskOfThree, 5, 31);
+  beside.beside = true;
+  core.feed(PeerConnected{kThree, beside});
+  core.seek(Epoch{5});
+  sealed_by(core, kThree, kDiskOfThree);
+  EXPECT_EQ(core.state().role, Role::kCandidate);
+  core.pass(milliseconds(3100));
+  EXPECT_EQ(core.state().role, Role::kLeader);
 }
 
 TEST(Lives, WhoIsToldThatItsLifeWasSeenBecomesAnotherDisk) {

@@ -364,24 +364,6 @@ TEST_F(DriverTest, ATransferThatTakesTooLongIsCalledOff) {
   EXPECT_TRUE(leader.status()->serving);
 }
 
-// The lead is gone, and not to whom it was to go: that is no success.
-TEST_F(DriversTest, ATransferDuringWhichAnotherTakesTheLeadIsNoSuccess) {
-  network.cut(NodeId{1}, NodeId{2});
-  std::optional<Result<>> done;
-  ASSERT_TRUE(at(1).enqueue("not on 2"));
-  at(1).log->flush();
-  at(1).node->transfer(NodeId{2}, into(done));
-  auto ask = std::move(executor.posted.back());  // asked before the connection's end was known
-  executor.posted.pop_back();
-  executor.posted.push_front(std::move(ask));
-  settle();
-  ASSERT_FALSE(done);
-  promote(3);
-  ASSERT_EQ(at(1).status()->leader, NodeId{3});
-  ASSERT_TRUE(done && !*done);
-  EXPECT_EQ(done->error().code, ErrorCode::kUnavailable) << done->error().message;
-}
-
 TEST_F(DriverTest, ATransferToWhoIsNoVoterOrByWhoDoesNotLeadIsRefused) {
   std::optional<Result<>> done;
   leader.node->transfer(NodeId{9}, into(done));

@@ -65,6 +65,29 @@ TEST(StaticCoordinator, WhoResignedLeadsAgainOnlyWhenPromoted) {
   EXPECT_EQ(granted.grants.back(), (Grant{kOne, Epoch{3}}));
 }
 
+/// Never from within: whoever gives a grant back at once would be asked again for ever.
+TEST(StaticCoordinator, WhoResignedForNobodyIsAskedAgainLaterAndEverMoreRarely) {
+  StaticCoordinator coordinator(kTwo, kTwo);
+  Grants granted;
+  coordinator.start(Epoch{0}, granted.listener());
+  std::vector<int> pauses;
+  for (int i = 0; i < 4; ++i) {
+    const size_t before = granted.grants.size();
+    coordinator.resign(granted.grants.back().epoch, kNobody);
+    EXPECT_EQ(granted.grants.size(), before);
+    coordinator.set_candidacy(Candidacy::kNever);
+    EXPECT_EQ(granted.grants.size(), before) << "a node that may not lead";
+    int calls = 0;
+    for (; granted.grants.size() == before && calls < 1000; ++calls)
+      coordinator.set_candidacy(Candidacy::kNow);
+    pauses.push_back(calls);
+  }
+  EXPECT_EQ(granted.grants.back().epoch, Epoch{5});
+  EXPECT_EQ(pauses[0], 1);
+  for (size_t i = 1; i < pauses.size(); ++i)
+    EXPECT_GT(pauses[i], pauses[i - 1]);
+}
+
 TEST(StaticCoordinator, PromotesNobodyWhileTheNodeDoesNotRun) {
   StaticCoordinator coordinator(kOne, kTwo);
   EXPECT_EQ(coordinator.promote().error().code, ErrorCode::kFailedPrecondition);

@@ -291,17 +291,17 @@ TEST(AnswersOfEpochs, AColdReadIsAsOldAsWhenItWasRead) {
   FakeNode node;
   auto client = client_of(node);
   ASSERT_TRUE(client->put(as_bytes("x"), as_bytes("v")));
-  const auto fresh_as_of = [&](SteadyTime moment) {
+  const auto fresh_as_of = [&](Nanoseconds moment) {
     auto status = *node.node.status();
     status.alone = false;
     status.fresh_at = moment;
     node.node.set(status);
   };
-  fresh_as_of(std::chrono::steady_clock::now() - std::chrono::milliseconds(40));
+  fresh_as_of(system_clock().elapsed() - std::chrono::milliseconds(40));
   node.machine.cold = true;
   node.machine.after_cold_read = [&] {
     std::this_thread::sleep_for(std::chrono::milliseconds(20));
-    fresh_as_of(std::chrono::steady_clock::now());
+    fresh_as_of(system_clock().elapsed());
   };
   ReadOptions options;
   options.level = ReadOptions::Level::kAny;

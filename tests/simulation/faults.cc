@@ -27,8 +27,7 @@ void Cluster::coordinate() {
     if (!held || lies) {
       std::vector<SimNode*> eager;
       for (SimNode& node : nodes_) {
-        if (node.boot == 0 || node.paused || !node.core->is_voter(node.id) ||
-            node.core->state().outsider)
+        if (node.boot == 0 || node.paused || !node.core->may_lead() || node.core->state().outsider)
           continue;
         if (lies || !node.core->hears_leader()) eager.push_back(&node);
       }
