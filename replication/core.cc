@@ -90,6 +90,8 @@ void Core::on(const Started& event, Actions& actions) {
   state_.committed = event.committed;
   state_.received = event.log.tail;
   state_.now = state_.hearing_since = event.now;
+  for (const Promise::Owed& owed : event.promise.owed)
+    state_.owed[owed.teller] = {owed.incarnation, owed.last_epoch, owed.end, event.now};
   end_hearing(actions);
   state_.role = idle_role();
   // Until a leader says who needs the log, everything of it may be needed.
@@ -119,8 +121,18 @@ void Core::on(const PeerConnected& event, Actions& actions) {
   state_.introduced[peer] = event.introduction;
   state_.seen_before.erase(peer);
   state_.sealed.erase(peer);  // said by the life before, perhaps
-  if (const auto owed = state_.owed.find(peer); owed != state_.owed.end())
-    owed->second.gone_since.reset();
+  if (state_.role == Role::kCandidate && peer == state_.source) {
+    // Its log may be another one than what was to be fetched.
+    state_.source = NodeId{};
+    state_.streaming = false;
+  }
+  if (const auto owed = state_.owed.find(peer); owed != state_.owed.end()) {
+    // What a disk held that is gone cannot be had any more.
+    if (event.introduction.life.incarnation == owed->second.incarnation)
+      owed->second.gone_since.reset();
+    else
+      state_.owed.erase(owed);
+  }
   note_life(peer, event.introduction, actions);
   stream_new_life(peer, event.introduction);
   hear(peer, event.introduction, actions);
@@ -198,7 +210,10 @@ void Core::on(const Received& event, Actions& actions) {
 void Core::on(const PromisePersisted& event, Actions& actions) {
   const uint64_t disk = state_.persisted.incarnation;
   if (event.promise.epoch >= state_.persisted.epoch) state_.persisted = event.promise;
-  if (state_.promise.starts == 0) state_.persisted.seen = state_.promise.seen;  // in memory alone
+  if (state_.promise.starts == 0) {  // in memory alone
+    state_.persisted.seen = state_.promise.seen;
+    state_.persisted.owed = state_.promise.owed;
+  }
   if (state_.persisted.incarnation != disk)  // new connections tell the others
     for (const NodeId peer : state_.connected)
       actions.push_back(Disconnect{peer});

@@ -174,6 +174,7 @@ struct CoreState {
   /// Where the others' logs ended when this life began: its word counts only for a log that is not
   /// below. One that is gone for long is left out.
   struct Owed {
+    uint64_t incarnation = 0;  // of the teller
     Epoch last_epoch;
     Address end;
     std::optional<std::chrono::nanoseconds> gone_since;
@@ -328,6 +329,7 @@ class Core {
   void hear(NodeId peer, const Introduction& introduction, Actions& actions);
   void end_hearing(Actions& actions);
   void forget_owed(Actions& actions);
+  void keep_owed(Actions& actions);
   std::pair<Epoch, Address> owed() const;
   void stream_new_life(NodeId peer, const Introduction& introduction);
   void keep_lives(Actions& actions);

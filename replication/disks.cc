@@ -54,7 +54,7 @@ constexpr uint64_t kGreatestEpoch = uint64_t{1} << 62;
 constexpr uint64_t kGreatestStep = uint64_t{1} << 40;
 
 /// In timeouts: then it is not waited for what one owes by another's word.
-constexpr int kGoneForLong = 10;
+constexpr int kGoneForLong = 5;
 
 /// Of all disks together that are remembered.
 constexpr size_t kMostSeen = 1024;
@@ -134,7 +134,8 @@ Introduction Core::introduction() const {
 
 void Core::hear(NodeId peer, const Introduction& told, Actions& actions) {
   if (!state_.hearing) return;
-  if (is_voter(peer)) state_.owed[peer] = {told.last_epoch, told.durable, std::nullopt};
+  if (is_voter(peer))
+    state_.owed[peer] = {told.life.incarnation, told.last_epoch, told.durable, std::nullopt};
   const Promise& word = state_.promise;
   if (told.leader == NodeId{} || !is_plausible(told.promised)) {
     // Of an older version, or an epoch that it has only heard of.
@@ -160,9 +161,21 @@ void Core::end_hearing(Actions& actions) {
       !options_.faults.forgets_lives)
     return;
   state_.hearing = false;
+  keep_owed(actions);
   candidate_choose(actions);
   follower_answer_seal(actions);
   follower_subscribe(actions);
+}
+
+/// Another life may come before this disk has caught up, and may not hear the same.
+void Core::keep_owed(Actions& actions) {
+  std::vector<Promise::Owed> kept;
+  for (const auto& [peer, owed] : state_.owed)
+    if (std::pair(owed.last_epoch, owed.end) > std::pair(state_.log.last_epoch, state_.log.durable))
+      kept.push_back({peer, owed.incarnation, owed.last_epoch, owed.end});
+  if (kept == state_.promise.owed) return;
+  state_.promise.owed = std::move(kept);
+  keep_lives(actions);
 }
 
 std::pair<Epoch, Address> Core::owed() const {
@@ -180,6 +193,7 @@ void Core::forget_owed(Actions& actions) {
     return since && state_.now - *since > kGoneForLong * options_.peer_timeout;
   });
   if (state_.owed.size() == before) return;
+  keep_owed(actions);
   candidate_choose(actions);
   // Said anew to a candidate that may be waiting for it.
   if (!follows() || state_.leader != NodeId{} || !state_.connected.contains(state_.promise.leader))
@@ -214,10 +228,12 @@ void Core::remember_life(NodeId peer, const Life& life, Actions& actions) {
 }
 
 void Core::keep_lives(Actions& actions) {
-  if (state_.promise.starts == 0)
-    state_.persisted.seen = state_.promise.seen;  // its file has no place for them yet
-  else
+  if (state_.promise.starts == 0) {  // its file has no place for them yet
+    state_.persisted.seen = state_.promise.seen;
+    state_.persisted.owed = state_.promise.owed;
+  } else {
     actions.push_back(PersistPromise{state_.promise});
+  }
 }
 
 void Core::refuse_seen(NodeId peer, Actions& actions) {
@@ -277,6 +293,8 @@ void Core::become_another_disk(const Refuse& refused, NodeId by, Actions& action
   state_.promise.incarnation = mixed(state_.run + state_.renewals);
   state_.promise.vote = Vote::kNone;
   state_.promise.starts = 1;
+  state_.promise.owed.clear();
+  state_.owed.clear();
   actions.push_back(PersistPromise{state_.promise});
   state_.role = idle_role();
   set_problem("node " + text(by) + ": " + refused.message, actions);

@@ -33,6 +33,16 @@ struct Promise {
   uint64_t starts = 0;  // of this disk; 0: not counted (a file of a version before)
   /// The newest life that was seen of each disk; at most kMostDisksSeen of one node, oldest first.
   std::vector<std::pair<NodeId, Life>> seen = {};
+  /// Where others' logs ended when a life began that had less: kept until it has as much, also by
+  /// later lives (disks.cc).
+  struct Owed {
+    NodeId teller;
+    uint64_t incarnation = 0;  // of the teller
+    Epoch last_epoch;
+    Address end;
+    bool operator==(const Owed&) const = default;
+  };
+  std::vector<Owed> owed = {};
   bool operator==(const Promise&) const = default;
 };
 inline constexpr size_t kMostDisksSeen = 4;

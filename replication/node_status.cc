@@ -25,7 +25,7 @@ std::shared_ptr<NodeStatus> Driver::make_status() const {
   result->role = failed_ ? Role::kStopped : state.role;
   result->epoch = state.epoch;
   result->leader = failed_ ? NodeId{} : state.leader;
-  result->vote = state.persisted.vote;
+  result->vote = core_.is_voter(options_.self) ? state.persisted.vote : Vote::kNone;
   if (coordinator_) result->coordinator = coordinator_->status();
   if (const Member* leader = find_member(state.members, result->leader))
     result->leader_client_address = leader->client_address;
@@ -65,7 +65,8 @@ std::shared_ptr<NodeStatus> Driver::make_status() const {
     FollowerStatus one;
     one.id = id;
     one.voter = follower.voter;
-    one.vote = core_.is_its_disk(id, follower.incarnation) ? follower.vote : Vote::kNone;
+    const bool votes = follower.voter && core_.is_its_disk(id, follower.incarnation);
+    one.vote = votes ? follower.vote : Vote::kNone;
     one.connected = follower.streaming || core_.hears_relayed(follower);
     one.relayed_by = follower.relayed_by;
     one.needs_checkpoint = follower.needs_checkpoint;

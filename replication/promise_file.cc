@@ -13,7 +13,7 @@ constexpr storage::AtomicFileFormat kFormat{storage::four_letters("PROM"), 3};
 /// Written while starts are not counted, so that a version before can still read it.
 constexpr storage::AtomicFileFormat kFormat2{storage::four_letters("PROM"), 2};
 constexpr size_t kFixedBytes = 32;      // of versions 1 and 2; version 3 goes on with
-constexpr size_t kMoreFixedBytes = 24;  // starts, run, how many lives were seen
+constexpr size_t kMoreFixedBytes = 24;  // starts, run, how many lives were seen, and are owed
 constexpr size_t kSeenBytes = 28;
 constexpr size_t kMostClusterBytes = 255;
 
@@ -64,7 +64,8 @@ Result<Promise> PromiseFile::read() const {
   const bool has_fixed = bytes.size() >= fixed_bytes;
   const uint64_t cluster_bytes = has_fixed ? load<uint32_t>(bytes.data() + 24) : 0;
   const uint64_t seen = has_fixed && counts_starts ? load<uint32_t>(bytes.data() + 48) : 0;
-  if (!has_fixed || bytes.size() != fixed_bytes + cluster_bytes + seen * kSeenBytes)
+  const uint64_t owed = has_fixed && counts_starts ? load<uint32_t>(bytes.data() + 52) : 0;
+  if (!has_fixed || bytes.size() != fixed_bytes + cluster_bytes + (seen + owed) * kSeenBytes)
     return make_error(ErrorCode::kCorruption,
                       path_.string() + ": a promise of " + std::to_string(bytes.size()) +
                           " bytes; remove the node from the cluster and add it anew");
@@ -101,6 +102,9 @@ Result<Promise> PromiseFile::read() const {
     promise.seen.emplace_back(
         NodeId{load<uint32_t>(at)},
         Life{load<uint64_t>(at + 4), load<uint64_t>(at + 12), load<uint64_t>(at + 20)});
+  for (uint64_t i = 0; i < owed; ++i, at += kSeenBytes)
+    promise.owed.push_back({NodeId{load<uint32_t>(at)}, load<uint64_t>(at + 4),
+                            Epoch{load<uint64_t>(at + 12)}, Address{load<uint64_t>(at + 20)}});
   return promise;
 }
 
@@ -110,7 +114,8 @@ Result<> PromiseFile::write(const Promise& promise) {
   const bool counts_starts = promise.starts != 0;
   const size_t fixed_bytes = kFixedBytes + (counts_starts ? kMoreFixedBytes : 0);
   const size_t seen = counts_starts ? promise.seen.size() : 0;
-  std::vector<std::byte> bytes(fixed_bytes + cluster_.size() + seen * kSeenBytes);
+  const size_t owed = counts_starts ? promise.owed.size() : 0;
+  std::vector<std::byte> bytes(fixed_bytes + cluster_.size() + (seen + owed) * kSeenBytes);
   store(bytes.data(), promise.epoch.value);
   store(bytes.data() + 8, promise.incarnation);
   store(bytes.data() + 16, promise.leader.value);
@@ -123,12 +128,20 @@ Result<> PromiseFile::write(const Promise& promise) {
   store(bytes.data() + 32, promise.starts);
   store(bytes.data() + 40, promise.run);
   store(bytes.data() + 48, static_cast<uint32_t>(seen));
+  store(bytes.data() + 52, static_cast<uint32_t>(owed));
   std::byte* at = bytes.data() + fixed_bytes + cluster_.size();
   for (const auto& [node, life] : promise.seen) {
     store(at, node.value);
     store(at + 4, life.incarnation);
     store(at + 12, life.starts);
     store(at + 20, life.run);
+    at += kSeenBytes;
+  }
+  for (const Promise::Owed& one : promise.owed) {
+    store(at, one.teller.value);
+    store(at + 4, one.incarnation);
+    store(at + 12, one.last_epoch.value);
+    store(at + 20, one.end.value);
     at += kSeenBytes;
   }
   return storage::replace_reserved_file(file_system_, path_, kFormat, bytes);

@@ -417,9 +417,9 @@ TEST(Hearing, WhatOneThatIsGoneForLongHasToldIsOwedNoMore) {
   three.feed(Received{kTwo, Seal{Epoch{6}, kRecordAt.end, 20}, milliseconds(1100)});
   ASSERT_NE(three.sealed(), nullptr);
   EXPECT_EQ(three.sealed()->owed, Address{400});
-  three.feed(Tick{milliseconds(29000), Address{}});
+  three.feed(Tick{milliseconds(14000), Address{}});
   EXPECT_EQ(three.sealed(), nullptr);
-  three.feed(Tick{milliseconds(32000), Address{}});
+  three.feed(Tick{milliseconds(17000), Address{}});
   ASSERT_NE(three.sealed(), nullptr) << "said anew";
   EXPECT_EQ(three.sealed()->owed, Address{});
 }

@@ -97,7 +97,8 @@ TEST_F(PromiseFileTest, FromVersion3OnItCountsStartsAndRemembersLives) {
                         Vote::kFull,
                         0x2122232425262728,
                         7,
-                        {{NodeId{4}, Life{0x3132333435363738, 3, 0x4142434445464748}}}};
+                        {{NodeId{4}, Life{0x3132333435363738, 3, 0x4142434445464748}}},
+                        {}};
   ASSERT_TRUE(written.write(promise));
   EXPECT_EQ(*file().read(), promise);
   const std::string bytes = bytes_on_disk();
@@ -114,6 +115,10 @@ TEST_F(PromiseFileTest, FromVersion3OnItCountsStartsAndRemembersLives) {
       "\x48\x47\x46\x45\x44\x43\x42\x41",  // run
       58);
   EXPECT_EQ(bytes.substr(32 + 32), behind_the_vote);
+  Promise owing = promise;
+  owing.owed.push_back({NodeId{1}, 77, Epoch{8}, Address{4096}});
+  ASSERT_TRUE(written.write(owing));
+  EXPECT_EQ(*file().read(), owing);
 }
 
 /// So that a node can go back to the version before until the cluster has left that.

@@ -21,7 +21,7 @@ uint64_t from_environment(const char* name, uint64_t otherwise) {
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || !defined(NDEBUG)
 constexpr uint64_t kSeeds = 200;
 #else
-constexpr uint64_t kSeeds = 2000;
+constexpr uint64_t kSeeds = 1600;
 #endif
 
 ClusterOptions shape(uint64_t seed) {
