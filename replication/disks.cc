@@ -29,8 +29,8 @@
 // it leaves that epoch to nobody. And it remembers where their logs end: its word counts only for a
 // log that is not below the greatest of these, by (last epoch, end), for what it has forgotten
 // cannot be above. After an honest restart this costs nothing, for others hold what the leader's
-// log had at that moment; where whoever told it is gone for long, it is left out, or a cluster
-// could not go on without that one.
+// log had at that moment; where whoever told it is gone for long, or nobody leads for so long, it
+// is left out, or a cluster could not go on without that one.
 //
 // What nobody who is up knows, nobody can notice: a restored copy and another voter's absence
 // together are two failures, and so is a copy that is older than two changes of the members.
@@ -137,7 +137,8 @@ void Core::hear(NodeId peer, const Introduction& told, Actions& actions) {
   if (is_voter(peer))
     state_.owed[peer] = {told.life.incarnation, told.last_epoch, told.durable, std::nullopt};
   const Promise& word = state_.promise;
-  if (told.leader == NodeId{} || !is_plausible(told.promised)) {
+  if (told.leader == NodeId{} || !is_plausible(told.promised) ||
+      options_.faults.epoch_for_two_lives) {
     // Of an older version, or an epoch that it has only heard of.
   } else if (told.promised > word.epoch ||
              (told.promised == word.epoch && word.leader == NodeId{})) {
@@ -188,9 +189,15 @@ std::pair<Epoch, Address> Core::owed() const {
 
 void Core::forget_owed(Actions& actions) {
   const size_t before = state_.owed.size();
+  const auto is_long = [&](std::chrono::nanoseconds since) {
+    return state_.now - since > kGoneForLong * options_.peer_timeout;
+  };
+  // The one that told it may be there, and no voter any more for those who could lead.
+  const bool leaderless = state_.role != Role::kLeader && state_.leader == NodeId{};
+  const bool in_vain = leaderless && is_long(state_.hearing_since);
   std::erase_if(state_.owed, [&](const auto& one) {
     const auto& since = one.second.gone_since;
-    return since && state_.now - *since > kGoneForLong * options_.peer_timeout;
+    return in_vain || (since && is_long(*since));
   });
   if (state_.owed.size() == before) return;
   keep_owed(actions);

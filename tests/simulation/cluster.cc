@@ -208,13 +208,17 @@ void Cluster::trace(const SimNode& node, const Event& event,
     else
       line += fmt::format(", action {}", action.index());
   }
+  std::string owed;
+  for (const auto& [teller, one] : state.owed)
+    owed += fmt::format(" owes {}:{}/{}{}", teller.value, one.last_epoch.value, one.end.value,
+                        one.gone_since ? " gone" : "");
   fmt::print(
       "{:8} node {} {} epoch {} promise {}/{}{} vote {} source {}{} log {}..{}..{} last {} | {}\n",
       now_.count() / 1000, node.id.value, name_of(state.role), state.epoch.value,
       state.promise.epoch.value, state.promise.leader.value,
       state.persisted == state.promise ? "" : "*", static_cast<int>(state.promise.vote),
       state.source.value, state.streaming ? " streaming" : "", node.log.begin.value,
-      node.log.durable().value, node.log.tail().value, state.log.last_epoch.value, line);
+      node.log.durable().value, node.log.tail().value, state.log.last_epoch.value, line + owed);
 }
 
 void Cluster::perform(SimNode& node, const Action& action) {

@@ -350,10 +350,15 @@ void Cluster::lose_sight_of_the_longest(const SimNode& node) {
 /// them are there to be heard, and one knows everything that was committed. Otherwise nobody could
 /// notice.
 bool Cluster::will_be_noticed(const SimNode& node, const Disk& copy) {
+  // Whoever goes by other members may not know whom to hear, or who has seen it.
+  const Members members = members_in(golden_);
+  if (members_in(copy.log.batches()) != members) return false;
+  for (const SimNode& other : nodes_)
+    if (other.id != node.id && members_in(other.log.batches()) != members) return false;
   bool seen = true, heard = cuts_.empty() && !golden_.empty(), known = false;
   for (const SimNode& other : nodes_) {
     if (other.id == node.id) continue;
-    const Member* voter = find_member(members_in(golden_), other.id);
+    const Member* voter = find_member(members, other.id);
     if (voter != nullptr && voter->voter) {
       const auto met = other.met.find(node.id);
       seen = seen && met != other.met.end() && met->second > copy.promise.starts;
