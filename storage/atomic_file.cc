@@ -178,8 +178,10 @@ Result<> remove_reserved_file(FileSystem& file_system, const Path& path) {
   return {};
 }
 
-Result<AtomicFileContent> read_atomic_file(FileSystem& file_system, const Path& path,
-                                           AtomicFileFormat format) {
+namespace {
+
+Result<AtomicFileContent> read_once(FileSystem& file_system, const Path& path,
+                                    AtomicFileFormat format) {
   auto file = file_system.open(path, {OpenMode::kReadOnly, false});
   if (!file) return tl::unexpected(file.error());
   const auto size = (*file)->size();
@@ -217,6 +219,19 @@ Result<AtomicFileContent> read_atomic_file(FileSystem& file_system, const Path& 
   content.version = header.version;
   content.bytes.assign(bytes.begin() + sizeof(Header), bytes.end());
   return content;
+}
+
+}  // namespace
+
+/// Another process may read a file that is in use: what it has opened becomes the reserve when the
+/// file is replaced, and is overwritten when it is replaced again. Damage stays.
+Result<AtomicFileContent> read_atomic_file(FileSystem& file_system, const Path& path,
+                                           AtomicFileFormat format) {
+  constexpr int kLooks = 5;
+  for (int look = 1;; ++look) {
+    auto content = read_once(file_system, path, format);
+    if (content || content.error().code != ErrorCode::kCorruption || look == kLooks) return content;
+  }
 }
 
 }  // namespace tailrace::storage
