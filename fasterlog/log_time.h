@@ -10,9 +10,7 @@
 //   ahead   By more: the clock is doubted. Log time goes on by elapsed time, until the clock has
 //           kept the same distance for kDoubt, over readings at most kMostGap apart (a longer gap
 //           counts as that); then it is believed, and log time jumps there.
-//   behind  Log time never goes back. It goes on at 15/16 of elapsed time until the clock has
-//   caught
-//           up.
+//   behind  Log time never goes back. It goes on at 15/16 of elapsed time until the clock is even.
 //   absurd  A clock that says a year before 2024 or after 2262 says nothing: elapsed time alone.
 //
 // What is to live for a while is reckoned from log time; while the clock is doubted, from the

@@ -20,8 +20,8 @@ struct RecoveredLog {
   ConfigurationTable configurations;  // likewise
   MarkIndex marks;
   uint64_t newest_time_ns = 0;  // of the marks
-  Address hole;             // where the first bad or absent record stands
-  std::string hole_reason;  // what is wrong there
+  Address hole;                 // where the first bad or absent record stands
+  std::string hole_reason;      // what is wrong there
 };
 
 /// Scans every record from `metadata.begin` on. Changes nothing. kCorruption when the log ends

@@ -102,7 +102,7 @@ struct NodeStatus {
   bool diverged = false;        // that: it stays so until its data directory is removed
   Address last_compared;        // the newest address where its state's digest was compared; 0: none
   Members members;              // as this node's log has them
-  bool members_in_log = false;  // else the configuration file does: they were never changed
+  bool members_in_log = false;  // else the file names them: a young cluster
   bool removed = false;         // this node is none of them
   uint32_t cluster_version = 1;  // what all members know of formats and rules, as the log says
   std::vector<FollowerStatus> followers;

@@ -92,9 +92,9 @@ struct NodeStatusAnswer {
     bool voter = true, joining = false;  // joining: becomes a voter once it has caught up
     std::string peer_address, client_address;
   };
-  std::vector<Member> members;  // as its log has them
-  bool members_in_log = false;  // else its configuration file does: they were never changed
-  bool removed = false;         // it is none of them
+  std::vector<Member> members;   // as its log has them
+  bool members_in_log = false;   // else its file names them: a young cluster
+  bool removed = false;          // it is none of them
   uint32_t cluster_version = 0;  // all members know its formats and rules; 0: of before 2
   std::vector<std::pair<std::string, uint64_t>> anchors;
 };

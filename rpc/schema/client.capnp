@@ -232,7 +232,7 @@ struct Status {
   copy @29 :StateCopy;
   source @30 :UInt32;  # who streams the log to it: its leader, or its upstream; 0: nobody
   members @31 :List(Member);  # as its log has them
-  membersInLog @32 :Bool;     # else its configuration file: they were never changed
+  membersInLog @32 :Bool;     # else its file names them: a young cluster
   removed @33 :Bool;          # it is none of them
   clusterVersion @34 :UInt32;  # all members know its formats and rules; 0: of before 2
 }
