@@ -36,6 +36,15 @@ struct Recorder : replication::TransportHandler {
     std::unique_lock lock(mutex);
     return changed.wait_for(lock, 20s, condition);
   }
+  struct Seen {
+    int connected, disconnected;
+    std::string reason;
+  };
+  /// How often until now; outside of wait() nothing else may be read while the transport runs.
+  Seen seen() {
+    const std::lock_guard lock(mutex);
+    return {connected, disconnected, reason};
+  }
   std::mutex mutex;
   std::condition_variable changed;
   int connected = 0, disconnected = 0;
@@ -271,7 +280,7 @@ TEST(PeerTransport, AHandlerIsToldOfTheConnectionsThatAreUpAlready) {
   two.send(1, replication::Seal{Epoch{5}});
   ASSERT_TRUE(later.wait([&] { return later.messages.size() == 1; }));
   one.transport->stop();
-  EXPECT_EQ(one.recorder.connected, 1);
+  EXPECT_EQ(one.recorder.seen().connected, 1);
 }
 
 TEST(PeerTransport, AnotherClusterIsRefusedByName) {
@@ -288,8 +297,8 @@ TEST(PeerTransport, AnotherClusterIsRefusedByName) {
   const std::string said = ::testing::internal::GetCapturedStderr();
   EXPECT_NE(said.find("cluster 'east'"), std::string::npos) << said;
   EXPECT_NE(said.find("cluster 'west'"), std::string::npos) << said;
-  EXPECT_EQ(follower.recorder.connected, 0);
-  EXPECT_EQ(leader.recorder.connected, 0);
+  EXPECT_EQ(follower.recorder.seen().connected, 0);
+  EXPECT_EQ(leader.recorder.seen().connected, 0);
 }
 
 TEST(PeerTransport, TheNodeWithTheGreaterIdDialsUntilTheOtherIsBack) {
@@ -313,8 +322,8 @@ TEST(PeerTransport, TheNodeWithTheSmallerIdDialsWhereTheGreaterCanNot) {
   leader.send(2, replication::Seal{Epoch{5}});
   ASSERT_TRUE(was_down.recorder.wait([&] { return was_down.recorder.messages.size() == 1; }));
   std::this_thread::sleep_for(300ms);
-  EXPECT_EQ(was_down.recorder.disconnected, 0) << was_down.recorder.reason;
-  EXPECT_EQ(leader.recorder.disconnected, 0) << leader.recorder.reason;
+  EXPECT_EQ(was_down.recorder.seen().disconnected, 0) << was_down.recorder.seen().reason;
+  EXPECT_EQ(leader.recorder.seen().disconnected, 0) << leader.recorder.seen().reason;
   // Now that a record says where it is, it dials itself.
   was_down.moved(1, leader.address());
   leader.reset(2);
@@ -334,7 +343,7 @@ TEST(PeerTransport, TheAddressesOfTheLogAndOfTheFileAreTriedInTurn) {
   one.reset(2);
   ASSERT_TRUE(two.recorder.wait([&] { return two.recorder.disconnected == 2; }));
   std::this_thread::sleep_for(300ms);
-  EXPECT_EQ(two.recorder.connected, 2);
+  EXPECT_EQ(two.recorder.seen().connected, 2);
 }
 
 // What the smaller one dials beside a connection that the greater one has just made was begun
@@ -345,8 +354,8 @@ TEST(PeerTransport, AYoungConnectionOfTheGreaterIsNotReplacedByOneOfTheSmaller) 
   ASSERT_TRUE(two.recorder.wait([&] { return two.recorder.connected == 1; }));
   Side again(1, "c", 0, two.address(), 10ms);
   std::this_thread::sleep_for(400ms);
-  EXPECT_EQ(two.recorder.disconnected, 0) << two.recorder.reason;
-  EXPECT_EQ(again.recorder.connected, 0);
+  EXPECT_EQ(two.recorder.seen().disconnected, 0) << two.recorder.seen().reason;
+  EXPECT_EQ(again.recorder.seen().connected, 0);
   ASSERT_TRUE(again.recorder.wait([&] { return again.recorder.connected == 1; }));
   EXPECT_TRUE(two.recorder.wait([&] { return two.recorder.connected == 2; }));
 }
@@ -376,11 +385,14 @@ TEST(PeerTransport, WhereTwoConnectionsMeetBothKeepTheSame) {
     }
   }
   std::this_thread::sleep_for(200ms);
-  const int connected = one.recorder.connected;
+  const int connected = one.recorder.seen().connected;
   std::this_thread::sleep_for(500ms);
-  EXPECT_EQ(one.recorder.connected, connected) << "it comes and goes: " << one.recorder.reason;
-  EXPECT_EQ(one.recorder.connected, one.recorder.disconnected + 1);
-  EXPECT_EQ(two.recorder.connected, two.recorder.disconnected + 1);
+  EXPECT_EQ(one.recorder.seen().connected, connected)
+      << "it comes and goes: " << one.recorder.seen().reason;
+  for (Side* side : {&one, &two}) {
+    const Recorder::Seen seen = side->recorder.seen();
+    EXPECT_EQ(seen.connected, seen.disconnected + 1);
+  }
 }
 
 }  // namespace
