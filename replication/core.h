@@ -340,6 +340,7 @@ class Core {
   size_t able_voters(const Members& members) const;
   void leader_replace_disk(Actions& actions);
   void leader_raise_version(Actions& actions);
+  void leader_vote_alone(Actions& actions);
 
   // candidate.cc
   void on(const Granted& event, Actions& actions);

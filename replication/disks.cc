@@ -359,11 +359,14 @@ void Core::leader_replace_disk(Actions& actions) {
 }
 
 /// When all members have said that they know a newer version, and have votes, the log says so: from
-/// that record on it is written.
+/// that record on it is written. A node that is alone writes it as soon as it leads: what its file
+/// says of other voters later changes nothing any more, they are added.
 void Core::leader_raise_version(Actions& actions) {
-  if (state_.cluster_version >= kClusterVersion || !state_.serving || !may_change() ||
-      state_.persisted.vote != Vote::kFull)
+  const bool written = !state_.members_record.empty();
+  if ((written && state_.cluster_version >= kClusterVersion) || !state_.serving || !may_change())
     return;
+  leader_vote_alone(actions);
+  if (state_.persisted.vote != Vote::kFull) return;
   Members next = state_.members;
   for (Member& member : next) {
     if (member.id == options_.self) {

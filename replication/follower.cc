@@ -45,7 +45,9 @@ void Core::follower_seal(NodeId peer, const Seal& message, Actions& actions) {
     refuse_stale(peer, message.epoch, actions);
     return;
   }
-  if (state_.promise.epoch != message.epoch || state_.promise.leader != peer)
+  // A life before this one may have promised it; what this one ships has to be of that epoch, too.
+  if (state_.promise.epoch != message.epoch || state_.promise.leader != peer ||
+      state_.epoch != message.epoch)
     follower_adopt(peer, message.epoch, message.run, NodeId{}, actions);
   // A candidate that asks although it was told so already has lost the answer.
   if (state_.leader == peer && !options_.faults.epoch_for_two_lives) return;

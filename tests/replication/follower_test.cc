@@ -130,6 +130,19 @@ TEST(Follower, AnEpochItOnlyHeardOfIsPromisedToTheFirstThatAsks) {
   EXPECT_NE(core.sent<Refuse>(kThree), nullptr);
 }
 
+// Found by the simulation: what it shipped bore no epoch, and the candidate took that for a refusal.
+TEST(Follower, FeedsACandidateThatALifeBeforePromisedTheEpoch) {
+  Given given = with_log();
+  given.promise = Promise{Epoch{5}, kOne, 9, Vote::kFull};
+  Driven core(kTwo, given);
+  core.receive(kOne, Seal{Epoch{5}});
+  core.settle();
+  ASSERT_NE(core.sent<Sealed>(kOne), nullptr);
+  core.receive(kOne, Subscribe{Epoch{5}, Epoch{0}, Address{64}, Address{64}, 1, Vote::kNone});
+  ASSERT_NE(core.sent<Accept>(kOne), nullptr);
+  EXPECT_EQ(core.sent<Accept>(kOne)->epoch, Epoch{5});
+}
+
 TEST(Follower, AnswersACandidateAgainWhoseAnswerWasLostWithoutANewPromise) {
   Driven core(kTwo);
   core.receive(kOne, Seal{Epoch{5}});

@@ -329,8 +329,15 @@ void Cluster::lose_power(SimNode& some) {
   wipe(node);
   for (SimNode& each : nodes_)
     if (!each.damaged) start(each);
-  // As a coordinator that grants what it has granted before.
-  if (node.boot != 0) grant(node, again);
+  // As a coordinator that grants what it has granted before, and to nobody else for a while.
+  if (node.boot != 0) {
+    grant(node, again);
+    if (again == held_) holder_ = node.id;
+    holder_boot_ = node.boot;
+    lease_end_ = now_ + kLease + between(0, 500000);
+  }
+  // The others may hold more of that epoch than the new disk can be told of.
+  if (random_.chance(1, 2)) lose_sight_of_the_longest(node);
 }
 
 /// What `node` has forgotten is best missed where the one that holds most is away.

@@ -296,6 +296,15 @@ TEST(ReplicationSimulation, NoticesADiskPutBackThatNobodyRemembers) {
   expect_caught([](ClusterOptions& o) { o.disks = o.faults.forgets_lives = true; },
                 "leads without what was committed", 137);
 }
+TEST(ReplicationSimulation, NoticesAnEpochOfTwoLives) {
+  expect_caught(
+      [](ClusterOptions& o) {
+        o.nodes = 5;
+        o.learners = o.spares = 0;
+        o.disks = o.faults.epoch_for_two_lives = true;
+      },
+      "a leader reuses an epoch");
+}
 TEST(ReplicationSimulation, NoticesALogThatWasNotCompared) {
   expect_caught([](ClusterOptions& o) { o.faults.skip_log_check = true; }, "");
 }
