@@ -23,14 +23,9 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 using statemachine::Command;
-using statemachine::Operation;
 
-constexpr uint64_t kStretch = 64u << 10;  // commands; a few megabytes of log
+constexpr uint64_t kApplyStretch = 64u << 10;  // commands; a few megabytes of log
 constexpr uint64_t kKeptLogBytes = uint64_t{1} << 30;
-
-ByteSpan bytes_of(const uint64_t& number) {
-  return {reinterpret_cast<const std::byte*>(&number), sizeof number};
-}
 
 class ApplyLoad {
  public:
@@ -41,14 +36,14 @@ class ApplyLoad {
     TAILRACE_RETURN_IF_ERROR(open());
     ApplyLoadResult result;
     stage("loading keys");
-    for (uint64_t done = 0; done < options_.keys; done += kStretch)
+    for (uint64_t done = 0; done < options_.keys; done += kApplyStretch)
       TAILRACE_RETURN_IF_ERROR(
-          stretch(done, std::min(kStretch, options_.keys - done), true, result));
+          stretch(done, std::min(kApplyStretch, options_.keys - done), true, result));
     stage("applying commands");
     result = ApplyLoadResult();
     double reading_seconds = 0;
-    for (uint64_t done = 0; done < options_.commands; done += kStretch) {
-      const uint64_t count = std::min(kStretch, options_.commands - done);
+    for (uint64_t done = 0; done < options_.commands; done += kApplyStretch) {
+      const uint64_t count = std::min(kApplyStretch, options_.commands - done);
       TAILRACE_RETURN_IF_ERROR(stretch(done, count, false, result));
       reading_seconds += reading_seconds_;
     }
@@ -120,7 +115,8 @@ class ApplyLoad {
     for (uint64_t i = first; i < first + count; ++i) {
       const uint64_t key = key_of(loading ? i : random_.below(options_.keys));
       Command command;
-      command.operation = options_.add ? Operation::kAdd : Operation::kPut;
+      command.operation =
+          options_.add ? statemachine::Operation::kAdd : statemachine::Operation::kPut;
       command.key = bytes_of(key);
       if (options_.add) {
         command.delta = 1;

@@ -61,9 +61,9 @@ struct Source {
 };
 
 /// One request after the other.
-class Loop {
+class HistoryLoop {
  public:
-  Loop(Source& source, Shared& shared) : source_(source), shared_(shared) {}
+  HistoryLoop(Source& source, Shared& shared) : source_(source), shared_(shared) {}
 
   void run() {
     while (system_clock().now() < shared_.deadline && !shared_.file_failed) {
@@ -229,10 +229,10 @@ Result<LoadResult> run_history_load(const rpc::ClientOptions& client_options,
   const auto length = std::chrono::duration_cast<SteadyTime::duration>(
       std::chrono::duration<double>(options.seconds));
   shared.deadline = began + length;
-  std::vector<std::unique_ptr<Loop>> loops;
+  std::vector<std::unique_ptr<HistoryLoop>> loops;
   for (auto& source : sources) {
     for (uint32_t i = 0; i < options.in_flight; ++i)
-      loops.push_back(std::make_unique<Loop>(*source, shared));
+      loops.push_back(std::make_unique<HistoryLoop>(*source, shared));
   }
   std::vector<std::jthread> threads;
   for (auto& loop : loops)

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 
+#include "core/bytes.h"
 #include "core/result.h"
 #include "storage/aligned_buffer.h"
 
@@ -15,6 +16,11 @@ enum class KeyDistribution : uint8_t {
 
 /// The eight bytes of key number `index`.
 uint64_t key_of(uint64_t index);
+
+/// As a key or value has them. Of `number` itself, which has to stay.
+inline ByteSpan bytes_of(const uint64_t& number) {
+  return {reinterpret_cast<const std::byte*>(&number), sizeof number};
+}
 
 /// A long sequence of draws, each a key and whether the operation on it is a write. Drawing one
 /// costs a load from memory that is read in order.

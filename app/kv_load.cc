@@ -29,7 +29,7 @@ constexpr uint32_t kUnseen = 0;  // the window whose figures nobody looks at
 constexpr uint32_t kWindows = 1 + kSteadyWindows + kCheckpoints;
 constexpr uint64_t kRecordBytes = 32;
 // Of single calls one in so many is timed, and the stop is looked for.
-constexpr uint64_t kStretch = 64;
+constexpr uint64_t kKvStretch = 64;
 
 double process_cpu_s() {
   timespec time{};
@@ -41,10 +41,6 @@ uint64_t resident_bytes() {
   uint64_t virtual_pages = 0, resident_pages = 0;
   std::ifstream("/proc/self/statm") >> virtual_pages >> resident_pages;
   return resident_pages * static_cast<uint64_t>(::sysconf(_SC_PAGESIZE));
-}
-
-ByteSpan bytes_of(const uint64_t& number) {
-  return {reinterpret_cast<const std::byte*>(&number), sizeof number};
 }
 
 /// The value under which `share` of the samples lie.
@@ -321,7 +317,7 @@ class KvLoad {
       const Clock::time_point began = Clock::now();
       TAILRACE_RETURN_IF_ERROR(one());
       sample(worker, began, Clock::now());
-      for (uint64_t i = 1; i < kStretch; ++i)
+      for (uint64_t i = 1; i < kKvStretch; ++i)
         TAILRACE_RETURN_IF_ERROR(one());
       worker.operations.store(at, std::memory_order_relaxed);
     }
@@ -372,7 +368,7 @@ class KvLoad {
         ++done;
       } else {
         // The time is only taken of some.
-        const bool timed = at % kStretch == 0;
+        const bool timed = at % kKvStretch == 0;
         const Clock::time_point began = timed ? Clock::now() : Clock::time_point();
         session.read_async(bytes_of(key),
                            [&, began](const Result<bool>& found, const std::string&) {
@@ -384,7 +380,7 @@ class KvLoad {
           if (session.poll() == 0) std::this_thread::yield();
         }
       }
-      if (at % kStretch == 0) {
+      if (at % kKvStretch == 0) {
         session.poll();
         worker.operations.store(done, std::memory_order_relaxed);
       }

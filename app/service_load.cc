@@ -16,9 +16,9 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 /// One client: its callbacks all run on its own thread, which starts the next request.
-class Loop {
+class RequestLoop {
  public:
-  Loop(std::unique_ptr<rpc::Client> client, const LoadOptions& options, uint64_t seed)
+  RequestLoop(std::unique_ptr<rpc::Client> client, const LoadOptions& options, uint64_t seed)
       : client_(std::move(client)),
         options_(options),
         random_(seed),
@@ -59,14 +59,14 @@ class Loop {
     const auto read = [this, began](const Result<rpc::ReadAnswer>& answer) {
       answered(began, answer ? nullptr : &answer.error());
     };
-    using Operation = LoadOptions::Operation;
-    Operation operation = options_.operation;
-    if (operation == Operation::kMixed)
-      operation = random_.chance(1, 2) ? Operation::kPut : Operation::kGet;
-    if (operation == Operation::kAppend) return client_->async_append("bench", events_, written);
+    using Kind = LoadOptions::Operation;
+    Kind operation = options_.operation;
+    if (operation == Kind::kMixed)
+      operation = random_.chance(1, 2) ? Kind::kPut : Kind::kGet;
+    if (operation == Kind::kAppend) return client_->async_append("bench", events_, written);
     const std::string key = "bench/" + std::to_string(random_.below(options_.keys));
-    if (operation == Operation::kGet) return client_->async_get(as_bytes(key), options_.read, read);
-    if (operation == Operation::kOwn)
+    if (operation == Kind::kGet) return client_->async_get(as_bytes(key), options_.read, read);
+    if (operation == Kind::kOwn)
       return client_->async_put(as_bytes(key), as_bytes(value_),
                                 [this, key](const Result<rpc::CommandAnswer>& answer) {
                                   if (!answer) return answered(Clock::now(), &answer.error());
@@ -137,7 +137,7 @@ void set_latencies(LoadResult& result, std::vector<float> latencies_us) {
 Result<LoadResult> run_load(const rpc::ClientOptions& client_options, const LoadOptions& options,
                             const std::function<void(double, uint64_t)>& on_progress) {
   // An unreachable service is an error, not a measurement. This also opens the connections.
-  std::vector<std::unique_ptr<Loop>> loops;
+  std::vector<std::unique_ptr<RequestLoop>> loops;
   for (uint32_t i = 0; i < options.clients; ++i) {
     rpc::ClientOptions mine = client_options;
     std::ranges::rotate(mine.servers, mine.servers.begin() + i % mine.servers.size());
@@ -145,7 +145,7 @@ Result<LoadResult> run_load(const rpc::ClientOptions& client_options, const Load
     if (!client) return tl::unexpected(std::move(client).error());
     if (auto reached = (*client)->get(as_bytes("bench/0"), options.read); !reached)
       return tl::unexpected(std::move(reached).error());
-    loops.push_back(std::make_unique<Loop>(std::move(*client), options, random_seed()));
+    loops.push_back(std::make_unique<RequestLoop>(std::move(*client), options, random_seed()));
   }
 
   const Clock::time_point began = Clock::now();

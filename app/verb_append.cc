@@ -26,7 +26,7 @@ constexpr size_t kMostBatchLines = 2048;
 constexpr size_t kReadBytes = 1u << 20;
 // No server takes a longer one, and without a bound a file that has no lines would fill the memory.
 constexpr size_t kMostLineBytes = 256u << 20;
-constexpr std::chrono::milliseconds kProgressInterval{500};
+constexpr std::chrono::milliseconds kShownEvery{500};
 
 struct AppendOptions {
   ClientFlags client;
@@ -97,7 +97,7 @@ class Appender {
   void show_progress() {
     if (::isatty(STDERR_FILENO) != 1) return;
     const SteadyTime now = system_clock().now();
-    if (now - shown_ < kProgressInterval) return;
+    if (now - shown_ < kShownEvery) return;
     shown_ = now;
     fmt::print(stderr, "\r{} lines appended", lines_);
     line_open_ = true;

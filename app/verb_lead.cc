@@ -11,7 +11,7 @@ namespace tailrace::app {
 
 namespace {
 
-constexpr std::chrono::milliseconds kLook{20};
+constexpr std::chrono::milliseconds kLeadLook{20};
 
 struct LeadOptions {
   ClientFlags client;
@@ -29,7 +29,7 @@ int wait_until_served(rpc::Client& client, uint32_t node, uint32_t not_node, dou
       fmt::print(stderr, "node {} at {} leads in epoch {}\n", answer->node, server, answer->epoch);
       return kDone;
     }
-    std::this_thread::sleep_for(kLook);
+    std::this_thread::sleep_for(kLeadLook);
   }
   return report_answer(
       Error{ErrorCode::kTimedOut, "no node serves as the leader yet; tailrace status tells more"});

@@ -34,7 +34,7 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 constexpr std::chrono::milliseconds kTryAgain{50};
-constexpr std::chrono::milliseconds kLook{100};
+constexpr std::chrono::milliseconds kMemberLook{100};
 constexpr std::chrono::seconds kReport{2};
 
 struct MemberOptions {
@@ -121,7 +121,7 @@ int wait_until_voter(rpc::Client& client, uint32_t node) {
       else
         fmt::print(stderr, "node {} joins, behind by {} bytes\n", node, follower->lag_bytes);
     }
-    std::this_thread::sleep_for(kLook);
+    std::this_thread::sleep_for(kMemberLook);
   }
 }
 

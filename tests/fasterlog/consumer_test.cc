@@ -189,6 +189,14 @@ TEST_F(ConsumerTest, ADamagedFileIsRefusedByName) {
   EXPECT_NE(log.error().message.find(kConsumersName), std::string::npos) << log.error().message;
 }
 
+/// What the log does beside its callers, such as making the next segment, is over.
+void wait_until_quiet(const testing::FaultFileSystem& disk) {
+  for (uint64_t before = ~uint64_t{0}; before != disk.operations();) {
+    before = disk.operations();
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  }
+}
+
 // A removal that failed may have reached the disk all the same. Who opens the consumer after that
 // has it: it is there after a crash, too.
 TEST(ConsumerFault, OneOpenedAfterAFailedRemovalIsThereAfterACrash) {
@@ -199,6 +207,7 @@ TEST(ConsumerFault, OneOpenedAfterAFailedRemovalIsThereAfterACrash) {
     auto log = Log::open(disk, fault_options());
     ASSERT_TRUE(log.has_value());
     ASSERT_TRUE((*log)->open_consumer("c").has_value());
+    wait_until_quiet(disk);
     disk.fail_at(disk.operations() + operation, testing::FaultKind::kNoSpace);
     const auto removed = (*log)->remove_consumer("c");
     if (removed) continue;

@@ -13,7 +13,7 @@ namespace {
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || !defined(NDEBUG)
 constexpr uint64_t kSeeds = 150;
 #else
-constexpr uint64_t kSeeds = 2000;
+constexpr uint64_t kSeeds = 1200;
 #endif
 
 uint64_t from_environment(const char* name, uint64_t otherwise) {

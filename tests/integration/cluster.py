@@ -5,6 +5,7 @@ Usage in a test program:  PROGRAM=tailrace; with Cluster(PROGRAM, nodes=3) as cl
 """
 import contextlib
 import ctypes
+import fcntl
 import functools
 import json
 import os
@@ -51,9 +52,27 @@ def end_with_parent():
     _libc.prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
+_taken = []  # the locks of the ports that this process was given, until it ends
+
+
+def _take_port(port):
+    """Whether no other test program has it; a node of that one may just be down."""
+    folder = pathlib.Path(tempfile.gettempdir()) / "tailrace-test-ports"
+    folder.mkdir(exist_ok=True)
+    lock = open(folder / str(port), "w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        lock.close()
+        return False
+    _taken.append(lock)
+    return True
+
+
 def free_ports(count):
-    """Ports that were free a moment ago. They lie below those that the system gives to outgoing
-    connections: one of those would take the port of a node that is down."""
+    """Ports that were free a moment ago, and that no other test program is given while this one runs.
+    They lie below those that the system gives to outgoing connections: one of those would take the port
+    of a node that is down."""
     with open("/proc/sys/net/ipv4/ip_local_port_range") as file:
         end = int(file.read().split()[0])
     ports = []
@@ -64,7 +83,7 @@ def free_ports(count):
                 one.bind(("127.0.0.1", port))
             except OSError:
                 continue
-        if port not in ports:
+        if port not in ports and _take_port(port):
             ports.append(port)
     return ports
 

@@ -46,6 +46,12 @@ void Cluster::check_committed(SimNode& node, Address address) {
       golden_.push_back(own[i]);
       committed_in_.push_back(epoch);
     }
+    // One of the two disks is the one that is lost.
+    const auto clone_holds = [&](const SimNode& voter) {
+      return std::ranges::any_of(clones_, [&](const auto& clone) {
+        return clone->id == voter.id && holds(clone->log, count, golden_[count - 1].chain);
+      });
+    };
     size_t have = 0, voters = 0;
     // By the newest members that its log has.
     for (const Member& member : members_in(own)) {
@@ -54,7 +60,7 @@ void Cluster::check_committed(SimNode& node, Address address) {
       ++voters;
       const uint32_t chain = golden_[count - 1].chain;
       if (holds(voter.log, count, chain) ||
-          (voter.lost_log && holds(*voter.lost_log, count, chain)))
+          (voter.lost_log && holds(*voter.lost_log, count, chain)) || clone_holds(voter))
         ++have;
     }
     if (have < voters / 2 + 1) violate("committed without a majority that has it durable");

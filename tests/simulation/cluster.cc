@@ -18,6 +18,37 @@ constexpr Time kFaultsEnd = std::chrono::seconds(3);
 constexpr Time kEnd = std::chrono::seconds(6);
 }  // namespace
 
+void Outcome::add(const Outcome& other) {
+  acknowledged += other.acknowledged;
+  reads += other.reads;
+  fresh += other.fresh;
+  leader_starts += other.leader_starts;
+  crashes += other.crashes;
+  truncations += other.truncations;
+  cuts += other.cuts;
+  fetches += other.fetches;
+  wipes += other.wipes;
+  installs += other.installs;
+  transfers += other.transfers;
+  full_disks += other.full_disks;
+  damaged_disks += other.damaged_disks;
+  operations += other.operations;
+  repeats += other.repeats;
+  bounded_reads += other.bounded_reads;
+  own_reads += other.own_reads;
+  too_hard += other.too_hard;
+  changes += other.changes;
+  relayed += other.relayed;
+  returned_disks += other.returned_disks;
+  put_back += other.put_back;
+  replaced += other.replaced;
+  clones += other.clones;
+  served_done += other.served_done;
+  served_unknown += other.served_unknown;
+  served_refused += other.served_refused;
+  served_reads += other.served_reads;
+}
+
 Cluster::Cluster(uint64_t seed, ClusterOptions options)
     : options_(options),
       random_(seed),
@@ -51,6 +82,7 @@ Outcome Cluster::run() {
   after(kFaultsEnd, [this] {
     faults_ = false;
     cuts_.clear();
+    if (!clones_.empty() && clones_.back()->boot != 0) end_clone(*clones_.back());
     for (SimNode& node : nodes_) {
       node.damaged = false;  // what had to wait for the others was read in the end
       if (node.boot == 0) start(node);
@@ -152,7 +184,7 @@ void Cluster::crash(SimNode& node) {
   node.promise_written = Time{0};
   node.state = ModelState{};
   for (SimNode& other : nodes_)
-    if (other.id != node.id) unlink(node.id, other.id);
+    if (other.id != node.id && &body(node.id, other.id) == &node) unlink(node.id, other.id);
 }
 
 void Cluster::tick(SimNode& node) {
@@ -252,9 +284,9 @@ void Cluster::perform(SimNode& node, const Action& action) {
     node.log.cut(cut_log->to);
     settled(node);
   } else if (const auto* disconnect = std::get_if<Disconnect>(&action)) {
-    unlink(node.id, disconnect->peer);
+    if (has_link(node, disconnect->peer)) unlink(node.id, disconnect->peer);
     after(node, Time{0}, [this, &node, peer = disconnect->peer] {
-      if (!links_.contains(pair_of(node.id, peer))) feed(node, PeerDisconnected{peer});
+      if (!has_link(node, peer)) feed(node, PeerDisconnected{peer});
     });
   } else if (const auto* fetch = std::get_if<FetchCheckpoint>(&action)) {
     after(node, between(5000, 50000), [this, &node, from = fetch->from, end = node.log.tail()] {

@@ -34,11 +34,12 @@ struct ClusterOptions {
   uint32_t spares = 0;
   int64_t change_pause_us = 300000;  // between two changes, at most
   replication::ProtocolFaults faults;
-  bool fsync_lies = false;    // durable is told before it is
-  bool promise_lies = false;  // a promise is called persisted, and a crash loses it
-  bool retry_as_new = false;  // clients send a write again as if it were another one
-  bool disks = false;         // they are lost, come back and are put back all the time
-  bool upgrades = false;      // nodes begin with a version before, and are upgraded one by one
+  bool fsync_lies = false;              // durable is told before it is
+  bool promise_lies = false;            // a promise is called persisted, and a crash loses it
+  bool retry_as_new = false;            // clients send a write again as if it were another one
+  bool disks = false;                   // they are lost, come back and are put back all the time
+  bool clock_stops_in_suspend = false;  // as CLOCK_MONOTONIC does
+  bool upgrades = false;  // nodes begin with a version before, and are upgraded one by one
   /// Each node has a server (server_side.h), and clients of these.
   bool servers = false;
   rpc::AnswerFaults answers;
@@ -59,8 +60,11 @@ struct Outcome {
   uint64_t changes = 0;   // records of the members that were committed
   uint64_t relayed = 0;   // acknowledgements of what a follower had shipped
   uint64_t returned_disks = 0, put_back = 0, replaced = 0;  // disks; votes that changed disks
+  uint64_t clones = 0;                                      // that ran beside their originals
   uint64_t served_done = 0, served_unknown = 0, served_refused = 0, served_reads = 0;
   bool operator==(const Outcome&) const = default;
+  /// All counts of it as well.
+  void add(const Outcome& other);
 };
 
 class Cluster {
@@ -113,6 +117,7 @@ class Cluster {
     std::optional<Disk> shelf;         // the disk before this one, as it was when it was taken out
     std::optional<Disk> copy;          // of this disk, as it once was
     uint64_t forgot = 0;               // incarnation of a disk that was put back to such a copy
+    std::optional<Time> put_back_at;   // until it has caught up with what it was told then
     Epoch granted;                     // the newest
     Time full_until{0};                // the log waits for room until then
     bool damaged = false;              // found when it starts, which it then does not
@@ -128,6 +133,7 @@ class Cluster {
     ModelState state;
     std::shared_ptr<ServerSide> server;  // null without servers
     bool paused = false;                 // takes part in nothing; what comes waits
+    bool met_others = false;             // of a clone: it had a connection
     std::vector<std::function<void()>> waiting;
   };
   /// One thing at a time. After a write that it gave up it begins a new session.
@@ -174,7 +180,7 @@ class Cluster {
   }
   replication::MembersRecord record_in(const std::vector<Batch>& batches) const;
   void meet(SimNode& node, SimNode& other);
-  void connect(SimNode& a, SimNode& b);
+  void connect(SimNode& a, SimNode& b, bool beside = false);
   void after(Time delay, std::function<void()> run);
   /// As after(), unless the node has crashed by then; waits while it is paused.
   void after(SimNode& node, Time delay, std::function<void()> run);
@@ -234,6 +240,17 @@ class Cluster {
   /// `end`: where its log ended when it was refused.
   void install_checkpoint(SimNode& node, SimNode& source, Address end);
 
+  // clones.cc
+  /// Of the bodies of a number the one that has its connection with `seen_by`.
+  SimNode& body(NodeId of, NodeId seen_by);
+  bool has_link(const SimNode& node, NodeId peer);
+  void begin_clone(SimNode& node);
+  void end_clone(SimNode& clone);
+  bool is_calm();
+  void meet_clone(SimNode& clone);
+  void take_link(SimNode& node, SimNode& peer);
+  bool is_owing();
+
   // clients.cc
   void start_clients();
   void new_session(ModelClient& client);
@@ -282,6 +299,8 @@ class Cluster {
   uint64_t boots_ = 0, disks_ = 1;
   std::priority_queue<Timer> timers_;
   std::vector<SimNode> nodes_;
+  std::vector<std::unique_ptr<SimNode>> clones_;  // the last one may run
+  std::map<Pair, SimNode*> by_clone_;             // links that a clone has
   replication::Members first_members_;
   std::vector<Write> pending_;  // writes that were not answered yet
   std::vector<AddressRange> acknowledged_;

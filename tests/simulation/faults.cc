@@ -102,10 +102,17 @@ void Cluster::read() {
 void Cluster::disturb() {
   after(between(20000, 200000), [this] {
     if (!faults_) return;
+    if (is_calm()) return disturb();
+    if (is_owing()) {
+      cuts_.clear();
+      for (SimNode& down : nodes_)
+        if (down.boot == 0) bring_up(down);
+      return disturb();
+    }
     SimNode& node = nodes_[random_.below(nodes_.size())];
     SimNode& other = nodes_[random_.below(nodes_.size())];
     const bool disks = options_.disks && random_.chance(1, 2);
-    switch (disks ? 12 + random_.below(4) : random_.below(17)) {
+    switch (disks ? 12 + random_.below(5) : random_.below(18)) {
       case 0:
       case 1:
         crash(node);
@@ -139,9 +146,11 @@ void Cluster::disturb() {
       case 9:
         if (node.boot != 0 && !node.paused) {
           node.paused = true;
-          after(between(10000, 600000), [this, &node, boot = node.boot] {
+          const Time pause = between(10000, 600000);
+          after(pause, [this, &node, pause, boot = node.boot] {
             if (node.boot != boot || !node.paused) return;
             node.paused = false;
+            if (options_.clock_stops_in_suspend) node.clock -= pause;
             for (auto& run : std::exchange(node.waiting, {}))
               after(node, Time{0}, std::move(run));
           });
@@ -167,6 +176,9 @@ void Cluster::disturb() {
         break;
       case 15:
         lose_power(node);
+        break;
+      case 16:
+        begin_clone(node);
         break;
       default:
         truncate();
@@ -198,6 +210,7 @@ void Cluster::truncate() {
 void Cluster::change_members() {
   after(between(options_.change_pause_us / 15, options_.change_pause_us), [this] {
     if (!faults_) return;
+    if (is_calm()) return change_members();
     for (SimNode& node : nodes_) {
       if (node.boot == 0 || node.paused || node.core->state().role != Role::kLeader) continue;
       if (const auto change = some_change(node)) feed(node, ChangeAsked{*change});
@@ -332,9 +345,11 @@ void Cluster::lose_power(SimNode& some) {
   // As a coordinator that grants what it has granted before, and to nobody else for a while.
   if (node.boot != 0) {
     grant(node, again);
-    if (again == held_) holder_ = node.id;
-    holder_boot_ = node.boot;
-    lease_end_ = now_ + kLease + between(0, 500000);
+    if (again == held_) {
+      holder_ = node.id;
+      holder_boot_ = node.boot;
+      lease_end_ = now_ + kLease + between(0, 500000);
+    }
   }
   // The others may hold more of that epoch than the new disk can be told of.
   if (random_.chance(1, 2)) lose_sight_of_the_longest(node);
@@ -386,6 +401,7 @@ void Cluster::put_back(SimNode& node) {
   node.damaged = false;
   insert_disk(node, *std::exchange(node.copy, std::nullopt));
   node.forgot = node.promise.incarnation;
+  node.put_back_at = now_;
   start(node);
   for (SimNode& other : nodes_) {
     const bool up = other.boot != 0 && node.boot != 0 && !other.paused && other.id != node.id;

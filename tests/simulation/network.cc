@@ -30,10 +30,12 @@ void Cluster::dial() {
   });
 }
 
-void Cluster::connect(SimNode& a, SimNode& b) {
+/// `beside`: while another body of `a` was connected.
+void Cluster::connect(SimNode& a, SimNode& b, bool beside) {
   links_.insert(pair_of(a.id, b.id));
-  const Introduction of_a = introduction(a.version, *a.core),
-                     of_b = introduction(b.version, *b.core);
+  Introduction of_a = introduction(a.version, *a.core);
+  const Introduction of_b = introduction(b.version, *b.core);
+  of_a.beside = beside;
   feed(a, PeerConnected{b.id, of_b});
   feed(b, PeerConnected{a.id, of_a});
   meet(a, b);
@@ -54,20 +56,19 @@ void Cluster::meet(SimNode& node, SimNode& other) {
 void Cluster::unlink(NodeId a, NodeId b) {
   if (links_.erase(pair_of(a, b)) == 0) return;
   for (const auto& [one, other] : {std::pair{a, b}, std::pair{b, a}}) {
-    SimNode& node = at(one);
+    SimNode& node = body(one, other);
     if (node.boot != 0 && random_.chance(1, 2))
       after(node, between(0, 2000), [this, &node, gone = other] {
         // The news of a connection that has been replaced is none.
-        if (!links_.contains(pair_of(node.id, gone))) feed(node, PeerDisconnected{gone});
+        if (!has_link(node, gone)) feed(node, PeerDisconnected{gone});
       });
   }
+  by_clone_.erase(pair_of(a, b));
 }
 
 void Cluster::send(SimNode& from, NodeId to, Message message) {
-  if (to.value == 0 || to.value > nodes_.size() || cut(from.id, to) ||
-      !links_.contains(pair_of(from.id, to)))
-    return;
-  SimNode* target = &at(to);
+  if (to.value == 0 || to.value > nodes_.size() || cut(from.id, to) || !has_link(from, to)) return;
+  SimNode* target = &body(to, from.id);
   if (faults_ && random_.chance(1, 40)) return;
   const int copies = faults_ && random_.chance(1, 40) ? 2 : 1;
   for (int i = 0; i < copies; ++i) {
