@@ -51,7 +51,7 @@ class LogTimeRule {
   static constexpr Nanoseconds kMostStep = std::chrono::seconds(2);
   static constexpr Nanoseconds kDoubt = std::chrono::seconds(60);
   static constexpr Nanoseconds kMostGap = std::chrono::seconds(1);
-  static constexpr Nanoseconds kMostReckoned = std::chrono::hours(7 * 24);
+  static constexpr Nanoseconds kMostReckoned = std::chrono::hours(90 * 24);
   static constexpr uint64_t kLeastWall = 1'704'067'200'000'000'000;  // 2024
   static constexpr uint64_t kMostWall = 9'214'646'400'000'000'000;   // 2262
 

@@ -70,6 +70,7 @@ void Core::candidate_refused(NodeId peer, const Refuse& message, Actions& action
                        " holds more, and this node's log ends before that one's "
                        "begins: it needs a checkpoint",
                    actions);
+    actions.push_back(FetchCheckpoint{peer});
     return;
   }
   candidate_choose(actions);
@@ -107,7 +108,7 @@ void Core::candidate_choose(Actions& actions) {
   // By the log that this node ends up with.
   const auto holds = [&](Epoch epoch, Address end) { return position(epoch, end) <= greatest; };
   const bool own_counts = is_voter(options_.self) && holds(owed().first, owed().second);
-  size_t votes = own_counts && may_vote(state_.persisted.vote) ? 1 : 0;
+  size_t votes = own_counts && (may_vote(state_.persisted.vote) || state_.told_to_go_on) ? 1 : 0;
   size_t answered = own_counts ? 1 : 0;
   bool begun = state_.persisted.vote == Vote::kFull;
   for (const auto& [peer, sealed] : state_.sealed) {
@@ -129,7 +130,14 @@ void Core::candidate_choose(Actions& actions) {
   if (first_start && (!all || begun)) {
     // A moment's wait is no problem yet.
     if (!all && state_.now - state_.majority_heard < options_.heartbeat_interval) return;
-    if (!all)
+    if (needs_word())
+      set_problem("the log says that another disk votes for node " + text(options_.self) +
+                      ", the only voter: this one lost its PROMISE, was put back to an earlier "
+                      "state, or is there twice. If it is to go on from what it holds, run "
+                      "`tailrace promote --node " +
+                      text(options_.self) + "`",
+                  actions);
+    else if (!all)
       set_problem(begun || votes > 0
                       ? "seeks the lead in epoch " + std::to_string(state_.epoch.value) + ": of " +
                             std::to_string(needed) + " votes that make a majority " +

@@ -195,6 +195,8 @@ void Core::on(const Received& event, Actions& actions) {
     if (refused->reason == RefusalReason::kSeenBefore) {
       become_another_disk(*refused, peer, actions);
     } else if (state_.role == Role::kLeader) {
+      // One that was removed may have promised anything meanwhile.
+      if (!may_move_epoch(peer)) return;
       const bool stale = refused->reason == RefusalReason::kStaleEpoch &&
                          refused->epoch == state_.epoch;  // promised to another in our epoch
       if (refused->epoch > state_.epoch || stale)
@@ -214,9 +216,13 @@ void Core::on(const PromisePersisted& event, Actions& actions) {
     state_.persisted.seen = state_.promise.seen;
     state_.persisted.owed = state_.promise.owed;
   }
-  if (state_.persisted.incarnation != disk)  // new connections tell the others
+  if (state_.persisted.incarnation != disk) {  // new connections tell the others
+    for (const Member& member : state_.members)
+      if (member.id != options_.self && !state_.connected.contains(member.id))
+        actions.push_back(Disconnect{member.id});  // one that is just being made
     for (const NodeId peer : state_.connected)
       actions.push_back(Disconnect{peer});
+  }
   if (!promised()) return;
   if (state_.role == Role::kCandidate) {
     for (const Member& member : state_.members)

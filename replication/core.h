@@ -164,10 +164,13 @@ struct CoreState {
   /// Connected, and in a life that was seen before or is behind one that was: their word counts
   /// nothing and they are told so, until they come as another disk.
   std::set<NodeId> seen_before;
-  /// A new life came while an older one of the same disk was still connected: until then it may be
-  /// a copy beside its original, and its word counts nothing.
+  /// A new life came while an older one of the same disk was still connected, or an older one after
+  /// a newer: until then it may be a copy beside its original, and its word counts nothing.
   std::map<NodeId, std::chrono::nanoseconds> doubted_until;
-  uint64_t run = 0;  // of this node's life
+  uint64_t run = 0;       // of this node's life
+  uint64_t given_up = 0;  // the incarnation that it had before it was refused as seen before
+  /// An operator said that this disk, the only voter's but not the one that votes, is to go on.
+  bool told_to_go_on = false;
   /// This life has not heard all other voters yet, and says nothing by which a leader is chosen.
   bool hearing = true;
   std::chrono::nanoseconds hearing_since{0};
@@ -252,6 +255,9 @@ class Core {
   /// Whether this node may seek the lead: as a voter, also with another disk than the one that
   /// votes, or as one that is joining. Its own word then counts for nothing.
   bool may_lead() const;
+  /// Whether only an operator's word (GoOnAsked) lets this node lead: it is the only voter, by its
+  /// number, and the log names another disk.
+  bool needs_word() const;
   /// Whether it is that disk which votes for the number, or any may.
   bool is_its_disk(NodeId node, uint64_t incarnation) const;
   Life own_life() const { return {state_.promise.incarnation, state_.promise.starts, state_.run}; }
@@ -319,7 +325,10 @@ class Core {
   }
 
   // disks.cc
+  void on(const GoOnAsked& event, Actions& actions);
   bool is_plausible(Epoch epoch) const;
+  bool is_only_voter() const;
+  bool may_move_epoch(NodeId peer) const;
   bool is_doubted(NodeId peer) const {
     const auto until = state_.doubted_until.find(peer);
     return until != state_.doubted_until.end() && state_.now < until->second;
@@ -340,7 +349,7 @@ class Core {
   size_t able_voters(const Members& members) const;
   void leader_replace_disk(Actions& actions);
   void leader_raise_version(Actions& actions);
-  void leader_vote_alone(Actions& actions);
+  void leader_go_on(Actions& actions);
 
   // candidate.cc
   void on(const Granted& event, Actions& actions);

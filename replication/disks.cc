@@ -18,9 +18,16 @@
 // and joins as one. A leader that is still in office notices as well when a later run of a disk
 // ends below what an earlier run acknowledged.
 //
+// The hello alone proves nothing: the network may keep that of a life which is over until the next
+// one has been seen. So the disk is doubted for a timeout, and whoever is alive to be refused says
+// in its next hello which incarnation it has given up: from then on nobody with that is believed.
+//
 // A copy that runs beside its original takes the connection from it, or loses it. A new life that
 // comes while an older one is connected counts nothing for a timeout, and once an older run has
-// spoken after a newer one, neither is believed: both become other disks.
+// answered after a newer one, neither is believed: both become other disks.
+//
+// Where there is one voter nobody can give another disk the vote. An operator can: `tailrace
+// promote` makes it go on from what it holds (leader_replace_disk).
 //
 // A copy that was made while the node ran comes back like any restart: its count is one above the
 // last. So a new life first hears the other voters, for a moment at most, and until then says
@@ -93,6 +100,7 @@ bool Core::is_plausible(Epoch epoch) const {
 
 bool Core::is_its_disk(NodeId node, uint64_t incarnation) const {
   const Member* member = find_member(state_.members, node);
+  if (node == options_.self && state_.told_to_go_on && is_only_voter()) return true;
   return member == nullptr || member->incarnation == 0 || member->incarnation == incarnation ||
          options_.faults.votes_by_number;
 }
@@ -102,10 +110,38 @@ bool Core::may_lead() const {
   return self != nullptr && (self->voter || self->joining);
 }
 
+/// By its number.
+bool Core::is_only_voter() const {
+  const Member* self = find_member(state_.members, options_.self);
+  return self != nullptr && self->voter && voters() == 1;
+}
+
+/// An operator knows what this node cannot: that no other disk has what it lacks.
+void Core::on(const GoOnAsked&, Actions& actions) {
+  if (!needs_word()) return;
+  state_.told_to_go_on = true;
+  set_problem("", actions);
+  if (follows()) state_.role = idle_role();
+  candidate_choose(actions);
+  actions.push_back(StateChanged{});
+}
+
+bool Core::needs_word() const {
+  return is_only_voter() && !is_its_disk(options_.self, state_.promise.incarnation);
+}
+
 /// What a connection begins with: whether this life of that disk is over.
 void Core::note_life(NodeId peer, const Introduction& introduction, Actions& actions) {
   const Life& life = introduction.life;
   if (life.starts == 0 || options_.faults.forgets_lives) return;
+  if (introduction.given_up != 0) {
+    // Which of two runs is the one that acknowledged cannot be known.
+    const auto known = std::ranges::find_if(state_.promise.seen, [&](const auto& one) {
+      return one.first == peer && one.second.incarnation == introduction.given_up;
+    });
+    if (known == state_.promise.seen.end() || known->second.starts != UINT64_MAX)
+      remember_life(peer, {introduction.given_up, UINT64_MAX, 0}, actions);
+  }
   for (auto& [node, seen] : state_.promise.seen) {
     if (node != peer || seen.incarnation != life.incarnation) continue;
     if (seen == life) return;
@@ -113,13 +149,9 @@ void Core::note_life(NodeId peer, const Introduction& introduction, Actions& act
       if (introduction.beside) state_.doubted_until[peer] = state_.now + options_.peer_timeout;
       break;
     }
-    // Put back, or there twice: which of the two runs is the one that acknowledged cannot be known,
-    // so this node believes none of that disk any more.
+    // Put back, or there twice; or the hello of a life that is over, and came late.
     state_.seen_before.insert(peer);
-    if (seen.starts != UINT64_MAX) {
-      seen.starts = UINT64_MAX;
-      keep_lives(actions);
-    }
+    state_.doubted_until[peer] = state_.now + options_.peer_timeout;
     refuse_seen(peer, actions);
     return;
   }
@@ -129,12 +161,12 @@ void Core::note_life(NodeId peer, const Introduction& introduction, Actions& act
 Introduction Core::introduction() const {
   return {kClusterVersion,       own_life(),         state_.promise.epoch,
           state_.promise.leader, state_.promise.run, state_.log.last_epoch,
-          state_.log.durable};
+          state_.log.durable,    state_.given_up};
 }
 
 void Core::hear(NodeId peer, const Introduction& told, Actions& actions) {
-  if (!state_.hearing) return;
-  if (is_voter(peer))
+  if (!state_.hearing || !may_move_epoch(peer)) return;
+  if (is_voter(peer) && !(state_.seen_before.contains(peer) && state_.owed.contains(peer)))
     state_.owed[peer] = {told.life.incarnation, told.last_epoch, told.durable, std::nullopt};
   const Promise& word = state_.promise;
   if (told.leader == NodeId{} || !is_plausible(told.promised) ||
@@ -284,7 +316,12 @@ bool Core::refuses_life(NodeId peer, const Message& message, Actions& actions) {
 /// This disk was put back to an earlier state: what it acknowledged since is gone, so it is a new
 /// one from here on.
 void Core::become_another_disk(const Refuse& refused, NodeId by, Actions& actions) {
-  if (!(refused.life == own_life())) return;  // of an earlier life, or said twice
+  if (!(refused.life == own_life())) {  // of an earlier life, or said twice
+    // It knows only the hello of before: a new connection tells it more.
+    if (refused.life.incarnation == state_.given_up && state_.given_up != 0)
+      actions.push_back(Disconnect{by});
+    return;
+  }
   if (state_.role == Role::kLeader) {
     const Epoch epoch = state_.epoch;
     leader_end(actions);
@@ -296,6 +333,8 @@ void Core::become_another_disk(const Refuse& refused, NodeId by, Actions& action
   }
   state_.sealing = NodeId{};
   state_.streaming = false;
+  state_.given_up = state_.promise.incarnation;
+  state_.told_to_go_on = false;
   ++state_.renewals;
   state_.promise.incarnation = mixed(state_.run + state_.renewals);
   state_.promise.vote = Vote::kNone;
@@ -338,6 +377,7 @@ void Core::leader_replace_disk(Actions& actions) {
     if (!member.voter) continue;
     uint64_t incarnation = state_.persisted.incarnation;
     if (member.id == options_.self) {
+      if (state_.told_to_go_on && member.incarnation != incarnation) return leader_go_on(actions);
       if (is_its_disk(member.id, incarnation)) continue;
     } else {
       const FollowerState& follower = state_.followers.at(member.id);
@@ -358,31 +398,40 @@ void Core::leader_replace_disk(Actions& actions) {
   }
 }
 
+/// The only voter, by an operator's word: in one record, for there is no other majority.
+void Core::leader_go_on(Actions& actions) {
+  Members next = state_.members;
+  std::ranges::find(next, options_.self, &Member::id)->incarnation = state_.persisted.incarnation;
+  append_members(std::move(next), actions);
+}
+
 /// When all members have said that they know a newer version, and have votes, the log says so: from
-/// that record on it is written. A node that is alone writes it as soon as it leads: what its file
-/// says of other voters later changes nothing any more, they are added.
+/// that record on it is written. A node that is alone writes who the members are as soon as it
+/// leads, whatever they know: what its file says of other voters later changes nothing any more,
+/// they are added.
 void Core::leader_raise_version(Actions& actions) {
-  const bool written = !state_.members_record.empty();
-  if ((written && state_.cluster_version >= kClusterVersion) || !state_.serving || !may_change())
-    return;
-  leader_vote_alone(actions);
+  if (!state_.serving || !may_change()) return;
+  const bool all_know = std::ranges::all_of(state_.members, [&](const Member& member) {
+    const auto introduced = state_.introduced.find(member.id);
+    return member.id == options_.self ||
+           (introduced != state_.introduced.end() && introduced->second.version >= kClusterVersion);
+  });
+  const bool begins = state_.members_record.empty() && is_only_voter();
+  const uint32_t version = all_know ? kClusterVersion : state_.cluster_version;
+  if (version <= state_.cluster_version && !begins) return;
+  if (is_only_voter()) promise_vote(Vote::kFull, actions);
   if (state_.persisted.vote != Vote::kFull) return;
   Members next = state_.members;
   for (Member& member : next) {
-    if (member.id == options_.self) {
-      if (member.voter) member.incarnation = state_.persisted.incarnation;
-      continue;
-    }
-    const auto introduced = state_.introduced.find(member.id);
-    if (introduced == state_.introduced.end() || introduced->second.version < kClusterVersion)
-      return;
-    if (!member.voter) continue;
+    if (version < 2 || !member.voter) continue;
+    member.incarnation = state_.persisted.incarnation;
+    if (member.id == options_.self) continue;
     const FollowerState& follower = state_.followers.at(member.id);
     if (!follower.streaming || follower.vote != Vote::kFull || follower.incarnation == 0) return;
     member.incarnation = follower.incarnation;
   }
   state_.changing = true;
-  actions.push_back(AppendMembers{{std::move(next), kClusterVersion}});
+  actions.push_back(AppendMembers{{std::move(next), version}});
 }
 
 }  // namespace tailrace::replication

@@ -79,6 +79,9 @@ struct Granted {
   NodeId leader;
   Epoch epoch;
 };
+/// An operator's word that the disk of this node, the only voter, is to go on from what it holds
+/// although the log names another one (Core::needs_word).
+struct GoOnAsked {};
 /// An operator's wish that `to` leads instead of this node.
 struct TransferAsked {
   NodeId to;
@@ -150,9 +153,9 @@ struct AppendFailed {
 };
 
 using Event =
-    std::variant<Started, Granted, TransferAsked, ChangeAsked, MembersAppended, ConfirmAsked, Tick,
-                 PeerConnected, PeerDisconnected, Received, PromisePersisted, WriterReady, LogMoved,
-                 LogSettled, Shipped, ShipFailed, AppendFailed>;
+    std::variant<Started, Granted, GoOnAsked, TransferAsked, ChangeAsked, MembersAppended,
+                 ConfirmAsked, Tick, PeerConnected, PeerDisconnected, Received, PromisePersisted,
+                 WriterReady, LogMoved, LogSettled, Shipped, ShipFailed, AppendFailed>;
 
 // ---- Actions, to be carried out in order. ------------------------------------------------------
 

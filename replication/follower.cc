@@ -31,8 +31,16 @@ void Core::follower_tick(Actions& actions) {
 /// Whether a candidate or leader is a voter, and whether this node is, is for its log to say, which
 /// may hold a record of the members that this one's does not. Only where nothing but configuration
 /// files tells who they are, these must not contradict each other.
+///
+/// Where this node holds a record that is committed, a candidate that is not in it has to go by a
+/// later one: it was removed, or was not added yet.
 bool Core::may_speak(NodeId peer, Address members, Actions& actions) {
-  if (is_voter(peer) || members != Address{} || !state_.members_record.empty()) return true;
+  if (is_voter(peer)) return true;
+  if (!may_move_epoch(peer) && members <= state_.members_record.end) {
+    refuse(peer, RefusalReason::kUnknownNode, no_member(peer), actions);
+    return false;
+  }
+  if (members != Address{} || !state_.members_record.empty()) return true;
   refuse(peer, RefusalReason::kUnknownNode,
          "node " + text(peer) + " is no voter in the configuration of node " + text(options_.self),
          actions);
@@ -53,6 +61,12 @@ void Core::follower_seal(NodeId peer, const Seal& message, Actions& actions) {
   if (state_.leader == peer && !options_.faults.epoch_for_two_lives) return;
   state_.sealing = peer;
   follower_answer_seal(actions);
+}
+
+/// Nobody who is none of the members, as a committed record has them, moves an epoch.
+bool Core::may_move_epoch(NodeId peer) const {
+  return is_member(peer) || state_.members_record.empty() ||
+         state_.committed < state_.members_record.end;
 }
 
 /// Obeys `peer` in `epoch`; `leader` is 0 until it leads.

@@ -40,6 +40,9 @@ struct Introduction {
   uint64_t leader_run = 0;
   Epoch last_epoch;
   Address durable;
+  /// The incarnation that this life had before it was told that its disk is there twice, or was put
+  /// back; 0: none.
+  uint64_t given_up = 0;
   /// Not said, but found: its connection took the place of one that was still up.
   bool beside = false;
 };

@@ -147,7 +147,9 @@ Result<> Driver::start() {
   warn_of_other_members();
   if (!coordinator_) {
     // Who was promised an epoch since the file was written has been promoted.
-    const NodeId leader = promise->leader == NodeId{} ? options_.leader : promise->leader;
+    const Member* promised = find_member(core_.state().members, promise->leader);
+    const bool votes = promised != nullptr && (promised->voter || promised->joining);
+    const NodeId leader = votes ? promise->leader : options_.leader;  // one that was removed never
     if (leader != options_.leader)
       observability::log_warning(
           "the configuration names node {} as the leader, but node {} was promised epoch {} "

@@ -215,11 +215,15 @@ void Driver::promote(Done done) {
     if (!self.core_.is_member(self.options_.self) || self.core_.state().outsider)
       return done(make_error(ErrorCode::kFailedPrecondition,
                              "this node was removed from the members of the cluster"));
-    if (self.core_.state().role == Role::kLearner)
+    if (!self.core_.may_lead())
       return done(make_error(ErrorCode::kFailedPrecondition, "a learner can not lead"));
     if (self.comparison_.divergence())
       return done(make_error(ErrorCode::kFailedPrecondition, self.unhealthy()));
-    done(self.coordinator_->promote());
+    const bool needs_word = self.core_.needs_word();
+    if (needs_word) self.handle(GoOnAsked{});
+    const Result<> promoted = self.coordinator_->promote();
+    // Where etcd decides, the word is what was missing.
+    done(needs_word ? Result<>{} : promoted);
   });
 }
 

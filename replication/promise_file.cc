@@ -57,6 +57,11 @@ Result<> PromiseFile::keep_room() {
 Result<Promise> PromiseFile::read() const {
   Result<storage::AtomicFileContent> content =
       storage::read_atomic_file(file_system_, path_, kFormat);
+  if (!content && content.error().code == ErrorCode::kCorruption)
+    return make_error(ErrorCode::kCorruption,
+                      "read the promise: " + content.error().message +
+                          ", or move it away: the node then counts as one with a new disk, and the "
+                          "only voter of a cluster goes on after `tailrace promote`");
   if (!content) return tl::unexpected(with_context("read the promise", std::move(content).error()));
   const std::vector<std::byte>& bytes = content->bytes;
   const bool counts_starts = content->version >= 3;

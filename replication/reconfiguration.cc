@@ -158,16 +158,12 @@ Result<Members> Core::after_change(const MemberChange& change) const {
 }
 
 void Core::on(const ChangeAsked& event, Actions& actions) {
-  if (state_.role == Role::kLeader && state_.serving) leader_vote_alone(actions);
+  // Alone it leads without a vote, as nobody has one at a first start. Then it gets one now.
+  if (state_.role == Role::kLeader && state_.serving && is_only_voter())
+    promise_vote(Vote::kFull, actions);
   Result<Members> next = after_change(event.change);
   if (!next || *next == state_.members) return;
   append_members(std::move(*next), actions);
-}
-
-/// Alone it leads without a vote, as nobody has one at a first start. Then it gets one now.
-void Core::leader_vote_alone(Actions& actions) {
-  if (state_.persisted.vote != Vote::kFull && voters() == 1 && is_voter(options_.self))
-    promise_vote(Vote::kFull, actions);
 }
 
 void Core::append_members(Members next, Actions& actions) {

@@ -120,7 +120,7 @@ void Core::stream_acknowledge(NodeId peer, const Acknowledge& message, Actions& 
   auto it = state_.followers.find(peer);
   if (it == state_.followers.end()) return;
   FollowerState& follower = it->second;
-  if (message.epoch > state_.epoch && state_.role == Role::kLeader) {
+  if (message.epoch > state_.epoch && state_.role == Role::kLeader && may_move_epoch(peer)) {
     leader_deposed(message.epoch, NodeId{}, actions);
     return;
   }

@@ -35,7 +35,7 @@ void PeerConnection::send_hello(const std::string& error) {
   hello.setProtocolVersion(self_.protocol_version);
   hello.setCluster(self_.cluster.c_str());
   hello.setNode(self_.node.value);
-  const replication::Introduction& said = self_.introduction;
+  const replication::Introduction said = events_.introduction();
   hello.setVersion(said.version);
   hello.setIncarnation(said.life.incarnation);
   hello.setStarts(said.life.starts);
@@ -45,6 +45,7 @@ void PeerConnection::send_hello(const std::string& error) {
   hello.setLeaderRun(said.leader_run);
   hello.setLastEpoch(said.last_epoch.value);
   hello.setDurable(said.durable.value);
+  hello.setGivenUp(said.given_up);
   if (!error.empty()) hello.setError(error.c_str());
   send(message.builder());
   flush();
@@ -86,6 +87,7 @@ FramedSocket::Take PeerConnection::on_frame(capnp::MessageReader& message) {
                              hello.getLeaderRun(),
                              Epoch{hello.getLastEpoch()},
                              Address{hello.getDurable()},
+                             hello.getGivenUp(),
                              false}};
   Result<> checked = check_peer(theirs, self_);
   if (checked) checked = events_.admit(theirs.node);

@@ -16,6 +16,8 @@ namespace tailrace::rpc {
 class PeerConnection : public FramedSocket {
  public:
   struct Events {
+    /// What this side says of itself, when its hello is sent.
+    std::function<replication::Introduction()> introduction;
     /// The other side's hello is in order by itself; an error refuses it (and is sent to it).
     std::function<Result<>(NodeId)> admit;
     /// Both hellos are through: messages may be sent.

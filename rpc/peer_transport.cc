@@ -134,6 +134,9 @@ class PeerTransportImpl : public PeerTransport {
     if (found == peers_.end()) return;
     if (const auto connection = found->second.connection)
       connection->close("this node closed the connection");
+    // What it is saying there is of before as well.
+    if (const auto outgoing = found->second.outgoing.lock())
+      outgoing->close("this node closed the connection");
   }
 
   void send(NodeId id, replication::Message message) override {
@@ -259,11 +262,13 @@ class PeerTransportImpl : public PeerTransport {
   /// `dialled`: whom we mean to reach; 0: whoever has come.
   void introduce(asio::ip::tcp::socket socket, NodeId dialled) {
     auto connection = std::make_shared<PeerConnection>(
-        std::move(socket),
-        PeerIdentity{kProtocolVersion, options_.cluster, options_.self, handler_->introduction()},
+        std::move(socket), PeerIdentity{kProtocolVersion, options_.cluster, options_.self, {}},
         options_.max_frame_bytes, traffic_);
     strangers_.insert(connection);
     PeerConnection::Events events;
+    events.introduction = [this] {
+      return handler_ != nullptr ? handler_->introduction() : replication::Introduction{};
+    };
     events.admit = [this, dialled](NodeId peer) { return admit(peer, dialled); };
     // The connection owns its events: a weak reference keeps that from being a circle.
     const std::weak_ptr<PeerConnection> weak = connection;

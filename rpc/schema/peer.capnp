@@ -42,6 +42,7 @@ struct PeerHello {
   leaderRun @10 :UInt64;   # in which of its lives; 0: not known
   durable @11 :UInt64;     # where the sender's log ends,
   lastEpoch @12 :UInt64;   # and in which epoch
+  givenUp @13 :UInt64;     # the incarnation that it had before it was refused as seen before; 0: none
 }
 
 struct Subscribe {

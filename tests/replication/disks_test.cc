@@ -234,17 +234,98 @@ TEST(Lives, ALifeThatWasSeenBeforeIsRefused) {
   EXPECT_EQ(refused->life, (Life{kDiskOfThree, 4, 31}));
   core.subscribe(kThree, 228, Epoch{5});
   EXPECT_EQ(core.sent<Accept>(kThree), nullptr);
-  // The disk is there twice, or was put back: neither run is believed any more, nor a later one.
+  // It was alive to hear that, and is another disk now.
+  Introduction other = of(kDiskOfThree + 1, 1, 31);
+  other.given_up = kDiskOfThree;
+  core.feed(PeerConnected{kThree, other});
   core.persist();
+  core.subscribe(kThree, 228, Epoch{5}, Vote::kNone, kDiskOfThree + 1);
+  EXPECT_NE(core.sent<Accept>(kThree), nullptr);
+  // The disk is there twice, or was put back: no run of it is believed any more, nor a later one.
   for (const Life& life : {Life{kDiskOfThree, 4, 30}, Life{kDiskOfThree, 5, 32}}) {
     core.feed(PeerConnected{kThree, of(life.incarnation, life.starts, life.run)});
     core.subscribe(kThree, 228, Epoch{5});
     EXPECT_EQ(core.sent<Accept>(kThree), nullptr);
   }
-  core.feed(PeerConnected{kThree, of(kDiskOfThree + 1, 1, 32)});
+}
+
+/// The network kept it until the next life had been seen. (An adversary made a disk another one by
+/// it, with two honest restarts.)
+TEST(Lives, AHelloThatComesLateCostsNoDisk) {
+  Driven core(kOne, by_disk());
+  core.feed(PeerConnected{kThree, of(kDiskOfThree, 5, 31)});
   core.persist();
-  core.subscribe(kThree, 228, Epoch{5}, Vote::kNone, kDiskOfThree + 1);
-  EXPECT_NE(core.sent<Accept>(kThree), nullptr) << "another disk";
+  core.feed(PeerConnected{kThree, of(kDiskOfThree, 4, 30)});
+  EXPECT_EQ(core.wants<PersistPromise>(), nullptr);
+  core.feed(PeerDisconnected{kThree});
+  core.feed(PeerConnected{kThree, of(kDiskOfThree, 5, 31)});
+  core.seek(Epoch{5});
+  sealed_by(core, kThree, kDiskOfThree);
+  EXPECT_EQ(core.state().role, Role::kCandidate) << "which of the two lives is not known yet";
+  core.pass(milliseconds(3100));
+  EXPECT_EQ(core.state().role, Role::kLeader);
+}
+
+/// Its hello may have been on its way when it became another disk.
+TEST(Lives, WhoIsToldOfADiskThatItHasGivenUpConnectsAnew) {
+  Driven core(kOne, by_disk(3));
+  const Life life = core.core().own_life();
+  core.receive(kTwo, Refuse{RefusalReason::kSeenBefore, Epoch{1}, kNobody, "", life});
+  core.persist();
+  EXPECT_EQ(core.core().introduction().given_up, kOwnDisk);
+  core.receive(kThree, Refuse{RefusalReason::kSeenBefore, Epoch{1}, kNobody, "", life});
+  ASSERT_NE(core.wants<Disconnect>(), nullptr);
+  EXPECT_EQ(core.wants<Disconnect>()->peer, kThree);
+}
+
+// ---- The only voter. ---------------------------------------------------------------------------
+
+Given alone_by_disk(uint64_t incarnation) {
+  Given given;
+  Member self = member_of(kOne);
+  self.incarnation = kOwnDisk;
+  given.members = {self};
+  given.log = log_of(64, 300, {{Epoch{1}, Address{64}}});
+  fasterlog::ConfigurationTable table;
+  table.push_back({Address{100}, Address{200}, Epoch{1}, encode_members({{self}, 2})});
+  given.log.configurations =
+      std::make_shared<const fasterlog::ConfigurationTable>(std::move(table));
+  given.committed = Address{300};
+  given.promise = Promise{Epoch{1}, kOne, incarnation, Vote::kNone};
+  given.promise.starts = 1;
+  return given;
+}
+
+/// Its PROMISE is lost, or it was put back. No other disk can give it the vote.
+TEST(TheOnlyVoter, GoesOnWithAnotherDiskByAnOperatorsWordAlone) {
+  Driven core(kOne, alone_by_disk(kOwnDisk + 1));
+  core.seek(Epoch{5});
+  core.pass(milliseconds(500));
+  EXPECT_EQ(core.state().role, Role::kCandidate);
+  EXPECT_NE(core.state().problem.find("tailrace promote"), std::string::npos)
+      << core.state().problem;
+  EXPECT_TRUE(core.core().needs_word());
+  core.feed(GoOnAsked{});
+  EXPECT_EQ(core.state().role, Role::kLeader);
+  core.persist();
+  core.enqueue_epoch_start();
+  core.durable(336, Epoch{5});
+  EXPECT_TRUE(core.state().serving);
+  core.pass(milliseconds(50));
+  ASSERT_NE(core.wants<AppendMembers>(), nullptr);
+  EXPECT_EQ(core.wants<AppendMembers>()->record.members[0].incarnation, kOwnDisk + 1);
+  core.append_members();
+  EXPECT_FALSE(core.core().needs_word());
+}
+
+/// A word is only for who is alone: elsewhere the others say who votes.
+TEST(TheOnlyVoter, NoWordMakesOneOfThreeVote) {
+  Given given = by_disk();
+  given.promise.incarnation = kOwnDisk + 1;
+  given.promise.vote = Vote::kNone;
+  Driven core(kOne, given);
+  core.feed(GoOnAsked{});
+  EXPECT_FALSE(core.state().told_to_go_on);
 }
 
 TEST(Lives, TheSameLifeAgainAndALaterOneAreTaken) {

@@ -130,7 +130,8 @@ TEST(Follower, AnEpochItOnlyHeardOfIsPromisedToTheFirstThatAsks) {
   EXPECT_NE(core.sent<Refuse>(kThree), nullptr);
 }
 
-// Found by the simulation: what it shipped bore no epoch, and the candidate took that for a refusal.
+// Found by the simulation: what it shipped bore no epoch, and the candidate took that for a
+// refusal.
 TEST(Follower, FeedsACandidateThatALifeBeforePromisedTheEpoch) {
   Given given = with_log();
   given.promise = Promise{Epoch{5}, kOne, 9, Vote::kFull};

@@ -132,6 +132,44 @@ TEST(Reconfiguration, ALeaderAloneGetsAVoteAndThenWritesThatItIs) {
   EXPECT_EQ(record.members[0].incarnation, 9u);
 }
 
+/// A learner that has not come yet is not waited for; what it knows is not known, so nothing newer
+/// is written.
+TEST(Reconfiguration, ALeaderThatIsTheOnlyVoterWritesWhoBelongsToIt) {
+  Given given = without_vote();
+  given.members = {member_of(kOne), member_of(kTwo, false)};
+  Driven core(kOne, given);
+  core.lead(Epoch{5}, {}, Vote::kNone);
+  core.pass(milliseconds(50));
+  core.persist();
+  core.pass(milliseconds(50));
+  ASSERT_NE(core.wants<AppendMembers>(), nullptr);
+  EXPECT_EQ(core.wants<AppendMembers>()->record.cluster_version, 1u);
+  EXPECT_EQ(core.wants<AppendMembers>()->record.members.size(), 2u);
+}
+
+/// (An adversary stopped a cluster by a node that had been removed, and was promised epochs alone.)
+TEST(Reconfiguration, WhoIsNoMemberMovesNoEpoch) {
+  Given given = with_log();
+  const Members now = {member_of(kOne), member_of(kTwo)};
+  given.log = with_members(given.log, {{{Address{100}, Address{200}}, now}});
+  given.committed = Address{500};
+  Driven follower(kTwo, given);
+  follower.receive(kThree, Seal{Epoch{9}, Address{50}});
+  ASSERT_NE(follower.sent<Refuse>(kThree), nullptr);
+  EXPECT_EQ(follower.sent<Refuse>(kThree)->reason, RefusalReason::kUnknownNode);
+  EXPECT_EQ(follower.state().promise.epoch, Epoch{1});
+  follower.receive(kThree, Seal{Epoch{9}, Address{300}});
+  EXPECT_EQ(follower.state().promise.epoch, Epoch{9}) << "a later record may have added it";
+
+  Driven leader(kOne, given);
+  leader.lead(Epoch{5}, {kTwo});
+  leader.receive(kThree, Refuse{RefusalReason::kStaleEpoch, Epoch{9}, kThree, ""});
+  leader.receive(kThree, Acknowledge{Epoch{9}, Address{500}, {}});
+  EXPECT_EQ(leader.state().role, Role::kLeader);
+  leader.receive(kTwo, Refuse{RefusalReason::kStaleEpoch, Epoch{9}, kTwo, ""});
+  EXPECT_NE(leader.state().role, Role::kLeader) << "a member's word";
+}
+
 /// (Found by the simulation: members changed before a majority had its votes, and none could lead.)
 TEST(Reconfiguration, NoneBeforeAMajorityHasItsVotes) {
   Driven core(kOne, without_vote());

@@ -173,6 +173,7 @@ void Cluster::bring_up(SimNode& node) {
 void Cluster::crash(SimNode& node) {
   if (node.boot == 0) return;
   ++outcome_.crashes;
+  late_hello(node);
   node.boot = 0;
   node.core.reset();
   node.server.reset();
@@ -344,6 +345,9 @@ void Cluster::ship(SimNode& node, const ShipBytes& action) {
 
 /// In the order in which they were asked for.
 void Cluster::persist(SimNode& node, const Promise& promise) {
+  if (promise.incarnation != node.promise.incarnation && node.promise.incarnation != node.forgot &&
+      clones_.empty())
+    violate("a disk becomes another one that was neither put back nor there twice");
   exchange(node, promise.epoch);
   // A full disk has room for it: that is kept beforehand.
   node.promise_written = std::max(node.promise_written, now_ + between(0, faults_ ? 8000 : 500));

@@ -208,6 +208,7 @@ class Cluster {
   // network.cc
   void dial();
   void unlink(NodeId a, NodeId b);
+  void late_hello(SimNode& node);
   void send(SimNode& from, NodeId to, replication::Message message);
   bool cut(NodeId a, NodeId b) const { return cuts_.contains({a.value, b.value}); }
   static Pair pair_of(NodeId a, NodeId b) {

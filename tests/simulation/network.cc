@@ -66,6 +66,22 @@ void Cluster::unlink(NodeId a, NodeId b) {
   by_clone_.erase(pair_of(a, b));
 }
 
+/// What the network kept of a life that ends now comes out when the next one is connected already.
+void Cluster::late_hello(SimNode& node) {
+  if (!faults_ || node.version < kClusterVersion || &at(node.id) != &node || !random_.chance(1, 8))
+    return;
+  after(between(1000, 400000), [this, &node, said = node.core->introduction()] {
+    SimNode& peer = nodes_[random_.below(nodes_.size())];
+    if (peer.boot == 0 || node.boot == 0 || peer.paused || node.paused || !has_link(node, peer.id))
+      return;
+    feed(peer, PeerDisconnected{node.id});
+    feed(peer, PeerConnected{node.id, said});
+    feed(peer, PeerDisconnected{node.id});
+    feed(node, PeerDisconnected{peer.id});
+    connect(node, peer);
+  });
+}
+
 void Cluster::send(SimNode& from, NodeId to, Message message) {
   if (to.value == 0 || to.value > nodes_.size() || cut(from.id, to) || !has_link(from, to)) return;
   SimNode* target = &body(to, from.id);
@@ -80,8 +96,10 @@ void Cluster::send(SimNode& from, NodeId to, Message message) {
       arrival = now_ + between(50000, 800000);
     else if (!faults_ || !random_.chance(1, 20))
       last = arrival = std::max(arrival, last);
-    after(arrival - now_, [this, target, sender = from.id, message] {
+    after(arrival - now_, [this, target, origin = &from, sender = from.id, message] {
       if (target->boot == 0) return;
+      // What one body said never comes out of the connection of the other.
+      if (&body(sender, target->id) != origin || &body(target->id, sender) != target) return;
       if (target->paused)
         target->waiting.push_back([this, target, sender, message] {
           feed(*target, Received{sender, message, now_ + target->clock});

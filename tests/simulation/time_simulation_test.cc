@@ -261,10 +261,10 @@ class World {
     node.rule.advance(reading(node));
     const uint64_t by_rule = std::max(node.state.log_time, node.rule.reckon_ns());
     const uint64_t now_ns = faults_.expiry_by_clock ? wall(node) : by_rule;
-    // A doubted clock may make a key live longer, and by a week at most.
+    // A doubted clock may make a key live longer, and by kMostReckoned at most.
     const uint64_t log_now = std::max(node.state.log_time, node.rule.time_ns());
     const uint64_t extra = node.rule.doubts() ? by_rule - log_now : 0;
-    if (extra > in_ns(168h)) fail("a key is kept for too long");
+    if (extra > in_ns(LogTimeRule::kMostReckoned)) fail("a key is kept for too long");
     const uint64_t key = next_++;
     const size_t before = committed_;
     batch({Record::Kind::kPut, key, now_ns + in_ns(ttl)});
