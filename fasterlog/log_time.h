@@ -68,7 +68,10 @@ class LogTimeRule {
   uint64_t time_ns() const { return time_ns_; }
   /// From where a time to live counts.
   uint64_t reckon_ns() const {
-    const bool by_clock = doubt_ && ahead_ns_ < 0 && -ahead_ns_ <= kMostReckoned.count();
+    // A log that began under an absurd clock began in 2024: that is no time worth keeping to.
+    const bool near = -ahead_ns_ <= kMostReckoned.count() ||
+                      time_ns_ < kLeastWall + static_cast<uint64_t>(kMostReckoned.count());
+    const bool by_clock = doubt_ && ahead_ns_ < 0 && near;
     return by_clock ? time_ns_ + static_cast<uint64_t>(-ahead_ns_) : time_ns_;
   }
   Nanoseconds elapsed() const { return elapsed_; }  // when it was that

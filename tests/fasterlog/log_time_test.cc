@@ -95,6 +95,16 @@ TEST_F(LogTimeRules, ABelievedClockTakesNothingFromWhatWasPutWhileItWasDoubted) 
     pass(4s);
     EXPECT_GE(rule_.time_ns(), expires);
   }
+  // A log that began when the clock stood in 1970.
+  rule_ = {};
+  error_ = -Nanoseconds(kBorn) - passed_;
+  rule_.begin();
+  rule_.advance(reading());
+  error_ = 0ns;
+  passed_ += 5s;
+  rule_.advance(reading());
+  EXPECT_TRUE(rule_.doubts());
+  EXPECT_EQ(rule_.reckon_ns(), reading().wall_ns);
   // Further away than that it is no reason to keep anything for years.
   rule_ = {};
   rule_.see(kBorn, reading());

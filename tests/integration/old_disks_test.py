@@ -143,6 +143,50 @@ class OldDisks(unittest.TestCase):
         self.put("x", by=[one, two])
         self.check_there("x")
 
+    def test_a_removed_node_with_later_epochs_deposes_nobody(self):
+        """It led once, was removed while it was down, and was promised epochs alone since."""
+        one, two, three = self.start()
+        self.promote(two)
+        self.nodes.serving(PATIENCE, other_than=one)
+        two.kill()
+        self.promote(one)
+        self.nodes.serving(PATIENCE, other_than=two)
+        self.nodes.run("member", "remove", "--id", 2, "--timeout", 60,
+                       server=f"{one.server},{three.server}")
+        one.process.send_signal(signal.SIGSTOP)
+        three.process.send_signal(signal.SIGSTOP)
+        for _ in range(2):
+            two.start()
+            wait_until("it seeks the lead", lambda: "candidate" in two.log.read_text(), PATIENCE)
+            self.promote(two)
+            two.kill()
+        one.process.send_signal(signal.SIGCONT)
+        three.process.send_signal(signal.SIGCONT)
+        two.start()
+        wait_until("it is told", lambda: "member add" in two.log.read_text(), PATIENCE)
+        self.put("x", by=[one, three])
+        self.assertEqual(self.nodes.kinds(), {1: "voter", 3: "voter"})
+        two.kill()
+        for node in (one, three):
+            node.kill()
+            node.start()
+        self.put("y", by=[one, three])
+
+    def test_the_only_voter_that_lost_its_promise_goes_on_when_it_is_told_to(self):
+        [one] = self.start(nodes=1)
+        self.put("x", by=[one])
+        one.kill()
+        for path in one.data.rglob("PROMISE*"):
+            path.unlink()
+        one.start()
+        wait_until("it says what helps", lambda: "tailrace promote" in one.http("/readyz")[1], PATIENCE)
+        self.promote(one)
+        one.wait_ready(PATIENCE)
+        self.check_there("x")
+        one.kill()
+        one.start().wait_ready(PATIENCE)
+        self.check_there("x")
+
     def test_a_file_that_names_more_voters_changes_nothing(self):
         """A node that is alone has written down that it is: it restarts with its file made ready for the
         one that is to be added, and goes on."""
