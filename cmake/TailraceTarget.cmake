@@ -81,7 +81,7 @@ function(tailrace_test name)
   target_link_libraries(${name} PRIVATE ${arg_LINK} GTest::gtest GTest::gmock GTest::gtest_main
                         fmt::fmt tailrace_flags)
   set_target_properties(${name} PROPERTIES
-    RUNTIME_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}/tests" UNITY_BUILD ${TAILRACE_UNITY_PROGRAMS})
+    RUNTIME_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}/tests")
   foreach(label unit concurrent)
     if(label IN_LIST arg_LABELS)
       add_dependencies(${label}_tests ${name})
