@@ -128,10 +128,9 @@ int wait_until_voter(rpc::Client& client, uint32_t node) {
 /// A node with a new disk goes by its file: one that names members of long ago could found a
 /// cluster of its own.
 void remind_of_files() {
-  fmt::print(
-      stderr,
-      "write the members of `tailrace member list` into the file of every node, in case that "
-      "one loses its disk\n");
+  fmt::print(stderr,
+             "keep `replication.members` in every node's file equal to `tailrace member list`, and "
+             "`leader` one of them: a node with an empty disk finds the cluster by its file\n");
 }
 
 int add(const MemberOptions& options) {

@@ -222,10 +222,12 @@ void read_replication(YamlReader reader, replication::NodeOptions& node,
     reader.fail("coordinator", "names no leader; set replication.coordinator.leader");
   } else if (leader == node.members.end()) {
     reader.fail("coordinator",
-                "names leader " + std::to_string(node.leader.value) + ", which is no member");
+                "names leader " + std::to_string(node.leader.value) +
+                    ", which is no member: name one of `members` that has a vote. Who leads now "
+                    "does not change by that, but by `tailrace promote` and `transfer`");
   } else if (!leader->voter) {
-    reader.fail("coordinator",
-                "names leader " + std::to_string(node.leader.value) + ", which has no vote");
+    reader.fail("coordinator", "names leader " + std::to_string(node.leader.value) +
+                                   ", which has no vote: name one that has");
   }
 }
 

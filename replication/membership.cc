@@ -199,11 +199,19 @@ Result<Members> changed(const Members& members, const MemberChange& change, Node
   if (next == members) return next;
   if (const std::string what = wrong_with(next); !what.empty())
     return make_error(ErrorCode::kInvalidArgument, what);
-  for (const Member& member : next)
+  for (const Member& member : next) {
     if (next.size() > 1 && member.peer_address.empty())
-      return make_error(
-          ErrorCode::kFailedPrecondition,
-          node(member.id) + " has no peer address, so that others could not reach it");
+      return make_error(ErrorCode::kFailedPrecondition,
+                        node(member.id) +
+                            " has no peer address, so that others could not reach it: give it a "
+                            "configuration file with `replication.members`, and restart it");
+    if (member.id == id || change.kind == MemberChange::Kind::kRemove) continue;
+    const Member& now = *find_member(next, id);
+    for (const std::string& address : {member.peer_address, member.client_address})
+      if (!address.empty() && (address == now.peer_address || address == now.client_address))
+        return refuse(ErrorCode::kInvalidArgument,
+                      "can not be at " + address + ", where " + node(member.id) + " is");
+  }
   return next;
 }
 

@@ -84,7 +84,8 @@ void Core::members_changed(Actions& actions) {
 
 std::string Core::no_member(NodeId peer) const {
   return "node " + text(peer) + " is not among the members of the cluster, as node " +
-         text(options_.self) + " knows them; `tailrace member add` makes it one";
+         text(options_.self) +
+         " knows them: stop it if it was removed, or make it one by `tailrace member add`";
 }
 
 // ---- The leader. -------------------------------------------------------------------------------

@@ -175,5 +175,20 @@ TEST(MemberChanges, RemovingIsDoneOnceAndNotByTheLeaderItself) {
             ErrorCode::kFailedPrecondition);
 }
 
+TEST(MemberChange, NobodyIsWhereAnotherOneIs) {
+  const Members members = three_voters_and_a_learner();
+  MemberChange change;
+  change.kind = MemberChange::Kind::kSet;
+  change.member = {kFive, true, "peer1", "client5"};
+  const Result<Members> next = changed(members, change, kOne);
+  ASSERT_FALSE(next);
+  EXPECT_NE(next.error().message.find("peer1, where node 1 is"), std::string::npos)
+      << next.error().message;
+  change.member = {kTwo, true, "", "client3"};
+  EXPECT_FALSE(changed(members, change, kOne)) << "nor is one moved there";
+  change.member = {kTwo, true, "peer2", "client9"};
+  EXPECT_TRUE(changed(members, change, kOne));
+}
+
 }  // namespace
 }  // namespace tailrace::replication

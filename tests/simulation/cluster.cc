@@ -58,7 +58,7 @@ Cluster::Cluster(uint64_t seed, ClusterOptions options)
   nodes_.resize(members + options_.spares);
   for (uint32_t i = 0; i < nodes_.size(); ++i) {
     nodes_[i].id = NodeId{i + 1};
-    if (i < members) first_members_.push_back({NodeId{i + 1}, i < options_.nodes, "a", "a"});
+    if (i < members) first_members_.push_back(member_of(NodeId{i + 1}, i < options_.nodes));
     nodes_[i].promise.incarnation = i + 100;
     if (options_.upgrades) nodes_[i].version = 1;
     nodes_[i].promise.starts = nodes_[i].version == 1 ? 0 : 1;
@@ -140,7 +140,7 @@ void Cluster::start(SimNode& node) {
   options.self = node.id;
   options.members = node.file;
   const Member* self = find_member(node.file, node.id);
-  if (self == nullptr) options.members.push_back({node.id, false, "a", "a"});
+  if (self == nullptr) options.members.push_back(member_of(node.id, false));
   if (self == nullptr || !self->voter) options.upstream = options_.upstream;
   options.heartbeat_interval = std::chrono::milliseconds(40);
   options.peer_timeout = std::chrono::milliseconds(200);

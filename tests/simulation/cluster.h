@@ -174,6 +174,12 @@ class Cluster {
   using Pair = std::pair<uint32_t, uint32_t>;
 
   // cluster.cc
+  /// With addresses of its own, each of one letter.
+  static replication::Member member_of(NodeId id, bool voter) {
+    const auto number = static_cast<char>(id.value);
+    return {id, voter, std::string(1, static_cast<char>('a' + number)),
+            std::string(1, static_cast<char>('A' + number))};
+  }
   /// Whom the newest record in that log names; without one, those of the beginning.
   replication::Members members_in(const std::vector<Batch>& batches) const {
     return record_in(batches).members;

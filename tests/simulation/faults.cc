@@ -226,7 +226,7 @@ std::optional<MemberChange> Cluster::some_change(const SimNode& leader) {
   const Members& members = leader.core->state().members;
   const Member* member = find_member(members, node.id);
   MemberChange change;
-  change.member = {node.id, random_.chance(2, 3), "a", "a"};
+  change.member = member_of(node.id, random_.chance(2, 3));
   if (member != nullptr && random_.chance(2, 3)) change.kind = MemberChange::Kind::kRemove;
   const bool takes = member != nullptr && member->voter &&
                      (change.kind == MemberChange::Kind::kRemove || !change.member.voter);
