@@ -61,8 +61,7 @@ class RequestLoop {
     };
     using Kind = LoadOptions::Operation;
     Kind operation = options_.operation;
-    if (operation == Kind::kMixed)
-      operation = random_.chance(1, 2) ? Kind::kPut : Kind::kGet;
+    if (operation == Kind::kMixed) operation = random_.chance(1, 2) ? Kind::kPut : Kind::kGet;
     if (operation == Kind::kAppend) return client_->async_append("bench", events_, written);
     const std::string key = "bench/" + std::to_string(random_.below(options_.keys));
     if (operation == Kind::kGet) return client_->async_get(as_bytes(key), options_.read, read);

@@ -108,7 +108,8 @@ void Core::candidate_choose(Actions& actions) {
   // By the log that this node ends up with.
   const auto holds = [&](Epoch epoch, Address end) { return position(epoch, end) <= greatest; };
   const bool own_counts = is_voter(options_.self) && holds(owed().first, owed().second);
-  size_t votes = own_counts && (may_vote(state_.persisted.vote) || state_.told_to_go_on) ? 1 : 0;
+  const bool told = state_.told_to_go_on && is_only_voter();
+  size_t votes = own_counts && (may_vote(state_.persisted.vote) || told) ? 1 : 0;
   size_t answered = own_counts ? 1 : 0;
   bool begun = state_.persisted.vote == Vote::kFull;
   for (const auto& [peer, sealed] : state_.sealed) {

@@ -157,13 +157,14 @@ class OldDisks(unittest.TestCase):
         three.process.send_signal(signal.SIGSTOP)
         for _ in range(2):
             two.start()
-            wait_until("it seeks the lead", lambda: "candidate" in two.log.read_text(), PATIENCE)
+            wait_until("it can be asked", lambda: two.http("/readyz")[0] != 0, PATIENCE)
             self.promote(two)
             two.kill()
         one.process.send_signal(signal.SIGCONT)
         three.process.send_signal(signal.SIGCONT)
         two.start()
-        wait_until("it is told", lambda: "member add" in two.log.read_text(), PATIENCE)
+        wait_until("it is refused", lambda: all(
+            "node 2 refused (unknown_node)" in node.log.read_text() for node in (one, three)), PATIENCE)
         self.put("x", by=[one, three])
         self.assertEqual(self.nodes.kinds(), {1: "voter", 3: "voter"})
         two.kill()
