@@ -2,6 +2,9 @@
 
 #include <atomic>
 #include <cerrno>
+#include <fstream>
+#include <string>
+#include <thread>
 #include <unordered_map>
 
 #include <liburing.h>
@@ -10,6 +13,8 @@
 #include <unistd.h>
 
 #include "core/check.h"
+#include "core/clock.h"
+#include "storage/patience.h"
 #include "storage/posix_file.h"
 
 namespace tailrace::storage {
@@ -27,6 +32,7 @@ struct Request {
   size_t length;
   size_t done;
   uint64_t token;
+  SteadyTime short_since{};  // when the system first lacked something for it; never: 0
 };
 
 // Not the number of any request: those count from 1.
@@ -48,6 +54,22 @@ std::string_view call_of(Kind kind) {
       return "fdatasync";
   }
   return "request";
+}
+
+/// What io_uring_setup's error means, and what to do about it.
+std::string why_none(int result) {
+  std::ifstream setting("/proc/sys/kernel/io_uring_disabled");
+  int disabled = 0;
+  if (setting >> disabled && disabled != 0)
+    return "io_uring is switched off: the setting kernel.io_uring_disabled is " +
+           std::to_string(disabled) + "; set it to 0 by sysctl";
+  if (result == -ENOSYS)
+    return "the kernel has no io_uring (it came with Linux 5.1), or a seccomp filter, as of a "
+           "container, says so; allow io_uring_setup, io_uring_enter and io_uring_register there";
+  if (result == -ENOMEM)
+    return "io_uring may not lock enough memory; raise the limit (ulimit -l, LimitMEMLOCK)";
+  return "io_uring is not permitted: a seccomp filter, as of a container, or a security module "
+         "refuses it; allow io_uring_setup, io_uring_enter and io_uring_register there";
 }
 
 class IoUringQueue final : public IoQueue {
@@ -109,9 +131,11 @@ class IoUringQueue final : public IoQueue {
     } else {
       result = ::io_uring_submit(&ring_);
     }
-    if (result < 0 && result != -ETIME && result != -EINTR && result != -EBUSY) {
+    if (result < 0 && result != -ETIME && result != -EINTR && result != -EBUSY &&
+        !may_try_again(result, short_since_)) {
       return tl::unexpected(io_error("io_uring_enter", "the I/O queue", result));
     }
+    if (result >= 0) short_since_ = SteadyTime{};
     collect(completions);
     woken_ = false;
     return completions.size() - before;
@@ -144,6 +168,16 @@ class IoUringQueue final : public IoQueue {
     const uint64_t number = ++last_number_;
     ++in_flight_;
     prepare(number, requests_.emplace(number, request).first->second);
+  }
+
+  /// Whether what failed so is to be tried again: the system lacks something, and has not for long.
+  static bool may_try_again(int result, SteadyTime& short_since) {
+    if (!is_short_for_now(-result)) return false;
+    const SteadyTime now = std::chrono::steady_clock::now();
+    if (short_since == SteadyTime{}) short_since = now;
+    if (now - short_since > kPatience) return false;
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    return true;
   }
 
   void prepare(uint64_t number, const Request& request) {
@@ -198,6 +232,10 @@ class IoUringQueue final : public IoQueue {
     TAILRACE_CHECK(found != requests_.end(), "a completion without a request");
     Request& request = found->second;
     if (result == -EINTR || result == -EAGAIN) return prepare(number, request);
+    // Nothing was done for want of memory. Of a sync any error is final.
+    if (result == -ENOMEM && request.kind != Kind::kSync &&
+        may_try_again(result, request.short_since))
+      return prepare(number, request);
     if (result > 0) {
       request.done += static_cast<size_t>(result);
       // A short transfer goes on. With O_DIRECT a length that is no whole sector is the end.
@@ -228,19 +266,24 @@ class IoUringQueue final : public IoQueue {
   bool woken_ = false;
   uint64_t last_number_ = 0;
   size_t in_flight_ = 0;
+  SteadyTime short_since_{};  // the kernel takes no requests for want of something
   std::unordered_map<uint64_t, Request> requests_;
 };
 
 }  // namespace
 
 Result<std::unique_ptr<IoQueue>> make_io_uring_queue(size_t depth) {
-  const int event = ::eventfd(0, EFD_CLOEXEC);
+  const int event = with_patience([] { return ::eventfd(0, EFD_CLOEXEC); });
   if (event < 0) return tl::unexpected(io_error("eventfd", "the I/O queue", errno));
   auto queue = std::make_unique<IoUringQueue>(event);
-  const int result = queue->start(depth);
-  if (result == -ENOSYS || result == -EPERM || result == -EACCES) {
-    return make_error(ErrorCode::kUnsupported, "this kernel offers no io_uring");
-  }
+  const int result = with_patience([&] {
+    const int started = queue->start(depth);
+    // Locked memory does not come back, unlike descriptors.
+    errno = started == -ENOMEM ? EPERM : -started;
+    return started;
+  });
+  if (result == -ENOSYS || result == -EPERM || result == -EACCES || result == -ENOMEM)
+    return make_error(ErrorCode::kUnsupported, why_none(result));
   if (result < 0) return tl::unexpected(io_error("io_uring_setup", "the I/O queue", result));
   return queue;
 }

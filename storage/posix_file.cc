@@ -6,6 +6,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "storage/patience.h"
+
 namespace tailrace::storage {
 
 namespace {
@@ -27,9 +29,10 @@ Result<uint64_t> PosixFile::size() const {
 Result<size_t> PosixFile::read_at(uint64_t offset, MutableByteSpan into) {
   size_t done = 0;
   while (done < into.size()) {
-    const ssize_t got = ::pread(descriptor_, into.data() + done, into.size() - done,
-                                static_cast<off_t>(offset + done));
-    if (got < 0 && errno == EINTR) continue;
+    const ssize_t got = with_patience([&] {
+      return ::pread(descriptor_, into.data() + done, into.size() - done,
+                     static_cast<off_t>(offset + done));
+    });
     if (got < 0) return failed("read", path_);
     if (got == 0) break;
     done += static_cast<size_t>(got);
@@ -43,9 +46,10 @@ Result<size_t> PosixFile::read_at(uint64_t offset, MutableByteSpan into) {
 Result<> PosixFile::write_at(uint64_t offset, ByteSpan bytes) {
   size_t done = 0;
   while (done < bytes.size()) {
-    const ssize_t put = ::pwrite(descriptor_, bytes.data() + done, bytes.size() - done,
-                                 static_cast<off_t>(offset + done));
-    if (put < 0 && errno == EINTR) continue;
+    const ssize_t put = with_patience([&] {
+      return ::pwrite(descriptor_, bytes.data() + done, bytes.size() - done,
+                      static_cast<off_t>(offset + done));
+    });
     if (put < 0) return failed("write", path_);
     if (put == 0) return tl::unexpected(io_error("write", path_.native(), EIO));
     done += static_cast<size_t>(put);

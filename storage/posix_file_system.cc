@@ -9,7 +9,9 @@
 #include <unistd.h>
 
 #include "storage/file_system.h"
+#include "storage/io_choice.h"
 #include "storage/io_uring_queue.h"
+#include "storage/patience.h"
 #include "storage/posix_file.h"
 #include "storage/posix_queue.h"
 
@@ -22,6 +24,11 @@ tl::unexpected<Error> failed(std::string_view call, const Path& path, int error_
 }
 
 /// Holds LOCK by flock: the kernel lets go when the process ends, however it ends.
+/// A descriptor, or -1 and errno.
+int open_patiently(const Path& path, int flags) {
+  return with_patience([&] { return ::open(path.c_str(), flags | O_CLOEXEC, 0644); });
+}
+
 class PosixDirectoryLock final : public DirectoryLock {
  public:
   explicit PosixDirectoryLock(int descriptor) : descriptor_(descriptor) {}
@@ -45,24 +52,27 @@ Error in_use(const Path& directory, int descriptor) {
 
 class PosixFileSystem final : public FileSystem {
  public:
+  explicit PosixFileSystem(IoChoice choice) : choice_(choice) {}
+
   Result<std::unique_ptr<File>> open(const Path& path, const OpenOptions& options) override {
-    int flags = O_CLOEXEC;
-    flags |= options.mode == OpenMode::kReadOnly ? O_RDONLY : O_RDWR;
+    int flags = options.mode == OpenMode::kReadOnly ? O_RDONLY : O_RDWR;
     if (options.mode == OpenMode::kCreateReadWrite) flags |= O_CREAT;
     bool direct = options.direct;
-    int descriptor = ::open(path.c_str(), flags | (direct ? O_DIRECT : 0), 0644);
+    int descriptor = open_patiently(path, flags | (direct ? O_DIRECT : 0));
     if (descriptor < 0 && direct && errno == EINVAL) {
       direct = false;
-      descriptor = ::open(path.c_str(), flags, 0644);
+      descriptor = open_patiently(path, flags);
     }
     if (descriptor < 0) return failed("open", path, errno);
     return std::make_unique<PosixFile>(path, descriptor, direct);
   }
 
   Result<std::unique_ptr<IoQueue>> make_queue(size_t depth) override {
+    if (choice_ == IoChoice::kPosix) return make_posix_queue();
     auto queue = make_io_uring_queue(depth);
-    if (queue || queue.error().code != ErrorCode::kUnsupported) return queue;
-    return make_posix_queue();
+    const bool there_is_none = !queue && queue.error().code == ErrorCode::kUnsupported;
+    if (there_is_none && choice_ == IoChoice::kAuto) return make_posix_queue();
+    return queue;
   }
 
   Result<bool> exists(const Path& path) override {
@@ -73,14 +83,19 @@ class PosixFileSystem final : public FileSystem {
   }
 
   Result<std::vector<std::string>> list(const Path& directory) override {
-    std::error_code error;
-    std::filesystem::directory_iterator entries(directory, error);
     std::vector<std::string> names;
-    while (!error && entries != std::filesystem::directory_iterator()) {
-      names.push_back(entries->path().filename().string());
-      entries.increment(error);
-    }
-    if (error) return failed("list", directory, error.value());
+    const int result = with_patience([&] {
+      std::error_code error;
+      names.clear();
+      std::filesystem::directory_iterator entries(directory, error);
+      while (!error && entries != std::filesystem::directory_iterator()) {
+        names.push_back(entries->path().filename().string());
+        entries.increment(error);
+      }
+      errno = error.value();
+      return error ? -1 : 0;
+    });
+    if (result < 0) return failed("list", directory, errno);
     std::sort(names.begin(), names.end());
     return names;
   }
@@ -121,15 +136,19 @@ class PosixFileSystem final : public FileSystem {
   }
 
   Result<> remove_directory(const Path& directory) override {
-    std::error_code error;
-    std::filesystem::remove_all(directory, error);
-    if (error) return failed("remove", directory, error.value());
+    const int result = with_patience([&] {
+      std::error_code error;
+      std::filesystem::remove_all(directory, error);
+      errno = error.value();
+      return error ? -1 : 0;
+    });
+    if (result < 0) return failed("remove", directory, errno);
     return {};
   }
 
   Result<> sync_directory(const Path& directory) override {
     const Path target = directory.empty() ? Path(".") : directory;
-    const int descriptor = ::open(target.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    const int descriptor = open_patiently(target, O_RDONLY | O_DIRECTORY);
     if (descriptor < 0) return failed("open", target, errno);
     const int result = ::fsync(descriptor);
     const int error_number = errno;
@@ -140,7 +159,7 @@ class PosixFileSystem final : public FileSystem {
 
   Result<std::unique_ptr<DirectoryLock>> lock(const Path& directory) override {
     const Path path = directory / "LOCK";
-    const int descriptor = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+    const int descriptor = open_patiently(path, O_RDWR | O_CREAT);
     if (descriptor < 0) return failed("open", path, errno);
     auto held = std::make_unique<PosixDirectoryLock>(descriptor);
     if (::flock(descriptor, LOCK_EX | LOCK_NB) != 0) {
@@ -159,7 +178,7 @@ class PosixFileSystem final : public FileSystem {
 
   Result<> check_unlocked(const Path& directory) override {
     const Path path = directory / "LOCK";
-    const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+    const int descriptor = open_patiently(path, O_RDONLY);
     if (descriptor < 0 && errno == ENOENT) return {};
     if (descriptor < 0) return failed("open", path, errno);
     const PosixDirectoryLock closes(descriptor);
@@ -182,13 +201,34 @@ class PosixFileSystem final : public FileSystem {
     const Path parent = trimmed.parent_path();
     return parent.empty() ? Path(".") : parent;
   }
+
+  const IoChoice choice_;
 };
 
 }  // namespace
 
 FileSystem& posix_file_system() {
-  static PosixFileSystem file_system;
-  return file_system;
+  return posix_file_system(IoChoice::kAuto);
+}
+
+FileSystem& posix_file_system(IoChoice choice) {
+  static PosixFileSystem automatic(IoChoice::kAuto), io_uring(IoChoice::kIoUring),
+      posix(IoChoice::kPosix);
+  switch (choice) {
+    case IoChoice::kAuto:
+      return automatic;
+    case IoChoice::kIoUring:
+      return io_uring;
+    case IoChoice::kPosix:
+      return posix;
+  }
+  return automatic;
+}
+
+std::optional<std::string> io_uring_obstacle() {
+  const auto queue = make_io_uring_queue(1);
+  if (queue) return std::nullopt;
+  return queue.error().message;
 }
 
 }  // namespace tailrace::storage

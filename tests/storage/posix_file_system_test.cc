@@ -1,13 +1,17 @@
 #include <map>
 #include <thread>
+#include <typeinfo>
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "core/random.h"
 #include "storage/aligned_buffer.h"
 #include "storage/file_system.h"
+#include "storage/io_choice.h"
 #include "storage/posix_queue.h"
 #include "tests/support/temporary_directory.h"
 
@@ -44,6 +48,40 @@ TEST_F(PosixFileSystemTest, ErrorsNameTheFileAndTheCall) {
   EXPECT_EQ(file.error().code, ErrorCode::kNotFound);
   EXPECT_NE(file.error().message.find("absent"), std::string::npos);
   EXPECT_NE(file.error().message.find("open"), std::string::npos);
+}
+
+// Descriptors that others hold for a moment are no broken disk.
+TEST_F(PosixFileSystemTest, WithoutAFreeDescriptorCallsWaitForOne) {
+  create("data");
+  rlimit before{};
+  ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &before), 0);
+  const int lowest = ::open("/dev/null", O_RDONLY);
+  const rlimit low{static_cast<rlim_t>(lowest) + 1, before.rlim_max};
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &low), 0);
+  ASSERT_LT(::open("/dev/null", O_RDONLY), 0) << "there is still one";
+  std::thread gives_back([&] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    ::close(lowest);
+  });
+  EXPECT_TRUE(disk_.sync_directory(directory_.path()));
+  gives_back.join();
+  EXPECT_TRUE(disk_.open(directory_.path() / "data", {}));
+  EXPECT_TRUE(disk_.list(directory_.path()));
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &before), 0);
+}
+
+// The choice is kept, and the reason is told.
+TEST_F(PosixFileSystemTest, TheKindOfQueueIsTheChosenOne) {
+  const auto obstacle = io_uring_obstacle();
+  const auto ring = posix_file_system(IoChoice::kIoUring).make_queue(4);
+  EXPECT_EQ(ring.has_value(), !obstacle);
+  if (obstacle) {
+    EXPECT_EQ(ring.error().message, *obstacle);
+  }
+  EXPECT_TRUE(posix_file_system(IoChoice::kAuto).make_queue(4));
+  const auto posix = posix_file_system(IoChoice::kPosix).make_queue(4);
+  ASSERT_TRUE(posix);
+  EXPECT_EQ(typeid(**posix), typeid(**make_posix_queue()));
 }
 
 TEST_F(PosixFileSystemTest, MakesAllParentsAndListsInOrder) {

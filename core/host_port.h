@@ -1,0 +1,27 @@
+#pragma once
+// Addresses of listeners, as people and other nodes write them.
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "core/result.h"
+
+namespace tailrace {
+
+struct HostPort {
+  std::string host;  // a name, an IPv4 address, or an IPv6 address without brackets
+  uint16_t port = 0;
+};
+
+/// "HOST:PORT" or "[IPv6]:PORT". kInvalidArgument for all that no host can be called: blanks,
+/// control characters, more than 253 bytes. Port 0 is one: a listener takes a free one.
+Result<HostPort> parse_host_port(std::string_view text);
+/// The same for an address that others are to reach: port 0 is refused.
+Result<HostPort> parse_reachable(std::string_view text);
+
+/// Bytes of a stranger, fit for a line of a log: what is not printable ASCII is shown as '?', and
+/// what is long ends in "...".
+std::string printable(std::string_view text, size_t most_bytes = 100);
+
+}  // namespace tailrace
