@@ -7,6 +7,7 @@
 
 #include <fmt/format.h>
 
+#include "app/descriptor_limit.h"
 #include "core/clock.h"
 #include "observability/logging.h"
 #include "observability/process_metrics.h"
@@ -20,6 +21,7 @@ namespace {
 constexpr std::chrono::seconds kProgressInterval{2};
 constexpr std::chrono::seconds kTimeInterval{1};
 constexpr std::chrono::milliseconds kClientsLeave{200};
+constexpr uint64_t kLeastDescriptors = 256;
 
 /// Runs `function` on the executor and waits for what it returns.
 template <typename Function>
@@ -37,7 +39,7 @@ NodeRuntime::NodeRuntime(config::NodeConfig config, std::function<void(const Err
     : config_(std::move(config)),
       on_failure_(std::move(on_failure)),
       on_restart_(std::move(on_restart)),
-      file_system_(storage::posix_file_system()) {}
+      file_system_(storage::posix_file_system(config_.io)) {}
 
 NodeRuntime::~NodeRuntime() {
   composed_ = false;
@@ -49,6 +51,7 @@ NodeRuntime::~NodeRuntime() {
 }
 
 Result<> NodeRuntime::start() {
+  TAILRACE_RETURN_IF_ERROR(look_at_system());
   const storage::Path root(config_.data_dir);
   TAILRACE_RETURN_IF_ERROR(file_system_.make_directory(root));
   auto lock = file_system_.lock(root);
@@ -110,6 +113,36 @@ Result<> NodeRuntime::start() {
   state_machine_->start();
   server_->start();
   set_stage({});
+  return {};
+}
+
+Result<> NodeRuntime::look_at_system() {
+  const uint64_t limit = raise_descriptor_limit();
+  if (limit < kLeastDescriptors)
+    return make_error(ErrorCode::kFailedPrecondition,
+                      fmt::format("only {} files may be open at a time; a node needs {} or more: "
+                                  "raise the limit (ulimit -n, LimitNOFILE)",
+                                  limit, kLeastDescriptors));
+  if (const uint64_t most = connections_within(limit); config_.server.max_connections > most) {
+    observability::log_warning(
+        "{} files may be open at a time, so at most {} clients are let in instead of "
+        "server.max_connections {}: raise the limit (ulimit -n, LimitNOFILE) to {}",
+        limit, most, config_.server.max_connections, uint64_t{2} * config_.server.max_connections);
+    config_.server.max_connections = static_cast<uint32_t>(most);
+  }
+  const auto obstacle = config_.io == storage::IoChoice::kPosix
+                            ? std::optional<std::string>("storage.io is posix")
+                            : storage::io_uring_obstacle();
+  io_metrics_ = metrics_.registration();
+  metrics_.add_gauge(io_metrics_, "tailrace_io_uring",
+                     "1: requests to the disk go by io_uring; 0: by ordinary system calls, slower",
+                     {}, [uses = !obstacle] { return uses ? 1.0 : 0.0; });
+  if (!obstacle) return {};
+  if (config_.io == storage::IoChoice::kIoUring)
+    return make_error(ErrorCode::kUnsupported,
+                      "storage.io is io_uring, and this is not possible: " + *obstacle);
+  observability::log_warning("the disk is used by ordinary system calls, which are slower: {}",
+                             *obstacle);
   return {};
 }
 

@@ -59,6 +59,8 @@ class NodeRuntime {
   int metrics_port() const { return endpoint_->port(); }
 
  private:
+  /// Open files, io_uring: what this process may use.
+  Result<> look_at_system();
   Result<> check_promise();
   Result<> install_copy();
   Result<> open_log();
@@ -94,7 +96,7 @@ class NodeRuntime {
   // In the order of creation: what comes later uses what came before.
   std::unique_ptr<storage::DirectoryLock> lock_;
   observability::MetricRegistry metrics_;
-  observability::MetricRegistry::Registration process_metrics_;
+  observability::MetricRegistry::Registration process_metrics_, io_metrics_;
   std::unique_ptr<rpc::PeerTransport> transport_;
   std::shared_ptr<fasterlog::LogTime> log_time_;
   std::unique_ptr<fasterlog::Log> log_;

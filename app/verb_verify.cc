@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <optional>
+#include <thread>
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
@@ -15,8 +16,10 @@ namespace tailrace::app {
 
 namespace {
 
-// A node may truncate its log between our asking where it begins and its digest.
-constexpr int kMostAttempts = 5;
+// A node may truncate its log between our asking where it begins and its digest, or have skipped
+// the digest for a checkpoint that ran.
+constexpr int kMostAttempts = 8;
+constexpr std::chrono::milliseconds kPause{250};
 
 struct VerifyOptions {
   ClientFlags client;
@@ -52,7 +55,31 @@ Result<Address> common_begin(rpc::Client& client) {
   return begin;
 }
 
-Result<Verification> compare(rpc::Client& client, const std::vector<std::string>& servers) {
+/// A large state takes its time: as long as it is being read, that is no reason to give up.
+Result<rpc::DigestAnswer> digest_of(rpc::Client& client, const std::string& server, Address address,
+                                    Address log_from, std::chrono::milliseconds patience) {
+  std::string last;
+  auto since = std::chrono::steady_clock::now();
+  for (;;) {
+    auto digest = client.digest(server, address, log_from);
+    if (digest || digest.error().code != ErrorCode::kWouldBlock) return digest;
+    const auto now = std::chrono::steady_clock::now();
+    if (digest.error().message == last) {
+      if (now - since > patience) return digest;
+      continue;
+    }
+    last = digest.error().message;
+    since = now;
+    fmt::print(stderr, "tailrace: {}: {}\n", server, last);
+  }
+}
+
+bool worth_another_attempt(const Error& error) {
+  return error.code == ErrorCode::kTruncated || error.code == ErrorCode::kNotFound;
+}
+
+Result<Verification> compare(rpc::Client& client, const std::vector<std::string>& servers,
+                             std::chrono::milliseconds patience) {
   Verification result;
   auto begin = common_begin(client);
   if (!begin) return tl::unexpected(std::move(begin).error());
@@ -61,7 +88,7 @@ Result<Verification> compare(rpc::Client& client, const std::vector<std::string>
   if (!address) return tl::unexpected(std::move(address).error());
   result.address = *address;
   for (const std::string& server : servers) {
-    auto digest = client.digest(server, result.address, result.log_from);
+    auto digest = digest_of(client, server, result.address, result.log_from, patience);
     if (!digest) return tl::unexpected(with_context(server, std::move(digest).error()));
     result.nodes.emplace_back(server, *digest);
   }
@@ -99,12 +126,14 @@ int verify(const VerifyOptions& options) {
   auto flags = options.client.client_options();
   if (!flags) return report(flags.error());
   const std::vector<std::string> servers = flags->servers;
+  const auto patience = flags->timeout;
   auto client = rpc::Client::create(std::move(*flags));
   if (!client) return report(client.error());
-  auto result = compare(**client, servers);
+  auto result = compare(**client, servers, patience);
   for (int attempt = 1; attempt < kMostAttempts; ++attempt) {
-    if (result || result.error().code != ErrorCode::kTruncated) break;
-    result = compare(**client, servers);
+    if (result || !worth_another_attempt(result.error())) break;
+    std::this_thread::sleep_for(kPause);
+    result = compare(**client, servers, patience);
   }
   if (!result) return report_answer(result.error());
   if (options.json)

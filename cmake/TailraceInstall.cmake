@@ -17,12 +17,13 @@ set(TAILRACE_PUBLIC_HEADERS
   core/address.h core/bytes.h core/clock.h core/result.h
   observability/http_endpoint.h observability/logging.h observability/metrics.h
   observability/process_metrics.h
-  storage/aligned_buffer.h storage/atomic_file.h storage/file_system.h storage/stream_writer.h
+  storage/aligned_buffer.h storage/atomic_file.h storage/file_system.h storage/io_choice.h
+  storage/stream_writer.h
   fasterlog/batch_writer.h fasterlog/log.h fasterlog/log_time.h
   fasterlog/inspect.h fasterlog/check_log.h fasterlog/dump_log.h fasterlog/repair.h
   fasterlog/log_files.h fasterlog/log_metadata.h fasterlog/segment_files.h  # what those include
   kv/checkpoint_source.h kv/log_address.h kv/session.h kv/store.h
-  statemachine/anchors.h statemachine/command.h statemachine/state_copy.h
+  statemachine/anchors.h statemachine/command.h statemachine/cost.h statemachine/state_copy.h
   statemachine/rules.h statemachine/state_machine.h
   statemachine/state_value.h statemachine/watermarks.h
   replication/checkpoint_copy_status.h replication/coordinator.h replication/membership.h replication/messages.h replication/node.h

@@ -114,6 +114,21 @@ void read_state_machine(YamlReader reader, statemachine::StateMachineOptions& op
   reader.finish();
 }
 
+void read_storage(YamlReader reader, storage::IoChoice& io) {
+  std::string choice = "auto";
+  reader.text("io", choice);
+  if (choice == "auto") {
+    io = storage::IoChoice::kAuto;
+  } else if (choice == "io_uring") {
+    io = storage::IoChoice::kIoUring;
+  } else if (choice == "posix") {
+    io = storage::IoChoice::kPosix;
+  } else {
+    reader.fail("io", "is '" + choice + "'; it must be auto, io_uring or posix");
+  }
+  reader.finish();
+}
+
 void read_server(YamlReader reader, rpc::ServerOptions& server) {
   reader.endpoint("listen", server.listen);
   reader.number("io_threads", 1, 64, server.io_threads);
@@ -132,6 +147,16 @@ void read_server(YamlReader reader, rpc::ServerOptions& server) {
   reader.number("max_in_flight", 1, 1'000'000, server.max_in_flight);
   reader.size("max_unapplied_bytes", uint64_t{1}, 1024 * kGiB, server.max_unapplied_bytes);
   reader.duration("scan_idle_timeout", server.scan_idle_timeout);
+  reader.duration("scan_lifetime", server.scan_lifetime);
+  reader.size("memory_bytes", 16 * kMiB, kTiB, server.memory_bytes);
+  if (server.memory_bytes < 4 * frame) {
+    reader.fail("memory_bytes", "is " + std::to_string(server.memory_bytes) +
+                                    " bytes; it must be four times max_frame_bytes (" +
+                                    std::to_string(frame) + ") or more");
+  }
+  reader.duration("idle_timeout", server.idle_timeout);
+  reader.duration("frame_timeout", server.frame_timeout);
+  reader.duration("unread_timeout", server.unread_timeout);
   reader.finish();
 }
 
@@ -273,6 +298,7 @@ Result<NodeConfig> load_node_config(const std::string& file) {
       top.fail("log_level",
                "is '" + config.log_level + "'; it must be debug, info, warning, error or off");
     }
+    read_storage(top.mapping("storage"), config.io);
     read_log(top.mapping("log"), config.log);
     read_store(top.mapping("store"), config.store);
     read_state_machine(top.mapping("state_machine"), config.state_machine);

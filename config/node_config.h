@@ -11,6 +11,7 @@
 #include "replication/node.h"
 #include "rpc/server.h"
 #include "statemachine/state_machine.h"
+#include "storage/io_choice.h"
 
 namespace tailrace::config {
 
@@ -25,6 +26,7 @@ struct NodeConfig {
   rpc::PeerTransportOptions peers;
   observability::HttpEndpointOptions metrics;
   std::string log_level = "info";
+  storage::IoChoice io = storage::IoChoice::kAuto;
 };
 
 /// Every error names file, line and key, and for an unknown key the nearest valid one. Sizes take

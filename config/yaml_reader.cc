@@ -6,6 +6,8 @@
 #include <numeric>
 #include <set>
 
+#include "core/host_port.h"
+
 namespace tailrace::config {
 
 namespace {
@@ -238,17 +240,9 @@ void YamlReader::duration(const std::string& key, std::chrono::seconds& into) {
 void YamlReader::endpoint(const std::string& key, std::string& into) {
   const auto value = scalar(key);
   if (!value) return;
-  const size_t colon = value->rfind(':');
-  uint32_t port = 0;
-  bool good = colon != std::string::npos && colon > 0;
-  if (good) {
-    const char* const end = value->data() + value->size();
-    const auto parsed = std::from_chars(value->data() + colon + 1, end, port);
-    good = parsed.ec == std::errc() && parsed.ptr == end && port <= 65535;
-  }
-  if (!good) {
-    return fail(key, "is '" + *value + "'; it must be HOST:PORT with a port from 0 to 65535");
-  }
+  if (!parse_host_port(*value))
+    return fail(key,
+                "is '" + printable(*value) + "'; it must be HOST:PORT with a port from 0 to 65535");
   into = *value;
 }
 

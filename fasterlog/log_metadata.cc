@@ -113,7 +113,8 @@ Result<LogMetadata> read_log_metadata(storage::FileSystem& file_system,
   if (!check_log_sizes(metadata.page_bytes, metadata.segment_bytes))
     return wrong("impossible page or segment size");
   if (metadata.begin < kFirstAddress || metadata.proven < metadata.begin ||
-      metadata.begin.value % 8 != 0 || metadata.proven.value % 8 != 0)
+      metadata.proven > kMostAddress || metadata.begin.value % 8 != 0 ||
+      metadata.proven.value % 8 != 0)
     return wrong("impossible addresses");
   if (metadata.cut != Address{} && metadata.cut != metadata.proven) return wrong("impossible cut");
   for (uint32_t i = 0; i < epochs; ++i) {

@@ -87,7 +87,7 @@ Result<> Log::create_at(storage::FileSystem& file_system, const LogOptions& opti
                         std::vector<EpochStart> epochs, ConfigurationTable configurations) {
   TAILRACE_RETURN_IF_ERROR(check_options(options));
   const auto possible = [&](const EpochStart& epoch) { return epoch.start < begin; };
-  if (begin < kFirstAddress || begin.value % kRecordAlignment != 0 ||
+  if (begin < kFirstAddress || begin > kMostAddress || begin.value % kRecordAlignment != 0 ||
       !std::all_of(epochs.begin(), epochs.end(), possible))
     return make_error(ErrorCode::kInvalidArgument, "a log can not begin at " +
                                                        std::to_string(begin.value) +

@@ -86,10 +86,16 @@ inline constexpr std::string_view kNothingWritten = "zeros where a record is due
 /// has skipped page ends too short for a header (see next_record_address).
 ParseOutcome parse_record(Address address, ByteSpan bytes, uint64_t page_bytes);
 
-/// Where the record after `end` begins: `end`, or the next page when no header fits behind it.
+/// No log comes to this: at 10 GB/s it takes 29 years. What a disk or a network names above it is
+/// refused, so that sums of addresses and lengths cannot wrap.
+inline constexpr Address kMostAddress{uint64_t{1} << 63};
+
+/// Where the record after `end` begins: `end`, or the next page when no header fits behind it; the
+/// greatest address where there is no such page.
 constexpr Address next_record_address(Address end, uint64_t page_bytes) {
   const uint64_t left = page_bytes - (end.value & (page_bytes - 1));
-  return left < kHeaderBytes ? end + left : end;
+  if (left >= kHeaderBytes) return end;
+  return left <= Address::max() - end ? end + left : Address::max();
 }
 
 bool all_zero(ByteSpan bytes);

@@ -128,6 +128,9 @@ uint64_t Store::live_bytes() const {
 uint64_t Store::used_bytes() const {
   return impl_->used_bytes();
 }
+uint64_t Store::settled_bytes() const {
+  return impl_->settled_bytes();
+}
 bool Store::wants_checkpoint() const {
   return impl_->wants_checkpoint();
 }

@@ -243,6 +243,8 @@ class Store final {
   /// with. Beyond the budget (SessionOptions) used exceeds capacity. Any thread; cheap.
   uint64_t used_bytes() const;
   uint64_t capacity_bytes() const;
+  /// used_bytes() once compaction has made up for what is beyond the budget. Any thread; cheap.
+  uint64_t settled_bytes() const;
   /// Three quarters of the budget are taken, and compaction has left something behind that only the
   /// checkpoints hold: each new one gives disk space back.
   bool wants_checkpoint() const;

@@ -1,5 +1,6 @@
 #include "rpc/connection.h"
 
+#include <algorithm>
 #include <limits>
 
 #include <asio/post.hpp>
@@ -15,15 +16,29 @@ namespace {
 // A client that does not read its answers is not read either.
 constexpr size_t kMostAnswersUnsentBytes = 8u << 20;
 constexpr std::chrono::milliseconds kLongestWait{30000};
+// A client in a place that is kept for operators, and says nothing.
+constexpr std::chrono::seconds kOperatorsIdleTime{10};
+// A request waits so long for the place of a connection that is idle.
+constexpr std::chrono::seconds kLongestWaitForPlace{1};
+// While memory is short, who holds some and does not go on has so long.
+constexpr std::chrono::seconds kPatienceWhenShort{3};
+// So much may come without asking for memory: what each connection has anyhow.
+constexpr size_t kSmallBufferBytes = 64u << 10;
+// What a request in flight takes beside its answer.
+constexpr size_t kRequestBytes = 512;
+constexpr size_t kSubscriptionBytes = 256;
+constexpr uint32_t kMostScansInFlight = 4;
 
 }  // namespace
 
-Connection::Connection(asio::ip::tcp::socket socket, IoThread& thread)
+Connection::Connection(asio::ip::tcp::socket socket, IoThread& thread, bool beyond_limit)
     : FramedSocket(std::move(socket), thread.context().options.max_frame_bytes,
                    thread.context().probe.traffic),
       thread_(thread),
       context_(thread.context()),
-      hello_timer_(executor()) {}
+      hello_timer_(executor()),
+      beyond_limit_(beyond_limit),
+      memory_(thread.context().memory) {}
 
 void Connection::begin() {
   hello_timer_.expires_after(context_.options.hello_timeout);
@@ -36,12 +51,55 @@ void Connection::begin() {
 }
 
 FramedSocket::Take Connection::on_frame(capnp::MessageReader& message) {
-  if (in_flight_ >= context_.options.max_in_flight || unsent_bytes() > kMostAnswersUnsentBytes) {
+  if (held_for_limits()) {
     held_for_limit_ = true;
     thread_.look_again(std::static_pointer_cast<Connection>(shared_from_this()), false);
     return Take::kHold;
   }
   return dispatch(message.getRoot<wire::Request>());
+}
+
+bool Connection::held_for_limits() {
+  account();
+  if (in_flight_ >= context_.options.max_in_flight || !to_answer_.empty() ||
+      scans_in_flight_ >= kMostScansInFlight || unsent_bytes() > kMostAnswersUnsentBytes)
+    return true;
+  // One at a time goes on however little there is.
+  const bool others = in_flight_ > 0 || unsent_bytes() > 0;
+  return others && !memory_.has_room(kRequestBytes);
+}
+
+bool Connection::may_buffer(size_t bytes) {
+  return bytes <= kSmallBufferBytes || has_room_for(bytes);
+}
+
+void Connection::account() {
+  const uint64_t buffered = std::max(buffered_bytes(), kSmallBufferBytes) - kSmallBufferBytes;
+  memory_.holds(buffered + unsent_bytes() + uint64_t{in_flight_} * kRequestBytes +
+                uint64_t{cas_in_flight_} * statemachine::kMostAnswerBytes +
+                scans_in_flight_ * ScanTable::kSliceBytes +
+                subscriptions_.size() * kSubscriptionBytes);
+}
+
+bool Connection::has_room_for_answer() {
+  if (unsent_bytes() == 0) return true;
+  account();
+  return unsent_bytes() <= kMostAnswersUnsentBytes && memory_.has_room(0);
+}
+
+void Connection::answer_when_room(std::function<void(Connection&)> answer) {
+  if (to_answer_.empty() && has_room_for_answer()) return answer(*this);
+  to_answer_.push_back(std::move(answer));
+}
+
+void Connection::answer_what_waits() {
+  // What finds no room after all comes behind the others.
+  for (size_t left = to_answer_.size(); left > 0 && !closed() && has_room_for_answer(); --left) {
+    if (to_answer_.empty()) return;
+    const auto answer = std::move(to_answer_.front());
+    to_answer_.pop_front();
+    answer(*this);
+  }
 }
 
 FramedSocket::Take Connection::dispatch(wire::Request::Reader request) {
@@ -50,6 +108,8 @@ FramedSocket::Take Connection::dispatch(wire::Request::Reader request) {
     close("the first message was no hello");
     return Take::kDone;
   }
+  const Place place = place_for(request);
+  if (place != Place::kHas) return place == Place::kWaits ? Take::kHold : Take::kDone;
   switch (request.which()) {
     case wire::Request::HELLO:
       handle_hello(id, request.getHello());
@@ -62,8 +122,7 @@ FramedSocket::Take Connection::dispatch(wire::Request::Reader request) {
       handle_get(id, request.getGet());
       break;
     case wire::Request::SCAN:
-      handle_scan(id, request.getScan());
-      break;
+      return handle_scan(id, request.getScan());
     case wire::Request::TAIL:
       handle_tail(id, request.getTail());
       break;
@@ -97,6 +156,77 @@ FramedSocket::Take Connection::dispatch(wire::Request::Reader request) {
     }
   }
   return Take::kDone;
+}
+
+Connection::Place Connection::place_for(wire::Request::Reader request) {
+  if (!beyond_limit_) return Place::kHas;
+  switch (request.which()) {
+    case wire::Request::HELLO:
+    case wire::Request::STATUS:
+    case wire::Request::CHECKPOINT:
+    case wire::Request::DIGEST:
+    case wire::Request::TRANSFER:
+    case wire::Request::PROMOTE:
+    case wire::Request::CHANGE_MEMBER:
+      return Place::kHas;
+    default:
+      break;
+  }
+  const int64_t most = context_.options.max_connections;
+  if (context_.probe.connections.load() - context_.reserved.load() < most) {
+    leave_reserve();
+    return Place::kHas;
+  }
+  const SteadyTime now = std::chrono::steady_clock::now();
+  if (!place_wanted_since_) place_wanted_since_ = now;
+  if (now - *place_wanted_since_ < kLongestWaitForPlace) {
+    context_.want_place();
+    thread_.look_again(std::static_pointer_cast<Connection>(shared_from_this()), false);
+    return Place::kWaits;
+  }
+  const Asked asked{request.getId(), RequestKind::kStatus, now};
+  reply_error(asked, Error{ErrorCode::kResourceExhausted,
+                           fmt::format("{} connections are in use, the most that this server takes "
+                                       "(server.max_connections); only what operators ask is "
+                                       "answered on this one until another one ends",
+                                       most)});
+  return Place::kRefused;
+}
+
+void Connection::leave_reserve() {
+  if (std::exchange(beyond_limit_, false)) context_.reserved.fetch_sub(1);
+}
+
+void Connection::look_at_time(SteadyTime now) {
+  const ServerOptions& options = context_.options;
+  account();
+  const bool is_short = memory_.held() > 0 && context_.memory.is_short();
+  const auto at_most = [&](std::chrono::milliseconds time) {
+    return is_short ? std::min<std::chrono::milliseconds>(time, kPatienceWhenShort) : time;
+  };
+  if (const auto since = unfinished_since();
+      since && now - *since > at_most(options.frame_timeout)) {
+    context_.probe.timed_out.add();
+    return close("a frame did not come to its end in time");
+  }
+  if (const auto progress = sending_progress(); !progress || *progress != sending_.progress) {
+    sending_ = {progress.value_or(0), now};
+  } else if (now - sending_.since > at_most(options.unread_timeout)) {
+    context_.probe.timed_out.add();
+    return close("the answers were not read for too long");
+  }
+  const auto idle = idle_for(now);
+  if (!idle) return;
+  if (*idle > options.idle_timeout || (beyond_limit_ && *idle > kOperatorsIdleTime)) {
+    context_.probe.timed_out.add();
+    return close_after_sending("idle for too long");
+  }
+}
+
+std::optional<std::chrono::nanoseconds> Connection::idle_for(SteadyTime now) const {
+  if (in_flight_ > 0 || !subscriptions_.empty() || unsent_bytes() > 0 || closed())
+    return std::nullopt;
+  return now - used_;
 }
 
 void Connection::handle_hello(uint64_t id, wire::Hello::Reader hello) {
@@ -140,10 +270,16 @@ void Connection::tell_members() {
 
 void Connection::on_frames_taken() {
   status_.reset();
+  used_ = std::chrono::steady_clock::now();
   flush();
+  account();
 }
 
 void Connection::on_written() {
+  status_.reset();
+  answer_what_waits();
+  flush();
+  account();
   pump_tails();
   answered();
 }
@@ -151,9 +287,7 @@ void Connection::on_written() {
 void Connection::answered() {
   touched_ = false;
   status_.reset();
-  if (!held_for_limit_ || in_flight_ >= context_.options.max_in_flight ||
-      unsent_bytes() > kMostAnswersUnsentBytes)
-    return;
+  if (!held_for_limit_ || held_for_limits()) return;
   held_for_limit_ = false;
   resume();
 }
@@ -161,14 +295,27 @@ void Connection::answered() {
 void Connection::try_again() {
   if (closed()) return;
   status_.reset();
+  answer_what_waits();
+  flush();
+  if (tail_has_no_room_) pump_tails();
   resume();
+}
+
+bool Connection::has_room_for(size_t bytes) {
+  account();
+  if (memory_.has_room(bytes)) return true;
+  thread_.look_again(std::static_pointer_cast<Connection>(shared_from_this()), false);
+  return false;
 }
 
 void Connection::on_closed(const std::string& reason) {
   observability::log_debug("client {}: closed: {}", remote(), reason);
   hello_timer_.cancel();
+  context_.tails.fetch_sub(subscriptions_.size(), std::memory_order_relaxed);
   subscriptions_.clear();
-  context_.probe.connections.fetch_sub(1, std::memory_order_relaxed);
+  to_answer_.clear();
+  leave_reserve();
+  context_.probe.connections.fetch_sub(1);
   context_.probe.in_flight.fetch_sub(in_flight_, std::memory_order_relaxed);
   in_flight_ = 0;
   thread_.forget(std::static_pointer_cast<Connection>(shared_from_this()));

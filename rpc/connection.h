@@ -2,6 +2,7 @@
 // A client's connection on the server: decodes requests, hands them to their handlers
 // (handle_*.cc), and gathers the answers. All on its io thread. Internal.
 
+#include <deque>
 #include <functional>
 #include <map>
 #include <memory>
@@ -12,6 +13,7 @@
 
 #include "rpc/framed_socket.h"
 #include "rpc/io_thread.h"
+#include "rpc/memory_budget.h"
 #include "rpc/message.h"
 #include "rpc/schema/client.capnp.h"
 
@@ -19,7 +21,8 @@ namespace tailrace::rpc {
 
 class Connection : public FramedSocket {
  public:
-  Connection(asio::ip::tcp::socket socket, IoThread& thread);
+  /// `beyond_limit`: in a place that is kept for operators.
+  Connection(asio::ip::tcp::socket socket, IoThread& thread, bool beyond_limit);
   /// The members have changed: says hello once more, so that the client knows where it may go.
   void tell_members();
   /// Begins to read; a client that does not say hello in time gives its place to another.
@@ -35,6 +38,12 @@ class Connection : public FramedSocket {
   void answered();
   /// Pushes records to each subscription as far as its credit goes.
   void pump_tails();
+  /// Called about once a second: ends the connection when its time is over (see ServerOptions).
+  void look_at_time(SteadyTime now);
+  /// Whether it has a place that is kept for operators.
+  bool beyond_limit() const { return beyond_limit_; }
+  /// For how long nobody has asked anything; nothing: something is under way, or is tailed.
+  std::optional<std::chrono::nanoseconds> idle_for(SteadyTime now) const;
 
  private:
   /// What an answer needs to know of its request.
@@ -46,24 +55,40 @@ class Connection : public FramedSocket {
   /// A tail: a scanner in the log, and how many bytes the client will still take.
   struct Subscription {
     Asked asked;
-    std::unique_ptr<fasterlog::LogScanner> scanner;
-    Address to;
+    std::unique_ptr<fasterlog::LogScanner> scanner;  // only while it is read from: it has memory
+    Address position, to;
     int64_t credit = 0;
   };
-  enum class Pumped { kIdle, kMore, kEnded };
+  enum class Pumped { kIdle, kMore, kNoRoom, kEnded };
 
   Take on_frame(capnp::MessageReader& message) override;
   void on_frames_taken() override;
   void on_written() override;
   void on_closed(const std::string& reason) override;
+  bool may_buffer(size_t bytes) override;
 
+  /// Whether a request of that kind has to wait for memory, or for its place.
+  bool held_for_limits();
+  /// Tells the budget what this connection holds.
+  void account();
+  /// Whether it may hold so much more; else it is looked at again.
+  bool has_room_for(size_t bytes);
+  /// Calls it once there is room for what it will send.
+  void answer_when_room(std::function<void(Connection&)> answer);
+  void answer_what_waits();
+  bool has_room_for_answer();
+  /// A place beyond the limit is an operator's. What is none of an operator's requests waits for a
+  /// place of an idle connection, for some seconds; then it is refused.
+  enum class Place { kHas, kWaits, kRefused };
+  Place place_for(wire::Request::Reader request);
+  void leave_reserve();
   Take dispatch(wire::Request::Reader request);
   void handle_hello(uint64_t id, wire::Hello::Reader hello);
   void fill_hello(wire::Hello::Builder ours);
   Take handle_command(uint64_t id, wire::Command::Reader request);
   Take handle_append(uint64_t id, wire::Append::Reader request);
   void handle_get(uint64_t id, wire::Get::Reader request);
-  void handle_scan(uint64_t id, wire::Scan::Reader request);
+  Take handle_scan(uint64_t id, wire::Scan::Reader request);
   void handle_tail(uint64_t id, wire::Tail::Reader request);
   void handle_credit(uint64_t id, uint64_t bytes);
   void cancel_tail(uint64_t id);
@@ -75,10 +100,13 @@ class Connection : public FramedSocket {
   bool refuse_unless_leader(const Asked& asked);
   /// Whether too much waits to be applied for another command to be taken now.
   bool held_for_backlog();
+  /// Whether another digest is under way.
+  bool held_for_digest();
   /// In the epoch of the status that let them in: a pending answer, a hold, or an error answered.
-  Take enqueue(const Asked& asked, std::span<const fasterlog::RecordView> records);
-  void answer_get(const Asked& asked, ByteSpan key);
+  Take enqueue(const Asked& asked, std::span<const fasterlog::RecordView> records, uint64_t extra);
+  Result<> admit(const statemachine::Command& command, size_t payload_bytes, uint64_t& extra);
   void answer_cold_get(const Asked& asked, ByteSpan key);
+  void read_cold(const Asked& asked, const std::string& key);
   /// The state of now. To be asked before the state is read: what is read then is this or newer.
   ShownState shown_state();
   statemachine::LogPoint shown_point();
@@ -100,6 +128,8 @@ class Connection : public FramedSocket {
     return {request.getLevel(), Address{request.getAddress()}, Epoch{request.getEpoch()},
             request.getStalenessMs(), deadline(request.getTimeoutMs())};
   }
+  void answer_get(const Asked& asked, ByteSpan key, const ReadNeeds& needs);
+  void answer_get_later(const Asked& asked, ByteSpan key, const ReadNeeds& needs);
   /// Whether the read can not be answered here at all; then the error was.
   bool refuse_unhealthy(const Asked& asked);
   Result<> check_health();
@@ -117,6 +147,8 @@ class Connection : public FramedSocket {
   void handle_promote(uint64_t id);
   void handle_change_member(uint64_t id, wire::MemberChange::Reader change);
   Pumped pump(Subscription& subscription);
+  /// Reads ahead no further than there is something to read.
+  std::unique_ptr<fasterlog::LogScanner> scan_to(Address from, Address limit);
 
   /// Epoch, applied and freshness on every answer, as they are now.
   wire::Response::Builder begin_response(OutgoingMessage& message, uint64_t id);
@@ -137,8 +169,19 @@ class Connection : public FramedSocket {
   std::shared_ptr<const replication::NodeStatus> status_;  // of this turn; null: ask again
   asio::steady_timer hello_timer_;
   uint32_t in_flight_ = 0;
+  uint32_t cas_in_flight_ = 0, scans_in_flight_ = 0;  // among these
   bool greeted_ = false, touched_ = false, held_for_limit_ = false, pump_posted_ = false;
+  bool beyond_limit_, tail_has_no_room_ = false;
   std::map<uint64_t, Subscription> subscriptions_;
+  std::deque<std::function<void(Connection&)>> to_answer_;  // reads whose answers have no room yet
+  std::optional<SteadyTime> place_wanted_since_;            // it has none but an operator's
+  std::optional<SteadyTime> no_room_since_;  // the store has had none for this one's commands
+  MemoryShare memory_;
+  SteadyTime used_ = std::chrono::steady_clock::now();
+  struct {
+    uint64_t progress = 0;
+    SteadyTime since;
+  } sending_;  // what look_at_time() saw
 };
 
 }  // namespace tailrace::rpc

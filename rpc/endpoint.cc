@@ -1,6 +1,5 @@
 #include "rpc/endpoint.h"
 
-#include <charconv>
 #include <memory>
 
 #include <asio/connect.hpp>
@@ -8,6 +7,8 @@
 #include <asio/post.hpp>
 #include <asio/steady_timer.hpp>
 #include <fmt/format.h>
+
+#include "core/host_port.h"
 
 namespace tailrace::rpc {
 namespace {
@@ -37,20 +38,9 @@ struct Dial : std::enable_shared_from_this<Dial> {
 }  // namespace
 
 Result<std::pair<std::string, std::string>> parse_endpoint(const std::string& text) {
-  const size_t colon = text.rfind(':');
-  const auto bad = [&] {
-    return make_error(ErrorCode::kInvalidArgument,
-                      fmt::format("'{}' is no HOST:PORT (for example 127.0.0.1:7100)", text));
-  };
-  if (colon == std::string::npos || colon == 0 || colon + 1 == text.size()) return bad();
-  std::string host = text.substr(0, colon);
-  std::string port = text.substr(colon + 1);
-  if (host.front() == '[' && host.back() == ']') host = host.substr(1, host.size() - 2);
-  if (host.empty()) return bad();
-  unsigned number = 0;
-  const auto [end, error] = std::from_chars(port.data(), port.data() + port.size(), number);
-  if (error != std::errc{} || end != port.data() + port.size() || number > 65535) return bad();
-  return std::pair{std::move(host), std::move(port)};
+  auto parsed = parse_host_port(text);
+  if (!parsed) return tl::unexpected(std::move(parsed).error());
+  return std::pair{std::move(parsed->host), std::to_string(parsed->port)};
 }
 
 Result<asio::ip::tcp::acceptor> listen_on(asio::io_context& io, const std::string& address) {

@@ -5,7 +5,11 @@
 #include <asio/write.hpp>
 #include <fmt/format.h>
 #include <kj/exception.h>
+#include <linux/sockios.h>
+#include <netinet/tcp.h>
 #include <poll.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
 
 #include "rpc/message.h"
 
@@ -13,6 +17,7 @@ namespace tailrace::rpc {
 namespace {
 
 constexpr std::chrono::seconds kLongestAwaitedClose{1};
+constexpr size_t kMostBytesOfAWrite = 64u << 10;  // by one call of the system
 
 }  // namespace
 
@@ -24,8 +29,25 @@ FramedSocket::FramedSocket(asio::ip::tcp::socket socket, size_t max_frame_bytes,
       close_timer_(socket_.get_executor()) {
   std::error_code ignored;
   socket_.set_option(asio::ip::tcp::no_delay(true), ignored);
+  notice_when_it_is_gone(30, 10);
   const auto remote = socket_.remote_endpoint(ignored);
   if (!ignored) remote_ = fmt::format("{}:{}", remote.address().to_string(), remote.port());
+}
+
+void FramedSocket::notice_when_it_is_gone(int idle_s, int interval_s) {
+  std::error_code ignored;
+  socket_.set_option(asio::socket_base::keep_alive(true), ignored);
+  const auto set = [this](int option, int value) {
+    (void)::setsockopt(socket_.native_handle(), IPPROTO_TCP, option, &value, sizeof value);
+  };
+  set(TCP_KEEPIDLE, idle_s);
+  set(TCP_KEEPINTVL, interval_s);
+  set(TCP_KEEPCNT, 3);
+}
+
+bool FramedSocket::unconfirmed() {
+  int bytes = 0;
+  return !closed_ && ::ioctl(socket_.native_handle(), SIOCOUTQ, &bytes) == 0 && bytes > 0;
 }
 
 void FramedSocket::start() {
@@ -50,17 +72,22 @@ void FramedSocket::flush() {
     self->flush();
     self->on_written();
   };
+  // All of it, by parts whose progress is seen.
+  auto part = [this, before = bytes_written_](const std::error_code& error, size_t bytes) {
+    bytes_written_ = before + bytes;
+    return error ? size_t{0} : kMostBytesOfAWrite;
+  };
   pieces_.clear();
   writing_.pieces(pieces_);
   if (pieces_.size() == 1) {
-    asio::async_write(socket_, asio::buffer(pieces_[0].data(), pieces_[0].size()),
+    asio::async_write(socket_, asio::buffer(pieces_[0].data(), pieces_[0].size()), std::move(part),
                       std::move(written));
     return;
   }
   std::vector<asio::const_buffer> buffers;
   for (const ByteSpan piece : pieces_)
     buffers.emplace_back(piece.data(), piece.size());
-  asio::async_write(socket_, std::move(buffers), std::move(written));
+  asio::async_write(socket_, std::move(buffers), std::move(part), std::move(written));
 }
 
 void FramedSocket::write_failed(const std::string& reason) {
@@ -82,9 +109,20 @@ bool FramedSocket::other_side_closed() {
          (watched.revents & (POLLRDHUP | POLLHUP | POLLERR | POLLNVAL)) != 0;
 }
 
+std::optional<SteadyTime> FramedSocket::unfinished_since() const {
+  if (held_ || !decoder_.has_part()) return std::nullopt;
+  return part_since_;
+}
+
+std::optional<uint64_t> FramedSocket::sending_progress() const {
+  if (!write_in_flight_) return std::nullopt;
+  return bytes_written_;
+}
+
 void FramedSocket::take_frames() {
   const auto self = shared_from_this();  // close() may drop the last other owner
   taking_ = true;
+  bool taken = false;
   while (!closed_ && !closing_ && !stopped_reading_ && !held_) {
     auto frame = decoder_.peek();
     if (!frame) {
@@ -100,8 +138,11 @@ void FramedSocket::take_frames() {
       traffic_.bad_frames.add();
       close(fmt::format("a frame holds no valid message: {}", exception.getDescription().cStr()));
     }
-    if (!held_ && !closed_) decoder_.consume();
+    if (held_ || closed_) continue;
+    decoder_.consume();
+    taken = true;
   }
+  if (taken) part_since_ = std::chrono::steady_clock::now();
   taking_ = false;
   if (closed_) return;
   on_frames_taken();
@@ -111,6 +152,8 @@ void FramedSocket::take_frames() {
 void FramedSocket::read() {
   const bool wanted = awaiting_close_ || !(closing_ || stopped_reading_ || held_);
   if (closed_ || read_in_flight_ || !wanted) return;
+  const size_t capacity = decoder_.capacity_with_room();
+  if (capacity > decoder_.capacity() && !awaiting_close_ && !may_buffer(capacity)) return;
   read_in_flight_ = true;
   const MutableByteSpan room = decoder_.room();
   auto came = [self = shared_from_this()](const std::error_code& error, size_t bytes) {
@@ -123,6 +166,8 @@ void FramedSocket::read() {
     }
     self->traffic_.bytes_in.add(bytes);
     if (self->awaiting_close_) return self->read();
+    self->heard_ = std::chrono::steady_clock::now();
+    if (!self->decoder_.has_part()) self->part_since_ = self->heard_;
     self->decoder_.filled(bytes);
     if (!self->held_) self->take_frames();
   };

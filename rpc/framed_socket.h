@@ -4,12 +4,14 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include <asio/ip/tcp.hpp>
 #include <asio/steady_timer.hpp>
 
+#include "core/clock.h"
 #include "observability/metrics.h"
 #include "rpc/framing.h"
 #include "rpc/outgoing_frames.h"
@@ -58,7 +60,17 @@ class FramedSocket : public std::enable_shared_from_this<FramedSocket> {
   bool closed() const { return closed_; }
   /// Whether the other side has closed, which no read tells while a frame is held.
   bool other_side_closed();
+  /// When something came last.
+  SteadyTime heard() const { return heard_; }
+  /// Whether the other side has not confirmed all that the system has sent.
+  bool unconfirmed();
   size_t unsent_bytes() const { return gathered_.bytes() + writing_.bytes(); }
+  /// What is allocated for what comes in.
+  size_t buffered_bytes() const { return decoder_.capacity(); }
+  /// Since when a part of a frame is there whose rest has not come; nothing: there is none.
+  std::optional<SteadyTime> unfinished_since() const;
+  /// Grows while the other side takes what it is sent; nothing: there is nothing to send.
+  std::optional<uint64_t> sending_progress() const;
   /// "127.0.0.1:40012", for log lines.
   const std::string& remote() const { return remote_; }
   asio::any_io_executor executor() { return socket_.get_executor(); }
@@ -75,8 +87,13 @@ class FramedSocket : public std::enable_shared_from_this<FramedSocket> {
   /// A write ended; fewer bytes are unsent.
   virtual void on_written() {}
   virtual void on_closed(const std::string& reason) = 0;
+  /// Whether what comes in may take so many bytes now. Else nothing is read until resume().
+  virtual bool may_buffer(size_t /*bytes*/) { return true; }
   /// The other side's hello was in order.
   void take_large_frames() { decoder_.set_max_frame_bytes(max_frame_bytes_); }
+  /// A machine that is switched off, or a network that is cut, says nothing: the system asks after
+  /// so many seconds without a byte, three times at that interval, and closes.
+  void notice_when_it_is_gone(int idle_s, int interval_s);
   /// Large frames will come one after the other.
   void keep_read_buffer(size_t bytes) { decoder_.set_kept_bytes(bytes); }
 
@@ -95,6 +112,8 @@ class FramedSocket : public std::enable_shared_from_this<FramedSocket> {
   OutgoingFrames gathered_, writing_;
   std::vector<ByteSpan> pieces_;  // of writing_
   std::string closing_reason_;
+  SteadyTime part_since_, heard_ = std::chrono::steady_clock::now();
+  uint64_t bytes_written_ = 0;
   bool write_in_flight_ = false, read_in_flight_ = false, taking_ = false, held_ = false;
   bool stopped_reading_ = false, closed_ = false, write_failed_ = false;
   bool closing_ = false;         // closes when everything is written

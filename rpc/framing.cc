@@ -11,8 +11,9 @@
 namespace tailrace::rpc {
 namespace {
 
-constexpr size_t kInitialBytes = 64u << 10;
-constexpr size_t kLeastRoom = 16u << 10;
+constexpr size_t kInitialBytes = 16u << 10;
+constexpr size_t kBusyBytes = 64u << 10;  // of a connection on which much comes
+constexpr size_t kLeastRoom = 4u << 10;
 
 }  // namespace
 
@@ -28,26 +29,33 @@ void FrameDecoder::resize(size_t capacity) {
   begin_ = 0;
 }
 
-MutableByteSpan FrameDecoder::room() {
-  if (begin_ == end_) {
-    begin_ = end_ = 0;
-    if (capacity_ > kept_bytes_ || capacity_ == 0) resize(kInitialBytes);
+size_t FrameDecoder::capacity_with_room() const {
+  const size_t held = end_ - begin_;
+  if (held == 0) {
+    if (capacity_ == 0 || capacity_ > kept_bytes_) return kInitialBytes;
+    return was_filled_ ? std::max(capacity_, kBusyBytes) : capacity_;
   }
-  if (capacity_ - end_ < kLeastRoom) {
-    const size_t held = end_ - begin_;
-    if (capacity_ - held >= std::max(kLeastRoom, capacity_ / 2)) {
-      std::memmove(data(), data() + begin_, held);
-      begin_ = 0;
-      end_ = held;
-    } else {
-      resize(capacity_ * 2);
-    }
+  const bool enough =
+      capacity_ - end_ >= kLeastRoom || capacity_ - held >= std::max(kLeastRoom, capacity_ / 2);
+  return enough ? capacity_ : capacity_ * 2;
+}
+
+MutableByteSpan FrameDecoder::room() {
+  const size_t capacity = capacity_with_room();
+  if (begin_ == end_) begin_ = end_ = 0;
+  if (capacity != capacity_) {
+    resize(capacity);
+  } else if (capacity_ - end_ < kLeastRoom) {
+    std::memmove(data(), data() + begin_, end_ - begin_);
+    end_ -= begin_;
+    begin_ = 0;
   }
   return {data() + end_, capacity_ - end_};
 }
 
 void FrameDecoder::filled(size_t bytes) {
   TAILRACE_CHECK(bytes <= capacity_ - end_, "more bytes than there was room for");
+  was_filled_ = bytes == capacity_ - end_;
   end_ += bytes;
 }
 

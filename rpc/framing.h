@@ -21,7 +21,8 @@ inline constexpr uint32_t kMostSegments = 16;
 
 /// Finds the frames in a stream of bytes from someone who may lie. What a segment table announces
 /// is checked before anything is allocated for it, and memory grows only with the bytes that have
-/// really come: at most twice of them (and 64 KiB). One thread.
+/// really come: at most twice of them (and 16 KiB, or 64 KiB where a buffer was filled at once).
+/// One thread.
 class FrameDecoder {
  public:
   explicit FrameDecoder(size_t max_frame_bytes);
@@ -33,6 +34,10 @@ class FrameDecoder {
 
   /// Where to read the next bytes to; never empty. Invalidates what peek() returned.
   MutableByteSpan room();
+  /// What capacity() will be after room().
+  size_t capacity_with_room() const;
+  /// Whether a part of a frame has come.
+  bool has_part() const { return begin_ != end_; }
   /// So many bytes of room() were filled.
   void filled(size_t bytes);
 
@@ -58,6 +63,7 @@ class FrameDecoder {
   size_t capacity_ = 0;
   size_t begin_ = 0, end_ = 0;  // of the bytes not yet consumed
   size_t frame_bytes_ = 0;      // of the frame at begin_, when known; else 0
+  bool was_filled_ = false;     // more may have come than there was room for
 };
 
 /// Adds the message as one frame.

@@ -1,28 +1,16 @@
 // Status, checkpoint, digest, transfer, promote, changes of the members.
 #include <asio/post.hpp>
 
+#include "core/host_port.h"
 #include "rpc/connection.h"
-#include "rpc/endpoint.h"
 
 namespace tailrace::rpc {
 namespace {
 
-/// The greatest commit-mark end in [from, address]: what a digest of whole batches can end at. The
-/// same on every node that holds these bytes.
-Result<Address> last_batch_end(fasterlog::Log& log, Address from, Address address) {
-  fasterlog::Log::ScanOptions options;
-  options.with_commit_marks = true;
-  const auto scanner = log.scan(from, options);
-  Address last = from;
-  while (true) {
-    auto next = scanner->next(address);
-    if (!next) return tl::unexpected(std::move(next).error());
-    if (!*next) return last;
-    const fasterlog::Record& record = **next;
-    if (record.kind == fasterlog::RecordKind::kCommitMark && record.end <= address)
-      last = record.end;
-  }
-}
+/// Digests are asked for by commands no more often.
+constexpr std::chrono::milliseconds kDigestInterval{50};
+/// Then it is told how far a digest is.
+constexpr std::chrono::milliseconds kDigestPatience{1000};
 
 }  // namespace
 
@@ -173,55 +161,57 @@ void Connection::handle_change_member(uint64_t id, wire::MemberChange::Reader re
   // What no node could ever reach must not get into the log.
   for (const std::string& address : {member.peer_address, member.client_address}) {
     if (address.empty()) continue;
-    if (const auto parsed = parse_endpoint(address); !parsed)
+    if (const auto parsed = parse_reachable(address); !parsed)
       return reply_error(asked,
                          with_context("member " + std::to_string(member.id.value), parsed.error()));
   }
   context_.to.node->change_members(std::move(change), answer_done(asked));
 }
 
+bool Connection::held_for_digest() {
+  const SteadyTime now = std::chrono::steady_clock::now();
+  const Address last = context_.digests_asked.end.load();
+  const bool unapplied =
+      last > context_.to.watermarks->applied() && last <= context_.to.log->tail();
+  const bool lately = now - context_.digests_asked.time.load() < kDigestInterval;
+  if (!unapplied && !lately && !context_.to.state_machine->digest_progress().requested)
+    return false;
+  thread_.look_again(std::static_pointer_cast<Connection>(shared_from_this()), false);
+  return true;
+}
+
 void Connection::handle_digest(uint64_t id, wire::Digest::Reader request) {
   const Asked asked{id, RequestKind::kDigest, std::chrono::steady_clock::now()};
-  const Address address{request.getAddress()};
-  const Address asked_from{request.getLogFrom()};
+  const DigestTable::Question question{Address{request.getAddress()},
+                                       Address{request.getLogFrom()}};
+  const SteadyTime deadline = this->deadline(request.getTimeoutMs());
+  const SteadyTime told_by = std::min(deadline, asked.started + kDigestPatience);
   began();
-  auto compute = [to = context_.to, asked, address, asked_from, back = come_back()] {
-    const Address begin = to.log->begin();
-    const Address from = asked_from.value == 0 ? begin : asked_from;
-    auto state = to.state_machine->digest_at(address);
-    Result<std::pair<uint64_t, uint64_t>> log = std::pair<uint64_t, uint64_t>{};
-    // The digest command stands inside a batch: the log is compared up to the batch before.
-    if (auto end = last_batch_end(*to.log, from, address); !end)
-      log = tl::unexpected(std::move(end).error());
-    else if (from < *end)
-      log = to.state_machine->log_digest(AddressRange{from, *end});
-    back([asked, begin, state = std::move(state), log = std::move(log)](Connection& self) {
+  auto done = [back = come_back(), asked](const Result<DigestTable::Answer>& found) {
+    back([asked, found](Connection& self) {
       self.ended();
-      if (!state) return self.reply_error(asked, state.error());
-      if (!log) return self.reply_error(asked, log.error());
+      if (!found) return self.reply_error(asked, found.error());
       OutgoingMessage message;
       auto answer = self.begin_response(message, asked.id).initDigest();
-      answer.setBegin(begin.value);
-      answer.setStateHigh(state->high);
-      answer.setStateLow(state->low);
-      answer.setPairs(state->pairs);
-      answer.setLogHigh(log->first);
-      answer.setLogLow(log->second);
+      answer.setBegin(found->begin.value);
+      answer.setStateHigh(found->state.high);
+      answer.setStateLow(found->state.low);
+      answer.setPairs(found->state.pairs);
+      answer.setLogHigh(found->log.first);
+      answer.setLogLow(found->log.second);
       self.reply(asked, message);
     });
   };
-  auto waited = [weak = weak_from_this(), asked, compute = std::move(compute)](Result<> arrived) {
+  auto waited = [weak = weak_from_this(), asked, question, told_by,
+                 done = std::move(done)](Result<> arrived) {
     const auto self = std::static_pointer_cast<Connection>(weak.lock());
     if (!self || self->closed()) return;
-    if (arrived) {
-      asio::post(self->context_.admin, compute);
-      return;
-    }
+    if (arrived) return self->context_.digests.ask(question, {self, told_by, done});
     self->ended();
     self->reply_error(asked, arrived.error());
     self->thread_.touch(self);
   };
-  thread_.when_applied(address, Epoch{}, deadline(request.getTimeoutMs()), std::move(waited));
+  thread_.when_applied(question.address, Epoch{}, deadline, std::move(waited));
 }
 
 }  // namespace tailrace::rpc

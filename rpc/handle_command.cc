@@ -9,8 +9,10 @@
 namespace tailrace::rpc {
 namespace {
 
-// A record's bytes beside key and value, for admission.
-constexpr size_t kCommandOverhead = 64;
+// A store that makes room has so long for it; then commands are refused until one has found room.
+constexpr std::chrono::milliseconds kMostWaitForRoom{1500};
+// Scans that hold what could be cleared away have to give way to it.
+constexpr std::chrono::milliseconds kScansMayHold{500};
 
 struct Known {
   statemachine::Operation operation;
@@ -87,6 +89,8 @@ FramedSocket::Take Connection::handle_command(uint64_t id, wire::Command::Reader
   asked.kind = operation->kind;
   if (refuse_unless_leader(asked)) return Take::kDone;
   if (held_for_backlog()) return Take::kHold;
+  const bool digest = operation->operation == statemachine::Operation::kDigest;
+  if (digest && held_for_digest()) return Take::kHold;
 
   statemachine::Command command;
   command.operation = operation->operation;
@@ -104,21 +108,51 @@ FramedSocket::Take Connection::handle_command(uint64_t id, wire::Command::Reader
       bound_ns != 0 && command.session && command.session->serial == 1 &&
       context_.to.state_machine->rules().in_log)
     command.session->begins_before_ns = bound_ns;
-  auto checked = statemachine::validate(command, context_.options.max_value_bytes);
-  const size_t bytes =
-      command.key.size() + command.value.size() + command.expected.size() + kCommandOverhead;
-  if (checked) {
-    const bool frees_room = command.operation == statemachine::Operation::kDelete;
-    checked = context_.to.state_machine->admit(bytes, frees_room);
-  }
-  if (!checked) {
+  if (const auto checked = statemachine::validate(command, context_.options.max_value_bytes);
+      !checked) {
     reply_error(asked, checked.error());
     return Take::kDone;
   }
   std::vector<std::byte>& payload = thread_.encode_buffer();
   statemachine::encode(command, payload);
+  uint64_t extra = 0;
+  if (const auto admitted = admit(command, payload.size(), extra); !admitted) {
+    if (admitted.error().code == ErrorCode::kWouldBlock) return Take::kHold;
+    reply_error(asked, admitted.error());
+    return Take::kDone;
+  }
   const fasterlog::RecordView record{statemachine::kCommandRecord, ByteSpan(payload)};
-  return enqueue(asked, {&record, 1});
+  return enqueue(asked, {&record, 1}, extra);
+}
+
+/// kWouldBlock: the frame is to be held.
+Result<> Connection::admit(const statemachine::Command& command, size_t payload_bytes,
+                           uint64_t& extra) {
+  const auto& machine = *context_.to.state_machine;
+  const statemachine::CommandCost cost = statemachine::cost_of(
+      command, fasterlog::record_bytes(payload_bytes), context_.options.max_value_bytes);
+  extra = statemachine::extra_store_bytes(cost);
+  const uint64_t in_flight = context_.extra_in_flight.load(std::memory_order_relaxed);
+  const auto hold = [this] {
+    thread_.look_again(std::static_pointer_cast<Connection>(shared_from_this()), true);
+    return make_error(ErrorCode::kWouldBlock, "waits for room");
+  };
+  // What may cost much in the store counts as what waits to be applied does.
+  if (extra > 0 && in_flight > 0 && in_flight + extra > context_.options.max_unapplied_bytes)
+    return hold();
+  auto admitted = machine.admit(cost, in_flight);
+  if (admitted) {
+    no_room_since_.reset();
+    return {};
+  }
+  if (admitted.error().code != ErrorCode::kWouldBlock) return admitted;
+  const SteadyTime now = std::chrono::steady_clock::now();
+  if (!no_room_since_) no_room_since_ = now;
+  if (now - *no_room_since_ > kScansMayHold) context_.scans.give_way();
+  if (now - *no_room_since_ <= kMostWaitForRoom) return hold();
+  return make_error(ErrorCode::kResourceExhausted,
+                    admitted.error().message +
+                        ", which takes long; try again, write less, or raise store.disk_bytes");
 }
 
 FramedSocket::Take Connection::handle_append(uint64_t id, wire::Append::Reader request) {
@@ -154,14 +188,15 @@ FramedSocket::Take Connection::handle_append(uint64_t id, wire::Append::Reader r
     records.push_back({statemachine::kCommandRecord, ByteSpan(payload)});
   }
   // Events never reach the store: the log's own limits are all there is to admit.
-  const Take taken = enqueue(asked, records);
+  const Take taken = enqueue(asked, records, 0);
   // What a batch of large events has blown up is given back.
   if (bytes > (4u << 20)) buffers.clear();
   return taken;
 }
 
 FramedSocket::Take Connection::enqueue(const Asked& asked,
-                                       std::span<const fasterlog::RecordView> records) {
+                                       std::span<const fasterlog::RecordView> records,
+                                       uint64_t extra) {
   // The status may be of a while ago: what it let in belongs to its epoch and to no other.
   const Epoch epoch = status().epoch;
   const Result<AddressRange> range = context_.to.log->try_enqueue_in(epoch, records);
@@ -183,16 +218,24 @@ FramedSocket::Take Connection::enqueue(const Asked& asked,
   }
   auto self = std::static_pointer_cast<Connection>(shared_from_this());
   const Address last = range->end - fasterlog::record_bytes(records.back().payload.size());
-  thread_.desk().owe({epoch, *range, last, {std::move(self), asked.id, asked.kind, asked.started}});
+  if (asked.kind == RequestKind::kDigest) {
+    context_.digests_asked.end.store(range->end);
+    context_.digests_asked.time.store(asked.started);
+  }
+  thread_.desk().owe(
+      {epoch, *range, last, {std::move(self), asked.id, asked.kind, asked.started, extra}});
+  if (extra > 0) context_.extra_in_flight.fetch_add(extra, std::memory_order_relaxed);
   began();
+  if (asked.kind == RequestKind::kCas) ++cas_in_flight_;
   return Take::kDone;
 }
 
 void Connection::answer_command(const PendingCommand& pending, const statemachine::Answer* answer) {
   if (closed()) return;
-  ended();
-  OutgoingMessage message;
   const CommandAsker& asker = pending.asker;
+  ended();
+  if (asker.kind == RequestKind::kCas) --cas_in_flight_;
+  OutgoingMessage message;
   auto response = begin_response(message, asker.id);
   response.setEpoch(pending.epoch.value);
   auto to = response.initCommand();
@@ -216,8 +259,9 @@ void Connection::answer_command(const PendingCommand& pending, const statemachin
 
 void Connection::answer_unknown(const PendingCommand& pending) {
   if (closed()) return;
-  ended();
   const CommandAsker& asker = pending.asker;
+  ended();
+  if (asker.kind == RequestKind::kCas) --cas_in_flight_;
   reply_error(Asked{asker.id, asker.kind, asker.started},
               Error{ErrorCode::kUnknownOutcome,
                     fmt::format("this node lost its leadership of epoch {} before the command at "

@@ -18,6 +18,11 @@
 
 namespace tailrace::rpc {
 
+namespace {
+// What is shorter finds room in a connection's fair share.
+constexpr size_t kLargeValueBytes = 4096;
+}  // namespace
+
 bool Connection::refuse_unhealthy(const Asked& asked) {
   if (const auto healthy = check_health(); !healthy) {
     reply_error(asked, healthy.error());
@@ -113,11 +118,14 @@ void Connection::when_readable(const ReadNeeds& needs,
   auto finish = [weak = weak_from_this(), needs, then = std::move(then)](Result<> arrived) {
     const auto self = std::static_pointer_cast<Connection>(weak.lock());
     if (!self || self->closed()) return;
-    self->ended();
-    self->status_.reset();
-    if (arrived) arrived = self->check_health();
-    if (arrived) arrived = self->check_point(needs);
-    then(*self, std::move(arrived));
+    auto answer = [needs, then, arrived = std::move(arrived)](Connection& connection) mutable {
+      connection.ended();
+      connection.status_.reset();
+      if (arrived) arrived = connection.check_health();
+      if (arrived) arrived = connection.check_point(needs);
+      then(connection, std::move(arrived));
+    };
+    self->answer_when_room(std::move(answer));
     self->thread_.touch(self);
   };
   if (needs.level == wire::ReadLevel::AT_LEAST)
@@ -143,18 +151,18 @@ void Connection::handle_get(uint64_t id, wire::Get::Reader request) {
   if (refuse_read(asked, needs)) return;
   if (readable_now(needs)) {
     if (const auto named = check_point(needs); !named) return reply_error(asked, named.error());
-    return answer_get(asked, key);
+    return answer_get(asked, key, needs);
   }
-  auto then = [asked, name = to_string(key)](Connection& self, Result<> arrived) {
+  auto then = [asked, name = to_string(key), needs](Connection& self, Result<> arrived) {
     if (arrived)
-      self.answer_get(asked, as_bytes(name));
+      self.answer_get(asked, as_bytes(name), needs);
     else
       self.reply_error(asked, arrived.error());
   };
   when_readable(needs, std::move(then));
 }
 
-void Connection::answer_get(const Asked& asked, ByteSpan key) {
+void Connection::answer_get(const Asked& asked, ByteSpan key, const ReadNeeds& needs) {
   OutgoingMessage message;
   // The point first: the state that is read then is this one or newer.
   auto response = begin_response(message, asked.id, shown_point(), staleness_bound_ms());
@@ -163,16 +171,41 @@ void Connection::answer_get(const Asked& asked, ByteSpan key) {
   const auto found = context_.to.state_machine->try_read(key, value);
   if (!found) return reply_error(asked, found.error());
   if (*found == Outcome::kCold) return answer_cold_get(asked, key);
+  if (value.size() > kLargeValueBytes && !has_room_for(value.size()))
+    return answer_get_later(asked, key, needs);
   auto answer = response.initGet();
   answer.setFound(*found == Outcome::kFound);
   if (*found == Outcome::kFound) answer.setValue(to_data(value));
   reply(asked, message);
 }
 
+/// Once there is room for it. It is read again then: a newer state is as good.
+void Connection::answer_get_later(const Asked& asked, ByteSpan key, const ReadNeeds& needs) {
+  began();
+  to_answer_.push_back([asked, name = to_string(key), needs](Connection& self) {
+    self.ended();
+    // It may have become too old meanwhile.
+    const bool bounded = needs.level == wire::ReadLevel::BOUNDED;
+    if (!bounded || !self.refuse_read(asked, needs)) self.answer_get(asked, as_bytes(name), needs);
+  });
+}
+
 void Connection::answer_cold_get(const Asked& asked, ByteSpan key) {
   began();
+  auto start = [weak = weak_from_this(), asked, name = to_string(key)] {
+    const auto self = std::static_pointer_cast<Connection>(weak.lock());
+    if (!self || self->closed()) return false;
+    self->read_cold(asked, name);
+    return true;
+  };
+  thread_.cold_reads().begin(std::move(start));
+}
+
+void Connection::read_cold(const Asked& asked, const std::string& key) {
   const ShownState shown = shown_state();
-  auto done = [back = come_back(), asked, shown](Result<bool> found, std::string value) {
+  auto done = [&thread = thread_, poster = thread_.poster(), back = come_back(), asked, shown](
+                  Result<bool> found, std::string value) {
+    poster->post([&thread] { thread.cold_reads().ended(); });
     back([asked, shown, found = std::move(found), value = std::move(value)](Connection& self) {
       self.ended();
       if (!found) return self.reply_error(asked, found.error());
@@ -183,7 +216,7 @@ void Connection::answer_cold_get(const Asked& asked, ByteSpan key) {
       self.reply(asked, message);
     });
   };
-  context_.to.state_machine->read_async(key, std::move(done));
+  context_.to.state_machine->read_async(as_bytes(key), std::move(done));
 }
 
 }  // namespace tailrace::rpc

@@ -10,31 +10,36 @@ constexpr uint32_t kMostPairs = 4096;
 
 }  // namespace
 
-void Connection::handle_scan(uint64_t id, wire::Scan::Reader request) {
+FramedSocket::Take Connection::handle_scan(uint64_t id, wire::Scan::Reader request) {
   const Asked asked{id, RequestKind::kScan, std::chrono::steady_clock::now()};
   const uint32_t pairs = std::min(request.getPairs(), kMostPairs);
+  if (pairs > 0 && !has_room_for(ScanTable::kSliceBytes)) return Take::kHold;
   auto done = [back = come_back(), asked](Result<ScanTable::Slice> slice) {
     back([asked, slice = std::move(slice)](Connection& self) {
       self.ended();
+      --self.scans_in_flight_;
       if (!slice) return self.reply_error(asked, slice.error());
       self.answer_scan(asked, *slice);
     });
   };
   if (request.getScan() != 0) {
-    if (refuse_unhealthy(asked)) return;
+    if (refuse_unhealthy(asked)) return Take::kDone;
     began();
+    ++scans_in_flight_;
     context_.scans.next(request.getScan(), request.getSlice(), pairs, std::move(done));
-    return;
+    return Take::kDone;
   }
   const ReadNeeds needs = needs_of(request);
-  if (refuse_read(asked, needs)) return;
+  if (refuse_read(asked, needs)) return Take::kDone;
   auto then = [asked, prefix = to_string(request.getPrefix()), pairs, done = std::move(done)](
                   Connection& self, Result<> arrived) {
     if (!arrived) return self.reply_error(asked, arrived.error());
     self.began();
-    self.context_.scans.open(prefix, pairs, self.shown_state(), done);
+    ++self.scans_in_flight_;
+    self.context_.scans.open(&self, prefix, pairs, self.shown_state(), done);
   };
   when_readable(needs, std::move(then));
+  return Take::kDone;
 }
 
 void Connection::answer_scan(const Asked& asked, const ScanTable::Slice& slice) {

@@ -1,8 +1,10 @@
 // Tails: pushes of committed records, as far as the client's credit goes. The log is read on the io
 // thread, a bounded stretch at a time.
+#include <algorithm>
 #include <limits>
 
 #include <asio/post.hpp>
+#include <fmt/format.h>
 
 #include "rpc/connection.h"
 
@@ -11,10 +13,13 @@ namespace {
 
 constexpr size_t kPushBytes = 256u << 10;
 constexpr size_t kPushRecords = 4096;
+constexpr size_t kSmallPushBytes = 16u << 10;  // what a connection may hold when memory is short
 constexpr int kPushesInTurn = 4;
 constexpr size_t kMostTailUnsentBytes = 2u << 20;
 constexpr uint64_t kMostCredit = 256u << 20;
 constexpr size_t kMostSubscriptions = 64;
+constexpr uint64_t kMostTails = 8192;  // of all connections
+constexpr uint64_t kLeastReadAhead = 16u << 10, kMostReadAhead = 1u << 20;
 // Of a record's place in a push, beside its payload.
 constexpr size_t kRecordOverhead = 48;
 
@@ -25,6 +30,11 @@ void Connection::handle_tail(uint64_t id, wire::Tail::Reader request) {
   if (subscriptions_.size() >= kMostSubscriptions || subscriptions_.contains(id))
     return reply_error(asked, Error{ErrorCode::kResourceExhausted,
                                     "too many tails on this connection, or one of the same id"});
+  if (context_.tails.load(std::memory_order_relaxed) >= kMostTails)
+    return reply_error(asked, Error{ErrorCode::kResourceExhausted,
+                                    fmt::format("{} tails are open, the most that this server "
+                                                "takes; try again when one of them has ended",
+                                                kMostTails)});
   fasterlog::Log& log = *context_.to.log;
   const Address readable = context_.to.watermarks->applicable();
   Address from{request.getFrom()};
@@ -46,13 +56,14 @@ void Connection::handle_tail(uint64_t id, wire::Tail::Reader request) {
   subscription.asked = asked;
   subscription.to = to;
   subscription.credit = static_cast<int64_t>(std::min(request.getCreditBytes(), kMostCredit));
-  subscription.scanner = log.scan(from);
+  subscription.position = from;
   OutgoingMessage message;
   auto start = begin_response(message, id).initTailStart();
   start.setFrom(from.value);
   start.setTo(to.value);
   send(message.builder());
   subscriptions_.emplace(id, std::move(subscription));
+  context_.tails.fetch_add(1, std::memory_order_relaxed);
   thread_.set_tailing(*this, true);
   pump_tails();
 }
@@ -63,25 +74,38 @@ void Connection::handle_credit(uint64_t id, uint64_t bytes) {
   const uint64_t more = std::min(bytes, kMostCredit);
   found->second.credit = std::min(found->second.credit + static_cast<int64_t>(more),
                                   static_cast<int64_t>(kMostCredit));
+  thread_.set_tailing(*this, true);
   pump_tails();
 }
 
 void Connection::cancel_tail(uint64_t id) {
-  subscriptions_.erase(id);
+  if (subscriptions_.erase(id) == 0) return;
+  context_.tails.fetch_sub(1, std::memory_order_relaxed);
   if (subscriptions_.empty()) thread_.set_tailing(*this, false);
 }
 
 void Connection::pump_tails() {
   if (closed() || subscriptions_.empty()) return;
-  bool more = false;
+  bool more = false, hungry = false;
+  tail_has_no_room_ = false;
   for (auto it = subscriptions_.begin(); it != subscriptions_.end();) {
     Pumped pumped = Pumped::kMore;
     for (int i = 0; i < kPushesInTurn && pumped == Pumped::kMore; ++i)
       pumped = pump(it->second);
     more |= pumped == Pumped::kMore;
-    it = pumped == Pumped::kEnded ? subscriptions_.erase(it) : std::next(it);
+    if (pumped == Pumped::kEnded) {
+      it = subscriptions_.erase(it);
+      context_.tails.fetch_sub(1, std::memory_order_relaxed);
+      continue;
+    }
+    // Its memory is given back until there is something to read again.
+    if (pumped == Pumped::kIdle || pumped == Pumped::kNoRoom) it->second.scanner.reset();
+    tail_has_no_room_ |= pumped == Pumped::kNoRoom;
+    hungry |= it->second.credit > 0;
+    ++it;
   }
-  if (subscriptions_.empty()) thread_.set_tailing(*this, false);
+  // What has no credit need not hear of news.
+  if (!hungry) thread_.set_tailing(*this, false);
   status_.reset();  // not of a turn that takes frames: the next one looks anew
   flush();
   // Unsent bytes: on_written() goes on. Else let others have their turn first.
@@ -96,8 +120,16 @@ void Connection::pump_tails() {
   asio::post(executor(), std::move(again));
 }
 
+std::unique_ptr<fasterlog::LogScanner> Connection::scan_to(Address from, Address limit) {
+  fasterlog::Log::ScanOptions options;
+  options.read_ahead_bytes =
+      std::clamp(limit > from ? limit - from : 0, kLeastReadAhead, kMostReadAhead);
+  return context_.to.log->scan(from, options);
+}
+
 Connection::Pumped Connection::pump(Subscription& subscription) {
   if (unsent_bytes() > kMostTailUnsentBytes) return Pumped::kMore;
+  if (unsent_bytes() > 0 && !has_room_for(kSmallPushBytes)) return Pumped::kNoRoom;
   if (subscription.credit <= 0) return Pumped::kIdle;
   struct Found {
     fasterlog::Record record;
@@ -107,23 +139,30 @@ Connection::Pumped Connection::pump(Subscription& subscription) {
   std::vector<std::byte>& payloads = thread_.encode_buffer();
   payloads.clear();
   const Address limit = std::min(subscription.to, context_.to.watermarks->applicable());
+  if (!subscription.scanner) subscription.scanner = scan_to(subscription.position, limit);
   std::optional<Error> failure;
   size_t bytes = 0;
-  while (bytes < kPushBytes && found.size() < kPushRecords &&
+  const size_t most = has_room_for(kPushBytes) ? kPushBytes : kSmallPushBytes;
+  bool no_room = false;
+  while (bytes < most && found.size() < kPushRecords &&
          static_cast<int64_t>(bytes) < subscription.credit) {
     auto next = subscription.scanner->next(limit);
     if (!next && next.error().code == ErrorCode::kOutOfRange) {
       // The client has committed records of another node that this one lacks, and what stood here
       // instead was cut off. None of that was shown: it waits at the same place.
-      subscription.scanner = context_.to.log->scan(subscription.scanner->position());
+      subscription.scanner = scan_to(subscription.position, limit);
       next = subscription.scanner->next(limit);
     }
     if (!next) failure = std::move(next).error();
     if (failure || !*next) break;
+    no_room = (*next)->payload.size() > kSmallPushBytes && !has_room_for((*next)->payload.size());
+    if (no_room) break;
     found.push_back({**next, payloads.size()});
     payloads.insert(payloads.end(), (*next)->payload.begin(), (*next)->payload.end());
     bytes += (*next)->payload.size() + kRecordOverhead;
+    subscription.position = subscription.scanner->position();
   }
+  if (!failure && !no_room) subscription.position = subscription.scanner->position();
   if (!found.empty()) {
     OutgoingMessage message;
     auto records = begin_response(message, subscription.asked.id)
@@ -145,13 +184,14 @@ Connection::Pumped Connection::pump(Subscription& subscription) {
     reply_error(subscription.asked, *failure);
     return Pumped::kEnded;
   }
-  const bool full = bytes >= kPushBytes || found.size() >= kPushRecords;
-  if (full) return Pumped::kMore;
+  if (no_room) return Pumped::kNoRoom;
+  const bool full = bytes >= most || found.size() >= kPushRecords;
+  if (full) return most == kPushBytes || unsent_bytes() > 0 ? Pumped::kMore : Pumped::kNoRoom;
   if (static_cast<int64_t>(bytes) >= subscription.credit && subscription.credit <= 0)
     return Pumped::kIdle;
   if (limit < subscription.to) return Pumped::kIdle;
   OutgoingMessage message;
-  begin_response(message, subscription.asked.id).setTailEnd(subscription.scanner->position().value);
+  begin_response(message, subscription.asked.id).setTailEnd(subscription.position.value);
   reply(subscription.asked, message);
   return Pumped::kEnded;
 }

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include "core/host_port.h"
+
 namespace tailrace::rpc {
 
 Result<> check_protocol_version(uint32_t theirs) {
@@ -21,8 +23,8 @@ Result<> check_peer(const PeerIdentity& theirs, const PeerIdentity& ours) {
   if (theirs.cluster != ours.cluster)
     return make_error(
         ErrorCode::kFailedPrecondition,
-        fmt::format("node {} belongs to cluster '{}', node {} to cluster '{}'", theirs.node.value,
-                    theirs.cluster, ours.node.value, ours.cluster));
+        fmt::format("node {} says that it belongs to cluster '{}', which is not this node's",
+                    theirs.node.value, printable(theirs.cluster)));
   if (theirs.node == ours.node)
     return make_error(ErrorCode::kFailedPrecondition,
                       fmt::format("two nodes of cluster '{}' call themselves node {}", ours.cluster,

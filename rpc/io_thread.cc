@@ -13,6 +13,17 @@ namespace {
 constexpr std::chrono::milliseconds kRoomRetry{1};
 constexpr std::chrono::milliseconds kHeldLook{100};
 constexpr std::chrono::milliseconds kTick{10};
+constexpr std::chrono::seconds kLookAtTime{1};
+constexpr size_t kMostWaitersAtOnce = 256;
+constexpr std::chrono::milliseconds kBetweenEvictions{10};
+constexpr std::chrono::milliseconds kTimeForRequest{100};
+
+/// A value may be as long as it is allowed to be: what is read at a time takes a quarter of what
+/// clients may make the server hold.
+size_t most_cold_reads(const ServerOptions& options) {
+  const uint64_t most = options.memory_bytes / 4 / std::max<size_t>(options.max_value_bytes, 1);
+  return std::clamp<uint64_t>(most / std::max(1u, options.io_threads), 4, 1024);
+}
 
 /// Runs `function` on the thread of `io` and waits for what it returns.
 bool on_thread(asio::io_context& io, std::function<bool()> function) {
@@ -39,15 +50,18 @@ IoThread::IoThread(ServerContext& context)
     : context_(context),
       work_(asio::make_work_guard(io_)),
       poster_(std::make_shared<Poster>(io_)),
+      cold_reads_(most_cold_reads(context.options)),
       room_timer_(io_),
       held_timer_(io_),
-      ticker_(io_) {}
+      ticker_(io_),
+      clock_(io_) {}
 
 IoThread::~IoThread() {
   stop();
 }
 
 void IoThread::start() {
+  arm_clock();
   thread_ = std::thread([this] { io_.run(); });
 }
 
@@ -66,9 +80,56 @@ void IoThread::stop() {
   touched_.clear();
 }
 
-void IoThread::adopt(asio::ip::tcp::socket socket) {
-  auto connection = std::make_shared<Connection>(std::move(socket), *this);
+void IoThread::arm_clock() {
+  clock_.expires_after(kLookAtTime);
+  clock_.async_wait([this](const std::error_code& error) {
+    if (error) return;
+    const SteadyTime now = std::chrono::steady_clock::now();
+    const auto all = connections_;
+    for (const auto& connection : all)
+      connection->look_at_time(now);
+    arm_clock();
+  });
+}
+
+void IoThread::make_room(bool for_operators) {
+  const SteadyTime now = std::chrono::steady_clock::now();
+  if (now - evicted_ >= kBetweenEvictions) evict_idle(now);
+  if (!for_operators) return;
+  for (size_t left = reserved_.size(); left > 0; --left) {
+    const std::weak_ptr<Connection> first = std::move(reserved_.front());
+    reserved_.pop_front();
+    const auto connection = first.lock();
+    if (!connection || connection->closed() || !connection->beyond_limit()) continue;
+    const auto idle = connection->idle_for(now);
+    if (idle && *idle >= kTimeForRequest) {
+      context_.probe.evicted.add();
+      connection->close("others need the place, and it asks nothing");
+    } else {
+      reserved_.push_back(first);
+    }
+  }
+}
+
+void IoThread::evict_idle(SteadyTime now) {
+  evicted_ = now;
+  std::shared_ptr<Connection> longest;
+  std::chrono::nanoseconds time = context_.options.evict_after;
+  for (const auto& connection : connections_) {
+    const auto idle = connection->beyond_limit() ? std::nullopt : connection->idle_for(now);
+    if (!idle || *idle < time) continue;
+    time = *idle;
+    longest = connection;
+  }
+  if (!longest) return;
+  context_.probe.evicted.add();
+  longest->close_after_sending("others need the place of a connection that is idle");
+}
+
+void IoThread::adopt(asio::ip::tcp::socket socket, bool beyond_limit) {
+  auto connection = std::make_shared<Connection>(std::move(socket), *this, beyond_limit);
   connections_.insert(connection);
+  if (beyond_limit) reserved_.push_back(connection);
   if (reading_stopped_) return connection->close("the server stops");
   connection->begin();
 }
@@ -109,6 +170,7 @@ void IoThread::applied(std::shared_ptr<const statemachine::AppliedBatch> batch) 
 
 void IoThread::take_inbox() {
   const auto done = [this](const PendingCommand& pending, const statemachine::Answer* answer) {
+    forget_cost(pending);
     auto connection = pending.asker.connection.lock();
     if (!connection) return;
     connection->answer_command(pending, answer);
@@ -116,12 +178,26 @@ void IoThread::take_inbox() {
   };
   desk_.take_applied(done, [this](const PendingCommand& pending) { answer_unknown(pending); });
   try_waiting();
-  desk_.waiters().run_ready(context_.to.watermarks->applied(), context_.to.node->status()->epoch);
+  run_waiters();
   const auto tailing = tailing_;
   for (Connection* connection : tailing) {
     if (tailing_.contains(connection)) connection->pump_tails();
   }
   settle();
+}
+
+/// Some at a time: others have their turn in between, however many become ready at once.
+void IoThread::run_waiters() {
+  const Address applied = context_.to.watermarks->applied();
+  AppliedWaiters& waiters = desk_.waiters();
+  bool more = waiters.run_ready(applied, context_.to.node->status()->epoch, kMostWaitersAtOnce);
+  more |= waiters.run_expired(std::chrono::steady_clock::now(), applied, kMostWaitersAtOnce);
+  if (!more || std::exchange(waiters_go_on_, true)) return;
+  asio::post(io_, [this] {
+    waiters_go_on_ = false;
+    run_waiters();
+    settle();
+  });
 }
 
 void IoThread::touch(std::shared_ptr<Connection> connection) {
@@ -138,7 +214,13 @@ void IoThread::settle() {
   if (tailing_.empty() && waiting_for_applied_.empty()) desk_.rest();
 }
 
+void IoThread::forget_cost(const PendingCommand& pending) {
+  if (pending.asker.extra > 0)
+    context_.extra_in_flight.fetch_sub(pending.asker.extra, std::memory_order_relaxed);
+}
+
 void IoThread::answer_unknown(const PendingCommand& pending) {
+  forget_cost(pending);
   auto connection = pending.asker.connection.lock();
   if (!connection) return;
   connection->answer_unknown(pending);
@@ -151,7 +233,7 @@ void IoThread::role_changed(Epoch epoch, bool leads, statemachine::LogPoint appl
     desk_.role_changed(ours, applied,
                        [this](const PendingCommand& pending) { answer_unknown(pending); });
     try_waiting();
-    desk_.waiters().run_ready(context_.to.watermarks->applied(), epoch);
+    run_waiters();
     settle();
   });
 }
@@ -212,8 +294,7 @@ void IoThread::arm_ticker() {
   ticker_.async_wait([this](const std::error_code& error) {
     ticking_ = false;
     if (error) return;
-    desk_.waiters().run_ready(context_.to.watermarks->applied(), context_.to.node->status()->epoch);
-    desk_.waiters().run_expired(std::chrono::steady_clock::now());
+    run_waiters();
     settle();
     if (!desk_.waiters().empty()) arm_ticker();
   });

@@ -1,6 +1,8 @@
 #pragma once
 // One io_context with its thread, the connections dealt to it, and what they wait for. Internal.
 
+#include <atomic>
+#include <deque>
 #include <memory>
 #include <mutex>
 #include <set>
@@ -10,9 +12,11 @@
 #include <asio/executor_work_guard.hpp>
 #include <asio/io_context.hpp>
 #include <asio/steady_timer.hpp>
-#include <asio/thread_pool.hpp>
 
 #include "rpc/answer_desk.h"
+#include "rpc/cold_reads.h"
+#include "rpc/digest_table.h"
+#include "rpc/memory_budget.h"
 #include "rpc/probe.h"
 #include "rpc/scan_table.h"
 #include "rpc/server.h"
@@ -27,6 +31,7 @@ struct CommandAsker {
   uint64_t id = 0;  // of the request
   RequestKind kind = RequestKind::kPut;
   SteadyTime started;
+  uint64_t extra = 0;  // statemachine::extra_store_bytes()
 };
 using PendingCommand = Pending<CommandAsker>;
 
@@ -35,14 +40,27 @@ struct ServerContext {
   ServerContext(ServerOptions server_options, ServerDependencies dependencies)
       : options(std::move(server_options)),
         to(dependencies),
-        scans(*to.state_machine, options.max_value_bytes, options.scan_idle_timeout) {}
+        scans(*to.state_machine, options.max_value_bytes, options.scan_idle_timeout,
+              options.scan_lifetime),
+        digests(*to.log, *to.state_machine),
+        memory(options.memory_bytes) {}
 
   ServerOptions options;
   ServerDependencies to;
   Probe probe;
-  /// Slow administrative work (digests of the log) runs here, never on an io thread.
-  asio::thread_pool admin{1};
   ScanTable scans;
+  DigestTable digests;
+  MemoryBudget memory;
+  std::atomic<int64_t> reserved{0};          // connections in places that are kept for operators
+  std::atomic<uint64_t> tails{0};            // subscriptions of all connections
+  std::atomic<uint64_t> extra_in_flight{0};  // of all commands whose answers are owed
+  /// Has every thread close a connection that is idle. Any thread.
+  std::function<void()> want_place;
+  /// The digest command that this server has taken last.
+  struct {
+    std::atomic<Address> end{};
+    std::atomic<SteadyTime> time{};
+  } digests_asked;
 };
 
 /// Posts to an io_context from threads that may outlive it. Any thread.
@@ -84,9 +102,14 @@ class IoThread {
 
   // ---- On its thread.
   ServerContext& context() { return context_; }
-  void adopt(asio::ip::tcp::socket socket);
+  /// `beyond_limit`: it gets a place that is kept for operators.
+  void adopt(asio::ip::tcp::socket socket, bool beyond_limit);
+  /// Closes the connection that is idle for longest, if that is for long enough; and, if the places
+  /// for operators are full, those in them that ask nothing.
+  void make_room(bool for_operators);
   void forget(const std::shared_ptr<Connection>& connection);
   AnswerDesk<CommandAsker>& desk() { return desk_; }
+  ColdReads& cold_reads() { return cold_reads_; }
   /// Runs `callback` when applied and epoch are there; may be at once.
   void when_applied(Address applied, Epoch epoch, SteadyTime deadline,
                     AppliedWaiters::Callback callback);
@@ -107,10 +130,15 @@ class IoThread {
 
  private:
   void take_inbox();
+  void run_waiters();
   void answer_unknown(const PendingCommand& pending);
+  /// It is applied, or is not this epoch's any more.
+  void forget_cost(const PendingCommand& pending);
   void settle();  // flushes what was touched, lets go of expectations
   void arm_ticker();
   void arm_held_timer();
+  void arm_clock();
+  void evict_idle(SteadyTime now);
   void try_waiting();
   void ask_confirmation();
 
@@ -121,20 +149,24 @@ class IoThread {
   std::thread thread_;
 
   AnswerDesk<CommandAsker> desk_;
+  ColdReads cold_reads_;
 
   // On its thread only.
   std::set<std::shared_ptr<Connection>> connections_;
+  std::deque<std::weak_ptr<Connection>> reserved_;  // in operators' places, as they came
+  SteadyTime evicted_{};                            // when evict_idle() looked last
   std::set<Connection*> tailing_;
   std::vector<std::shared_ptr<Connection>> touched_;
   std::vector<std::weak_ptr<Connection>> waiting_for_room_;
   std::vector<std::weak_ptr<Connection>> waiting_for_applied_;
   std::set<std::weak_ptr<Connection>, std::owner_less<>> held_;
   bool looking_at_held_ = false;
-  asio::steady_timer room_timer_, held_timer_, ticker_;
+  asio::steady_timer room_timer_, held_timer_, ticker_, clock_;
   std::vector<Confirmed> unasked_;  // confirmations for the next question
   SteadyTime unasked_deadline_;
   bool confirming_ = false;  // a question is on its way
   bool ticking_ = false;
+  bool waiters_go_on_ = false;  // what was ready and did not fit into one turn
   bool reading_stopped_ = false;
   std::vector<std::byte> encode_buffer_;
   std::vector<std::vector<std::byte>> batch_buffers_;

@@ -1,5 +1,6 @@
 #include "rpc/peer_connection.h"
 
+#include "core/host_port.h"
 #include "rpc/message.h"
 #include "rpc/peer_codec.h"
 
@@ -8,13 +9,17 @@ namespace tailrace::rpc {
 namespace {
 // Peers are few, and what they send beside signs of life are batches of a mebibyte.
 constexpr size_t kKeptReadBytes = 4u << 20;
+constexpr size_t kMostErrorBytes = 1000;
 }  // namespace
 
 PeerConnection::PeerConnection(asio::ip::tcp::socket socket, PeerIdentity self,
                                size_t max_frame_bytes, Traffic& traffic)
     : FramedSocket(std::move(socket), max_frame_bytes, traffic),
       self_(std::move(self)),
-      hello_timer_(executor()) {}
+      hello_timer_(executor()) {
+  // Another process of the same number is let in only once this one has gone (peer_transport.cc).
+  notice_when_it_is_gone(1, 1);
+}
 
 void PeerConnection::begin(Events events, bool dialled, std::chrono::milliseconds hello_time) {
   events_ = std::move(events);
@@ -74,7 +79,7 @@ FramedSocket::Take PeerConnection::on_frame(capnp::MessageReader& message) {
   }
   const auto hello = frame.getHello();
   if (hello.getError().size() != 0) {
-    close("refused by the other side: " + to_string(hello.getError()));
+    close("refused by the other side: " + printable(to_string(hello.getError()), kMostErrorBytes));
     return Take::kDone;
   }
   const PeerIdentity theirs{hello.getProtocolVersion(),
@@ -90,7 +95,7 @@ FramedSocket::Take PeerConnection::on_frame(capnp::MessageReader& message) {
                              hello.getGivenUp(),
                              false}};
   Result<> checked = check_peer(theirs, self_);
-  if (checked) checked = events_.admit(theirs.node);
+  if (checked) checked = events_.admit(theirs.node, theirs.introduction);
   if (!checked) {
     send_hello(checked.error().message);
     close_after_sending(checked.error().message);

@@ -19,7 +19,7 @@ class PeerConnection : public FramedSocket {
     /// What this side says of itself, when its hello is sent.
     std::function<replication::Introduction()> introduction;
     /// The other side's hello is in order by itself; an error refuses it (and is sent to it).
-    std::function<Result<>(NodeId)> admit;
+    std::function<Result<>(NodeId, const replication::Introduction&)> admit;
     /// Both hellos are through: messages may be sent.
     std::function<void(NodeId, const replication::Introduction&)> up;
     std::function<void(NodeId, replication::Message)> message;

@@ -1,3 +1,4 @@
+#include <deque>
 #include <map>
 #include <set>
 #include <thread>
@@ -25,7 +26,14 @@ constexpr std::chrono::milliseconds kLongestPause{1000};
 constexpr std::chrono::milliseconds kAcceptRetry{50};
 // So long after a connection came up another one may still be on its way that was begun before it.
 constexpr std::chrono::milliseconds kYoung{2000};
+// Who does not even confirm what it is sent for so long is gone.
+constexpr std::chrono::milliseconds kSilent{3000};
+// Beyond that the one that came first makes room, and the next is let in a moment later: a member
+// says hello sooner.
 constexpr size_t kMostStrangers = 64;
+constexpr std::chrono::milliseconds kAcceptPause{2};
+// Strangers fill no log: what happens meanwhile is counted.
+constexpr std::chrono::seconds kStrangersLine{10};
 constexpr size_t kMostPeers = 256;  // without a hello there is none
 
 class PeerTransportImpl : public PeerTransport {
@@ -250,11 +258,33 @@ class PeerTransportImpl : public PeerTransport {
           if (!stopped) accept();
         });
       }
-      if (handler_ != nullptr && strangers_.size() < kMostStrangers)
-        introduce(std::move(socket), NodeId{});
-      accept();
+      const bool full = came_.size() >= kMostStrangers;
+      if (full) make_room_for_stranger();
+      if (handler_ != nullptr) introduce(std::move(socket), NodeId{});
+      if (!full) return accept();
+      accept_timer_.expires_after(kAcceptPause);
+      accept_timer_.async_wait([this](const std::error_code& stopped) {
+        if (!stopped) accept();
+      });
     };
     acceptor_->async_accept(std::move(accepted));
+  }
+
+  void make_room_for_stranger() {
+    const auto first = came_.front().lock();
+    came_.pop_front();
+    if (first) first->close("others need its place, and it has said no hello yet");
+  }
+
+  void warn_of_stranger(const std::string& remote, const std::string& reason) {
+    const auto now = std::chrono::steady_clock::now();
+    ++strangers_unsaid_;
+    if (now - stranger_said_ < kStrangersLine) return;
+    stranger_said_ = now;
+    const uint64_t others = std::exchange(strangers_unsaid_, 0) - 1;
+    observability::log_warning(
+        "peer connection from {}: {}{}", remote, reason,
+        others == 0 ? "" : fmt::format(" ({} more failed since the last such line)", others));
   }
 
   // ---- Both.
@@ -269,7 +299,11 @@ class PeerTransportImpl : public PeerTransport {
     events.introduction = [this] {
       return handler_ != nullptr ? handler_->introduction() : replication::Introduction{};
     };
-    events.admit = [this, dialled](NodeId peer) { return admit(peer, dialled); };
+    events.admit = [this, dialled](NodeId peer,
+                                   const replication::Introduction& introduction) -> Result<> {
+      TAILRACE_RETURN_IF_ERROR(admit_beside(peer, introduction));
+      return admit(peer, dialled);
+    };
     // The connection owns its events: a weak reference keeps that from being a circle.
     const std::weak_ptr<PeerConnection> weak = connection;
     events.up = [this, weak, dialled](NodeId peer, const replication::Introduction& introduction) {
@@ -284,8 +318,31 @@ class PeerTransportImpl : public PeerTransport {
     events.closed = [this, raw, dialled](const std::string& reason) {
       closed(raw, dialled, reason);
     };
-    if (dialled.value != 0) peers_.at(dialled).outgoing = connection;
+    if (dialled.value != 0)
+      peers_.at(dialled).outgoing = connection;
+    else
+      came_.push_back(connection);
     connection->begin(std::move(events), dialled.value != 0, kHelloTime);
+  }
+
+  /// A number is one process. Another one that says it is that node gets in once the first has
+  /// gone: its machine says so at once where the process has ended, and within seconds where the
+  /// machine has. Whatever a stranger claims, it cuts off nobody who is there.
+  Result<> admit_beside(NodeId peer, const replication::Introduction& introduction) {
+    const auto known = peers_.find(peer);
+    if (known == peers_.end() || !known->second.connection) return {};
+    PeerConnection& connection = *known->second.connection;
+    const uint64_t run = known->second.introduction.life.run;
+    const bool another = run != 0 && introduction.life.run != run;
+    if (!another || connection.other_side_closed()) return {};
+    const auto silent = std::chrono::steady_clock::now() - connection.heard();
+    if (silent > kSilent && connection.unconfirmed()) return {};
+    return make_error(
+        ErrorCode::kAlreadyExists,
+        fmt::format("another process is connected as node {}, from {}: if that is not "
+                    "one that is about to end, two nodes have the same number; stop "
+                    "one of them",
+                    peer.value, connection.remote()));
   }
 
   Result<> admit(NodeId peer, NodeId dialled) const {
@@ -313,6 +370,7 @@ class PeerTransportImpl : public PeerTransport {
   void up(NodeId id, const replication::Introduction& introduction,
           std::shared_ptr<PeerConnection> connection, bool by_greater) {
     strangers_.erase(connection);
+    std::erase_if(came_, [&](const auto& weak) { return weak.lock() == connection; });
     // Whether it is a member may be said by a record that this node does not hold yet: the protocol
     // decides what it is told.
     Peer& peer = peers_.try_emplace(id, io_, std::string()).first->second;
@@ -338,6 +396,10 @@ class PeerTransportImpl : public PeerTransport {
 
   void closed(PeerConnection* connection, NodeId dialled, const std::string& reason) {
     std::erase_if(strangers_, [&](const auto& stranger) { return stranger.get() == connection; });
+    std::erase_if(came_, [&](const auto& weak) {
+      const auto stranger = weak.lock();
+      return !stranger || stranger.get() == connection;
+    });
     const NodeId id = connection->peer();
     if (id.value == 0) {
       if (dialled.value != 0) {
@@ -345,8 +407,7 @@ class PeerTransportImpl : public PeerTransport {
         if (!peers_.at(dialled).connection) dial_failed(dialled, reason);
       } else {
         failures_.add();
-        if (!stopping_)
-          observability::log_warning("peer connection from {}: {}", connection->remote(), reason);
+        if (!stopping_) warn_of_stranger(connection->remote(), reason);
       }
       return;
     }
@@ -374,6 +435,9 @@ class PeerTransportImpl : public PeerTransport {
   bool accepting_ = false;
   std::map<NodeId, Peer> peers_;
   std::set<std::shared_ptr<PeerConnection>> strangers_;  // without a hello yet
+  std::deque<std::weak_ptr<PeerConnection>> came_;       // of these, who has dialled; oldest first
+  std::chrono::steady_clock::time_point stranger_said_{};
+  uint64_t strangers_unsaid_ = 0;
   asio::steady_timer tick_timer_, accept_timer_;
   std::chrono::milliseconds interval_{};
   std::function<void()> tick_;

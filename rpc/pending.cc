@@ -3,38 +3,56 @@
 namespace tailrace::rpc {
 
 void AppliedWaiters::add(Address applied, Epoch epoch, SteadyTime deadline, Callback callback) {
-  waiters_.emplace(applied, Waiter{epoch, deadline, std::move(callback)});
+  const Id id = ++last_id_;
+  waiters_.emplace(id, Waiter{applied, epoch, deadline, std::move(callback)});
+  by_epoch_.emplace(epoch, id);
+  by_deadline_.emplace(deadline, id);
 }
 
-void AppliedWaiters::run_ready(Address applied, Epoch epoch) {
+AppliedWaiters::Callback AppliedWaiters::take(Id id) {
+  const auto found = waiters_.find(id);
+  by_epoch_.erase({found->second.epoch, id});
+  by_address_.erase({found->second.address, id});
+  by_deadline_.erase({found->second.deadline, id});
+  Callback callback = std::move(found->second.callback);
+  waiters_.erase(found);
+  return callback;
+}
+
+bool AppliedWaiters::run_ready(Address applied, Epoch epoch, size_t most) {
+  while (!by_epoch_.empty() && by_epoch_.begin()->first <= epoch) {
+    const Id id = by_epoch_.begin()->second;
+    by_epoch_.erase(by_epoch_.begin());
+    by_address_.emplace(waiters_.at(id).address, id);
+  }
   // Taken out first: a callback may add another.
   std::vector<Callback> ready;
-  for (auto it = waiters_.begin(); it != waiters_.end() && it->first <= applied;) {
-    if (it->second.epoch > epoch) {
-      ++it;
-      continue;
-    }
-    ready.push_back(std::move(it->second.callback));
-    it = waiters_.erase(it);
-  }
+  const auto is_ready = [&] {
+    return !by_address_.empty() && by_address_.begin()->first <= applied;
+  };
+  while (is_ready() && ready.size() < most)
+    ready.push_back(take(by_address_.begin()->second));
+  const bool more = is_ready();
   for (Callback& callback : ready)
     callback({});
+  return more;
 }
 
-void AppliedWaiters::run_expired(SteadyTime now) {
+bool AppliedWaiters::run_expired(SteadyTime now, Address applied, size_t most) {
   std::vector<std::pair<Address, Callback>> expired;
-  for (auto it = waiters_.begin(); it != waiters_.end();) {
-    if (it->second.deadline > now) {
-      ++it;
-      continue;
-    }
-    expired.emplace_back(it->first, std::move(it->second.callback));
-    it = waiters_.erase(it);
+  const auto is_over = [&] { return !by_deadline_.empty() && by_deadline_.begin()->first <= now; };
+  while (is_over() && expired.size() < most) {
+    const Id id = by_deadline_.begin()->second;
+    const Address address = waiters_.at(id).address;
+    expired.emplace_back(address, take(id));
   }
+  const bool more = is_over();
   for (auto& [address, callback] : expired)
-    callback(
-        make_error(ErrorCode::kTimedOut,
-                   fmt::format("this node has not applied address {} in time", address.value)));
+    callback(make_error(ErrorCode::kTimedOut,
+                        fmt::format("this node has not applied address {} in time, or does not "
+                                    "know of its epoch; it has applied {}",
+                                    address.value, applied.value)));
+  return more;
 }
 
 Result<> check_named(Epoch found, statemachine::LogPoint asked) {

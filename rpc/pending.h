@@ -7,8 +7,9 @@
 
 #include <deque>
 #include <functional>
-#include <map>
 #include <optional>
+#include <set>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -109,21 +110,32 @@ class PendingQueue {
 };
 
 /// Callbacks that run once applied (and the node's epoch) have come far enough, or with kTimedOut.
+/// None is looked at before its turn: each waits for its epoch, then for its address, and expires
+/// in the order of the deadlines.
 class AppliedWaiters {
  public:
   using Callback = std::function<void(Result<>)>;
   void add(Address applied, Epoch epoch, SteadyTime deadline, Callback callback);
   bool empty() const { return waiters_.empty(); }
-  void run_ready(Address applied, Epoch epoch);
-  void run_expired(SteadyTime now);
+  /// At most so many at a time; true when there are more.
+  bool run_ready(Address applied, Epoch epoch, size_t most = SIZE_MAX);
+  bool run_expired(SteadyTime now, Address applied, size_t most = SIZE_MAX);
 
  private:
+  using Id = uint64_t;
   struct Waiter {
+    Address address;
     Epoch epoch;
     SteadyTime deadline;
     Callback callback;
   };
-  std::multimap<Address, Waiter> waiters_;
+  Callback take(Id id);
+
+  Id last_id_ = 0;
+  std::unordered_map<Id, Waiter> waiters_;  // each is by deadline, and by epoch or by address
+  std::set<std::pair<Epoch, Id>> by_epoch_;
+  std::set<std::pair<Address, Id>> by_address_;  // their epoch has come
+  std::set<std::pair<SteadyTime, Id>> by_deadline_;
 };
 
 /// Whether the state at `applied`, which is not below `asked`, is what whoever names `asked` has

@@ -101,9 +101,12 @@ void Probe::register_at(observability::MetricRegistry& registry) {
                        traffic.bad_frames);
   registry.add_counter(registration_, "tailrace_rpc_accepted_connections_total",
                        "Client connections accepted.", {}, accepted);
-  registry.add_counter(registration_, "tailrace_rpc_refused_connections_total",
-                       "Client connections refused because there were too many.", {},
-                       refused_connections);
+  registry.add_counter(registration_, "tailrace_rpc_evicted_connections_total",
+                       "Idle client connections closed to make room for others.", {}, evicted);
+  registry.add_counter(registration_, "tailrace_rpc_timed_out_connections_total",
+                       "Client connections closed because nothing came, a frame did not end, or "
+                       "answers were not read, for too long.",
+                       {}, timed_out);
   registry.add_counter(
       registration_, "tailrace_rpc_stalls_total",
       "Times that a connection was not read: the log's buffer was full, or too much "

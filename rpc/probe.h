@@ -53,7 +53,7 @@ struct Probe {
   std::array<std::array<observability::Counter, kRequestResults>, kRequestKinds> requests;
   std::array<std::unique_ptr<observability::Histogram>, kRequestKinds> seconds;
   Traffic traffic;
-  observability::Counter accepted, refused_connections, stalls;
+  observability::Counter accepted, evicted, timed_out, stalls;
   std::atomic<int64_t> connections{0}, in_flight{0};
 
  private:

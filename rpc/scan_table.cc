@@ -8,23 +8,24 @@
 namespace tailrace::rpc {
 namespace {
 
-constexpr size_t kSliceBytes = 1u << 20;       // of keys and values
 constexpr uint64_t kSliceLogBytes = 1u << 20;  // looked at in one step
 constexpr std::chrono::milliseconds kSliceTime{20};
 // What one step may bring beyond kSliceBytes.
 constexpr size_t kOvershootBytes = 8u << 20;
 constexpr size_t kMostPairsAtOnce = 256;
+constexpr std::chrono::seconds kBetweenClosings{1};
 // Of a pair's place in an answer.
 constexpr size_t kPairOverhead = 32;
 
 }  // namespace
 
 ScanTable::ScanTable(statemachine::StateMachine& machine, size_t max_value_bytes,
-                     std::chrono::milliseconds idle_timeout)
+                     std::chrono::milliseconds idle_timeout, std::chrono::milliseconds lifetime)
     : machine_(machine),
       pairs_at_once_(std::clamp<size_t>(kOvershootBytes / std::max<size_t>(max_value_bytes, 1), 1,
                                         kMostPairsAtOnce)),
       idle_timeout_(idle_timeout),
+      lifetime_(lifetime),
       ids_(random_seed()),
       sweep_(thread_) {}
 
@@ -41,11 +42,42 @@ void ScanTable::stop() {
   thread_.join();
 }
 
-void ScanTable::open(std::string prefix, size_t most_pairs, ShownState shown, Done done) {
+void ScanTable::open(const void* owner, std::string prefix, size_t most_pairs, ShownState shown,
+                     Done done) {
   asio::post(thread_,
-             [this, prefix = std::move(prefix), most_pairs, shown, done = std::move(done)] {
-               if (!stopping_) done(open_now(prefix, most_pairs, shown));
+             [this, owner, prefix = std::move(prefix), most_pairs, shown, done = std::move(done)] {
+               if (!stopping_) done(open_now(owner, prefix, most_pairs, shown));
              });
+}
+
+void ScanTable::give_way() {
+  asio::post(thread_, [this] {
+    const SteadyTime now = std::chrono::steady_clock::now();
+    if (stopping_ || now - gave_way_ < kBetweenClosings) return;
+    const auto oldest = std::min_element(
+        scans_.begin(), scans_.end(),
+        [](const auto& one, const auto& other) { return one.second.opened < other.second.opened; });
+    if (oldest == scans_.end()) return;
+    gave_way_ = now;
+    note_closed(oldest->first);
+    scans_.erase(oldest);
+  });
+}
+
+void ScanTable::note_closed(uint64_t scan) {
+  closed_.push_back(scan);
+  if (closed_.size() > kMostScans) closed_.pop_front();
+}
+
+Error ScanTable::not_open(uint64_t scan) const {
+  if (std::find(closed_.begin(), closed_.end(), scan) != closed_.end())
+    return Error{
+        ErrorCode::kNotFound,
+        "the server has closed the scan: it lasted too long, or held back room that writes "
+        "needed; begin it again, and read it faster or in smaller parts"};
+  return Error{ErrorCode::kNotFound,
+               "the scan is not open any more, or a part of it went to a connection that broke; "
+               "begin it again"};
 }
 
 void ScanTable::next(uint64_t scan, uint64_t slice, size_t most_pairs, Done done) {
@@ -54,13 +86,20 @@ void ScanTable::next(uint64_t scan, uint64_t slice, size_t most_pairs, Done done
   });
 }
 
-Result<ScanTable::Slice> ScanTable::open_now(const std::string& prefix, size_t most_pairs,
-                                             const ShownState& shown) {
+Result<ScanTable::Slice> ScanTable::open_now(const void* owner, const std::string& prefix,
+                                             size_t most_pairs, const ShownState& shown) {
   if (scans_.size() >= kMostScans)
     return make_error(ErrorCode::kResourceExhausted,
                       fmt::format("{} scans are open, the most that this server takes; try again "
                                   "when one of them has ended",
                                   kMostScans));
+  const auto of_owner = std::count_if(scans_.begin(), scans_.end(),
+                                      [&](const auto& one) { return one.second.owner == owner; });
+  if (static_cast<size_t>(of_owner) >= kMostScansOfOne)
+    return make_error(ErrorCode::kResourceExhausted,
+                      fmt::format("{} scans are open on this connection, the most that one has; "
+                                  "end one of them first",
+                                  kMostScansOfOne));
   auto scan = machine_.start_scan(as_bytes(prefix));
   if (!scan) return tl::unexpected(with_context("scan", std::move(scan).error()));
   uint64_t id = 0;
@@ -68,6 +107,8 @@ Result<ScanTable::Slice> ScanTable::open_now(const std::string& prefix, size_t m
     id = ids_.next();
   Entry& entry = scans_[id];
   entry.scan = std::move(*scan);
+  entry.owner = owner;
+  entry.opened = std::chrono::steady_clock::now();
   entry.shown = shown;
   entry.shown.point = {entry.scan->epoch(), entry.scan->address()};
   arm_sweep();
@@ -77,9 +118,7 @@ Result<ScanTable::Slice> ScanTable::open_now(const std::string& prefix, size_t m
 Result<ScanTable::Slice> ScanTable::next_now(uint64_t scan, uint64_t slice, size_t most_pairs) {
   const auto found = scans_.find(scan);
   if (found == scans_.end() || found->second.next_slice != slice)
-    return make_error(ErrorCode::kNotFound,
-                      "the scan is not open any more, or a part of it went to a connection that "
-                      "broke; begin it again");
+    return tl::unexpected(not_open(scan));
   if (most_pairs == 0) {
     const Slice last{0, found->second.shown, {}};
     scans_.erase(found);
@@ -118,8 +157,12 @@ void ScanTable::arm_sweep() {
   sweep_.async_wait([this](const std::error_code& error) {
     sweeping_ = false;
     if (error || stopping_) return;
-    const auto idle_since = std::chrono::steady_clock::now() - idle_timeout_;
-    std::erase_if(scans_, [&](const auto& one) { return one.second.used < idle_since; });
+    const SteadyTime now = std::chrono::steady_clock::now();
+    std::erase_if(scans_, [&](const auto& one) {
+      const bool too_old = now - one.second.opened > lifetime_;
+      if (too_old) note_closed(one.first);
+      return too_old || now - one.second.used > idle_timeout_;
+    });
     if (!scans_.empty()) arm_sweep();
   });
 }

@@ -4,19 +4,22 @@
 #include <thread>
 
 #include <asio/steady_timer.hpp>
-#include <asio/write.hpp>
-#include <fmt/format.h>
 
 #include "observability/logging.h"
 #include "rpc/connection.h"
 #include "rpc/endpoint.h"
 #include "rpc/io_thread.h"
-#include "rpc/wire_error.h"
 
 namespace tailrace::rpc {
 namespace {
 
 constexpr std::chrono::milliseconds kAcceptRetry{50};
+constexpr std::chrono::milliseconds kPlaceRetry{2};
+constexpr std::chrono::seconds kAcceptWarning{10};  // not more often
+// Places beyond the limit: whoever comes there is answered what operators ask, or more once there
+// is room. Who comes next takes the place of the first that asks nothing: so many, that strangers
+// who come by the thousand leave an operator the time for a request.
+constexpr int64_t kOperatorsConnections = 256;
 constexpr std::chrono::milliseconds kLongestGoodbye{1500};
 
 bool wait_until(const std::function<bool()>& holds, std::chrono::milliseconds most) {
@@ -34,6 +37,7 @@ class ServerImpl : public Server {
     const uint32_t threads = std::max(1u, context_.options.io_threads);
     for (uint32_t i = 0; i < threads; ++i)
       threads_.push_back(std::make_unique<IoThread>(context_));
+    context_.want_place = [this] { make_room(false); };
   }
   ~ServerImpl() override { stop(); }
 
@@ -99,20 +103,34 @@ class ServerImpl : public Server {
 
   void register_metrics(observability::MetricRegistry& registry) override {
     context_.probe.register_at(registry);
+    metrics_ = registry.registration();
+    registry.add_gauge(metrics_, "tailrace_rpc_memory_bytes",
+                       "What clients make this server hold beside 64 KiB a connection.", {},
+                       [this] { return static_cast<double>(context_.memory.used()); });
+    registry.add_gauge(metrics_, "tailrace_rpc_memory_limit_bytes", "server.memory_bytes.", {},
+                       [this] { return static_cast<double>(context_.memory.most()); });
+    registry.add_gauge(metrics_, "tailrace_rpc_tails", "Tails that are open.", {},
+                       [this] { return static_cast<double>(context_.tails.load()); });
   }
 
  private:
+  /// Whoever comes waits in the listener's queue until there is a place, at least an operator's.
   void accept() {
+    if (context_.reserved.load() >= kOperatorsConnections) {
+      make_room(true);
+      return accept_after(kPlaceRetry);
+    }
     IoThread& thread = *threads_[next_++ % threads_.size()];
     auto accepted = [this, &thread](const std::error_code& error, asio::ip::tcp::socket socket) {
       if (error == asio::error::operation_aborted || !acceptor_->is_open()) return;
       if (error) {
         // Out of descriptors, most likely: trying at once would spin.
-        observability::log_warning("accept on {}: {}", context_.options.listen, error.message());
-        retry_->expires_after(kAcceptRetry);
-        return retry_->async_wait([this](const std::error_code& stopped) {
-          if (!stopped) accept();
-        });
+        const auto now = std::chrono::steady_clock::now();
+        if (now - accept_warned_ >= kAcceptWarning) {
+          accept_warned_ = now;
+          observability::log_warning("accept on {}: {}", context_.options.listen, error.message());
+        }
+        return accept_after(kAcceptRetry);
       }
       take(thread, std::move(socket));
       accept();
@@ -120,31 +138,32 @@ class ServerImpl : public Server {
     acceptor_->async_accept(thread.io(), std::move(accepted));
   }
 
+  void accept_after(std::chrono::milliseconds pause) {
+    retry_->expires_after(pause);
+    retry_->async_wait([this](const std::error_code& stopped) {
+      if (!stopped && acceptor_->is_open()) accept();
+    });
+  }
+
   void take(IoThread& thread, asio::ip::tcp::socket socket) {
     Probe& probe = context_.probe;
-    if (probe.connections.load() >= static_cast<int64_t>(context_.options.max_connections)) {
-      probe.refused_connections.add();
-      return refuse(std::move(socket));
+    const auto most = static_cast<int64_t>(context_.options.max_connections);
+    const bool beyond_limit = probe.connections.load() - context_.reserved.load() >= most;
+    if (beyond_limit) {
+      make_room(false);
+      context_.reserved.fetch_add(1);
     }
     probe.connections.fetch_add(1);
     probe.accepted.add();
     auto shared = std::make_shared<asio::ip::tcp::socket>(std::move(socket));
-    thread.poster()->post([&thread, shared] { thread.adopt(std::move(*shared)); });
+    thread.poster()->post(
+        [&thread, shared, beyond_limit] { thread.adopt(std::move(*shared), beyond_limit); });
   }
 
-  void refuse(asio::ip::tcp::socket socket) {
-    OutgoingMessage message;
-    const Error error{ErrorCode::kResourceExhausted,
-                      fmt::format("{} connections are open, the most that this server takes",
-                                  context_.options.max_connections)};
-    write_error(error, {}, message.init<wire::Response>().initError());
-    std::vector<std::byte> frame;
-    append_frame(message.builder(), frame);
-    // A fresh socket has room for it; whatever comes of it, the socket closes.
-    std::error_code ignored;
-    socket.non_blocking(true, ignored);
-    socket.write_some(asio::buffer(frame), ignored);
-    socket.shutdown(asio::ip::tcp::socket::shutdown_both, ignored);
+  /// Any thread.
+  void make_room(bool for_operators) {
+    for (auto& thread : threads_)
+      thread->poster()->post([to = thread.get(), for_operators] { to->make_room(for_operators); });
   }
 
   void close_acceptor() {
@@ -155,7 +174,7 @@ class ServerImpl : public Server {
 
   void stop() {
     if (std::exchange(stopped_, true)) return;
-    context_.admin.join();
+    context_.digests.stop();
     context_.scans.stop();
     // The acceptor lives on the first thread: it goes last, after no one posts to the others.
     for (auto thread = threads_.rbegin(); thread != threads_.rend(); ++thread)
@@ -169,9 +188,11 @@ class ServerImpl : public Server {
   bool rules_told_ = false;       // the log has them, and clients know; whoever calls on_applied()
   std::optional<asio::ip::tcp::acceptor> acceptor_;
   std::optional<asio::steady_timer> retry_;
+  SteadyTime accept_warned_{};
   size_t next_ = 0;
   int port_ = 0;
   bool started_ = false, stopped_ = false;
+  observability::MetricRegistry::Registration metrics_;  // last: goes first
 };
 
 }  // namespace

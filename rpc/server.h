@@ -29,6 +29,16 @@ struct ServerOptions {
   uint64_t max_unapplied_bytes = 64u << 20;
   std::chrono::milliseconds hello_timeout{10000};
   std::chrono::milliseconds scan_idle_timeout{30000};  // then an open scan is closed
+  std::chrono::milliseconds scan_lifetime{600'000};    // the same, however it is read
+  /// What clients can make the server hold, all together, beside 64 KiB a connection: frames that
+  /// come in, answers that are not read, requests in flight. Beyond it connections are not read on.
+  uint64_t memory_bytes = 256u << 20;
+  /// A connection on which nothing is asked for so long is closed, and after evict_after when
+  /// others need its place.
+  std::chrono::milliseconds idle_timeout{3'600'000};
+  std::chrono::milliseconds evict_after{1000};
+  std::chrono::milliseconds frame_timeout{30000};   // in which the rest of a frame has to come
+  std::chrono::milliseconds unread_timeout{60000};  // in which some of what is sent has to be read
 };
 
 /// What the server works on; all outlive it.

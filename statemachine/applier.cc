@@ -16,6 +16,8 @@ namespace {
 constexpr size_t kStretchRecords = 4096;
 constexpr uint64_t kStretchBytes = 4u << 20;
 constexpr size_t kDigestsKept = 64;
+/// A store's log of so many bytes is summed up in a few milliseconds: at once.
+constexpr uint64_t kSmallStateBytes = 4u << 20;
 constexpr size_t kMarksKept = 65536;
 constexpr std::string_view kLogTimeKey = "mlog_time", kFormatKey = "mformat", kRulesKey = "mrules";
 
@@ -208,14 +210,19 @@ void Applier::keep(const StateDigest& digest) {
 
 Result<StateDigest> Applier::digest_at(Address address) const {
   // Asked first: the background keeps a digest before it says that it has ended.
-  if (background_ != nullptr && background_->runs_at(address))
+  if (const auto done = background_ ? background_->runs_at(address) : std::nullopt)
     return make_error(ErrorCode::kWouldBlock,
-                      "the digest at " + std::to_string(address.value) + " is being computed");
+                      "the digest at " + std::to_string(address.value) +
+                          " is being computed: " + std::to_string(static_cast<int>(*done * 100)) +
+                          " % of the state is read");
   std::lock_guard lock(mutex_);
   for (const StateDigest& digest : digests_)
     if (digest.address == address) return digest;
-  return make_error(ErrorCode::kNotFound,
-                    "no digest is kept for address " + std::to_string(address.value));
+  return make_error(
+      ErrorCode::kNotFound,
+      "no digest is kept for address " + std::to_string(address.value) +
+          ": it is none of a digest's, or was skipped because a checkpoint or another "
+          "digest ran; ask for another one");
 }
 
 void Applier::run() {
@@ -316,11 +323,7 @@ Result<> Applier::apply_record(const RecordsAhead::Item& item, AppliedBatch& bat
           sessions_.remember(*session_, *command->session, answer, log_time_ns(), at));
     }
   }
-  if (command->operation == Operation::kDigest) {
-    const auto digest = digest_of(store_, record.end, log_time_ns());
-    if (!digest) return tl::unexpected(digest.error());
-    keep(*digest);
-  }
+  if (command->operation == Operation::kDigest) TAILRACE_RETURN_IF_ERROR(digest(record.end));
   if (command->operation == Operation::kCompare) {
     compare(record.end);
   } else if (command->operation != Operation::kTime && command->operation != Operation::kDigest) {
@@ -333,15 +336,31 @@ Result<> Applier::apply_record(const RecordsAhead::Item& item, AppliedBatch& bat
 
 void Applier::compare(Address at) {
   moved_.store(false, std::memory_order_release);
+  begin_background(at, BackgroundDigest::Purpose::kComparison);
+}
+
+Result<> Applier::digest(Address at) {
+  const kv::Store::LogExtent extent = store_.log_extent();
+  if (background_ != nullptr && extent.tail - extent.begin > kSmallStateBytes) {
+    begin_background(at, BackgroundDigest::Purpose::kRequest);
+    return {};
+  }
+  const auto sum = digest_of(store_, at, log_time_ns());
+  if (!sum) return tl::unexpected(sum.error());
+  keep(*sum);
+  return {};
+}
+
+void Applier::begin_background(Address at, BackgroundDigest::Purpose purpose) {
   if (background_ == nullptr) return;
   // All below is done, so whoever freezes the state now gets this address.
   session_->refresh(at.value);
   const bool busy =
       hurries_.load() > 0 || store_.checkpoint_progress().phase != kv::CheckpointPhase::kRest;
   if (busy)
-    background_->skip(at);
+    background_->skip(at, purpose);
   else
-    background_->begin(at, log_time_ns());
+    background_->begin(at, log_time_ns(), purpose);
 }
 
 Result<Answer> Applier::apply_command(const Command& command, const std::string& key,

@@ -38,7 +38,7 @@ class Applier {
   /// `progress`, which may be null, is told now and then which part (0–1) of the store was read.
   Result<> recover(Address from, const std::function<void(double)>& progress);
   void set_listener(Listener listener) { listener_ = std::move(listener); }
-  /// Does what kCompare commands ask for. Set before start.
+  /// Sums up the state of an address beside this thread. Set before start.
   void set_background(BackgroundDigest* background) { background_ = background; }
   void start();
   void stop();
@@ -84,6 +84,8 @@ class Applier {
   /// Delete, add, cas and expire: what becomes of the key depends on what it is.
   Result<Answer> modify(const Command& command, const std::string& key, kv::Serial at);
   void compare(Address at);
+  Result<> digest(Address at);
+  void begin_background(Address at, BackgroundDigest::Purpose purpose);
   Result<> apply_mark(const fasterlog::Record& record);
   Result<Answer> apply_rules(ByteSpan value, kv::Serial at);
   void fail(Error error);

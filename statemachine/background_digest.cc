@@ -13,9 +13,12 @@ namespace {
 /// How long the applier waits for the state to be held. It is microseconds unless a checkpoint
 /// began at the same moment.
 constexpr std::chrono::milliseconds kPatience{20};
+/// Someone waits for what was requested.
+constexpr uint64_t kRequestedRates = 4;
 /// A slice is what may be read in so much time.
 constexpr uint64_t kSlicesPerSecond = 50;
 constexpr uint64_t kLeastSlice = 16u << 10;
+constexpr uint64_t kUnlimitedSlice = 8u << 20;
 
 }  // namespace
 
@@ -43,24 +46,33 @@ void BackgroundDigest::stop() {
   if (thread_.joinable()) thread_.join();
 }
 
-void BackgroundDigest::skip(Address address) {
+void BackgroundDigest::skip(Address address, Purpose purpose) {
   probe_.digests_skipped.add();
   const std::lock_guard lock(mutex_);
-  asked_ = address;
+  if (purpose == Purpose::kComparison) asked_ = address;
 }
 
-void BackgroundDigest::begin(Address address, uint64_t log_time_ns) {
+void BackgroundDigest::begin(Address address, uint64_t log_time_ns, Purpose purpose) {
   std::unique_lock lock(mutex_);
+  const SteadyTime patience = std::chrono::steady_clock::now() + kPatience;
+  if (purpose == Purpose::kRequest && stage_ == Stage::kReading &&
+      job_.purpose == Purpose::kComparison) {
+    superseded_ = true;
+    changed_.notify_all();
+    changed_.wait_until(lock, patience, [this] { return stage_ == Stage::kIdle || stopping_; });
+  }
   if (stopping_ || stage_ != Stage::kIdle) {
     lock.unlock();
-    return skip(address);
+    return skip(address, purpose);
   }
-  asked_ = address;
-  job_ = {address, log_time_ns};
+  if (purpose == Purpose::kComparison) asked_ = address;
+  job_ = {address, log_time_ns, purpose};
+  part_done_ = 0;
+  superseded_ = false;
   stage_ = Stage::kAsked;
   changed_.notify_all();
   // Should it give up, the thread finds that the session has gone past the address.
-  changed_.wait_for(lock, kPatience, [this] { return stage_ != Stage::kAsked || stopping_; });
+  changed_.wait_until(lock, patience, [this] { return stage_ != Stage::kAsked || stopping_; });
 }
 
 DigestProgress BackgroundDigest::progress() const {
@@ -70,12 +82,14 @@ DigestProgress BackgroundDigest::progress() const {
   progress.newest = newest_;
   progress.took = took_;
   progress.running = stage_ != Stage::kIdle;
+  progress.requested = progress.running && job_.purpose == Purpose::kRequest;
   return progress;
 }
 
-bool BackgroundDigest::runs_at(Address address) const {
+std::optional<double> BackgroundDigest::runs_at(Address address) const {
   const std::lock_guard lock(mutex_);
-  return stage_ != Stage::kIdle && job_.address == address;
+  if (stage_ == Stage::kIdle || job_.address != address) return std::nullopt;
+  return part_done_;
 }
 
 void BackgroundDigest::run() {
@@ -98,7 +112,7 @@ void BackgroundDigest::run() {
     }
     lock.lock();
     stage_ = Stage::kIdle;
-    if (digest) {
+    if (digest && job.purpose == Purpose::kComparison) {
       newest_ = digest;
       took_ = took;
     }
@@ -128,9 +142,11 @@ std::optional<StateDigest> BackgroundDigest::compute(const Job& job) {
   PairSum sum(job.log_time_ns);
   const kv::Store::LogExtent extent = store_.log_extent();
   const auto total = static_cast<double>(extent.tail - extent.begin);
-  const double rate = static_cast<double>(bytes_per_s_);
+  const uint64_t bytes_per_s =
+      bytes_per_s_ * (job.purpose == Purpose::kRequest ? kRequestedRates : 1);
+  const double rate = static_cast<double>(bytes_per_s);
   const uint64_t slice =
-      bytes_per_s_ == 0 ? UINT64_MAX : std::max(bytes_per_s_ / kSlicesPerSecond, kLeastSlice);
+      bytes_per_s == 0 ? kUnlimitedSlice : std::max(bytes_per_s / kSlicesPerSecond, kLeastSlice);
   const SteadyTime began = std::chrono::steady_clock::now();
   for (;;) {
     const auto more =
@@ -141,16 +157,18 @@ std::optional<StateDigest> BackgroundDigest::compute(const Job& job) {
     }
     if (!*more) return sum.digest(job.address);
     // By where it is, for a slice may be more than was asked for.
-    const std::chrono::duration<double> due(rate > 0 ? (*scan)->fraction() * total / rate : 0);
-    if (!rest_until(began + std::chrono::duration_cast<SteadyTime::duration>(due)))
-      return std::nullopt;
+    const double part_done = (*scan)->fraction();
+    const std::chrono::duration<double> due(rate > 0 ? part_done * total / rate : 0);
+    const auto until = began + std::chrono::duration_cast<SteadyTime::duration>(due);
+    if (!rest_until(until, part_done)) return std::nullopt;
   }
 }
 
-bool BackgroundDigest::rest_until(SteadyTime time) {
+bool BackgroundDigest::rest_until(SteadyTime time, double part_done) {
   std::unique_lock lock(mutex_);
-  changed_.wait_until(lock, time, [this] { return stopping_; });
-  return !stopping_;
+  part_done_ = part_done;
+  changed_.wait_until(lock, time, [this] { return stopping_ || superseded_; });
+  return !stopping_ && !superseded_;
 }
 
 }  // namespace tailrace::statemachine

@@ -1,6 +1,7 @@
 #pragma once
-// Digests of the state beside the applier, at the addresses of kCompare commands: every node of a
-// cluster digests the same address, and none stops for it.
+// Digests of the state beside the applier, at the addresses of kCompare commands, and of kDigest
+// commands where the state is large: every node of a cluster digests the same address, and none
+// stops for it.
 
 #include <chrono>
 #include <condition_variable>
@@ -16,7 +17,8 @@
 namespace tailrace::statemachine {
 
 /// One at a time: what comes while one runs, or while a checkpoint does, is skipped. A skipped
-/// address costs one comparison; waiting would cost the applier.
+/// address costs one comparison, or one more request; waiting would cost the applier. What someone
+/// has requested takes the place of a comparison that runs.
 class BackgroundDigest {
  public:
   using Keep = std::function<void(const StateDigest&)>;
@@ -31,26 +33,29 @@ class BackgroundDigest {
   /// The applier's thread, whose session has said by refresh() that it is at `address` exactly.
   /// Returns when the state of that address is held, which takes a millisecond or so, or when that
   /// took too long: the applier goes on, and the address is skipped.
-  void begin(Address address, uint64_t log_time_ns);
+  enum class Purpose { kComparison, kRequest };
+  void begin(Address address, uint64_t log_time_ns, Purpose purpose);
   /// Instead of begin(), when it would have to wait.
-  void skip(Address address);
+  void skip(Address address, Purpose purpose);
 
   /// But `moved`.
   DigestProgress progress() const;
-  /// Whether the one at `address` is being computed. What is not, and was not kept, never comes.
-  bool runs_at(Address address) const;
+  /// Which part (0-1) of the one at `address` is done; nothing when it is not being computed. What
+  /// is not, and was not kept, never comes.
+  std::optional<double> runs_at(Address address) const;
 
  private:
   enum class Stage { kIdle, kAsked, kReading };
   struct Job {
     Address address;
     uint64_t log_time_ns = 0;
+    Purpose purpose = Purpose::kComparison;
   };
 
   void run();
   std::optional<StateDigest> compute(const Job& job);
-  /// False when stopping.
-  bool rest_until(SteadyTime time);
+  /// False when the job is to be given up.
+  bool rest_until(SteadyTime time, double part_done);
 
   kv::Store& store_;
   const uint64_t bytes_per_s_;
@@ -62,6 +67,8 @@ class BackgroundDigest {
   bool stopping_ = true;        // guarded by mutex_, as all below
   Stage stage_ = Stage::kIdle;  // of job_
   Job job_;
+  double part_done_ = 0;     // of job_
+  bool superseded_ = false;  // job_ is to make room for another
   Address asked_;
   std::optional<StateDigest> newest_;
   std::chrono::nanoseconds took_{0};

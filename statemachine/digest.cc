@@ -32,7 +32,8 @@ Result<StateDigest> digest_of(kv::Store& store, Address address, uint64_t log_ti
   return sum.digest(address);
 }
 
-Result<std::pair<uint64_t, uint64_t>> digest_of(fasterlog::Log& log, AddressRange range) {
+Result<std::pair<uint64_t, uint64_t>> digest_of(fasterlog::Log& log, AddressRange range,
+                                                const std::function<bool()>& go_on) {
   if (range.end < range.first)
     return make_error(ErrorCode::kInvalidArgument, "log digest: the range ends before it begins");
   std::unique_ptr<XXH3_state_t, decltype(&XXH3_freeState)> state(XXH3_createState(),
@@ -40,6 +41,7 @@ Result<std::pair<uint64_t, uint64_t>> digest_of(fasterlog::Log& log, AddressRang
   XXH3_128bits_reset(state.get());
   std::vector<std::byte> bytes;
   for (Address at = range.first; at < range.end;) {
+    if (!go_on()) return make_error(ErrorCode::kCancelled, "log digest: nobody waits for it");
     TAILRACE_RETURN_IF_ERROR(log.read_raw(at, 4u << 20, bytes));
     if (bytes.empty())
       return make_error(ErrorCode::kOutOfRange,

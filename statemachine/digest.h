@@ -1,6 +1,7 @@
 #pragma once
 // Digests that nodes compare: of the state (free of order) and of raw log bytes.
 
+#include <functional>
 #include <vector>
 
 #include "fasterlog/log.h"
@@ -25,6 +26,8 @@ class PairSum {
 
 /// Only while nobody writes, or on the single writer's thread.
 Result<StateDigest> digest_of(kv::Store& store, Address address, uint64_t log_time_ns);
-Result<std::pair<uint64_t, uint64_t>> digest_of(fasterlog::Log& log, AddressRange range);
+/// `go_on` is asked every few MiB.
+Result<std::pair<uint64_t, uint64_t>> digest_of(fasterlog::Log& log, AddressRange range,
+                                                const std::function<bool()>& go_on);
 
 }  // namespace tailrace::statemachine

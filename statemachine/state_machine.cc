@@ -9,11 +9,6 @@
 namespace tailrace::statemachine {
 namespace {
 
-/// A command makes the store write its pair, its session's entry and answer, and the tombstone of
-/// an answer that is forgotten for it: of the shortest commands that is almost three times their
-/// record in the log.
-constexpr uint64_t kStoreBytesForLogByte = 3;
-
 const std::string& user_key(ByteSpan key) {
   thread_local std::string full;
   full.assign(1, kUserKey);
@@ -134,17 +129,23 @@ class StateMachineImpl final : public StateMachine {
   void notify() override { applier_.wake(); }
   std::optional<Error> failure() const override { return applier_.failure(); }
 
-  Result<> admit(size_t bytes, bool frees_room) const override {
+  Result<> admit(const CommandCost& cost, uint64_t extra_in_flight) const override {
     const Address applied = watermarks_.applied();  // before tail, which is never below it
     const uint64_t unapplied = log_.tail() - applied;
-    const uint64_t need = store_.used_bytes() + (unapplied + bytes) * kStoreBytesForLogByte +
-                          (frees_room ? 0 : options_.store_reserve_bytes);
-    if (need <= store_.capacity_bytes()) return {};
-    return make_error(ErrorCode::kResourceExhausted, "the store would need " +
-                                                         std::to_string(need) + " of its " +
-                                                         std::to_string(store_.capacity_bytes()) +
-                                                         " bytes; delete keys, free disk "
-                                                         "space or raise store.disk_bytes");
+    const uint64_t own = cost.log_bytes * kStoreBytesForLogByte + extra_store_bytes(cost) +
+                         (cost.frees_room ? 0 : options_.store_reserve_bytes);
+    const uint64_t waiting = unapplied * kStoreBytesForLogByte + extra_in_flight;
+    const uint64_t capacity = store_.capacity_bytes(), settled = store_.settled_bytes();
+    // Of an erase what compaction has not cleared away yet is no matter: it makes more to clear.
+    const uint64_t used = cost.frees_room ? settled : store_.used_bytes();
+    if (used + waiting + own <= capacity) return {};
+    std::string message = "the store would need " + std::to_string(used + waiting + own) +
+                          " of its " + std::to_string(capacity) + " bytes";
+    if (settled + own <= capacity)
+      return make_error(ErrorCode::kWouldBlock,
+                        message + " until what waits is applied and garbage is cleared away");
+    return make_error(ErrorCode::kResourceExhausted,
+                      message + "; delete keys, free disk space or raise store.disk_bytes");
   }
   Result<> read(ByteSpan key, std::string& value) const override {
     TAILRACE_RETURN_IF_ERROR(store_.read(as_bytes(user_key(key)), value));
@@ -206,8 +207,9 @@ class StateMachineImpl final : public StateMachine {
     progress.moved = applier_.moved();
     return progress;
   }
-  Result<std::pair<uint64_t, uint64_t>> log_digest(AddressRange range) const override {
-    return digest_of(log_, range);
+  Result<std::pair<uint64_t, uint64_t>> log_digest(AddressRange range,
+                                                   const GoOn& go_on) const override {
+    return digest_of(log_, range, go_on);
   }
   Result<std::unique_ptr<StateCopySource>> open_copy(std::string owner, uint64_t token) override {
     return StateCopySource::open(log_, store_, std::move(owner), token);

@@ -19,6 +19,7 @@
 #include "observability/metrics.h"
 #include "statemachine/anchors.h"
 #include "statemachine/command.h"
+#include "statemachine/cost.h"
 #include "statemachine/rules.h"
 #include "statemachine/state_copy.h"
 #include "statemachine/state_value.h"
@@ -60,13 +61,14 @@ struct StateDigest {
   uint64_t pairs = 0;
 };
 
-/// Where the digests of kCompare commands stand.
+/// Where the digests of kCompare commands stand, and whether one runs.
 struct DigestProgress {
   Address asked;                      // end of the newest one that was applied since the start
   std::optional<StateDigest> newest;  // of those that were finished
   std::chrono::nanoseconds took{0};   // that one
   bool running = false;
-  bool moved = true;  // commands that touch the state were applied since `asked`
+  bool requested = false;  // the one that runs is a kDigest command's
+  bool moved = true;       // commands that touch the state were applied since `asked`
 };
 
 struct CheckpointStatus {
@@ -128,11 +130,12 @@ class StateMachine {
   /// unhealthy.
   virtual std::optional<Error> failure() const = 0;
 
-  /// Whether the leader may take another command of about `bytes`: kResourceExhausted when the
-  /// store together with what is in the log unapplied comes near its disk budget. What frees room,
-  /// an erase, may use the reserve (store_reserve_bytes) too: a full store can be emptied. Any
-  /// thread.
-  virtual Result<> admit(size_t bytes, bool frees_room) const = 0;
+  /// Whether the leader may take another command: the store together with what is in the log
+  /// unapplied must stay within its disk budget. `extra_in_flight`: extra_store_bytes() of those
+  /// that the leader has taken and that are not applied. kWouldBlock while there is no room, but
+  /// what is applied or compacted next will make some; else kResourceExhausted. What frees room may
+  /// use the reserve (store_reserve_bytes) too: a full store can be emptied. Any thread.
+  virtual Result<> admit(const CommandCost& cost, uint64_t extra_in_flight) const = 0;
 
   /// A key's value in the applied state. kNotFound when absent. Any thread; waits for the disk.
   virtual Result<> read(ByteSpan key, std::string& value) const = 0;
@@ -168,8 +171,11 @@ class StateMachine {
   /// thread.
   virtual Result<StateDigest> digest_at(Address address) const = 0;
   virtual DigestProgress digest_progress() const = 0;
-  /// XXH3-128 of the raw log bytes in `range` (both ends at commit-mark ends or begin).
-  virtual Result<std::pair<uint64_t, uint64_t>> log_digest(AddressRange range) const = 0;
+  /// XXH3-128 of the raw log bytes in `range` (both ends at commit-mark ends or begin). `go_on` is
+  /// asked now and then; kCancelled once it says no.
+  using GoOn = std::function<bool()>;
+  virtual Result<std::pair<uint64_t, uint64_t>> log_digest(AddressRange range,
+                                                           const GoOn& go_on) const = 0;
 
   /// The newest checkpoint, or that of `token`, to be read by another node as long as the object
   /// lives; `owner` is whose store this is. kNotFound when there is none. Any thread; reads a

@@ -37,6 +37,25 @@ TEST_F(ReadingTest, ABatchOfAddressesIsReadFromMemoryAndDiskInTheOrderGiven) {
   EXPECT_EQ(log->read_batch(some, take).error().code, ErrorCode::kTruncated);
 }
 
+// Positions come from clients, too: one that no log can have has nothing behind it.
+TEST_F(ReadingTest, FromAnAddressBeyondTheLogNothingComesHoweverGreatItIs) {
+  auto log = open_writer(options());
+  append(*log, "record");
+  for (const uint64_t beyond : {uint64_t{1} << 40, uint64_t{1} << 63, UINT64_MAX - 63,
+                                UINT64_MAX - 8, UINT64_MAX - 7, UINT64_MAX}) {
+    const auto scanner = log->scan(Address{beyond});
+    const auto next = scanner->next(Address::max());
+    ASSERT_TRUE(next) << beyond << ": " << next.error().message;
+    EXPECT_FALSE(*next) << beyond;
+    EXPECT_EQ(scanner->position(), Address{beyond});
+    EXPECT_FALSE(scanner->wait(system_clock().now()));
+    std::vector<std::byte> buffer;
+    EXPECT_EQ(log->read(Address{beyond}, buffer).error().code, ErrorCode::kOutOfRange);
+    EXPECT_EQ(log->read_raw(Address{beyond}, 4096, buffer).error().code, ErrorCode::kOutOfRange);
+    EXPECT_EQ(log->mark_end_at(Address{beyond}).error().code, ErrorCode::kOutOfRange);
+  }
+}
+
 TEST_F(ReadingTest, AScannerOfUnflushedBytesSeesWholeBatchesAndNeverMoreThanWasEnqueued) {
   auto log = open_writer(options());
   std::atomic<int> enqueued{0};

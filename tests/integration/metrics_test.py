@@ -44,7 +44,8 @@ REQUIRED = """
     tailrace_state_digest_duration_seconds
     tailrace_rpc_requests_total tailrace_rpc_request_seconds tailrace_rpc_connections
     tailrace_rpc_in_flight_requests tailrace_rpc_bad_frames_total
-    tailrace_rpc_refused_connections_total
+    tailrace_rpc_evicted_connections_total tailrace_rpc_timed_out_connections_total
+    tailrace_rpc_memory_bytes tailrace_rpc_memory_limit_bytes tailrace_rpc_tails tailrace_io_uring
     tailrace_kv_live_records tailrace_kv_used_bytes tailrace_kv_capacity_bytes tailrace_sessions
     process_resident_memory_bytes process_cpu_seconds_total process_open_fds
     process_start_time_seconds
@@ -386,4 +387,4 @@ class Health(unittest.TestCase):
 
 # A test that is told to stop goes through its cleanups.
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-unittest.main(argv=[sys.argv[0], *sys.argv[2:]])
+unittest.main(argv=[sys.argv[0], *sys.argv[2:]], verbosity=2)

@@ -184,7 +184,7 @@ class IdleStateMachine final : public statemachine::StateMachine {
   void stop() override {}
   void notify() override { ++notified; }
   std::optional<Error> failure() const override { return std::nullopt; }
-  Result<> admit(size_t, bool) const override { return {}; }
+  Result<> admit(const statemachine::CommandCost&, uint64_t) const override { return {}; }
   Result<> read(ByteSpan, std::string&) const override { return {}; }
   Result<ReadOutcome> try_read(ByteSpan, std::string&) const override {
     return ReadOutcome::kAbsent;
@@ -212,7 +212,7 @@ class IdleStateMachine final : public statemachine::StateMachine {
     return make_error(ErrorCode::kNotFound, "");
   }
   statemachine::DigestProgress digest_progress() const override { return {}; }
-  Result<std::pair<uint64_t, uint64_t>> log_digest(AddressRange) const override {
+  Result<std::pair<uint64_t, uint64_t>> log_digest(AddressRange, const GoOn&) const override {
     return make_error(ErrorCode::kNotFound, "");
   }
   Result<std::unique_ptr<statemachine::StateCopySource>> open_copy(std::string, uint64_t) override {

@@ -9,6 +9,7 @@
 #include "fake_node.h"
 #include "rpc/answer_desk.h"
 #include "rpc/client.h"
+#include "rpc/digest_table.h"
 #include "rpc/scan_table.h"
 
 namespace tailrace::rpc {
@@ -22,6 +23,117 @@ using testing::FakeNode;
 
 constexpr AddressRange range(uint64_t first, uint64_t end) {
   return {Address{first}, Address{end}};
+}
+
+/// Reads that wait, by name.
+class Waiters : public ::testing::Test {
+ protected:
+  using Told = std::vector<std::string>;
+  void add(const std::string& name, uint64_t address, uint64_t epoch, int deadline_s) {
+    waiters_.add(Address{address}, Epoch{epoch}, SteadyTime(std::chrono::seconds(deadline_s)),
+                 [this, name](const Result<>& arrived) {
+                   told_.push_back(name + (arrived ? "" : " too late"));
+                 });
+  }
+  Told ready(uint64_t applied, uint64_t epoch) {
+    waiters_.run_ready(Address{applied}, Epoch{epoch});
+    return std::exchange(told_, {});
+  }
+  Told expired(int now_s) {
+    waiters_.run_expired(SteadyTime(std::chrono::seconds(now_s)), Address{70});
+    return std::exchange(told_, {});
+  }
+  AppliedWaiters waiters_;
+  Told told_;
+};
+
+TEST_F(Waiters, EachWaitsForItsEpochAndItsAddressOrItsDeadline) {
+  add("address", 100, 1, 10);
+  add("epoch", 50, 3, 10);
+  add("both", 200, 3, 5);
+  add("neither", 10, 0, 20);
+  EXPECT_EQ(ready(99, 2), Told{"neither"});
+  EXPECT_EQ(ready(150, 2), Told{"address"});
+  EXPECT_EQ(expired(4), Told{});
+  EXPECT_EQ(ready(150, 3), Told{"epoch"});
+  EXPECT_EQ(expired(5), Told{"both too late"});
+  EXPECT_TRUE(waiters_.empty());
+  EXPECT_EQ(ready(1000, 9), Told{});
+}
+
+TEST_F(Waiters, ACallbackMayWaitAgain) {
+  waiters_.add(Address{10}, Epoch{}, SteadyTime::max(),
+               [this](const Result<>&) { add("again", 20, 0, 10); });
+  EXPECT_EQ(ready(15, 1), Told{});
+  EXPECT_EQ(ready(20, 1), Told{"again"});
+}
+
+/// Questions to a table about digests; the state and the log say when theirs are there.
+class Digests : public ::testing::Test {
+ protected:
+  using Told = std::shared_ptr<std::promise<Result<DigestTable::Answer>>>;
+  Told ask(uint64_t address, std::shared_ptr<int> asker, int patience_s = 60) {
+    auto told = std::make_shared<std::promise<Result<DigestTable::Answer>>>();
+    table_.ask({Address{address}, Address{64}},
+               {asker, std::chrono::steady_clock::now() + std::chrono::seconds(patience_s),
+                [told](const Result<DigestTable::Answer>& answer) { told->set_value(answer); }});
+    return told;
+  }
+  static bool wait(const std::function<bool()>& holds) {
+    for (int i = 0; i < 10'000 && !holds(); ++i)
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    return holds();
+  }
+  FakeNode node_;
+  testing::FakeStateMachine& machine_ = node_.machine;
+  DigestTable table_{node_.log, machine_};
+  const std::shared_ptr<int> someone_ = std::make_shared<int>();
+};
+
+TEST_F(Digests, WhoAsksTheSameSharesOneReadingOfTheLog) {
+  machine_.log_digests_wait = true;
+  std::vector<Told> all;
+  for (int i = 0; i < 100; ++i)
+    all.push_back(ask(128, someone_));
+  ASSERT_TRUE(wait([&] { return machine_.log_digests == 1; }));
+  machine_.log_digests_wait = false;
+  for (const Told& told : all)
+    EXPECT_EQ(told->get_future().get()->log, std::pair(uint64_t{64}, uint64_t{128}));
+  EXPECT_TRUE(ask(128, someone_)->get_future().get());
+  EXPECT_EQ(machine_.log_digests, 1) << "the last answers are kept";
+}
+
+TEST_F(Digests, TheLogIsNotReadBeforeTheStateIsThereAndALateOneIsSaidToBeComputed) {
+  machine_.digests_wait = true;
+  auto late = ask(128, someone_, 0);
+  EXPECT_EQ(late->get_future().get().error().code, ErrorCode::kWouldBlock);
+  auto patient = ask(256, someone_);
+  EXPECT_EQ(machine_.log_digests, 0);
+  machine_.digests_wait = false;
+  EXPECT_TRUE(patient->get_future().get());
+}
+
+TEST_F(Digests, WhoHasGoneIsWorkedForNoMore) {
+  machine_.log_digests_wait = true;
+  auto gone = std::make_shared<int>();
+  (void)ask(128, gone);
+  ASSERT_TRUE(wait([&] { return machine_.log_digests == 1; }));
+  gone.reset();
+  ASSERT_TRUE(wait([&] { return machine_.log_digests_given_up == 1; }));
+  (void)ask(256, someone_);
+  ASSERT_TRUE(wait([&] { return machine_.log_digests == 2; }));
+  table_.stop();
+  EXPECT_EQ(machine_.log_digests_given_up, 2) << "the end of the server waits for none";
+}
+
+TEST_F(Digests, NoMoreWaitThanThereIsRoomFor) {
+  machine_.digests_wait = true;
+  for (size_t i = 0; i < DigestTable::kMostQuestions; ++i)
+    (void)ask(128 + 8 * i, someone_);
+  EXPECT_EQ(ask(64, someone_)->get_future().get().error().code, ErrorCode::kResourceExhausted);
+  auto same = ask(128, someone_);
+  machine_.digests_wait = false;
+  EXPECT_TRUE(same->get_future().get());
 }
 
 /// What was told to whom, as text.
@@ -317,7 +429,7 @@ TEST(AnswersOfEpochs, AScanStaysAsOldAsWhenItWasOpened) {
   for (int i = 0; i < 4; ++i)
     ASSERT_TRUE(client->put(as_bytes("k" + std::to_string(i)), as_bytes("v")));
   const Address opened_at = node.marks.applied();
-  ScanTable table(node.machine, 1u << 20, std::chrono::seconds(10));
+  ScanTable table(node.machine, 1u << 20, std::chrono::seconds(10), std::chrono::hours(1));
   const SteadyTime asked = std::chrono::steady_clock::now();
   const auto slice_of = [](auto start) {
     std::promise<Result<ScanTable::Slice>> done;
@@ -329,7 +441,7 @@ TEST(AnswersOfEpochs, AScanStaysAsOldAsWhenItWasOpened) {
     EXPECT_EQ(shown.bound_ms, 5u);
     EXPECT_EQ(shown.at, asked);
   };
-  const auto first = slice_of([&](auto done) { table.open("k", 3, {{}, 5, asked}, done); });
+  const auto first = slice_of([&](auto done) { table.open(&node, "k", 3, {{}, 5, asked}, done); });
   expect_shown(first.shown);
   ASSERT_TRUE(client->put(as_bytes("k9"), as_bytes("v")));
   expect_shown(slice_of([&](auto done) { table.next(first.scan, 1, 3, done); }).shown);

@@ -22,7 +22,7 @@ namespace tailrace::rpc::testing {
 
 class BareClient {
  public:
-  explicit BareClient(int port) : fd_(connect_to(port)), decoder_(1u << 20) {
+  explicit BareClient(int port) : fd_(connect_to(port)), decoder_(2u << 20) {
     EXPECT_GE(fd_, 0);
     const timeval patience{20, 0};
     ::setsockopt(fd_, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
@@ -39,8 +39,11 @@ class BareClient {
     fill(request);
     std::vector<std::byte> frame;
     append_frame(message.builder(), frame);
-    EXPECT_EQ(::send(fd_, frame.data(), frame.size(), MSG_NOSIGNAL),
-              static_cast<ssize_t>(frame.size()));
+    send_raw(as_text(frame));
+  }
+  void send_raw(std::string_view bytes) {
+    EXPECT_EQ(::send(fd_, bytes.data(), bytes.size(), MSG_NOSIGNAL),
+              static_cast<ssize_t>(bytes.size()));
   }
   void append(uint64_t id, std::string_view event = "event") {
     ask(id, [&](wire::Request::Builder request) {

@@ -74,6 +74,7 @@ class FakeLog : public tailrace::testing::LogDouble {
     ++cuts;
   }
   std::atomic<int> cuts{0};
+  mutable std::atomic<int> scanners{0};  // that there are
   Result<> become_copy() override { return {}; }
   size_t max_payload_bytes() const override { return 4u << 20; }
   Result<> try_append_raw(Address, ByteSpan) override {
@@ -101,6 +102,7 @@ class FakeLog : public tailrace::testing::LogDouble {
   }
   std::unique_ptr<fasterlog::LogScanner> scan(Address from, ScanOptions) override;
   Result<> read_raw(Address, size_t, std::vector<std::byte>&) override { return {}; }
+  Result<Address> mark_end_at(Address address) const override { return address; }
   Result<Address> truncate_before(Address address) override { return address; }
   uint64_t reclaimable_bytes(Address) const override { return 0; }
   uint64_t reclaimable_segments(Address) const override { return 0; }
@@ -139,7 +141,10 @@ class FakeLog : public tailrace::testing::LogDouble {
 class FakeScanner : public fasterlog::LogScanner {
  public:
   FakeScanner(const FakeLog& log, Address from)
-      : log_(log), cuts_(log.cuts.load()), position_(from) {}
+      : log_(log), cuts_(log.cuts.load()), position_(from) {
+    ++log_.scanners;
+  }
+  ~FakeScanner() override { --log_.scanners; }
   Result<std::optional<fasterlog::Record>> next(Address limit) override {
     if (log_.cuts.load() != cuts_) return make_error(ErrorCode::kOutOfRange, "the log was cut");
     auto found = log_.next(position_, limit);
@@ -225,7 +230,7 @@ class FakeStateMachine : public statemachine::StateMachine {
     changed_.notify_all();
   }
   std::optional<Error> failure() const override { return std::nullopt; }
-  Result<> admit(size_t, bool) const override { return {}; }
+  Result<> admit(const statemachine::CommandCost&, uint64_t) const override { return {}; }
   Result<> read(ByteSpan key, std::string& value) const override {
     const std::lock_guard lock(state_mutex_);
     const auto found = state_.find(std::string(as_text(key)));
@@ -270,12 +275,22 @@ class FakeStateMachine : public statemachine::StateMachine {
     std::thread([done = std::move(done)] { done(Address{4096}); }).detach();
   }
   statemachine::CheckpointStatus checkpoint_status() const override { return {}; }
+  /// The state's digests come when this is false, and the log's when `log_digests_wait` is.
+  std::atomic<bool> digests_wait{false}, log_digests_wait{false};
+  mutable std::atomic<int> log_digests{0}, log_digests_given_up{0};
   Result<statemachine::StateDigest> digest_at(Address address) const override {
+    if (digests_wait) return make_error(ErrorCode::kWouldBlock, "is being computed");
     return statemachine::StateDigest{address, 1, 2, 3};
   }
   statemachine::DigestProgress digest_progress() const override { return {}; }
-  Result<std::pair<uint64_t, uint64_t>> log_digest(AddressRange range) const override {
-    return std::pair{range.first.value, range.end.value};
+  Result<std::pair<uint64_t, uint64_t>> log_digest(AddressRange range,
+                                                   const GoOn& go_on) const override {
+    ++log_digests;
+    while (log_digests_wait && go_on())
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    if (go_on()) return std::pair{range.first.value, range.end.value};
+    ++log_digests_given_up;
+    return make_error(ErrorCode::kCancelled, "nobody waits");
   }
   Result<std::unique_ptr<statemachine::StateCopySource>> open_copy(std::string, uint64_t) override {
     return make_error(ErrorCode::kNotFound, "no checkpoint");

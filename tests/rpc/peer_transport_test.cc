@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <condition_variable>
 #include <mutex>
 #include <thread>
@@ -7,6 +8,7 @@
 #include "rpc/message.h"
 #include "rpc/peer_codec.h"
 #include "rpc/server.h"
+#include "tests/rpc/loopback.h"
 
 namespace tailrace::rpc {
 namespace {
@@ -14,7 +16,11 @@ namespace {
 using namespace std::chrono_literals;
 
 struct Recorder : replication::TransportHandler {
-  replication::Introduction introduction() const override { return {}; }
+  replication::Introduction introduction() const override {
+    replication::Introduction said;
+    said.life.run = run;
+    return said;
+  }
   void on_connected(NodeId, const replication::Introduction&) override {
     const std::lock_guard lock(mutex);
     ++connected;
@@ -50,11 +56,13 @@ struct Recorder : replication::TransportHandler {
   int connected = 0, disconnected = 0;
   std::string reason;
   std::vector<replication::Message> messages;
+  uint64_t run = 0;  // set before the transport runs; 0: of a version that tells none
 };
 
 struct Side {
   Side(uint32_t id, std::string cluster, int port, std::string other,
-       std::chrono::milliseconds patience = 1500ms) {
+       std::chrono::milliseconds patience = 1500ms, uint64_t run = 0) {
+    recorder.run = run;
     PeerTransportOptions options;
     options.dial_patience = patience;
     options.self = NodeId{id};
@@ -295,8 +303,8 @@ TEST(PeerTransport, AnotherClusterIsRefusedByName) {
     std::this_thread::sleep_for(5ms);
   follower.transport->stop();
   const std::string said = ::testing::internal::GetCapturedStderr();
-  EXPECT_NE(said.find("cluster 'east'"), std::string::npos) << said;
   EXPECT_NE(said.find("cluster 'west'"), std::string::npos) << said;
+  EXPECT_EQ(said.find("cluster 'east'"), std::string::npos) << "a stranger is told: " << said;
   EXPECT_EQ(follower.recorder.seen().connected, 0);
   EXPECT_EQ(leader.recorder.seen().connected, 0);
 }
@@ -358,6 +366,38 @@ TEST(PeerTransport, AYoungConnectionOfTheGreaterIsNotReplacedByOneOfTheSmaller) 
   EXPECT_EQ(again.recorder.seen().connected, 0);
   ASSERT_TRUE(again.recorder.wait([&] { return again.recorder.connected == 1; }));
   EXPECT_TRUE(two.recorder.wait([&] { return two.recorder.connected == 2; }));
+}
+
+// Whoever comes as a node that is there cuts off nobody: it is told why, and gets in once that one
+// has gone.
+TEST(PeerTransport, AnotherProcessOfTheSameNumberWaitsUntilTheFirstHasGone) {
+  Side one(1, "c", 0, "127.0.0.1:1", 1500ms, 11);
+  auto first = std::make_unique<Side>(2, "c", 0, one.address(), 1500ms, 21);
+  ASSERT_TRUE(one.recorder.wait([&] { return one.recorder.connected == 1; }));
+  Side second(2, "c", 0, one.address(), 1500ms, 22);
+  std::this_thread::sleep_for(300ms);
+  EXPECT_EQ(second.recorder.seen().connected, 0);
+  EXPECT_EQ(one.recorder.seen().disconnected, 0) << one.recorder.seen().reason;
+  first.reset();
+  EXPECT_TRUE(second.recorder.wait([&] { return second.recorder.connected == 1; }));
+}
+
+// Strangers that say nothing take no place from a member, and write no log.
+TEST(PeerTransport, SilentStrangersKeepNobodyOut) {
+  ::testing::internal::CaptureStderr();
+  Side one(1, "c", 0, "127.0.0.1:1");
+  const int port = one.transport->port();
+  std::vector<int> silent;
+  for (int i = 0; i < 200; ++i)
+    silent.push_back(testing::connect_to(port));
+  Side two(2, "c", 0, one.address());
+  EXPECT_TRUE(two.recorder.wait([&] { return two.recorder.connected == 1; }));
+  for (const int fd : silent)
+    ::close(fd);
+  two.transport->stop();
+  one.transport->stop();
+  const std::string said = ::testing::internal::GetCapturedStderr();
+  EXPECT_LT(std::count(said.begin(), said.end(), '\n'), 20) << said;
 }
 
 // Both dial at the same moment, again and again: both keep the same connection, and it stays.

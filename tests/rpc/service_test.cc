@@ -137,13 +137,17 @@ TEST(ScanTable, AnIdleScanIsClosed) {
   auto client = client_of({node.address()});
   for (int i = 0; i < 20; ++i)
     ASSERT_TRUE(client->put(as_bytes("k" + std::to_string(i)), as_bytes("v")));
-  ScanTable table(node.machine, 1u << 20, std::chrono::milliseconds(20));
+  ScanTable table(node.machine, 1u << 20, std::chrono::milliseconds(20), std::chrono::hours(1));
   const auto wait = [](auto start) {
     std::promise<Result<ScanTable::Slice>> done;
     start([&](Result<ScanTable::Slice> slice) { done.set_value(std::move(slice)); });
     return done.get_future().get();
   };
-  const auto open = [&] { return wait([&](auto done) { table.open("k", 3, {}, done); }); };
+  std::vector<int> owners(10'000);
+  size_t owner = 0;
+  const auto open = [&] {
+    return wait([&](auto done) { table.open(&owners.at(owner++), "k", 3, {}, done); });
+  };
   std::vector<uint64_t> scans;
   for (size_t i = 0; i < ScanTable::kMostScans; ++i) {
     const auto slice = open();
@@ -157,6 +161,44 @@ TEST(ScanTable, AnIdleScanIsClosed) {
     EXPECT_EQ(slice.error().code, ErrorCode::kNotFound);
     if (open()) break;  // the others are gone as well
     std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
+}
+
+// A scan holds back room of the store: nobody has all of them, none lasts for ever, and writes that
+// find no room close the oldest one.
+TEST(ScanTable, AScanGivesWayToOthersToTimeAndToWrites) {
+  FakeNode node;
+  auto client = client_of({node.address()});
+  for (int i = 0; i < 20; ++i)
+    ASSERT_TRUE(client->put(as_bytes("k" + std::to_string(i)), as_bytes("v")));
+  const auto wait = [](auto start) {
+    std::promise<Result<ScanTable::Slice>> done;
+    start([&](Result<ScanTable::Slice> slice) { done.set_value(std::move(slice)); });
+    return done.get_future().get();
+  };
+  int one = 0, other = 0;
+  ScanTable table(node.machine, 1u << 20, std::chrono::hours(1), std::chrono::hours(1));
+  const auto open = [&](ScanTable& at, const void* owner) {
+    return wait([&](auto done) { at.open(owner, "k", 3, {}, done); });
+  };
+  std::vector<uint64_t> scans;
+  for (size_t i = 0; i < ScanTable::kMostScansOfOne; ++i)
+    scans.push_back(open(table, &one).value().scan);
+  EXPECT_EQ(open(table, &one).error().code, ErrorCode::kResourceExhausted);
+  EXPECT_TRUE(open(table, &other));
+  table.give_way();
+  table.give_way();
+  const auto gone = wait([&](auto done) { table.next(scans[0], 1, 3, done); });
+  ASSERT_FALSE(gone);
+  EXPECT_NE(gone.error().message.find("writes needed"), std::string::npos) << gone.error().message;
+  EXPECT_TRUE(wait([&](auto done) { table.next(scans[1], 1, 3, done); })) << "one at a time";
+
+  ScanTable brief(node.machine, 1u << 20, std::chrono::milliseconds(40),
+                  std::chrono::milliseconds(40));
+  const uint64_t scan = open(brief, &one).value().scan;
+  for (uint64_t slice = 1; wait([&](auto done) { brief.next(scan, slice, 1, done); }); ++slice) {
+    ASSERT_LT(slice, 17u) << "it is read all the time, and lasts for ever";
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
   }
 }
 

@@ -9,6 +9,10 @@
 namespace tailrace::statemachine {
 namespace {
 
+bool always() {
+  return true;
+}
+
 class DigestTest : public ::testing::Test {
  protected:
   void SetUp() override { open(); }
@@ -138,20 +142,20 @@ TEST_F(LogDigest, OfACopyIsTheSame) {
   std::set<std::pair<uint64_t, uint64_t>> seen;
   for (const Address end : ends) {
     const AddressRange range{fasterlog::kFirstAddress, end};
-    const auto one = node_->machine().log_digest(range);
-    const auto other = (*replica)->machine().log_digest(range);
+    const auto one = node_->machine().log_digest(range, always);
+    const auto other = (*replica)->machine().log_digest(range, always);
     ASSERT_TRUE(one && other);
     EXPECT_EQ(*one, *other);
     EXPECT_TRUE(seen.insert(*one).second) << "another range has the same";
-    const auto rest = node_->machine().log_digest({end, end_});
+    const auto rest = node_->machine().log_digest({end, end_}, always);
     ASSERT_TRUE(rest);
-    EXPECT_EQ(*rest, *(*replica)->machine().log_digest({end, end_}));
+    EXPECT_EQ(*rest, *(*replica)->machine().log_digest({end, end_}, always));
   }
 }
 
 TEST_F(LogDigest, RefusesWhatIsNotThere) {
   const auto code = [&](Address first, Address end) {
-    const auto digest = node_->machine().log_digest({first, end});
+    const auto digest = node_->machine().log_digest({first, end}, always);
     return digest ? std::string("ok") : std::string(name_of(digest.error().code));
   };
   EXPECT_EQ(code(fasterlog::kFirstAddress, end_), "ok");

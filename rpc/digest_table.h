@@ -1,0 +1,80 @@
+#pragma once
+// What clients ask of digests on this server: the state's at an address, and the log's below it.
+// Internal.
+//
+// One thread of its own does the work, one question at a time; who asks the same waits for the same
+// answer, and the last answers are kept. A question whose askers have all gone is given up, and the
+// end of the server waits for none.
+
+#include <condition_variable>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "fasterlog/log.h"
+#include "statemachine/state_machine.h"
+
+namespace tailrace::rpc {
+
+class DigestTable {
+ public:
+  struct Question {
+    Address address;   // of a digest command that is applied
+    Address log_from;  // 0: the log's begin
+    bool operator==(const Question&) const = default;
+  };
+  struct Answer {
+    Address begin;  // of the log, before it was read
+    statemachine::StateDigest state;
+    std::pair<uint64_t, uint64_t> log;
+  };
+  using Done = std::function<void(const Result<Answer>&)>;
+  struct Asker {
+    std::weak_ptr<void> wanted;  // nobody waits any more once it has gone
+    SteadyTime deadline;         // a state's digest that is still computed then: kWouldBlock
+    Done done;                   // on the table's thread
+  };
+
+  static constexpr size_t kMostQuestions = 16;
+  static constexpr size_t kMostAskers = 1024;
+
+  DigestTable(fasterlog::Log& log, const statemachine::StateMachine& machine);
+  ~DigestTable();
+
+  /// Any thread. kResourceExhausted at once while too many wait.
+  void ask(Question question, Asker asker);
+  /// Nothing is called after it.
+  void stop();
+
+ private:
+  struct Waiting {
+    Question question;
+    std::vector<Asker> askers;
+  };
+  void run();
+  /// kWouldBlock while the state's digest is still computed.
+  Result<Answer> answer(const Question& question);
+  Result<Answer> with_log(const Question& question, const statemachine::StateDigest& state);
+  bool anyone_waits(const Question& question);
+  void drop_gone(std::vector<Asker>& askers);  // mutex_ held
+  /// Of the question in front: takes out all, or those whose deadline has come; it goes behind the
+  /// others then.
+  std::vector<Asker> take_askers(const Question& question, bool all);
+
+  fasterlog::Log& log_;
+  const statemachine::StateMachine& machine_;
+  std::deque<std::pair<Question, Answer>> kept_;  // of the thread only
+
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::deque<Waiting> waiting_;  // guarded by mutex_, as all below
+  size_t askers_ = 0;
+  bool stopping_ = false;
+  std::thread thread_;
+};
+
+}  // namespace tailrace::rpc

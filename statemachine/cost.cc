@@ -1,0 +1,71 @@
+#include "statemachine/cost.h"
+
+#include "statemachine/rules.h"
+
+namespace tailrace::statemachine {
+namespace {
+
+// Of a record in the store beside the user's key and value: header, prefix, expiry, alignment.
+constexpr uint64_t kStoreRecordBytes = 64;
+// A session's entry, and the tombstone of an answer that is forgotten.
+constexpr uint64_t kSessionBytes = 2 * kStoreRecordBytes + 128;
+constexpr uint64_t kNumberBytes = 20;  // the longest decimal integer
+
+/// The greatest value that the command can leave under its key.
+uint64_t stored_value_bytes(const Command& command, uint64_t max_value_bytes) {
+  switch (command.operation) {
+    case Operation::kPut:
+    case Operation::kCas:
+      return command.value.size();
+    case Operation::kAdd:
+      return kNumberBytes;
+    case Operation::kExpire:  // the whole value is written again
+      return max_value_bytes;
+    case Operation::kDelete:
+    case Operation::kEvent:
+    case Operation::kDigest:
+    case Operation::kTime:
+    case Operation::kCompare:
+    case Operation::kRules:
+      return 0;
+  }
+  return max_value_bytes;
+}
+
+uint64_t most_answer_bytes(const Command& command) {
+  switch (command.operation) {
+    case Operation::kAdd:
+      return kNumberBytes;
+    case Operation::kCas:
+      return kMostAnswerBytes;
+    case Operation::kPut:
+    case Operation::kDelete:
+    case Operation::kExpire:
+    case Operation::kEvent:
+    case Operation::kDigest:
+    case Operation::kTime:
+    case Operation::kCompare:
+    case Operation::kRules:
+      return 0;
+  }
+  return kMostAnswerBytes;
+}
+
+}  // namespace
+
+CommandCost cost_of(const Command& command, uint64_t log_bytes, uint64_t max_value_bytes) {
+  CommandCost cost;
+  cost.log_bytes = log_bytes;
+  cost.answer_bytes = most_answer_bytes(command);
+  cost.frees_room = command.operation == Operation::kDelete;
+  if (!command.key.empty() && command.operation != Operation::kEvent)
+    cost.store_bytes =
+        command.key.size() + stored_value_bytes(command, max_value_bytes) + kStoreRecordBytes;
+  if (command.session) {
+    cost.store_bytes += kSessionBytes;
+    if (cost.answer_bytes > 0) cost.store_bytes += kStoreRecordBytes + cost.answer_bytes;
+  }
+  return cost;
+}
+
+}  // namespace tailrace::statemachine

@@ -1,0 +1,75 @@
+"""Bare sockets for tests that speak to a node in its own bytes."""
+import pathlib
+import socket
+import struct
+import threading
+
+
+def connect(port):
+    return socket.create_connection(("127.0.0.1", port), timeout=60)
+
+
+def frames_of(stream):
+    """Splits recorded bytes into frames."""
+    frames = []
+    while len(stream) >= 8:
+        count = struct.unpack_from("<I", stream)[0] + 1
+        table = (4 * (count + 1) + 7) // 8 * 8
+        size = table + 8 * sum(struct.unpack_from(f"<{count}I", stream, 4))
+        frames.append(stream[:size])
+        stream = stream[size:]
+    return frames
+
+
+class Recorder:
+    """A proxy in front of a port that keeps what its clients send."""
+
+    def __init__(self, test, port):
+        self.target = port
+        self.sent = b""
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.address = f"127.0.0.1:{self.listener.getsockname()[1]}"
+        self.thread = threading.Thread(target=self.accept, daemon=True)
+        self.thread.start()
+        test.addCleanup(self.close)
+
+    def accept(self):
+        while True:
+            try:
+                client, _ = self.listener.accept()
+            except OSError:
+                return
+            server = connect(self.target)
+            threads = [threading.Thread(target=self.copy, args=pair, daemon=True)
+                       for pair in ((client, server, True), (server, client, False))]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            client.close()
+            server.close()
+
+    def copy(self, come, go, keep):
+        try:
+            while some := come.recv(65536):
+                if keep:
+                    self.sent += some
+                go.sendall(some)
+        except OSError:
+            pass
+        for one in (come, go):
+            try:
+                one.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+
+    def close(self):
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self.listener.close()
+        self.thread.join()
+
+
+def resident_bytes(node):
+    for line in pathlib.Path(f"/proc/{node.process.pid}/status").read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) * 1024

@@ -1,0 +1,182 @@
+// What clients can make a server hold: bounded in all, in time and in places, and others are
+// served.
+#include <string>
+#include <thread>
+
+#include <gtest/gtest.h>
+
+#include "bare_client.h"
+#include "fake_node.h"
+#include "observability/metrics.h"
+#include "rpc/client.h"
+#include "rpc/memory_budget.h"
+
+namespace tailrace::rpc {
+namespace {
+
+using testing::BareClient;
+using testing::FakeNode;
+
+std::unique_ptr<Client> client_of(const FakeNode& node) {
+  ClientOptions options;
+  options.servers = {node.address()};
+  return Client::create(options).value();
+}
+
+template <typename Condition>
+bool soon(Condition condition) {
+  for (int i = 0; i < 2000 && !condition(); ++i)
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  return condition();
+}
+
+/// The value of a metric without labels.
+double value_of(const observability::MetricRegistry& registry, const std::string& name) {
+  const std::string text = "\n" + registry.expose();
+  const size_t at = text.find("\n" + name + " ");
+  return at == std::string::npos ? -1 : std::stod(text.substr(at + name.size() + 2));
+}
+
+TEST(MemoryBudget, GivesEachItsShareAndTheRestToWhoComesFirst) {
+  MemoryBudget budget(4'000'000);
+  MemoryShare one(budget), other(budget);
+  EXPECT_EQ(budget.fair_share(), 500'000u);
+  one.holds(2'900'000);
+  EXPECT_TRUE(one.has_room(100'000));
+  EXPECT_FALSE(one.has_room(200'000)) << "three quarters are taken";
+  EXPECT_TRUE(other.has_room(400'000)) << "its share is kept for it";
+  EXPECT_FALSE(other.has_room(600'000));
+  one.holds(0);
+  EXPECT_TRUE(other.has_room(600'000));
+  EXPECT_EQ(budget.used(), 0u);
+}
+
+// Answers are made when there is room to send them, not when they could be given.
+TEST(Limits, AnswersThatAreNotReadAreNotMade) {
+  constexpr uint64_t kGets = 300, kValueBytes = 1u << 20;
+  ServerOptions options;
+  options.memory_bytes = 64u << 20;
+  options.max_value_bytes = kValueBytes;
+  FakeNode node(options);
+  observability::MetricRegistry registry;
+  node.server->register_metrics(registry);
+  ASSERT_TRUE(client_of(node)->put(as_bytes("k"), as_bytes(std::string(kValueBytes, 'v'))));
+  for (const bool cold : {false, true}) {
+    node.machine.cold = cold;
+    BareClient client(node.port);
+    const uint64_t beyond = node.marks.applied().value + 8;
+    for (uint64_t id = 1; id <= kGets; ++id)
+      client.ask(id, [&](wire::Request::Builder request) {
+        auto get = request.initGet();
+        get.setKey(to_data(std::string_view("k")));
+        get.setLevel(wire::ReadLevel::AT_LEAST);
+        get.setAddress(beyond);
+      });
+    ASSERT_TRUE(soon([&] {
+      return value_of(registry, "tailrace_rpc_in_flight_requests") >= static_cast<double>(kGets);
+    }));
+    ASSERT_TRUE(client_of(node)->put(as_bytes("other"), as_bytes("v")))
+        << "all may be answered now";
+    double most = 0;
+    for (int i = 0; i < 30; ++i) {
+      most = std::max(most, value_of(registry, "tailrace_rpc_memory_bytes"));
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    }
+    EXPECT_LT(most, 64e6);
+    uint64_t answers = 0;
+    client.read_until([&](wire::Response::Reader response) {
+      if (!response.isGet()) return false;
+      EXPECT_EQ(response.getGet().getValue().size(), kValueBytes);
+      return ++answers == kGets;
+    });
+    EXPECT_EQ(answers, kGets);
+  }
+}
+
+// The rest of a frame has to come, and what is sent has to be read, in time; nobody else suffers.
+TEST(Limits, WhoStopsInAFrameOrReadsNothingIsClosed) {
+  ServerOptions options;
+  options.frame_timeout = options.unread_timeout = std::chrono::milliseconds(200);
+  FakeNode node(options);
+  observability::MetricRegistry registry;
+  node.server->register_metrics(registry);
+  auto client = client_of(node);
+  ASSERT_TRUE(client->put(as_bytes("k"), as_bytes(std::string(1u << 20, 'v'))));
+  BareClient stops(node.port), reads_nothing(node.port);
+  stops.send_raw(std::string("\0\0\0\0\xff\0\0\0", 8));
+  for (uint64_t id = 1; id <= 64; ++id)
+    reads_nothing.ask(id, [&](wire::Request::Builder request) {
+      auto get = request.initGet();
+      get.setKey(to_data(std::string_view("k")));
+      get.setLevel(wire::ReadLevel::ANY);
+    });
+  EXPECT_TRUE(soon([&] { return value_of(registry, "tailrace_rpc_connections") == 1; }));
+  EXPECT_EQ(value_of(registry, "tailrace_rpc_timed_out_connections_total"), 2);
+  EXPECT_TRUE(client->get(as_bytes("k"), {}));
+}
+
+// Idle connections do not keep others out, and operators come in however many are busy.
+TEST(Limits, AnIdleConnectionGivesUpItsPlaceAndOperatorsHaveTheirs) {
+  ServerOptions options;
+  options.max_connections = 2;
+  options.evict_after = std::chrono::milliseconds(100);
+  FakeNode node(options);
+  observability::MetricRegistry registry;
+  node.server->register_metrics(registry);
+  const auto follow = [](BareClient& client) {
+    client.ask(1, [](wire::Request::Builder request) {
+      request.initTail().setFollow(true);
+      request.getTail().setCreditBytes(1000);
+    });
+    client.read_until([](wire::Response::Reader response) { return response.isTailStart(); });
+  };
+  auto busy = std::make_unique<BareClient>(node.port);
+  follow(*busy);
+  BareClient idle(node.port);
+  ASSERT_TRUE(soon([&] { return value_of(registry, "tailrace_rpc_connections") == 2; }));
+  std::this_thread::sleep_for(std::chrono::milliseconds(150));
+  BareClient next(node.port);
+  EXPECT_TRUE(soon([&] {
+    return value_of(registry, "tailrace_rpc_evicted_connections_total") == 1 &&
+           value_of(registry, "tailrace_rpc_connections") == 2;
+  }));
+  follow(next);
+  auto operators = client_of(node);
+  EXPECT_TRUE(operators->status().front().second);
+  const auto refused = operators->put(as_bytes("k"), as_bytes("v"));
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, ErrorCode::kResourceExhausted) << refused.error().message;
+  busy.reset();
+  EXPECT_TRUE(soon([&] { return operators->put(as_bytes("k"), as_bytes("v")).has_value(); }));
+}
+
+// A tail that waits, for news or for credit, holds no memory to read into.
+TEST(Limits, ATailReadsOnlyWhileItHasCredit) {
+  FakeNode node;
+  auto client = client_of(node);
+  ASSERT_TRUE(client->append("s", {{as_bytes("one"), as_bytes("two")}}));
+  BareClient tailer(node.port);
+  tailer.ask(1, [](wire::Request::Builder request) {
+    request.initTail().setFollow(true);
+    request.getTail().setCreditBytes(1);
+  });
+  const auto records_until = [&](uint64_t count) {
+    uint64_t records = 0;
+    tailer.read_until([&](wire::Response::Reader response) {
+      if (response.isRecords()) records += response.getRecords().size();
+      return records >= count;
+    });
+    return records;
+  };
+  EXPECT_EQ(records_until(1), 1u);
+  ASSERT_TRUE(client->append("s", {{as_bytes("three")}}));
+  EXPECT_EQ(node.log.scanners, 0) << "no credit, no scanner";
+  tailer.ask(1, [](wire::Request::Builder request) { request.initCredit().setBytes(1'000'000); });
+  EXPECT_EQ(records_until(2), 2u) << "it goes on where it was";
+  EXPECT_TRUE(soon([&] { return node.log.scanners == 0; })) << "at the end it waits without";
+  ASSERT_TRUE(client->append("s", {{as_bytes("four")}}));
+  EXPECT_EQ(records_until(1), 1u);
+}
+
+}  // namespace
+}  // namespace tailrace::rpc
