@@ -36,7 +36,8 @@ int compare_and_swap(const CasOptions& options) {
 void add_cas_verb(CLI::App& app, int& exit_code) {
   CLI::App* verb = app.add_subcommand(
       "cas",
-      "Sets a key if its value equals EXPECTED; else exit code 1, and the present value printed");
+      "Sets a key if its value equals EXPECTED; else exit code 1, and the present value "
+      "printed, or its length beyond 64 KiB");
   const auto options = std::make_shared<CasOptions>();
   verb->add_option("KEY", options->key)->required();
   verb->add_option("EXPECTED", options->expected)->required();

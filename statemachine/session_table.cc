@@ -9,8 +9,8 @@ namespace tailrace::statemachine {
 namespace {
 
 // A command evicts no more sessions, and forgets no more answers beyond the room of its own, when
-// the limits were lowered.
-constexpr size_t kMostEvicted = 4, kMostForgotten = 16;
+// the limits were lowered. Each may be a read of the disk.
+constexpr size_t kMostEvicted = 2, kMostForgotten = 4;
 
 tl::unexpected<Error> inconsistent() {
   return make_error(ErrorCode::kCorruption,

@@ -294,7 +294,7 @@ TEST_F(SessionLimit, LowerLimitsAreKeptToBitByBit) {
   uint64_t known = 40;
   for (uint64_t client = 101; known > 2; ++client) {
     begin(client);
-    known = std::max<uint64_t>(2, known + 1 - 4);
+    known = std::max<uint64_t>(2, known + 1 - 2);
     EXPECT_EQ(sessions(), known);
     if (client == 105) restart_from_checkpoint();
   }
