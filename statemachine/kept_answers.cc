@@ -1,6 +1,7 @@
 #include "statemachine/kept_answers.h"
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 namespace tailrace::statemachine {

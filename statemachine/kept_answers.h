@@ -2,6 +2,7 @@
 // The answers that are kept for sessions: of each session in the order of their serials, and of all
 // together in the order in which they were made, so that the oldest can go first. One thread.
 
+#include <cstddef>
 #include <cstdint>
 #include <list>
 #include <memory>

@@ -29,7 +29,6 @@
 // session without a bound was evicted, it begins; else not before the last of those would have
 // ended by itself.
 
-#include <algorithm>
 #include <chrono>
 #include <cstdint>
 #include <optional>
@@ -42,9 +41,14 @@ namespace tailrace::statemachine {
 
 /// How much all sessions together may take: of rules of version 2.
 struct SessionLimits {
-  uint32_t sessions = 100'000;             // known at a time; beyond it the oldest is evicted
-  uint32_t answer_value_bytes = 1u << 10;  // a longer value is not kept with its answer
-  uint64_t answers_bytes = 64u << 20;  // kept answers; each counts KeptAnswers::kOverheadBytes more
+  /// Known at a time; beyond it the one whose last use is oldest is evicted. Each takes about 90
+  /// bytes of memory on every node. More where clients are told unknown outcomes after evictions.
+  uint32_t sessions = 100'000;
+  /// A longer value is not kept with its answer. More where clients that repeat a lost cas need it.
+  uint32_t answer_value_bytes = 1u << 10;
+  /// Of memory for all kept answers (KeptAnswers::kOverheadBytes and the value each); beyond it the
+  /// oldest is forgotten. More where repeats are told that their answer is no longer kept.
+  uint64_t answers_bytes = 64u << 20;
   bool operator==(const SessionLimits&) const = default;
 };
 

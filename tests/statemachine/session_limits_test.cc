@@ -1,6 +1,10 @@
 // What all sessions take together is bounded: the oldest goes first, on every node the same one,
 // and a command is applied once nevertheless.
 
+#include <algorithm>
+#include <map>
+#include <vector>
+
 #include <gtest/gtest.h>
 
 #include "harness.h"

@@ -2,7 +2,13 @@
 
 #include "statemachine/session_slab.h"
 
+#include <functional>
+#include <iostream>
 #include <list>
+#include <map>
+#include <tuple>
+#include <utility>
+#include <vector>
 
 #include <gtest/gtest.h>
 #include <malloc.h>
