@@ -143,8 +143,9 @@ class HistoryLoop {
     if (!answer) return went_wrong(entry, outcome_of_write(answer.error()), answer.error());
     statemachine::Answer& said = answer->answer;
     const auto see = [&] {
-      entry.said = true;
-      if (said.has_value) entry.seen = std::move(said.value);
+      // One that does not come along was not seen.
+      entry.said = said.withheld_bytes == 0;
+      if (entry.said && said.has_value) entry.seen = std::move(said.value);
     };
     switch (said.outcome) {
       case statemachine::Outcome::kDone:

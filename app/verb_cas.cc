@@ -1,4 +1,5 @@
 #include <CLI/CLI.hpp>
+#include <fmt/format.h>
 
 #include "app/client_options.h"
 #include "app/verbs.h"
@@ -20,6 +21,11 @@ int compare_and_swap(const CasOptions& options) {
   if (!answer) return report_answer(answer.error());
   const int code = report_outcome(*answer, options.key);
   if (code != kNegative || !answer->answer.has_value) return code;
+  if (answer->answer.withheld_bytes != 0) {
+    fmt::print(stderr, "tailrace: the present value has {} bytes; read it with get\n",
+               answer->answer.withheld_bytes);
+    return code;
+  }
   // Whoever lost wants to know to what, in order to try again.
   const auto printed = print_value(answer->answer.value);
   return printed ? code : report(printed.error());
@@ -30,7 +36,8 @@ int compare_and_swap(const CasOptions& options) {
 void add_cas_verb(CLI::App& app, int& exit_code) {
   CLI::App* verb = app.add_subcommand(
       "cas",
-      "Sets a key if its value equals EXPECTED; else exit code 1, and the present value printed");
+      "Sets a key if its value equals EXPECTED; else exit code 1, and the present value "
+      "printed, or its length beyond 64 KiB");
   const auto options = std::make_shared<CasOptions>();
   verb->add_option("KEY", options->key)->required();
   verb->add_option("EXPECTED", options->expected)->required();

@@ -5,6 +5,7 @@
 #include "app/client_options.h"
 #include "app/member_json.h"
 #include "app/verbs.h"
+#include "replication/membership.h"
 
 namespace tailrace::app {
 
@@ -87,7 +88,9 @@ nlohmann::json to_json(const rpc::NodeStatusAnswer& node) {
 void print_text(const rpc::NodeStatusAnswer& node) {
   fmt::print("node {} at {}: {}, epoch {}{}{}\n", node.node, node.address, node.role, node.epoch,
              node.role == "leader" && !node.serving ? ", not serving yet" : "",
-             node.cluster_version == 1 ? ", cluster version 1" : "");
+             node.cluster_version != 0 && node.cluster_version < replication::kClusterVersion
+                 ? fmt::format(", cluster version {}", node.cluster_version)
+                 : "");
   fmt::print("  begin {}  checkpointed {}  applied {}  committed {}  durable {}  tail {}\n",
              node.begin, node.checkpointed, node.applied, node.committed, node.durable, node.tail);
   fmt::print("  log {} bytes on disk, store {} of {} bytes, {} records\n", node.log_disk_bytes,

@@ -97,6 +97,13 @@ void read_state_machine(YamlReader reader, statemachine::StateMachineOptions& op
                     "to send a command again (3600 s is a good value)");
   }
   reader.number("session_answers", 1, 65536, options.session_answers);
+  statemachine::SessionLimits& limits = options.session_limits;
+  reader.number("sessions", 1000, statemachine::kMostSessions, limits.sessions);
+  reader.size("answers_bytes", kMiB, statemachine::kMostAnswersBytes, limits.answers_bytes);
+  uint64_t value_bytes = limits.answer_value_bytes;
+  reader.size("answer_value_bytes", uint64_t{64}, uint64_t{statemachine::kMostAnswerBytes},
+              value_bytes);
+  limits.answer_value_bytes = static_cast<uint32_t>(value_bytes);
   reader.size("digest_bytes_per_s", uint64_t{0}, kTiB, options.digest_bytes_per_s);
   reader.size("store_reserve_bytes", uint64_t{0}, kTiB, options.store_reserve_bytes);
   std::string kind = "fold_over";

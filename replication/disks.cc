@@ -406,24 +406,27 @@ void Core::leader_go_on(Actions& actions) {
 }
 
 /// When all members have said that they know a newer version, and have votes, the log says so: from
-/// that record on it is written. A node that is alone writes who the members are as soon as it
-/// leads, whatever they know: what its file says of other voters later changes nothing any more,
-/// they are added.
+/// that record on it is written. It is the newest that all know, not only this program's own. A
+/// node that is alone writes who the members are as soon as it leads, whatever they know: what its
+/// file says of other voters later changes nothing any more, they are added.
 void Core::leader_raise_version(Actions& actions) {
   if (!state_.serving || !may_change()) return;
-  const bool all_know = std::ranges::all_of(state_.members, [&](const Member& member) {
+  uint32_t version = kClusterVersion;
+  for (const Member& member : state_.members) {
+    if (member.id == options_.self) continue;
     const auto introduced = state_.introduced.find(member.id);
-    return member.id == options_.self ||
-           (introduced != state_.introduced.end() && introduced->second.version >= kClusterVersion);
-  });
+    version =
+        std::min(version, introduced == state_.introduced.end() ? 0 : introduced->second.version);
+  }
+  version = std::max(version, state_.cluster_version);
   const bool begins = state_.members_record.empty() && is_only_voter();
-  const uint32_t version = all_know ? kClusterVersion : state_.cluster_version;
   if (version <= state_.cluster_version && !begins) return;
   if (is_only_voter()) promise_vote(Vote::kFull, actions);
   if (state_.persisted.vote != Vote::kFull) return;
   Members next = state_.members;
   for (Member& member : next) {
-    if (version < 2 || !member.voter) continue;
+    // A disk that a record of version 2 names keeps the vote: replacing it takes two records.
+    if (version < 2 || member.incarnation != 0 || !member.voter) continue;
     member.incarnation = state_.persisted.incarnation;
     if (member.id == options_.self) continue;
     const FollowerState& follower = state_.followers.at(member.id);

@@ -1,20 +1,40 @@
 // A leader has the log hold the rules that its file wants (statemachine/rules.h).
 
 #include <chrono>
+#include <string>
 #include <utility>
 #include <vector>
+
+#include <fmt/format.h>
 
 #include "observability/logging.h"
 #include "replication/driver.h"
 #include "statemachine/rules.h"
 
 namespace tailrace::replication {
+namespace {
+
+std::string in_words(const statemachine::Rules& rules) {
+  const auto ttl =
+      std::chrono::duration_cast<std::chrono::seconds>(Nanoseconds(rules.session_ttl_ns));
+  std::string words =
+      fmt::format("session_ttl {} s, session_answers {}", ttl.count(), rules.session_answers);
+  if (rules.limits)
+    words += fmt::format(", sessions {}, answers_bytes {}, answer_value_bytes {}",
+                         rules.limits->sessions, rules.limits->answers_bytes,
+                         rules.limits->answer_value_bytes);
+  return words;
+}
+
+}  // namespace
 
 void Driver::tick_rules() {
   const statemachine::RulesStatus rules = state_machine_.rules();
   if (failed_ || !leader_rules_.is_due(core_.state(), rules, watermarks_.applied())) return;
+  const statemachine::Rules wanted =
+      LeaderRules::known(rules.wanted, core_.state().cluster_version);
   std::vector<std::byte> value, bytes;
-  statemachine::encode(rules.wanted, value);
+  statemachine::encode(wanted, value);
   statemachine::Command command;
   command.operation = statemachine::Operation::kRules;
   command.value = value;
@@ -24,15 +44,10 @@ void Driver::tick_rules() {
   // A full buffer has room at a later tick, and a failed log says so elsewhere.
   if (!range) return;
   leader_rules_.asked(core_.state().epoch, range->end);
-  const auto seconds = [](const statemachine::Rules& of) {
-    return std::chrono::duration_cast<std::chrono::seconds>(Nanoseconds(of.session_ttl_ns)).count();
-  };
   observability::log_info(
-      "rules: from address {} on session_ttl is {} s and session_answers {}, as this leader's file "
-      "says; before ({}) {} s and {}",
-      range->end.value, seconds(rules.wanted), rules.wanted.session_answers,
-      rules.in_log ? "in the log" : "in each node's file", seconds(rules.in_force),
-      rules.in_force.session_answers);
+      "rules: from address {} on, as this leader's file says: {}; before ({}): {}",
+      range->end.value, in_words(wanted), rules.in_log ? "in the log" : "in each node's file",
+      in_words(rules.in_force));
 }
 
 }  // namespace tailrace::replication

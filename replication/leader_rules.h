@@ -12,8 +12,14 @@ namespace tailrace::replication {
 
 class LeaderRules {
  public:
-  /// From this version of a cluster on all members know such records.
-  static constexpr uint32_t kVersion = 2;
+  /// From these versions of a cluster on all members know such records, and limits in them.
+  static constexpr uint32_t kVersion = 2, kLimitsVersion = 3;
+
+  /// What of those that the file wants all members know.
+  static statemachine::Rules known(statemachine::Rules wanted, uint32_t cluster_version) {
+    if (cluster_version < kLimitsVersion) wanted.limits.reset();
+    return wanted;
+  }
 
   bool is_due(const CoreState& state, const statemachine::RulesStatus& rules,
               Address applied) const {
@@ -22,7 +28,7 @@ class LeaderRules {
     // What its predecessors wrote, and what it has asked for itself, counts once it is applied.
     if (applied < state.epoch_start.end) return false;
     if (asked_ && asked_->epoch == state.epoch && applied < asked_->end) return false;
-    return !rules.in_log || rules.in_force != rules.wanted;
+    return !rules.in_log || rules.in_force != known(rules.wanted, state.cluster_version);
   }
   /// One that ends there is in the log; what another epoch's leader does with it is not known.
   void asked(Epoch epoch, Address end) { asked_ = Asked{epoch, end}; }

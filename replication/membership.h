@@ -39,8 +39,9 @@ struct Member {
 using Members = std::vector<Member>;
 
 /// The newest version of formats and rules that this program knows. What each brings:
-///   2: votes by incarnation (above), epochs promised to a life, rules of the state in the log.
-inline constexpr uint32_t kClusterVersion = 2;
+///   2: votes by incarnation (above), epochs promised to a life, rules of the state in the log;
+///   3: rules with limits of what all sessions take.
+inline constexpr uint32_t kClusterVersion = 3;
 
 /// What the log says of the members.
 struct MembersRecord {

@@ -25,6 +25,7 @@ Result<CommandAnswer> read_command(const Reply& reply) {
   answer.answer.outcome = static_cast<statemachine::Outcome>(from.getOutcome());
   answer.answer.has_value = from.getHasValue();
   if (from.getHasValue()) answer.answer.value = to_string(from.getValue());
+  answer.answer.withheld_bytes = from.getWithheldBytes();
   return answer;
 }
 

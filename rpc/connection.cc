@@ -250,8 +250,9 @@ void Connection::fill_hello(wire::Hello::Builder ours) {
   ours.setLeaderAddress(now.leader_client_address.c_str());
   ours.setMaxFrameBytes(context_.options.max_frame_bytes);
   if (const auto rules = context_.to.state_machine->rules(); rules.in_log) {
-    ours.setLogTimeNs(context_.to.state_machine->log_time_ns());
-    ours.setSessionTtlNs(rules.in_force.session_ttl_ns);
+    const uint64_t log_time_ns = context_.to.state_machine->log_time_ns();
+    ours.setLogTimeNs(log_time_ns);
+    ours.setSessionTtlNs(rules.bound_window_ns(log_time_ns));
   }
   auto servers = ours.initServers(static_cast<unsigned>(now.members.size()));
   for (unsigned i = 0; i < now.members.size(); ++i)

@@ -246,12 +246,14 @@ void Connection::answer_command(const PendingCommand& pending, const statemachin
     to.setOutcome(static_cast<uint8_t>(answer->outcome));
     to.setHasValue(answer->has_value);
     if (answer->has_value) to.setValue(to_data(answer->value));
+    to.setWithheldBytes(answer->withheld_bytes);
     const auto rules = answer->outcome == statemachine::Outcome::kSessionExpired
                            ? context_.to.state_machine->rules()
                            : statemachine::RulesStatus{};
     if (rules.in_log) {
-      to.setLogTimeNs(context_.to.state_machine->log_time_ns());
-      to.setSessionTtlNs(rules.in_force.session_ttl_ns);
+      const uint64_t log_time_ns = context_.to.state_machine->log_time_ns();
+      to.setLogTimeNs(log_time_ns);
+      to.setSessionTtlNs(rules.bound_window_ns(log_time_ns));
     }
   }
   reply(Asked{asker.id, asker.kind, asker.started}, message);

@@ -15,6 +15,8 @@ namespace {
 
 constexpr size_t kStretchRecords = 4096;
 constexpr uint64_t kStretchBytes = 4u << 20;
+// Whoever listens has all answers of a stretch in memory until they are sent.
+constexpr size_t kStretchAnswerBytes = 1u << 20;
 constexpr size_t kDigestsKept = 64;
 /// A store's log of so many bytes is summed up in a few milliseconds: at once.
 constexpr uint64_t kSmallStateBytes = 4u << 20;
@@ -32,7 +34,19 @@ Rules rules_of(const StateMachineOptions& options) {
   Rules rules;
   rules.session_ttl_ns = static_cast<uint64_t>(Nanoseconds(options.session_ttl).count());
   rules.session_answers = options.session_answers;
+  rules.limits = options.session_limits;
   return rules;
+}
+
+/// As long as the log has none.
+Rules own_rules(const StateMachineOptions& options) {
+  Rules rules = rules_of(options);
+  rules.limits.reset();
+  return rules;
+}
+
+uint32_t format_of(const Rules& rules) {
+  return rules.limits ? kStateFormat : kStateFormatBeforeLimits;
 }
 
 }  // namespace
@@ -43,8 +57,9 @@ Applier::Applier(fasterlog::Log& log, kv::Store& store, Watermarks& watermarks,
       store_(store),
       watermarks_(watermarks),
       probe_(probe),
-      sessions_(rules_of(options)) {
-  rules_.in_force = rules_.wanted = rules_of(options);
+      sessions_(own_rules(options), probe) {
+  rules_.in_force = own_rules(options);
+  rules_.wanted = rules_of(options);
 }
 
 Applier::~Applier() {
@@ -81,6 +96,9 @@ Result<> Applier::recover(Address from, const std::function<void(double)>& progr
     sessions_.take_rules(*rules);
     rules_.in_force = *rules;
     rules_.in_log = true;
+    auto evicted = store_.read(as_bytes(kEvictedKey), value);
+    if (!evicted && evicted.error().code != ErrorCode::kNotFound) return evicted;
+    if (evicted) TAILRACE_RETURN_IF_ERROR(sessions_.load_evicted(as_bytes(value)));
   }
   TAILRACE_RETURN_IF_ERROR(load_state(format, progress));
   marks_.emplace_back(from, log_time_ns());
@@ -263,12 +281,12 @@ bool Applier::apply_stretch() {
     for (const RecordsAhead::Item& item : ahead_.items()) {
       const fasterlog::Record& record = item.record;
       TAILRACE_CHECK(record.end <= limit, "the log handed out a record that is not committed");
-      if (batch && batch->epoch != record.epoch) {
+      if (batch && (batch->epoch != record.epoch || batch->answer_bytes > kStretchAnswerBytes)) {
         session_->refresh(end.value);
         stretch_applied(std::move(batch), records - std::exchange(told, records));
       }
       if (!batch)
-        batch = std::make_shared<AppliedBatch>(AppliedBatch{record.epoch, {end, end}, {}});
+        batch = std::make_shared<AppliedBatch>(AppliedBatch{record.epoch, {end, end}, {}, 0});
       if (auto applied = apply_record(item, *batch); !applied) {
         failed = with_context("apply the record at " + std::to_string(record.address.value),
                               applied.error());
@@ -329,8 +347,10 @@ Result<> Applier::apply_record(const RecordsAhead::Item& item, AppliedBatch& bat
   } else if (command->operation != Operation::kTime && command->operation != Operation::kDigest) {
     moved_.store(true, std::memory_order_release);
   }
-  if (answer.outcome != Outcome::kDone || answer.has_value)
+  if (answer.outcome != Outcome::kDone || answer.has_value) {
+    batch.answer_bytes += answer.value.size();
     batch.answers.emplace_back(record.address, std::move(answer));
+  }
   return {};
 }
 
@@ -407,7 +427,10 @@ Result<Answer> Applier::modify(const Command& command, const std::string& key, k
         }
         answer.outcome = Outcome::kCasMismatch;
         answer.has_value = present.has_value();
-        if (present) answer.value = to_string(present->value);
+        if (present && present->value.size() > kMostAnswerBytes)
+          answer.withheld_bytes = present->value.size();
+        else if (present)
+          answer.value = to_string(present->value);
         return Modification::kKeep;
       default:
         break;
@@ -435,10 +458,15 @@ Result<Answer> Applier::modify(const Command& command, const std::string& key, k
 }
 
 Result<Answer> Applier::apply_rules(ByteSpan value, kv::Serial at) {
-  const auto rules = decode_rules(value);
+  auto rules = decode_rules(value);
   if (!rules) return tl::unexpected(rules.error());
-  TAILRACE_RETURN_IF_ERROR(session_->upsert(as_bytes(kRulesKey), value, at));
-  if (format_ < kStateFormat) TAILRACE_RETURN_IF_ERROR(note_format(kStateFormat, at));
+  // What a version does not have stays as it is. (Who leads a cluster of a later one writes that.)
+  const Rules before = this->rules().in_force;
+  if (!rules->limits) rules->limits = before.limits;
+  std::vector<std::byte> bytes;
+  encode(*rules, bytes);
+  TAILRACE_RETURN_IF_ERROR(session_->upsert(as_bytes(kRulesKey), bytes, at));
+  if (format_ < format_of(*rules)) TAILRACE_RETURN_IF_ERROR(note_format(format_of(*rules), at));
   sessions_.take_rules(*rules);
   const std::lock_guard lock(mutex_);
   rules_.in_force = *rules;
@@ -448,7 +476,9 @@ Result<Answer> Applier::apply_rules(ByteSpan value, kv::Serial at) {
 
 RulesStatus Applier::rules() const {
   const std::lock_guard lock(mutex_);
-  return rules_;
+  RulesStatus rules = rules_;
+  rules.floor_ns = sessions_.floor_ns();
+  return rules;
 }
 
 std::optional<uint64_t> Applier::log_time_at(Address address) const {

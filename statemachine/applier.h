@@ -50,7 +50,7 @@ class Applier {
   void keep(const StateDigest& digest);
   /// Whether the state was touched since the newest kCompare command.
   bool moved() const { return moved_.load(std::memory_order_acquire); }
-  uint64_t session_count() const { return sessions_.size(); }
+  const SessionTable& sessions() const { return sessions_; }
   RulesStatus rules() const;
   /// Of what is applied.
   uint64_t log_time_ns() const { return log_time_ns_.load(std::memory_order_acquire); }

@@ -84,6 +84,9 @@ struct Answer {
   Outcome outcome = Outcome::kDone;
   bool has_value = false;
   std::string value;  // add: the new number; cas mismatch: the present value
+  /// Not 0: there is a value of so many bytes, which does not come along and is to be read. It is
+  /// longer than kMostAnswerBytes, or the answer is a repeated one and its value was not kept.
+  uint64_t withheld_bytes = 0;
 };
 
 }  // namespace tailrace::statemachine

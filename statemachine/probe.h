@@ -9,6 +9,8 @@ struct Probe {
   observability::Counter applied_records;
   observability::Counter applied_bytes;
   observability::Counter replays;
+  observability::Counter sessions_evicted;
+  observability::Counter answers_forgotten;  // for the limit of all together
   observability::Counter checkpoints;
   observability::Counter checkpoint_failures;
   observability::Gauge checkpoint_seconds;

@@ -1,21 +1,23 @@
 #pragma once
 // Client sessions: the last serial of each client and the answers that say more than "done". The
-// store holds them (a session under 's' + client id, each of its answers under 'a' + client id +
-// serial), so they are part of every checkpoint, and a command writes no more than its own answer;
-// the same content is kept in memory, with an index by age. Used by the applier's thread; size() by
-// any.
+// store holds them (session_records.h), so they are part of every checkpoint, and a command writes
+// no more than its own answer; the same content is kept in memory, in the order of last use. Where
+// the rules have limits, that order decides what goes first, and is found in the store alone: a
+// node that was started again goes on as one that was not. Used by the applier's thread; the
+// numbers by any.
 
 #include <atomic>
-#include <deque>
-#include <map>
 #include <optional>
 #include <set>
-#include <string>
 #include <utility>
 
 #include "kv/store.h"
 #include "statemachine/command.h"
+#include "statemachine/kept_answers.h"
+#include "statemachine/probe.h"
 #include "statemachine/rules.h"
+#include "statemachine/session_records.h"
+#include "statemachine/session_slab.h"
 
 namespace tailrace::statemachine {
 
@@ -25,15 +27,18 @@ class SessionTable {
   static constexpr size_t kMostRecordBytes = kMostAnswerBytes + 64;
 
   /// What is forgotten is part of the state. As long as the log has no rules, `rules` are this
-  /// node's own, and all nodes must have the same.
-  explicit SessionTable(const Rules& rules) : rules_(rules) {}
-  /// From here on these, which the log has.
+  /// node's own, without limits, and all nodes must have the same.
+  SessionTable(const Rules& rules, Probe& probe) : rules_(rules), probe_(probe) {}
+  /// From here on these, which the log has. Limits that are exceeded now are kept to bit by bit, at
+  /// the commands that follow: no single one is to take long.
   void take_rules(const Rules& rules);
 
   /// Takes in one pair of the recovered store whose key begins with 's' or 'a', in any order;
   /// finish_loading() comes after the last.
   Result<> load_pair(ByteSpan key, ByteSpan value);
   Result<> finish_loading();
+  /// The value of kEvictedKey, where there is one.
+  Result<> load_evicted(ByteSpan value);
   /// The same for state of format 1, where a session's entry holds its answers.
   Result<> load_pair_of_format_1(ByteSpan key, ByteSpan value);
   /// Writes all of it, as it is to be in the present format.
@@ -50,29 +55,35 @@ class SessionTable {
   Result<> log_time_moved(kv::Session& session, uint64_t from_ns, uint64_t to_ns, kv::Serial at);
 
   uint64_t size() const { return count_.load(std::memory_order_relaxed); }
+  /// Of all kept answers, as the limits count them.
+  uint64_t answers_bytes() const { return answers_bytes_.load(std::memory_order_relaxed); }
+  /// The greatest bound of a session that was evicted.
+  uint64_t floor_ns() const { return floor_ns_.load(std::memory_order_acquire); }
 
  private:
-  struct Entry {
-    bool loaded = false;  // its own pair, not only answers; of no use after finish_loading()
-    uint64_t last_serial = 0;
-    uint64_t last_time_ns = 0;      // the log time when its last command was applied
-    uint64_t forgotten = 0;         // greatest serial whose answer was dropped
-    uint64_t begins_before_ns = 0;  // the bound of its first command; 0: it had none
-    size_t bytes = 0;               // of the answers
-    std::deque<std::pair<uint64_t, Answer>> answers;  // ascending
-  };
-  Result<> write_entry(kv::Session& session, ClientId client, const Entry& entry, kv::Serial at);
-  Result<> write_answer(kv::Session& session, ClientId client, uint64_t serial,
-                        const Answer& answer, kv::Serial at);
-
-  Result<> remove(kv::Session& session, ClientId client, kv::Serial at);
+  bool may_begin_now(const SessionSerial& command, uint64_t log_time_ns) const;
+  void use(SessionSlot slot);
+  void sort();
+  /// Keeps an answer that says more than "done", or says of its serial that it is forgotten.
+  Result<> keep(kv::Session& session, SessionSlot slot, const Answer& answer, kv::Serial at);
+  Result<> enforce_limits(kv::Session& session, uint64_t answers_bytes_before, kv::Serial at);
+  Result<> forget_oldest_of(kv::Session& session, ClientSession& entry, kv::Serial at);
+  Result<> evict(kv::Session& session, SessionSlot slot, kv::Serial at);
+  Result<> remove(kv::Session& session, SessionSlot slot, kv::Serial at);
+  Result<> write_entry(kv::Session& session, const ClientSession& entry, kv::Serial at);
+  Result<> write_evicted(kv::Session& session, kv::Serial at);
+  void publish();
 
   Rules rules_;
+  Probe& probe_;
   bool rules_in_log_ = false;
-  std::map<ClientId, Entry> sessions_;
-  /// By last use, but for those that are too old and held by their bounds: by these.
-  std::set<std::pair<uint64_t, ClientId>> by_age_, held_;
-  std::atomic<uint64_t> count_{0};
+  SessionSlab sessions_;  // as they were used, and so by their times, too
+  KeptAnswers answers_;   // as they were made
+  Evicted evicted_;
+  /// Those older than this one are too old, and held by their bounds: these.
+  SessionSlot young_ = kNoSession;
+  std::set<std::pair<uint64_t, SessionSlot>> held_;
+  std::atomic<uint64_t> count_{0}, answers_bytes_{0}, floor_ns_{0};
 };
 
 }  // namespace tailrace::statemachine

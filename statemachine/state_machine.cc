@@ -215,7 +215,7 @@ class StateMachineImpl final : public StateMachine {
     return StateCopySource::open(log_, store_, std::move(owner), token);
   }
 
-  uint64_t session_count() const override { return applier_.session_count(); }
+  uint64_t session_count() const override { return applier_.sessions().size(); }
 
   void register_metrics(observability::MetricRegistry& registry) override {
     metrics_ = registry.registration();
@@ -251,6 +251,22 @@ class StateMachineImpl final : public StateMachine {
     gauge("tailrace_checkpoint_time_seconds", "Unix time of the newest checkpoint",
           [this] { return static_cast<double>(checkpoint_status().last_unix_time_ns) * 1e-9; });
     gauge("tailrace_sessions", "Client sessions known", [this] { return session_count(); });
+    const auto limit = [this](auto of) {
+      const std::optional<SessionLimits> limits = rules().in_force.limits;
+      return limits ? of(*limits) : uint64_t{0};
+    };
+    gauge("tailrace_sessions_limit", "Most of them, by the rules in force; 0: no limit",
+          [limit] { return limit([](const SessionLimits& of) { return uint64_t{of.sessions}; }); });
+    gauge("tailrace_session_answers_bytes", "What kept answers take of memory",
+          [this] { return applier_.sessions().answers_bytes(); });
+    gauge("tailrace_session_answers_limit_bytes", "The most; 0: no limit",
+          [limit] { return limit([](const SessionLimits& of) { return of.answers_bytes; }); });
+    registry.add_counter(m, "tailrace_sessions_evicted_total",
+                         "Sessions that went before their time: there were too many", {},
+                         probe_.sessions_evicted);
+    registry.add_counter(m, "tailrace_session_answers_forgotten_total",
+                         "Answers forgotten because all together took too much", {},
+                         probe_.answers_forgotten);
     gauge("tailrace_session_ttl_seconds", "How long sessions live, by the rules in force",
           [this] { return static_cast<double>(rules().in_force.session_ttl_ns) * 1e-9; });
     gauge("tailrace_apply_lag_bytes", "Committed and durable, not yet applied", [this] {

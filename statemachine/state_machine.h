@@ -35,6 +35,7 @@ struct StateMachineOptions {
   /// rules.
   std::chrono::seconds session_ttl{3600};    // by log time; a sixteenth more at most
   uint32_t session_answers = 1024;           // remembered for each session
+  SessionLimits session_limits = {};         // of all sessions together
   uint64_t store_reserve_bytes = 32u << 20;  // admission stops this far below capacity
   uint64_t digest_bytes_per_s = 64u << 20;   // read by a background digest; 0: as fast as it can
   kv::CheckpointKind checkpoint_kind = kv::CheckpointKind::kFoldOver;
@@ -51,6 +52,7 @@ struct AppliedBatch {
   Epoch epoch;  // 0: never; epochs of stretches do not descend
   AddressRange range;
   std::vector<std::pair<Address, Answer>> answers;
+  size_t answer_bytes = 0;  // of their values: about 1 MiB at most
 };
 
 /// The digest of the state at the address of a kDigest or kCompare command: order-free sum over all
@@ -84,6 +86,12 @@ struct RulesStatus {
   Rules in_force;
   bool in_log = false;  // else they are this node's own: the log has none yet
   Rules wanted;
+  uint64_t floor_ns = 0;  // rules.h
+
+  /// How far above the log time a beginning session's bound is to be. Of rules in the log.
+  uint64_t bound_window_ns(uint64_t log_time_ns) const {
+    return greatest_bound(log_time_ns, in_force, floor_ns) - log_time_ns;
+  }
 };
 
 /// What the store takes.

@@ -20,8 +20,11 @@ inline constexpr char kUserKey = 'u', kSessionKey = 's', kAnswerKey = 'a', kMach
 
 /// Of what the state consists of, written in it under `mformat`. 1 had neither that key, nor times
 /// in users' values, nor answers outside of their session's entry. 3 begins at the log's first
-/// record of rules: it has those, and bounds in sessions' entries.
-inline constexpr uint32_t kStateFormat = 3, kStateFormatBeforeRules = 2;
+/// record of rules: it has those, and bounds in sessions' entries. 4 begins at the first record of
+/// rules with limits: sessions and answers have addresses, and `mevicted` says what is left of
+/// sessions that were evicted.
+inline constexpr uint32_t kStateFormat = 4, kStateFormatBeforeLimits = 3,
+                          kStateFormatBeforeRules = 2;
 
 /// Unix time, compared with the log time; 0: never.
 using ExpiryTime = uint64_t;

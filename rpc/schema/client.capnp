@@ -22,7 +22,8 @@ struct Hello {
   maxFrameBytes @6 :UInt64;  # server: the largest frame that it takes
   servers @7 :List(Text);    # server: where clients find the members of the cluster, itself included
   logTimeNs @8 :UInt64;      # server: of what it has applied; with sessionTtlNs only
-  sessionTtlNs @9 :UInt64;   # server: by the rules in the log; 0: it has none, so send no bounds
+  sessionTtlNs @9 :UInt64;   # server: the ttl by the rules in the log, or more: how far above logTimeNs a
+                             # bound is to be; 0: the log has no rules, so send no bounds
 }
 
 struct Request {
@@ -173,6 +174,7 @@ struct CommandAnswer {
   last @5 :UInt64;  # where the last record begins; equals first but for an append
   logTimeNs @6 :UInt64;     # of an expired session: as in Hello, for the next one's bound
   sessionTtlNs @7 :UInt64;
+  withheldBytes @8 :UInt64;  # not 0: there is a value of so many bytes, which does not come along; get it
 }
 
 struct GetAnswer {

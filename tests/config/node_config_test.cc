@@ -41,8 +41,10 @@ class NodeConfigTest : public ::testing::Test {
 };
 
 TEST_F(NodeConfigTest, FillsEachModulesOptions) {
-  const auto config = load(std::string(kGood) + "log: {page_bytes: 8 MiB, buffer_pages: 8}\n" +
-                           "state_machine: {session_ttl: 2 h}\n");
+  const auto config =
+      load(std::string(kGood) + "log: {page_bytes: 8 MiB, buffer_pages: 8}\n" +
+           "state_machine: {session_ttl: 2 h, sessions: 5000, answers_bytes: 2 MiB, "
+           "answer_value_bytes: 100}\n");
   ASSERT_TRUE(config) << config.error().message;
   EXPECT_EQ(config->node.self, NodeId{2});
   EXPECT_EQ(config->node.leader, NodeId{1});
@@ -53,6 +55,8 @@ TEST_F(NodeConfigTest, FillsEachModulesOptions) {
   EXPECT_EQ(config->log.directory, storage::Path("/d/log"));
   EXPECT_EQ(config->log.owner, "c/2");
   EXPECT_EQ(config->state_machine.session_ttl, std::chrono::hours(2));
+  const statemachine::SessionLimits limits{5000, 100, 2u << 20};
+  EXPECT_EQ(config->state_machine.session_limits, limits);
 }
 
 TEST_F(NodeConfigTest, FillsTheStoresOptions) {
@@ -218,6 +222,9 @@ TEST_F(NodeConfigTest, ImpossibleValuesAreNamedWithTheirLimits) {
   expect_refused(good + "state_machine: {session_ttl: 0 s}\n", {"session_ttl", "at least 1 s"});
   expect_refused(good + "state_machine: {session_ttl: 99999999999999 h}\n", {"session_ttl"});
   expect_refused(good + "state_machine: {session_ttl: 10}\n", {"session_ttl", "10 s"});
+  expect_refused(good + "state_machine: {sessions: 999}\n", {"sessions", "1000"});
+  expect_refused(good + "state_machine: {answers_bytes: 1 KiB}\n", {"answers_bytes"});
+  expect_refused(good + "state_machine: {answer_value_bytes: 65 KiB}\n", {"answer_value_bytes"});
   expect_refused(good + "server: {listen: nowhere}\n", {"server.listen", "HOST:PORT"});
   expect_refused(good + "server: {listen: 'h:70000'}\n", {"server.listen", "65535"});
   expect_refused(good + "server: {max_value_bytes: 8 MiB}\n", {"max_value_bytes", "128 KiB"});

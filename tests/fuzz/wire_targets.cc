@@ -11,6 +11,7 @@
 #include "rpc/peer_codec.h"
 #include "rpc/schema/client.capnp.h"
 #include "statemachine/command.h"
+#include "statemachine/rules.h"
 #include "tests/fuzz/log_bytes.h"
 #include "tests/fuzz/targets.h"
 
@@ -61,7 +62,13 @@ void framing(ByteSpan input) {
 }
 
 void command(ByteSpan input) {
-  (void)statemachine::decode(input);
+  const auto command = statemachine::decode(input);
+  if (!command || command->operation != statemachine::Operation::kRules) return;
+  const auto rules = statemachine::decode_rules(command->value);
+  if (!rules) return;
+  std::vector<std::byte> again;
+  statemachine::encode(*rules, again);
+  TAILRACE_CHECK(as_text(again) == as_text(command->value), "rules lose bytes");
 }
 
 void etcd(ByteSpan input) {

@@ -17,6 +17,7 @@
 #include "rpc/peer_codec.h"
 #include "rpc/schema/client.capnp.h"
 #include "statemachine/command.h"
+#include "statemachine/rules.h"
 #include "storage/atomic_file.h"
 #include "tests/support/fault_file_system.h"
 
@@ -254,7 +255,9 @@ void commands() {
       if (operation == Operation::kExpire) command.expires_at_ns = 1'700'000'000'000'000'000;
       if (operation == Operation::kCas) command.expected = as_bytes("expected");
       Bytes rules, bytes;
-      statemachine::encode(statemachine::Rules{}, rules);
+      statemachine::Rules limited;
+      if (session) limited.limits.emplace();
+      statemachine::encode(limited, rules);
       if (operation == Operation::kRules) command.value = rules;
       statemachine::encode(command, bytes);
       write("command",

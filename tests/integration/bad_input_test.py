@@ -608,25 +608,28 @@ class Sockets(Case):
 
 class Limits(Case):
     def test_keys_values_and_records(self):
-        cluster = self.cluster(server="max_value_bytes: 64 KiB, ")
+        cluster = self.cluster(server="max_value_bytes: 65 KiB, ")
         cluster.leader.start().wait_ready()
-        largest_key, largest_value = "k" * 65535, "v" * 65536
+        largest_key, largest_value = "k" * 65535, "v" * 66560
         cluster.run("put", largest_key, "of the largest key")
         cluster.run("put", "largest", largest_value)
+        lost = self.verb(NEGATIVE, cluster, "cas", "largest", "another", "v",
+                         says="the present value has 66560 bytes; read it with get")
+        self.assertEqual(lost.stdout, b"")
         self.verb(REFUSED, cluster, "put", largest_key + "k", "v", says="the limit is 65535 bytes")
         self.verb(REFUSED, cluster, "get", largest_key + "k", says="the limit is 65535 bytes")
         self.verb(REFUSED, cluster, "put", "k", largest_value + "v",
-                  says="the limit is 65536 bytes")
+                  says="the limit is 66560 bytes")
         self.verb(REFUSED, cluster, "cas", "k", largest_value + "v", "v",
-                  says="the limit is 65536 bytes")
+                  says="the limit is 66560 bytes")
         self.verb(REFUSED, cluster, "put", "", "v", says="the key is empty")
         self.verb(REFUSED, cluster, "append", "--stream", "s" * 65536, input=b"x\n",
                   says="the limit is 65535 bytes")
-        self.verb(REFUSED, cluster, "append", input=b"x" * 65537 + b"\n",
-                  says="the limit is 65536 bytes")
+        self.verb(REFUSED, cluster, "append", input=b"x" * 66561 + b"\n",
+                  says="the limit is 66560 bytes")
         self.verb(REFUSED, cluster, "append", input=b"x" * (20 << 20) + b"\n",
                   says="max_frame_bytes")
-        cluster.run("append", input=b"x" * 65536 + b"\n")
+        cluster.run("append", input=b"x" * 66560 + b"\n")
         binary = bytes(range(1, 256))
         cluster.run("put", os.fsdecode(b"bin" + binary), os.fsdecode(binary))
         cluster.run("put", "empty value", "")
@@ -634,7 +637,7 @@ class Limits(Case):
         cluster.leader.start().wait_ready()
         self.assertEqual(cluster.run("get", largest_key).stdout, b"of the largest key")
         self.assertEqual(cluster.run("get", "largest").stdout.decode(), largest_value)
-        self.assertEqual(cluster.run("tail").stdout, b"x" * 65536 + b"\n")
+        self.assertEqual(cluster.run("tail").stdout, b"x" * 66560 + b"\n")
         self.assertEqual(cluster.run("get", os.fsdecode(b"bin" + binary)).stdout, binary)
         self.assertEqual(cluster.run("get", "empty value").stdout, b"")
         self.verb(NEGATIVE, cluster, "get", "k")

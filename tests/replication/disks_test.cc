@@ -22,11 +22,11 @@ Members voters_with_disks() {
   return members;
 }
 
-/// A log [64, 192) of epoch 1 that is a record of these members, of cluster version 2.
-LogPosition log_with(const Members& members) {
+/// A log [64, 192) of epoch 1 that is a record of these members.
+LogPosition log_with(const Members& members, uint32_t version = kClusterVersion) {
   LogPosition log = log_of(64, 192, {{Epoch{1}, Address{64}}});
   fasterlog::ConfigurationTable table;
-  table.push_back({kRecordAt.first, kRecordAt.end, Epoch{1}, encode_members({members, 2})});
+  table.push_back({kRecordAt.first, kRecordAt.end, Epoch{1}, encode_members({members, version})});
   log.configurations = std::make_shared<const fasterlog::ConfigurationTable>(std::move(table));
   return log;
 }
@@ -147,7 +147,7 @@ TEST(Disks, AnotherDiskGetsTheVoteByTwoCommittedRecords) {
   EXPECT_FALSE(joining[2].voter);
   EXPECT_TRUE(joining[2].joining);
   EXPECT_EQ(joining[2].incarnation, 0u);
-  EXPECT_EQ(core.wants<AppendMembers>()->record.cluster_version, 2u);
+  EXPECT_EQ(core.wants<AppendMembers>()->record.cluster_version, kClusterVersion);
   core.append_members();
   core.durable(356, Epoch{5});
   core.acknowledge(kThree, 356);
@@ -196,12 +196,42 @@ TEST(ClusterVersion, IsRaisedWhenAllMembersKnowIt) {
   core.pass(milliseconds(50));
   ASSERT_NE(core.wants<AppendMembers>(), nullptr);
   const MembersRecord record = core.wants<AppendMembers>()->record;
-  EXPECT_EQ(record.cluster_version, 2u);
+  EXPECT_EQ(record.cluster_version, kClusterVersion);
   EXPECT_EQ(record.members[0].incarnation, kOwnDisk);
   EXPECT_EQ(record.members[1].incarnation, kDiskOfTwo);
   EXPECT_EQ(record.members[2].incarnation, kDiskOfThree);
   core.append_members();
-  EXPECT_EQ(core.state().cluster_version, 2u);
+  EXPECT_EQ(core.state().cluster_version, kClusterVersion);
+}
+
+TEST(ClusterVersion, IsRaisedToTheNewestThatAllMembersKnow) {
+  Driven core = leads_version_1();
+  core.feed(PeerConnected{kTwo, of(kDiskOfTwo, 1, 20)});
+  core.caught_up(kTwo);
+  Introduction older = of(kDiskOfThree, 1, 30);
+  older.version = 2;
+  core.feed(PeerConnected{kThree, older});
+  core.caught_up(kThree);
+  core.pass(milliseconds(50));
+  ASSERT_NE(core.wants<AppendMembers>(), nullptr);
+  EXPECT_EQ(core.wants<AppendMembers>()->record.cluster_version, 2u);
+}
+
+/// Whoever has the vote keeps it, whichever disk is connected: to give it to another one takes two
+/// records.
+TEST(ClusterVersion, ARaiseFromVersion2GivesNoVotes) {
+  Given given = by_disk();
+  given.log = log_with(voters_with_disks(), 2);
+  Driven core = serving_by_disk(given);
+  core.feed(PeerConnected{kTwo, of(kDiskOfTwo, 1, 20)});
+  core.feed(PeerConnected{kThree, of(kDiskOfThree + 1, 1, 30)});
+  core.subscribe(kThree, 228, Epoch{5}, Vote::kFull, kDiskOfThree + 1);
+  core.acknowledge(kThree, 228);
+  core.pass(milliseconds(50));
+  ASSERT_NE(core.wants<AppendMembers>(), nullptr);
+  const MembersRecord record = core.wants<AppendMembers>()->record;
+  EXPECT_EQ(record.cluster_version, kClusterVersion);
+  EXPECT_EQ(record.members, voters_with_disks());
 }
 
 TEST(ClusterVersion, IsNotRaisedWhileADiskHasNoVote) {
@@ -287,7 +317,8 @@ Given alone_by_disk(uint64_t incarnation) {
   given.members = {self};
   given.log = log_of(64, 300, {{Epoch{1}, Address{64}}});
   fasterlog::ConfigurationTable table;
-  table.push_back({Address{100}, Address{200}, Epoch{1}, encode_members({{self}, 2})});
+  table.push_back(
+      {Address{100}, Address{200}, Epoch{1}, encode_members({{self}, kClusterVersion})});
   given.log.configurations =
       std::make_shared<const fasterlog::ConfigurationTable>(std::move(table));
   given.committed = Address{300};

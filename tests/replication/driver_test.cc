@@ -192,6 +192,14 @@ TEST(LeaderRules, AreWrittenOnceWhereTheyDifferAndAllThatWasBeforeIsApplied) {
   EXPECT_FALSE(leader.is_due(state, rules, Address{200})) << "one is on its way";
   rules.in_log = true;
   EXPECT_FALSE(leader.is_due(state, rules, Address{300})) << "they are the ones it wants";
+  rules.wanted.limits.emplace();
+  EXPECT_FALSE(leader.is_due(state, rules, Address{300})) << "not all members know limits";
+  EXPECT_EQ(LeaderRules::known(rules.wanted, state.cluster_version), rules.in_force);
+  state.cluster_version = LeaderRules::kLimitsVersion;
+  EXPECT_TRUE(leader.is_due(state, rules, Address{300}));
+  EXPECT_EQ(LeaderRules::known(rules.wanted, state.cluster_version), rules.wanted);
+  rules.in_force = rules.wanted;
+  EXPECT_FALSE(leader.is_due(state, rules, Address{300}));
   rules.wanted.session_answers = 7;
   EXPECT_TRUE(leader.is_due(state, rules, Address{300}));
   leader.asked(Epoch{3}, Address{400});

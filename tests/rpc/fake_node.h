@@ -259,9 +259,11 @@ class FakeStateMachine : public statemachine::StateMachine {
     statemachine::RulesStatus rules;
     rules.in_log = session_ttl_ns != 0;
     if (rules.in_log) rules.in_force.session_ttl_ns = session_ttl_ns;
+    rules.floor_ns = floor_ns;
     return rules;
   }
   std::atomic<uint64_t> log_time{5}, session_ttl_ns{0};  // 0: the log has no rules
+  std::atomic<uint64_t> floor_ns{0};                     // the greatest bound of an evicted session
   std::atomic<uint64_t> last_bound_ns{0};                // of the last serial 1
   bool wants_log_time(uint64_t) const override { return false; }
   statemachine::StoreStatus store_status() const override { return {1, 2, 7, {3, 4, 5, 6}}; }
@@ -340,7 +342,7 @@ class FakeStateMachine : public statemachine::StateMachine {
       if (command.session->serial == 1) {
         last_bound_ns = command.session->begins_before_ns;
         if (session_ttl_ns != 0 && !sessions_.contains(command.session->client) &&
-            !statemachine::may_begin(last_bound_ns, log_time, rules().in_force))
+            !statemachine::may_begin(last_bound_ns, log_time, rules().in_force, floor_ns))
           return {Outcome::kSessionExpired, false, {}};
       }
       auto& [last, answer] = sessions_[command.session->client];

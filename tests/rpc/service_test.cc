@@ -445,6 +445,22 @@ TEST(Service, AClientThatWasIdleForLongBeginsItsSessionAllTheSame) {
   EXPECT_EQ(node.log.count(), 2u);
 }
 
+// What clients are told is above every bound of a session that was evicted.
+TEST(Service, AClientIsToldABoundAboveThoseOfSessionsThatWereEvicted) {
+  FakeNode node;
+  node.machine.log_time = 1000;
+  node.machine.session_ttl_ns = 500;
+  node.machine.floor_ns = 7000;
+  auto client = client_of({node.address()});
+  ASSERT_TRUE(client->get(as_bytes("n"), {}));  // it is told 7001
+  node.machine.floor_ns = 9000;
+  const auto answer = client->add(as_bytes("n"), 1);
+  ASSERT_TRUE(answer) << answer.error().message;
+  EXPECT_EQ(answer->answer.value, "1");
+  EXPECT_EQ(node.machine.last_bound_ns, 9001u);
+  EXPECT_EQ(node.log.count(), 2u);
+}
+
 // It has said hello before the log had rules: it is told when there are some.
 TEST(Service, AClientThatWasThereBeforeTheRulesBoundsItsSessionToo) {
   FakeNode node;

@@ -134,7 +134,9 @@ Time Cluster::between(int64_t low_us, int64_t high_us) {
 
 void Cluster::start(SimNode& node) {
   node.boot = ++boots_;
-  if (random_.chance(1, 2) || !faults_) node.version = kClusterVersion;
+  // Up to the newest, or only some of the way.
+  if (random_.chance(1, 2) || !faults_)
+    node.version = faults_ && boots_ % 2 == 0 ? std::max(node.version, 2u) : kClusterVersion;
   if (node.promise.starts != 0) ++node.promise.starts;
   CoreOptions options;
   options.self = node.id;

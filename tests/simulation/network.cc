@@ -10,7 +10,10 @@ using namespace replication;
 namespace {
 
 Introduction introduction(uint32_t version, const Core& core) {
-  return version < kClusterVersion ? Introduction{} : core.introduction();
+  if (version < 2) return {};
+  Introduction told = core.introduction();
+  told.version = version;
+  return told;
 }
 
 }  // namespace
@@ -68,8 +71,7 @@ void Cluster::unlink(NodeId a, NodeId b) {
 
 /// What the network kept of a life that ends now comes out when the next one is connected already.
 void Cluster::late_hello(SimNode& node) {
-  if (!faults_ || node.version < kClusterVersion || &at(node.id) != &node || !random_.chance(1, 8))
-    return;
+  if (!faults_ || node.version < 2 || &at(node.id) != &node || !random_.chance(1, 8)) return;
   after(between(1000, 400000), [this, &node, said = node.core->introduction()] {
     SimNode& peer = nodes_[random_.below(nodes_.size())];
     if (peer.boot == 0 || node.boot == 0 || peer.paused || node.paused || !has_link(node, peer.id))

@@ -38,6 +38,7 @@ struct Faults {
   bool serial_one_is_new = false;
   bool follows_any_reading = false;
   bool bounds_hold_nothing = false;  // a lower ttl ends a session before its bound
+  bool evicts_without_a_trace = false;
 };
 
 constexpr uint64_t kBorn = 1'790'000'000'000'000'000, kSecond = 1'000'000'000;
@@ -56,7 +57,7 @@ struct Record {
 /// What applying the log comes to.
 struct State {
   struct Session {
-    uint64_t serial = 0, used = 0, bound = 0;
+    uint64_t serial = 0, used = 0, bound = 0, address = 0;
     bool operator==(const Session&) const = default;
   };
   uint64_t log_time = 0;
@@ -65,10 +66,13 @@ struct State {
   std::map<uint64_t, Session> sessions;
   std::set<std::pair<uint64_t, uint64_t>> applied;  // client and serial
   uint64_t twice = 0;                               // commands that were applied again
+  uint64_t records = 0;                             // that were applied
+  uint64_t floor = 0;                               // the greatest bound of an evicted session
   bool operator==(const State&) const = default;
 
   void apply(const Record& record, const Rules& file, const Faults& faults) {
     const Rules& by = faults.rules_from_files ? file : rules;
+    ++records;
     switch (record.kind) {
       case Record::Kind::kMark:
         return move_to(record.number, by, faults);
@@ -84,14 +88,22 @@ struct State {
     const auto found = sessions.find(record.number);
     const bool begins = found == sessions.end();
     if (begins && (record.serial != 1 ||
-                   (!faults.serial_one_is_new && !may_begin(record.bound, log_time, by))))
+                   (!faults.serial_one_is_new && !may_begin(record.bound, log_time, by, floor))))
       return;
     Session& session = begins ? sessions[record.number] : found->second;
     if (record.serial != session.serial + 1) return;
     if (begins) session.bound = record.bound;
     session.serial = record.serial;
     session.used = log_time;
+    session.address = records;
     twice += !applied.emplace(record.number, record.serial).second;
+    if (by.limits && sessions.size() > by.limits->sessions) evict(faults);
+  }
+  void evict(const Faults& faults) {
+    const auto oldest =
+        std::ranges::min_element(sessions, {}, [](const auto& one) { return one.second.address; });
+    if (!faults.evicts_without_a_trace) floor = std::max(floor, oldest->second.bound);
+    sessions.erase(oldest);
   }
   void move_to(uint64_t to, const Rules& by, const Faults& faults) {
     if (to <= log_time) return;
@@ -147,6 +159,8 @@ class World {
   Rules draw_rules() {
     Rules rules;
     rules.session_ttl_ns = random_.between(30, 3600) * kSecond;
+    if (random_.chance(1, 2))
+      rules.limits = {.sessions = static_cast<uint32_t>(random_.between(1, 8))};
     return rules;
   }
   void fail(std::string what) {
@@ -264,7 +278,11 @@ class World {
     // A doubted clock may make a key live longer, and by kMostReckoned at most.
     const uint64_t log_now = std::max(node.state.log_time, node.rule.time_ns());
     const uint64_t extra = node.rule.doubts() ? by_rule - log_now : 0;
-    if (extra > in_ns(LogTimeRule::kMostReckoned)) fail("a key is kept for too long");
+    // (By more where log time began at the least there is, by a clock that said nothing.)
+    const bool began_late =
+        node.rule.time_ns() < LogTimeRule::kLeastWall + in_ns(LogTimeRule::kMostReckoned);
+    if (extra > in_ns(LogTimeRule::kMostReckoned) && !began_late)
+      fail("a key is kept for too long");
     const uint64_t key = next_++;
     const size_t before = committed_;
     batch({Record::Kind::kPut, key, now_ns + in_ns(ttl)});
@@ -276,7 +294,9 @@ class World {
     const State& state = leader().state;
     if (state.rules == Rules{}) return;  // the log has none yet
     const uint64_t ttl = state.rules.session_ttl_ns, client = next_++;
-    Record first{Record::Kind::kCommand, client, 0, 1, state.log_time + ttl};
+    const uint64_t bound = greatest_bound(state.log_time, state.rules, state.floor);
+    if (!may_begin(bound, state.log_time, state.rules, state.floor)) fail("nobody may begin");
+    Record first{Record::Kind::kCommand, client, 0, 1, bound};
     const auto later = [&](uint64_t most) {
       return now_ + Nanoseconds(static_cast<int64_t>(random_.below(most)));
     };
@@ -385,6 +405,9 @@ TEST(TimeSimulation, NoticesThatSerialOneIsAlwaysNew) {
 }
 TEST(TimeSimulation, NoticesLogTimeThatFollowsAnyReading) {
   expect_caught({.follows_any_reading = true});
+}
+TEST(TimeSimulation, NoticesThatNothingIsLeftOfAnEvictedSession) {
+  expect_caught({.evicts_without_a_trace = true});
 }
 TEST(TimeSimulation, NoticesThatALowerTtlEndsASessionBeforeItsBound) {
   expect_caught({.bounds_hold_nothing = true});

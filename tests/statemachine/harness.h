@@ -104,6 +104,10 @@ class Heard {
   void take(const AppliedBatch& batch) {
     const std::lock_guard lock(mutex_);
     if (batch.range.empty()) ADD_FAILURE() << "an empty stretch";
+    size_t bytes = 0;
+    for (const auto& [address, answer] : batch.answers)
+      bytes += answer.value.size();
+    if (bytes > (1u << 20) + kMostAnswerBytes) ADD_FAILURE() << "answers of " << bytes << " bytes";
     if (batch.epoch < epoch_) ADD_FAILURE() << "an epoch after a later one";
     epoch_ = batch.epoch;
     if (end_ > Address{0} && batch.range.first != end_) ADD_FAILURE() << "a hole between stretches";

@@ -67,7 +67,7 @@ inline OwnedCommand begins_before(uint64_t bound_ns, OwnedCommand command) {
 
 inline bool operator==(const Answer& left, const Answer& right) {
   return left.outcome == right.outcome && left.has_value == right.has_value &&
-         left.value == right.value;
+         left.value == right.value && left.withheld_bytes == right.withheld_bytes;
 }
 inline std::ostream& operator<<(std::ostream& out, const Answer& answer) {
   return out << "outcome " << static_cast<int>(answer.outcome) << ", "

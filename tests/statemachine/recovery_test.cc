@@ -192,6 +192,7 @@ TEST_F(Recovery, ACheckpointWithoutTheAppliersPointIsRefused) {
 TEST_F(Recovery, ASessionThatDoesNotParseIsRefused) {
   const std::string key = "s" + std::string(16, 'c');
   std::string entry(28, '\0');
+  entry[0] = 1;                                                           // last serial
   entry[24] = 1;                                                          // one answer
   entry += std::string(10, '\0') + "\x02" + std::string(3, '\0') + "ab";  // of two bytes
   for (size_t bytes = 0; bytes <= entry.size() + 1; ++bytes) {

@@ -24,7 +24,8 @@ StateMachineOptions machine_options() {
   return options;
 }
 
-OwnedCommand random_command(Random& random, std::map<uint64_t, uint64_t>& serials) {
+OwnedCommand random_command(Random& random, uint64_t now_ns,
+                            std::map<uint64_t, uint64_t>& serials) {
   const std::string key = "k" + std::to_string(random.below(20));
   const std::string small = std::to_string(random.below(3));
   OwnedCommand command;
@@ -60,18 +61,34 @@ OwnedCommand random_command(Random& random, std::map<uint64_t, uint64_t>& serial
       serial = 1 + random.below(serial + 3);
     }
     command.session = SessionSerial{{0, client}, serial};
+    if (serial == 1 && random.chance(1, 2))
+      command.session->begins_before_ns = now_ns + random.below(7200) * 1'000'000'000;
   }
   return command;
+}
+
+OwnedCommand random_rules(Random& random) {
+  Rules rules{random.between(60, 7200) * 1'000'000'000,
+              static_cast<uint32_t>(random.between(1, 8))};
+  if (random.chance(1, 2))
+    rules.limits =
+        SessionLimits{static_cast<uint32_t>(random.between(1, 8)),
+                      static_cast<uint32_t>(random.between(1, 3000)), random.between(200, 10'000)};
+  return set_rules(rules);
 }
 
 /// A log of some hundred commands in batches of chance, with pauses short and long between them.
 /// Returns the ends of its records.
 std::vector<Address> write_log(fasterlog::Log& log, ManualClock& clock, Random& random) {
   std::map<uint64_t, uint64_t> serials;
+  // Half of the logs have rules, and get limits sooner or later.
+  const bool rules = random.chance(1, 2);
   EXPECT_TRUE(log.become_writer(Epoch{1}));
   const uint64_t count = 150 + random.below(250);
   for (uint64_t i = 0; i < count; ++i) {
-    const auto range = append(log, random_command(random, serials));
+    const auto range = append(log, rules && random.chance(1, 50)
+                                       ? random_rules(random)
+                                       : random_command(random, clock.unix_time_ns(), serials));
     EXPECT_TRUE(range.has_value());
     if (!random.chance(1, 3)) continue;
     EXPECT_TRUE(log.wait_durable(range->end, soon()).has_value());

@@ -33,6 +33,8 @@ TEST(Rules, HaveTheDocumentedLayoutAndWhatIsNoneIsRefused) {
   EXPECT_EQ(decode_rules(bytes).error().code, ErrorCode::kCorruption);
   bytes[20] = std::byte{0};
   bytes[0] = std::byte{2};
+  EXPECT_EQ(decode_rules(bytes).error().code, ErrorCode::kCorruption) << "it has no limits";
+  bytes[0] = std::byte{3};
   EXPECT_EQ(decode_rules(bytes).error().code, ErrorCode::kUnsupported);
   for (const Rules& bad : {with_ttl(seconds(0)), with_ttl(kMostSessionTtl + seconds(1)),
                            Rules{kSecond, 0, 1}, Rules{kSecond, kMostSessionAnswers + 1, 1},
@@ -40,6 +42,48 @@ TEST(Rules, HaveTheDocumentedLayoutAndWhatIsNoneIsRefused) {
     EXPECT_EQ(validate(bad).error().code, ErrorCode::kInvalidArgument);
     encode(bad, bytes);
     EXPECT_EQ(decode_rules(bytes).error().code, ErrorCode::kCorruption);
+  }
+}
+
+TEST(Rules, WithLimitsHaveTheDocumentedLayoutAndWhatIsNoneIsRefused) {
+  const auto with = [](SessionLimits limits) { return Rules{kSecond, 7, 9, limits}; };
+  std::vector<std::byte> bytes;
+  encode(with({0x0102, 3, 0xa'0405'0000}), bytes);
+  EXPECT_EQ(to_string(ByteSpan(bytes).first(4)), std::string("\2\0\0\0", 4));
+  EXPECT_EQ(to_string(ByteSpan(bytes).subspan(24)),
+            std::string("\2\1\0\0\3\0\0\0\0\0\5\4\12\0\0\0", 16));
+  ASSERT_TRUE(decode_rules(bytes));
+  EXPECT_EQ(*decode_rules(bytes), with({0x0102, 3, 0xa'0405'0000}));
+  for (size_t length = 0; length < bytes.size(); ++length)
+    EXPECT_FALSE(decode_rules(ByteSpan(bytes).first(length)));
+  bytes[0] = std::byte{1};
+  EXPECT_EQ(decode_rules(bytes).error().code, ErrorCode::kCorruption);
+  for (const SessionLimits& bad :
+       {SessionLimits{0, 1, 1}, SessionLimits{kMostSessions + 1, 1, 1}, SessionLimits{1, 0, 1},
+        SessionLimits{1, kMostAnswerBytes + 1, 1}, SessionLimits{1, 1, 0},
+        SessionLimits{1, 1, kMostAnswersBytes + 1}}) {
+    EXPECT_EQ(validate(with(bad)).error().code, ErrorCode::kInvalidArgument);
+    encode(with(bad), bytes);
+    EXPECT_EQ(decode_rules(bytes).error().code, ErrorCode::kCorruption);
+  }
+}
+
+// What clients are told lets them in, whatever was evicted; and no bound is greater.
+TEST(Rules, TheGreatestBoundBeginsASessionAndIsAboveTheFloor) {
+  Random random(1);
+  const uint64_t numbers[] = {0, 1, kSecond, 5 * kSecond, UINT64_MAX - kSecond, UINT64_MAX - 1};
+  for (int i = 0; i < 10'000; ++i) {
+    const auto draw = [&] { return numbers[random.below(std::size(numbers))] + random.below(2); };
+    const Rules rules = with_ttl(seconds(random.between(1, 10)));
+    const uint64_t log_time = draw(), floor = draw();
+    if (log_time == UINT64_MAX || floor == UINT64_MAX) continue;
+    const uint64_t bound = greatest_bound(log_time, rules, floor);
+    EXPECT_GT(bound, floor);
+    EXPECT_TRUE(may_begin(bound, log_time, rules, floor));
+    EXPECT_FALSE(may_begin(floor, log_time, rules, floor));
+    if (bound != UINT64_MAX) {
+      EXPECT_FALSE(may_begin(bound + 1, log_time, rules, floor));
+    }
   }
 }
 
@@ -90,7 +134,8 @@ TEST_F(RulesInTheLog, AreThisNodesOwnUntilTheLogHasSomeAndThenWhateverTheFileSay
   ASSERT_EQ(answer(set_rules(with_ttl(hours(2)))), kDone);
   EXPECT_TRUE(node_->machine().rules().in_log);
   EXPECT_EQ(node_->machine().rules().in_force, with_ttl(hours(2)));
-  EXPECT_EQ(node_->machine().rules().wanted, with_ttl(hours(1)));
+  EXPECT_EQ(node_->machine().rules().wanted.session_ttl_ns, with_ttl(hours(1)).session_ttl_ns);
+  EXPECT_TRUE(node_->machine().rules().wanted.limits);
   EXPECT_EQ(format(), 3u) << "an older version must not go on with it";
   // From the log, and from a checkpoint.
   options_.machine.session_ttl = seconds(1);
@@ -132,13 +177,30 @@ TEST_F(RulesInTheLog, FewerAnswersAreKeptFromTheirAddressOn) {
 
 TEST_F(RulesInTheLog, ThoseOfANewerVersionStopTheApplier) {
   OwnedCommand newer = set_rules(Rules{});
-  newer.value[0] = 2;
+  newer.value[0] = 3;
   auto range = append(node_->log(), newer);
   ASSERT_TRUE(range);
   ASSERT_TRUE(node_->log().wait_durable(range->end, soon()));
   const auto applied = node_->machine().wait_applied(range->end, soon());
   ASSERT_FALSE(applied);
   EXPECT_EQ(applied.error().code, ErrorCode::kUnsupported) << applied.error().message;
+}
+
+TEST_F(RulesInTheLog, LimitsMakeANewFormatAndStayWhenALaterRecordHasNone) {
+  Rules rules = with_ttl(hours(2));
+  ASSERT_EQ(answer(set_rules(rules)), kDone);
+  EXPECT_EQ(format(), 3u);
+  rules.limits = SessionLimits{5, 6, 7};
+  ASSERT_EQ(answer(set_rules(rules)), kDone);
+  EXPECT_EQ(format(), 4u) << "an older version must not go on with it";
+  ASSERT_EQ(answer(set_rules(with_ttl(hours(3)))), kDone);
+  rules.session_ttl_ns = with_ttl(hours(3)).session_ttl_ns;
+  for (int round = 0; round < 2; ++round) {
+    EXPECT_EQ(node_->machine().rules().in_force, rules);
+    EXPECT_EQ(format(), 4u);
+    ASSERT_TRUE(node_->checkpoint());
+    reopen();
+  }
 }
 
 // The case of the audit: applied, forgotten, and sent once more.

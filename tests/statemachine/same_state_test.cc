@@ -15,6 +15,13 @@ using std::chrono::seconds;
 
 constexpr int kNodes = 3, kRounds = 6, kCommands = 40;
 
+/// None at first, then so few that they are exceeded all the time.
+std::optional<SessionLimits> draw_limits(Random& random) {
+  if (random.chance(2, 3)) return std::nullopt;
+  return SessionLimits{static_cast<uint32_t>(random.between(1, 8)),
+                       static_cast<uint32_t>(random.between(1, 3)), random.between(1, 2000)};
+}
+
 /// Clients of sessions, with repeats of anything that they have ever sent; keys that expire; rules.
 class Load {
  public:
@@ -28,7 +35,7 @@ class Load {
       case 0:
         return set_rules({random_.between(1, 5000) * 1'000'000'000,
                           static_cast<uint32_t>(random_.between(1, 4)),
-                          static_cast<uint32_t>(random_.between(1, 100))});
+                          static_cast<uint32_t>(random_.between(1, 100)), draw_limits(random_)});
       case 1:
         return expire(key, log_time_ns + random_.below(7200) * 1'000'000'000);
       case 2:
@@ -137,6 +144,7 @@ class Follower {
     machine_options_.retention_bytes = random_.below(64u << 10);
     machine_options_.session_ttl = seconds(random_.between(1, 100'000));
     machine_options_.session_answers = static_cast<uint32_t>(random_.between(1, 2000));
+    machine_options_.session_limits.sessions = static_cast<uint32_t>(random_.between(1, 2000));
     machine_options_.store_reserve_bytes = random_.below(1u << 20);
     machine_options_.digest_bytes_per_s = random_.below(2) * (16u << 20);
     constexpr kv::CheckpointKind kKinds[] = {kv::CheckpointKind::kFoldOver,
