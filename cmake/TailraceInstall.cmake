@@ -17,6 +17,7 @@ set(TAILRACE_PUBLIC_HEADERS
   core/address.h core/bytes.h core/clock.h core/result.h
   observability/http_endpoint.h observability/logging.h observability/metrics.h
   observability/process_metrics.h
+  http/message.h http/monitoring.h http/request_parser.h http/server.h
   storage/aligned_buffer.h storage/atomic_file.h storage/file_system.h storage/stream_writer.h
   fasterlog/batch_writer.h fasterlog/log.h fasterlog/log_time.h
   fasterlog/inspect.h fasterlog/check_log.h fasterlog/dump_log.h fasterlog/repair.h
