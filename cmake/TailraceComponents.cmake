@@ -18,7 +18,7 @@ set(TAILRACE_core_PACKAGES tl-expected)
 set(TAILRACE_core_MODULES ISAL=libisal)
 
 set(TAILRACE_observability_COMPONENTS core)
-set(TAILRACE_observability_PACKAGES Threads fmt spdlog civetweb prometheus-cpp)
+set(TAILRACE_observability_PACKAGES Threads fmt spdlog prometheus-cpp)
 set(TAILRACE_observability_MODULES)
 
 set(TAILRACE_http_COMPONENTS core observability)

@@ -46,6 +46,8 @@ REQUIRED = """
     tailrace_rpc_in_flight_requests tailrace_rpc_bad_frames_total
     tailrace_rpc_refused_connections_total
     tailrace_kv_live_records tailrace_kv_used_bytes tailrace_kv_capacity_bytes tailrace_sessions
+    tailrace_http_connections tailrace_http_requests_total
+    tailrace_http_closed_connections_total
     process_resident_memory_bytes process_cpu_seconds_total process_open_fds
     process_start_time_seconds
 """.split()
