@@ -11,6 +11,8 @@ namespace tailrace::http {
 namespace {
 
 constexpr std::chrono::milliseconds kLongestLinger{1000};
+/// Otherwise the system keeps up to 4 MiB of responses for a connection that reads none.
+constexpr int kSendBufferBytes = 64 << 10;
 
 int64_t unix_time_s() {
   return static_cast<int64_t>(system_clock().unix_time_ns() / 1'000'000'000);
@@ -27,6 +29,7 @@ Connection::Connection(asio::ip::tcp::socket socket, Owner& owner)
 void Connection::begin() {
   std::error_code ignored;
   socket_.set_option(asio::ip::tcp::no_delay(true), ignored);
+  socket_.set_option(asio::socket_base::send_buffer_size(kSendBufferBytes), ignored);
   expect_within(owner_.options.request_timeout);
   read();
 }

@@ -18,6 +18,7 @@
 namespace tailrace::http {
 namespace {
 
+constexpr size_t kMostAccepts = 32;
 constexpr std::chrono::milliseconds kAcceptPause{100};
 constexpr std::chrono::minutes kAcceptComplaint{1};
 
@@ -37,6 +38,7 @@ class ServerImpl final : public Server, public Connection::Owner {
     if (!acceptor) return tl::unexpected(std::move(acceptor).error());
     acceptor_.emplace(std::move(*acceptor));
     std::error_code ignored;
+    acceptor_->non_blocking(true, ignored);
     port_ = acceptor_->local_endpoint(ignored).port();
     return {};
   }
@@ -54,11 +56,24 @@ class ServerImpl final : public Server, public Connection::Owner {
 
  private:
   void accept() {
-    acceptor_->async_accept([this](const std::error_code& error, asio::ip::tcp::socket socket) {
+    acceptor_->async_wait(asio::ip::tcp::acceptor::wait_read, [this](const std::error_code& error) {
+      if (!error) take_waiting();
+    });
+  }
+
+  /// Many at once: one behind a hundred that all ask something slow waits for it once and not a
+  /// hundred times. Not so many that the last take the places of the first before these are read.
+  void take_waiting() {
+    const size_t most = std::clamp<size_t>(options.max_connections / 4, 1, kMostAccepts);
+    for (size_t taken = 0; taken < most; ++taken) {
+      std::error_code error;
+      asio::ip::tcp::socket socket = acceptor_->accept(error);
+      if (error == asio::error::would_block) break;
+      if (error == asio::error::connection_aborted) continue;
       if (error) return pause(error);
       take(std::move(socket));
-      accept();
-    });
+    }
+    accept();
   }
 
   /// Out of descriptors, most likely: trying at once would spin.
@@ -72,7 +87,7 @@ class ServerImpl final : public Server, public Connection::Owner {
     }
     pause_.expires_after(kAcceptPause);
     pause_.async_wait([this](const std::error_code& stopped) {
-      if (!stopped) accept();
+      if (!stopped) take_waiting();
     });
   }
 
