@@ -30,6 +30,8 @@ class RawClient {
     fd_ = ::socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (receive_buffer > 0)
       ::setsockopt(fd_, SOL_SOCKET, SO_RCVBUF, &receive_buffer, sizeof receive_buffer);
+    const int small = 32 << 10;  // so that much cannot be sent unread
+    ::setsockopt(fd_, SOL_SOCKET, SO_SNDBUF, &small, sizeof small);
     const timeval patience{kPatience.count(), 0};
     ::setsockopt(fd_, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
     if (port > 0) connect(port, family);

@@ -125,7 +125,7 @@ TEST_F(HttpServerTest, RefusesWithAStatusThatArrives) {
                                                {505, "GET / HTTP/3.0\r\n"}};
   for (const auto& [status, text] : cases) {
     RawClient client(port);
-    client.send(text);
+    EXPECT_TRUE(client.send(text)) << "the connection is reset, and the response may be lost";
     const RawResponse response = client.receive();
     EXPECT_EQ(response.status, status) << text.substr(0, 30);
     EXPECT_TRUE(response.has("Connection: close\r\n"));
@@ -182,6 +182,7 @@ TEST_F(HttpServerTest, AnswersBesideConnectionsThatWaitForTheirAnswers) {
     }
   });
   EXPECT_EQ(waiting.back()->receive().body, "late");
+  EXPECT_EQ(waiting.back()->ask(kGet).body, "GET /a");
   EXPECT_EQ(probe.ask(kGet).body, "GET /a");
   server_.reset();
 }
@@ -193,8 +194,12 @@ TEST_F(HttpServerTest, GivesUpARequestThatDoesNotComeWhole) {
   const int port = serve(options);
   RawClient silent(port);
   RawClient slow(port);
-  while (slow.send("a"))
+  bool taken = true;
+  for (int i = 0; i < 200 && taken; ++i) {
+    taken = slow.send("a");
     std::this_thread::sleep_for(milliseconds(20));
+  }
+  EXPECT_FALSE(taken) << "a byte now and then keeps a request alive";
   RawClient half(port);
   EXPECT_EQ(half.ask("GET /a HTTP/1.1\r\n").status, 408);
   EXPECT_TRUE(half.ends());
