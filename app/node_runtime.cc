@@ -43,7 +43,7 @@ NodeRuntime::NodeRuntime(config::NodeConfig config, std::function<void(const Err
 
 NodeRuntime::~NodeRuntime() {
   composed_ = false;
-  endpoint_.reset();
+  monitoring_.reset();
   // After a start that failed half-way threads may run that use what is destroyed before them.
   if (server_) server_->drain_and_stop(std::chrono::milliseconds(0));
   if (transport_) transport_->stop();
@@ -59,10 +59,10 @@ Result<> NodeRuntime::start() {
   lock_ = std::move(*lock);
 
   observability::register_process_metrics(metrics_, process_metrics_);
-  auto endpoint = observability::HttpEndpoint::start(
+  auto monitoring = http::Monitoring::start(
       config_.metrics, metrics_, [this] { return healthz(); }, [this] { return readyz(); });
-  if (!endpoint) return tl::unexpected(std::move(endpoint).error());
-  endpoint_ = std::move(*endpoint);
+  if (!monitoring) return tl::unexpected(std::move(monitoring).error());
+  monitoring_ = std::move(*monitoring);
 
   auto transport = rpc::PeerTransport::create(config_.peers);
   if (!transport) return tl::unexpected(std::move(transport).error());
@@ -335,12 +335,12 @@ bool NodeRuntime::majority_connected(const replication::NodeStatus& status) cons
   return connected > voters / 2;
 }
 
-observability::Health NodeRuntime::healthz() const {
+http::Health NodeRuntime::healthz() const {
   if (const auto failure = first_failure()) return {false, failure->message};
   return {};
 }
 
-observability::Health NodeRuntime::readyz() const {
+http::Health NodeRuntime::readyz() const {
   {
     const std::lock_guard lock(stage_mutex_);
     if (!stage_.empty()) return {false, stage_};

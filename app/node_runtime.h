@@ -28,8 +28,8 @@
 #include "core/result.h"
 #include "fasterlog/log.h"
 #include "fasterlog/log_time.h"
+#include "http/monitoring.h"
 #include "kv/store.h"
-#include "observability/http_endpoint.h"
 #include "observability/metrics.h"
 #include "replication/node.h"
 #include "rpc/server.h"
@@ -56,7 +56,7 @@ class NodeRuntime {
   Result<> stop(std::chrono::milliseconds drain);
 
   int client_port() const { return server_->port(); }
-  int metrics_port() const { return endpoint_->port(); }
+  int metrics_port() const { return monitoring_->port(); }
 
  private:
   /// Open files, io_uring: what this process may use.
@@ -76,8 +76,8 @@ class NodeRuntime {
   void set_stage(std::string stage);
   /// In the log and /readyz, every other second. The starting thread.
   void tell_progress(std::string_view what, double fraction);
-  observability::Health healthz() const;
-  observability::Health readyz() const;
+  http::Health healthz() const;
+  http::Health readyz() const;
   bool majority_connected(const replication::NodeStatus& status) const;
   std::optional<Error> first_failure() const;
 
@@ -89,7 +89,7 @@ class NodeRuntime {
   mutable std::mutex stage_mutex_;
   std::string stage_ = "starting";  // guarded by stage_mutex_; empty once everything runs
   SteadyTime progress_told_ = system_clock().now();  // the starting thread's
-  // Set when all the modules below exist; the endpoint's threads look at them only then.
+  // Set when all the modules below exist; monitoring's thread looks at them only then.
   std::atomic<bool> composed_{false};
   std::atomic<bool> failed_{false};
 
@@ -107,7 +107,7 @@ class NodeRuntime {
   std::unique_ptr<statemachine::StateMachine> state_machine_;
   std::unique_ptr<replication::Node> node_;
   std::unique_ptr<rpc::Server> server_;
-  std::unique_ptr<observability::HttpEndpoint> endpoint_;  // last: its threads read all the others
+  std::unique_ptr<http::Monitoring> monitoring_;  // last: its thread reads all the others
   bool replicating_ = false;
 };
 

@@ -11,15 +11,19 @@
 # find them.
 
 set(TAILRACE_COMPONENTS
-  core observability storage fasterlog kv statemachine replication rpc config)
+  core observability http storage fasterlog kv statemachine replication rpc config)
 
 set(TAILRACE_core_COMPONENTS)
 set(TAILRACE_core_PACKAGES tl-expected)
 set(TAILRACE_core_MODULES ISAL=libisal)
 
 set(TAILRACE_observability_COMPONENTS core)
-set(TAILRACE_observability_PACKAGES Threads fmt spdlog civetweb prometheus-cpp)
+set(TAILRACE_observability_PACKAGES Threads fmt spdlog prometheus-cpp)
 set(TAILRACE_observability_MODULES)
+
+set(TAILRACE_http_COMPONENTS core observability)
+set(TAILRACE_http_PACKAGES Threads fmt)
+set(TAILRACE_http_MODULES)
 
 set(TAILRACE_storage_COMPONENTS core)
 set(TAILRACE_storage_PACKAGES Threads)
@@ -41,11 +45,11 @@ set(TAILRACE_replication_COMPONENTS core observability storage fasterlog statema
 set(TAILRACE_replication_PACKAGES fmt)
 set(TAILRACE_replication_MODULES)
 
-set(TAILRACE_rpc_COMPONENTS observability fasterlog kv statemachine replication)
+set(TAILRACE_rpc_COMPONENTS observability http fasterlog kv statemachine replication)
 set(TAILRACE_rpc_PACKAGES Threads fmt CapnProto OpenSSL)
 set(TAILRACE_rpc_MODULES)
 set(TAILRACE_rpc_LIBRARIES http_parser)
 
-set(TAILRACE_config_COMPONENTS core observability rpc)
+set(TAILRACE_config_COMPONENTS core observability http rpc)
 set(TAILRACE_config_PACKAGES yaml-cpp)
 set(TAILRACE_config_MODULES)

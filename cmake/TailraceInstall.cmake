@@ -15,8 +15,8 @@ set(TAILRACE_PKGCONFIG_DIR "${CMAKE_INSTALL_LIBDIR}/pkgconfig")
 # they may change with any release and are not installed.
 set(TAILRACE_PUBLIC_HEADERS
   core/address.h core/bytes.h core/clock.h core/result.h
-  observability/http_endpoint.h observability/logging.h observability/metrics.h
-  observability/process_metrics.h
+  observability/logging.h observability/metrics.h observability/process_metrics.h
+  http/message.h http/monitoring.h http/request_parser.h http/server.h
   storage/aligned_buffer.h storage/atomic_file.h storage/file_system.h storage/io_choice.h
   storage/stream_writer.h
   fasterlog/batch_writer.h fasterlog/log.h fasterlog/log_time.h
@@ -61,7 +61,7 @@ install(FILES
   DESTINATION "${TAILRACE_PACKAGE_DIR}")
 
 # tailrace-COMPONENT.pc. The libraries are static, so what each needs is required and not private.
-# tl-expected is headers only; civetweb has no file of pkg-config.
+# tl-expected is headers only.
 set(pc_fmt fmt)
 set(pc_spdlog spdlog)
 set(pc_prometheus-cpp prometheus-cpp-core)
@@ -69,7 +69,6 @@ set(pc_CapnProto capnp)
 set(pc_OpenSSL openssl)
 set(pc_yaml-cpp yaml-cpp)
 set(libraries_Threads " -pthread")
-set(libraries_civetweb " -lcivetweb-cpp -lcivetweb")
 file(RELATIVE_PATH pc_up "/${TAILRACE_PKGCONFIG_DIR}" "/")
 string(REGEX REPLACE "/$" "" pc_up "${pc_up}")
 foreach(component IN LISTS TAILRACE_COMPONENTS)

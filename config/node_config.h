@@ -6,8 +6,8 @@
 #include "config/coordinator_config.h"
 #include "core/result.h"
 #include "fasterlog/log.h"
+#include "http/monitoring.h"
 #include "kv/store.h"
-#include "observability/http_endpoint.h"
 #include "replication/node.h"
 #include "rpc/server.h"
 #include "statemachine/state_machine.h"
@@ -24,7 +24,7 @@ struct NodeConfig {
   CoordinatorConfig coordinator;
   rpc::ServerOptions server;
   rpc::PeerTransportOptions peers;
-  observability::HttpEndpointOptions metrics;
+  http::MonitoringOptions metrics;
   std::string log_level = "info";
   storage::IoChoice io = storage::IoChoice::kAuto;
 };

@@ -30,7 +30,7 @@ Result<HostPort> parse_host_port(std::string_view text) {
   const auto bad = [&] {
     return make_error(
         ErrorCode::kInvalidArgument,
-        "'" + printable(text) + "' is no HOST:PORT (for example 127.0.0.1:7100, or [::1]:7100)");
+        "'" + printable(text) + "' is not HOST:PORT (for example 127.0.0.1:7100 or [::1]:7100)");
   };
   const size_t colon = text.rfind(':');
   if (colon == std::string_view::npos || colon == 0) return bad();

@@ -3,19 +3,16 @@
 #include <chrono>
 #include <functional>
 #include <string>
-#include <utility>
 
 #include <asio/ip/tcp.hpp>
 
 #include "core/result.h"
+#include "http/listen.h"
 
 namespace tailrace::rpc {
 
-/// "HOST:PORT" or "[V6]:PORT" into host and port; kInvalidArgument otherwise.
-Result<std::pair<std::string, std::string>> parse_endpoint(const std::string& text);
-
-/// Binds and listens at once. kInUse naming the address when the port is taken.
-Result<asio::ip::tcp::acceptor> listen_on(asio::io_context& io, const std::string& address);
+using http::listen_on;
+using http::parse_endpoint;
 
 /// Resolves and connects; `done` runs once on `io`, with kUnavailable naming the address when it
 /// does not come about in time.

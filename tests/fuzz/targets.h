@@ -26,6 +26,7 @@ void client_request(ByteSpan input);   // to a server
 void client_response(ByteSpan input);  // to the client library
 void command(ByteSpan input);          // a record's payload, for the state machine
 void etcd(ByteSpan input);             // an answer of etcd's JSON gateway
+void http_request(ByteSpan input);     // what comes to an HTTP port
 void manifest(ByteSpan input);         // what a checkpoint of the store consists of
 
 inline constexpr Target kTargets[] = {
@@ -37,6 +38,7 @@ inline constexpr Target kTargets[] = {
     {"framing", framing},
     {"command", command},
     {"etcd", etcd},
+    {"http_request", http_request},
     {"manifest", manifest},
     {"peer_message", peer_message},
     {"peer_protocol", peer_protocol},

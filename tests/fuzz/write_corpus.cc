@@ -287,6 +287,31 @@ void etcd_answers() {
   }
 }
 
+void http_requests() {
+  const std::pair<const char*, const char*> requests[] = {
+      {"get", "GET /metrics?a=b HTTP/1.1\r\nHost: localhost:9100\r\nAccept: */*\r\n\r\n"},
+      {"pipelined",
+       "\r\nHEAD http://h/ HTTP/1.1\r\nHOST:h\r\n\r\nOPTIONS * HTTP/1.1\r\nHost: [::1]"
+       "\r\nConnection: te, close\r\n\r\nGET / HTTP/1.0\r\n\r\n"},
+      {"old", "GET / HTTP/1.0\r\nConnection: keep-alive\r\nX: \t y z\t \r\n\r\n"},
+      {"length",
+       "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\nPOST / HTTP/1.1\r\n"
+       "Host: h\r\nContent-Length: 3\r\n\r\nabc"},
+      {"chunked", "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"},
+      {"folded", "GET / HTTP/1.1\r\nHost: h\r\nA: b\r\n c\r\n\r\n"},
+      {"version", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"},
+      {"tls", "\x16\x03\x01\x02"}};
+  for (const auto& [name, text] : requests) {
+    const ByteSpan bytes = as_bytes(std::string_view(text));
+    write("http_request", name, bytes_of({6}) + Bytes(bytes.begin(), bytes.end()));
+  }
+  std::string fields = "GET / HTTP/1.1\r\n";
+  for (int i = 0; i < 9; ++i)
+    fields += "X-" + std::to_string(i) + ": " + std::string(100, 'x') + "\r\n";
+  const ByteSpan bytes = as_bytes(fields);
+  write("http_request", "long", bytes_of({99}) + Bytes(bytes.begin(), bytes.end()));
+}
+
 }  // namespace
 }  // namespace tailrace
 
@@ -304,5 +329,6 @@ int main(int count, char** arguments) {
   tailrace::client_messages();
   tailrace::commands();
   tailrace::etcd_answers();
+  tailrace::http_requests();
   return 0;
 }

@@ -49,6 +49,8 @@ REQUIRED = """
     tailrace_kv_live_records tailrace_kv_used_bytes tailrace_kv_capacity_bytes tailrace_sessions
     tailrace_sessions_limit tailrace_sessions_evicted_total tailrace_session_answers_bytes
     tailrace_session_answers_limit_bytes tailrace_session_answers_forgotten_total
+    tailrace_http_connections tailrace_http_requests_total
+    tailrace_http_closed_connections_total
     process_resident_memory_bytes process_cpu_seconds_total process_open_fds
     process_start_time_seconds
 """.split()

@@ -27,9 +27,9 @@ INSTALLED_AT = WORK / "installed"
 PREFIX = WORK / "moved"  # nothing may know where it was installed first
 COMPILER = next((define.split("=", 1)[1] for define in OPTIONS.define
                  if define.startswith("CMAKE_CXX_COMPILER=")), "c++")
-COMPONENTS = ["core", "observability", "storage", "fasterlog", "kv", "statemachine", "replication",
-              "rpc", "config"]
-HEAVY = re.compile(r"/(asio(\.hpp|/)|capnp/|kj/|prometheus/|civetweb|CivetServer|spdlog/|yaml-cpp/"
+COMPONENTS = ["core", "observability", "http", "storage", "fasterlog", "kv", "statemachine",
+              "replication", "rpc", "config"]
+HEAVY = re.compile(r"/(asio(\.hpp|/)|capnp/|kj/|prometheus/|spdlog/|yaml-cpp/"
                    r"|liburing|http_parser|nlohmann/|openssl/)")
 
 

@@ -1,0 +1,141 @@
+#include "http/server.h"
+
+#include <algorithm>
+#include <list>
+#include <optional>
+#include <thread>
+#include <utility>
+
+#include <asio/io_context.hpp>
+#include <asio/post.hpp>
+#include <asio/steady_timer.hpp>
+
+#include "core/clock.h"
+#include "http/connection.h"
+#include "http/listen.h"
+#include "observability/logging.h"
+
+namespace tailrace::http {
+namespace {
+
+constexpr size_t kMostAccepts = 32;
+constexpr std::chrono::milliseconds kAcceptPause{100};
+constexpr std::chrono::minutes kAcceptComplaint{1};
+
+class ServerImpl final : public Server, public Connection::Owner {
+ public:
+  ServerImpl(ServerOptions server_options, Handler server_handler)
+      : Owner(std::move(server_options), std::move(server_handler)) {}
+
+  ~ServerImpl() override {
+    if (!thread_.joinable()) return;
+    io_.stop();
+    thread_.join();
+  }
+
+  Result<> listen() {
+    auto acceptor = listen_on(io_, options.listen);
+    if (!acceptor) return tl::unexpected(std::move(acceptor).error());
+    acceptor_.emplace(std::move(*acceptor));
+    std::error_code ignored;
+    acceptor_->non_blocking(true, ignored);
+    port_ = acceptor_->local_endpoint(ignored).port();
+    return {};
+  }
+
+  void start() override {
+    accept();
+    thread_ = std::thread([this] { io_.run(); });
+  }
+
+  int port() const override { return port_; }
+  void post(std::function<void()> function) override { asio::post(io_, std::move(function)); }
+  void register_metrics(observability::MetricRegistry& registry) override {
+    probe.register_at(registry);
+  }
+
+ private:
+  void accept() {
+    acceptor_->async_wait(asio::ip::tcp::acceptor::wait_read, [this](const std::error_code& error) {
+      if (!error) take_waiting();
+    });
+  }
+
+  /// Many at once: one behind a hundred that all ask something slow waits for it once and not a
+  /// hundred times. Not so many that the last take the places of the first before these are read.
+  void take_waiting() {
+    const size_t most = std::clamp<size_t>(options.max_connections / 4, 1, kMostAccepts);
+    for (size_t taken = 0; taken < most; ++taken) {
+      std::error_code error;
+      asio::ip::tcp::socket socket = acceptor_->accept(error);
+      if (error == asio::error::would_block) break;
+      if (error == asio::error::connection_aborted) continue;
+      if (error) return pause(error);
+      take(std::move(socket));
+    }
+    accept();
+  }
+
+  /// Out of descriptors, most likely: trying at once would spin.
+  void pause(const std::error_code& error) {
+    const SteadyTime now = system_clock().now();
+    if (!complained_ || now - *complained_ >= kAcceptComplaint) {
+      complained_ = now;
+      observability::log_warning(
+          "HTTP on {} cannot accept connections: {}; tried again until it can", options.listen,
+          error.message());
+    }
+    pause_.expires_after(kAcceptPause);
+    pause_.async_wait([this](const std::error_code& stopped) {
+      if (!stopped) take_waiting();
+    });
+  }
+
+  void take(asio::ip::tcp::socket socket) {
+    if (connections_.size() >= std::max<size_t>(1, options.max_connections)) make_room();
+    connections_.push_back(std::make_shared<Connection>(std::move(socket), *this));
+    probe.connections.store(static_cast<int64_t>(connections_.size()));
+    connections_.back()->begin();
+  }
+
+  void make_room() {
+    const auto waiting = [](const auto& each) { return each->waits_for_request(); };
+    const auto oldest = std::find_if(connections_.begin(), connections_.end(), waiting);
+    const auto connection = oldest != connections_.end() ? *oldest : connections_.front();
+    probe.count_closed(Closed::kReplaced);
+    connection->close();
+  }
+
+  std::list<std::shared_ptr<Connection>>::iterator find(const Connection& connection) {
+    return std::find_if(connections_.begin(), connections_.end(),
+                        [&](const auto& each) { return each.get() == &connection; });
+  }
+
+  void refresh(Connection& connection) override {
+    connections_.splice(connections_.end(), connections_, find(connection));
+  }
+
+  void forget(Connection& connection) override {
+    connections_.erase(find(connection));
+    probe.connections.store(static_cast<int64_t>(connections_.size()));
+  }
+
+  asio::io_context io_{1};
+  std::optional<asio::ip::tcp::acceptor> acceptor_;
+  asio::steady_timer pause_{io_};
+  // On the thread only. The oldest first: accepted, or done with a request.
+  std::list<std::shared_ptr<Connection>> connections_;
+  std::optional<SteadyTime> complained_;
+  int port_ = 0;
+  std::thread thread_;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<Server>> Server::create(ServerOptions options, Handler handler) {
+  auto server = std::make_unique<ServerImpl>(std::move(options), std::move(handler));
+  TAILRACE_RETURN_IF_ERROR(server->listen());
+  return std::unique_ptr<Server>(std::move(server));
+}
+
+}  // namespace tailrace::http
