@@ -37,11 +37,4 @@ void add_time_to_live(CLI::App& verb, uint64_t& milliseconds);
 /// For a verb whose command was applied: what the answer came to.
 int report_outcome(const rpc::CommandAnswer& answer, const std::string& key);
 
-/// Writes a value to standard output as it is, followed by a newline when that is a terminal.
-/// kIo when standard output takes no more.
-Result<> print_value(const std::string& value);
-
-/// Flushes standard output; a full disk or a closed pipe is an error, not silence.
-Result<> flush_output();
-
 }  // namespace tailrace::app

@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include "app/client_options.h"
+#include "app/output.h"
 #include "app/verbs.h"
 
 namespace tailrace::app {
@@ -26,7 +27,7 @@ int wait_until_served(rpc::Client& client, uint32_t node, uint32_t not_node, dou
     for (const auto& [server, answer] : client.status()) {
       if (!answer || !answer->serving || answer->node == not_node) continue;
       if (node != 0 && answer->node != node) continue;
-      fmt::print(stderr, "node {} at {} leads in epoch {}\n", answer->node, server, answer->epoch);
+      print_error("node {} at {} leads in epoch {}\n", answer->node, server, answer->epoch);
       return kDone;
     }
     std::this_thread::sleep_for(kLeadLook);
@@ -43,7 +44,7 @@ int transfer(const LeadOptions& options) {
     if (answer && answer->serving) from = answer->node;
   }
   if (from != 0 && from == options.node) {
-    fmt::print(stderr, "node {} leads already\n", from);
+    print_error("node {} leads already\n", from);
     return kDone;
   }
   if (const auto handed = (*client)->transfer(options.node); !handed)
@@ -58,7 +59,7 @@ int promote(const LeadOptions& options) {
   for (const auto& [server, answer] : (*client)->status()) {
     if (!answer || answer->node != options.node) continue;
     if (answer->serving) {
-      fmt::print(stderr, "node {} leads already\n", options.node);
+      print_error("node {} leads already\n", options.node);
       return kDone;
     }
     at = server;

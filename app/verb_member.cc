@@ -8,7 +8,9 @@
 #include <nlohmann/json.hpp>
 
 #include "app/client_options.h"
+#include "app/json_text.h"
 #include "app/member_json.h"
+#include "app/output.h"
 #include "app/verbs.h"
 
 namespace tailrace::app {
@@ -100,7 +102,7 @@ int wait_until_voter(rpc::Client& client, uint32_t node) {
         return report_answer(Error{ErrorCode::kFailedPrecondition,
                                    fmt::format("node {} was removed meanwhile", node)});
       if (member->voter) {
-        fmt::print(stderr, "node {} is a voter\n", node);
+        print_error("node {} is a voter\n", node);
         return kDone;
       }
       if (!member->joining)
@@ -111,15 +113,15 @@ int wait_until_voter(rpc::Client& client, uint32_t node) {
       told = Clock::now();
       const Answer::Follower* follower = view ? find_follower(view->answer, node) : nullptr;
       if (!view)
-        fmt::print(stderr, "no server answers: {}\n", view.error().message);
+        print_error("no server answers: {}\n", view.error().message);
       else if (!view->leads)
-        fmt::print(stderr, "no node serves as the leader\n");
+        print_error("no node serves as the leader\n");
       else if (follower == nullptr || !follower->connected)
-        fmt::print(stderr, "node {} {}; is it started, with these addresses?\n", node,
-                   follower != nullptr && follower->needs_checkpoint ? "copies the state"
-                                                                     : "is not connected yet");
+        print_error("node {} {}; is it started, with these addresses?\n", node,
+                    follower != nullptr && follower->needs_checkpoint ? "copies the state"
+                                                                      : "is not connected yet");
       else
-        fmt::print(stderr, "node {} joins, behind by {} bytes\n", node, follower->lag_bytes);
+        print_error("node {} joins, behind by {} bytes\n", node, follower->lag_bytes);
     }
     std::this_thread::sleep_for(kMemberLook);
   }
@@ -128,9 +130,9 @@ int wait_until_voter(rpc::Client& client, uint32_t node) {
 /// A node with a new disk goes by its file: one that names members of long ago could found a
 /// cluster of its own.
 void remind_of_files() {
-  fmt::print(stderr,
-             "keep `replication.members` in every node's file equal to `tailrace member list`, and "
-             "`leader` one of them: a node with an empty disk finds the cluster by its file\n");
+  print_error(
+      "keep `replication.members` in every node's file equal to `tailrace member list`, and "
+      "`leader` one of them: a node with an empty disk finds the cluster by its file\n");
 }
 
 int add(const MemberOptions& options) {
@@ -142,8 +144,8 @@ int add(const MemberOptions& options) {
   if (!done) return report_answer(done.error());
   remind_of_files();
   if (options.learner || options.no_wait) {
-    fmt::print(stderr, "node {} {}\n", wanted.node,
-               options.learner ? "is a learner" : "joins; it votes once it has caught up");
+    print_error("node {} {}\n", wanted.node,
+                options.learner ? "is a learner" : "joins; it votes once it has caught up");
     return kDone;
   }
   return wait_until_voter(**client, wanted.node);
@@ -164,7 +166,7 @@ int remove(const MemberOptions& options) {
   const auto done = change(options, [&, &to = **client]() -> Result<> {
     const Result<View> now = look(to);
     if (now && now->leads && now->answer.node == node) {
-      fmt::print(stderr, "node {} leads: it hands over first\n", node);
+      print_error("node {} leads: it hands over first\n", node);
       TAILRACE_RETURN_IF_ERROR(to.transfer(0));
     }
     Result<> removed = to.remove_member(node);
@@ -177,7 +179,7 @@ int remove(const MemberOptions& options) {
     return removed;
   });
   if (!done) return report_answer(done.error());
-  fmt::print(stderr, "node {} was removed; stop it\n", node);
+  print_error("node {} was removed; stop it\n", node);
   remind_of_files();
   return kDone;
 }
@@ -189,13 +191,13 @@ int list(const MemberOptions& options) {
   if (!view) return report_answer(view.error());
   const Answer& answer = view->answer;
   if (!view->leads)
-    fmt::print(stderr, "no node serves as the leader: this is what node {} knows\n", answer.node);
+    print_error("no node serves as the leader: this is what node {} knows\n", answer.node);
   if (options.json) {
-    fmt::print("{}\n", nlohmann::json{{"told_by", answer.node},
-                                      {"leader", view->leads ? answer.node : 0},
-                                      {"in_log", answer.members_in_log},
-                                      {"members", members_json(answer)}}
-                           .dump(2));
+    const nlohmann::json out = {{"told_by", answer.node},
+                                {"leader", view->leads ? answer.node : 0},
+                                {"in_log", answer.members_in_log},
+                                {"members", members_json(answer)}};
+    print_out("{}\n", json_text(out, 2));
   } else {
     for (const Answer::Member& member : answer.members) {
       const Answer::Follower* follower = find_follower(answer, member.node);
@@ -204,11 +206,11 @@ int list(const MemberOptions& options) {
                                 : follower == nullptr || !follower->connected
                                     ? "not connected"
                                     : fmt::format("behind by {} bytes", follower->lag_bytes);
-      fmt::print("{:>4}  {:<8}  peer {}  client {}{}{}\n", member.node, kind_of(member),
-                 member.peer_address, member.client_address, state.empty() ? "" : "  ", state);
+      print_out("{:>4}  {:<8}  peer {}  client {}{}{}\n", member.node, kind_of(member),
+                member.peer_address, member.client_address, state.empty() ? "" : "  ", state);
     }
     if (!answer.members_in_log)
-      fmt::print("They are as in the configuration file: no change was ever made.\n");
+      print_out("They are as in the configuration file: no change was ever made.\n");
   }
   const auto flushed = flush_output();
   return flushed ? kDone : report(flushed.error());

@@ -1,9 +1,10 @@
 #include <CLI/CLI.hpp>
-#include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
 #include "app/client_options.h"
+#include "app/json_text.h"
 #include "app/member_json.h"
+#include "app/output.h"
 #include "app/verbs.h"
 
 namespace tailrace::app {
@@ -85,39 +86,39 @@ nlohmann::json to_json(const rpc::NodeStatusAnswer& node) {
 }
 
 void print_text(const rpc::NodeStatusAnswer& node) {
-  fmt::print("node {} at {}: {}, epoch {}{}{}\n", node.node, node.address, node.role, node.epoch,
-             node.role == "leader" && !node.serving ? ", not serving yet" : "",
-             node.cluster_version == 1 ? ", cluster version 1" : "");
-  fmt::print("  begin {}  checkpointed {}  applied {}  committed {}  durable {}  tail {}\n",
-             node.begin, node.checkpointed, node.applied, node.committed, node.durable, node.tail);
-  fmt::print("  log {} bytes on disk, store {} of {} bytes, {} records\n", node.log_disk_bytes,
-             node.store_used_bytes, node.store_capacity_bytes, node.live_records);
-  fmt::print("  store's log: begin {}  in memory from {}  updated in place from {}  tail {}\n",
-             node.store_log_begin, node.store_log_head, node.store_log_read_only,
-             node.store_log_tail);
+  print_out("node {} at {}: {}, epoch {}{}{}\n", node.node, node.address, node.role, node.epoch,
+            node.role == "leader" && !node.serving ? ", not serving yet" : "",
+            node.cluster_version == 1 ? ", cluster version 1" : "");
+  print_out("  begin {}  checkpointed {}  applied {}  committed {}  durable {}  tail {}\n",
+            node.begin, node.checkpointed, node.applied, node.committed, node.durable, node.tail);
+  print_out("  log {} bytes on disk, store {} of {} bytes, {} records\n", node.log_disk_bytes,
+            node.store_used_bytes, node.store_capacity_bytes, node.live_records);
+  print_out("  store's log: begin {}  in memory from {}  updated in place from {}  tail {}\n",
+            node.store_log_begin, node.store_log_head, node.store_log_read_only,
+            node.store_log_tail);
   for (const auto& follower : node.followers) {
-    fmt::print("  {} {}: {}, durable {}, behind by {} bytes and {:.3f} s\n",
-               !follower.voter      ? "learner"
-               : follower.vote == 0 ? "follower without a vote yet"
-                                    : "follower",
-               follower.node,
-               follower.needs_checkpoint ? "needs a checkpoint"
-               : follower.connected      ? "connected"
-                                         : "not connected",
-               follower.durable, follower.lag_bytes, follower.lag_seconds);
-    if (follower.relayed_by != 0) fmt::print("    fed by node {}\n", follower.relayed_by);
-    if (!follower.unhealthy.empty()) fmt::print("    unhealthy: {}\n", follower.unhealthy);
+    print_out("  {} {}: {}, durable {}, behind by {} bytes and {:.3f} s\n",
+              !follower.voter      ? "learner"
+              : follower.vote == 0 ? "follower without a vote yet"
+                                   : "follower",
+              follower.node,
+              follower.needs_checkpoint ? "needs a checkpoint"
+              : follower.connected      ? "connected"
+                                        : "not connected",
+              follower.durable, follower.lag_bytes, follower.lag_seconds);
+    if (follower.relayed_by != 0) print_out("    fed by node {}\n", follower.relayed_by);
+    if (!follower.unhealthy.empty()) print_out("    unhealthy: {}\n", follower.unhealthy);
   }
   if (node.source != 0 && node.source != node.leader)
-    fmt::print("  fed by node {}, its upstream\n", node.source);
-  if (node.last_compared != 0) fmt::print("  state compared at {}\n", node.last_compared);
-  if (!node.unhealthy.empty()) fmt::print("  unhealthy: {}\n", node.unhealthy);
-  if (!node.coordinator.empty()) fmt::print("  coordinator: {}\n", node.coordinator);
-  if (!node.problem.empty()) fmt::print("  problem: {}\n", node.problem);
+    print_out("  fed by node {}, its upstream\n", node.source);
+  if (node.last_compared != 0) print_out("  state compared at {}\n", node.last_compared);
+  if (!node.unhealthy.empty()) print_out("  unhealthy: {}\n", node.unhealthy);
+  if (!node.coordinator.empty()) print_out("  coordinator: {}\n", node.coordinator);
+  if (!node.problem.empty()) print_out("  problem: {}\n", node.problem);
   if (!node.copy.stage.empty() && node.copy.stage != "idle") {
-    fmt::print("  copies the state of node {}: {}, {} of {} bytes{}{}\n", node.copy.from,
-               node.copy.stage, node.copy.received, node.copy.bytes,
-               node.copy.problem.empty() ? "" : "; ", node.copy.problem);
+    print_out("  copies the state of node {}: {}, {} of {} bytes{}{}\n", node.copy.from,
+              node.copy.stage, node.copy.received, node.copy.bytes,
+              node.copy.problem.empty() ? "" : "; ", node.copy.problem);
   }
 }
 
@@ -138,7 +139,7 @@ int status(const StatusOptions& options) {
       print_text(*answer);
     }
   }
-  if (options.json) fmt::print("{}\n", array.dump(2));
+  if (options.json) print_out("{}\n", json_text(array, 2));
   const auto flushed = flush_output();
   return flushed ? code : report(flushed.error());
 }

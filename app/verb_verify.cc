@@ -9,6 +9,8 @@
 #include <nlohmann/json.hpp>
 
 #include "app/client_options.h"
+#include "app/json_text.h"
+#include "app/output.h"
 #include "app/verbs.h"
 
 namespace tailrace::app {
@@ -84,14 +86,14 @@ void print_json(const Verification& result) {
                             {"pairs", digest.pairs},
                             {"log", hex(digest.log_high, digest.log_low)}});
   }
-  fmt::print("{}\n", out.dump(2));
+  print_out("{}\n", json_text(out, 2));
 }
 
 void print_text(const Verification& result) {
-  fmt::print("log from {} and state, at address {}\n", result.log_from.value, result.address.value);
+  print_out("log from {} and state, at address {}\n", result.log_from.value, result.address.value);
   for (const auto& [server, digest] : result.nodes) {
-    fmt::print("{}  log {}  state {}  {} pairs\n", server, hex(digest.log_high, digest.log_low),
-               hex(digest.state_high, digest.state_low), digest.pairs);
+    print_out("{}  log {}  state {}  {} pairs\n", server, hex(digest.log_high, digest.log_low),
+              hex(digest.state_high, digest.state_low), digest.pairs);
   }
 }
 
@@ -112,15 +114,15 @@ int verify(const VerifyOptions& options) {
   else
     print_text(*result);
   if (const auto flushed = flush_output(); !flushed) return report(flushed.error());
-  if (!result->logs_agree()) fmt::print(stderr, "tailrace: the logs differ\n");
-  if (!result->states_agree()) fmt::print(stderr, "tailrace: the states differ\n");
+  if (!result->logs_agree()) print_error("tailrace: the logs differ\n");
+  if (!result->states_agree()) print_error("tailrace: the states differ\n");
   if (!result->logs_agree() || !result->states_agree()) return kNegative;
   if (servers.size() == 1) {
-    fmt::print(stderr,
-               "tailrace: one node was named: there is nothing to compare it with; name "
-               "all of them with --server\n");
+    print_error(
+        "tailrace: one node was named: there is nothing to compare it with; name "
+        "all of them with --server\n");
   } else if (!options.json) {
-    fmt::print(stderr, "tailrace: {} nodes agree\n", servers.size());
+    print_error("tailrace: {} nodes agree\n", servers.size());
   }
   return kDone;
 }

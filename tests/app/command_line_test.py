@@ -493,7 +493,10 @@ class Tail(VerbTest):
     def test_output_that_takes_no_more_is_an_error(self):
         run("put", "full", "v", cluster=single)
         environment = dict(os.environ, TAILRACE_SERVER=single.servers)
-        for verb in (["get", "full"], ["tail"], ["status"], ["status", "--json"], ["verify"]):
+        for verb in (["get", "full"], ["tail"], ["tail", "--json"], ["scan", ""], ["scan", "", "--json"],
+                     ["status"], ["status", "--json"], ["member", "list"], ["verify"], ["put", "--help"],
+                     ["--version"], ["log", "dump", str(single.leader.data / "log")],
+                     ["log", "inspect", "--json", str(single.leader.data / "log")]):
             with open("/dev/full", "wb") as full:
                 done = subprocess.run([TAILRACE, *verb], stdout=full, stderr=subprocess.PIPE,
                                       env=environment, timeout=60)
@@ -503,6 +506,34 @@ class Tail(VerbTest):
                                     stderr=subprocess.PIPE, env=environment, timeout=60)
             self.assertEqual(closed.returncode, REFUSED, verb)
             self.assertIn(b"standard output", closed.stderr)
+
+    def test_messages_that_can_not_be_written_change_no_exit_code(self):
+        for code, verb in ((DONE, ["scan", ""]), (DONE, ["verify"]), (NEGATIVE, ["get", "nobody"]),
+                           (USAGE, ["bogus"]), (USAGE, ["append", "/nowhere/lines"]), (REFUSED, ["put", "", "v"])):
+            with open("/dev/full", "wb") as full:
+                done = subprocess.run([TAILRACE, *verb], stdout=subprocess.DEVNULL, stderr=full, timeout=60,
+                                      env=dict(os.environ, TAILRACE_SERVER=single.servers))
+            self.assertEqual(done.returncode, code, verb)
+
+    def test_a_pipe_that_is_closed_is_an_error_where_its_signal_is_ignored(self):
+        run("append", input=b"filler\n" * 20000, cluster=single)
+        for verb in (["tail"], ["tail", "--json"]):
+            tail = subprocess.Popen([TAILRACE, *verb], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                    stdin=subprocess.DEVNULL, restore_signals=False,
+                                    env=dict(os.environ, TAILRACE_SERVER=single.servers))
+            tail.stdout.readline()
+            tail.stdout.close()
+            self.assertIn(b"standard output", tail.stderr.read())
+            tail.stderr.close()
+            self.assertEqual(tail.wait(timeout=60), REFUSED, verb)
+
+    def test_bytes_that_are_not_text_stand_in_no_json_as_they_are(self):
+        run("put", b"\xff\xfe", b"\xfd", cluster=single)
+        for verb in (["get", "--json", b"\xff\xfe"], ["scan", "--json", b"\xff"]):
+            one = json.loads(self.expect(DONE, *verb).stdout.splitlines()[0])
+            self.assertEqual((one["key_encoding"], one["value_encoding"]), ("base64", "base64"))
+        done = self.expect(UNREACHABLE, "status", "--json", "--timeout", "0.3", server=b"\xff\xfe:1")
+        self.assertEqual(len(json.loads(done.stdout)), 1)
 
 
 class Administration(VerbTest):
