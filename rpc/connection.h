@@ -49,6 +49,7 @@ class Connection : public FramedSocket {
     std::unique_ptr<fasterlog::LogScanner> scanner;
     Address to;
     int64_t credit = 0;
+    bool shown = false;  // a record was pushed
   };
   enum class Pumped { kIdle, kMore, kEnded };
 

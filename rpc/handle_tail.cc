@@ -3,6 +3,7 @@
 #include <limits>
 
 #include <asio/post.hpp>
+#include <fmt/format.h>
 
 #include "rpc/connection.h"
 
@@ -17,6 +18,28 @@ constexpr uint64_t kMostCredit = 256u << 20;
 constexpr size_t kMostSubscriptions = 64;
 // Of a record's place in a push, beside its payload.
 constexpr size_t kRecordOverhead = 48;
+
+/// Of an address at which no sound record stands: whether one merely does not begin there.
+std::optional<Error> within_a_record(fasterlog::Log& log, Address from) {
+  const auto batch = log.mark_end_at(from);
+  if (!batch) return std::nullopt;
+  fasterlog::Log::ScanOptions options;
+  options.with_commit_marks = true;
+  const auto scanner = log.scan(*batch, options);
+  Address before = *batch;
+  for (;;) {
+    const auto next = scanner->next(Address::max());
+    if (!next || !*next || (*next)->address == from) return std::nullopt;
+    const fasterlog::Record& record = **next;
+    const bool within = record.address < from;
+    if (within) before = record.address;
+    if (within && record.end <= from) continue;
+    return Error{
+        ErrorCode::kInvalidArgument,
+        fmt::format("no record begins at address {}; the nearest begin at {} and {}", from.value,
+                    before.value, (within ? record.end : record.address).value)};
+  }
+}
 
 }  // namespace
 
@@ -42,6 +65,12 @@ void Connection::handle_tail(uint64_t id, wire::Tail::Reader request) {
                        Error{ErrorCode::kTruncated, "the log begins at address " +
                                                         std::to_string(log.begin().value) +
                                                         "; what stood before it was truncated"});
+  if (from > readable && !request.getFollow())
+    return reply_error(asked,
+                       Error{ErrorCode::kOutOfRange,
+                             fmt::format("address {} is beyond the end of what is committed, which "
+                                         "is {} on node {}; with follow it would be waited for",
+                                         from.value, readable.value, status().self.value)});
   Subscription subscription;
   subscription.asked = asked;
   subscription.to = to;
@@ -141,7 +170,12 @@ Connection::Pumped Connection::pump(Subscription& subscription) {
     subscription.credit -= static_cast<int64_t>(bytes);
   }
   if (payloads.capacity() > (4u << 20)) std::vector<std::byte>().swap(payloads);
+  subscription.shown |= !found.empty();
   if (failure) {
+    // An address that was asked for, and nothing was read from it yet.
+    if (failure->code == ErrorCode::kCorruption && !subscription.shown)
+      failure =
+          within_a_record(*context_.to.log, subscription.scanner->position()).value_or(*failure);
     reply_error(subscription.asked, *failure);
     return Pumped::kEnded;
   }
