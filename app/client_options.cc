@@ -8,6 +8,7 @@
 
 #include "app/output.h"
 #include "app/verbs.h"
+#include "fasterlog/log.h"
 
 namespace tailrace::app {
 
@@ -105,6 +106,14 @@ void add_time_to_live(CLI::App& verb, uint64_t& milliseconds) {
           units, CLI::AsNumberWithUnit::Options(CLI::AsNumberWithUnit::UNIT_REQUIRED |
                                                 CLI::AsNumberWithUnit::CASE_SENSITIVE)))
       ->check(CLI::PositiveNumber);
+}
+
+void warn_of_truncation(uint64_t begin, std::string_view more) {
+  if (begin <= fasterlog::kFirstAddress.value) return;
+  print_error(
+      "tailrace: the log begins at address {}: events before it were truncated{}. "
+      "state_machine.retention_bytes in the nodes' files (serve --retention) keeps more\n",
+      begin, more);
 }
 
 int report_outcome(const rpc::CommandAnswer& answer, const std::string& key) {

@@ -106,7 +106,7 @@ int main(int argc, char** argv) {
   } catch (const CLI::ParseError& error) {
     exit_code = report_parse(app, error, has_dashed_word(argc, argv));
   } catch (const std::exception& error) {
-    exit_code = report(Error{ErrorCode::kIo, error.what()});
+    exit_code = report(tailrace::Error{tailrace::ErrorCode::kIo, error.what()});
   }
   return with_output(exit_code);
 }

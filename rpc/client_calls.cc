@@ -94,9 +94,12 @@ void ClientImpl::count_call(int more) {
 RequestQueue& ClientImpl::queue_to(const std::string& server) {
   const std::lock_guard lock(servers_mutex_);
   auto& queue = servers_[server];
-  if (!queue)
+  if (!queue) {
     queue = std::make_unique<RequestQueue>(io_, options_, RequestQueue::Route::kOne,
                                            std::vector<std::string>{server}, traffic_);
+    // The end of the client has passed those that were there.
+    if (closing_.stop_requested()) asio::post(io_, [late = queue.get()] { late->shut_down(); });
+  }
   return *queue;
 }
 

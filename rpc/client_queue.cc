@@ -454,6 +454,12 @@ void RequestQueue::settle(uint64_t id, ClientRequest& request, wire::Response::R
     }
     return refused(std::move(request), error);
   }
+  if (response.isStatus() && route_ == Route::kLeader && !response.getStatus().getServing()) {
+    switching_ = true;
+    problem_ = fmt::format("node {} does not lead", response.getStatus().getNode());
+    hint_ = to_string(response.getStatus().getLeaderAddress());
+    return bounce(id, std::move(request));
+  }
   if (response.isCommand() && request.session.serial != 0) {
     const auto outcome = static_cast<statemachine::Outcome>(response.getCommand().getOutcome());
     if (outcome == statemachine::Outcome::kSerialGap ||

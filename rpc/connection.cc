@@ -226,8 +226,8 @@ void Connection::reply_error(const Asked& asked, const Error& error, bool try_an
   const bool elsewhere = error.code == ErrorCode::kNotLeader;
   auto to = response.initError();
   write_error(error, elsewhere ? status().leader_client_address : std::string(), to);
-  to.setTryAnother(try_another ||
-                   (error.code == ErrorCode::kUnavailable && !status().unhealthy.empty()));
+  to.setTryAnother(try_another || (error.code == ErrorCode::kUnavailable &&
+                                   (status().removed || !status().unhealthy.empty())));
   send(message.builder());
 }
 

@@ -113,6 +113,26 @@ TEST(Search, ANewLeaderIsFoundWhileTheOldOneIsSilent) {
   ASSERT_TRUE(done) << done.error().message;
 }
 
+// Nobody tells it any more what is committed: its state is of the past, however it looks.
+TEST(Search, ANodeThatWasRemovedAnswersNoReads) {
+  FakeNode removed, member;
+  replication::NodeStatus status = *removed.node.status();
+  status.role = replication::Role::kLearner;
+  status.serving = status.alone = false;
+  status.removed = true;
+  removed.node.set(status);
+  ASSERT_TRUE(client_for({member.address()})->put(as_bytes("k"), as_bytes("v")));
+  ReadOptions any;
+  any.level = ReadOptions::Level::kAny;
+  const auto refused = client_for({removed.address()})->get(as_bytes("k"), any);
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, ErrorCode::kUnavailable);
+  EXPECT_NE(refused.error().message.find("not a member"), std::string::npos);
+  const auto got = client_for({removed.address(), member.address()})->get(as_bytes("k"), any);
+  ASSERT_TRUE(got) << got.error().message;
+  EXPECT_EQ(got->value, "v");
+}
+
 // More than the credit, so that the server's end comes before the tail's.
 struct HalfWay {
   static constexpr int kEvents = 110;
