@@ -54,7 +54,7 @@ int wait_until_served(rpc::Client& client, uint32_t node, uint32_t not_node,
   } while (Clock::now() < until);
   const std::string who = node == 0 ? "another node" : fmt::format("node {}", node);
   return report_answer(Error{ErrorCode::kTimedOut,
-                             fmt::format("{} does not lead yet{}; it goes on to try, and `tailrace "
+                             fmt::format("{} does not lead yet{}; it goes on trying, and `tailrace "
                                          "status` tells more",
                                          who, why_not(client, node))});
 }

@@ -153,7 +153,8 @@ void add_tail_verb(CLI::App& app, int& exit_code) {
           "An address where a record begins or ends, begin (of what the log still keeps) or "
           "end")
       ->capture_default_str();
-  verb->add_option("--to", options->to, "An address, or end: what is committed now")
+  verb->add_option("--to", options->to,
+                   "An address, which is waited for, or end: what is committed now")
       ->capture_default_str();
   verb->add_flag(
       "--follow", options->follow,

@@ -163,11 +163,12 @@ class Client {
   virtual void async_get(ByteSpan key, ReadOptions options,
                          std::function<void(Result<ReadAnswer>)> done) = 0;
 
-  /// Committed records from `from` (nothing: the log's begin) until `to` (nothing: the committed
-  /// address at the call, as the first server knows it; with follow: for ever) or until `visit`
-  /// returns false. Reads from the first server that answers, and goes on at the next one when that
-  /// is gone, silent, or without news of the leader while others may have some. The end that the
-  /// first server has named stands: another one is waited for until it has it.
+  /// Committed records from `from` (nothing: the log's begin) until `to`, which is waited for
+  /// (nothing: the committed address at the call, as the first server knows it; with follow: for
+  /// ever), or until `visit` returns false. Reads from the first server that answers, and goes on
+  /// at the next one when that is gone, silent, or without news of the leader while others may have
+  /// some. The end that the first server has named stands: another one is waited for until it has
+  /// it.
   ///
   /// Without follow kTimedOut or kUnavailable when nothing has come for the client's timeout. With
   /// follow it waits for as long as it takes, for records and for servers. kOutOfRange when `from`

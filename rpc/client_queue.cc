@@ -203,7 +203,10 @@ bool RequestQueue::on_hello(const std::shared_ptr<ClientConnection>& connection,
                             const ServerHello& hello) {
   learn(hello.servers);
   if (route_ == Route::kLeader && !hello.leader) {
-    problem_ = fmt::format("{}: node {} does not lead", connection->address(), hello.node);
+    problem_ = fmt::format("{}: node {} does not lead, {}", connection->address(), hello.node,
+                           hello.leader_address.empty()
+                               ? "and knows of no leader"
+                               : "it knows the leader at " + hello.leader_address);
     if (hello.leader_address != connection->address()) search_->hint(hello.leader_address);
     return false;
   }

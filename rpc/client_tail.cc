@@ -186,7 +186,8 @@ class Tailing {
         stop_(std::move(stop)),
         from_(options.from.value_or(Address{})),
         to_(options.to.value_or(Address{})),
-        from_end_(options.from_end) {}
+        from_end_(options.from_end),
+        promised_(options.to.has_value()) {}
 
   Result<Address> run() {
     progress();
@@ -201,6 +202,10 @@ class Tailing {
       const auto ended = read(*subscription);
       asio::post(io_, [subscription] { subscription->leave(); });
       if (ended) return *ended;
+      {
+        const std::lock_guard lock(subscription->arrivals().mutex);
+        if (const auto late = look_at_time(subscription->arrivals())) return *late;
+      }
       if (attempt % client_.servers.size() == 0) pause();
     }
   }
@@ -211,6 +216,7 @@ class Tailing {
   void progress() {
     give_up_ = std::chrono::steady_clock::now() + client_.timeout;
     refused_.clear();
+    refusal_.reset();
   }
   void pause() {
     std::mutex mutex;
@@ -264,14 +270,16 @@ class Tailing {
     return std::min(time, owed ? *asked + kPatience : arrivals.heard + kSilence);
   }
   /// With a refusal in hand a tail ends in time whether it follows or not.
-  bool waits_for_ever() const { return options_.follow && refused_.empty(); }
+  bool waits_for_ever() const { return options_.follow && !refusal_; }
 
   Ended look_at_time(const Arrivals& arrivals) {
     if (waits_for_ever() || std::chrono::steady_clock::now() < give_up_) return std::nullopt;
-    if (!refused_.empty()) return tl::unexpected(problem_);
-    if (!arrivals.server.empty()) {
+    if (refusal_) return tl::unexpected(*refusal_);
+    if (arrivals.broken) {
+      problem_ = *arrivals.broken;
+    } else if (!arrivals.server.empty()) {
       problem_ = Error{ErrorCode::kTimedOut,
-                       fmt::format("{} sends no records in time; read up to address {}{}",
+                       fmt::format("{} sends no records in time: read up to address {}{}",
                                    arrivals.server, from_.value, promise())};
     } else if (arrivals.unreached) {
       problem_ = *arrivals.unreached;
@@ -282,8 +290,7 @@ class Tailing {
     return tl::unexpected(problem_);
   }
   std::string promise() const {
-    return promised_ ? fmt::format(" of {}, the end that was committed at the call", to_.value)
-                     : "";
+    return promised_ ? fmt::format(", and the end is at {}", to_.value) : "";
   }
 
   /// False when the server is to be left: silent, or cut off while another may have news.
@@ -341,8 +348,8 @@ class Tailing {
       problem_ = error;
       return leave(arrivals);
     }
-    if (refused_.empty()) give_up_ = std::chrono::steady_clock::now() + client_.timeout;
-    problem_ = error;
+    if (!refusal_) give_up_ = std::chrono::steady_clock::now() + client_.timeout;
+    refusal_ = error;
     refused_.insert(arrivals.server);
     const bool gone = !options_.follow || client_.servers.size() == 1;
     const size_t asked = refused_.size() + (gone ? arrivals.not_there.size() : 0);
@@ -373,6 +380,7 @@ class Tailing {
   bool promised_ = false;          // to_ is the end
   size_t first_ = 0;               // server to be tried
   std::set<std::string> refused_;  // servers, since the last progress
+  std::optional<Error> refusal_;   // the last of them said this
   Error problem_{ErrorCode::kUnavailable, ""};
   SteadyTime give_up_;
 };

@@ -134,6 +134,7 @@ void Connection::tell_members() {
   OutgoingMessage message;
   fill_hello(begin_response(message, 0).initHello());
   send(message.builder());
+  if (const auto member = check_member(); !member) end_tails(member.error());
   flush();
   status_.reset();
 }

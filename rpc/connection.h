@@ -104,6 +104,9 @@ class Connection : public FramedSocket {
   /// Whether the read can not be answered here at all; then the error was.
   bool refuse_unhealthy(const Asked& asked);
   Result<> check_health();
+  Result<> check_member();
+  /// All of them, with that error.
+  void end_tails(const Error& error);
   bool refuse_read(const Asked& asked, const ReadNeeds& needs);
   bool readable_now(const ReadNeeds& needs);
   /// Of a state that is new enough: whether it holds what `needs` names.

@@ -48,6 +48,7 @@ void Connection::handle_tail(uint64_t id, wire::Tail::Reader request) {
   if (subscriptions_.size() >= kMostSubscriptions || subscriptions_.contains(id))
     return reply_error(asked, Error{ErrorCode::kResourceExhausted,
                                     "too many tails on this connection, or one of the same id"});
+  if (const auto member = check_member(); !member) return reply_error(asked, member.error());
   fasterlog::Log& log = *context_.to.log;
   const Address readable = context_.to.watermarks->applicable();
   Address from{request.getFrom()};
@@ -61,10 +62,12 @@ void Connection::handle_tail(uint64_t id, wire::Tail::Reader request) {
   else
     to = to.value == 0 ? readable : std::min(to, readable);
   if (from < log.begin())
-    return reply_error(asked,
-                       Error{ErrorCode::kTruncated, "the log begins at address " +
-                                                        std::to_string(log.begin().value) +
-                                                        "; what stood before it was truncated"});
+    return reply_error(
+        asked, Error{ErrorCode::kTruncated, "the log begins at address " +
+                                                std::to_string(log.begin().value) +
+                                                "; what stood before it was truncated (more "
+                                                "of it is kept by "
+                                                "state_machine.retention_bytes)"});
   if (from > readable && !request.getFollow())
     return reply_error(asked,
                        Error{ErrorCode::kOutOfRange,
@@ -98,6 +101,12 @@ void Connection::handle_credit(uint64_t id, uint64_t bytes) {
 void Connection::cancel_tail(uint64_t id) {
   subscriptions_.erase(id);
   if (subscriptions_.empty()) thread_.set_tailing(*this, false);
+}
+
+void Connection::end_tails(const Error& error) {
+  for (const auto& [id, subscription] : std::exchange(subscriptions_, {}))
+    reply_error(subscription.asked, error);
+  thread_.set_tailing(*this, false);
 }
 
 void Connection::pump_tails() {

@@ -88,6 +88,7 @@ class Members(unittest.TestCase):
                        lambda: self.status_of(old)["removed"], PATIENCE)
             self.assertEqual(old.http("/readyz")[0], 503)
             self.assertIn("stop it", old.http("/readyz")[1])
+            self.assertNotIn("member add", old.http("/readyz")[1])
             refused = self.nodes.run("get", "k", "--read", "any", "--timeout", 1, server=old.server,
                                      check=False)
             self.assertIn(b"answers no reads", refused.stderr)

@@ -182,6 +182,25 @@ TEST(Tail, AnEndThatNobodyHasAnyMoreIsAnErrorAndNoSuccess) {
       << reached.error().message;
 }
 
+// A server that lags has a part of what was asked for, and does not call it all.
+TEST(Tail, AnEndThatIsGivenIsWaitedFor) {
+  FakeNode node, whole;
+  append_events(node, 0, 3);
+  append_events(whole, 0, 6);
+  Client::TailOptions options;
+  options.to = whole.log.tail();
+  int seen = 0;
+  const auto visit = [&](const TailRecord&) { return ++seen > 0; };
+  const auto late = client_for({node.address()}, 200)->tail(options, visit);
+  ASSERT_FALSE(late);
+  EXPECT_EQ(late.error().code, ErrorCode::kTimedOut) << late.error().message;
+  EXPECT_EQ(std::exchange(seen, 0), 3);
+  std::thread writer([&] { append_events(node, 3, 6); });
+  EXPECT_EQ(client_for({node.address()})->tail(options, visit), whole.log.tail());
+  writer.join();
+  EXPECT_EQ(seen, 6);
+}
+
 TEST(Tail, AnAddressBeyondTheEndIsAnErrorThatNamesTheEnd) {
   FakeNode node, longer;
   append_events(node, 0, 3);
@@ -245,6 +264,30 @@ TEST(Tail, AFollowerLeavesAServerThatFallsSilent) {
     if (seen.empty()) {
       relay.freeze();
       append_events(other, 1, 2);
+    }
+    seen.push_back(number_of(record));
+    return seen.size() < 2;
+  });
+  ASSERT_TRUE(reached) << reached.error().message;
+  EXPECT_EQ(seen, (std::vector<int>{0, 1}));
+}
+
+// It would hear of nothing any more.
+TEST(Tail, AFollowerLeavesANodeThatIsRemoved) {
+  FakeNode removed, member;
+  append_events(removed, 0, 1);
+  append_events(member, 0, 2);
+  Client::TailOptions options;
+  options.follow = true;
+  std::vector<int> seen;
+  const auto client = client_for({removed.address(), member.address()});
+  const auto reached = client->tail(options, [&](const TailRecord& record) {
+    if (seen.empty()) {
+      replication::NodeStatus status = *removed.node.status();
+      status.removed = true;
+      status.members = {{NodeId{2}, true, "", member.address()}};
+      removed.node.set(status);
+      removed.server->on_role(status);
     }
     seen.push_back(number_of(record));
     return seen.size() < 2;
