@@ -71,9 +71,9 @@ ClientImpl::ClientImpl(ClientOptions options)
 ClientImpl::~ClientImpl() {
   closing_.request_stop();
   asio::post(io_, [this] {
-    const std::lock_guard lock(servers_mutex_);
     leader_.shut_down();
     any_.shut_down();
+    const std::lock_guard lock(servers_mutex_);
     for (auto& [address, queue] : servers_)
       queue->shut_down();
   });

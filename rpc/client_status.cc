@@ -1,5 +1,6 @@
 // status() and its kin: what servers say of themselves, and of each other.
 #include <algorithm>
+#include <iterator>
 #include <set>
 
 #include "rpc/client_impl.h"

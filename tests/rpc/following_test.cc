@@ -1,10 +1,16 @@
 // What a client makes of servers that are gone, silent, behind, or not those that were given.
 #include <future>
+#include <stdexcept>
+#include <stop_token>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include <gtest/gtest.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include "fake_node.h"
 #include "rpc/client.h"
