@@ -1,16 +1,14 @@
 #include "app/client_options.h"
 
-#include <cerrno>
 #include <charconv>
-#include <cstdio>
 #include <map>
 #include <sstream>
 
 #include <CLI/CLI.hpp>
-#include <fmt/format.h>
-#include <unistd.h>
 
+#include "app/output.h"
 #include "app/verbs.h"
+#include "fasterlog/log.h"
 
 namespace tailrace::app {
 
@@ -24,7 +22,7 @@ bool parse_number(std::string_view text, uint64_t& number) {
 }  // namespace
 
 int report(const Error& error) {
-  fmt::print(stderr, "tailrace: {}\n", error.message);
+  print_error("tailrace: {}\n", error.message);
   switch (error.code) {
     case ErrorCode::kInvalidArgument:
     case ErrorCode::kNotFound:
@@ -110,10 +108,18 @@ void add_time_to_live(CLI::App& verb, uint64_t& milliseconds) {
       ->check(CLI::PositiveNumber);
 }
 
+void warn_of_truncation(uint64_t begin, std::string_view more) {
+  if (begin <= fasterlog::kFirstAddress.value) return;
+  print_error(
+      "tailrace: the log begins at address {}: events before it were truncated{}. "
+      "state_machine.retention_bytes in the nodes' files (serve --retention) keeps more\n",
+      begin, more);
+}
+
 int report_outcome(const rpc::CommandAnswer& answer, const std::string& key) {
   using statemachine::Outcome;
   const auto say = [&](ExitCode code, const std::string& what) {
-    fmt::print(stderr, "tailrace: {}\n", what);
+    print_error("tailrace: {}\n", what);
     return code;
   };
   switch (answer.answer.outcome) {
@@ -135,17 +141,6 @@ int report_outcome(const rpc::CommandAnswer& answer, const std::string& key) {
       return say(kUnreachable, "the command was applied, but its answer is no longer kept");
   }
   return say(kRefused, "the server's answer is of a newer version");
-}
-
-Result<> flush_output() {
-  if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return {};
-  return tl::unexpected(io_error("write", "standard output", errno));
-}
-
-Result<> print_value(const std::string& value) {
-  std::fwrite(value.data(), 1, value.size(), stdout);
-  if (::isatty(STDOUT_FILENO) == 1) std::fputc('\n', stdout);
-  return flush_output();
 }
 
 }  // namespace tailrace::app

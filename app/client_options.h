@@ -4,6 +4,7 @@
 
 #include <memory>
 #include <string>
+#include <string_view>
 
 #include "core/result.h"
 #include "rpc/client.h"
@@ -34,14 +35,11 @@ inline constexpr const char* kReadLevelHelp =
 /// Adds --ttl.
 void add_time_to_live(CLI::App& verb, uint64_t& milliseconds);
 
+/// Says, in one line on standard error, that the log begins at `begin` because older records were
+/// truncated; nothing when it begins where every log does. `more` is what this means for the verb.
+void warn_of_truncation(uint64_t begin, std::string_view more);
+
 /// For a verb whose command was applied: what the answer came to.
 int report_outcome(const rpc::CommandAnswer& answer, const std::string& key);
-
-/// Writes a value to standard output as it is, followed by a newline when that is a terminal.
-/// kIo when standard output takes no more.
-Result<> print_value(const std::string& value);
-
-/// Flushes standard output; a full disk or a closed pipe is an error, not silence.
-Result<> flush_output();
 
 }  // namespace tailrace::app

@@ -2,6 +2,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include "app/json_text.h"
+
 namespace tailrace::app {
 
 namespace {
@@ -84,8 +86,7 @@ Result<SteadyTime> HistoryFile::add(const HistoryEntry& entry) {
   out["outcome"] = name_of(entry.outcome);
   if (entry.outcome != Outcome::kOk) out["error"] = entry.error;
   // What is no UTF-8 was not written by this load: replaced, it is still not what was written.
-  const std::string line =
-      out.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
+  const std::string line = json_text(out) + "\n";
   if (auto written = file_->write_at(end_, as_bytes(line)); !written) {
     failed_ = std::move(written).error();
     return tl::unexpected(*failed_);

@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include "app/output.h"
 #include "app/verbs.h"
 
 namespace tailrace::app {
@@ -17,15 +18,14 @@ class ProgressLine {
  public:
   explicit ProgressLine(std::string what) : what_(std::move(what)) {}
   ~ProgressLine() {
-    if (shown_) fmt::print(stderr, "\r\033[K");
+    if (shown_) print_error("\r\033[K");
   }
   ProgressLine(const ProgressLine&) = delete;
   ProgressLine& operator=(const ProgressLine&) = delete;
 
   void show(uint64_t done, uint64_t total) {
     shown_ = true;
-    fmt::print(stderr, "\r{} {} of {} MiB", what_, done >> 20, total >> 20);
-    std::fflush(stderr);
+    print_error("\r{} {} of {} MiB", what_, done >> 20, total >> 20);
   }
 
  private:

@@ -1,17 +1,19 @@
 #include <algorithm>
+#include <sstream>
 #include <string>
 
 #include <CLI/CLI.hpp>
 #include <fcntl.h>
-#include <fmt/format.h>
 #include <malloc.h>
 
+#include "app/output.h"
 #include "app/verbs.h"
 
 #ifndef TAILRACE_VERSION
 #error "the build gives TAILRACE_VERSION"
 #endif
 
+namespace tailrace::app {
 namespace {
 
 /// Started with a standard descriptor closed, the program would get its number for a file or socket
@@ -46,7 +48,26 @@ bool has_dashed_word(int argc, char** argv) {
   return std::any_of(argv + 1, argv + argc, dashed) && std::none_of(argv + 1, argv + argc, is_end);
 }
 
+/// Help and the version go to standard output, all else is misuse.
+int report_parse(const CLI::App& app, const CLI::ParseError& error, bool dashed_word) {
+  std::ostringstream out, problem;
+  const int code = app.exit(error, out, problem);
+  write_out(out.str());
+  write_error(problem.str());
+  if (code == 0) return kDone;
+  if (dashed_word)
+    print_error("An argument that begins with '-' and is no option stands behind --\n");
+  return kUsage;
+}
+
+/// What could not be written was not told: a verb that is done otherwise is not.
+int with_output(int exit_code) {
+  const auto flushed = flush_output();
+  return flushed || exit_code > kNegative ? exit_code : report(flushed.error());
+}
+
 }  // namespace
+}  // namespace tailrace::app
 
 int main(int argc, char** argv) {
   using namespace tailrace::app;
@@ -76,17 +97,16 @@ int main(int argc, char** argv) {
   add_log_verbs(app, exit_code);
   add_bench_verbs(app, exit_code);
   if (names_unknown_verb(app, argc, argv)) {
-    fmt::print(stderr, "tailrace: '{}' is no verb; tailrace --help lists them\n", argv[1]);
+    print_error("tailrace: '{}' is no verb; tailrace --help lists them\n", argv[1]);
     return kUsage;
   }
   // The parser reports by exceptions; they end here.
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    if (app.exit(error) == 0) return kDone;
-    if (has_dashed_word(argc, argv))
-      fmt::print(stderr, "An argument that begins with '-' and is no option stands behind --\n");
-    return kUsage;
+    exit_code = report_parse(app, error, has_dashed_word(argc, argv));
+  } catch (const std::exception& error) {
+    exit_code = report(tailrace::Error{tailrace::ErrorCode::kIo, error.what()});
   }
-  return exit_code;
+  return with_output(exit_code);
 }

@@ -3,6 +3,7 @@
 #include <CLI/CLI.hpp>
 
 #include "app/client_options.h"
+#include "app/output.h"
 #include "app/verbs.h"
 
 namespace tailrace::app {

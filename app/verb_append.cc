@@ -3,7 +3,6 @@
 // that are in the log is known.
 
 #include <cerrno>
-#include <cstdio>
 #include <string>
 #include <vector>
 
@@ -13,6 +12,7 @@
 #include <unistd.h>
 
 #include "app/client_options.h"
+#include "app/output.h"
 #include "app/verbs.h"
 #include "core/clock.h"
 
@@ -99,13 +99,13 @@ class Appender {
     const SteadyTime now = system_clock().now();
     if (now - shown_ < kShownEvery) return;
     shown_ = now;
-    fmt::print(stderr, "\r{} lines appended", lines_);
+    print_error("\r{} lines appended", lines_);
     line_open_ = true;
   }
 
  public:
   void end_progress() {
-    if (std::exchange(line_open_, false)) fmt::print(stderr, "\r\033[K");
+    if (std::exchange(line_open_, false)) print_error("\r\033[K");
   }
 
  private:
@@ -150,11 +150,16 @@ int append(const AppendOptions& options) {
   if (!standard_input) ::close(input);
   if (appender.any()) {
     const rpc::CommandAnswer& newest = appender.newest();
-    fmt::print("first {} last {} records {} end {}:{}\n", appender.first().value, newest.last.value,
-               appender.lines(), newest.epoch.value, newest.range.end.value);
+    print_out("first {} last {} records {} end {}:{}\n", appender.first().value, newest.last.value,
+              appender.lines(), newest.epoch.value, newest.range.end.value);
   }
   if (!done) return report_answer(done.error());
-  if (!appender.any()) fmt::print(stderr, "tailrace: {} holds no line\n", name);
+  // Whoever appends events to keep them is to hear that the log keeps them for a while only.
+  if (appender.any()) {
+    if (const auto leader = (*client)->leader_status())
+      warn_of_truncation(leader->begin, ", and the new ones will be, too");
+  }
+  if (!appender.any()) print_error("tailrace: {} holds no line\n", name);
   const auto flushed = flush_output();
   return flushed ? kDone : report(flushed.error());
 }

@@ -1,12 +1,13 @@
 // `tailrace bench apply`: how fast one applier takes committed commands from the log to the store.
 
 #include <CLI/CLI.hpp>
-#include <fmt/format.h>
 #include <nlohmann/json.hpp>
 #include <unistd.h>
 
 #include "app/apply_load.h"
 #include "app/client_options.h"
+#include "app/json_text.h"
+#include "app/output.h"
 #include "app/verbs.h"
 
 namespace tailrace::app {
@@ -33,15 +34,15 @@ void print(const BenchApplyOptions& options, const ApplyLoadResult& result) {
         {"log_bytes_per_s", bytes_per_s},
         {"scan_records_per_s", result.scan_records_per_s},
     };
-    fmt::print("{}\n", out.dump(2));
+    print_out("{}\n", json_text(out, 2));
     return;
   }
-  fmt::print("{} commands ({}), {} keys, {} sessions\n", load.commands, options.operation,
-             load.keys, load.sessions);
-  fmt::print("applied  {:8.3f} M commands/s   {:.3f} GB/s of log\n", result.commands_per_s / 1e6,
-             bytes_per_s / 1e9);
-  fmt::print("read     {:8.3f} M records/s, decoded and not applied\n",
-             result.scan_records_per_s / 1e6);
+  print_out("{} commands ({}), {} keys, {} sessions\n", load.commands, options.operation, load.keys,
+            load.sessions);
+  print_out("applied  {:8.3f} M commands/s   {:.3f} GB/s of log\n", result.commands_per_s / 1e6,
+            bytes_per_s / 1e9);
+  print_out("read     {:8.3f} M records/s, decoded and not applied\n",
+            result.scan_records_per_s / 1e6);
 }
 
 int bench_apply(BenchApplyOptions& options) {
@@ -52,9 +53,9 @@ int bench_apply(BenchApplyOptions& options) {
   if (auto made = files.make_directory(options.load.directory); !made) return report(made.error());
   const bool terminal = ::isatty(STDERR_FILENO) == 1;
   auto result = run_apply_load(files, options.load, [&](const std::string& what) {
-    if (terminal) fmt::print(stderr, "\r\033[K{} ...", what);
+    if (terminal) print_error("\r\033[K{} ...", what);
   });
-  if (terminal) fmt::print(stderr, "\r\033[K");
+  if (terminal) print_error("\r\033[K");
   const auto removed = files.remove_directory(options.load.directory);
   if (!result) return report(result.error());
   if (!removed) return report(removed.error());

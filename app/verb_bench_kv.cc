@@ -4,12 +4,13 @@
 #include <map>
 
 #include <CLI/CLI.hpp>
-#include <fmt/format.h>
 #include <nlohmann/json.hpp>
 #include <unistd.h>
 
 #include "app/client_options.h"
+#include "app/json_text.h"
 #include "app/kv_load.h"
+#include "app/output.h"
 #include "app/raw_disk.h"
 #include "app/verbs.h"
 
@@ -128,43 +129,43 @@ nlohmann::ordered_json to_json(const BenchKvOptions& options, const DiskLimits& 
 
 void print_text(const BenchKvOptions& options, const DiskLimits& disk, const KvLoadResult& kv) {
   const double mega = 1e6, giga = 1e9;
-  fmt::print("workload {}, {}, {} keys, {} thread{}, ", options.workload, options.distribution,
-             options.load.keys, options.load.threads, options.load.threads == 1 ? "" : "s");
+  print_out("workload {}, {}, {} keys, {} thread{}, ", options.workload, options.distribution,
+            options.load.keys, options.load.threads, options.load.threads == 1 ? "" : "s");
   if (options.load.batch > 1)
-    fmt::print("batches of {}\n", options.load.batch);
+    print_out("batches of {}\n", options.load.batch);
   else if (options.load.pending > 0)
-    fmt::print("{} reads in flight\n", options.load.pending);
+    print_out("{} reads in flight\n", options.load.pending);
   else
-    fmt::print("single calls\n");
-  fmt::print(
-      "operations   {:8.3f} M/s   {:.3f} M per CPU second   p99 {:.2f} us, p99.9 {:.2f} us\n",
-      kv.steady.ops_per_s / mega, kv.ops_per_cpu_s / mega, kv.steady.p99_us, kv.steady.p999_us);
-  fmt::print("load         {:8.3f} M/s\n", kv.load_ops_per_s / mega);
-  fmt::print("memory       {:8.1f} bytes a key; index {:.1f} MiB, log {:.1f} of {:.1f} MiB\n",
-             static_cast<double>(kv.memory_bytes) / static_cast<double>(options.load.keys),
-             static_cast<double>(kv.index_bytes) / (1 << 20),
-             static_cast<double>(kv.log_memory_bytes) / (1 << 20),
-             static_cast<double>(kv.log_bytes) / (1 << 20));
+    print_out("single calls\n");
+  print_out("operations   {:8.3f} M/s   {:.3f} M per CPU second   p99 {:.2f} us, p99.9 {:.2f} us\n",
+            kv.steady.ops_per_s / mega, kv.ops_per_cpu_s / mega, kv.steady.p99_us,
+            kv.steady.p999_us);
+  print_out("load         {:8.3f} M/s\n", kv.load_ops_per_s / mega);
+  print_out("memory       {:8.1f} bytes a key; index {:.1f} MiB, log {:.1f} of {:.1f} MiB\n",
+            static_cast<double>(kv.memory_bytes) / static_cast<double>(options.load.keys),
+            static_cast<double>(kv.index_bytes) / (1 << 20),
+            static_cast<double>(kv.log_memory_bytes) / (1 << 20),
+            static_cast<double>(kv.log_bytes) / (1 << 20));
   if (disk.random_reads_per_s > 0)
-    fmt::print("misses       {:8.0f} /s    raw {:.0f} /s at depth {}   ratio {:.2f}\n",
-               kv.misses_per_s, disk.random_reads_per_s, disk.depth,
-               kv.misses_per_s / disk.random_reads_per_s);
+    print_out("misses       {:8.0f} /s    raw {:.0f} /s at depth {}   ratio {:.2f}\n",
+              kv.misses_per_s, disk.random_reads_per_s, disk.depth,
+              kv.misses_per_s / disk.random_reads_per_s);
   if (!kv.checkpoints.empty() && disk.sequential) {
     const CheckpointFigures figures = medians(kv.checkpoints);
-    fmt::print("checkpoint   {:8.3f} M/s while a {} checkpoint runs, ratio {:.2f}\n",
-               figures.ops_per_s / mega, options.checkpoint,
-               figures.ops_per_s / kv.steady.ops_per_s);
-    fmt::print("             {:8.2f} us p99.9 meanwhile, ratio {:.2f}\n", figures.p999_us,
-               figures.p999_us / kv.steady.p999_us);
-    fmt::print("             {:8.3f} GB/s  raw {:.3f} GB/s   ratio {:.2f}\n",
-               figures.bytes_per_s / giga, disk.sequential->write_bytes_per_s / giga,
-               figures.bytes_per_s / disk.sequential->write_bytes_per_s);
+    print_out("checkpoint   {:8.3f} M/s while a {} checkpoint runs, ratio {:.2f}\n",
+              figures.ops_per_s / mega, options.checkpoint,
+              figures.ops_per_s / kv.steady.ops_per_s);
+    print_out("             {:8.2f} us p99.9 meanwhile, ratio {:.2f}\n", figures.p999_us,
+              figures.p999_us / kv.steady.p999_us);
+    print_out("             {:8.3f} GB/s  raw {:.3f} GB/s   ratio {:.2f}\n",
+              figures.bytes_per_s / giga, disk.sequential->write_bytes_per_s / giga,
+              figures.bytes_per_s / disk.sequential->write_bytes_per_s);
   }
   if (options.load.recovery && disk.sequential) {
     const double rate = static_cast<double>(kv.recovery_bytes) / kv.recovery_seconds;
-    fmt::print("recovery     {:8.3f} GB/s  raw {:.3f} GB/s   ratio {:.2f}   ({:.2f} s)\n",
-               rate / giga, disk.sequential->read_bytes_per_s / giga,
-               rate / disk.sequential->read_bytes_per_s, kv.recovery_seconds);
+    print_out("recovery     {:8.3f} GB/s  raw {:.3f} GB/s   ratio {:.2f}   ({:.2f} s)\n",
+              rate / giga, disk.sequential->read_bytes_per_s / giga,
+              rate / disk.sequential->read_bytes_per_s, kv.recovery_seconds);
   }
 }
 
@@ -205,19 +206,19 @@ int bench_kv(BenchKvOptions& options) {
   if (auto made = files.make_directory(load.directory); !made) return report(made.error());
   const bool terminal = ::isatty(STDERR_FILENO) == 1;
   const auto stage = [&](const std::string& what) {
-    if (terminal) fmt::print(stderr, "\r\033[K{} ...", what);
+    if (terminal) print_error("\r\033[K{} ...", what);
   };
   stage("raw limits");
   auto disk = measure_disk(files, options, load.memory_bytes != 0);
   Result<KvLoadResult> kv;
   if (disk) kv = run_kv_load(files, load, stage);
-  if (terminal) fmt::print(stderr, "\r\033[K");
+  if (terminal) print_error("\r\033[K");
   const auto removed = files.remove_directory(load.directory);
   if (!disk) return report(disk.error());
   if (!kv) return report(kv.error());
   if (!removed) return report(removed.error());
   if (options.json)
-    fmt::print("{}\n", to_json(options, *disk, *kv).dump(2));
+    print_out("{}\n", json_text(to_json(options, *disk, *kv), 2));
   else
     print_text(options, *disk, *kv);
   const auto flushed = flush_output();

@@ -8,8 +8,10 @@
 #include <unistd.h>
 
 #include "app/client_options.h"
+#include "app/json_text.h"
 #include "app/log_load.h"
 #include "app/measuring.h"
+#include "app/output.h"
 #include "app/verbs.h"
 
 namespace tailrace::app {
@@ -50,7 +52,7 @@ void print_json(const BenchLogOptions& options, const LogLoadResult& log) {
       {"scan_records_per_s", log.scan_records_per_s},
       {"scan_disk_bytes_per_s", log.scan_disk_bytes_per_s},
   };
-  fmt::print("{}\n", out.dump(2));
+  print_out("{}\n", json_text(out, 2));
 }
 
 void print_text(const BenchLogOptions& options, const LogLoadResult& log) {
@@ -64,32 +66,32 @@ void print_text(const BenchLogOptions& options, const LogLoadResult& log) {
       options.load.gather_bytes == 0
           ? ""
           : fmt::format(", gathered to {} bytes", options.load.gather_bytes);
-  fmt::print("records of {} bytes, {} writing thread{}{}\n", options.load.record_bytes,
-             options.load.threads, options.load.threads == 1 ? "" : "s", gathered);
-  fmt::print("durable append  {:8.3f} GB/s   raw {:8.3f} GB/s   ratio {}\n",
-             log.durable_bytes_per_s / giga, log.raw_bytes_per_s / giga, range(log.durable_ratios));
-  fmt::print("                {:8.3f} M/s    raw {:8.3f} GB/s on blocks never written before\n",
-             log.durable_records_per_s / 1e6, log.raw_fresh_bytes_per_s / giga);
-  fmt::print("enqueue only    {:8.3f} M/s    memcpy {:5.2f} GB/s\n",
-             log.enqueue_records_per_s / 1e6, log.memcpy_bytes_per_s / giga);
+  print_out("records of {} bytes, {} writing thread{}{}\n", options.load.record_bytes,
+            options.load.threads, options.load.threads == 1 ? "" : "s", gathered);
+  print_out("durable append  {:8.3f} GB/s   raw {:8.3f} GB/s   ratio {}\n",
+            log.durable_bytes_per_s / giga, log.raw_bytes_per_s / giga, range(log.durable_ratios));
+  print_out("                {:8.3f} M/s    raw {:8.3f} GB/s on blocks never written before\n",
+            log.durable_records_per_s / 1e6, log.raw_fresh_bytes_per_s / giga);
+  print_out("enqueue only    {:8.3f} M/s    memcpy {:5.2f} GB/s\n", log.enqueue_records_per_s / 1e6,
+            log.memcpy_bytes_per_s / giga);
   if (options.load.threads > 1) {
-    fmt::print("                {:8.3f} M/s    one thread alone, ratio {:.2f}\n",
-               log.enqueue_one_records_per_s / 1e6,
-               log.enqueue_records_per_s / log.enqueue_one_records_per_s);
-    fmt::print("                {:8.3f} M/s    each thread a log of its own, ratio {:.2f}\n",
-               log.enqueue_apart_records_per_s / 1e6,
-               log.enqueue_records_per_s / log.enqueue_apart_records_per_s);
+    print_out("                {:8.3f} M/s    one thread alone, ratio {:.2f}\n",
+              log.enqueue_one_records_per_s / 1e6,
+              log.enqueue_records_per_s / log.enqueue_one_records_per_s);
+    print_out("                {:8.3f} M/s    each thread a log of its own, ratio {:.2f}\n",
+              log.enqueue_apart_records_per_s / 1e6,
+              log.enqueue_records_per_s / log.enqueue_apart_records_per_s);
   }
-  fmt::print("commit p50      {:8.1f} us     raw {:8.1f} us     ratio {}\n", log.commit_p50_us,
-             log.raw_commit_p50_us, range(log.commit_ratios));
-  fmt::print("       p99      {:8.1f} us\n", log.commit_p99_us);
-  fmt::print("       p50      {:8.1f} us     into segments never written before\n",
-             log.fresh_commit_p50_us);
-  fmt::print("recovery        {:8.3f} GB/s   raw {:8.3f} GB/s   ratio {:.2f}\n",
-             log.recovery_bytes_per_s / giga, log.raw_read_bytes_per_s / giga,
-             log.recovery_bytes_per_s / log.raw_read_bytes_per_s);
-  fmt::print("scan            {:8.3f} M records/s from memory, {:.3f} GB/s from disk\n",
-             log.scan_records_per_s / 1e6, log.scan_disk_bytes_per_s / giga);
+  print_out("commit p50      {:8.1f} us     raw {:8.1f} us     ratio {}\n", log.commit_p50_us,
+            log.raw_commit_p50_us, range(log.commit_ratios));
+  print_out("       p99      {:8.1f} us\n", log.commit_p99_us);
+  print_out("       p50      {:8.1f} us     into segments never written before\n",
+            log.fresh_commit_p50_us);
+  print_out("recovery        {:8.3f} GB/s   raw {:8.3f} GB/s   ratio {:.2f}\n",
+            log.recovery_bytes_per_s / giga, log.raw_read_bytes_per_s / giga,
+            log.recovery_bytes_per_s / log.raw_read_bytes_per_s);
+  print_out("scan            {:8.3f} M records/s from memory, {:.3f} GB/s from disk\n",
+            log.scan_records_per_s / 1e6, log.scan_disk_bytes_per_s / giga);
 }
 
 int bench_log(BenchLogOptions& options) {
@@ -99,10 +101,10 @@ int bench_log(BenchLogOptions& options) {
   if (auto made = files.make_directory(options.load.directory); !made) return report(made.error());
   const bool terminal = ::isatty(STDERR_FILENO) == 1;
   const auto stage = [&](const std::string& what) {
-    if (terminal) fmt::print(stderr, "\r\033[K{} ...", what);
+    if (terminal) print_error("\r\033[K{} ...", what);
   };
   auto log = run_log_load(files, options.load, stage);
-  if (terminal) fmt::print(stderr, "\r\033[K");
+  if (terminal) print_error("\r\033[K");
   const auto removed = files.remove_directory(options.load.directory);
   if (!log) return report(log.error());
   if (!removed) return report(removed.error());

@@ -1,6 +1,5 @@
 // `tailrace bench service`: load on a running service, measured from its clients.
 
-#include <cstdio>
 #include <map>
 
 #include <CLI/CLI.hpp>
@@ -10,6 +9,8 @@
 
 #include "app/client_options.h"
 #include "app/history_load.h"
+#include "app/json_text.h"
+#include "app/output.h"
 #include "app/service_load.h"
 #include "app/verbs.h"
 
@@ -57,21 +58,20 @@ void print_json(const BenchServiceOptions& options, const LoadResult& result) {
   out["errors"] = result.errors;
   if (!options.history.empty()) out["unknown"] = result.unknown;
   if (result.errors > 0) out["first_error"] = result.first_error->message;
-  fmt::print("{}\n", out.dump(2));
+  print_out("{}\n", json_text(out, 2));
 }
 
 void print_text(const BenchServiceOptions& options, const LoadResult& result) {
-  fmt::print("{} x {} in flight, ", options.load.clients, options.load.in_flight);
-  if (options.history.empty()) fmt::print("{} bytes, ", options.load.value_bytes);
-  fmt::print("{:.1f} s: {:.0f} {} per second", result.seconds,
-             static_cast<double>(result.operations) / result.seconds, options.operation);
+  print_out("{} x {} in flight, ", options.load.clients, options.load.in_flight);
+  if (options.history.empty()) print_out("{} bytes, ", options.load.value_bytes);
+  print_out("{:.1f} s: {:.0f} {} per second", result.seconds,
+            static_cast<double>(result.operations) / result.seconds, options.operation);
   if (result.records != result.operations)
-    fmt::print(" ({:.0f} records)", static_cast<double>(result.records) / result.seconds);
-  fmt::print("\np50 {:.0f} us, p99 {:.0f} us, p99.9 {:.0f} us, greatest {:.0f} us, {} errors",
-             result.p50_us, result.p99_us, result.p999_us, result.max_us, result.errors);
-  if (!options.history.empty())
-    fmt::print(", {} of them writes of unknown outcome", result.unknown);
-  fmt::print("\n");
+    print_out(" ({:.0f} records)", static_cast<double>(result.records) / result.seconds);
+  print_out("\np50 {:.0f} us, p99 {:.0f} us, p99.9 {:.0f} us, greatest {:.0f} us, {} errors",
+            result.p50_us, result.p99_us, result.p999_us, result.max_us, result.errors);
+  if (!options.history.empty()) print_out(", {} of them writes of unknown outcome", result.unknown);
+  print_out("\n");
 }
 
 int bench_service(BenchServiceOptions& options) {
@@ -95,9 +95,9 @@ int bench_service(BenchServiceOptions& options) {
   const auto progress = [&](double share, uint64_t operations) {
     if (!terminal) return;
     const int filled = static_cast<int>(share * 40);
-    fmt::print(stderr, "\r[{:<40}] {} requests", std::string(static_cast<size_t>(filled), '#'),
-               operations);
-    if (share >= 1) fmt::print(stderr, "\r\033[K");
+    print_error("\r[{:<40}] {} requests", std::string(static_cast<size_t>(filled), '#'),
+                operations);
+    if (share >= 1) print_error("\r\033[K");
   };
   std::unique_ptr<HistoryFile> file;
   if (history) {

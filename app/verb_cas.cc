@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include "app/client_options.h"
+#include "app/output.h"
 #include "app/verbs.h"
 
 namespace tailrace::app {

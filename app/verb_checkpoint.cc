@@ -1,7 +1,7 @@
 #include <CLI/CLI.hpp>
-#include <fmt/format.h>
 
 #include "app/client_options.h"
+#include "app/output.h"
 #include "app/verbs.h"
 
 namespace tailrace::app {
@@ -18,7 +18,7 @@ int checkpoint(const ClientFlags& flags) {
   for (const std::string& server : servers) {
     const auto address = (*client)->checkpoint(server);
     if (address) {
-      fmt::print(stderr, "{}: checkpoint at address {}\n", server, address->value);
+      print_error("{}: checkpoint at address {}\n", server, address->value);
       continue;
     }
     code = std::max(code, report_answer(with_context(server, address.error())));

@@ -5,6 +5,7 @@
 
 #include "app/client_options.h"
 #include "app/json_text.h"
+#include "app/output.h"
 #include "app/verbs.h"
 
 namespace tailrace::app {
@@ -28,7 +29,7 @@ Result<> print_json(const std::string& key, const rpc::ReadAnswer& answer) {
   out["applied"] = answer.applied.value;
   const bool known = answer.staleness_bound_ms != std::numeric_limits<uint64_t>::max();
   out["staleness_bound_ms"] = known ? nlohmann::ordered_json(answer.staleness_bound_ms) : nullptr;
-  return print_value(out.dump() + "\n");
+  return print_value(json_text(out) + "\n");
 }
 
 int get(const GetOptions& options) {
@@ -44,9 +45,8 @@ int get(const GetOptions& options) {
     return answer->found ? kDone : kNegative;
   }
   if (!answer->found) {
-    std::fprintf(stderr, "tailrace: no key '%s' at address %llu of epoch %llu\n",
-                 options.key.c_str(), static_cast<unsigned long long>(answer->applied.value),
-                 static_cast<unsigned long long>(answer->epoch.value));
+    print_error("tailrace: no key '{}' at address {} of epoch {}\n", options.key,
+                answer->applied.value, answer->epoch.value);
     return kNegative;
   }
   const auto printed = print_value(answer->value);

@@ -7,8 +7,10 @@
 #include <nlohmann/json.hpp>
 
 #include "app/client_options.h"
+#include "app/json_text.h"
 #include "app/log_flags.h"
 #include "app/log_report.h"
+#include "app/output.h"
 #include "app/verbs.h"
 #include "fasterlog/check_log.h"
 
@@ -22,26 +24,26 @@ struct CheckVerbOptions {
 };
 
 void print_text(const fasterlog::CheckReport& report) {
-  fmt::print("checked    {} to {}, {} segments\n", report.checked_from.value,
-             report.checked_to.value, report.segments);
-  if (!report.metadata_error) fmt::print("proven     {}\n", report.metadata.proven.value);
-  fmt::print("durable    {}\n", report.durable.value);
-  fmt::print("records    {} in {} whole batches, {} bytes\n", report.records, report.batches,
-             report.sound_bytes);
+  print_out("checked    {} to {}, {} segments\n", report.checked_from.value,
+            report.checked_to.value, report.segments);
+  if (!report.metadata_error) print_out("proven     {}\n", report.metadata.proven.value);
+  print_out("durable    {}\n", report.durable.value);
+  print_out("records    {} in {} whole batches, {} bytes\n", report.records, report.batches,
+            report.sound_bytes);
   for (const auto& epoch : report.epochs)
-    fmt::print("epoch      {} from {}\n", epoch.epoch.value, epoch.start.value);
+    print_out("epoch      {} from {}\n", epoch.epoch.value, epoch.start.value);
   if (report.records_outside > 0)
-    fmt::print("outside    {} sound records in batches that are not whole\n",
-               report.records_outside);
+    print_out("outside    {} sound records in batches that are not whole\n",
+              report.records_outside);
   for (const fasterlog::Finding& finding : report.findings)
-    fmt::print("{}    {}\n", finding.place == fasterlog::Place::kBeyond ? "beyond " : "damage ",
-               to_text(finding));
+    print_out("{}    {}\n", finding.place == fasterlog::Place::kBeyond ? "beyond " : "damage ",
+              to_text(finding));
   if (report.batches_behind_damage > 0)
-    fmt::print("behind     {} whole batches stand behind the first damage, up to {}\n",
-               report.batches_behind_damage, report.last_batch_end.value);
+    print_out("behind     {} whole batches stand behind the first damage, up to {}\n",
+              report.batches_behind_damage, report.last_batch_end.value);
   for (const std::string& note : report.notes)
-    fmt::print("note       {}\n", note);
-  if (report.in_use) fmt::print("note       the log is in use: it changed meanwhile\n");
+    print_out("note       {}\n", note);
+  if (report.in_use) print_out("note       the log is in use: it changed meanwhile\n");
 }
 
 int check(const CheckVerbOptions& options) {
@@ -49,7 +51,7 @@ int check(const CheckVerbOptions& options) {
                                      {options.log.sizes(), terminal_progress("checked")});
   if (!report) return report_unreadable(report.error(), options.log.directory);
   if (options.json) {
-    fmt::print("{}\n", to_json(*report).dump(2));
+    print_out("{}\n", json_text(to_json(*report), 2));
   } else {
     print_text(*report);
   }
@@ -61,11 +63,10 @@ int check(const CheckVerbOptions& options) {
     if (!what.empty()) what += " and ";
     what += storage::Path(finding.file).filename().string();
   }
-  fmt::print(stderr,
-             "tailrace: {} is damaged ({}); restore it from a copy or another node, or see "
-             "what `tailrace log repair{}` would do\n",
-             options.log.directory, what,
-             report->metadata_error ? " --rebuild-meta --owner OWNER" : "");
+  print_error(
+      "tailrace: {} is damaged ({}); restore it from a copy or another node, or see "
+      "what `tailrace log repair{}` would do\n",
+      options.log.directory, what, report->metadata_error ? " --rebuild-meta --owner OWNER" : "");
   return kNegative;
 }
 

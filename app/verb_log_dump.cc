@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <charconv>
-#include <cstdio>
 #include <memory>
 
 #include <CLI/CLI.hpp>
@@ -13,6 +12,7 @@
 #include "app/json_text.h"
 #include "app/log_flags.h"
 #include "app/log_report.h"
+#include "app/output.h"
 #include "app/verbs.h"
 #include "fasterlog/dump_log.h"
 
@@ -41,8 +41,8 @@ Result<Address> parse_address(const std::string& text, std::string_view option,
 void print(const fasterlog::DumpedRecord& record, bool json) {
   const std::string_view payload = as_text(record.payload);
   if (!json) {
-    fmt::print("{}\t{}\t{}\t{}\t{}\n", record.address.value, record.end.value, record.epoch.value,
-               name_of(record.kind), one_line(payload));
+    print_out("{}\t{}\t{}\t{}\t{}\n", record.address.value, record.end.value, record.epoch.value,
+              name_of(record.kind), one_line(payload));
     return;
   }
   nlohmann::ordered_json out = {{"address", record.address.value},
@@ -51,7 +51,7 @@ void print(const fasterlog::DumpedRecord& record, bool json) {
                                 {"kind", name_of(record.kind)}};
   set_text(out, "payload", payload);
   if (!record.whole_batch) out["whole_batch"] = false;
-  fmt::print("{}\n", out.dump());
+  print_out("{}\n", json_text(out));
 }
 
 int dump(const DumpVerbOptions& options) {
@@ -64,17 +64,17 @@ int dump(const DumpVerbOptions& options) {
   visitor.record = [&](const fasterlog::DumpedRecord& record) {
     print(record, options.json);
     torn += record.whole_batch ? 0 : 1;
-    return std::ferror(stdout) == 0;
+    return !output_fails();
   };
   visitor.skipped = [](AddressRange range, const std::string& file, const std::string& reason) {
-    fmt::print(stderr, "tailrace: skipped addresses {} to {} in {}: {}\n", range.first.value,
-               range.end.value, file, reason);
+    print_error("tailrace: skipped addresses {} to {} in {}: {}\n", range.first.value,
+                range.end.value, file, reason);
   };
   const auto done =
       fasterlog::dump_log(storage::posix_file_system(), options.log.directory,
                           {*from, *to, options.skip_damage, options.log.sizes()}, visitor);
   if (torn > 0)
-    fmt::print(stderr, "tailrace: {} of these records are of batches that are not whole\n", torn);
+    print_error("tailrace: {} of these records are of batches that are not whole\n", torn);
   const auto flushed = flush_output();
   if (!done) {
     const int code = report_unreadable(done.error(), options.log.directory);

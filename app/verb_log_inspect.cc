@@ -1,13 +1,13 @@
 #include <memory>
 
 #include <CLI/CLI.hpp>
-#include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
 #include "app/client_options.h"
 #include "app/json_text.h"
 #include "app/log_flags.h"
 #include "app/log_report.h"
+#include "app/output.h"
 #include "app/verbs.h"
 #include "fasterlog/inspect.h"
 
@@ -62,46 +62,46 @@ void print_json(const fasterlog::InspectReport& report) {
     one["position"] = consumer.position.value;
     one["most_pinned_bytes"] = consumer.most_pinned_bytes;
     one["pins"] = consumer.pins;
-    out["consumers"].push_back(nlohmann::json::parse(one.dump()));
+    out["consumers"].push_back(nlohmann::json(one));
   }
   out["damaged"] = report.damaged;
   out["in_use"] = report.in_use;
   out["end"] = {{"address", report.first_bad.value},
                 {"file", report.first_bad_file},
                 {"reason", report.first_bad_reason}};
-  fmt::print("{}\n", out.dump(2));
+  print_out("{}\n", json_text(out, 2));
 }
 
 void print_text(const fasterlog::InspectReport& report) {
   const bool known = !report.metadata_error;
   const char* unknown = "(lost with META)";
   const auto& metadata = report.metadata;
-  fmt::print("owner      {}\n", known ? metadata.owner.c_str() : unknown);
-  fmt::print("pages      {} bytes, segments {} bytes\n", metadata.page_bytes,
-             metadata.segment_bytes);
-  fmt::print("begin      {}\n", metadata.begin.value);
-  fmt::print("proven     {}\n", known ? std::to_string(metadata.proven.value) : unknown);
-  fmt::print("durable    {}\n", report.durable.value);
-  fmt::print("closed     {}\n", !known ? unknown : metadata.clean ? "in order" : "no");
-  fmt::print("records    {} in {} batches\n", report.records, report.batches);
+  print_out("owner      {}\n", known ? metadata.owner.c_str() : unknown);
+  print_out("pages      {} bytes, segments {} bytes\n", metadata.page_bytes,
+            metadata.segment_bytes);
+  print_out("begin      {}\n", metadata.begin.value);
+  print_out("proven     {}\n", known ? std::to_string(metadata.proven.value) : unknown);
+  print_out("durable    {}\n", report.durable.value);
+  print_out("closed     {}\n", !known ? unknown : metadata.clean ? "in order" : "no");
+  print_out("records    {} in {} batches\n", report.records, report.batches);
   for (const auto& [kind, totals] : report.kinds)
-    fmt::print("kind       {}: {} records, {} bytes of payload\n", name_of(kind), totals.records,
-               totals.payload_bytes);
+    print_out("kind       {}: {} records, {} bytes of payload\n", name_of(kind), totals.records,
+              totals.payload_bytes);
   for (const auto& segment : report.segments) {
-    fmt::print("segment    {} from {}, {} bytes\n", segment.name, segment.first.value,
-               segment.file_bytes);
+    print_out("segment    {} from {}, {} bytes\n", segment.name, segment.first.value,
+              segment.file_bytes);
   }
   for (const auto& spare : report.spares)
-    fmt::print("spare      {}, {} bytes\n", spare.name, spare.file_bytes);
+    print_out("spare      {}, {} bytes\n", spare.name, spare.file_bytes);
   for (const auto& epoch : report.epochs) {
-    fmt::print("epoch      {} from {}\n", epoch.epoch.value, epoch.start.value);
+    print_out("epoch      {} from {}\n", epoch.epoch.value, epoch.start.value);
   }
   for (const auto& consumer : report.consumers)
-    fmt::print("consumer   {} at {}{}\n", one_line(consumer.name), consumer.position.value,
-               consumer.pins ? "" : ", holds nothing");
-  fmt::print("scan ended at {} in {}: {}\n", report.first_bad.value, report.first_bad_file,
-             report.first_bad_reason);
-  if (report.in_use) fmt::print("note       the log is in use: it changed meanwhile\n");
+    print_out("consumer   {} at {}{}\n", one_line(consumer.name), consumer.position.value,
+              consumer.pins ? "" : ", holds nothing");
+  print_out("scan ended at {} in {}: {}\n", report.first_bad.value, report.first_bad_file,
+            report.first_bad_reason);
+  if (report.in_use) print_out("note       the log is in use: it changed meanwhile\n");
 }
 
 int inspect(const InspectOptions& options) {
@@ -115,25 +115,25 @@ int inspect(const InspectOptions& options) {
   }
   if (auto flushed = flush_output(); !flushed) return app::report(flushed.error());
   if (report->metadata_error) {
-    fmt::print(stderr,
-               "tailrace: damaged: {}. This is what the segments alone say; `tailrace log repair "
-               "--rebuild-meta --owner OWNER` says how META would be made anew\n",
-               report->metadata_error->message);
+    print_error(
+        "tailrace: damaged: {}. This is what the segments alone say; `tailrace log repair "
+        "--rebuild-meta --owner OWNER` says how META would be made anew\n",
+        report->metadata_error->message);
     return kNegative;
   }
   if (report->damaged) {
-    fmt::print(stderr,
-               "tailrace: damaged: the log was proven durable up to {} but reads only up to {}; "
-               "see {} at address {}; restore that file from a copy or another node; `tailrace "
-               "log check` lists all that is bad, `tailrace log repair` says what it would keep\n",
-               report->metadata.proven.value, report->durable.value, report->first_bad_file,
-               report->first_bad.value);
+    print_error(
+        "tailrace: damaged: the log was proven durable up to {} but reads only up to {}; "
+        "see {} at address {}; restore that file from a copy or another node; `tailrace "
+        "log check` lists all that is bad, `tailrace log repair` says what it would keep\n",
+        report->metadata.proven.value, report->durable.value, report->first_bad_file,
+        report->first_bad.value);
     return kNegative;
   }
   if (!report->consumers_error) return kDone;
   if (report->consumers_error->code == ErrorCode::kUnsupported)
     return app::report(*report->consumers_error);
-  fmt::print(stderr, "tailrace: damaged: {}\n", report->consumers_error->message);
+  print_error("tailrace: damaged: {}\n", report->consumers_error->message);
   return kNegative;
 }
 

@@ -3,12 +3,13 @@
 #include <memory>
 
 #include <CLI/CLI.hpp>
-#include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
 #include "app/client_options.h"
+#include "app/json_text.h"
 #include "app/log_flags.h"
 #include "app/log_report.h"
+#include "app/output.h"
 #include "app/verbs.h"
 #include "fasterlog/repair.h"
 
@@ -28,14 +29,14 @@ void print_plan(const RepairVerbOptions& options, const fasterlog::RepairPlan& p
     nlohmann::ordered_json out = to_json(plan);
     out["done"] = options.yes && !plan.nothing_to_do();
     if (!copies.empty()) out["copies"] = copies.string();
-    fmt::print("{}\n", out.dump(2));
+    print_out("{}\n", json_text(out, 2));
     return;
   }
   for (const fasterlog::Finding& finding : plan.report.findings) {
-    if (finding.place != fasterlog::Place::kBeyond) fmt::print("damage     {}\n", to_text(finding));
+    if (finding.place != fasterlog::Place::kBeyond) print_out("damage     {}\n", to_text(finding));
   }
   if (plan.nothing_to_do()) {
-    fmt::print("nothing to repair\n");
+    print_out("nothing to repair\n");
     return;
   }
   if (copies.empty()) {
@@ -44,13 +45,13 @@ void print_plan(const RepairVerbOptions& options, const fasterlog::RepairPlan& p
       for (const std::string& name : *list)
         names += " " + name;
     }
-    fmt::print("would      copy to {}.repair-N:{}\n", options.log.directory, names);
+    print_out("would      copy to {}.repair-N:{}\n", options.log.directory, names);
   } else {
-    fmt::print("copied to  {}\n", copies.string());
+    print_out("copied to  {}\n", copies.string());
   }
   for (const std::string& step : plan.steps)
-    fmt::print("{}  {}\n", copies.empty() ? "would    " : "done     ", step);
-  fmt::print("records    {} stay, {} sound ones are lost\n", plan.kept_records, plan.lost_records);
+    print_out("{}  {}\n", copies.empty() ? "would    " : "done     ", step);
+  print_out("records    {} stay, {} sound ones are lost\n", plan.kept_records, plan.lost_records);
 }
 
 int repair(const RepairVerbOptions& options) {
@@ -68,12 +69,12 @@ int repair(const RepairVerbOptions& options) {
     print_plan(options, *plan, {});
     if (auto flushed = flush_output(); !flushed) return report(flushed.error());
     if (plan->nothing_to_do()) return kDone;
-    fmt::print(stderr, "tailrace: nothing was changed; --yes does it\n");
+    print_error("tailrace: nothing was changed; --yes does it\n");
     return kNegative;
   }
   const auto done = fasterlog::repair_log(
       storage::posix_file_system(), directory, how,
-      [](const fasterlog::RepairPlan& plan) { return to_json(plan).dump(2) + "\n"; });
+      [](const fasterlog::RepairPlan& plan) { return json_text(to_json(plan), 2) + "\n"; });
   if (!done) return report_unreadable(done.error(), options.log.directory);
   print_plan(options, done->plan, done->copies);
   const auto flushed = flush_output();

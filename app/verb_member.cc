@@ -2,13 +2,16 @@
 #include <algorithm>
 #include <optional>
 #include <thread>
+#include <tuple>
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
 #include "app/client_options.h"
+#include "app/json_text.h"
 #include "app/member_json.h"
+#include "app/output.h"
 #include "app/verbs.h"
 
 namespace tailrace::app {
@@ -52,16 +55,17 @@ struct View {
 Result<View> look(rpc::Client& client) {
   std::optional<Answer> best;
   std::optional<Error> problem;
-  for (auto& [server, answer] : client.status()) {
-    if (!answer) {
+  // Of two that say that they lead, the one before does not know yet that it does not.
+  const auto rank = [](const Answer& one) {
+    return std::tuple(one.serving, one.serving ? one.epoch : 0, one.durable);
+  };
+  for (auto& [server, answer] : client.cluster_status()) {
+    if (!answer)
       problem = with_context(server, answer.error());
-    } else if (answer->serving) {
-      return View{std::move(*answer), true};
-    } else if (!best || answer->durable > best->durable) {
+    else if (!best || rank(*answer) > rank(*best))
       best = std::move(*answer);
-    }
   }
-  if (best) return View{std::move(*best), false};
+  if (best) return View{std::move(*best), best->serving};
   return tl::unexpected(problem.value_or(Error{ErrorCode::kUnavailable, "no --server is given"}));
 }
 
@@ -89,8 +93,20 @@ Result<> change(const MemberOptions& options, const std::function<Result<>()>& o
   }
 }
 
-/// Until it votes; how far it is on standard error. It takes as long as it takes.
-int wait_until_voter(rpc::Client& client, uint32_t node) {
+/// How far a node is that joins.
+std::string progress_of(const Result<View>& view, uint32_t node) {
+  if (!view) return "no server answers: " + view.error().message;
+  if (!view->leads) return "no node serves as the leader";
+  const Answer::Follower* follower = find_follower(view->answer, node);
+  if (follower != nullptr && follower->needs_checkpoint)
+    return fmt::format("node {} copies the state; `tailrace status` shows how much has come", node);
+  if (follower == nullptr || !follower->connected)
+    return fmt::format("node {} is not connected yet; is it started, with these addresses?", node);
+  return fmt::format("node {} joins, behind by {} bytes", node, follower->lag_bytes);
+}
+
+/// Until it votes, or `until`; how far it is on standard error.
+int wait_until_voter(rpc::Client& client, uint32_t node, Clock::time_point until) {
   auto told = Clock::now();
   for (;;) {
     const Result<View> view = look(client);
@@ -100,26 +116,23 @@ int wait_until_voter(rpc::Client& client, uint32_t node) {
         return report_answer(Error{ErrorCode::kFailedPrecondition,
                                    fmt::format("node {} was removed meanwhile", node)});
       if (member->voter) {
-        fmt::print(stderr, "node {} is a voter\n", node);
+        print_error("node {} is a voter\n", node);
         return kDone;
       }
       if (!member->joining)
         return report_answer(Error{ErrorCode::kFailedPrecondition,
                                    fmt::format("node {} was made a learner meanwhile", node)});
     }
+    if (Clock::now() >= until)
+      return report_answer(Error{
+          ErrorCode::kTimedOut,
+          fmt::format("node {} is a member and does not vote yet: {}. It goes on without this "
+                      "verb, and votes once it has caught up; `tailrace member list` shows "
+                      "when",
+                      node, progress_of(view, node))});
     if (Clock::now() - told >= kReport) {
       told = Clock::now();
-      const Answer::Follower* follower = view ? find_follower(view->answer, node) : nullptr;
-      if (!view)
-        fmt::print(stderr, "no server answers: {}\n", view.error().message);
-      else if (!view->leads)
-        fmt::print(stderr, "no node serves as the leader\n");
-      else if (follower == nullptr || !follower->connected)
-        fmt::print(stderr, "node {} {}; is it started, with these addresses?\n", node,
-                   follower != nullptr && follower->needs_checkpoint ? "copies the state"
-                                                                     : "is not connected yet");
-      else
-        fmt::print(stderr, "node {} joins, behind by {} bytes\n", node, follower->lag_bytes);
+      print_error("{}\n", progress_of(view, node));
     }
     std::this_thread::sleep_for(kMemberLook);
   }
@@ -128,12 +141,14 @@ int wait_until_voter(rpc::Client& client, uint32_t node) {
 /// A node with a new disk goes by its file: one that names members of long ago could found a
 /// cluster of its own.
 void remind_of_files() {
-  fmt::print(stderr,
-             "keep `replication.members` in every node's file equal to `tailrace member list`, and "
-             "`leader` one of them: a node with an empty disk finds the cluster by its file\n");
+  print_error(
+      "keep `replication.members` in every node's file equal to `tailrace member list`, and "
+      "`leader` one of them: a node with an empty disk finds the cluster by its file\n");
 }
 
 int add(const MemberOptions& options) {
+  const auto until = Clock::now() + std::chrono::duration_cast<Clock::duration>(
+                                        std::chrono::duration<double>(options.client.timeout_s));
   auto client = options.client.connect();
   if (!client) return report(client.error());
   Answer::Member wanted = options.member;
@@ -142,11 +157,11 @@ int add(const MemberOptions& options) {
   if (!done) return report_answer(done.error());
   remind_of_files();
   if (options.learner || options.no_wait) {
-    fmt::print(stderr, "node {} {}\n", wanted.node,
-               options.learner ? "is a learner" : "joins; it votes once it has caught up");
+    print_error("node {} {}\n", wanted.node,
+                options.learner ? "is a learner" : "joins; it votes once it has caught up");
     return kDone;
   }
-  return wait_until_voter(**client, wanted.node);
+  return wait_until_voter(**client, wanted.node, until);
 }
 
 /// Who leads can not remove itself: it hands over first, and the next leader removes it.
@@ -164,7 +179,7 @@ int remove(const MemberOptions& options) {
   const auto done = change(options, [&, &to = **client]() -> Result<> {
     const Result<View> now = look(to);
     if (now && now->leads && now->answer.node == node) {
-      fmt::print(stderr, "node {} leads: it hands over first\n", node);
+      print_error("node {} leads: it hands over first\n", node);
       TAILRACE_RETURN_IF_ERROR(to.transfer(0));
     }
     Result<> removed = to.remove_member(node);
@@ -177,7 +192,7 @@ int remove(const MemberOptions& options) {
     return removed;
   });
   if (!done) return report_answer(done.error());
-  fmt::print(stderr, "node {} was removed; stop it\n", node);
+  print_error("node {} was removed; stop it\n", node);
   remind_of_files();
   return kDone;
 }
@@ -189,13 +204,13 @@ int list(const MemberOptions& options) {
   if (!view) return report_answer(view.error());
   const Answer& answer = view->answer;
   if (!view->leads)
-    fmt::print(stderr, "no node serves as the leader: this is what node {} knows\n", answer.node);
+    print_error("no node serves as the leader: this is what node {} knows\n", answer.node);
   if (options.json) {
-    fmt::print("{}\n", nlohmann::json{{"told_by", answer.node},
-                                      {"leader", view->leads ? answer.node : 0},
-                                      {"in_log", answer.members_in_log},
-                                      {"members", members_json(answer)}}
-                           .dump(2));
+    const nlohmann::json out = {{"told_by", answer.node},
+                                {"leader", view->leads ? answer.node : 0},
+                                {"in_log", answer.members_in_log},
+                                {"members", members_json(answer)}};
+    print_out("{}\n", json_text(out, 2));
   } else {
     for (const Answer::Member& member : answer.members) {
       const Answer::Follower* follower = find_follower(answer, member.node);
@@ -204,11 +219,11 @@ int list(const MemberOptions& options) {
                                 : follower == nullptr || !follower->connected
                                     ? "not connected"
                                     : fmt::format("behind by {} bytes", follower->lag_bytes);
-      fmt::print("{:>4}  {:<8}  peer {}  client {}{}{}\n", member.node, kind_of(member),
-                 member.peer_address, member.client_address, state.empty() ? "" : "  ", state);
+      print_out("{:>4}  {:<8}  peer {}  client {}{}{}\n", member.node, kind_of(member),
+                member.peer_address, member.client_address, state.empty() ? "" : "  ", state);
     }
     if (!answer.members_in_log)
-      fmt::print("They are as in the configuration file: no change was ever made.\n");
+      print_out("They are as in the configuration file: no change was ever made.\n");
   }
   const auto flushed = flush_output();
   return flushed ? kDone : report(flushed.error());
@@ -235,7 +250,8 @@ void add_member_verb(CLI::App& app, int& exit_code) {
   adds->add_option("--client", added->member.client_address,
                    "HOST:PORT that clients are told; needed for a new one");
   adds->add_flag("--learner", added->learner, "It never votes; a voter becomes a learner");
-  adds->add_flag("--no-wait", added->no_wait, "Do not wait until it votes");
+  adds->add_flag("--no-wait", added->no_wait,
+                 "Do not wait until it votes; without it --timeout bounds that wait");
   added->client.add_to(*adds);
   adds->callback([added, &exit_code] { exit_code = add(*added); });
 

@@ -1,13 +1,11 @@
 // `tailrace scan`: the pairs whose keys have a prefix, as they were at one address.
 
-#include <cstdio>
-
 #include <CLI/CLI.hpp>
-#include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
 #include "app/client_options.h"
 #include "app/json_text.h"
+#include "app/output.h"
 #include "app/verbs.h"
 
 namespace tailrace::app {
@@ -27,13 +25,13 @@ void print_pair(ByteSpan key, ByteSpan value, bool json) {
     nlohmann::ordered_json out;
     set_text(out, "key", as_text(key));
     set_text(out, "value", as_text(value));
-    fmt::print("{}\n", out.dump());
+    print_out("{}\n", json_text(out));
     return;
   }
-  std::fwrite(key.data(), 1, key.size(), stdout);
-  std::fputc('\t', stdout);
-  std::fwrite(value.data(), 1, value.size(), stdout);
-  std::fputc('\n', stdout);
+  write_out(as_text(key));
+  write_out("\t");
+  write_out(as_text(value));
+  write_out("\n");
 }
 
 int scan(const ScanVerbOptions& options) {
@@ -43,7 +41,7 @@ int scan(const ScanVerbOptions& options) {
   if (!client) return report(client.error());
   const auto visit = [&](ByteSpan key, ByteSpan value) {
     print_pair(key, value, options.json);
-    return std::ferror(stdout) == 0;
+    return !output_fails();
   };
   const auto end = (*client)->scan(as_bytes(options.prefix), {*level, options.limit}, visit);
   if (end && options.json) {
@@ -51,15 +49,15 @@ int scan(const ScanVerbOptions& options) {
                                         {"epoch", end->epoch.value},
                                         {"pairs", end->pairs},
                                         {"complete", end->complete}};
-    fmt::print("{}\n", out.dump());
+    print_out("{}\n", json_text(out));
   }
   const auto flushed = flush_output();
   if (!end) return report_answer(end.error());
   if (!flushed) return report(flushed.error());
   if (!options.json) {
-    fmt::print(stderr, "tailrace: {} pairs{} at address {} of epoch {}\n", end->pairs,
-               end->complete ? "" : ", and there may be more,", end->address.value,
-               end->epoch.value);
+    print_error("tailrace: {} pairs{} at address {} of epoch {}\n", end->pairs,
+                end->complete ? "" : ", and there may be more,", end->address.value,
+                end->epoch.value);
   }
   return end->pairs > 0 ? kDone : kNegative;
 }

@@ -26,6 +26,7 @@ constexpr std::chrono::milliseconds kDrainTimeAfterFailure{200};
 
 struct ServeOptions {
   std::string config, data_dir, listen, metrics;
+  uint64_t retention_bytes = 0;
 };
 
 /// What ends `serve`: a signal, or the node's own failure.
@@ -110,6 +111,7 @@ Result<config::NodeConfig> configuration(const ServeOptions& options) {
     config::NodeConfig config = config::single_node_config(options.data_dir);
     if (!options.listen.empty()) config.server.listen = options.listen;
     if (!options.metrics.empty()) config.metrics.listen = options.metrics;
+    config.state_machine.retention_bytes = options.retention_bytes;
     return config;
   }
   auto config = config::load_node_config(options.config);
@@ -170,6 +172,12 @@ void add_serve_verb(CLI::App& app, int& exit_code) {
   verb->add_option("--listen", options->listen, "HOST:PORT for clients (default 127.0.0.1:7100)")
       ->excludes(config);
   verb->add_option("--metrics", options->metrics, "HOST:PORT for metrics (default 127.0.0.1:9100)")
+      ->excludes(config);
+  verb->add_option("--retention", options->retention_bytes,
+                   "So much of the log is kept (for example 10GiB): events before it go with a "
+                   "checkpoint. Without it a checkpoint lets all go that it holds. In a file: "
+                   "state_machine.retention_bytes")
+      ->transform(CLI::AsSizeValue(false))
       ->excludes(config);
   verb->callback([options, &exit_code] { exit_code = serve(*options); });
 }

@@ -1,10 +1,12 @@
 #include <CLI/CLI.hpp>
-#include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
 #include "app/client_options.h"
+#include "app/json_text.h"
 #include "app/member_json.h"
+#include "app/output.h"
 #include "app/verbs.h"
+#include "fasterlog/log.h"
 #include "replication/membership.h"
 
 namespace tailrace::app {
@@ -13,7 +15,7 @@ namespace {
 
 struct StatusOptions {
   ClientFlags client;
-  bool json = false;
+  bool json = false, only_named = false;
 };
 
 const char* vote_name(uint8_t vote) {
@@ -86,52 +88,61 @@ nlohmann::json to_json(const rpc::NodeStatusAnswer& node) {
 }
 
 void print_text(const rpc::NodeStatusAnswer& node) {
-  fmt::print("node {} at {}: {}, epoch {}{}{}\n", node.node, node.address, node.role, node.epoch,
-             node.role == "leader" && !node.serving ? ", not serving yet" : "",
-             node.cluster_version != 0 && node.cluster_version < replication::kClusterVersion
-                 ? fmt::format(", cluster version {}", node.cluster_version)
-                 : "");
-  fmt::print("  begin {}  checkpointed {}  applied {}  committed {}  durable {}  tail {}\n",
-             node.begin, node.checkpointed, node.applied, node.committed, node.durable, node.tail);
-  fmt::print("  log {} bytes on disk, store {} of {} bytes, {} records\n", node.log_disk_bytes,
-             node.store_used_bytes, node.store_capacity_bytes, node.live_records);
-  fmt::print("  store's log: begin {}  in memory from {}  updated in place from {}  tail {}\n",
-             node.store_log_begin, node.store_log_head, node.store_log_read_only,
-             node.store_log_tail);
+  print_out("node {} at {}: {}, epoch {}{}{}\n", node.node, node.address, node.role, node.epoch,
+            node.role == "leader" && !node.serving ? ", not serving yet" : "",
+            node.cluster_version != 0 && node.cluster_version < replication::kClusterVersion
+                ? fmt::format(", cluster version {}", node.cluster_version)
+                : "");
+  print_out("  begin {}  checkpointed {}  applied {}  committed {}  durable {}  tail {}\n",
+            node.begin, node.checkpointed, node.applied, node.committed, node.durable, node.tail);
+  if (node.begin > fasterlog::kFirstAddress.value)
+    print_out(
+        "  events before address {} were truncated; state_machine.retention_bytes keeps more\n",
+        node.begin);
+  print_out("  log {} bytes on disk, store {} of {} bytes, {} records\n", node.log_disk_bytes,
+            node.store_used_bytes, node.store_capacity_bytes, node.live_records);
+  print_out("  store's log: begin {}  in memory from {}  updated in place from {}  tail {}\n",
+            node.store_log_begin, node.store_log_head, node.store_log_read_only,
+            node.store_log_tail);
   for (const auto& follower : node.followers) {
-    fmt::print("  {} {}: {}, durable {}, behind by {} bytes and {:.3f} s\n",
-               !follower.voter      ? "learner"
-               : follower.vote == 0 ? "follower without a vote yet"
-                                    : "follower",
-               follower.node,
-               follower.needs_checkpoint ? "needs a checkpoint"
-               : follower.connected      ? "connected"
-                                         : "not connected",
-               follower.durable, follower.lag_bytes, follower.lag_seconds);
-    if (follower.relayed_by != 0) fmt::print("    fed by node {}\n", follower.relayed_by);
-    if (!follower.unhealthy.empty()) fmt::print("    unhealthy: {}\n", follower.unhealthy);
+    print_out("  {} {}: {}, durable {}, behind by {} bytes and {:.3f} s\n",
+              !follower.voter      ? "learner"
+              : follower.vote == 0 ? "follower without a vote yet"
+                                   : "follower",
+              follower.node,
+              follower.needs_checkpoint ? "needs a checkpoint"
+              : follower.connected      ? "connected"
+                                        : "not connected",
+              follower.durable, follower.lag_bytes, follower.lag_seconds);
+    if (follower.relayed_by != 0) print_out("    fed by node {}\n", follower.relayed_by);
+    if (!follower.unhealthy.empty()) print_out("    unhealthy: {}\n", follower.unhealthy);
   }
   if (node.source != 0 && node.source != node.leader)
-    fmt::print("  fed by node {}, its upstream\n", node.source);
-  if (node.last_compared != 0) fmt::print("  state compared at {}\n", node.last_compared);
-  if (!node.unhealthy.empty()) fmt::print("  unhealthy: {}\n", node.unhealthy);
-  if (!node.coordinator.empty()) fmt::print("  coordinator: {}\n", node.coordinator);
-  if (!node.problem.empty()) fmt::print("  problem: {}\n", node.problem);
+    print_out("  fed by node {}, its upstream\n", node.source);
+  if (node.last_compared != 0) print_out("  state compared at {}\n", node.last_compared);
+  if (!node.unhealthy.empty()) print_out("  unhealthy: {}\n", node.unhealthy);
+  if (!node.coordinator.empty()) print_out("  coordinator: {}\n", node.coordinator);
+  if (!node.problem.empty()) print_out("  problem: {}\n", node.problem);
   if (!node.copy.stage.empty() && node.copy.stage != "idle") {
-    fmt::print("  copies the state of node {}: {}, {} of {} bytes{}{}\n", node.copy.from,
-               node.copy.stage, node.copy.received, node.copy.bytes,
-               node.copy.problem.empty() ? "" : "; ", node.copy.problem);
+    print_out("  copies the state of node {}: {}, {} of {} bytes{}{}\n", node.copy.from,
+              node.copy.stage, node.copy.received, node.copy.bytes,
+              node.copy.problem.empty() ? "" : "; ", node.copy.problem);
   }
 }
 
 int status(const StatusOptions& options) {
   auto client = options.client.connect();
   if (!client) return report(client.error());
+  const auto servers = options.only_named ? (*client)->status() : (*client)->cluster_status();
+  size_t left_of_named = options.client.client_options()->servers.size();
   int code = kDone;
   nlohmann::json array = nlohmann::json::array();
-  for (const auto& [server, answer] : (*client)->status()) {
+  for (const auto& [server, answer] : servers) {
+    const bool named = left_of_named > 0;
+    if (named) --left_of_named;
     if (!answer) {
-      code = std::max(code, report_answer(with_context(server, answer.error())));
+      const int failed = report_answer(with_context(server, answer.error()));
+      if (named) code = std::max(code, failed);
       array.push_back({{"server", server},
                        {"error", std::string(name_of(answer.error().code))},
                        {"message", answer.error().message}});
@@ -141,7 +152,7 @@ int status(const StatusOptions& options) {
       print_text(*answer);
     }
   }
-  if (options.json) fmt::print("{}\n", array.dump(2));
+  if (options.json) print_out("{}\n", json_text(array, 2));
   const auto flushed = flush_output();
   return flushed ? code : report(flushed.error());
 }
@@ -149,9 +160,13 @@ int status(const StatusOptions& options) {
 }  // namespace
 
 void add_status_verb(CLI::App& app, int& exit_code) {
-  CLI::App* verb = app.add_subcommand("status", "Prints where each --server stands");
+  CLI::App* verb = app.add_subcommand(
+      "status",
+      "Prints where each --server stands, and each other member that these name; one of --server "
+      "that does not answer makes the exit code 3");
   const auto options = std::make_shared<StatusOptions>();
   verb->add_flag("--json", options->json, "An array, one object a server");
+  verb->add_flag("--only-named", options->only_named, "Ask only the nodes that --server names");
   options->client.add_to(*verb);
   verb->callback([options, &exit_code] { exit_code = status(*options); });
 }

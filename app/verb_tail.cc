@@ -1,7 +1,6 @@
 // `tailrace tail`: committed records, events as lines or all as JSON.
 
 #include <charconv>
-#include <cstdio>
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
@@ -9,6 +8,7 @@
 
 #include "app/client_options.h"
 #include "app/json_text.h"
+#include "app/output.h"
 #include "app/verbs.h"
 #include "statemachine/command.h"
 
@@ -55,19 +55,19 @@ std::string to_json(const rpc::TailRecord& record) {
       {"address", record.address.value}, {"end", record.end.value}, {"epoch", record.epoch.value}};
   if (record.kind == fasterlog::RecordKind::kEpochStart) {
     out["kind"] = "epoch_start";
-    return out.dump();
+    return json_text(out);
   }
   if (record.kind == fasterlog::RecordKind::kConfiguration) {
     out["kind"] = "configuration";
     set_text(out, "payload", record.payload);
-    return out.dump();
+    return json_text(out);
   }
   const auto command = statemachine::decode(as_bytes(record.payload));
   if (record.kind != statemachine::kCommandRecord || !command) {
     // Of a newer version: shown as it is.
     out["kind"] = fmt::format("{}", static_cast<int>(record.kind));
     set_text(out, "payload", record.payload);
-    return out.dump();
+    return json_text(out);
   }
   out["kind"] = name_of(command->operation);
   set_text(out, command->operation == Operation::kEvent ? "stream" : "key", as_text(command->key));
@@ -82,7 +82,7 @@ std::string to_json(const rpc::TailRecord& record) {
         fmt::format("{:016x}{:016x}", command->session->client.high, command->session->client.low);
     out["serial"] = command->session->serial;
   }
-  return out.dump();
+  return json_text(out);
 }
 
 /// An address, or nothing for `word`.
@@ -114,23 +114,26 @@ Result<rpc::Client::TailOptions> parse(const TailVerbOptions& options) {
 }
 
 int tail(const TailVerbOptions& options) {
-  const auto what = parse(options);
+  auto what = parse(options);
   if (!what) return report(what.error());
+  what->started = [from_begin = options.from == "begin"](Address from) {
+    if (from_begin) warn_of_truncation(from.value, "");
+  };
   auto client = options.client.connect();
   if (!client) return report(client.error());
   Result<> written;
   const auto visit = [&](const rpc::TailRecord& record) {
     if (options.json) {
-      fmt::print("{}\n", to_json(record));
+      print_out("{}\n", to_json(record));
     } else {
       if (record.kind != statemachine::kCommandRecord) return true;
       const auto command = statemachine::decode(as_bytes(record.payload));
       if (!command || command->operation != statemachine::Operation::kEvent) return true;
-      std::fwrite(command->value.data(), 1, command->value.size(), stdout);
-      std::fputc('\n', stdout);
+      write_out(as_text(command->value));
+      write_out("\n");
     }
     if (options.follow) written = flush_output();
-    return written.has_value() && std::ferror(stdout) == 0;
+    return written.has_value() && !output_fails();
   };
   const auto reached = (*client)->tail(*what, visit);
   const auto flushed = flush_output();
@@ -145,10 +148,18 @@ void add_tail_verb(CLI::App& app, int& exit_code) {
   CLI::App* verb = app.add_subcommand(
       "tail", "Prints committed events, one a line; with --json every record, one object a line");
   const auto options = std::make_shared<TailVerbOptions>();
-  verb->add_option("--from", options->from, "An address, begin or end")->capture_default_str();
-  verb->add_option("--to", options->to, "An address, or end: what is committed now")
+  verb->add_option(
+          "--from", options->from,
+          "An address where a record begins or ends, begin (of what the log still keeps) or "
+          "end")
       ->capture_default_str();
-  verb->add_flag("--follow", options->follow, "Goes on with what is committed later");
+  verb->add_option("--to", options->to,
+                   "An address, which is waited for, or end: what is committed now")
+      ->capture_default_str();
+  verb->add_flag(
+      "--follow", options->follow,
+      "Goes on with what is committed later, and waits for it as long as it takes: also for "
+      "a server, and through restarts");
   verb->add_flag("--json", options->json,
                  "All records, with address, epoch, kind, stream or key, and payload");
   options->client.add_to(*verb);

@@ -39,19 +39,22 @@ bool AppliedWaiters::run_ready(Address applied, Epoch epoch, size_t most) {
 }
 
 bool AppliedWaiters::run_expired(SteadyTime now, Address applied, size_t most) {
-  std::vector<std::pair<Address, Callback>> expired;
+  std::vector<std::pair<std::string, Callback>> expired;
   const auto is_over = [&] { return !by_deadline_.empty() && by_deadline_.begin()->first <= now; };
   while (is_over() && expired.size() < most) {
     const Id id = by_deadline_.begin()->second;
-    const Address address = waiters_.at(id).address;
-    expired.emplace_back(address, take(id));
+    const Waiter& waiter = waiters_.at(id);
+    std::string missing = applied < waiter.address
+                              ? fmt::format("address {}", waiter.address.value)
+                              : fmt::format("anything of epoch {}", waiter.epoch.value);
+    expired.emplace_back(std::move(missing), take(id));
   }
   const bool more = is_over();
-  for (auto& [address, callback] : expired)
+  for (auto& [missing, callback] : expired)
     callback(make_error(ErrorCode::kTimedOut,
-                        fmt::format("this node has not applied address {} in time, or does not "
-                                    "know of its epoch; it has applied {}",
-                                    address.value, applied.value)));
+                        fmt::format("this node has not applied {} in time: it has applied all "
+                                    "below address {}",
+                                    missing, applied.value)));
   return more;
 }
 

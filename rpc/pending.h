@@ -119,6 +119,7 @@ class AppliedWaiters {
   bool empty() const { return waiters_.empty(); }
   /// At most so many at a time; true when there are more.
   bool run_ready(Address applied, Epoch epoch, size_t most = SIZE_MAX);
+  /// `applied`: how far the state is, for the message.
   bool run_expired(SteadyTime now, Address applied, size_t most = SIZE_MAX);
 
  private:

@@ -8,6 +8,7 @@ import json
 import os
 import pathlib
 import queue
+import re
 import signal
 import subprocess
 import sys
@@ -265,8 +266,11 @@ class Reads(VerbTest):
             self.expect(DONE, "get", "read", "--read", "any", server=node.server, out=b"1")
 
     def test_a_state_that_does_not_come_in_time_is_3(self):
-        for level in ("at-least=1:999999999", "at-least=99:64"):
-            self.expect(UNREACHABLE, "get", "k", "--read", level, "--timeout", "0.3", out=b"")
+        for level, missing in (("at-least=1:999999999", "address 999999999"),
+                               ("at-least=99:64", "epoch 99")):
+            done = self.expect(UNREACHABLE, "get", "k", "--read", level, "--timeout", "0.3", out=b"",
+                               says=missing)
+            self.assertIn("it has applied all below address ", done.stderr.decode())
 
     def test_a_level_that_is_none_is_a_usage_error(self):
         for level in ("", "all", "at-least", "at-least=", "at-least=1", "at-least=1:x",
@@ -282,6 +286,23 @@ class FindingTheServer(VerbTest):
             self.expect(DONE, "append", input=b"x\n", server=follower.server)
             self.expect(DONE, "bench", "service", "--seconds", "0.1", "--clients", "1",
                         server=follower.server)
+
+    def test_all_members_are_found_from_one_of_them(self):
+        last = three.nodes[2].server
+        self.assertEqual([one["node"] for one in json.loads(
+            self.expect(DONE, "status", "--json", server=last).stdout)], [3, 1, 2])
+        self.assertEqual([one["node"] for one in json.loads(
+            self.expect(DONE, "status", "--json", "--only-named", server=last).stdout)], [3])
+        self.expect(DONE, "verify", server=last, says="3 nodes agree")
+        self.expect(DONE, "verify", "--only-named", server=last, says="nothing to compare it with")
+        told = json.loads(self.expect(DONE, "member", "list", "--json", server=last).stdout)
+        self.assertEqual(told["leader"], told["told_by"])
+
+    def test_a_transfer_to_a_node_that_was_not_named_is_a_success(self):
+        one = three.leader.server
+        for node in (2, 1):
+            self.expect(DONE, "transfer", "--to", str(node), server=one,
+                        says=f"node {node} at {three.nodes[node - 1].server} leads")
 
     def test_a_list_with_dead_servers_is_tried_through(self):
         self.expect(DONE, "put", "list", "v", server=f"{dead_address()},{three.nodes[2].server}")
@@ -436,8 +457,17 @@ class Tail(VerbTest):
                          [str(n) for n in range(10)])
 
     def test_an_address_within_a_record_is_refused(self):
-        within = str(self.records[0]["address"] + 8)
-        self.expect(REFUSED, "tail", "--from", within, out=b"", says=within)
+        first = self.records[0]["address"]
+        for within in (first + 8, first + 1):
+            done = self.expect(REFUSED, "tail", "--from", str(within), out=b"",
+                               says=f"no record begins at address {within}; the nearest begin at {first} and ")
+            self.assertIn(str(self.records[0]["end"]), done.stderr.decode())
+            self.assertNotIn("/", done.stderr.decode())  # no file of the server's
+
+    def test_an_address_beyond_the_end_is_refused(self):
+        end = json.loads(run("status", "--json", cluster=single).stdout)[0]["committed"]
+        done = self.expect(REFUSED, "tail", "--from", str(end + 10**6), out=b"", says="beyond the end")
+        self.assertGreaterEqual(int(re.search(r"which is (\d+)", done.stderr.decode())[1]), end)
 
     def test_what_is_no_address_is_a_usage_error(self):
         for option in ("--from", "--to"):
@@ -475,9 +505,9 @@ class Tail(VerbTest):
             self.assertEqual(other.stdout, first.stdout)
 
     def test_a_reader_that_has_seen_enough_ends_it_quietly(self):
-        run("append", input=b"filler\n" * 100000, cluster=three)
+        first = run("append", input=b"filler\n" * 100000, cluster=three).stdout.split()[1].decode()
         for arguments in (["tail"], ["tail", "--json"], ["tail", "--follow"]):
-            tail = subprocess.Popen([TAILRACE, *arguments], stdout=subprocess.PIPE,
+            tail = subprocess.Popen([TAILRACE, *arguments, "--from", first], stdout=subprocess.PIPE,
                                     stderr=subprocess.PIPE, stdin=subprocess.DEVNULL,
                                     env=dict(os.environ, TAILRACE_SERVER=three.servers))
             try:
@@ -493,7 +523,10 @@ class Tail(VerbTest):
     def test_output_that_takes_no_more_is_an_error(self):
         run("put", "full", "v", cluster=single)
         environment = dict(os.environ, TAILRACE_SERVER=single.servers)
-        for verb in (["get", "full"], ["tail"], ["status"], ["status", "--json"], ["verify"]):
+        for verb in (["get", "full"], ["tail"], ["tail", "--json"], ["scan", ""], ["scan", "", "--json"],
+                     ["status"], ["status", "--json"], ["member", "list"], ["verify"], ["put", "--help"],
+                     ["--version"], ["log", "dump", str(single.leader.data / "log")],
+                     ["log", "inspect", "--json", str(single.leader.data / "log")]):
             with open("/dev/full", "wb") as full:
                 done = subprocess.run([TAILRACE, *verb], stdout=full, stderr=subprocess.PIPE,
                                       env=environment, timeout=60)
@@ -503,6 +536,34 @@ class Tail(VerbTest):
                                     stderr=subprocess.PIPE, env=environment, timeout=60)
             self.assertEqual(closed.returncode, REFUSED, verb)
             self.assertIn(b"standard output", closed.stderr)
+
+    def test_messages_that_can_not_be_written_change_no_exit_code(self):
+        for code, verb in ((DONE, ["scan", ""]), (DONE, ["verify"]), (NEGATIVE, ["get", "nobody"]),
+                           (USAGE, ["bogus"]), (USAGE, ["append", "/nowhere/lines"]), (REFUSED, ["put", "", "v"])):
+            with open("/dev/full", "wb") as full:
+                done = subprocess.run([TAILRACE, *verb], stdout=subprocess.DEVNULL, stderr=full, timeout=60,
+                                      env=dict(os.environ, TAILRACE_SERVER=single.servers))
+            self.assertEqual(done.returncode, code, verb)
+
+    def test_a_pipe_that_is_closed_is_an_error_where_its_signal_is_ignored(self):
+        run("append", input=b"filler\n" * 20000, cluster=single)
+        for verb in (["tail"], ["tail", "--json"]):
+            tail = subprocess.Popen([TAILRACE, *verb], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                    stdin=subprocess.DEVNULL, restore_signals=False,
+                                    env=dict(os.environ, TAILRACE_SERVER=single.servers))
+            tail.stdout.readline()
+            tail.stdout.close()
+            self.assertIn(b"standard output", tail.stderr.read())
+            tail.stderr.close()
+            self.assertEqual(tail.wait(timeout=60), REFUSED, verb)
+
+    def test_bytes_that_are_not_text_stand_in_no_json_as_they_are(self):
+        run("put", b"\xff\xfe", b"\xfd", cluster=single)
+        for verb in (["get", "--json", b"\xff\xfe"], ["scan", "--json", b"\xff"]):
+            one = json.loads(self.expect(DONE, *verb).stdout.splitlines()[0])
+            self.assertEqual((one["key_encoding"], one["value_encoding"]), ("base64", "base64"))
+        done = self.expect(UNREACHABLE, "status", "--json", "--timeout", "0.3", server=b"\xff\xfe:1")
+        self.assertEqual(len(json.loads(done.stdout)), 1)
 
 
 class Administration(VerbTest):
@@ -555,6 +616,22 @@ class Administration(VerbTest):
             self.assertGreater(one["checkpointed"], 64)
         self.expect(UNREACHABLE, "checkpoint", "--timeout", "1", says=": checkpoint at address ",
                     server=f"{three.leader.server},{dead_address()}")
+
+    def test_what_is_truncated_is_told(self):
+        def nothing_left():
+            run("checkpoint", cluster=three)
+            return "nothing was left to compare" in self.expect(
+                DONE, "verify", cluster=three).stderr.decode()
+
+        run("append", input=b"gone\n", cluster=three)
+        wait_until("the log has let go of all", nothing_left)
+        begin = json.loads(run("status", "--json", cluster=three).stdout)[0]["begin"]
+        self.assertEqual(three.leader.metric("tailrace_log_truncated_bytes"), begin - 64)
+        truncated = "events before it were truncated"
+        self.expect(DONE, "tail", cluster=three, says=truncated)
+        self.expect(DONE, "append", cluster=three, input=b"new\n", says=truncated)
+        self.assertIn(b"were truncated", run("status", cluster=three).stdout)
+        self.assertNotIn(truncated, run("append", cluster=single, input=b"kept\n").stderr.decode())
 
     def test_verify_compares_all_nodes(self):
         run("put", "v", "v", cluster=three)
@@ -645,11 +722,15 @@ class Usage(VerbTest):
             client, metrics = (f"127.0.0.1:{port}" for port in free_ports(2))
             node = subprocess.Popen(
                 [TAILRACE, "serve", "--data-dir", f"{directory}/data", "--listen", client,
-                 "--metrics", metrics], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                 "--metrics", metrics, "--retention", "1GiB"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE)
             try:
                 self.expect(DONE, "put", "k", "v", "--timeout", "60", server=client)
                 self.expect(DONE, "get", "k", server=client, out=b"v")
+                # What a checkpoint holds stays in the log.
+                self.expect(DONE, "checkpoint", server=client)
+                status, = json.loads(run("status", "--json", server=client).stdout)
+                self.assertGreater(status["checkpointed"], status["begin"])
                 node.send_signal(signal.SIGTERM)
                 output, log = node.communicate(timeout=60)
                 self.assertEqual((node.returncode, output), (DONE, b""), log)

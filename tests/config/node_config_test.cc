@@ -44,7 +44,7 @@ TEST_F(NodeConfigTest, FillsEachModulesOptions) {
   const auto config =
       load(std::string(kGood) + "log: {page_bytes: 8 MiB, buffer_pages: 8}\n" +
            "state_machine: {session_ttl: 2 h, sessions: 5000, answers_bytes: 2 MiB, "
-           "answer_value_bytes: 100}\n");
+           "answer_value_bytes: 100, retention_bytes: 10 GiB}\n");
   ASSERT_TRUE(config) << config.error().message;
   EXPECT_EQ(config->node.self, NodeId{2});
   EXPECT_EQ(config->node.leader, NodeId{1});
@@ -57,6 +57,7 @@ TEST_F(NodeConfigTest, FillsEachModulesOptions) {
   EXPECT_EQ(config->state_machine.session_ttl, std::chrono::hours(2));
   const statemachine::SessionLimits limits{5000, 100, 2u << 20};
   EXPECT_EQ(config->state_machine.session_limits, limits);
+  EXPECT_EQ(config->state_machine.retention_bytes, 10ull << 30);
 }
 
 TEST_F(NodeConfigTest, FillsTheStoresOptions) {
