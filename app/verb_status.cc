@@ -91,13 +91,14 @@ void print_text(const rpc::NodeStatusAnswer& node) {
             node.cluster_version == 1 ? ", cluster version 1" : "");
   print_out("  begin {}  checkpointed {}  applied {}  committed {}  durable {}  tail {}\n",
             node.begin, node.checkpointed, node.applied, node.committed, node.durable, node.tail);
-  print_out("  log {} bytes on disk, store {} of {} bytes, {} records\n", node.log_disk_bytes,
-            node.store_used_bytes, node.store_capacity_bytes, node.live_records);
+  print_out("  log {} on disk, store {} of {}, {} records\n", bytes_text(node.log_disk_bytes),
+            bytes_text(node.store_used_bytes), bytes_text(node.store_capacity_bytes),
+            node.live_records);
   print_out("  store's log: begin {}  in memory from {}  updated in place from {}  tail {}\n",
             node.store_log_begin, node.store_log_head, node.store_log_read_only,
             node.store_log_tail);
   for (const auto& follower : node.followers) {
-    print_out("  {} {}: {}, durable {}, behind by {} bytes and {:.3f} s\n",
+    print_out("  {} {}: {}, durable {}, behind by {} and {:.3f} s\n",
               !follower.voter      ? "learner"
               : follower.vote == 0 ? "follower without a vote yet"
                                    : "follower",
@@ -105,7 +106,7 @@ void print_text(const rpc::NodeStatusAnswer& node) {
               follower.needs_checkpoint ? "needs a checkpoint"
               : follower.connected      ? "connected"
                                         : "not connected",
-              follower.durable, follower.lag_bytes, follower.lag_seconds);
+              follower.durable, bytes_text(follower.lag_bytes), follower.lag_seconds);
     if (follower.relayed_by != 0) print_out("    fed by node {}\n", follower.relayed_by);
     if (!follower.unhealthy.empty()) print_out("    unhealthy: {}\n", follower.unhealthy);
   }
@@ -116,8 +117,8 @@ void print_text(const rpc::NodeStatusAnswer& node) {
   if (!node.coordinator.empty()) print_out("  coordinator: {}\n", node.coordinator);
   if (!node.problem.empty()) print_out("  problem: {}\n", node.problem);
   if (!node.copy.stage.empty() && node.copy.stage != "idle") {
-    print_out("  copies the state of node {}: {}, {} of {} bytes{}{}\n", node.copy.from,
-              node.copy.stage, node.copy.received, node.copy.bytes,
+    print_out("  copies the state of node {}: {}, {} of {}{}{}\n", node.copy.from, node.copy.stage,
+              bytes_text(node.copy.received), bytes_text(node.copy.bytes),
               node.copy.problem.empty() ? "" : "; ", node.copy.problem);
   }
 }
@@ -147,9 +148,11 @@ int status(const StatusOptions& options) {
 }  // namespace
 
 void add_status_verb(CLI::App& app, int& exit_code) {
-  CLI::App* verb = app.add_subcommand("status", "Prints where each --server stands");
+  CLI::App* verb = app.add_subcommand(
+      "status",
+      "Prints where each --server stands: its role, its watermarks, and how far its followers are");
   const auto options = std::make_shared<StatusOptions>();
-  verb->add_flag("--json", options->json, "An array, one object a server");
+  verb->add_flag("--json", options->json, "An array, one object a server; all sizes in bytes");
   options->client.add_to(*verb);
   verb->callback([options, &exit_code] { exit_code = status(*options); });
 }
