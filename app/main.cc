@@ -76,6 +76,7 @@ int main(int argc, char** argv) {
   add_scan_verb(app, exit_code);
   add_append_verb(app, exit_code);
   add_tail_verb(app, exit_code);
+  add_load_verb(app, exit_code);
   add_status_verb(app, exit_code);
   add_transfer_verb(app, exit_code);
   add_promote_verb(app, exit_code);

@@ -37,6 +37,7 @@ void add_expire_verb(CLI::App& app, int& exit_code);
 void add_scan_verb(CLI::App& app, int& exit_code);
 void add_append_verb(CLI::App& app, int& exit_code);
 void add_tail_verb(CLI::App& app, int& exit_code);
+void add_load_verb(CLI::App& app, int& exit_code);
 void add_status_verb(CLI::App& app, int& exit_code);
 void add_transfer_verb(CLI::App& app, int& exit_code);
 void add_member_verb(CLI::App& app, int& exit_code);
