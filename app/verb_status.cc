@@ -91,7 +91,7 @@ void print_text(const rpc::NodeStatusAnswer& node) {
             node.cluster_version == 1 ? ", cluster version 1" : "");
   print_out("  begin {}  checkpointed {}  applied {}  committed {}  durable {}  tail {}\n",
             node.begin, node.checkpointed, node.applied, node.committed, node.durable, node.tail);
-  print_out("  log {} on disk, store {} of {}, {} records\n", bytes_text(node.log_disk_bytes),
+  print_out("  log {} on disk, store {} of {}, {} pairs\n", bytes_text(node.log_disk_bytes),
             bytes_text(node.store_used_bytes), bytes_text(node.store_capacity_bytes),
             node.live_records);
   print_out("  store's log: begin {}  in memory from {}  updated in place from {}  tail {}\n",

@@ -649,7 +649,7 @@ class Administration(VerbTest):
 
     def test_sizes_are_told_in_units_to_people_and_in_bytes_to_programs(self):
         self.assertRegex(self.expect(DONE, "status").stdout.decode(),
-                         r"log \d+\.\d MiB on disk, store .* of \d+\.\d [GT]iB, \d+ records")
+                         r"log \d+\.\d MiB on disk, store .* of \d+\.\d [GT]iB, \d+ pairs")
         one, = json.loads(self.expect(DONE, "status", "--json").stdout)
         self.assertGreater(one["log_disk_bytes"], 1 << 20)
 
