@@ -119,12 +119,12 @@ int report_outcome(const rpc::CommandAnswer& answer, const std::string& key) {
     case Outcome::kNotAnInteger:
       return say(kRefused,
                  "the value of '" + key +
-                     "' is no integer, or the sum does not fit in 64 bits; nothing changed");
+                     "' is not an integer, or the sum does not fit in 64 bits; nothing changed");
     case Outcome::kSerialGap:
     case Outcome::kSessionExpired:
       return say(kRefused, "the session had ended; nothing changed");
     case Outcome::kAnswerForgotten:
-      return say(kUnreachable, "the command was applied, but its answer is no longer kept");
+      return say(kUnreachable, "the command was applied, but its answer is forgotten");
   }
   return say(kRefused, "the server's answer is of a newer version");
 }

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <new>
 #include <sstream>
 #include <string>
 #include <utility>
@@ -103,6 +104,9 @@ int main(int argc, char** argv) {
     app.parse(std::move(arguments.words));
   } catch (const CLI::ParseError& error) {
     exit_code = report_parse(app, error, has_dashed_word(given));
+  } catch (const std::bad_alloc&) {
+    exit_code = report(tailrace::Error{tailrace::ErrorCode::kResourceExhausted,
+                                       "there is not enough memory for this"});
   } catch (const std::exception& error) {
     exit_code = report(tailrace::Error{tailrace::ErrorCode::kIo, error.what()});
   }

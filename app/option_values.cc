@@ -1,6 +1,8 @@
 #include "app/option_values.h"
 
+#include <algorithm>
 #include <charconv>
+#include <iterator>
 #include <optional>
 
 #include <CLI/CLI.hpp>
@@ -68,6 +70,23 @@ CLI::Option* whole_number(CLI::Option* option, uint64_t least, uint64_t most) {
     return {};
   };
   return option->transform(CLI::Validator(check, ""))->type_name("NUMBER");
+}
+
+CLI::Option* byte_size(CLI::Option* option, uint64_t most) {
+  const auto check = [most](std::string& text) -> std::string {
+    const size_t digits = std::min(text.find_first_not_of("0123456789"), text.size());
+    const auto number = parse_all<uint64_t>(std::string_view(text).substr(0, digits));
+    const std::string_view unit = std::string_view(text).substr(digits);
+    constexpr std::string_view kUnits[] = {"", "KiB", "MiB", "GiB", "TiB"};
+    const auto* const found = std::find(std::begin(kUnits), std::end(kUnits), unit);
+    const auto shift = static_cast<unsigned>(10 * (found - std::begin(kUnits)));
+    if (!number || found == std::end(kUnits) || *number > most >> shift)
+      return fmt::format("'{}' is not a size from 0 to {} bytes, such as 4096, 64KiB or 1GiB", text,
+                         most);
+    text = std::to_string(*number << shift);
+    return {};
+  };
+  return option->transform(CLI::Validator(check, ""))->type_name("BYTES");
 }
 
 CLI::Option* seconds(CLI::Option* option, double least, double most) {

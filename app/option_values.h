@@ -29,6 +29,8 @@ Result<Address> parse_address(std::string_view text, std::string_view option,
 
 /// Have the option take a whole number within limits.
 CLI::Option* whole_number(CLI::Option* option, uint64_t least, uint64_t most);
+/// The same for bytes, with a unit or without: 4096, 64KiB, 256MiB, 1GiB.
+CLI::Option* byte_size(CLI::Option* option, uint64_t most);
 /// The same for seconds with a fraction.
 CLI::Option* seconds(CLI::Option* option, double least, double most);
 /// Has the option take HOST:PORT.

@@ -259,10 +259,10 @@ void add_bench_kv_verb(CLI::App& bench, int& exit_code) {
   verb->add_option("--huge-pages", options->huge_pages, "on or off")
       ->check(CLI::IsMember({"on", "off"}))
       ->capture_default_str();
-  verb->add_option("--memory-bytes", load.memory_bytes,
-                   "Of the log, as 256MiB; 0: room for all keys. With it the reads from disk are "
-                   "counted, and the disk's own are measured")
-      ->transform(CLI::AsSizeValue(false))
+  byte_size(verb->add_option("--memory-bytes", load.memory_bytes,
+                             "Of the log, as 256MiB; 0: room for all keys. With it the reads from "
+                             "disk are counted, and the disk's own are measured"),
+            uint64_t{16} << 40)
       ->capture_default_str();
   whole_number(verb->add_option("--index-buckets", load.index_buckets,
                                 "A power of two; 0: one for two or three keys"),

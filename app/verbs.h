@@ -16,7 +16,7 @@ namespace tailrace::app {
 enum ExitCode : int {
   kDone = 0,
   kNegative = 1,     // absent key, lost compare-and-swap, digests that differ, a damaged log
-  kUsage = 2,        // the command line, or what it names, can not work
+  kUsage = 2,        // the command line, or what it names, cannot work
   kUnreachable = 3,  // no server, or too late
   kRefused = 4,      // the server, or the file, refused
 };

@@ -760,6 +760,8 @@ class Usage(VerbTest):
         for number in ("-1", "0x7", " 7", "7 ", "1.5", str(2**64)):
             self.expect(USAGE, "scan", "x", f"--limit={number}", says="from 0 to 18446744073709551615")
             self.expect(USAGE, "transfer", f"--to={number}", says="from 1 to 4294967295")
+        for size in (str(2**64), "-1", "1e30", "0x10", "99999999GiB", "5XB", ""):
+            self.expect(USAGE, "bench", "kv", "--memory-bytes", size, says="--memory-bytes")
         for time in ("nan", "inf", "0", "-1", "86401"):
             self.expect(USAGE, "get", "k", f"--timeout={time}", says="from 0.001 to 86400")
 
