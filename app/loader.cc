@@ -13,8 +13,9 @@ namespace {
 using statemachine::Operation;
 using statemachine::Outcome;
 
-constexpr size_t kMostEventBatchBytes = 3u << 20;
-constexpr size_t kMostEvents = 16384;
+// What is one batch in a dump may be many clients' batches: what became durable together.
+constexpr size_t kMostEventBatchBytes = 8u << 20;
+constexpr size_t kMostEvents = 1u << 17;
 constexpr size_t kMostPutsInFlight = 256;
 constexpr uint64_t kMillisecondNs = 1'000'000;
 
@@ -67,10 +68,11 @@ Result<> Loader::take(DumpedLine line) {
 
 Result<> Loader::append(DumpedLine line) {
   if (!events_.empty()) {
-    const DumpedLine& last = events_.back();
-    if (last.key != line.key || last.batch != line.batch || events_.size() >= kMostEvents ||
-        event_bytes_ + line.value.size() > kMostEventBatchBytes)
-      TAILRACE_RETURN_IF_ERROR(send_events());
+    const bool same = events_.back().key == line.key && events_.back().batch == line.batch;
+    const bool full =
+        events_.size() >= kMostEvents || event_bytes_ + line.value.size() > kMostEventBatchBytes;
+    if (same && full && line.batch != Address{}) ++totals_.divided;
+    if (!same || full) TAILRACE_RETURN_IF_ERROR(send_events());
   }
   event_bytes_ += line.value.size();
   events_.push_back(std::move(line));
@@ -93,6 +95,7 @@ Result<> Loader::send_events(size_t first, size_t count) {
     batch.push_back(as_bytes(events_[i].value));
   const auto answer = client_.append(events_[first].key, batch);
   if (!answer && answer.error().code == ErrorCode::kInvalidArgument && count > 1) {
+    ++totals_.divided;
     TAILRACE_RETURN_IF_ERROR(send_events(first, count / 2));
     return send_events(first + count / 2, count - count / 2);
   }

@@ -4,7 +4,7 @@
 // where the dump begins): then each command comes to what it came to.
 //
 //   event      appended; neighbours of one stream and one batch in one batch again. A batch that
-//              the server finds too large is halved.
+//              the server finds too large is divided.
 //   command    sent again, and answered before the next; puts without a time to live flow.
 //   repeat     a command that the log has twice, or behind a gap in its session, did nothing; it is
 //              left out. Behind damage a gap says nothing.
@@ -33,6 +33,7 @@ class Loader {
     uint64_t own = 0;             // left out: of the cluster that was dumped
     uint64_t repeats = 0;         // left out
     uint64_t before = 0;          // left out: before `from`
+    uint64_t divided = 0;         // batches that were too large, and are several now
   };
 
   /// Records before `from` are left out.

@@ -80,6 +80,9 @@ int report_load(const Loader& loader, const Result<>& done) {
         "tailrace: {} of the commands had no effect, as a command on an absent key or a "
         "lost compare-and-swap\n",
         totals.without_effect);
+  if (totals.divided > 0)
+    print_error("tailrace: batches too large for this cluster were divided {} times\n",
+                totals.divided);
   if (totals.own + totals.repeats + totals.before > 0)
     print_error(
         "tailrace: left out: {} records of the dumped cluster itself, {} repeats that did "

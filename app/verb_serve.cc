@@ -3,6 +3,7 @@
 #include <cerrno>
 #include <csignal>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -20,6 +21,8 @@
 #include "config/node_config.h"
 #include "observability/logging.h"
 #include "replication/promise_file.h"
+#include "replication/transport.h"
+#include "rpc/etcd_coordinator.h"
 
 namespace tailrace::app {
 
@@ -152,6 +155,11 @@ Result<> run_node(const config::NodeConfig& config, StopRequest& stop_request) {
   return {};
 }
 
+class IdleExecutor : public replication::Executor {
+ public:
+  void post(std::function<void()>) override {}
+};
+
 /// What can be told without opening the data.
 int check_node(const config::NodeConfig& config) {
   std::error_code ignored;
@@ -162,6 +170,12 @@ int check_node(const config::NodeConfig& config) {
                                       config.node.self, config.node.cluster);
   const auto promise = file.read();
   if (!promise && promise.error().code != ErrorCode::kNotFound) return report(promise.error());
+  if (config.coordinator.kind == config::CoordinatorConfig::Kind::kEtcd) {
+    // Reads certificates and the password; asks nobody before it is started.
+    IdleExecutor idle;
+    const auto etcd = rpc::make_etcd_coordinator(config.coordinator.etcd, idle);
+    if (!etcd) return report(with_context("replication.coordinator", etcd.error()));
+  }
   print_out("ok\n");
   return kDone;
 }
@@ -202,10 +216,10 @@ void add_serve_verb(CLI::App& app, int& exit_code) {
                              "Where metrics and health are served, without --config (default "
                              "127.0.0.1:9100)"))
       ->excludes(config);
-  verb->add_flag(
-      "--check", options->check,
-      "Starts nothing: checks the file, and that the data directory is this node's if it "
-      "is there. Prints ok; exit codes as without it. Also while the node runs");
+  verb->add_flag("--check", options->check,
+                 "Starts nothing: checks the file and the files it names, and that the data "
+                 "directory is this node's if it "
+                 "is there. Prints ok; exit codes as without it. Also while the node runs");
   verb->callback([options, &exit_code] { exit_code = serve(*options); });
 }
 

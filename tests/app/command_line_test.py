@@ -791,6 +791,9 @@ class Usage(VerbTest):
             wrong = pathlib.Path(directory, "node.yaml")
             wrong.write_text(node.config.read_text() + "nonsense: 1\n")
             self.expect(USAGE, "serve", "--check", "--config", str(wrong), out=b"", says="nonsense")
+            etcd = "kind: etcd, endpoints: ['https://127.0.0.1:1'], tls: {ca: /nowhere/ca.pem}"
+            wrong.write_text(node.config.read_text().replace("kind: static, leader: 1", etcd))
+            self.expect(USAGE, "serve", "--check", "--config", str(wrong), out=b"", says="/nowhere/ca.pem")
             # Another node's directory.
             wrong.write_text(node.config.read_text().replace("cluster: ", "cluster: other-"))
             self.expect(REFUSED, "serve", "--check", "--config", str(wrong), out=b"", says="PROMISE")

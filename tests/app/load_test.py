@@ -127,6 +127,13 @@ class LoadTest(unittest.TestCase):
             self.new.run("load", file.name)
         self.assertEqual(events(dump(self.new))[-1], ("default", "three"))
 
+    def test_a_batch_that_does_not_fit_on_a_page_is_divided_and_told(self):
+        lines = [{"address": 64 + 8 * n, "end": 72 + 8 * n, "epoch": 1, "kind": "event", "stream": "s",
+                  "payload": f"{n} " + "x" * 1000, "batch": 64} for n in range(3000)]
+        done = self.load(lines)
+        self.assertIn(b"were divided 1 times", done.stderr)
+        self.assertEqual(events(dump(self.new)), events(lines))
+
     def test_what_a_repair_cuts_off_is_put_back(self):
         """As the report of the repair says it."""
         self.old.run("append", input=b"".join(b"line %d\n" % n for n in range(2000)))
