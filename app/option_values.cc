@@ -101,7 +101,9 @@ CLI::Option* seconds(CLI::Option* option, double least, double most) {
 CLI::Option* host_port(CLI::Option* option) {
   const auto check = [](std::string& text) -> std::string {
     const size_t colon = text.rfind(':');
-    if (colon != std::string::npos && colon > 0) {
+    const auto is_plain = [](unsigned char each) { return each > 0x20 && each < 0x7f; };
+    if (colon != std::string::npos && colon > 0 &&
+        std::all_of(text.begin(), text.end(), is_plain)) {
       const auto port = parse_all<uint16_t>(std::string_view(text).substr(colon + 1));
       if (port) return {};
     }

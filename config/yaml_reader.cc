@@ -244,7 +244,10 @@ void YamlReader::endpoint(const std::string& key, std::string& into) {
   if (good) {
     const char* const end = value->data() + value->size();
     const auto parsed = std::from_chars(value->data() + colon + 1, end, port);
-    good = parsed.ec == std::errc() && parsed.ptr == end && port <= 65535;
+    // No name of a host has others, and messages and JSON carry it as it is.
+    const auto is_plain = [](unsigned char each) { return each > 0x20 && each < 0x7f; };
+    good = parsed.ec == std::errc() && parsed.ptr == end && port <= 65535 &&
+           std::all_of(value->begin(), value->end(), is_plain);
   }
   if (!good) {
     return fail(key, "is '" + *value + "'; it must be HOST:PORT with a port from 0 to 65535");
