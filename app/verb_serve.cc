@@ -19,6 +19,7 @@
 #include "app/output.h"
 #include "app/verbs.h"
 #include "config/node_config.h"
+#include "fasterlog/log_metadata.h"
 #include "observability/logging.h"
 #include "replication/promise_file.h"
 #include "replication/transport.h"
@@ -170,6 +171,13 @@ int check_node(const config::NodeConfig& config) {
                                       config.node.self, config.node.cluster);
   const auto promise = file.read();
   if (!promise && promise.error().code != ErrorCode::kNotFound) return report(promise.error());
+  const auto metadata =
+      fasterlog::read_log_metadata(storage::posix_file_system(), config.log.directory);
+  if (!metadata && metadata.error().code != ErrorCode::kNotFound) return report(metadata.error());
+  if (metadata) {
+    const auto fits = fasterlog::check_log_fits(*metadata, config.log);
+    if (!fits) return report(fits.error());
+  }
   if (config.coordinator.kind == config::CoordinatorConfig::Kind::kEtcd) {
     // Reads certificates and the password; asks nobody before it is started.
     IdleExecutor idle;
@@ -217,9 +225,9 @@ void add_serve_verb(CLI::App& app, int& exit_code) {
                              "127.0.0.1:9100)"))
       ->excludes(config);
   verb->add_flag("--check", options->check,
-                 "Starts nothing: checks the file and the files it names, and that the data "
-                 "directory is this node's if it "
-                 "is there. Prints ok; exit codes as without it. Also while the node runs");
+                 "Starts nothing: checks the file and the files it names, and, if the data "
+                 "directory is there, that it is this node's and fits the file. Prints ok; exit "
+                 "codes as without it. Also while the node runs");
   verb->callback([options, &exit_code] { exit_code = serve(*options); });
 }
 

@@ -794,7 +794,11 @@ class Usage(VerbTest):
             etcd = "kind: etcd, endpoints: ['https://127.0.0.1:1'], tls: {ca: /nowhere/ca.pem}"
             wrong.write_text(node.config.read_text().replace("kind: static, leader: 1", etcd))
             self.expect(USAGE, "serve", "--check", "--config", str(wrong), out=b"", says="/nowhere/ca.pem")
-            # Another node's directory.
+            # Page sizes are fixed when a log is created; and another node's directory.
+            wrong.write_text(node.config.read_text().replace("page_bytes: 2 MiB", "page_bytes: 1 MiB"))
+            self.expect(USAGE, "serve", "--check", "--config", str(wrong), out=b"", says="page_bytes")
+            wrong.write_text(node.config.read_text().replace("segment_bytes: 2 MiB", "segment_bytes: 64 MiB"))
+            self.expect(REFUSED, "serve", "--check", "--config", str(wrong), out=b"", says="are fixed")
             wrong.write_text(node.config.read_text().replace("cluster: ", "cluster: other-"))
             self.expect(REFUSED, "serve", "--check", "--config", str(wrong), out=b"", says="PROMISE")
         self.expect(USAGE, "serve", "--check", "--data-dir", "x", "--listen", "nowhere", says="HOST:PORT")
