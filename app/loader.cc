@@ -35,6 +35,11 @@ Result<> check_outcome(const statemachine::Answer& answer) {
 
 }  // namespace
 
+Loader::~Loader() {
+  std::unique_lock lock(mutex_);
+  changed_.wait(lock, [this] { return in_flight_ == 0; });
+}
+
 bool Loader::did_something(const DumpedLine& line) {
   if (line.client.empty()) return true;
   const auto [found, first] = sessions_.try_emplace(line.client);

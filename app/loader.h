@@ -38,6 +38,10 @@ class Loader {
 
   /// Records before `from` are left out.
   Loader(rpc::Client& client, Address from) : client_(client), from_(from) {}
+  /// Waits for the answers that are due.
+  ~Loader();
+  Loader(const Loader&) = delete;
+  Loader& operator=(const Loader&) = delete;
 
   /// What it takes may be sent later; after an error all it can do is tell resume().
   Result<> take(DumpedLine line);
