@@ -7,6 +7,7 @@
 #include "app/option_values.h"
 #include "app/output.h"
 #include "app/verbs.h"
+#include "fasterlog/log.h"
 
 namespace tailrace::app {
 
@@ -100,6 +101,14 @@ Result<rpc::ReadOptions> parse_read_level(const std::string& text) {
                     "--read is '" + text +
                         "'; it must be linearizable, any, bounded=MILLISECONDSms or "
                         "at-least=EPOCH:ADDRESS");
+}
+
+void warn_of_truncation(uint64_t begin, std::string_view more) {
+  if (begin <= fasterlog::kFirstAddress.value) return;
+  print_error(
+      "tailrace: the log begins at address {}: events before it were truncated{}. "
+      "state_machine.retention_bytes in the nodes' files (serve --retention) keeps more\n",
+      begin, more);
 }
 
 int report_outcome(const rpc::CommandAnswer& answer, const std::string& key) {

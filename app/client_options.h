@@ -4,6 +4,7 @@
 
 #include <memory>
 #include <string>
+#include <string_view>
 
 #include "core/result.h"
 #include "rpc/client.h"
@@ -34,6 +35,10 @@ inline constexpr const char* kReadLevelHelp =
 
 /// Of KEY arguments.
 inline constexpr const char* kKeyHelp = "The key, of 1 to 65535 bytes";
+
+/// Says, in one line on standard error, that the log begins at `begin` because older records were
+/// truncated; nothing when it begins where every log does. `more` is what this means for the verb.
+void warn_of_truncation(uint64_t begin, std::string_view more);
 
 /// For a verb whose command was applied: what the answer came to.
 int report_outcome(const rpc::CommandAnswer& answer, const std::string& key);

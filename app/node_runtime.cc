@@ -327,6 +327,7 @@ observability::Health NodeRuntime::readyz() const {
     // It is the one that is read: taken out of service as well, nothing would be.
     return {true, status->disagreement};
   }
+  if (!status->no_leader.empty()) return {false, status->no_leader};
   if (!status->connected_to_leader) return {false, "there is no connection to the leader"};
   return {};
 }

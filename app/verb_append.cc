@@ -134,6 +134,11 @@ int append(const AppendOptions& options) {
               appender.lines(), newest.epoch.value, newest.range.end.value);
   }
   if (!done) return report_answer(done.error());
+  // Whoever appends events to keep them is to hear that the log keeps them for a while only.
+  if (appender.any()) {
+    if (const auto leader = (*client)->leader_status())
+      warn_of_truncation(leader->begin, ", and the new ones will be, too");
+  }
   if (!appender.any()) print_error("tailrace: {} holds no line\n", name);
   const auto flushed = flush_output();
   return flushed ? kDone : report(flushed.error());

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <optional>
 #include <thread>
+#include <tuple>
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
@@ -55,16 +56,17 @@ struct View {
 Result<View> look(rpc::Client& client) {
   std::optional<Answer> best;
   std::optional<Error> problem;
-  for (auto& [server, answer] : client.status()) {
-    if (!answer) {
+  // Of two that say that they lead, the one before does not know yet that it does not.
+  const auto rank = [](const Answer& one) {
+    return std::tuple(one.serving, one.serving ? one.epoch : 0, one.durable);
+  };
+  for (auto& [server, answer] : client.cluster_status()) {
+    if (!answer)
       problem = with_context(server, answer.error());
-    } else if (answer->serving) {
-      return View{std::move(*answer), true};
-    } else if (!best || answer->durable > best->durable) {
+    else if (!best || rank(*answer) > rank(*best))
       best = std::move(*answer);
-    }
   }
-  if (best) return View{std::move(*best), false};
+  if (best) return View{std::move(*best), best->serving};
   return tl::unexpected(problem.value_or(Error{ErrorCode::kUnavailable, "no --server is given"}));
 }
 
@@ -92,8 +94,20 @@ Result<> change(const MemberOptions& options, const std::function<Result<>()>& o
   }
 }
 
-/// Until it votes; how far it is on standard error. It takes as long as it takes.
-int wait_until_voter(rpc::Client& client, uint32_t node) {
+/// How far a node is that joins.
+std::string progress_of(const Result<View>& view, uint32_t node) {
+  if (!view) return "no server answers: " + view.error().message;
+  if (!view->leads) return "no node serves as the leader";
+  const Answer::Follower* follower = find_follower(view->answer, node);
+  if (follower != nullptr && follower->needs_checkpoint)
+    return fmt::format("node {} copies the state; `tailrace status` shows how much has come", node);
+  if (follower == nullptr || !follower->connected)
+    return fmt::format("node {} is not connected yet; is it started, with these addresses?", node);
+  return fmt::format("node {} joins, behind by {} bytes", node, follower->lag_bytes);
+}
+
+/// Until it votes, or `until`; how far it is on standard error.
+int wait_until_voter(rpc::Client& client, uint32_t node, Clock::time_point until) {
   auto told = Clock::now();
   for (;;) {
     const Result<View> view = look(client);
@@ -110,19 +124,16 @@ int wait_until_voter(rpc::Client& client, uint32_t node) {
         return report_answer(Error{ErrorCode::kFailedPrecondition,
                                    fmt::format("node {} was made a learner meanwhile", node)});
     }
+    if (Clock::now() >= until)
+      return report_answer(Error{
+          ErrorCode::kTimedOut,
+          fmt::format("node {} is a member and does not vote yet: {}. It goes on without this "
+                      "verb, and votes once it has caught up; `tailrace member list` shows "
+                      "when",
+                      node, progress_of(view, node))});
     if (Clock::now() - told >= kReport) {
       told = Clock::now();
-      const Answer::Follower* follower = view ? find_follower(view->answer, node) : nullptr;
-      if (!view)
-        print_error("no server answers: {}\n", view.error().message);
-      else if (!view->leads)
-        print_error("no node serves as the leader\n");
-      else if (follower == nullptr || !follower->connected)
-        print_error("node {} {}; is it started, with these addresses?\n", node,
-                    follower != nullptr && follower->needs_checkpoint ? "copies the state"
-                                                                      : "is not connected yet");
-      else
-        print_error("node {} joins, behind by {} bytes\n", node, follower->lag_bytes);
+      print_error("{}\n", progress_of(view, node));
     }
     std::this_thread::sleep_for(kMemberLook);
   }
@@ -137,6 +148,8 @@ void remind_of_files() {
 }
 
 int add(const MemberOptions& options) {
+  const auto until = Clock::now() + std::chrono::duration_cast<Clock::duration>(
+                                        std::chrono::duration<double>(options.client.timeout_s));
   auto client = options.client.connect();
   if (!client) return report(client.error());
   Answer::Member wanted = options.member;
@@ -149,7 +162,7 @@ int add(const MemberOptions& options) {
                 options.learner ? "is a learner" : "joins; it votes once it has caught up");
     return kDone;
   }
-  return wait_until_voter(**client, wanted.node);
+  return wait_until_voter(**client, wanted.node, until);
 }
 
 /// Who leads can not remove itself: it hands over first, and the next leader removes it.
@@ -239,7 +252,8 @@ void add_member_verb(CLI::App& app, int& exit_code) {
   host_port(adds->add_option("--client", added->member.client_address,
                              "Where clients reach it; needed for a new node"));
   adds->add_flag("--learner", added->learner, "The node never votes; a voter becomes a learner");
-  adds->add_flag("--no-wait", added->no_wait, "Do not wait until it votes");
+  adds->add_flag("--no-wait", added->no_wait,
+                 "Do not wait until it votes; without it --timeout bounds that wait");
   added->client.add_to(*adds);
   adds->callback([added, &exit_code] { exit_code = add(*added); });
 

@@ -34,6 +34,7 @@ constexpr std::chrono::milliseconds kDrainTimeAfterFailure{200};
 
 struct ServeOptions {
   std::string config, data_dir, listen, metrics;
+  uint64_t retention_bytes = 0;
   bool check = false;
 };
 
@@ -119,6 +120,7 @@ Result<config::NodeConfig> configuration(const ServeOptions& options) {
     config::NodeConfig config = config::single_node_config(options.data_dir);
     if (!options.listen.empty()) config.server.listen = options.listen;
     if (!options.metrics.empty()) config.metrics.listen = options.metrics;
+    config.state_machine.retention_bytes = options.retention_bytes;
     return config;
   }
   auto config = config::load_node_config(options.config);
@@ -223,6 +225,13 @@ void add_serve_verb(CLI::App& app, int& exit_code) {
   host_port(verb->add_option("--metrics", options->metrics,
                              "Where metrics and health are served, without --config (default "
                              "127.0.0.1:9100)"))
+      ->excludes(config);
+  byte_size(
+      verb->add_option("--retention", options->retention_bytes,
+                       "So much of the log is kept (for example 10GiB): events before it go with a "
+                       "checkpoint. Without it a checkpoint lets all go that it holds. In a file: "
+                       "state_machine.retention_bytes"),
+      uint64_t{1024} << 40)
       ->excludes(config);
   verb->add_flag("--check", options->check,
                  "Starts nothing: checks the file and the files it names, and, if the data "

@@ -6,6 +6,7 @@
 #include "app/member_json.h"
 #include "app/output.h"
 #include "app/verbs.h"
+#include "fasterlog/log.h"
 
 namespace tailrace::app {
 
@@ -13,7 +14,7 @@ namespace {
 
 struct StatusOptions {
   ClientFlags client;
-  bool json = false;
+  bool json = false, only_named = false;
 };
 
 const char* vote_name(uint8_t vote) {
@@ -91,6 +92,10 @@ void print_text(const rpc::NodeStatusAnswer& node) {
             node.cluster_version == 1 ? ", cluster version 1" : "");
   print_out("  begin {}  checkpointed {}  applied {}  committed {}  durable {}  tail {}\n",
             node.begin, node.checkpointed, node.applied, node.committed, node.durable, node.tail);
+  if (node.begin > fasterlog::kFirstAddress.value)
+    print_out(
+        "  events before address {} were truncated; state_machine.retention_bytes keeps more\n",
+        node.begin);
   print_out("  log {} on disk, store {} of {}, {} pairs\n", bytes_text(node.log_disk_bytes),
             bytes_text(node.store_used_bytes), bytes_text(node.store_capacity_bytes),
             node.live_records);
@@ -126,11 +131,16 @@ void print_text(const rpc::NodeStatusAnswer& node) {
 int status(const StatusOptions& options) {
   auto client = options.client.connect();
   if (!client) return report(client.error());
+  const auto servers = options.only_named ? (*client)->status() : (*client)->cluster_status();
+  size_t left_of_named = options.client.client_options()->servers.size();
   int code = kDone;
   nlohmann::json array = nlohmann::json::array();
-  for (const auto& [server, answer] : (*client)->status()) {
+  for (const auto& [server, answer] : servers) {
+    const bool named = left_of_named > 0;
+    if (named) --left_of_named;
     if (!answer) {
-      code = std::max(code, report_answer(with_context(server, answer.error())));
+      const int failed = report_answer(with_context(server, answer.error()));
+      if (named) code = std::max(code, failed);
       array.push_back({{"server", server},
                        {"error", std::string(name_of(answer.error().code))},
                        {"message", answer.error().message}});
@@ -148,11 +158,14 @@ int status(const StatusOptions& options) {
 }  // namespace
 
 void add_status_verb(CLI::App& app, int& exit_code) {
-  CLI::App* verb = app.add_subcommand(
-      "status",
-      "Prints where each --server stands: its role, its watermarks, and how far its followers are");
+  CLI::App* verb =
+      app.add_subcommand("status",
+                         "Prints where each --server stands (role, watermarks, followers), and "
+                         "each other member that these name; one of --server "
+                         "that does not answer makes the exit code 3");
   const auto options = std::make_shared<StatusOptions>();
   verb->add_flag("--json", options->json, "An array, one object a server; all sizes in bytes");
+  verb->add_flag("--only-named", options->only_named, "Ask only the nodes that --server names");
   options->client.add_to(*verb);
   verb->callback([options, &exit_code] { exit_code = status(*options); });
 }

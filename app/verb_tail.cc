@@ -66,8 +66,11 @@ Result<rpc::Client::TailOptions> parse(const TailVerbOptions& options) {
 }
 
 int tail(const TailVerbOptions& options) {
-  const auto what = parse(options);
+  auto what = parse(options);
   if (!what) return report(what.error());
+  what->started = [from_begin = options.from == "begin"](Address from) {
+    if (from_begin) warn_of_truncation(from.value, "");
+  };
   auto client = options.client.connect();
   if (!client) return report(client.error());
   Result<> written;
@@ -91,10 +94,18 @@ void add_tail_verb(CLI::App& app, int& exit_code) {
   CLI::App* verb = app.add_subcommand(
       "tail", "Prints committed events, one a line; with --json every record, one object a line");
   const auto options = std::make_shared<TailVerbOptions>();
-  verb->add_option("--from", options->from, "An address, begin or end")->capture_default_str();
-  verb->add_option("--to", options->to, "An address, or end: what is committed now")
+  verb->add_option(
+          "--from", options->from,
+          "An address where a record begins or ends, begin (of what the log still keeps) or "
+          "end")
       ->capture_default_str();
-  verb->add_flag("-f,--follow", options->follow, "Goes on with what is committed later");
+  verb->add_option("--to", options->to,
+                   "An address, which is waited for, or end: what is committed now")
+      ->capture_default_str();
+  verb->add_flag(
+      "-f,--follow", options->follow,
+      "Goes on with what is committed later, and waits for it as long as it takes: also for "
+      "a server, and through restarts");
   verb->add_option("--stream", options->stream, "Only the events of this stream");
   whole_number(
       verb->add_option("-n,--count", options->count, "Ends when so many lines are printed"), 1,

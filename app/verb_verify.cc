@@ -22,7 +22,7 @@ constexpr int kMostAttempts = 5;
 
 struct VerifyOptions {
   ClientFlags client;
-  bool json = false;
+  bool json = false, only_named = false;
 };
 
 struct Verification {
@@ -36,6 +36,12 @@ struct Verification {
              one.pairs == first.pairs;
     });
   }
+  /// Whether any of the log was left to compare: a checkpoint may have let all of it go.
+  bool any_log() const {
+    return std::any_of(nodes.begin(), nodes.end(), [](const auto& node) {
+      return node.second.log_high != 0 || node.second.log_low != 0;
+    });
+  }
   bool logs_agree() const {
     return std::all_of(nodes.begin(), nodes.end(), [&](const auto& node) {
       const rpc::DigestAnswer &one = node.second, &first = nodes.front().second;
@@ -44,25 +50,37 @@ struct Verification {
   }
 };
 
-/// The least address from which every node still has its log.
-Result<Address> common_begin(rpc::Client& client) {
-  Address begin;
-  for (const auto& [server, status] : client.status()) {
-    if (!status) return tl::unexpected(with_context(server, status.error()));
-    begin = std::max(begin, Address{status->begin});
+struct Nodes {
+  std::vector<std::string> servers;
+  Address begin;  // the least address from which every one still has its log
+};
+
+Result<Nodes> find_nodes(rpc::Client& client, const VerifyOptions& options) {
+  Nodes nodes;
+  size_t left_of_named = options.client.client_options()->servers.size();
+  for (const auto& [server, status] :
+       options.only_named ? client.status() : client.cluster_status()) {
+    const bool named = left_of_named > 0;
+    if (named) --left_of_named;
+    if (!status)
+      return tl::unexpected(with_context(
+          named ? server : server + ", a member (--only-named compares --server alone)",
+          status.error()));
+    nodes.servers.push_back(server);
+    nodes.begin = std::max(nodes.begin, Address{status->begin});
   }
-  return begin;
+  return nodes;
 }
 
-Result<Verification> compare(rpc::Client& client, const std::vector<std::string>& servers) {
+Result<Verification> compare(rpc::Client& client, const VerifyOptions& options) {
   Verification result;
-  auto begin = common_begin(client);
-  if (!begin) return tl::unexpected(std::move(begin).error());
-  result.log_from = *begin;
+  const auto nodes = find_nodes(client, options);
+  if (!nodes) return tl::unexpected(nodes.error());
+  result.log_from = nodes->begin;
   auto address = client.request_digest();
   if (!address) return tl::unexpected(std::move(address).error());
   result.address = *address;
-  for (const std::string& server : servers) {
+  for (const std::string& server : nodes->servers) {
     auto digest = client.digest(server, result.address, result.log_from);
     if (!digest) return tl::unexpected(with_context(server, std::move(digest).error()));
     result.nodes.emplace_back(server, *digest);
@@ -74,17 +92,24 @@ std::string hex(uint64_t high, uint64_t low) {
   return fmt::format("{:016x}{:016x}", high, low);
 }
 
+/// Of no bytes at all a digest would say nothing.
+std::string log_text(const rpc::DigestAnswer& digest) {
+  const bool any = digest.log_high != 0 || digest.log_low != 0;
+  return any ? hex(digest.log_high, digest.log_low) : "nothing";
+}
+
 void print_json(const Verification& result) {
   nlohmann::ordered_json out = {{"address", result.address.value},
                                 {"log_from", result.log_from.value},
                                 {"states_agree", result.states_agree()},
-                                {"logs_agree", result.logs_agree()}};
+                                {"logs_agree", result.logs_agree()},
+                                {"logs_compared", result.any_log()}};
   out["nodes"] = nlohmann::json::array();
   for (const auto& [server, digest] : result.nodes) {
     out["nodes"].push_back({{"server", server},
                             {"state", hex(digest.state_high, digest.state_low)},
                             {"pairs", digest.pairs},
-                            {"log", hex(digest.log_high, digest.log_low)}});
+                            {"log", log_text(digest)}});
   }
   print_out("{}\n", json_text(out, 2));
 }
@@ -92,21 +117,18 @@ void print_json(const Verification& result) {
 void print_text(const Verification& result) {
   print_out("log from {} and state, at address {}\n", result.log_from.value, result.address.value);
   for (const auto& [server, digest] : result.nodes) {
-    print_out("{}  log {}  state {}  {} pairs\n", server, hex(digest.log_high, digest.log_low),
+    print_out("{}  log {}  state {}  {} pairs\n", server, log_text(digest),
               hex(digest.state_high, digest.state_low), digest.pairs);
   }
 }
 
 int verify(const VerifyOptions& options) {
-  auto flags = options.client.client_options();
-  if (!flags) return report(flags.error());
-  const std::vector<std::string> servers = flags->servers;
-  auto client = rpc::Client::create(std::move(*flags));
+  auto client = options.client.connect();
   if (!client) return report(client.error());
-  auto result = compare(**client, servers);
+  auto result = compare(**client, options);
   for (int attempt = 1; attempt < kMostAttempts; ++attempt) {
     if (result || result.error().code != ErrorCode::kTruncated) break;
-    result = compare(**client, servers);
+    result = compare(**client, options);
   }
   if (!result) return report_answer(result.error());
   if (options.json)
@@ -117,12 +139,17 @@ int verify(const VerifyOptions& options) {
   if (!result->logs_agree()) print_error("tailrace: the logs differ\n");
   if (!result->states_agree()) print_error("tailrace: the states differ\n");
   if (!result->logs_agree() || !result->states_agree()) return kNegative;
-  if (servers.size() == 1) {
+  const size_t asked = result->nodes.size();
+  if (asked == 1) {
+    print_error("tailrace: one node was asked: there is nothing to compare it with{}\n",
+                options.only_named ? "; without --only-named all members are asked" : "");
+  } else if (!result->any_log()) {
     print_error(
-        "tailrace: one node was named: there is nothing to compare it with; name "
-        "all of them with --server\n");
+        "tailrace: {} nodes agree on the state; of the log nothing was left to compare: all before "
+        "address {} is truncated\n",
+        asked, result->log_from.value);
   } else if (!options.json) {
-    print_error("tailrace: {} nodes agree\n", servers.size());
+    print_error("tailrace: {} nodes agree\n", asked);
   }
   return kDone;
 }
@@ -130,10 +157,13 @@ int verify(const VerifyOptions& options) {
 }  // namespace
 
 void add_verify_verb(CLI::App& app, int& exit_code) {
-  CLI::App* verb = app.add_subcommand(
-      "verify", "Compares log and state of all --server nodes at one common address");
+  CLI::App* verb = app.add_subcommand("verify",
+                                      "Compares log and state of all members of the cluster at one "
+                                      "common address; all of them must "
+                                      "answer");
   const auto options = std::make_shared<VerifyOptions>();
   verb->add_flag("--json", options->json, "One JSON object");
+  verb->add_flag("--only-named", options->only_named, "Compare only the nodes that --server names");
   options->client.add_to(*verb);
   verb->callback([options, &exit_code] { exit_code = verify(*options); });
 }

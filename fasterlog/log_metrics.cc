@@ -14,6 +14,10 @@ void LogImpl::register_metrics(observability::MetricRegistry& registry) {
                      [core] { return static_cast<double>(core->durable.load()); });
   registry.add_gauge(to, "tailrace_log_begin_bytes", "Address of the first byte still kept", {},
                      [core] { return static_cast<double>(core->begin.load()); });
+  registry.add_gauge(
+      to, "tailrace_log_truncated_bytes",
+      "Bytes of the log that stand on this node no more: what stood below begin", {},
+      [core] { return static_cast<double>(core->begin.load() - kFirstAddress.value); });
   registry.add_gauge(to, "tailrace_log_unflushed_bytes", "Enqueued and not durable yet", {},
                      [core] {
                        const uint64_t durable = core->durable.load();

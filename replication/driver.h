@@ -132,6 +132,7 @@ class Driver final : public Node, public TransportHandler {
   void fail(Error error);
   void publish();
   std::shared_ptr<NodeStatus> make_status() const;
+  std::string why_no_leader() const;
 
   const NodeOptions options_;
   fasterlog::Log& log_;

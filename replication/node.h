@@ -86,6 +86,7 @@ struct NodeStatus {
   bool connected_to_leader = false;  // follower: has its stream, from the leader or its upstream
   NodeId source;                     // from that node; 0: it has none
   double seconds_since_leader = 0;   // follower: since the last message
+  std::string no_leader;  // follower, or candidate: why it has no stream; empty if it has one
   /// What this node has applied holds all that was acknowledged to anyone before that. Nothing: no
   /// such moment is known (never connected, or a leader that no majority has confirmed yet).
   /// By Clock::elapsed().

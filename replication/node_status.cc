@@ -4,6 +4,8 @@
 #include <string>
 #include <utility>
 
+#include <fmt/format.h>
+
 #include "replication/driver.h"
 
 namespace tailrace::replication {
@@ -42,13 +44,18 @@ std::shared_ptr<NodeStatus> Driver::make_status() const {
   if (state.fresh_at && running_) result->fresh_at = state.fresh_at;
   const bool follows = state.role == Role::kFollower || state.role == Role::kLearner;
   if (follows && running_) result->seconds_since_leader = seconds(now() - state.last_heard);
+  if (running_ && !failed_ && state.role != Role::kLeader && !state.streaming)
+    result->no_leader = why_no_leader();
   result->unhealthy = unhealthy();
   result->disagreement = disagreement();
   result->diverged = comparison_.divergence().has_value();
   result->last_compared = comparison_.last_compared();
   result->problem = failed_ ? failed_->message : state.problem;
-  if (result->removed && result->problem.empty())
-    result->problem = "this node was removed from the members of the cluster";
+  // A new one is to be added yet, as its leader says.
+  const bool was_member = !core_.is_member(options_.self) || !state.members_record.empty();
+  if (result->removed && was_member && !failed_)
+    result->problem =
+        "this node was removed from the members of the cluster: stop it. It answers no reads";
   const Member* self = find_member(state.members, options_.self);
   if (result->problem.empty() && self != nullptr && self->voter &&
       !core_.is_its_disk(options_.self, state.promise.incarnation))
@@ -81,6 +88,20 @@ std::shared_ptr<NodeStatus> Driver::make_status() const {
     result->followers.push_back(one);
   }
   return result;
+}
+
+std::string Driver::why_no_leader() const {
+  const CoreState& state = core_.state();
+  const Member* leader = find_member(state.members, state.leader);
+  if (leader == nullptr)
+    return "there is no connection to the leader, for none is known: one leads once a majority of "
+           "the voters are up and reach each other; where the one that a file names is gone for "
+           "good, `tailrace promote --node ID` has another one lead";
+  return fmt::format(
+      "there is no connection to the leader, node {} at {} (the address for nodes): start it, or "
+      "see that this node reaches it; with the static coordinator, when it is gone for good, "
+      "`tailrace promote --node ID` has another one lead",
+      leader->id.value, leader->peer_address);
 }
 
 void Driver::publish() {

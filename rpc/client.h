@@ -6,6 +6,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <stop_token>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -118,6 +119,8 @@ struct TailRecord {
 class Client {
  public:
   static Result<std::unique_ptr<Client>> create(ClientOptions options);
+  /// Calls of other threads end at once, with kClosed, and are waited for; a write among them may
+  /// have happened (kUnknownOutcome). Not to be called by what a call calls.
   virtual ~Client() = default;
 
   /// With a time to live the key is absent once the log's time has passed it; 0: for ever.
@@ -160,19 +163,36 @@ class Client {
   virtual void async_get(ByteSpan key, ReadOptions options,
                          std::function<void(Result<ReadAnswer>)> done) = 0;
 
-  /// Committed records from `from` (nothing: the log's begin) until `to` (nothing: the committed
-  /// address at the call; with follow: for ever) or until `visit` returns false. Reads from the
-  /// first reachable server and goes on at the next one when a connection breaks.
+  /// Committed records from `from` (nothing: the log's begin) until `to`, which is waited for
+  /// (nothing: the committed address at the call, as the first server knows it; with follow: for
+  /// ever), or until `visit` returns false. Reads from the first server that answers, and goes on
+  /// at the next one when that is gone, silent, or without news of the leader while others may have
+  /// some. The end that the first server has named stands: another one is waited for until it has
+  /// it.
+  ///
+  /// Without follow kTimedOut or kUnavailable when nothing has come for the client's timeout. With
+  /// follow it waits for as long as it takes, for records and for servers. kOutOfRange when `from`
+  /// is beyond the committed end (without follow), kTruncated when it is below the log's begin,
+  /// kInvalidArgument when no record begins there: the message names the addresses. kCancelled
+  /// after `stop`.
   struct TailOptions {
     std::optional<Address> from, to;
     bool from_end = false;
     bool follow = false;
+    std::stop_token stop = {};  // any thread may ask for the end
+    /// Called once, when a server has said where the tail begins.
+    std::function<void(Address from)> started = nullptr;
   };
   virtual Result<Address> tail(const TailOptions& options,
                                const std::function<bool(const TailRecord&)>& visit) = 0;
 
-  /// Each configured server's status, or why there is none.
-  virtual std::vector<std::pair<std::string, Result<NodeStatusAnswer>>> status() = 0;
+  /// Each given server's status, or why there is none.
+  using ServerStatus = std::pair<std::string, Result<NodeStatusAnswer>>;
+  virtual std::vector<ServerStatus> status() = 0;
+  /// The same, and behind them that of each member of the cluster that these tell of.
+  virtual std::vector<ServerStatus> cluster_status() = 0;
+  /// Of the node that leads; its `address` is empty. Waits for one, as a command does.
+  virtual Result<NodeStatusAnswer> leader_status() = 0;
   /// The leader hands its lead to `node` (0: to the voter that has most) and has given it up when
   /// this returns; it may take a moment until that one serves.
   virtual Result<> transfer(uint32_t node) = 0;

@@ -8,12 +8,6 @@
 namespace tailrace::rpc {
 namespace {
 
-using Reply = Result<wire::Response::Reader>;
-
-Error unexpected_answer() {
-  return Error{ErrorCode::kUnsupported, "the server answered with something else than was asked"};
-}
-
 Result<CommandAnswer> read_command(const Reply& reply) {
   if (!reply) return tl::unexpected(reply.error());
   if (!reply->isCommand()) return tl::unexpected(unexpected_answer());
@@ -41,72 +35,6 @@ Result<ReadAnswer> read_get(const Reply& reply) {
   return answer;
 }
 
-Result<NodeStatusAnswer> read_status(const Reply& reply, const std::string& server) {
-  if (!reply) return tl::unexpected(reply.error());
-  if (!reply->isStatus()) return tl::unexpected(unexpected_answer());
-  const auto from = reply->getStatus();
-  NodeStatusAnswer answer;
-  answer.node = from.getNode();
-  answer.address = server;
-  answer.role = to_string(from.getRole());
-  answer.problem = to_string(from.getProblem());
-  answer.copy.stage = to_string(from.getCopy().getStage());
-  answer.copy.from = from.getCopy().getFrom();
-  answer.copy.received = from.getCopy().getReceived();
-  answer.copy.bytes = from.getCopy().getBytes();
-  answer.copy.problem = to_string(from.getCopy().getProblem());
-  answer.epoch = from.getEpoch();
-  answer.leader = from.getLeader();
-  answer.vote = from.getVote();
-  answer.source = from.getSource();
-  answer.coordinator = to_string(from.getCoordinator());
-  answer.unhealthy = to_string(from.getUnhealthy());
-  answer.last_compared = from.getLastCompared();
-  answer.diverged = from.getDiverged();
-  answer.leader_address = to_string(from.getLeaderAddress());
-  answer.serving = from.getServing();
-  answer.begin = from.getBegin();
-  answer.checkpointed = from.getCheckpointed();
-  answer.applied = from.getApplied();
-  answer.committed = from.getCommitted();
-  answer.durable = from.getDurable();
-  answer.tail = from.getTail();
-  answer.log_disk_bytes = from.getLogDiskBytes();
-  answer.store_used_bytes = from.getStoreUsedBytes();
-  answer.store_capacity_bytes = from.getStoreCapacityBytes();
-  answer.live_records = from.getLiveRecords();
-  answer.store_log_begin = from.getStoreLogBegin();
-  answer.store_log_head = from.getStoreLogHead();
-  answer.store_log_read_only = from.getStoreLogReadOnly();
-  answer.store_log_tail = from.getStoreLogTail();
-  answer.log_time_ns = from.getLogTimeNs();
-  for (const auto one : from.getFollowers()) {
-    NodeStatusAnswer::Follower follower;
-    follower.node = one.getNode();
-    follower.voter = one.getVoter();
-    follower.vote = one.getVote();
-    follower.connected = one.getConnected();
-    follower.relayed_by = one.getRelayedBy();
-    follower.needs_checkpoint = one.getNeedsCheckpoint();
-    follower.durable = one.getDurable();
-    follower.applied = one.getApplied();
-    follower.lag_bytes = one.getLagBytes();
-    follower.lag_seconds = one.getLagSeconds();
-    follower.unhealthy = to_string(one.getUnhealthy());
-    follower.last_compared = one.getLastCompared();
-    answer.followers.push_back(follower);
-  }
-  for (const auto one : from.getMembers())
-    answer.members.push_back({one.getNode(), one.getVoter(), one.getJoining(),
-                              to_string(one.getPeerAddress()), to_string(one.getClientAddress())});
-  answer.members_in_log = from.getMembersInLog();
-  answer.removed = from.getRemoved();
-  answer.cluster_version = from.getClusterVersion();
-  for (const auto one : from.getAnchors())
-    answer.anchors.emplace_back(to_string(one.getName()), one.getAddress());
-  return answer;
-}
-
 Result<> read_done(const Reply& reply) {
   if (!reply) return tl::unexpected(reply.error());
   if (!reply->isDone()) return tl::unexpected(unexpected_answer());
@@ -119,16 +47,6 @@ Result<DigestAnswer> read_digest(const Reply& reply) {
   const auto from = reply->getDigest();
   return DigestAnswer{from.getBegin(), from.getStateHigh(), from.getStateLow(),
                       from.getPairs(), from.getLogHigh(),   from.getLogLow()};
-}
-
-/// Submits, and waits: the queue answers every request, at its deadline at the latest.
-template <typename Answer, typename Read>
-std::future<Result<Answer>> submit(RequestQueue& queue, ClientRequest request, Read read) {
-  auto promise = std::make_shared<std::promise<Result<Answer>>>();
-  auto future = promise->get_future();
-  request.done = [promise, read](Reply reply) { promise->set_value(read(reply)); };
-  queue.submit(std::move(request));
-  return future;
 }
 
 }  // namespace
@@ -151,22 +69,37 @@ ClientImpl::ClientImpl(ClientOptions options)
       thread_([this] { io_.run(); }) {}
 
 ClientImpl::~ClientImpl() {
+  closing_.request_stop();
   asio::post(io_, [this] {
     leader_.shut_down();
     any_.shut_down();
+    const std::lock_guard lock(servers_mutex_);
     for (auto& [address, queue] : servers_)
       queue->shut_down();
-    io_.stop();
   });
+  {
+    std::unique_lock lock(calls_mutex_);
+    calls_changed_.wait(lock, [this] { return calls_ == 0; });
+  }
+  asio::post(io_, [this] { io_.stop(); });
   thread_.join();
+}
+
+void ClientImpl::count_call(int more) {
+  const std::lock_guard lock(calls_mutex_);
+  calls_ += more;
+  calls_changed_.notify_all();
 }
 
 RequestQueue& ClientImpl::queue_to(const std::string& server) {
   const std::lock_guard lock(servers_mutex_);
   auto& queue = servers_[server];
-  if (!queue)
+  if (!queue) {
     queue = std::make_unique<RequestQueue>(io_, options_, RequestQueue::Route::kOne,
                                            std::vector<std::string>{server}, traffic_);
+    // The end of the client has passed those that were there.
+    if (closing_.stop_requested()) asio::post(io_, [late = queue.get()] { late->shut_down(); });
+  }
   return *queue;
 }
 
@@ -269,20 +202,6 @@ void ClientImpl::async_get(ByteSpan key, ReadOptions options,
   ClientRequest request = get_request(key, options);
   request.done = [done = std::move(done)](Reply reply) { done(read_get(reply)); };
   queue_for(options).submit(std::move(request));
-}
-
-std::vector<std::pair<std::string, Result<NodeStatusAnswer>>> ClientImpl::status() {
-  std::vector<std::future<Result<NodeStatusAnswer>>> asked;
-  for (const std::string& server : options_.servers) {
-    ClientRequest request = command(wire::Operation::NONE, {});
-    request.verb = ClientRequest::Verb::kStatus;
-    auto read = [server](const Reply& reply) { return read_status(reply, server); };
-    asked.push_back(submit<NodeStatusAnswer>(queue_to(server), std::move(request), read));
-  }
-  std::vector<std::pair<std::string, Result<NodeStatusAnswer>>> answers;
-  for (size_t i = 0; i < asked.size(); ++i)
-    answers.emplace_back(options_.servers[i], asked[i].get());
-  return answers;
 }
 
 Result<> ClientImpl::transfer(uint32_t node) {

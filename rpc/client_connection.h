@@ -26,9 +26,13 @@ struct ServerHello {
 };
 ServerHello read_hello(wire::Hello::Reader hello);
 
-/// How long a client tries one server, and what it waits before it goes around again.
+/// How long a client waits for one server to connect, and then for its hello; others are tried
+/// beside it (server_search.h). And what it waits before it asks the same ones again.
 inline constexpr std::chrono::milliseconds kDialTime{2000};
 inline constexpr std::chrono::milliseconds kRetryPause{50};
+/// A server that owes something and sends nothing for so long is asked for a sign of life, and left
+/// when none comes for as long again.
+inline constexpr std::chrono::milliseconds kSilence{1000};
 
 /// Dials, exchanges hellos, then hands each response on. All on the io_context's one thread.
 class ClientConnection : public FramedSocket {
@@ -51,6 +55,8 @@ class ClientConnection : public FramedSocket {
 
   /// Sends the hello; the server's must come within `most`.
   void begin(Events events, std::chrono::milliseconds most);
+  /// From now on these are told.
+  void set_events(Events events) { events_ = std::move(events); }
   /// Closes without telling.
   void detach();
   const std::string& address() const { return address_; }

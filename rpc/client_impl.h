@@ -1,9 +1,12 @@
 #pragma once
 // The client behind rpc/client.h: one io thread, and a queue for each destination. Internal.
 
+#include <condition_variable>
+#include <future>
 #include <map>
 #include <memory>
 #include <mutex>
+#include <stop_token>
 #include <string>
 #include <thread>
 
@@ -14,6 +17,22 @@
 #include "rpc/client_queue.h"
 
 namespace tailrace::rpc {
+
+using Reply = Result<wire::Response::Reader>;
+
+inline Error unexpected_answer() {
+  return Error{ErrorCode::kUnsupported, "the server answered with something else than was asked"};
+}
+
+/// Submits, and waits: the queue answers every request, at its deadline at the latest.
+template <typename Answer, typename Read>
+std::future<Result<Answer>> submit(RequestQueue& queue, ClientRequest request, Read read) {
+  auto promise = std::make_shared<std::promise<Result<Answer>>>();
+  auto future = promise->get_future();
+  request.done = [promise, read](Reply reply) { promise->set_value(read(reply)); };
+  queue.submit(std::move(request));
+  return future;
+}
 
 class ClientImpl : public Client {
  public:
@@ -38,7 +57,9 @@ class ClientImpl : public Client {
                  std::function<void(Result<ReadAnswer>)> done) override;
   Result<Address> tail(const TailOptions& options,
                        const std::function<bool(const TailRecord&)>& visit) override;
-  std::vector<std::pair<std::string, Result<NodeStatusAnswer>>> status() override;
+  std::vector<ServerStatus> status() override;
+  std::vector<ServerStatus> cluster_status() override;
+  Result<NodeStatusAnswer> leader_status() override;
   Result<> transfer(uint32_t node) override;
   Result<> set_member(const NodeStatusAnswer::Member& member) override;
   Result<> remove_member(uint32_t node) override;
@@ -55,8 +76,25 @@ class ClientImpl : public Client {
   RequestQueue& queue_for(const ReadOptions& options);
   RequestQueue& queue_to(const std::string& server);
   Result<CommandAnswer> wait_for_command(ClientRequest request);
+  std::vector<ServerStatus> ask_status(const std::vector<std::string>& servers);
+  /// A call of several steps: the client's end waits for it.
+  class Call {
+   public:
+    explicit Call(ClientImpl& client) : client_(client) { client_.count_call(1); }
+    ~Call() { client_.count_call(-1); }
+    Call(const Call&) = delete;
+    Call& operator=(const Call&) = delete;
+
+   private:
+    ClientImpl& client_;
+  };
+  void count_call(int more);
 
   const ClientOptions options_;
+  std::stop_source closing_;
+  std::mutex calls_mutex_;
+  std::condition_variable calls_changed_;
+  int calls_ = 0;  // guarded by calls_mutex_
   Traffic traffic_;
   asio::io_context io_{1};
   asio::executor_work_guard<asio::io_context::executor_type> work_;

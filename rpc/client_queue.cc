@@ -14,7 +14,6 @@ namespace {
 // Deadlines are kept to the moment; this is for all else. A process may have a thousand clients,
 // and each that wakes up costs two changes of threads.
 constexpr std::chrono::milliseconds kTick{100};
-constexpr std::chrono::milliseconds kSilence{1000};
 constexpr size_t kMostUnsentBytes = 4u << 20;
 constexpr size_t kMostLearnt = 64;
 
@@ -54,9 +53,7 @@ Result<> check_size(const ClientRequest& request, uint64_t max_frame_bytes) {
 
 Error no_answer(const ClientRequest& request, bool in_flight, const std::string& problem) {
   if (!in_flight && !request.sent_before)
-    return Error{ErrorCode::kUnavailable,
-                 problem.empty() ? "no server could be reached in time"
-                                 : "no server took the request in time; last: " + problem};
+    return Error{ErrorCode::kUnavailable, "no server took the request in time; last: " + problem};
   // Also with a session: its serial is given up here, so no one will ever ask again.
   if (writes(request))
     return Error{ErrorCode::kUnknownOutcome,
@@ -125,6 +122,7 @@ void RequestQueue::shut_down() {
   shut_down_ = true;
   retry_timer_.cancel();
   ticker_.cancel();
+  stop_searching();
   if (connection_) std::exchange(connection_, nullptr)->detach();
   take_inbox();
   const auto fail = [this](ClientRequest& request) {
@@ -152,12 +150,8 @@ void RequestQueue::finish(ClientRequest& request, Result<wire::Response::Reader>
 
 void RequestQueue::next_server(const std::string& hint) {
   ++tried_;
-  if (!hint.empty() && hint_.empty())
-    hint_ = hint;
-  else {
-    hint_.clear();
-    server_ = (server_ + 1) % servers_.size();
-  }
+  hint_ = hint;
+  server_ = (server_ + 1) % servers_.size();
 }
 
 void RequestQueue::learn(const std::vector<std::string>& members) {
@@ -167,70 +161,82 @@ void RequestQueue::learn(const std::vector<std::string>& members) {
   servers_.resize(given_);
   for (const std::string& member : members) {
     const bool known = std::ranges::find(servers_, member) != servers_.end();
-    if (!member.empty() && !known && servers_.size() < given_ + kMostLearnt)
-      servers_.push_back(member);
+    if (member.empty() || known || servers_.size() >= given_ + kMostLearnt) continue;
+    servers_.push_back(member);
+    if (search_) search_->add(member);
   }
   const auto at = std::ranges::find(servers_, present);
   server_ = at == servers_.end() ? 0 : static_cast<size_t>(at - servers_.begin());
 }
 
-void RequestQueue::dial_later() {
-  // A hint, and each server once, without a pause.
-  if (tried_ % (servers_.size() + 1) != 0) return dial();
+void RequestQueue::search_later() {
+  // Each server once, without a pause.
+  if (tried_ % (servers_.size() + 1) != 0) return search();
   pausing_ = true;
   retry_timer_.expires_after(kRetryPause);
   retry_timer_.async_wait([this](const std::error_code& error) {
     pausing_ = false;
-    if (!error) dial();
+    if (!error) search();
   });
 }
 
-void RequestQueue::dial() {
-  if (shut_down_ || dialling_ || pausing_ || connection_ || (queued_.empty() && bounced_.empty()))
+void RequestQueue::search() {
+  if (shut_down_ || search_ || pausing_ || connection_ || (queued_.empty() && bounced_.empty()))
     return;
-  dialling_ = true;
-  const std::string address = hint_.empty() ? servers_[server_] : hint_;
-  ClientConnection::dial(io_, address, kDialTime, options_.max_frame_bytes, traffic_,
-                         [this](Result<std::shared_ptr<ClientConnection>> connection) {
-                           made(std::move(connection));
-                         });
+  std::vector<std::string> order{std::exchange(hint_, {})};
+  for (size_t i = 0; i < servers_.size(); ++i)
+    order.push_back(servers_[(server_ + i) % servers_.size()]);
+  ServerSearch::Events events;
+  events.answers = [this](const std::shared_ptr<ClientConnection>& connection,
+                          const ServerHello& hello) { return on_hello(connection, hello); };
+  events.failed = [this](const Error& error) { on_search_failed(error); };
+  search_ = std::make_shared<ServerSearch>(io_, options_.max_frame_bytes, traffic_,
+                                           std::move(order), std::move(events));
+  search_->start();
 }
 
-void RequestQueue::made(Result<std::shared_ptr<ClientConnection>> connection) {
-  dialling_ = false;
-  if (shut_down_) return;
-  if (!connection) return on_closed(connection.error());
-  connection_ = std::move(*connection);
-  ready_ = false;
+void RequestQueue::stop_searching() {
+  if (search_) std::exchange(search_, nullptr)->stop();
+}
+
+bool RequestQueue::on_hello(const std::shared_ptr<ClientConnection>& connection,
+                            const ServerHello& hello) {
+  learn(hello.servers);
+  if (route_ == Route::kLeader && !hello.leader) {
+    problem_ = fmt::format("{}: node {} does not lead, {}", connection->address(), hello.node,
+                           hello.leader_address.empty()
+                               ? "and knows of no leader"
+                               : "it knows the leader at " + hello.leader_address);
+    if (hello.leader_address != connection->address()) search_->hint(hello.leader_address);
+    return false;
+  }
+  search_.reset();  // it ends with this call
+  connection_ = connection;
+  const auto at = std::ranges::find(servers_, connection->address());
+  if (at != servers_.end()) server_ = static_cast<size_t>(at - servers_.begin());
   ClientConnection::Events events;
-  events.ready = [this](const ServerHello& hello) { on_ready(hello); };
   events.response = [this](wire::Response::Reader response) { on_response(response); };
   events.responses_taken = [this] { send_queued(); };
   events.written = [this] { send_queued(); };
   events.closed = [this](const Error& error) { on_closed(error); };
-  connection_->begin(std::move(events), kDialTime);
+  connection->set_events(std::move(events));
+  take_bound(hello.log_time_ns, hello.session_ttl_ns);
+  send_queued();
+  return true;
 }
 
-void RequestQueue::on_ready(const ServerHello& hello) {
-  learn(hello.servers);
-  const bool usable = route_ != Route::kLeader || hello.leader;
-  if (!usable) {
-    const auto left = std::exchange(connection_, nullptr);
-    problem_ = fmt::format("{}: node {} does not lead", left->address(), hello.node);
-    const std::string hint = hello.leader_address == left->address() ? "" : hello.leader_address;
-    left->detach();
-    next_server(hint);
-    return dial_later();
-  }
-  take_bound(hello.log_time_ns, hello.session_ttl_ns);
-  ready_ = true;
-  send_queued();
+void RequestQueue::on_search_failed(const Error& error) {
+  problem_ = error.message;
+  // A server that was named is asked once: whoever asked wants to know why it does not answer.
+  if (route_ != Route::kOne && error.code != ErrorCode::kUnsupported) return;
+  stop_searching();
+  for (ClientRequest& request : std::exchange(queued_, {}))
+    finish(request, tl::unexpected(error));
 }
 
 void RequestQueue::on_closed(const Error& error) {
   problem_ = error.message;
   connection_.reset();
-  ready_ = false;
   switching_ = false;
   // What was in flight stands before what was not sent yet.
   for (auto& [id, request] : std::exchange(sent_, {})) {
@@ -258,7 +264,7 @@ void RequestQueue::on_closed(const Error& error) {
     return;
   }
   next_server({});
-  dial_later();
+  search_later();
 }
 
 // ---- Sending.
@@ -270,8 +276,8 @@ bool RequestQueue::may_send_again(const ClientRequest& request) const {
 void RequestQueue::send_queued() {
   if (shut_down_) return;
   if (sent_.empty() && (!bounced_.empty() || switching_)) settle_bounced();
-  if (!connection_) return dial();
-  if (!ready_ || switching_ || !bounced_.empty()) return;
+  if (!connection_) return search();
+  if (switching_ || !bounced_.empty()) return;
   while (!queued_.empty() && connection_->unsent_bytes() < kMostUnsentBytes) {
     ClientRequest& next = queued_.front();
     if (auto fits = check_size(next, connection_->server().max_frame_bytes); !fits) {
@@ -310,7 +316,9 @@ void RequestQueue::write_request(uint64_t id, ClientRequest& request) {
   to.setId(id);
   const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(
       request.deadline - std::chrono::steady_clock::now());
-  const auto left_ms = static_cast<uint32_t>(std::max<int64_t>(1, left.count()));
+  // The server knows better why it is late: its word is to come before the time is over here.
+  const int64_t early_ms = std::min<int64_t>(left.count() / 8, 250);
+  const auto left_ms = static_cast<uint32_t>(std::max<int64_t>(1, left.count() - early_ms));
   switch (request.verb) {
     case Verb::kCommand: {
       auto command = to.initCommand();
@@ -449,6 +457,12 @@ void RequestQueue::settle(uint64_t id, ClientRequest& request, wire::Response::R
     }
     return refused(std::move(request), error);
   }
+  if (response.isStatus() && route_ == Route::kLeader && !response.getStatus().getServing()) {
+    switching_ = true;
+    problem_ = fmt::format("node {} does not lead", response.getStatus().getNode());
+    hint_ = to_string(response.getStatus().getLeaderAddress());
+    return bounce(id, std::move(request));
+  }
   if (response.isCommand() && request.session.serial != 0) {
     const auto outcome = static_cast<statemachine::Outcome>(response.getCommand().getOutcome());
     if (outcome == statemachine::Outcome::kSerialGap ||
@@ -493,11 +507,10 @@ void RequestQueue::settle_bounced() {
   bounced_.clear();
   if (!std::exchange(switching_, false) || !connection_) return;
   const auto left = std::exchange(connection_, nullptr);
-  ready_ = false;
   const std::string hint = std::exchange(hint_, {});
   left->detach();
   next_server(hint == left->address() ? std::string() : hint);
-  dial_later();
+  search_later();
 }
 
 // ---- Deadlines.
@@ -518,7 +531,7 @@ void RequestQueue::arm_ticker() {
 }
 
 void RequestQueue::check_silence() {
-  if (!connection_ || !ready_ || sent_.empty()) return;
+  if (!connection_ || sent_.empty()) return;
   const auto silence = std::chrono::steady_clock::now() - last_heard_;
   if (silence < kSilence) return;
   if (!asked_for_life_) {
@@ -532,7 +545,7 @@ void RequestQueue::check_silence() {
     connection_->flush();
   } else if (silence > 2 * kSilence) {
     const auto left = std::exchange(connection_, nullptr);
-    ready_ = asked_for_life_ = false;
+    asked_for_life_ = false;
     const std::string address = left->address();
     left->detach();
     on_closed(Error{ErrorCode::kUnavailable, fmt::format("{} does not answer", address)});
@@ -565,8 +578,11 @@ void RequestQueue::expire() {
     late.emplace_back(std::move(*it), false);
     it = queued_.erase(it);
   }
+  if (queued_.empty() && bounced_.empty()) stop_searching();
+  const std::string problem =
+      problem_.empty() ? fmt::format("no answer of {}", fmt::join(servers_, ", ")) : problem_;
   for (auto& [request, in_flight] : late)
-    finish(request, tl::unexpected(no_answer(request, in_flight, problem_)));
+    finish(request, tl::unexpected(no_answer(request, in_flight, problem)));
 }
 
 }  // namespace tailrace::rpc

@@ -18,6 +18,7 @@
 #include "core/random.h"
 #include "rpc/client.h"
 #include "rpc/client_connection.h"
+#include "rpc/server_search.h"
 
 namespace tailrace::rpc {
 
@@ -70,10 +71,12 @@ class RequestQueue {
 
  private:
   void take_inbox();
-  void dial();
-  void dial_later();
-  void made(Result<std::shared_ptr<ClientConnection>> connection);
-  void on_ready(const ServerHello& hello);
+  void search();
+  void search_later();
+  void stop_searching();
+  /// Whether it is a server for these requests; then it is theirs.
+  bool on_hello(const std::shared_ptr<ClientConnection>& connection, const ServerHello& hello);
+  void on_search_failed(const Error& error);
   void on_response(wire::Response::Reader response);
   /// Finishes the request, or puts it back to be sent again. May throw kj::Exception (a malformed
   /// answer): then it has done neither. `tried`: what tried_ was before this answer.
@@ -112,11 +115,12 @@ class RequestQueue {
   std::vector<std::string> servers_;  // those that were given, then those that were learnt
   const size_t given_;                // so many
   size_t server_ = 0;
-  std::string hint_;     // where the leader is said to be; tried first, once
-  size_t tried_ = 0;     // servers without success since the last one
-  std::string problem_;  // of the last attempt
-  std::shared_ptr<ClientConnection> connection_;
-  bool ready_ = false, dialling_ = false, pausing_ = false, shut_down_ = false, ticking_ = false;
+  std::string hint_;                      // where the leader is said to be; tried first, once
+  size_t tried_ = 0;                      // servers that were left since the last success
+  std::string problem_;                   // of the last attempt
+  std::shared_ptr<ServerSearch> search_;  // while there is no connection
+  std::shared_ptr<ClientConnection> connection_;  // it has said hello
+  bool pausing_ = false, shut_down_ = false, ticking_ = false;
   SteadyTime last_heard_;  // or since when it owes an answer
   bool asked_for_life_ = false;
   bool switching_ = false;  // the server does not lead: leave it once all are settled

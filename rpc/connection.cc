@@ -134,6 +134,7 @@ void Connection::tell_members() {
   OutgoingMessage message;
   fill_hello(begin_response(message, 0).initHello());
   send(message.builder());
+  if (const auto member = check_member(); !member) end_tails(member.error());
   flush();
   status_.reset();
 }
@@ -226,8 +227,8 @@ void Connection::reply_error(const Asked& asked, const Error& error, bool try_an
   const bool elsewhere = error.code == ErrorCode::kNotLeader;
   auto to = response.initError();
   write_error(error, elsewhere ? status().leader_client_address : std::string(), to);
-  to.setTryAnother(try_another ||
-                   (error.code == ErrorCode::kUnavailable && !status().unhealthy.empty()));
+  to.setTryAnother(try_another || (error.code == ErrorCode::kUnavailable &&
+                                   (status().removed || !status().unhealthy.empty())));
   send(message.builder());
 }
 

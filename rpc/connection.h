@@ -49,6 +49,7 @@ class Connection : public FramedSocket {
     std::unique_ptr<fasterlog::LogScanner> scanner;
     Address to;
     int64_t credit = 0;
+    bool shown = false;  // a record was pushed
   };
   enum class Pumped { kIdle, kMore, kEnded };
 
@@ -103,6 +104,9 @@ class Connection : public FramedSocket {
   /// Whether the read can not be answered here at all; then the error was.
   bool refuse_unhealthy(const Asked& asked);
   Result<> check_health();
+  Result<> check_member();
+  /// All of them, with that error.
+  void end_tails(const Error& error);
   bool refuse_read(const Asked& asked, const ReadNeeds& needs);
   bool readable_now(const ReadNeeds& needs);
   /// Of a state that is new enough: whether it holds what `needs` names.

@@ -2,6 +2,7 @@
 
 #include <charconv>
 #include <memory>
+#include <string>
 
 #include <asio/connect.hpp>
 #include <asio/io_context.hpp>
@@ -105,7 +106,15 @@ void dial(asio::io_context& io, const std::string& address, std::chrono::millise
                           attempt->finish(failed);
                         });
   };
-  attempt->resolver.async_resolve(endpoint->first, endpoint->second, std::move(resolved));
+  // What is no name must not wait behind one that no server of names tells: they are asked one
+  // after the other.
+  std::error_code is_name;
+  const asio::ip::address numeric = asio::ip::make_address(endpoint->first, is_name);
+  if (is_name)
+    return attempt->resolver.async_resolve(endpoint->first, endpoint->second, std::move(resolved));
+  const auto port = static_cast<asio::ip::port_type>(std::stoul(endpoint->second));
+  attempt->socket.async_connect(
+      {numeric, port}, [attempt](const std::error_code& error) { attempt->finish(error); });
 }
 
 }  // namespace tailrace::rpc

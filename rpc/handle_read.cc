@@ -26,8 +26,20 @@ bool Connection::refuse_unhealthy(const Asked& asked) {
   return false;
 }
 
+/// Nobody tells a removed node what is committed.
+Result<> Connection::check_member() {
+  const replication::NodeStatus& now = status();
+  if (!now.removed) return {};
+  return make_error(
+      ErrorCode::kUnavailable,
+      fmt::format("node {} is not a member of the cluster and answers no reads; ask a "
+                  "member (`tailrace member list`)",
+                  now.self.value));
+}
+
 /// A state that is wrong, or is not applied any more, is worse than none: a client finds another.
 Result<> Connection::check_health() {
+  TAILRACE_RETURN_IF_ERROR(check_member());
   const replication::NodeStatus& now = status();
   if (now.unhealthy.empty()) return {};
   return make_error(

@@ -3,6 +3,7 @@
 #include <limits>
 
 #include <asio/post.hpp>
+#include <fmt/format.h>
 
 #include "rpc/connection.h"
 
@@ -18,6 +19,28 @@ constexpr size_t kMostSubscriptions = 64;
 // Of a record's place in a push, beside its payload.
 constexpr size_t kRecordOverhead = 48;
 
+/// Of an address at which no sound record stands: whether one merely does not begin there.
+std::optional<Error> within_a_record(fasterlog::Log& log, Address from) {
+  const auto batch = log.mark_end_at(from);
+  if (!batch) return std::nullopt;
+  fasterlog::Log::ScanOptions options;
+  options.with_commit_marks = true;
+  const auto scanner = log.scan(*batch, options);
+  Address before = *batch;
+  for (;;) {
+    const auto next = scanner->next(Address::max());
+    if (!next || !*next || (*next)->address == from) return std::nullopt;
+    const fasterlog::Record& record = **next;
+    const bool within = record.address < from;
+    if (within) before = record.address;
+    if (within && record.end <= from) continue;
+    return Error{
+        ErrorCode::kInvalidArgument,
+        fmt::format("no record begins at address {}; the nearest begin at {} and {}", from.value,
+                    before.value, (within ? record.end : record.address).value)};
+  }
+}
+
 }  // namespace
 
 void Connection::handle_tail(uint64_t id, wire::Tail::Reader request) {
@@ -25,6 +48,7 @@ void Connection::handle_tail(uint64_t id, wire::Tail::Reader request) {
   if (subscriptions_.size() >= kMostSubscriptions || subscriptions_.contains(id))
     return reply_error(asked, Error{ErrorCode::kResourceExhausted,
                                     "too many tails on this connection, or one of the same id"});
+  if (const auto member = check_member(); !member) return reply_error(asked, member.error());
   fasterlog::Log& log = *context_.to.log;
   const Address readable = context_.to.watermarks->applicable();
   Address from{request.getFrom()};
@@ -38,10 +62,18 @@ void Connection::handle_tail(uint64_t id, wire::Tail::Reader request) {
   else
     to = to.value == 0 ? readable : std::min(to, readable);
   if (from < log.begin())
+    return reply_error(
+        asked, Error{ErrorCode::kTruncated, "the log begins at address " +
+                                                std::to_string(log.begin().value) +
+                                                "; what stood before it was truncated (more "
+                                                "of it is kept by "
+                                                "state_machine.retention_bytes)"});
+  if (from > readable && !request.getFollow())
     return reply_error(asked,
-                       Error{ErrorCode::kTruncated, "the log begins at address " +
-                                                        std::to_string(log.begin().value) +
-                                                        "; what stood before it was truncated"});
+                       Error{ErrorCode::kOutOfRange,
+                             fmt::format("address {} is beyond the end of what is committed, which "
+                                         "is {} on node {}; with follow it would be waited for",
+                                         from.value, readable.value, status().self.value)});
   Subscription subscription;
   subscription.asked = asked;
   subscription.to = to;
@@ -69,6 +101,12 @@ void Connection::handle_credit(uint64_t id, uint64_t bytes) {
 void Connection::cancel_tail(uint64_t id) {
   subscriptions_.erase(id);
   if (subscriptions_.empty()) thread_.set_tailing(*this, false);
+}
+
+void Connection::end_tails(const Error& error) {
+  for (const auto& [id, subscription] : std::exchange(subscriptions_, {}))
+    reply_error(subscription.asked, error);
+  thread_.set_tailing(*this, false);
 }
 
 void Connection::pump_tails() {
@@ -141,7 +179,12 @@ Connection::Pumped Connection::pump(Subscription& subscription) {
     subscription.credit -= static_cast<int64_t>(bytes);
   }
   if (payloads.capacity() > (4u << 20)) std::vector<std::byte>().swap(payloads);
+  subscription.shown |= !found.empty();
   if (failure) {
+    // An address that was asked for, and nothing was read from it yet.
+    if (failure->code == ErrorCode::kCorruption && !subscription.shown)
+      failure =
+          within_a_record(*context_.to.log, subscription.scanner->position()).value_or(*failure);
     reply_error(subscription.asked, *failure);
     return Pumped::kEnded;
   }

@@ -213,7 +213,8 @@ void IoThread::arm_ticker() {
     ticking_ = false;
     if (error) return;
     desk_.waiters().run_ready(context_.to.watermarks->applied(), context_.to.node->status()->epoch);
-    desk_.waiters().run_expired(std::chrono::steady_clock::now());
+    desk_.waiters().run_expired(std::chrono::steady_clock::now(),
+                                context_.to.watermarks->applied());
     settle();
     if (!desk_.waiters().empty()) arm_ticker();
   });

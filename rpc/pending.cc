@@ -21,20 +21,25 @@ void AppliedWaiters::run_ready(Address applied, Epoch epoch) {
     callback({});
 }
 
-void AppliedWaiters::run_expired(SteadyTime now) {
-  std::vector<std::pair<Address, Callback>> expired;
+void AppliedWaiters::run_expired(SteadyTime now, Address applied) {
+  std::vector<std::pair<Address, Waiter>> expired;
   for (auto it = waiters_.begin(); it != waiters_.end();) {
     if (it->second.deadline > now) {
       ++it;
       continue;
     }
-    expired.emplace_back(it->first, std::move(it->second.callback));
+    expired.emplace_back(it->first, std::move(it->second));
     it = waiters_.erase(it);
   }
-  for (auto& [address, callback] : expired)
-    callback(
-        make_error(ErrorCode::kTimedOut,
-                   fmt::format("this node has not applied address {} in time", address.value)));
+  for (auto& [address, waiter] : expired) {
+    const std::string missing = applied < address
+                                    ? fmt::format("address {}", address.value)
+                                    : fmt::format("anything of epoch {}", waiter.epoch.value);
+    waiter.callback(make_error(ErrorCode::kTimedOut,
+                               fmt::format("this node has not applied {} in time: it has applied "
+                                           "all below address {}",
+                                           missing, applied.value)));
+  }
 }
 
 Result<> check_named(Epoch found, statemachine::LogPoint asked) {

@@ -115,7 +115,8 @@ class AppliedWaiters {
   void add(Address applied, Epoch epoch, SteadyTime deadline, Callback callback);
   bool empty() const { return waiters_.empty(); }
   void run_ready(Address applied, Epoch epoch);
-  void run_expired(SteadyTime now);
+  /// `applied`: how far the state is, for the message.
+  void run_expired(SteadyTime now, Address applied);
 
  private:
   struct Waiter {

@@ -8,6 +8,7 @@ import json
 import os
 import pathlib
 import queue
+import re
 import signal
 import subprocess
 import sys
@@ -269,8 +270,11 @@ class Reads(VerbTest):
             self.expect(DONE, "get", "read", "--read", "any", server=node.server, out=b"1")
 
     def test_a_state_that_does_not_come_in_time_is_3(self):
-        for level in ("at-least=1:999999999", "at-least=99:64"):
-            self.expect(UNREACHABLE, "get", "k", "--read", level, "--timeout", "0.3", out=b"")
+        for level, missing in (("at-least=1:999999999", "address 999999999"),
+                               ("at-least=99:64", "epoch 99")):
+            done = self.expect(UNREACHABLE, "get", "k", "--read", level, "--timeout", "0.3", out=b"",
+                               says=missing)
+            self.assertIn("it has applied all below address ", done.stderr.decode())
 
     def test_a_level_that_is_none_is_a_usage_error(self):
         for level in ("", "all", "at-least", "at-least=", "at-least=1", "at-least=1:x",
@@ -286,6 +290,23 @@ class FindingTheServer(VerbTest):
             self.expect(DONE, "append", input=b"x\n", server=follower.server)
             self.expect(DONE, "bench", "service", "--seconds", "0.1", "--clients", "1",
                         server=follower.server)
+
+    def test_all_members_are_found_from_one_of_them(self):
+        last = three.nodes[2].server
+        self.assertEqual([one["node"] for one in json.loads(
+            self.expect(DONE, "status", "--json", server=last).stdout)], [3, 1, 2])
+        self.assertEqual([one["node"] for one in json.loads(
+            self.expect(DONE, "status", "--json", "--only-named", server=last).stdout)], [3])
+        self.expect(DONE, "verify", server=last, says="3 nodes agree")
+        self.expect(DONE, "verify", "--only-named", server=last, says="nothing to compare it with")
+        told = json.loads(self.expect(DONE, "member", "list", "--json", server=last).stdout)
+        self.assertEqual(told["leader"], told["told_by"])
+
+    def test_a_transfer_to_a_node_that_was_not_named_is_a_success(self):
+        one = three.leader.server
+        for node in (2, 1):
+            self.expect(DONE, "transfer", "--to", str(node), server=one,
+                        says=f"node {node} at {three.nodes[node - 1].server} leads")
 
     def test_a_list_with_dead_servers_is_tried_through(self):
         self.expect(DONE, "put", "list", "v", server=f"{dead_address()},{three.nodes[2].server}")
@@ -483,8 +504,17 @@ class Tail(VerbTest):
                          [str(n) for n in range(10)])
 
     def test_an_address_within_a_record_is_refused(self):
-        within = str(self.records[0]["address"] + 8)
-        self.expect(REFUSED, "tail", "--from", within, out=b"", says=within)
+        first = self.records[0]["address"]
+        for within in (first + 8, first + 1):
+            done = self.expect(REFUSED, "tail", "--from", str(within), out=b"",
+                               says=f"no record begins at address {within}; the nearest begin at {first} and ")
+            self.assertIn(str(self.records[0]["end"]), done.stderr.decode())
+            self.assertNotIn("/", done.stderr.decode())  # no file of the server's
+
+    def test_an_address_beyond_the_end_is_refused(self):
+        end = json.loads(run("status", "--json", cluster=single).stdout)[0]["committed"]
+        done = self.expect(REFUSED, "tail", "--from", str(end + 10**6), out=b"", says="beyond the end")
+        self.assertGreaterEqual(int(re.search(r"which is (\d+)", done.stderr.decode())[1]), end)
 
     def test_what_is_no_address_is_a_usage_error(self):
         for option in ("--from", "--to"):
@@ -492,7 +522,8 @@ class Tail(VerbTest):
                 self.expect(USAGE, "tail", f"{option}={text}", says=option)
                 self.expect(USAGE, "log", "dump", str(single.leader.data / "log"), f"{option}={text}", says=option)
         for text in ("1", "7", str(2**62)):
-            self.assertIn(run("tail", "--from", text, cluster=single).returncode, (DONE, REFUSED), text)
+            self.assertIn(run("tail", "--from", text, "--timeout", "1", cluster=single).returncode,
+                          (DONE, REFUSED, UNREACHABLE), text)
             self.assertEqual(run("log", "dump", str(single.leader.data / "log"), "--from", text).returncode, DONE)
         self.expect(USAGE, "tail", "--to", "begin")
 
@@ -526,9 +557,9 @@ class Tail(VerbTest):
             self.assertEqual(other.stdout, first.stdout)
 
     def test_a_reader_that_has_seen_enough_ends_it_quietly(self):
-        run("append", input=b"filler\n" * 100000, cluster=three)
+        first = run("append", input=b"filler\n" * 100000, cluster=three).stdout.split()[1].decode()
         for arguments in (["tail"], ["tail", "--json"], ["tail", "--follow"]):
-            tail = subprocess.Popen([TAILRACE, *arguments], stdout=subprocess.PIPE,
+            tail = subprocess.Popen([TAILRACE, *arguments, "--from", first], stdout=subprocess.PIPE,
                                     stderr=subprocess.PIPE, stdin=subprocess.DEVNULL,
                                     env=dict(os.environ, TAILRACE_SERVER=three.servers))
             try:
@@ -652,6 +683,22 @@ class Administration(VerbTest):
                          r"log \d+\.\d MiB on disk, store .* of \d+\.\d [GT]iB, \d+ pairs")
         one, = json.loads(self.expect(DONE, "status", "--json").stdout)
         self.assertGreater(one["log_disk_bytes"], 1 << 20)
+
+    def test_what_is_truncated_is_told(self):
+        def nothing_left():
+            run("checkpoint", cluster=three)
+            return "nothing was left to compare" in self.expect(
+                DONE, "verify", cluster=three).stderr.decode()
+
+        run("append", input=b"gone\n", cluster=three)
+        wait_until("the log has let go of all", nothing_left)
+        begin = json.loads(run("status", "--json", cluster=three).stdout)[0]["begin"]
+        self.assertEqual(three.leader.metric("tailrace_log_truncated_bytes"), begin - 64)
+        truncated = "events before it were truncated"
+        self.expect(DONE, "tail", cluster=three, says=truncated)
+        self.expect(DONE, "append", cluster=three, input=b"new\n", says=truncated)
+        self.assertIn(b"were truncated", run("status", cluster=three).stdout)
+        self.assertNotIn(truncated, run("append", cluster=single, input=b"kept\n").stderr.decode())
 
     def test_verify_compares_all_nodes(self):
         run("put", "v", "v", cluster=three)
@@ -808,11 +855,15 @@ class Usage(VerbTest):
             client, metrics = (f"127.0.0.1:{port}" for port in free_ports(2))
             node = subprocess.Popen(
                 [TAILRACE, "serve", "--data-dir", f"{directory}/data", "--listen", client,
-                 "--metrics", metrics], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                 "--metrics", metrics, "--retention", "1GiB"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE)
             try:
                 self.expect(DONE, "put", "k", "v", "--timeout", "60", server=client)
                 self.expect(DONE, "get", "k", server=client, out=b"v")
+                # What a checkpoint holds stays in the log.
+                self.expect(DONE, "checkpoint", server=client)
+                status, = json.loads(run("status", "--json", server=client).stdout)
+                self.assertGreater(status["checkpointed"], status["begin"])
                 node.send_signal(signal.SIGTERM)
                 output, log = node.communicate(timeout=60)
                 self.assertEqual((node.returncode, output), (DONE, b""), log)

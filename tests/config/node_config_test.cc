@@ -42,7 +42,7 @@ class NodeConfigTest : public ::testing::Test {
 
 TEST_F(NodeConfigTest, FillsEachModulesOptions) {
   const auto config = load(std::string(kGood) + "log: {page_bytes: 8 MiB, buffer_pages: 8}\n" +
-                           "state_machine: {session_ttl: 2 h}\n");
+                           "state_machine: {session_ttl: 2 h, retention_bytes: 10 GiB}\n");
   ASSERT_TRUE(config) << config.error().message;
   EXPECT_EQ(config->node.self, NodeId{2});
   EXPECT_EQ(config->node.leader, NodeId{1});
@@ -53,6 +53,7 @@ TEST_F(NodeConfigTest, FillsEachModulesOptions) {
   EXPECT_EQ(config->log.directory, storage::Path("/d/log"));
   EXPECT_EQ(config->log.owner, "c/2");
   EXPECT_EQ(config->state_machine.session_ttl, std::chrono::hours(2));
+  EXPECT_EQ(config->state_machine.retention_bytes, 10ull << 30);
 }
 
 TEST_F(NodeConfigTest, FillsTheStoresOptions) {

@@ -254,9 +254,10 @@ class Cluster:
         return self.nodes[-1]
 
     def add_member(self, node, *options, **more):
-        """`tailrace member add` with its addresses."""
+        """`tailrace member add` with its addresses; it waits for as long as the test does."""
         return self.run("member", "add", "--id", node.number, "--peer",
-                        f"{node.host}:{node.peer_port}", "--client", node.server, *options, **more)
+                        f"{node.host}:{node.peer_port}", "--client", node.server, "--timeout",
+                        more.get("timeout", 120), *options, **more)
 
     def kinds(self):
         """{number: "voter", "joining" or "learner"}, as `tailrace member list` has them."""

@@ -68,7 +68,7 @@ class FullDisk(unittest.TestCase):
         return sum(count for (_, result), count in self.writer.results.items() if result == "fail")
 
     def status_of(self, node):
-        done = self.nodes.run("status", "--json", "--timeout", 10, server=node.server, check=False)
+        done = self.nodes.run("status", "--json", "--only-named", "--timeout", 10, server=node.server, check=False)
         return json.loads(done.stdout)[0]
 
     def fill(self, node):

@@ -10,7 +10,7 @@ import tempfile
 import unittest
 
 from ack_log import Writer
-from cluster import SMALL_LOG, Cluster, explained_tests, free_ports, wait_until
+from cluster import SMALL_LOG, UNREACHABLE, Cluster, explained_tests, free_ports, wait_until
 from etcd import INSTALLED, Etcd
 
 TAILRACE, ACK_WRITER = sys.argv[1:3]
@@ -69,10 +69,10 @@ class Members(unittest.TestCase):
         for node in members:
             self.writer.check_state_at_end(self.writer.get("any", node.server),
                                            f"node {node.number}")
-        self.nodes.run("verify", server=servers, timeout=PATIENCE)
+        self.nodes.run("verify", "--only-named", server=servers, timeout=PATIENCE)
 
     def status_of(self, node):
-        return json.loads(self.nodes.run("status", "--json", server=node.server).stdout)[0]
+        return json.loads(self.nodes.run("status", "--json", "--only-named", server=node.server).stdout)[0]
 
     def test_every_node_is_replaced_while_clients_write(self):
         """The members that began are all gone in the end, and nothing that was acknowledged is."""
@@ -87,6 +87,11 @@ class Members(unittest.TestCase):
             wait_until(f"node {old.number} knows that it was removed",
                        lambda: self.status_of(old)["removed"], PATIENCE)
             self.assertEqual(old.http("/readyz")[0], 503)
+            self.assertIn("stop it", old.http("/readyz")[1])
+            self.assertNotIn("member add", old.http("/readyz")[1])
+            refused = self.nodes.run("get", "k", "--read", "any", "--timeout", 1, server=old.server,
+                                     check=False)
+            self.assertIn(b"answers no reads", refused.stderr)
             old.stop()
         self.assertEqual(self.nodes.kinds(), {4: "voter", 5: "voter", 6: "voter"})
         for node in new:
@@ -198,7 +203,7 @@ class Members(unittest.TestCase):
         self.assertEqual(self.nodes.kinds()[4], "learner")
         self.wait_for_acks(200)
         self.assertEqual(self.status_of(four)["role"], "learner")
-        self.nodes.run("member", "add", "--id", 4, timeout=PATIENCE)
+        self.nodes.run("member", "add", "--id", 4, "--timeout", PATIENCE, timeout=PATIENCE)
         self.assertEqual(self.nodes.kinds()[4], "voter")
         wait_until("it follows", lambda: self.status_of(four)["role"] == "follower", PATIENCE)
         self.nodes.run("member", "add", "--id", 4, "--learner")
@@ -227,7 +232,10 @@ class Members(unittest.TestCase):
         told = json.loads(self.nodes.run("member", "list", "--json").stdout)
         # One that never comes stays joining, and can be taken back.
         ghost = self.nodes.new_node()
-        self.nodes.add_member(ghost, "--no-wait")
+        told = self.nodes.run("member", "add", "--id", 4, "--peer", f"{ghost.host}:{ghost.peer_port}",
+                              "--client", ghost.server, "--timeout", 0.5, check=False)
+        self.assertEqual(told.returncode, UNREACHABLE)
+        self.assertIn(b"does not vote yet", told.stderr)
         self.assertEqual(self.nodes.kinds()[4], "joining")
         self.nodes.run("put", "key", "value")
         self.remove(ghost)

@@ -46,7 +46,7 @@ class StateCopy(unittest.TestCase):
         self.writer.wait_for_acks(more, PATIENCE)
 
     def of_leader(self):
-        return json.loads(self.nodes.run("status", "--json", server=self.nodes.leader.server).stdout)[0]
+        return json.loads(self.nodes.run("status", "--json", "--only-named", server=self.nodes.leader.server).stdout)[0]
 
     def leave_behind(self, on_the_way=0):
         """Until the leader's log begins beyond what a node that is down or stopped since can have."""
@@ -60,7 +60,7 @@ class StateCopy(unittest.TestCase):
 
     def copying(self, node):
         """Whether a copy comes in, and some of it has."""
-        status = json.loads(self.nodes.run("status", "--json", "--timeout", 5, server=node.server,
+        status = json.loads(self.nodes.run("status", "--json", "--only-named", "--timeout", 5, server=node.server,
                                            check=False).stdout)[0]
         copy = status.get("state_copy", {})
         return copy.get("stage") == "receiving" and copy["received"] > 0 and copy

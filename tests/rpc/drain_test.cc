@@ -52,6 +52,17 @@ TEST(Drain, WhatWasTakenIsAnsweredToWhoGoesOnSending) {
   EXPECT_EQ(answered.size(), node.log.count()) << "what it took it answers, and nothing else";
 }
 
+// A client to which nothing comes asks for a sign of life by that (rpc/client_tail.cc).
+TEST(Hello, IsAnsweredAgain) {
+  FakeNode node;
+  BareClient client(node.port);
+  client.ask(7, [](wire::Request::Builder request) {
+    request.initHello().setProtocolVersion(kProtocolVersion);
+  });
+  EXPECT_TRUE(client.read_until(
+      [](wire::Response::Reader response) { return response.getId() == 7 && response.isHello(); }));
+}
+
 // It does not wait for ever for clients that stay.
 TEST(Drain, AClientThatStaysHoldsItUpNoLongerThanASecondOrTwo) {
   FakeNode node;

@@ -12,18 +12,30 @@ namespace {
 
 using testing::LyingServer;
 
-/// A sound frame with an answer to a command, whose pointer to it leads nowhere.
-void malformed_command(uint64_t id, std::vector<std::byte>& frames) {
-  capnp::MallocMessageBuilder message;
-  auto response = message.initRoot<wire::Response>();
-  response.setId(id);
-  response.initCommand().setValue(to_data(as_bytes("value")));
+/// A sound frame whose pointer to the answer leads nowhere.
+void append_malformed(capnp::MessageBuilder& message, std::vector<std::byte>& frames) {
   append_frame(message, frames);
   // Behind the segment table and the root's pointer are the numbers, and then the pointers.
   const auto root = load<uint64_t>(frames.data() + 8);
   const size_t numbers = root >> 32 & 0xffff;
   std::byte* pointer = frames.data() + 16 + 8 * numbers;
   pointer[1] ^= std::byte{0xff};
+}
+
+void malformed_command(uint64_t id, std::vector<std::byte>& frames) {
+  capnp::MallocMessageBuilder message;
+  auto response = message.initRoot<wire::Response>();
+  response.setId(id);
+  response.initCommand().setValue(to_data(as_bytes("value")));
+  append_malformed(message, frames);
+}
+
+void malformed_records(uint64_t id, std::vector<std::byte>& frames) {
+  capnp::MallocMessageBuilder message;
+  auto response = message.initRoot<wire::Response>();
+  response.setId(id);
+  response.initRecords(1)[0].setPayload(to_data(as_bytes("payload")));
+  append_malformed(message, frames);
 }
 
 std::unique_ptr<Client> client_of(const LyingServer& server) {
@@ -79,6 +91,19 @@ TEST(MalformedAnswer, AlwaysIsNoReasonToHurry) {
   EXPECT_EQ(put.error().code, ErrorCode::kUnknownOutcome) << put.error().message;
   EXPECT_GT(lies, 1);
   EXPECT_LT(lies, 60) << "20 pauses fit into the time, and two attempts between them";
+}
+
+// A tail gives up as well, when every server that it comes to ends the connection.
+TEST(MalformedAnswer, ToATailIsAnErrorInTime) {
+  LyingServer server;
+  server.always_answer_with(false, malformed_records);
+  ClientOptions options;
+  options.servers = {server.address()};
+  options.timeout = std::chrono::milliseconds(300);
+  const auto client = Client::create(options).value();
+  const auto tail = client->tail({}, [](const TailRecord&) { return true; });
+  ASSERT_FALSE(tail);
+  EXPECT_NE(tail.error().message.find(server.address()), std::string::npos) << tail.error().message;
 }
 
 }  // namespace

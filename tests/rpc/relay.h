@@ -34,6 +34,10 @@ class Relay {
       pairs_.clear();
     });
   }
+  /// Carries nothing any more and closes nothing, as a machine that is frozen.
+  void freeze() {
+    asio::post(io_, [this] { is_frozen_ = true; });
+  }
   void mend() {
     asio::post(io_, [this] { is_cut_ = false; });
   }
@@ -43,7 +47,8 @@ class Relay {
   static tcp::endpoint loopback(uint16_t port) { return {asio::ip::address_v4::loopback(), port}; }
 
   struct Pair : std::enable_shared_from_this<Pair> {
-    Pair(tcp::socket from, asio::io_context& io) : near(std::move(from)), far(io) {}
+    Pair(tcp::socket from, asio::io_context& io, const bool& frozen)
+        : near(std::move(from)), far(io), is_frozen(frozen) {}
     void close() {
       std::error_code ignored;
       near.close(ignored);
@@ -52,6 +57,7 @@ class Relay {
     void pump(tcp::socket& from, tcp::socket& into, std::vector<char>& buffer) {
       from.async_read_some(asio::buffer(buffer), [self = shared_from_this(), &from, &into, &buffer](
                                                      const std::error_code& error, size_t size) {
+        if (self->is_frozen) return;
         if (error) return self->close();
         asio::async_write(into, asio::buffer(buffer.data(), size),
                           [self, &from, &into, &buffer](const std::error_code& failed, size_t) {
@@ -61,6 +67,7 @@ class Relay {
       });
     }
     tcp::socket near, far;
+    const bool& is_frozen;
     std::vector<char> up = std::vector<char>(4096), down = std::vector<char>(4096);
   };
 
@@ -69,7 +76,7 @@ class Relay {
       if (error) return;
       accept();
       if (is_cut_) return;
-      auto pair = std::make_shared<Pair>(std::move(socket), io_);
+      auto pair = std::make_shared<Pair>(std::move(socket), io_, is_frozen_);
       pairs_.insert(pair);
       pair->far.async_connect(loopback(to_), [pair](const std::error_code& failed) {
         if (failed) return pair->close();
@@ -84,6 +91,7 @@ class Relay {
   tcp::acceptor acceptor_;
   std::set<std::shared_ptr<Pair>> pairs_;  // of the io thread
   bool is_cut_ = false;                    // of the io thread
+  bool is_frozen_ = false;                 // of the io thread
   std::thread thread_;
 };
 

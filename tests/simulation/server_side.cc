@@ -208,7 +208,7 @@ void Cluster::ServerSide::role_changed(Status status, LogPoint applied) {
 
 void Cluster::ServerSide::look_at_waiters() {
   desk_.waiters().run_ready(applied_.address, published_.epoch);
-  desk_.waiters().run_expired(SteadyTime(cluster_.now_));
+  desk_.waiters().run_expired(SteadyTime(cluster_.now_), applied_.address);
   desk_.rest();
 }
 

@@ -1,0 +1,68 @@
+#pragma once
+// Looks for a server that a client can use: dials one after the other, the next one as soon as the
+// last has failed, or has not said hello for a moment, while that attempt goes on. So a server that
+// is frozen or cut off costs a moment, and not the time of the call. When all were tried it pauses
+// and begins again, until it is stopped. Internal; on the io_context's one thread.
+
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <asio/io_context.hpp>
+#include <asio/steady_timer.hpp>
+
+#include "rpc/client_connection.h"
+
+namespace tailrace::rpc {
+
+class ServerSearch : public std::enable_shared_from_this<ServerSearch> {
+ public:
+  using Connection = std::shared_ptr<ClientConnection>;
+  struct Events {
+    /// A server has said hello. True: it is the one, its connection was given other events, and the
+    /// search is over.
+    std::function<bool(const Connection&, const ServerHello&)> answers;
+    /// An attempt has failed; the others go on.
+    std::function<void(const Error&)> failed;
+  };
+  /// Tries `addresses` in their order. `traffic` outlives it.
+  ServerSearch(asio::io_context& io, size_t max_frame_bytes, Traffic& traffic,
+               std::vector<std::string> addresses, Events events);
+
+  void start();
+  /// One more, after the others.
+  void add(const std::string& address);
+  /// Where the server is said to be: tried at once, but only once before the next pause.
+  void hint(const std::string& address);
+  /// Closes all attempts; no event comes any more. May be called by an event.
+  void stop();
+
+ private:
+  struct Candidate {
+    std::string address;
+    bool due = false;      // to be tried before the next pause
+    bool hinted = false;   // since the last pause
+    bool pending = false;  // an attempt is under way
+    Connection connection = nullptr;
+  };
+  void begin_round();
+  void next();
+  void dial(size_t index);
+  void made(size_t index, Result<Connection> connection);
+  void on_hello(size_t index, const ServerHello& hello);
+  void on_failed(size_t index, const Error& error);
+
+  asio::io_context& io_;
+  const size_t max_frame_bytes_;
+  Traffic& traffic_;
+  Events events_;
+  std::vector<Candidate> candidates_;  // grows only
+  asio::steady_timer timer_;           // for the next attempt, or the next round
+  std::chrono::milliseconds pause_;
+  bool head_start_ = false;  // the one that was hinted at has it
+  bool stopped_ = false;
+};
+
+}  // namespace tailrace::rpc
