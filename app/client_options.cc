@@ -1,11 +1,10 @@
 #include "app/client_options.h"
 
-#include <charconv>
-#include <map>
 #include <sstream>
 
 #include <CLI/CLI.hpp>
 
+#include "app/option_values.h"
 #include "app/output.h"
 #include "app/verbs.h"
 #include "fasterlog/log.h"
@@ -14,9 +13,14 @@ namespace tailrace::app {
 
 namespace {
 
-bool parse_number(std::string_view text, uint64_t& number) {
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-  return error == std::errc{} && end == text.data() + text.size();
+// Beyond a year no bound on how old an answer may be means anything.
+constexpr uint64_t kMostStalenessMs = uint64_t{366} * 86'400'000;
+
+bool parse_number(std::string_view text, uint64_t most, uint64_t& number) {
+  const auto parsed = parse_whole_number(text);
+  if (!parsed || *parsed > most) return false;
+  number = *parsed;
+  return true;
 }
 
 }  // namespace
@@ -42,11 +46,11 @@ int report_answer(const Error& error) {
 }
 
 void ClientFlags::add_to(CLI::App& verb) {
-  verb.add_option("--server", servers, "HOST:PORT[,HOST:PORT...] of the nodes")
+  verb.add_option("-s,--server", servers, "The nodes' client addresses, separated by commas")
+      ->type_name("HOST:PORT,...")
       ->envname("TAILRACE_SERVER")
       ->capture_default_str();
-  verb.add_option("--timeout", timeout_s, "Seconds to wait for the answer")
-      ->check(CLI::Range(0.001, 86400.0))
+  seconds(verb.add_option("--timeout", timeout_s, "How long to wait for an answer"), 0.001, 86400.0)
       ->capture_default_str();
 }
 
@@ -81,8 +85,8 @@ Result<rpc::ReadOptions> parse_read_level(const std::string& text) {
     const std::string_view rest = std::string_view(text).substr(kPrefix.size());
     const size_t colon = rest.find(':');
     if (colon != std::string_view::npos &&
-        parse_number(rest.substr(0, colon), options.epoch.value) &&
-        parse_number(rest.substr(colon + 1), options.address.value)) {
+        parse_number(rest.substr(0, colon), UINT64_MAX, options.epoch.value) &&
+        parse_number(rest.substr(colon + 1), kMostAddress.value, options.address.value)) {
       return options;
     }
   }
@@ -90,22 +94,13 @@ Result<rpc::ReadOptions> parse_read_level(const std::string& text) {
   if (text.starts_with(kBounded) && text.ends_with("ms")) {
     options.level = Level::kBounded;
     const std::string_view rest = std::string_view(text).substr(kBounded.size());
-    if (parse_number(rest.substr(0, rest.size() - 2), options.staleness_ms)) return options;
+    if (parse_number(rest.substr(0, rest.size() - 2), kMostStalenessMs, options.staleness_ms))
+      return options;
   }
   return make_error(ErrorCode::kInvalidArgument,
                     "--read is '" + text +
                         "'; it must be linearizable, any, bounded=MILLISECONDSms or "
                         "at-least=EPOCH:ADDRESS");
-}
-
-void add_time_to_live(CLI::App& verb, uint64_t& milliseconds) {
-  const std::map<std::string, uint64_t> units = {
-      {"ms", 1}, {"s", 1000}, {"m", 60'000}, {"h", 3'600'000}, {"d", 86'400'000}};
-  verb.add_option("--ttl", milliseconds, "How long it lives: 250ms, 30s, 5m, 1h or 7d")
-      ->transform(CLI::AsNumberWithUnit(
-          units, CLI::AsNumberWithUnit::Options(CLI::AsNumberWithUnit::UNIT_REQUIRED |
-                                                CLI::AsNumberWithUnit::CASE_SENSITIVE)))
-      ->check(CLI::PositiveNumber);
 }
 
 void warn_of_truncation(uint64_t begin, std::string_view more) {
@@ -133,12 +128,12 @@ int report_outcome(const rpc::CommandAnswer& answer, const std::string& key) {
     case Outcome::kNotAnInteger:
       return say(kRefused,
                  "the value of '" + key +
-                     "' is no integer, or the sum does not fit in 64 bits; nothing changed");
+                     "' is not an integer, or the sum does not fit in 64 bits; nothing changed");
     case Outcome::kSerialGap:
     case Outcome::kSessionExpired:
       return say(kRefused, "the session had ended; nothing changed");
     case Outcome::kAnswerForgotten:
-      return say(kUnreachable, "the command was applied, but its answer is no longer kept");
+      return say(kUnreachable, "the command was applied, but its answer is forgotten");
   }
   return say(kRefused, "the server's answer is of a newer version");
 }

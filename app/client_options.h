@@ -19,7 +19,8 @@ struct ClientFlags {
   std::string servers = "127.0.0.1:7100";  // HOST:PORT, separated by commas
   double timeout_s = 10;
 
-  /// Adds --server (environment TAILRACE_SERVER) and --timeout.
+  /// Adds -s, --server (environment TAILRACE_SERVER) and --timeout. main() takes them before the
+  /// verb, too (arguments.h).
   void add_to(CLI::App& verb);
   Result<rpc::ClientOptions> client_options() const;
   Result<std::unique_ptr<rpc::Client>> connect() const;
@@ -32,8 +33,8 @@ inline constexpr const char* kReadLevelHelp =
     "server whose state holds all that was acknowledged longer ago), or at-least=EPOCH:ADDRESS "
     "(any server that has applied that)";
 
-/// Adds --ttl.
-void add_time_to_live(CLI::App& verb, uint64_t& milliseconds);
+/// Of KEY arguments.
+inline constexpr const char* kKeyHelp = "The key, of 1 to 65535 bytes";
 
 /// Says, in one line on standard error, that the log begins at `begin` because older records were
 /// truncated; nothing when it begins where every log does. `more` is what this means for the verb.

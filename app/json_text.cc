@@ -1,5 +1,8 @@
 #include "app/json_text.h"
 
+#include <algorithm>
+#include <cctype>
+
 #include <nlohmann/json.hpp>
 #include <openssl/evp.h>
 
@@ -12,6 +15,26 @@ std::string base64(std::string_view bytes) {
                                      static_cast<int>(bytes.size()));
   text.resize(static_cast<size_t>(length));
   return text;
+}
+
+std::optional<std::string> from_base64(std::string_view text) {
+  // The library ignores spaces around it and counts the padding as zeros.
+  size_t padding = 0;
+  while (padding < 2 && padding < text.size() && text[text.size() - 1 - padding] == '=')
+    ++padding;
+  const std::string_view digits = text.substr(0, text.size() - padding);
+  const auto is_digit = [](unsigned char each) {
+    return std::isalnum(each) != 0 || each == '+' || each == '/';
+  };
+  if (text.size() % 4 != 0 || !std::all_of(digits.begin(), digits.end(), is_digit))
+    return std::nullopt;
+  std::string bytes(text.size() / 4 * 3, '\0');
+  const int length = EVP_DecodeBlock(reinterpret_cast<unsigned char*>(bytes.data()),
+                                     reinterpret_cast<const unsigned char*>(text.data()),
+                                     static_cast<int>(text.size()));
+  if (length < 0) return std::nullopt;
+  bytes.resize(static_cast<size_t>(length) - padding);
+  return bytes;
 }
 
 bool is_utf8(std::string_view text) {

@@ -1,6 +1,7 @@
 #pragma once
 // Bytes as text: in JSON as they are where they are UTF-8, else in base64.
 
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -9,6 +10,8 @@
 namespace tailrace::app {
 
 std::string base64(std::string_view bytes);
+/// Nothing when the text is not base64, with its padding.
+std::optional<std::string> from_base64(std::string_view text);
 bool is_utf8(std::string_view text);
 /// The JSON's text, on one line or indented. Never throws: what is not UTF-8 in a string that was
 /// not set by set_text() (a file's name, a server's message) becomes U+FFFD.

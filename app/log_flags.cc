@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include "app/option_values.h"
 #include "app/output.h"
 #include "app/verbs.h"
 
@@ -37,9 +38,16 @@ class ProgressLine {
 
 void LogFlags::add_to(CLI::App& verb) {
   verb.add_option("DIR", directory, "The log's directory (it holds META)")->required();
-  verb.add_option("--page-bytes", page_bytes, "Only when META is lost: found from the segments");
-  verb.add_option("--segment-bytes", segment_bytes,
-                  "Only when META is lost: found from the segments");
+  whole_number(
+      verb.add_option(
+          "--page-bytes", page_bytes,
+          "The log's page size; needed only when META is lost and the segments do not show it"),
+      0, uint64_t{64} << 20);
+  whole_number(
+      verb.add_option(
+          "--segment-bytes", segment_bytes,
+          "The log's segment size; needed only when META is lost and the segments do not show it"),
+      0, uint64_t{64} << 30);
 }
 
 int report_unreadable(Error error, const std::string& directory) {

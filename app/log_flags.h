@@ -23,7 +23,7 @@ struct LogFlags {
   fasterlog::LogSizes sizes() const { return {page_bytes, segment_bytes}; }
 };
 
-/// Reports why the log at DIR can not be looked at, with a hint when DIR only holds one.
+/// Reports why the log at DIR cannot be looked at, with a hint when DIR only holds one.
 int report_unreadable(Error error, const std::string& directory);
 
 /// Shows on standard error how far `what` is when that is a terminal; else empty. The line is

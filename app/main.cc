@@ -1,11 +1,15 @@
 #include <algorithm>
+#include <new>
 #include <sstream>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include <CLI/CLI.hpp>
 #include <fcntl.h>
 #include <malloc.h>
 
+#include "app/arguments.h"
 #include "app/output.h"
 #include "app/verbs.h"
 
@@ -31,23 +35,6 @@ void keep_pages_of_batches() {
   ::mallopt(M_TRIM_THRESHOLD, 64 << 20);
 }
 
-/// The parser only says that a verb is required.
-bool names_unknown_verb(const CLI::App& app, int argc, char** argv) {
-  if (argc < 2 || argv[1][0] == '-') return false;
-  const auto named = [&](const CLI::App* verb) { return verb->check_name(argv[1]); };
-  const auto verbs = app.get_subcommands(nullptr);
-  return std::none_of(verbs.begin(), verbs.end(), named);
-}
-
-/// Whether one of the arguments may have been meant as a key or value and was taken for options.
-bool has_dashed_word(int argc, char** argv) {
-  const auto dashed = [](const std::string& word) {
-    return word.size() > 1 && word[0] == '-' && word[1] != '-' && word != "-h";
-  };
-  const auto is_end = [](const std::string& word) { return word == "--"; };
-  return std::any_of(argv + 1, argv + argc, dashed) && std::none_of(argv + 1, argv + argc, is_end);
-}
-
 /// Help and the version go to standard output, all else is misuse.
 int report_parse(const CLI::App& app, const CLI::ParseError& error, bool dashed_word) {
   std::ostringstream out, problem;
@@ -56,7 +43,7 @@ int report_parse(const CLI::App& app, const CLI::ParseError& error, bool dashed_
   write_error(problem.str());
   if (code == 0) return kDone;
   if (dashed_word)
-    print_error("An argument that begins with '-' and is no option stands behind --\n");
+    print_error("An argument that begins with '-' and is not an option stands behind --\n");
   return kUsage;
 }
 
@@ -75,7 +62,9 @@ int main(int argc, char** argv) {
   keep_pages_of_batches();
   CLI::App app("Tailrace: a replicated log with an embedded state machine", "tailrace");
   app.set_version_flag("--version", "tailrace " TAILRACE_VERSION);
-  app.footer("An argument that begins with '-' and is no option stands behind --");
+  const std::string dashed =
+      "An argument that begins with '-' and is not an option stands behind --";
+  app.footer(dashed);  // of each verb
   app.require_subcommand(1);
   int exit_code = kDone;
   add_serve_verb(app, exit_code);
@@ -88,6 +77,7 @@ int main(int argc, char** argv) {
   add_scan_verb(app, exit_code);
   add_append_verb(app, exit_code);
   add_tail_verb(app, exit_code);
+  add_load_verb(app, exit_code);
   add_status_verb(app, exit_code);
   add_transfer_verb(app, exit_code);
   add_promote_verb(app, exit_code);
@@ -96,15 +86,27 @@ int main(int argc, char** argv) {
   add_verify_verb(app, exit_code);
   add_log_verbs(app, exit_code);
   add_bench_verbs(app, exit_code);
-  if (names_unknown_verb(app, argc, argv)) {
-    print_error("tailrace: '{}' is no verb; tailrace --help lists them\n", argv[1]);
+  app.footer(
+      "help [VERB] shows the help of a verb, version the program's version. --server and\n"
+      "--timeout may stand before the verb.\n" +
+      dashed);
+  const std::vector<std::string> given(argv + std::min(argc, 1), argv + argc);
+  Arguments arguments = arrange(app, given);
+  if (!arguments.unknown_verb.empty()) {
+    const std::string parent = arguments.parent.empty() ? "" : " " + arguments.parent;
+    print_error("tailrace: '{}' is not a verb{}; tailrace{} --help lists them\n",
+                arguments.unknown_verb, parent.empty() ? "" : " of" + parent, parent);
     return kUsage;
   }
+  std::reverse(arguments.words.begin(), arguments.words.end());  // as the parser wants them
   // The parser reports by exceptions; they end here.
   try {
-    app.parse(argc, argv);
+    app.parse(std::move(arguments.words));
   } catch (const CLI::ParseError& error) {
-    exit_code = report_parse(app, error, has_dashed_word(argc, argv));
+    exit_code = report_parse(app, error, has_dashed_word(given));
+  } catch (const std::bad_alloc&) {
+    exit_code = report(tailrace::Error{tailrace::ErrorCode::kResourceExhausted,
+                                       "there is not enough memory for this"});
   } catch (const std::exception& error) {
     exit_code = report(tailrace::Error{tailrace::ErrorCode::kIo, error.what()});
   }

@@ -1,6 +1,8 @@
 #include "app/output.h"
 
 #include <cerrno>
+#include <cstdio>
+#include <iterator>
 
 #include <unistd.h>
 
@@ -39,6 +41,18 @@ Result<> print_value(std::string_view value) {
   write_out(value);
   if (::isatty(STDOUT_FILENO) == 1) write_out("\n");
   return flush_output();
+}
+
+std::string bytes_text(uint64_t bytes) {
+  constexpr uint64_t kUnit = 1024;
+  if (bytes < kUnit) return fmt::format("{} bytes", bytes);
+  double amount = static_cast<double>(bytes) / kUnit;
+  size_t unit = 0;
+  constexpr std::string_view kUnits[] = {"KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
+  // What would be shown as 1024.0 of a unit is 1.0 of the next.
+  for (; amount >= 1023.95 && unit + 1 < std::size(kUnits); ++unit)
+    amount /= kUnit;
+  return fmt::format("{:.1f} {}", amount, kUnits[unit]);
 }
 
 }  // namespace tailrace::app

@@ -9,7 +9,8 @@
 //
 // One thread at a time.
 
-#include <cstdio>
+#include <cstdint>
+#include <string>
 #include <string_view>
 #include <utility>
 
@@ -43,5 +44,8 @@ Result<> flush_output();
 /// Writes a value to standard output as it is, followed by a newline when that is a terminal, and
 /// flushes it.
 Result<> print_value(std::string_view value);
+
+/// For people: "512 bytes", "1.5 KiB", "52.8 GiB".
+std::string bytes_text(uint64_t bytes);
 
 }  // namespace tailrace::app

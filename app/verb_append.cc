@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "app/client_options.h"
+#include "app/line_reader.h"
 #include "app/output.h"
 #include "app/verbs.h"
 #include "core/clock.h"
@@ -23,9 +24,6 @@ namespace {
 // A batch of lines fits into one page of any log that the service makes.
 constexpr size_t kMostBatchBytes = 512u << 10;
 constexpr size_t kMostBatchLines = 2048;
-constexpr size_t kReadBytes = 1u << 20;
-// No server takes a longer one, and without a bound a file that has no lines would fill the memory.
-constexpr size_t kMostLineBytes = 256u << 20;
 constexpr std::chrono::milliseconds kShownEvery{500};
 
 struct AppendOptions {
@@ -39,24 +37,20 @@ class Appender {
   Appender(rpc::Client& client, const std::string& stream, const std::string& name)
       : client_(client), stream_(stream), name_(name) {}
 
-  /// Takes the lines out of `text` that are whole, all of it when `last`.
-  Result<> take(std::string& text, bool last) {
-    size_t begin = 0;
-    for (size_t end = text.find('\n'); end != std::string::npos; end = text.find('\n', begin)) {
-      TAILRACE_RETURN_IF_ERROR(add(std::string_view(text).substr(begin, end - begin)));
-      begin = end + 1;
+  Result<> take(LineReader& lines) {
+    for (;;) {
+      // Before the reader waits for more: what it gave is valid until then, and should show up.
+      if (!lines.ready()) TAILRACE_RETURN_IF_ERROR(send());
+      const auto line = lines.next();
+      if (!line) {
+        TAILRACE_RETURN_IF_ERROR(send());
+        return tl::unexpected(
+            Error{line.error().code, fmt::format("{}; the {} lines before it are in the log",
+                                                 line.error().message, lines_)});
+      }
+      if (!*line) return send();
+      TAILRACE_RETURN_IF_ERROR(add(**line));
     }
-    if (last && begin < text.size()) {
-      TAILRACE_RETURN_IF_ERROR(add(std::string_view(text).substr(begin)));
-      begin = text.size();
-    }
-    TAILRACE_RETURN_IF_ERROR(send());
-    text.erase(0, begin);
-    if (text.size() <= kMostLineBytes) return {};
-    return make_error(ErrorCode::kInvalidArgument,
-                      fmt::format("{}: line {} has more than {} bytes; {} lines before it are in "
-                                  "the log",
-                                  name_, lines_ + 1, kMostLineBytes, lines_));
   }
 
   uint64_t lines() const { return lines_; }
@@ -121,21 +115,6 @@ class Appender {
   bool line_open_ = false;
 };
 
-Result<> append_all(int input, const std::string& name, Appender& appender) {
-  std::string text;
-  for (;;) {
-    const size_t had = text.size();
-    text.resize(had + kReadBytes);
-    const ssize_t got = ::read(input, text.data() + had, kReadBytes);
-    const int error_number = errno;
-    text.resize(had + (got > 0 ? static_cast<size_t>(got) : 0));
-    if (got < 0 && error_number == EINTR) continue;
-    if (got < 0) return tl::unexpected(io_error("read", name, error_number));
-    TAILRACE_RETURN_IF_ERROR(appender.take(text, got == 0));
-    if (got == 0) return {};
-  }
-}
-
 int append(const AppendOptions& options) {
   const bool standard_input = options.file == "-";
   const int input =
@@ -145,7 +124,8 @@ int append(const AppendOptions& options) {
   if (!client) return report(client.error());
   const std::string name = standard_input ? "standard input" : options.file;
   Appender appender(**client, options.stream, name);
-  const auto done = append_all(input, name, appender);
+  LineReader lines(input, name, kMostValueBytes);
+  const auto done = appender.take(lines);
   appender.end_progress();
   if (!standard_input) ::close(input);
   if (appender.any()) {
@@ -172,8 +152,11 @@ void add_append_verb(CLI::App& app, int& exit_code) {
       "Appends each line as an event; prints the first and last record's address, how many there "
       "are, and EPOCH:ADDRESS of their end (for get --read at-least=)");
   const auto options = std::make_shared<AppendOptions>();
-  verb->add_option("--stream", options->stream, "The stream's name")->capture_default_str();
-  verb->add_option("FILE", options->file, "- is standard input")->capture_default_str();
+  verb->add_option("--stream", options->stream,
+                   "The stream that the events belong to: a name of at most 65535 bytes")
+      ->capture_default_str();
+  verb->add_option("FILE", options->file, "A file of lines; - is standard input")
+      ->capture_default_str();
   options->client.add_to(*verb);
   verb->callback([options, &exit_code] { exit_code = append(*options); });
 }

@@ -7,6 +7,7 @@
 #include "app/apply_load.h"
 #include "app/client_options.h"
 #include "app/json_text.h"
+#include "app/option_values.h"
 #include "app/output.h"
 #include "app/verbs.h"
 
@@ -73,15 +74,15 @@ void add_bench_apply_verb(CLI::App& bench, int& exit_code) {
   verb->add_option("--op", options->operation, "put or add")
       ->check(CLI::IsMember({"put", "add"}))
       ->capture_default_str();
-  verb->add_option("--commands", options->load.commands, "Applied")
-      ->check(CLI::Range(uint64_t{1}, uint64_t{1} << 36))
+  whole_number(verb->add_option("--commands", options->load.commands, "Applied"), uint64_t{1},
+               uint64_t{1} << 36)
       ->capture_default_str();
-  verb->add_option("--keys", options->load.keys, "Of 8 bytes, drawn evenly")
-      ->check(CLI::Range(uint64_t{1}, uint64_t{1} << 32))
+  whole_number(verb->add_option("--keys", options->load.keys, "Of 8 bytes, drawn evenly"),
+               uint64_t{1}, uint64_t{1} << 32)
       ->capture_default_str();
-  verb->add_option("--sessions", options->load.sessions,
-                   "Exactly-once clients that the commands are of; 0: none")
-      ->check(CLI::Range(0, 1 << 20))
+  whole_number(verb->add_option("--sessions", options->load.sessions,
+                                "Exactly-once clients that the commands are of; 0: none"),
+               0, 1 << 20)
       ->capture_default_str();
   verb->add_option("--dir", options->directory, "Where log and store go while it runs")
       ->capture_default_str();

@@ -10,6 +10,7 @@
 #include "app/client_options.h"
 #include "app/json_text.h"
 #include "app/kv_load.h"
+#include "app/option_values.h"
 #include "app/output.h"
 #include "app/raw_disk.h"
 #include "app/verbs.h"
@@ -239,32 +240,33 @@ void add_bench_kv_verb(CLI::App& bench, int& exit_code) {
   verb->add_option("--distribution", options->distribution, "uniform or zipf (0.99, scattered)")
       ->check(CLI::IsMember(kDistributions))
       ->capture_default_str();
-  verb->add_option("--keys", load.keys, "Loaded first")
-      ->check(CLI::Range(uint64_t{1}, uint64_t{1} << 36))
+  whole_number(verb->add_option("--keys", load.keys, "Loaded first"), uint64_t{1},
+               uint64_t{1} << 36)
       ->capture_default_str();
-  verb->add_option("--threads", load.threads, "Each with a session")
-      ->check(CLI::Range(1, 256))
+  whole_number(verb->add_option("--threads", load.threads, "Each with a session"), 1, 256)
       ->capture_default_str();
-  verb->add_option("--seconds", load.seconds, "Timed; a fifth of it before, unseen")
-      ->check(CLI::Range(0.1, 3600.0))
+  seconds(verb->add_option("--seconds", load.seconds, "Timed; a fifth of it before, unseen"), 0.1,
+          3600.0)
       ->capture_default_str();
-  auto* batch = verb->add_option("--batch", load.batch, "Operations of one call")
-                    ->check(CLI::Range(1, 4096))
-                    ->capture_default_str();
-  verb->add_option("--pending", load.pending, "Reads of a session in flight; 0: each read waits")
-      ->check(CLI::Range(0, 4096))
+  auto* batch =
+      whole_number(verb->add_option("--batch", load.batch, "Operations of one call"), 1, 4096)
+          ->capture_default_str();
+  whole_number(verb->add_option("--pending", load.pending,
+                                "Reads of a session in flight; 0: each read waits"),
+               0, 4096)
       ->excludes(batch)
       ->capture_default_str();
   verb->add_option("--huge-pages", options->huge_pages, "on or off")
       ->check(CLI::IsMember({"on", "off"}))
       ->capture_default_str();
-  verb->add_option("--memory-bytes", load.memory_bytes,
-                   "Of the log, as 256MiB; 0: room for all keys. With it the reads from disk are "
-                   "counted, and the disk's own are measured")
-      ->transform(CLI::AsSizeValue(false))
+  byte_size(verb->add_option("--memory-bytes", load.memory_bytes,
+                             "Of the log, as 256MiB; 0: room for all keys. With it the reads from "
+                             "disk are counted, and the disk's own are measured"),
+            uint64_t{16} << 40)
       ->capture_default_str();
-  verb->add_option("--index-buckets", load.index_buckets,
-                   "A power of two; 0: one for two or three keys")
+  whole_number(verb->add_option("--index-buckets", load.index_buckets,
+                                "A power of two; 0: one for two or three keys"),
+               0, uint64_t{1} << 34)
       ->capture_default_str();
   verb->add_option("--checkpoint", options->checkpoint,
                    "Three checkpoints at the end: fold-over, snapshot (after three unseen ones), "

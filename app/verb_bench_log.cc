@@ -11,6 +11,7 @@
 #include "app/json_text.h"
 #include "app/log_load.h"
 #include "app/measuring.h"
+#include "app/option_values.h"
 #include "app/output.h"
 #include "app/verbs.h"
 
@@ -122,19 +123,20 @@ void add_bench_log_verb(CLI::App& bench, int& exit_code) {
   CLI::App* verb = bench.add_subcommand(
       "log", "FasterLog alone, beside the raw limits of the same disk, in one run");
   const auto options = std::make_shared<BenchLogOptions>();
-  verb->add_option("--record-bytes", options->load.record_bytes, "Of each record's payload")
-      ->check(CLI::Range(0, 1 << 20))
+  whole_number(
+      verb->add_option("--record-bytes", options->load.record_bytes, "Of each record's payload"), 0,
+      1 << 20)
       ->capture_default_str();
-  verb->add_option("--threads", options->load.threads, "Writing threads")
-      ->check(CLI::Range(1, 64))
+  whole_number(verb->add_option("--threads", options->load.threads, "Writing threads"), 1, 64)
       ->capture_default_str();
-  verb->add_option("--gather-bytes", options->load.gather_bytes,
-                   "Each thread gathers so many log bytes and enqueues them together; 0: each "
-                   "record by itself")
-      ->check(CLI::Range(0, 1 << 20))
+  whole_number(
+      verb->add_option("--gather-bytes", options->load.gather_bytes,
+                       "Each thread gathers so many log bytes and enqueues them together; 0: each "
+                       "record by itself"),
+      0, 1 << 20)
       ->capture_default_str();
-  verb->add_option("--seconds", options->load.seconds, "Of the durable append")
-      ->check(CLI::Range(0.1, 3600.0))
+  seconds(verb->add_option("--seconds", options->load.seconds, "Of the durable append"), 0.1,
+          3600.0)
       ->capture_default_str();
   verb->add_option("--dir", options->directory, "On the file system to be measured")
       ->capture_default_str();

@@ -10,6 +10,7 @@
 #include "app/client_options.h"
 #include "app/history_load.h"
 #include "app/json_text.h"
+#include "app/option_values.h"
 #include "app/output.h"
 #include "app/service_load.h"
 #include "app/verbs.h"
@@ -139,28 +140,30 @@ void add_bench_service_verb(CLI::App& bench, int& exit_code) {
                                    "another one of the servers",
                                    kReadLevelHelp))
           ->capture_default_str();
-  verb->add_option("--clients", load.clients, "Connections, each with a thread of its own")
-      ->check(CLI::Range(1, 1024))
+  whole_number(
+      verb->add_option("--clients", load.clients, "Connections, each with a thread of its own"), 1,
+      1024)
       ->capture_default_str();
   CLI::Option* in_flight =
-      verb->add_option("--in-flight", load.in_flight,
-                       "Requests in flight of each client; with --history 1 unless given")
-          ->check(CLI::Range(1, 4096))
+      whole_number(
+          verb->add_option("--in-flight", load.in_flight,
+                           "Requests in flight of each client; with --history 1 unless given"),
+          1, 4096)
           ->capture_default_str();
-  CLI::Option* batch = verb->add_option("--batch", load.batch, "Events in one append")
-                           ->check(CLI::Range(1, 10000))
-                           ->capture_default_str();
+  CLI::Option* batch =
+      whole_number(verb->add_option("--batch", load.batch, "Events in one append"), 1, 10000)
+          ->capture_default_str();
   CLI::Option* value_bytes =
-      verb->add_option("--value-bytes", load.value_bytes, "Of each value or event")
-          ->check(CLI::Range(0, 64 << 20))
+      whole_number(verb->add_option("--value-bytes", load.value_bytes, "Of each value or event"), 0,
+                   64 << 20)
           ->capture_default_str();
   CLI::Option* keys =
-      verb->add_option("--keys", load.keys,
-                       fmt::format("Different keys; with --history {} unless given", kHistoryKeys))
-          ->check(CLI::Range(uint64_t{1}, uint64_t{1} << 40))
+      whole_number(verb->add_option(
+                       "--keys", load.keys,
+                       fmt::format("Different keys; with --history {} unless given", kHistoryKeys)),
+                   uint64_t{1}, uint64_t{1} << 40)
           ->capture_default_str();
-  verb->add_option("--seconds", load.seconds, "How long")
-      ->check(CLI::Range(0.1, 86400.0))
+  seconds(verb->add_option("--seconds", load.seconds, "How long"), 0.1, 86400.0)
       ->capture_default_str();
   verb->add_option("--history", options->history,
                    "Instead of --op: puts, linearizable gets, compare-and-swaps and deletes of few "

@@ -40,9 +40,11 @@ void add_cas_verb(CLI::App& app, int& exit_code) {
       "Sets a key if its value equals EXPECTED; else exit code 1, and the present value "
       "printed, or its length beyond 64 KiB");
   const auto options = std::make_shared<CasOptions>();
-  verb->add_option("KEY", options->key)->required();
-  verb->add_option("EXPECTED", options->expected)->required();
-  verb->add_option("NEW", options->value)->required();
+  verb->add_option("KEY", options->key, kKeyHelp)->required();
+  verb->add_option("EXPECTED", options->expected,
+                   "The value that the key must have; an absent key never has it")
+      ->required();
+  verb->add_option("NEW", options->value, "The value that it gets then")->required();
   options->client.add_to(*verb);
   verb->callback([options, &exit_code] { exit_code = compare_and_swap(*options); });
 }

@@ -1,6 +1,10 @@
+#include <algorithm>
+
 #include <CLI/CLI.hpp>
+#include <nlohmann/json.hpp>
 
 #include "app/client_options.h"
+#include "app/json_text.h"
 #include "app/output.h"
 #include "app/verbs.h"
 
@@ -8,21 +12,32 @@ namespace tailrace::app {
 
 namespace {
 
-int checkpoint(const ClientFlags& flags) {
-  auto options = flags.client_options();
+struct CheckpointOptions {
+  ClientFlags client;
+  bool json = false;
+};
+
+int checkpoint(const CheckpointOptions& flags) {
+  auto options = flags.client.client_options();
   if (!options) return report(options.error());
   const std::vector<std::string> servers = options->servers;
   auto client = rpc::Client::create(std::move(*options));
   if (!client) return report(client.error());
   int code = kDone;
+  nlohmann::ordered_json array = nlohmann::ordered_json::array();
   for (const std::string& server : servers) {
     const auto address = (*client)->checkpoint(server);
     if (address) {
-      print_error("{}: checkpoint at address {}\n", server, address->value);
+      array.push_back({{"server", server}, {"address", address->value}});
+      if (!flags.json) print_error("{}: checkpoint at address {}\n", server, address->value);
       continue;
     }
+    array.push_back({{"server", server},
+                     {"error", std::string(name_of(address.error().code))},
+                     {"message", address.error().message}});
     code = std::max(code, report_answer(with_context(server, address.error())));
   }
+  if (flags.json) print_out("{}\n", json_text(array, 2));
   return code;
 }
 
@@ -31,8 +46,10 @@ int checkpoint(const ClientFlags& flags) {
 void add_checkpoint_verb(CLI::App& app, int& exit_code) {
   CLI::App* verb = app.add_subcommand(
       "checkpoint", "Takes a checkpoint on each --server now, and lets it truncate its log");
-  const auto flags = std::make_shared<ClientFlags>();
-  flags->add_to(*verb);
+  const auto flags = std::make_shared<CheckpointOptions>();
+  verb->add_flag("--json", flags->json,
+                 "An array, one object a server: server, and address or error and message");
+  flags->client.add_to(*verb);
   verb->callback([flags, &exit_code] { exit_code = checkpoint(*flags); });
 }
 

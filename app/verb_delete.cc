@@ -24,8 +24,9 @@ int erase(const DeleteOptions& options) {
 
 void add_delete_verb(CLI::App& app, int& exit_code) {
   CLI::App* verb = app.add_subcommand("delete", "Removes a key; exit code 1 when it was absent");
+  verb->alias("del");
   const auto options = std::make_shared<DeleteOptions>();
-  verb->add_option("KEY", options->key)->required();
+  verb->add_option("KEY", options->key, kKeyHelp)->required();
   options->client.add_to(*verb);
   verb->callback([options, &exit_code] { exit_code = erase(*options); });
 }

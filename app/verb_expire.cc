@@ -1,6 +1,7 @@
 #include <CLI/CLI.hpp>
 
 #include "app/client_options.h"
+#include "app/option_values.h"
 #include "app/verbs.h"
 
 namespace tailrace::app {
@@ -29,10 +30,10 @@ void add_expire_verb(CLI::App& app, int& exit_code) {
   CLI::App* verb =
       app.add_subcommand("expire", "Sets how long a key lives; exit code 1 when it is absent");
   const auto options = std::make_shared<ExpireOptions>();
-  verb->add_option("KEY", options->key)->required();
+  verb->add_option("KEY", options->key, kKeyHelp)->required();
   auto* how = verb->add_option_group("how");
   add_time_to_live(*how, options->time_to_live_ms);
-  how->add_flag("--never", options->never, "It lives until it is deleted");
+  how->add_flag("--never", options->never, "The key lives until it is deleted");
   how->require_option(1);
   options->client.add_to(*verb);
   verb->callback([options, &exit_code] { exit_code = expire(*options); });

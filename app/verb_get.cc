@@ -59,7 +59,7 @@ void add_get_verb(CLI::App& app, int& exit_code) {
   CLI::App* verb =
       app.add_subcommand("get", "Prints a key's value as it is; exit code 1 when it is absent");
   const auto options = std::make_shared<GetOptions>();
-  verb->add_option("KEY", options->key)->required();
+  verb->add_option("KEY", options->key, kKeyHelp)->required();
   verb->add_option("--read", options->read, kReadLevelHelp)->capture_default_str();
   verb->add_flag(
       "--json", options->json,

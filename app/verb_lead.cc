@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 
 #include "app/client_options.h"
+#include "app/option_values.h"
 #include "app/output.h"
 #include "app/verbs.h"
 
@@ -102,7 +103,11 @@ void add_transfer_verb(CLI::App& app, int& exit_code) {
   CLI::App* verb =
       app.add_subcommand("transfer", "The leader hands over to another node, without a lost write");
   const auto options = std::make_shared<LeadOptions>();
-  verb->add_option("--to", options->node, "The node's number; without it, the one that has most");
+  whole_number(
+      verb->add_option(
+          "--to", options->node,
+          "The number of the node that is to lead; without it, the voter whose log is longest"),
+      1, UINT32_MAX);
   options->client.add_to(*verb);
   verb->callback([options, &exit_code] { exit_code = transfer(*options); });
 }
@@ -111,7 +116,8 @@ void add_promote_verb(CLI::App& app, int& exit_code) {
   CLI::App* verb = app.add_subcommand(
       "promote", "With the static coordinator: makes a node the leader when the old one is gone");
   const auto options = std::make_shared<LeadOptions>();
-  verb->add_option("--node", options->node, "The node's number")->required();
+  whole_number(verb->add_option("--node", options->node, "The node's number"), 1, UINT32_MAX)
+      ->required();
   options->client.add_to(*verb);
   verb->callback([options, &exit_code] { exit_code = promote(*options); });
 }

@@ -66,7 +66,8 @@ int check(const CheckVerbOptions& options) {
   print_error(
       "tailrace: {} is damaged ({}); restore it from a copy or another node, or see "
       "what `tailrace log repair{}` would do\n",
-      options.log.directory, what, report->metadata_error ? " --rebuild-meta --owner OWNER" : "");
+      options.log.directory, what,
+      report->metadata_error ? " --rebuild-meta --owner CLUSTER/NODE" : "");
   return kNegative;
 }
 

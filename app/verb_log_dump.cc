@@ -1,18 +1,18 @@
 // `tailrace log dump`: a log's records from its files, without a server.
 
-#include <algorithm>
-#include <charconv>
 #include <memory>
+#include <utility>
 
 #include <CLI/CLI.hpp>
-#include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
 #include "app/client_options.h"
 #include "app/json_text.h"
 #include "app/log_flags.h"
 #include "app/log_report.h"
+#include "app/option_values.h"
 #include "app/output.h"
+#include "app/record_json.h"
 #include "app/verbs.h"
 #include "fasterlog/dump_log.h"
 
@@ -26,47 +26,32 @@ struct DumpVerbOptions {
   bool skip_damage = false, json = false;
 };
 
-/// An address, or `otherwise` for `word`.
-Result<Address> parse_address(const std::string& text, std::string_view option,
-                              std::string_view word, Address otherwise) {
-  if (text == word) return otherwise;
-  Address address;
-  const char* end = text.data() + text.size();
-  const auto [stopped, error] = std::from_chars(text.data(), end, address.value);
-  if (error == std::errc{} && stopped == end) return address;
-  return make_error(ErrorCode::kInvalidArgument,
-                    fmt::format("{} is '{}'; it must be an address or '{}'", option, text, word));
-}
-
-void print(const fasterlog::DumpedRecord& record, bool json) {
-  const std::string_view payload = as_text(record.payload);
-  if (!json) {
-    print_out("{}\t{}\t{}\t{}\t{}\n", record.address.value, record.end.value, record.epoch.value,
-              name_of(record.kind), one_line(payload));
-    return;
-  }
-  nlohmann::ordered_json out = {{"address", record.address.value},
-                                {"end", record.end.value},
-                                {"epoch", record.epoch.value},
-                                {"kind", name_of(record.kind)}};
-  set_text(out, "payload", payload);
+void print_record(const fasterlog::DumpedRecord& record, bool behind_damage, bool json) {
+  const ShownRecord shown{record.address, record.end, record.epoch, record.kind,
+                          ByteSpan(record.payload)};
+  if (!json) return print_out("{}\n", record_line(shown));
+  nlohmann::ordered_json out = record_json(shown);
+  out["batch"] = record.batch.value;
   if (!record.whole_batch) out["whole_batch"] = false;
+  if (behind_damage) out["behind_damage"] = true;
   print_out("{}\n", json_text(out));
 }
 
 int dump(const DumpVerbOptions& options) {
-  const auto from = parse_address(options.from, "--from", "begin", Address{});
-  if (!from) return report(from.error());
-  const auto to = parse_address(options.to, "--to", "end", Address::max());
-  if (!to) return report(to.error());
+  Result<Address> from = Address{}, to = Address::max();
+  if (options.from != "begin") from = parse_address(options.from, "--from", "'begin'");
+  if (options.to != "end") to = parse_address(options.to, "--to", "'end'");
+  if (!from || !to) return report((from ? to : from).error());
   uint64_t torn = 0;
+  bool behind_damage = false;  // and no record since
   fasterlog::DumpVisitor visitor;
   visitor.record = [&](const fasterlog::DumpedRecord& record) {
-    print(record, options.json);
+    print_record(record, std::exchange(behind_damage, false), options.json);
     torn += record.whole_batch ? 0 : 1;
     return !output_fails();
   };
-  visitor.skipped = [](AddressRange range, const std::string& file, const std::string& reason) {
+  visitor.skipped = [&](AddressRange range, const std::string& file, const std::string& reason) {
+    behind_damage = true;
     print_error("tailrace: skipped addresses {} to {} in {}: {}\n", range.first.value,
                 range.end.value, file, reason);
   };
@@ -86,15 +71,20 @@ int dump(const DumpVerbOptions& options) {
 }  // namespace
 
 void add_log_dump_verb(CLI::App& log, int& exit_code) {
-  CLI::App* verb = log.add_subcommand(
-      "dump", "Prints the records of a log's files, one a line; reads only, also on a log in use");
+  CLI::App* verb = log.add_subcommand("dump",
+                                      "Prints the records of a log's files, one a line: addresses "
+                                      "of its begin and end, epoch, kind, "
+                                      "and what it holds. Reads only, also on a log in use");
   const auto options = std::make_shared<DumpVerbOptions>();
   options->log.add_to(*verb);
   verb->add_option("--from", options->from, "An address, or begin")->capture_default_str();
   verb->add_option("--to", options->to, "An address, or end")->capture_default_str();
   verb->add_flag("--skip-damage", options->skip_damage,
                  "Goes on behind damage, and says on standard error what it skipped");
-  verb->add_flag("--json", options->json, "One JSON object a line");
+  verb->add_flag(
+      "--json", options->json,
+      "One JSON object a line, as of `tail --json`, which `tailrace load` puts back; batch "
+      "is the same for records that became durable together");
   verb->callback([options, &exit_code] { exit_code = dump(*options); });
 }
 

@@ -117,7 +117,7 @@ int inspect(const InspectOptions& options) {
   if (report->metadata_error) {
     print_error(
         "tailrace: damaged: {}. This is what the segments alone say; `tailrace log repair "
-        "--rebuild-meta --owner OWNER` says how META would be made anew\n",
+        "--rebuild-meta --owner CLUSTER/NODE` says how META would be made anew\n",
         report->metadata_error->message);
     return kNegative;
   }

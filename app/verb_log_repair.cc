@@ -1,6 +1,8 @@
 // `tailrace log repair`: says how a damaged log would be made one that opens; with --yes does it.
 
 #include <memory>
+#include <string>
+#include <vector>
 
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
@@ -23,10 +25,19 @@ struct RepairVerbOptions {
   bool rebuild_metadata = false, yes = false, json = false;
 };
 
+/// How the sound records behind the cut are put back; nothing when there are none.
+std::vector<std::string> recovery(const fasterlog::RepairPlan& plan, const std::string& from) {
+  if (plan.lost_records == 0 || !plan.cut) return {};
+  return {fmt::format("tailrace log dump --json --skip-damage --from {} {} > rest.jsonl",
+                      plan.cut->value, from),
+          "once the node serves: tailrace load rest.jsonl"};
+}
+
 void print_plan(const RepairVerbOptions& options, const fasterlog::RepairPlan& plan,
                 const storage::Path& copies) {
   if (options.json) {
     nlohmann::ordered_json out = to_json(plan);
+    out["recover"] = recovery(plan, copies.empty() ? options.log.directory : copies.string());
     out["done"] = options.yes && !plan.nothing_to_do();
     if (!copies.empty()) out["copies"] = copies.string();
     print_out("{}\n", json_text(out, 2));
@@ -51,7 +62,11 @@ void print_plan(const RepairVerbOptions& options, const fasterlog::RepairPlan& p
   }
   for (const std::string& step : plan.steps)
     print_out("{}  {}\n", copies.empty() ? "would    " : "done     ", step);
-  print_out("records    {} stay, {} sound ones are lost\n", plan.kept_records, plan.lost_records);
+  print_out("records    {} stay, {} sound ones are cut off\n", plan.kept_records,
+            plan.lost_records);
+  for (const std::string& step :
+       recovery(plan, copies.empty() ? options.log.directory : copies.string()))
+    print_out("recover    {}\n", step);
 }
 
 int repair(const RepairVerbOptions& options) {
@@ -91,7 +106,10 @@ void add_log_repair_verb(CLI::App& log, int& exit_code) {
   verb->add_flag("--yes", options->yes, "Copies every file that it touches, then repairs");
   verb->add_flag("--rebuild-meta", options->rebuild_metadata,
                  "Makes a lost or damaged META anew from the segments");
-  verb->add_option("--owner", options->owner, "With --rebuild-meta: whose log it is");
+  verb->add_option("--owner", options->owner,
+                   "With --rebuild-meta: whose log it is. A node's log belongs to CLUSTER/NODE, "
+                   "the names in its "
+                   "file: single/1 for a node without a file");
   verb->add_flag("--json", options->json, "One JSON object");
   verb->callback([options, &exit_code] { exit_code = repair(*options); });
 }

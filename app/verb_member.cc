@@ -11,6 +11,7 @@
 #include "app/client_options.h"
 #include "app/json_text.h"
 #include "app/member_json.h"
+#include "app/option_values.h"
 #include "app/output.h"
 #include "app/verbs.h"
 
@@ -244,12 +245,13 @@ void add_member_verb(CLI::App& app, int& exit_code) {
   CLI::App* adds = verb->add_subcommand(
       "add", "Adds a node, or changes one: it gets the log, and votes once it has caught up");
   const auto added = std::make_shared<MemberOptions>();
-  adds->add_option("--id", added->member.node, "The node's number")->required();
-  adds->add_option("--peer", added->member.peer_address,
-                   "HOST:PORT where the other nodes reach it; needed for a new one");
-  adds->add_option("--client", added->member.client_address,
-                   "HOST:PORT that clients are told; needed for a new one");
-  adds->add_flag("--learner", added->learner, "It never votes; a voter becomes a learner");
+  whole_number(adds->add_option("--id", added->member.node, "The node's number"), 1, UINT32_MAX)
+      ->required();
+  host_port(adds->add_option("--peer", added->member.peer_address,
+                             "Where the other nodes reach it; needed for a new node"));
+  host_port(adds->add_option("--client", added->member.client_address,
+                             "Where clients reach it; needed for a new node"));
+  adds->add_flag("--learner", added->learner, "The node never votes; a voter becomes a learner");
   adds->add_flag("--no-wait", added->no_wait,
                  "Do not wait until it votes; without it --timeout bounds that wait");
   added->client.add_to(*adds);
@@ -260,7 +262,9 @@ void add_member_verb(CLI::App& app, int& exit_code) {
       "Removes a node; it counts for no majority from then on. The leader hands over "
       "first");
   const auto removed = std::make_shared<MemberOptions>();
-  removes->add_option("--id", removed->member.node, "The node's number")->required();
+  whole_number(removes->add_option("--id", removed->member.node, "The node's number"), 1,
+               UINT32_MAX)
+      ->required();
   removed->client.add_to(*removes);
   removes->callback([removed, &exit_code] { exit_code = remove(*removed); });
 }

@@ -2,6 +2,8 @@
 
 #include <cerrno>
 #include <csignal>
+#include <filesystem>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -13,9 +15,15 @@
 #include <unistd.h>
 
 #include "app/node_runtime.h"
+#include "app/option_values.h"
+#include "app/output.h"
 #include "app/verbs.h"
 #include "config/node_config.h"
+#include "fasterlog/log_metadata.h"
 #include "observability/logging.h"
+#include "replication/promise_file.h"
+#include "replication/transport.h"
+#include "rpc/etcd_coordinator.h"
 
 namespace tailrace::app {
 
@@ -27,6 +35,7 @@ constexpr std::chrono::milliseconds kDrainTimeAfterFailure{200};
 struct ServeOptions {
   std::string config, data_dir, listen, metrics;
   uint64_t retention_bytes = 0;
+  bool check = false;
 };
 
 /// What ends `serve`: a signal, or the node's own failure.
@@ -125,15 +134,21 @@ Result<config::NodeConfig> configuration(const ServeOptions& options) {
   return config;
 }
 
+/// HOST:PORT with the port that was taken where 0 is given.
+std::string with_port(const std::string& listen, int port) {
+  return listen.substr(0, listen.rfind(':')) + ":" + std::to_string(port);
+}
+
 /// One node's life, until it is told to end.
 Result<> run_node(const config::NodeConfig& config, StopRequest& stop_request) {
   NodeRuntime node(
       config, [&](const Error& error) { stop_request.fail(error); },
       [&] { stop_request.restart(); });
   TAILRACE_RETURN_IF_ERROR(node.start());
-  observability::log_info("node {} of {} serves clients on port {}, metrics on port {}, data in {}",
-                          config.node.self.value, config.node.cluster, node.client_port(),
-                          node.metrics_port(), config.data_dir);
+  observability::log_info("node {} of {} serves clients at {}, metrics at {}, data in {}",
+                          config.node.self.value, config.node.cluster,
+                          with_port(config.server.listen, node.client_port()),
+                          with_port(config.metrics.listen, node.metrics_port()), config.data_dir);
 
   const auto failure = stop_request.wait();
   const auto drain = failure ? kDrainTimeAfterFailure : std::chrono::milliseconds(kDrainTime);
@@ -143,9 +158,42 @@ Result<> run_node(const config::NodeConfig& config, StopRequest& stop_request) {
   return {};
 }
 
+class IdleExecutor : public replication::Executor {
+ public:
+  void post(std::function<void()>) override {}
+};
+
+/// What can be told without opening the data.
+int check_node(const config::NodeConfig& config) {
+  std::error_code ignored;
+  if (std::filesystem::exists(config.data_dir, ignored) &&
+      !std::filesystem::is_directory(config.data_dir, ignored))
+    return report(Error{ErrorCode::kIo, config.data_dir + " is not a directory"});
+  const replication::PromiseFile file(storage::posix_file_system(), config.node.directory,
+                                      config.node.self, config.node.cluster);
+  const auto promise = file.read();
+  if (!promise && promise.error().code != ErrorCode::kNotFound) return report(promise.error());
+  const auto metadata =
+      fasterlog::read_log_metadata(storage::posix_file_system(), config.log.directory);
+  if (!metadata && metadata.error().code != ErrorCode::kNotFound) return report(metadata.error());
+  if (metadata) {
+    const auto fits = fasterlog::check_log_fits(*metadata, config.log);
+    if (!fits) return report(fits.error());
+  }
+  if (config.coordinator.kind == config::CoordinatorConfig::Kind::kEtcd) {
+    // Reads certificates and the password; asks nobody before it is started.
+    IdleExecutor idle;
+    const auto etcd = rpc::make_etcd_coordinator(config.coordinator.etcd, idle);
+    if (!etcd) return report(with_context("replication.coordinator", etcd.error()));
+  }
+  print_out("ok\n");
+  return kDone;
+}
+
 int serve(const ServeOptions& options) {
   auto config = configuration(options);
   if (!config) return report(config.error());
+  if (options.check) return check_node(*config);
   observability::LogLevel level = observability::LogLevel::kInfo;
   observability::parse_log_level(config->log_level, level);
   observability::set_log_level(level);
@@ -166,19 +214,29 @@ int serve(const ServeOptions& options) {
 void add_serve_verb(CLI::App& app, int& exit_code) {
   CLI::App* verb = app.add_subcommand("serve", "Runs one node until SIGTERM");
   const auto options = std::make_shared<ServeOptions>();
-  auto* config = verb->add_option("--config", options->config, "The node's YAML file");
+  auto* config =
+      verb->add_option("--config", options->config, "The node's YAML file")->type_name("FILE");
   verb->add_option("--data-dir", options->data_dir,
-                   "Where the node keeps its data; overrides the file");
-  verb->add_option("--listen", options->listen, "HOST:PORT for clients (default 127.0.0.1:7100)")
+                   "Where the node keeps its data; goes before what the file says")
+      ->type_name("DIR");
+  host_port(verb->add_option("--listen", options->listen,
+                             "Where clients are served, without --config (default 127.0.0.1:7100)"))
       ->excludes(config);
-  verb->add_option("--metrics", options->metrics, "HOST:PORT for metrics (default 127.0.0.1:9100)")
+  host_port(verb->add_option("--metrics", options->metrics,
+                             "Where metrics and health are served, without --config (default "
+                             "127.0.0.1:9100)"))
       ->excludes(config);
-  verb->add_option("--retention", options->retention_bytes,
-                   "So much of the log is kept (for example 10GiB): events before it go with a "
-                   "checkpoint. Without it a checkpoint lets all go that it holds. In a file: "
-                   "state_machine.retention_bytes")
-      ->transform(CLI::AsSizeValue(false))
+  byte_size(
+      verb->add_option("--retention", options->retention_bytes,
+                       "So much of the log is kept (for example 10GiB): events before it go with a "
+                       "checkpoint. Without it a checkpoint lets all go that it holds. In a file: "
+                       "state_machine.retention_bytes"),
+      uint64_t{1024} << 40)
       ->excludes(config);
+  verb->add_flag("--check", options->check,
+                 "Starts nothing: checks the file and the files it names, and, if the data "
+                 "directory is there, that it is this node's and fits the file. Prints ok; exit "
+                 "codes as without it. Also while the node runs");
   verb->callback([options, &exit_code] { exit_code = serve(*options); });
 }
 

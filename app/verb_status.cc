@@ -99,13 +99,14 @@ void print_text(const rpc::NodeStatusAnswer& node) {
     print_out(
         "  events before address {} were truncated; state_machine.retention_bytes keeps more\n",
         node.begin);
-  print_out("  log {} bytes on disk, store {} of {} bytes, {} records\n", node.log_disk_bytes,
-            node.store_used_bytes, node.store_capacity_bytes, node.live_records);
+  print_out("  log {} on disk, store {} of {}, {} pairs\n", bytes_text(node.log_disk_bytes),
+            bytes_text(node.store_used_bytes), bytes_text(node.store_capacity_bytes),
+            node.live_records);
   print_out("  store's log: begin {}  in memory from {}  updated in place from {}  tail {}\n",
             node.store_log_begin, node.store_log_head, node.store_log_read_only,
             node.store_log_tail);
   for (const auto& follower : node.followers) {
-    print_out("  {} {}: {}, durable {}, behind by {} bytes and {:.3f} s\n",
+    print_out("  {} {}: {}, durable {}, behind by {} and {:.3f} s\n",
               !follower.voter      ? "learner"
               : follower.vote == 0 ? "follower without a vote yet"
                                    : "follower",
@@ -113,7 +114,7 @@ void print_text(const rpc::NodeStatusAnswer& node) {
               follower.needs_checkpoint ? "needs a checkpoint"
               : follower.connected      ? "connected"
                                         : "not connected",
-              follower.durable, follower.lag_bytes, follower.lag_seconds);
+              follower.durable, bytes_text(follower.lag_bytes), follower.lag_seconds);
     if (follower.relayed_by != 0) print_out("    fed by node {}\n", follower.relayed_by);
     if (!follower.unhealthy.empty()) print_out("    unhealthy: {}\n", follower.unhealthy);
   }
@@ -124,8 +125,8 @@ void print_text(const rpc::NodeStatusAnswer& node) {
   if (!node.coordinator.empty()) print_out("  coordinator: {}\n", node.coordinator);
   if (!node.problem.empty()) print_out("  problem: {}\n", node.problem);
   if (!node.copy.stage.empty() && node.copy.stage != "idle") {
-    print_out("  copies the state of node {}: {}, {} of {} bytes{}{}\n", node.copy.from,
-              node.copy.stage, node.copy.received, node.copy.bytes,
+    print_out("  copies the state of node {}: {}, {} of {}{}{}\n", node.copy.from, node.copy.stage,
+              bytes_text(node.copy.received), bytes_text(node.copy.bytes),
               node.copy.problem.empty() ? "" : "; ", node.copy.problem);
   }
 }
@@ -160,12 +161,13 @@ int status(const StatusOptions& options) {
 }  // namespace
 
 void add_status_verb(CLI::App& app, int& exit_code) {
-  CLI::App* verb = app.add_subcommand(
-      "status",
-      "Prints where each --server stands, and each other member that these name; one of --server "
-      "that does not answer makes the exit code 3");
+  CLI::App* verb =
+      app.add_subcommand("status",
+                         "Prints where each --server stands (role, watermarks, followers), and "
+                         "each other member that these name; one of --server "
+                         "that does not answer makes the exit code 3");
   const auto options = std::make_shared<StatusOptions>();
-  verb->add_flag("--json", options->json, "An array, one object a server");
+  verb->add_flag("--json", options->json, "An array, one object a server; all sizes in bytes");
   verb->add_flag("--only-named", options->only_named, "Ask only the nodes that --server names");
   options->client.add_to(*verb);
   verb->callback([options, &exit_code] { exit_code = status(*options); });

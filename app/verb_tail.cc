@@ -1,14 +1,16 @@
 // `tailrace tail`: committed records, events as lines or all as JSON.
 
-#include <charconv>
+#include <optional>
+#include <string>
 
 #include <CLI/CLI.hpp>
-#include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
 #include "app/client_options.h"
 #include "app/json_text.h"
+#include "app/option_values.h"
 #include "app/output.h"
+#include "app/record_json.h"
 #include "app/verbs.h"
 #include "statemachine/command.h"
 
@@ -19,81 +21,31 @@ namespace {
 struct TailVerbOptions {
   ClientFlags client;
   std::string from = "begin", to = "end";
+  std::optional<std::string> stream;
+  uint64_t count = 0;  // lines; 0: no limit
   bool follow = false, json = false;
 };
 
-std::string_view name_of(statemachine::Operation operation) {
-  using statemachine::Operation;
-  switch (operation) {
-    case Operation::kEvent:
-      return "event";
-    case Operation::kPut:
-      return "put";
-    case Operation::kDelete:
-      return "delete";
-    case Operation::kAdd:
-      return "add";
-    case Operation::kCas:
-      return "cas";
-    case Operation::kDigest:
-      return "digest";
-    case Operation::kExpire:
-      return "expire";
-    case Operation::kTime:
-      return "time";
-    case Operation::kCompare:
-      return "compare";
-    case Operation::kRules:
-      return "rules";
-  }
-  return "unknown";
+bool is_event_of(const statemachine::Command& command, const TailVerbOptions& options) {
+  return command.operation == statemachine::Operation::kEvent &&
+         (!options.stream || as_text(command.key) == *options.stream);
 }
 
-std::string to_json(const rpc::TailRecord& record) {
-  using statemachine::Operation;
-  nlohmann::ordered_json out = {
-      {"address", record.address.value}, {"end", record.end.value}, {"epoch", record.epoch.value}};
-  if (record.kind == fasterlog::RecordKind::kEpochStart) {
-    out["kind"] = "epoch_start";
-    return json_text(out);
+/// Prints the record if it is wanted; whether it was.
+bool print_wanted(const rpc::TailRecord& record, const TailVerbOptions& options) {
+  if (!options.json || options.stream) {
+    if (record.kind != statemachine::kCommandRecord) return false;
+    const auto command = statemachine::decode(as_bytes(record.payload));
+    if (!command || !is_event_of(*command, options)) return false;
+    if (!options.json) {
+      write_out(as_text(command->value));
+      write_out("\n");
+      return true;
+    }
   }
-  if (record.kind == fasterlog::RecordKind::kConfiguration) {
-    out["kind"] = "configuration";
-    set_text(out, "payload", record.payload);
-    return json_text(out);
-  }
-  const auto command = statemachine::decode(as_bytes(record.payload));
-  if (record.kind != statemachine::kCommandRecord || !command) {
-    // Of a newer version: shown as it is.
-    out["kind"] = fmt::format("{}", static_cast<int>(record.kind));
-    set_text(out, "payload", record.payload);
-    return json_text(out);
-  }
-  out["kind"] = name_of(command->operation);
-  set_text(out, command->operation == Operation::kEvent ? "stream" : "key", as_text(command->key));
-  if (command->operation == Operation::kAdd) out["delta"] = command->delta;
-  if (command->operation == Operation::kCas) set_text(out, "expected", as_text(command->expected));
-  if (command->operation == Operation::kEvent || command->operation == Operation::kPut ||
-      command->operation == Operation::kCas)
-    set_text(out, "payload", as_text(command->value));
-  if (command->expires_at_ns != 0) out["expires_at_ns"] = command->expires_at_ns;
-  if (command->session) {
-    out["client"] =
-        fmt::format("{:016x}{:016x}", command->session->client.high, command->session->client.low);
-    out["serial"] = command->session->serial;
-  }
-  return json_text(out);
-}
-
-/// An address, or nothing for `word`.
-Result<std::optional<Address>> parse_address(const std::string& text, std::string_view option,
-                                             std::string_view words) {
-  Address address;
-  const char* end = text.data() + text.size();
-  const auto [stopped, error] = std::from_chars(text.data(), end, address.value);
-  if (error == std::errc{} && stopped == end && address.value != 0) return address;
-  return make_error(ErrorCode::kInvalidArgument,
-                    fmt::format("{} is '{}'; it must be an address or {}", option, text, words));
+  print_out("{}\n", json_text(record_json({record.address, record.end, record.epoch, record.kind,
+                                           as_bytes(record.payload)})));
+  return true;
 }
 
 Result<rpc::Client::TailOptions> parse(const TailVerbOptions& options) {
@@ -122,18 +74,12 @@ int tail(const TailVerbOptions& options) {
   auto client = options.client.connect();
   if (!client) return report(client.error());
   Result<> written;
+  uint64_t printed = 0;
   const auto visit = [&](const rpc::TailRecord& record) {
-    if (options.json) {
-      print_out("{}\n", to_json(record));
-    } else {
-      if (record.kind != statemachine::kCommandRecord) return true;
-      const auto command = statemachine::decode(as_bytes(record.payload));
-      if (!command || command->operation != statemachine::Operation::kEvent) return true;
-      write_out(as_text(command->value));
-      write_out("\n");
-    }
+    if (!print_wanted(record, options)) return true;
+    ++printed;
     if (options.follow) written = flush_output();
-    return written.has_value() && !output_fails();
+    return written.has_value() && !output_fails() && printed != options.count;
   };
   const auto reached = (*client)->tail(*what, visit);
   const auto flushed = flush_output();
@@ -157,11 +103,17 @@ void add_tail_verb(CLI::App& app, int& exit_code) {
                    "An address, which is waited for, or end: what is committed now")
       ->capture_default_str();
   verb->add_flag(
-      "--follow", options->follow,
+      "-f,--follow", options->follow,
       "Goes on with what is committed later, and waits for it as long as it takes: also for "
       "a server, and through restarts");
+  verb->add_option("--stream", options->stream, "Only the events of this stream");
+  whole_number(
+      verb->add_option("-n,--count", options->count, "Ends when so many lines are printed"), 1,
+      UINT64_MAX);
   verb->add_flag("--json", options->json,
-                 "All records, with address, epoch, kind, stream or key, and payload");
+                 "All records, with address, epoch, kind, stream or key, and payload. A command is "
+                 "shown as it was sent: what it came to (an absent key, a lost compare-and-swap, a "
+                 "repeat that did nothing) is not in the log");
   options->client.add_to(*verb);
   verb->callback([options, &exit_code] { exit_code = tail(*options); });
 }

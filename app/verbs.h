@@ -16,7 +16,7 @@ namespace tailrace::app {
 enum ExitCode : int {
   kDone = 0,
   kNegative = 1,     // absent key, lost compare-and-swap, digests that differ, a damaged log
-  kUsage = 2,        // the command line, or what it names, can not work
+  kUsage = 2,        // the command line, or what it names, cannot work
   kUnreachable = 3,  // no server, or too late
   kRefused = 4,      // the server, or the file, refused
 };
@@ -37,6 +37,7 @@ void add_expire_verb(CLI::App& app, int& exit_code);
 void add_scan_verb(CLI::App& app, int& exit_code);
 void add_append_verb(CLI::App& app, int& exit_code);
 void add_tail_verb(CLI::App& app, int& exit_code);
+void add_load_verb(CLI::App& app, int& exit_code);
 void add_status_verb(CLI::App& app, int& exit_code);
 void add_transfer_verb(CLI::App& app, int& exit_code);
 void add_member_verb(CLI::App& app, int& exit_code);

@@ -60,7 +60,8 @@ class Dump {
                                    record.epoch,
                                    record.kind,
                                    {record.payload.begin(), record.payload.end()},
-                                   false});
+                                   false,
+                                   std::max(batch_begin_, start_)});
     switch (tracker_.take(record)) {
       case BatchTracker::Verdict::kRecord:
         break;

@@ -22,6 +22,8 @@ struct DumpedRecord {
   RecordKind kind = RecordKind::kInvalid;
   std::vector<std::byte> payload;
   bool whole_batch = true;  // else others of its batch are lost
+  /// The same for records of one commit mark: the address of the first of them that was read.
+  Address batch;
 };
 
 /// Both are called in the order of the log; `record` returns false to end the dump.

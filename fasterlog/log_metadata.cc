@@ -134,6 +134,21 @@ Result<LogMetadata> read_log_metadata(storage::FileSystem& file_system,
   return metadata;
 }
 
+Result<> check_log_fits(const LogMetadata& metadata, const LogOptions& options) {
+  const std::string where = options.directory.string();
+  if (metadata.owner != options.owner)
+    return make_error(ErrorCode::kFailedPrecondition, where + " belongs to '" + metadata.owner +
+                                                          "', not to '" + options.owner +
+                                                          "': is this the right data directory?");
+  if (metadata.page_bytes == options.page_bytes && metadata.segment_bytes == options.segment_bytes)
+    return {};
+  return make_error(ErrorCode::kFailedPrecondition,
+                    where + " was created with page_bytes " + std::to_string(metadata.page_bytes) +
+                        " and segment_bytes " + std::to_string(metadata.segment_bytes) +
+                        ", which are fixed; the options say " + std::to_string(options.page_bytes) +
+                        " and " + std::to_string(options.segment_bytes));
+}
+
 Result<> check_log_sizes(uint64_t page_bytes, uint64_t segment_bytes) {
   if (!std::has_single_bit(page_bytes) || page_bytes < (64u << 10) || page_bytes > (64u << 20))
     return make_error(ErrorCode::kInvalidArgument,

@@ -36,6 +36,10 @@ Result<> write_log_metadata(storage::FileSystem& file_system, const storage::Pat
 Result<LogMetadata> read_log_metadata(storage::FileSystem& file_system,
                                       const storage::Path& directory);
 
+/// kFailedPrecondition when the log is another's, or was made with other sizes than the options
+/// say.
+Result<> check_log_fits(const LogMetadata& metadata, const LogOptions& options);
+
 /// Nothing, or what is wrong with these sizes (kInvalidArgument).
 Result<> check_log_sizes(uint64_t page_bytes, uint64_t segment_bytes);
 

@@ -30,19 +30,7 @@ Result<> check_options(const LogOptions& options) {
 Result<LogMetadata> read_or_create(storage::FileSystem& file_system, const LogOptions& options) {
   auto metadata = read_log_metadata(file_system, options.directory);
   if (metadata) {
-    const std::string where = options.directory.string();
-    if (metadata->owner != options.owner)
-      return make_error(ErrorCode::kFailedPrecondition, where + " belongs to '" + metadata->owner +
-                                                            "', not to '" + options.owner +
-                                                            "': is this the right data directory?");
-    if (metadata->page_bytes != options.page_bytes ||
-        metadata->segment_bytes != options.segment_bytes)
-      return make_error(
-          ErrorCode::kFailedPrecondition,
-          where + " was created with page_bytes " + std::to_string(metadata->page_bytes) +
-              " and segment_bytes " + std::to_string(metadata->segment_bytes) +
-              ", which are fixed; the options say " + std::to_string(options.page_bytes) + " and " +
-              std::to_string(options.segment_bytes));
+    TAILRACE_RETURN_IF_ERROR(check_log_fits(*metadata, options));
     return metadata;
   }
   if (metadata.error().code != ErrorCode::kNotFound) return metadata;

@@ -26,7 +26,7 @@ Result<> check_rebuild(const RepairOptions& options, const CheckReport& report) 
     return make_error(ErrorCode::kFailedPrecondition,
                       report.metadata_error->message +
                           ". Nothing was changed. To make META anew from the segments: repair with "
-                          "--rebuild-meta --owner OWNER");
+                          "--rebuild-meta --owner CLUSTER/NODE");
   }
   if (!report.metadata_error)
     return make_error(ErrorCode::kFailedPrecondition,

@@ -198,6 +198,7 @@ class Driver final : public Node, public TransportHandler {
   };
   std::optional<PendingChange> change_;
   uint64_t incarnation_ = 0;  // of the disk, as the promise on it says
+  std::string role_told_;     // the last line of the log about it
   LeaderRules leader_rules_;
   std::optional<Error> failed_;  // told to the fatal listener
   Epoch table_epoch_;            // log.last_epoch() when table_ was read

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include <fmt/format.h>
+
 #include "observability/logging.h"
 #include "replication/driver.h"
 
@@ -248,10 +250,14 @@ void Driver::perform_one(const Fatal& action) {
 void Driver::perform_one(const StateChanged&) {
   publish();
   const std::shared_ptr<const NodeStatus> now_published = status();
-  observability::log_info("role {}, epoch {}, leader {}{}{}", name_of(now_published->role),
-                          now_published->epoch.value, now_published->leader.value,
-                          now_published->serving ? ", serving" : "",
-                          now_published->problem.empty() ? "" : ": " + now_published->problem);
+  std::string told = fmt::format(
+      "role {}, epoch {}, leader {}{}{}", name_of(now_published->role), now_published->epoch.value,
+      now_published->leader == NodeId{} ? "not known" : std::to_string(now_published->leader.value),
+      now_published->serving ? ", serving" : "",
+      now_published->problem.empty() ? "" : ": " + now_published->problem);
+  // Many changes are of something else.
+  if (told != role_told_) observability::log_info("{}", told);
+  role_told_ = std::move(told);
   if (role_listener_) role_listener_(*now_published);
   settle_confirmations();
   settle_change();

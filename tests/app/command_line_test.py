@@ -180,17 +180,21 @@ class Keys(VerbTest):
             self.expect(DONE, "put", "scam", "v", cluster=cluster)
             lines = self.expect(DONE, "scan", "scan/", cluster=cluster).stdout.decode().splitlines()
             self.assertEqual(dict(line.split("\t") for line in lines), expected)
+            self.assertEqual(lines, sorted(lines))
+            keys = self.expect(DONE, "scan", "scan/", "--keys-only", cluster=cluster).stdout.decode()
+            self.assertEqual(keys.splitlines(), sorted(expected))
+            self.expect(DONE, "scan", "scan/", "--count", cluster=cluster, out=b"40\n")
             objects = [json.loads(line) for line in self.expect(
                 DONE, "scan", "scan/", "--json", cluster=cluster).stdout.splitlines()]
             end = objects.pop()
             self.assertEqual({one["key"]: one["value"] for one in objects}, expected)
-            self.assertEqual((end["pairs"], end["complete"]), (40, True))
+            self.assertEqual((end["pairs"], end["complete"], end["sorted"]), (40, True, True))
             at_least = f"at-least={end['epoch']}:{end['address']}"
             for server in cluster.servers.split(","):
                 lines = self.expect(DONE, "scan", "scan/", "--read", at_least,
                                     server=server).stdout.splitlines()
                 self.assertEqual(len(lines), 40)
-            some = self.expect(DONE, "scan", "scan/", "--limit", "7", "--json", cluster=cluster)
+            some = self.expect(DONE, "scan", "scan/", "-n", "7", "--json", cluster=cluster)
             objects = [json.loads(line) for line in some.stdout.splitlines()]
             self.assertEqual((objects[-1]["pairs"], objects[-1]["complete"]), (7, False))
             self.expect(NEGATIVE, "scan", "nobody/", cluster=cluster, out=b"", says="0 pairs")
@@ -401,6 +405,37 @@ class Lines(VerbTest):
         self.assertIn(f"the first {kept} lines are in the log; none after it", done.stderr.decode())
         self.assertIn("the limit is 1048576 bytes", done.stderr.decode())
 
+    def test_a_value_comes_from_standard_input_exactly(self):
+        for value in (b"", b"line\n", bytes(range(256)) * 1000):
+            self.expect(DONE, "put", "stdin", "-", input=value)
+            self.expect(DONE, "get", "stdin", out=value)
+        self.expect(REFUSED, "put", "stdin", "-", input=b"x" * (2 << 20), says="the limit is 1048576 bytes")
+
+    def test_a_line_longer_than_any_event_is_refused_at_once_and_its_number_told(self):
+        # What follows is never read: the pipe ends, and the writer is told.
+        def refused(*arguments, start=b""):
+            process = subprocess.Popen([TAILRACE, *arguments], stdin=subprocess.PIPE,
+                                       stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                                       env=dict(os.environ, TAILRACE_SERVER=single.servers))
+            sent, piece = 0, b"x" * (1 << 20)
+            try:
+                process.stdin.write(start)
+                while sent < 1 << 30:
+                    sent += process.stdin.write(piece)
+            except BrokenPipeError:
+                pass
+            _, told = process.communicate(timeout=60)
+            self.assertLess(sent, 80 << 20, arguments)
+            return process.returncode, told.decode()
+
+        code, told = refused("append", "--stream", "huge", start=b"a\nb\n")
+        self.assertEqual(code, REFUSED)
+        self.assertIn("line 3 is longer than 67108864 bytes", told)
+        self.assertEqual(len(self.tailed("huge")), 2)
+        code, told = refused("put", "huge", "-")
+        self.assertEqual(code, USAGE)
+        self.assertIn("more than 67108864 bytes", told)
+
     def test_a_line_through_a_live_pipe_shows_up_at_once(self):
         writer = Started(self, "append", "--stream", "live", cluster=three, stdin=subprocess.PIPE)
         reader = Started(self, "tail", "--from", "end", "--follow", cluster=three)
@@ -451,6 +486,18 @@ class Tail(VerbTest):
         self.assertEqual(self.texts("--from", "begin", "--to", ends[-1])[-1], "9")
         self.assertEqual(self.texts("--from", "begin", "--to", "end"), self.texts())
 
+    def test_count_and_stream_choose_what_is_shown(self):
+        run("append", "--stream", "other", input=b"another\n", cluster=single)
+        first = str(self.records[0]["address"])
+        numbers = [str(n) for n in range(10)]
+        for short in (["-n", "3"], ["--count", "3"], ["-f", "-n", "3"]):
+            self.assertEqual(self.texts("--from", first, *short), numbers[:3])
+        self.assertEqual(self.texts("--from", first, "--stream", "tail"), numbers)
+        self.assertEqual(self.texts("--from", first, "--stream", "other"), ["another"])
+        self.assertEqual(self.texts("--from", first, "--stream", "nobody"), [])
+        shown = self.expect(DONE, "tail", "--json", "--stream", "other", "-n", "1").stdout
+        self.assertEqual(json.loads(shown)["payload"], "another")
+
     def test_follow_ends_at_an_address(self):
         first, last = str(self.records[0]["address"]), str(self.records[-1]["end"])
         self.assertEqual(self.texts("--follow", "--from", first, "--to", last),
@@ -471,8 +518,13 @@ class Tail(VerbTest):
 
     def test_what_is_no_address_is_a_usage_error(self):
         for option in ("--from", "--to"):
-            for text in ("x", "-1", "0", "1x", "", str(2**64)):
+            for text in ("x", "-1", "0", "1x", "", " 64", "0x40", str(2**63), str(2**64 - 1), str(2**64)):
                 self.expect(USAGE, "tail", f"{option}={text}", says=option)
+                self.expect(USAGE, "log", "dump", str(single.leader.data / "log"), f"{option}={text}", says=option)
+        for text in ("1", "7", str(2**62)):
+            self.assertIn(run("tail", "--from", text, "--timeout", "1", cluster=single).returncode,
+                          (DONE, REFUSED, UNREACHABLE), text)
+            self.assertEqual(run("log", "dump", str(single.leader.data / "log"), "--from", text).returncode, DONE)
         self.expect(USAGE, "tail", "--to", "begin")
 
     def test_json_has_every_record_and_each_says_what_it_is(self):
@@ -617,6 +669,21 @@ class Administration(VerbTest):
         self.expect(UNREACHABLE, "checkpoint", "--timeout", "1", says=": checkpoint at address ",
                     server=f"{three.leader.server},{dead_address()}")
 
+    def test_checkpoint_as_json(self):
+        dead = dead_address()
+        done = self.expect(UNREACHABLE, "checkpoint", "--json", "--timeout", "1",
+                           server=f"{three.leader.server},{dead}")
+        taken, missed = json.loads(done.stdout)
+        self.assertEqual(taken["server"], three.leader.server)
+        self.assertGreater(taken["address"], 64)
+        self.assertEqual((missed["server"], missed["error"]), (dead, "unavailable"))
+
+    def test_sizes_are_told_in_units_to_people_and_in_bytes_to_programs(self):
+        self.assertRegex(self.expect(DONE, "status").stdout.decode(),
+                         r"log \d+\.\d MiB on disk, store .* of \d+\.\d [GT]iB, \d+ pairs")
+        one, = json.loads(self.expect(DONE, "status", "--json").stdout)
+        self.assertGreater(one["log_disk_bytes"], 1 << 20)
+
     def test_what_is_truncated_is_told(self):
         def nothing_left():
             run("checkpoint", cluster=three)
@@ -699,12 +766,56 @@ class Usage(VerbTest):
         shown = self.expect(DONE, "--help").stdout
         for verb in ("serve", "put", "get", "delete", "add", "cas", "append", "tail", "status",
                      "checkpoint", "verify", "log", "bench"):
-            self.assertIn(f"  {verb} ".encode(), shown)
-            self.assertIn(b"Usage: tailrace", self.expect(DONE, verb, "--help").stdout)
+            self.assertRegex(shown, rf"  {verb}[ ,]".encode())
+            help = self.expect(DONE, verb, "--help").stdout
+            self.assertIn(b"Usage: tailrace", help)
+            self.assertEqual(self.expect(DONE, "help", verb).stdout, help)
+        self.assertEqual(self.expect(DONE, "help").stdout, shown)
+        self.assertEqual(self.expect(DONE, "version").stdout, self.expect(DONE, "--version").stdout)
+        self.assertEqual(self.expect(DONE, "help", "log", "dump").stdout,
+                         self.expect(DONE, "log", "dump", "--help").stdout)
+
+    def test_every_argument_and_option_of_every_verb_has_a_help_text(self):
+        def verbs(*path):
+            shown = self.expect(DONE, *path, "--help").stdout.decode()
+            below = shown.split("Subcommands:\n")[1] if "Subcommands:" in shown else ""
+            names = [line.split()[0].split(",")[0] for line in below.splitlines()
+                     if line.startswith("  ") and line[2] != " "]
+            return [path, *(one for name in names for one in verbs(*path, name))]
+
+        for path in verbs():
+            lines = self.expect(DONE, *path, "--help").stdout.decode().splitlines()
+            for line, after in zip(lines, [*lines[1:], ""]):
+                if line.startswith("  ") and line[2] != " " and not line.endswith("Options:"):
+                    told = line[30:].strip() if len(line) > 30 else after[:30].isspace() and after.strip()
+                    self.assertTrue(told, f"{path}: {line!r}")
+
+    def test_what_every_verb_takes_may_stand_before_it(self):
+        for before in (["--server", single.servers], [f"--server={single.servers}"],
+                       ["-s", single.servers, "--timeout", "60"]):
+            self.expect(DONE, *before, "put", "before", "v", server=dead_address())
+            self.expect(DONE, "get", *before, "before", server=dead_address(), out=b"v")
+            self.expect(DONE, *before, "member", "list", server=dead_address())
+            self.expect(DONE, "member", *before, "list", server=dead_address())
+        self.expect(DONE, "del", "before", out=b"")
+        self.expect(NEGATIVE, "get", "before")
+
+    def test_numbers_and_times_are_taken_in_full_and_their_limits_told(self):
+        for time, says in (("0s", "from 1ms to 36500d"), ("-1s", "from 1ms"), ("5", "it needs a unit"),
+                           ("36501d", "from 1ms"), (f"{2**64}ms", "from 1ms"), ("1e3s", "from 1ms")):
+            self.expect(USAGE, "put", "k", "v", f"--ttl={time}", says=says)
+        for number in ("-1", "0x7", " 7", "7 ", "1.5", str(2**64)):
+            self.expect(USAGE, "scan", "x", f"--limit={number}", says="from 0 to 18446744073709551615")
+            self.expect(USAGE, "transfer", f"--to={number}", says="from 1 to 4294967295")
+        for size in (str(2**64), "-1", "1e30", "0x10", "99999999GiB", "5XB", ""):
+            self.expect(USAGE, "bench", "kv", "--memory-bytes", size, says="--memory-bytes")
+        for time in ("nan", "inf", "0", "-1", "86401"):
+            self.expect(USAGE, "get", "k", f"--timeout={time}", says="from 0.001 to 86400")
 
     def test_what_is_no_command_line(self):
         self.expect(USAGE)
-        self.expect(USAGE, "putt", "k", "v", says="'putt' is no verb")
+        self.expect(USAGE, "putt", "k", "v", says="'putt' is not a verb")
+        self.expect(USAGE, "log", "dumb", says="'dumb' is not a verb of log")
         self.expect(USAGE, "--nothing")
         for verb in (["put"], ["put", "k"], ["put", "k", "v", "more"], ["get"], ["get", "a", "b"],
                      ["delete"], ["add", "k"], ["cas", "k", "a"], ["append", "a", "b"],
@@ -716,6 +827,28 @@ class Usage(VerbTest):
         self.expect(USAGE, "serve", says="--data-dir DIR")
         self.expect(USAGE, "serve", "--config", "x", "--listen", "127.0.0.1:0")
         self.expect(USAGE, "serve", "--config", "/nowhere/node.yaml", says="/nowhere/node.yaml")
+
+    def test_serve_check_starts_nothing(self):
+        node = single.leader
+        self.expect(DONE, "serve", "--check", "--config", str(node.config), out=b"ok\n")
+        with tempfile.TemporaryDirectory(prefix="tailrace-test-") as directory:
+            data = pathlib.Path(directory, "data")
+            self.expect(DONE, "serve", "--check", "--data-dir", str(data), out=b"ok\n")
+            self.assertFalse(data.exists())
+            wrong = pathlib.Path(directory, "node.yaml")
+            wrong.write_text(node.config.read_text() + "nonsense: 1\n")
+            self.expect(USAGE, "serve", "--check", "--config", str(wrong), out=b"", says="nonsense")
+            etcd = "kind: etcd, endpoints: ['https://127.0.0.1:1'], tls: {ca: /nowhere/ca.pem}"
+            wrong.write_text(node.config.read_text().replace("kind: static, leader: 1", etcd))
+            self.expect(USAGE, "serve", "--check", "--config", str(wrong), out=b"", says="/nowhere/ca.pem")
+            # Page sizes are fixed when a log is created; and another node's directory.
+            wrong.write_text(node.config.read_text().replace("page_bytes: 2 MiB", "page_bytes: 1 MiB"))
+            self.expect(USAGE, "serve", "--check", "--config", str(wrong), out=b"", says="page_bytes")
+            wrong.write_text(node.config.read_text().replace("segment_bytes: 2 MiB", "segment_bytes: 64 MiB"))
+            self.expect(REFUSED, "serve", "--check", "--config", str(wrong), out=b"", says="are fixed")
+            wrong.write_text(node.config.read_text().replace("cluster: ", "cluster: other-"))
+            self.expect(REFUSED, "serve", "--check", "--config", str(wrong), out=b"", says="PROMISE")
+        self.expect(USAGE, "serve", "--check", "--data-dir", "x", "--listen", "nowhere", says="HOST:PORT")
 
     def test_a_single_node_without_a_file(self):
         with tempfile.TemporaryDirectory(prefix="tailrace-test-") as directory:
@@ -734,6 +867,12 @@ class Usage(VerbTest):
                 node.send_signal(signal.SIGTERM)
                 output, log = node.communicate(timeout=60)
                 self.assertEqual((node.returncode, output), (DONE, b""), log)
+                self.assertIn(f"serves clients at {client}, metrics at {metrics}".encode(), log)
+                roles = [line.split(b"role ", 1)[1] for line in log.splitlines() if b"role " in line]
+                self.assertTrue(roles)
+                self.assertNotIn(b"leader 0", log)
+                for one, after in zip(roles, roles[1:]):
+                    self.assertNotEqual(one, after)
             finally:
                 node.kill()
                 node.communicate()

@@ -228,6 +228,9 @@ TEST_F(NodeConfigTest, ImpossibleValuesAreNamedWithTheirLimits) {
   expect_refused(good + "state_machine: {answer_value_bytes: 65 KiB}\n", {"answer_value_bytes"});
   expect_refused(good + "server: {listen: nowhere}\n", {"server.listen", "HOST:PORT"});
   expect_refused(good + "server: {listen: 'h:70000'}\n", {"server.listen", "65535"});
+  // Not a host's name: it would end in messages and JSON.
+  expect_refused(good + "server: {listen: '\xff\xfe:7100'}\n", {"server.listen", "HOST:PORT"});
+  expect_refused(good + "server: {listen: 'a b:7100'}\n", {"server.listen", "HOST:PORT"});
   expect_refused(good + "server: {max_value_bytes: 8 MiB}\n", {"max_value_bytes", "128 KiB"});
   expect_refused(good + "log_level: loud\n", {"log_level", "loud"});
 }

@@ -1,0 +1,29 @@
+#pragma once
+// The command line as hands type it, put into the order that the parser takes:
+//
+//   tailrace --server A put k v     put --server A k v        (--server, -s, --timeout before any
+//   verb) tailrace help log dump          log dump --help tailrace version                --version
+
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace CLI {
+class App;
+}
+
+namespace tailrace::app {
+
+struct Arguments {
+  std::vector<std::string> words;  // what the parser is to take
+  std::string unknown_verb;        // where a verb is due and another word stands; else empty
+  std::string parent;              // of that: "log" or "bench"; empty for the program itself
+};
+
+/// `words`: without the program's name.
+Arguments arrange(const CLI::App& app, const std::vector<std::string>& words);
+
+/// Whether one of the words may have been meant as a key or value and was taken for options.
+bool has_dashed_word(const std::vector<std::string>& words);
+
+}  // namespace tailrace::app

@@ -1,0 +1,39 @@
+#pragma once
+// A log's record as `tail --json` and `log dump` show it, and `load` reads it: commands with their
+// parts, all else with its payload. What a command came to is not part of the log and not shown.
+
+#include <string>
+
+#include <nlohmann/json_fwd.hpp>
+
+#include "core/address.h"
+#include "core/bytes.h"
+#include "fasterlog/log.h"
+
+namespace tailrace::app {
+
+/// A view of one record.
+struct ShownRecord {
+  Address address, end;
+  Epoch epoch;
+  fasterlog::RecordKind kind = fasterlog::RecordKind::kInvalid;
+  ByteSpan payload;
+};
+
+/// address, end, epoch, kind, and
+///   event                             stream, payload
+///   put                               key, payload, expires_at_ns (unless it lives for ever)
+///   delete                            key
+///   add                               key, delta
+///   cas                               key, expected, payload
+///   expire                            key, expires_at_ns (unless it lives for ever)
+///   digest, compare, time, rules      payload (where it has one)
+///   commands with a session           client, serial
+///   any other kind                    payload
+/// Text that is not UTF-8 is in base64, and NAME_encoding says so.
+nlohmann::ordered_json record_json(const ShownRecord& record);
+
+/// The same on one line, in columns with tabs between them.
+std::string record_line(const ShownRecord& record);
+
+}  // namespace tailrace::app
