@@ -173,10 +173,11 @@ void add_serve_verb(CLI::App& app, int& exit_code) {
       ->excludes(config);
   verb->add_option("--metrics", options->metrics, "HOST:PORT for metrics (default 127.0.0.1:9100)")
       ->excludes(config);
-  verb->add_option("--retention", options->retention_bytes,
-                   "So much of the log is kept (for example 10GiB): events before it go with a "
-                   "checkpoint. Without it a checkpoint lets all go that it holds. In a file: "
-                   "state_machine.retention_bytes")
+  verb->add_option(
+          "--retention", options->retention_bytes,
+          "Keep so many bytes of the log (for example 10GiB; default 0): a checkpoint, every 60 s, "
+          "removes the older events. Set it when events are to be read later than that. In "
+          "a file: state_machine.retention_bytes")
       ->transform(CLI::AsSizeValue(false))
       ->excludes(config);
   verb->callback([options, &exit_code] { exit_code = serve(*options); });

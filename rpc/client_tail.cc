@@ -285,7 +285,7 @@ class Tailing {
       problem_ = *arrivals.unreached;
     } else if (problem_.message.empty()) {
       problem_ = Error{ErrorCode::kUnavailable,
-                       fmt::format("no answer of {}", fmt::join(client_.servers, ", "))};
+                       fmt::format("no answer from {}", fmt::join(client_.servers, ", "))};
     }
     return tl::unexpected(problem_);
   }
