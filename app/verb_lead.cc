@@ -34,7 +34,7 @@ std::string why_not(rpc::Client& client, uint32_t node) {
   std::string why, silent;
   for (const auto& [server, answer] : client.cluster_status()) {
     if (!answer)
-      silent += (silent.empty() ? "; no answer of " : ", ") + server;
+      silent += (silent.empty() ? "; no answer from " : ", ") + server;
     else if (answer->node == node && !answer->problem.empty())
       why = fmt::format("; node {} says: {}", node, answer->problem);
   }

@@ -66,7 +66,10 @@ Result<View> look(rpc::Client& client) {
     else if (!best || rank(*answer) > rank(*best))
       best = std::move(*answer);
   }
-  if (best) return View{std::move(*best), best->serving};
+  if (best) {
+    const bool leads = best->serving;
+    return View{std::move(*best), leads};
+  }
   return tl::unexpected(problem.value_or(Error{ErrorCode::kUnavailable, "no --server is given"}));
 }
 

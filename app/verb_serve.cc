@@ -226,12 +226,13 @@ void add_serve_verb(CLI::App& app, int& exit_code) {
                              "Where metrics and health are served, without --config (default "
                              "127.0.0.1:9100)"))
       ->excludes(config);
-  byte_size(
-      verb->add_option("--retention", options->retention_bytes,
-                       "So much of the log is kept (for example 10GiB): events before it go with a "
-                       "checkpoint. Without it a checkpoint lets all go that it holds. In a file: "
-                       "state_machine.retention_bytes"),
-      uint64_t{1024} << 40)
+  byte_size(verb->add_option(
+                "--retention", options->retention_bytes,
+                "Keep so much of the log (for example 10GiB; default 0): a checkpoint, every 60 s, "
+                "removes "
+                "the older events. Set it when events are to be read later than that. In a file: "
+                "state_machine.retention_bytes"),
+            uint64_t{1024} << 40)
       ->excludes(config);
   verb->add_flag("--check", options->check,
                  "Starts nothing: checks the file and the files it names, and, if the data "

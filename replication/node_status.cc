@@ -94,7 +94,8 @@ std::string Driver::why_no_leader() const {
   const CoreState& state = core_.state();
   const Member* leader = find_member(state.members, state.leader);
   if (leader == nullptr)
-    return "there is no connection to the leader, for none is known: one leads once a majority of "
+    return "there is no connection to the leader, because none is known: one leads once a majority "
+           "of "
            "the voters are up and reach each other; where the one that a file names is gone for "
            "good, `tailrace promote --node ID` has another one lead";
   return fmt::format(

@@ -580,7 +580,7 @@ void RequestQueue::expire() {
   }
   if (queued_.empty() && bounced_.empty()) stop_searching();
   const std::string problem =
-      problem_.empty() ? fmt::format("no answer of {}", fmt::join(servers_, ", ")) : problem_;
+      problem_.empty() ? fmt::format("no answer from {}", fmt::join(servers_, ", ")) : problem_;
   for (auto& [request, in_flight] : late)
     finish(request, tl::unexpected(no_answer(request, in_flight, problem)));
 }

@@ -1,6 +1,5 @@
 // tail(): one subscription at a time; records come on the io thread, the caller's thread visits
-// them and gives the credit back. A server that is quiet is asked for a sign of life: what a server
-// says while it waits for records and what it says when it is frozen is the same, nothing.
+// them and gives the credit back. A quiet server may be frozen: it is asked for a sign of life.
 #include <algorithm>
 #include <condition_variable>
 #include <deque>
@@ -24,7 +23,8 @@ constexpr size_t kRecordOverhead = 48;
 // A server that is asked for a sign of life may be busy with reading for others.
 constexpr std::chrono::milliseconds kPatience = 3 * kSilence;
 // A server that has heard nothing of a leader for so long may be the one that is cut off.
-constexpr std::chrono::milliseconds kNoNews{10000};
+constexpr uint64_t kNoNewsMs = 10000;
+constexpr std::chrono::milliseconds kNews{kNoNewsMs};
 
 /// What one subscription has brought; between the io thread and the caller's.
 struct Arrivals {
@@ -102,7 +102,6 @@ class Subscription : public std::enable_shared_from_this<Subscription> {
       const std::lock_guard lock(self->arrivals_.mutex);
       self->arrivals_.unreached = error;
       self->arrivals_.not_there.insert(error.message);
-      // Nobody is there to be asked anything else.
       if (error.code == ErrorCode::kUnsupported) self->arrivals_.refusal = error;
       self->arrivals_.changed.notify_all();
     };
@@ -187,16 +186,16 @@ class Tailing {
         from_(options.from.value_or(Address{})),
         to_(options.to.value_or(Address{})),
         from_end_(options.from_end),
-        promised_(options.to.has_value()) {}
+        promised_(options.to.has_value()),
+        server_count_(std::set<std::string>(client.servers.begin(), client.servers.end()).size()) {}
 
   Result<Address> run() {
     progress();
     for (size_t attempt = 1;; ++attempt) {
       auto subscription = std::make_shared<Subscription>(
           Wanted{from_, to_, from_end_, options_.follow || promised_});
-      std::vector<std::string> order;
-      for (size_t i = 0; i < client_.servers.size(); ++i)
-        order.push_back(client_.servers[(first_ + i) % client_.servers.size()]);
+      std::vector<std::string> order = client_.servers;
+      std::ranges::rotate(order, order.begin() + static_cast<long>(first_));
       asio::post(io_, [this_io = &io_, client = &client_, traffic = &traffic_, subscription,
                        order] { subscription->open(*this_io, *client, *traffic, order); });
       const auto ended = read(*subscription);
@@ -262,7 +261,6 @@ class Tailing {
     }
   }
 
-  /// When something is to be done although nothing has come.
   SteadyTime wake_up(const Arrivals& arrivals, const std::optional<SteadyTime>& asked) const {
     SteadyTime time = waits_for_ever() ? SteadyTime::max() : give_up_;
     if (arrivals.server.empty()) return time;
@@ -284,8 +282,7 @@ class Tailing {
     } else if (arrivals.unreached) {
       problem_ = *arrivals.unreached;
     } else if (problem_.message.empty()) {
-      problem_ = Error{ErrorCode::kUnavailable,
-                       fmt::format("no answer of {}", fmt::join(client_.servers, ", "))};
+      problem_.message = fmt::format("no answer from {}", fmt::join(client_.servers, ", "));
     }
     return tl::unexpected(problem_);
   }
@@ -304,9 +301,7 @@ class Tailing {
       return false;
     }
     if (now - arrivals.heard < kSilence) return true;
-    const auto no_news_ms = static_cast<uint64_t>(kNoNews.count());
-    if (arrivals.news_ms > no_news_ms && now - arrivals.since > kNoNews &&
-        client_.servers.size() > 1) {
+    if (arrivals.news_ms > kNoNewsMs && now - arrivals.since > kNews && server_count_ > 1) {
       problem_ = Error{ErrorCode::kUnavailable, arrivals.server + " has no news of a leader"};
       return false;
     }
@@ -351,19 +346,19 @@ class Tailing {
     if (!refusal_) give_up_ = std::chrono::steady_clock::now() + client_.timeout;
     refusal_ = error;
     refused_.insert(arrivals.server);
-    const bool gone = !options_.follow || client_.servers.size() == 1;
+    const bool gone = !options_.follow || server_count_ == 1;
     const size_t asked = refused_.size() + (gone ? arrivals.not_there.size() : 0);
     if (error.code == ErrorCode::kInvalidArgument || error.code == ErrorCode::kUnsupported ||
-        asked >= client_.servers.size())
+        asked >= server_count_)
       return tl::unexpected(error);
     return leave(arrivals);
   }
 
   /// The next search begins behind this server.
   Ended leave(const Arrivals& arrivals) {
-    const auto& servers = client_.servers;
-    const auto at = std::find(servers.begin(), servers.end(), arrivals.server);
-    if (at != servers.end()) first_ = static_cast<size_t>(at - servers.begin()) + 1;
+    const auto at = std::ranges::find(client_.servers, arrivals.server);
+    const auto next = static_cast<size_t>(at - client_.servers.begin()) + 1;
+    first_ = next < client_.servers.size() ? next : 0;
     return std::nullopt;
   }
 
@@ -378,8 +373,9 @@ class Tailing {
   bool from_end_;
   bool begun_ = false;             // a server has said what the words mean
   bool promised_ = false;          // to_ is the end
+  const size_t server_count_;      // different ones
   size_t first_ = 0;               // server to be tried
-  std::set<std::string> refused_;  // servers, since the last progress
+  std::set<std::string> refused_;  // since the last progress
   std::optional<Error> refusal_;   // the last of them said this
   Error problem_{ErrorCode::kUnavailable, ""};
   SteadyTime give_up_;

@@ -270,11 +270,9 @@ class Reads(VerbTest):
             self.expect(DONE, "get", "read", "--read", "any", server=node.server, out=b"1")
 
     def test_a_state_that_does_not_come_in_time_is_3(self):
-        for level, missing in (("at-least=1:999999999", "address 999999999"),
-                               ("at-least=99:64", "epoch 99")):
-            done = self.expect(UNREACHABLE, "get", "k", "--read", level, "--timeout", "0.3", out=b"",
-                               says=missing)
-            self.assertIn("it has applied all below address ", done.stderr.decode())
+        for level in ("at-least=1:999999999", "at-least=99:64"):
+            self.expect(UNREACHABLE, "get", "k", "--read", level, "--timeout", "0.3", out=b"",
+                        says="it has applied ")
 
     def test_a_level_that_is_none_is_a_usage_error(self):
         for level in ("", "all", "at-least", "at-least=", "at-least=1", "at-least=1:x",

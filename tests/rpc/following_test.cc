@@ -219,6 +219,9 @@ TEST(Tail, AnAddressBeyondTheEndIsAnErrorThatNamesTheEnd) {
   EXPECT_EQ(refused.error().code, ErrorCode::kOutOfRange) << refused.error().message;
   EXPECT_NE(refused.error().message.find(std::to_string(node.log.tail().value)), std::string::npos)
       << refused.error().message;
+  // Given twice it is no other one.
+  const auto twice = client_for({node.address(), node.address()})->tail(options, visit);
+  EXPECT_EQ(twice.error().code, ErrorCode::kOutOfRange) << twice.error().message;
   // Another server may have it.
   const auto reached = client_for({node.address(), longer.address()})->tail(options, visit);
   ASSERT_TRUE(reached) << reached.error().message;
