@@ -13,6 +13,7 @@
 #include "observability/process_metrics.h"
 #include "replication/divergence_file.h"
 #include "replication/promise_file.h"
+#include "rpc/port_check.h"
 
 namespace tailrace::app {
 
@@ -68,6 +69,8 @@ Result<> NodeRuntime::start() {
   if (!transport) return tl::unexpected(std::move(transport).error());
   transport_ = std::move(*transport);
   transport_->register_metrics(metrics_);
+  // It is bound last, but a port that is taken refuses before anything on the disk is changed.
+  TAILRACE_RETURN_IF_ERROR(rpc::check_listen(config_.server.listen));
 
   TAILRACE_RETURN_IF_ERROR(check_promise());
   TAILRACE_RETURN_IF_ERROR(install_copy());

@@ -4,7 +4,7 @@
 //     start                                   stop
 //     data directory locked                   readyz says "stopping"
 //     /metrics, /healthz, /readyz             no new requests, pending ones answered
-//     peer port bound                         replication stops, peer connections close
+//     peer port bound, client port free       replication stops, peer connections close
 //     promise read: whose directory it is     applier and checkpointer stop
 //     a copied state installed
 //     store recovered                         log flushed, made durable and proven, closed

@@ -10,6 +10,8 @@
 #include <asio/steady_timer.hpp>
 #include <fmt/format.h>
 
+#include "rpc/port_check.h"
+
 namespace tailrace::rpc {
 namespace {
 
@@ -36,6 +38,13 @@ struct Dial : std::enable_shared_from_this<Dial> {
 };
 
 }  // namespace
+
+Result<> check_listen(const std::string& address) {
+  asio::io_context io;
+  const auto acceptor = listen_on(io, address);
+  if (!acceptor) return tl::unexpected(acceptor.error());
+  return {};
+}
 
 void dial(asio::io_context& io, const std::string& address, std::chrono::milliseconds most,
           std::function<void(Result<asio::ip::tcp::socket>)> done) {
