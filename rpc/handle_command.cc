@@ -132,7 +132,8 @@ Result<> Connection::admit(const statemachine::Command& command, size_t payload_
   const statemachine::CommandCost cost = statemachine::cost_of(
       command, fasterlog::record_bytes(payload_bytes), context_.options.max_value_bytes);
   extra = statemachine::extra_store_bytes(cost);
-  const uint64_t in_flight = context_.extra_in_flight.load(std::memory_order_relaxed);
+  const int64_t told = context_.extra_in_flight.load(std::memory_order_relaxed);
+  const uint64_t in_flight = static_cast<uint64_t>(std::max<int64_t>(0, told));
   const auto hold = [this] {
     thread_.look_again(std::static_pointer_cast<Connection>(shared_from_this()), true);
     return make_error(ErrorCode::kWouldBlock, "waits for room");
@@ -224,7 +225,7 @@ FramedSocket::Take Connection::enqueue(const Asked& asked,
   }
   thread_.desk().owe(
       {epoch, *range, last, {std::move(self), asked.id, asked.kind, asked.started, extra}});
-  if (extra > 0) context_.extra_in_flight.fetch_add(extra, std::memory_order_relaxed);
+  thread_.note_cost(static_cast<int64_t>(extra));
   began();
   if (asked.kind == RequestKind::kCas) ++cas_in_flight_;
   return Take::kDone;

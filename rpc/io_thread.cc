@@ -15,6 +15,7 @@ constexpr std::chrono::milliseconds kHeldLook{100};
 constexpr std::chrono::milliseconds kTick{10};
 constexpr std::chrono::seconds kLookAtTime{1};
 constexpr size_t kMostWaitersAtOnce = 256;
+constexpr int64_t kCostStep = 64 << 10;
 constexpr std::chrono::milliseconds kBetweenEvictions{10};
 constexpr std::chrono::milliseconds kTimeForRequest{100};
 
@@ -170,7 +171,7 @@ void IoThread::applied(std::shared_ptr<const statemachine::AppliedBatch> batch) 
 
 void IoThread::take_inbox() {
   const auto done = [this](const PendingCommand& pending, const statemachine::Answer* answer) {
-    forget_cost(pending);
+    note_cost(-static_cast<int64_t>(pending.asker.extra));
     auto connection = pending.asker.connection.lock();
     if (!connection) return;
     connection->answer_command(pending, answer);
@@ -214,13 +215,16 @@ void IoThread::settle() {
   if (tailing_.empty() && waiting_for_applied_.empty()) desk_.rest();
 }
 
-void IoThread::forget_cost(const PendingCommand& pending) {
-  if (pending.asker.extra > 0)
-    context_.extra_in_flight.fetch_sub(pending.asker.extra, std::memory_order_relaxed);
+void IoThread::note_cost(int64_t change) {
+  cost_ += change;
+  const int64_t untold = cost_ - cost_told_;
+  if (untold < kCostStep && -untold < kCostStep) return;
+  context_.extra_in_flight.fetch_add(untold, std::memory_order_relaxed);
+  cost_told_ = cost_;
 }
 
 void IoThread::answer_unknown(const PendingCommand& pending) {
-  forget_cost(pending);
+  note_cost(-static_cast<int64_t>(pending.asker.extra));
   auto connection = pending.asker.connection.lock();
   if (!connection) return;
   connection->answer_unknown(pending);

@@ -51,9 +51,9 @@ struct ServerContext {
   ScanTable scans;
   DigestTable digests;
   MemoryBudget memory;
-  std::atomic<int64_t> reserved{0};          // connections in places that are kept for operators
-  std::atomic<uint64_t> tails{0};            // subscriptions of all connections
-  std::atomic<uint64_t> extra_in_flight{0};  // of all commands whose answers are owed
+  std::atomic<int64_t> reserved{0};         // connections in places that are kept for operators
+  std::atomic<uint64_t> tails{0};           // subscriptions of all connections
+  std::atomic<int64_t> extra_in_flight{0};  // of all commands whose answers are owed
   /// Has every thread close a connection that is idle. Any thread.
   std::function<void()> want_place;
   /// The digest command that this server has taken last.
@@ -109,6 +109,9 @@ class IoThread {
   void make_room(bool for_operators);
   void forget(const std::shared_ptr<Connection>& connection);
   AnswerDesk<CommandAsker>& desk() { return desk_; }
+  /// What commands may cost the store beyond the rule of thumb, when they are taken, and less when
+  /// they are applied or are not this epoch's any more. All threads' sum is told in steps.
+  void note_cost(int64_t change);
   ColdReads& cold_reads() { return cold_reads_; }
   /// Runs `callback` when applied and epoch are there; may be at once.
   void when_applied(Address applied, Epoch epoch, SteadyTime deadline,
@@ -132,8 +135,6 @@ class IoThread {
   void take_inbox();
   void run_waiters();
   void answer_unknown(const PendingCommand& pending);
-  /// It is applied, or is not this epoch's any more.
-  void forget_cost(const PendingCommand& pending);
   void settle();  // flushes what was touched, lets go of expectations
   void arm_ticker();
   void arm_held_timer();
@@ -166,6 +167,7 @@ class IoThread {
   SteadyTime unasked_deadline_;
   bool confirming_ = false;  // a question is on its way
   bool ticking_ = false;
+  int64_t cost_ = 0, cost_told_ = 0;
   bool waiters_go_on_ = false;  // what was ready and did not fit into one turn
   bool reading_stopped_ = false;
   std::vector<std::byte> encode_buffer_;

@@ -7,8 +7,9 @@ namespace {
 
 // Of a record in the store beside the user's key and value: header, prefix, expiry, alignment.
 constexpr uint64_t kStoreRecordBytes = 64;
-// A session's entry, and the tombstone of an answer that is forgotten.
-constexpr uint64_t kSessionBytes = 2 * kStoreRecordBytes + 128;
+// A session's entry, and what goes for it where sessions have limits: two others with their answers,
+// four answers of others, whose entries are written again, and the floor (SessionTable).
+constexpr uint64_t kSessionBytes = 1536;
 constexpr uint64_t kNumberBytes = 20;  // the longest decimal integer
 
 /// The greatest value that the command can leave under its key.
