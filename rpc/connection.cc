@@ -19,7 +19,7 @@ constexpr std::chrono::milliseconds kLongestWait{30000};
 // A client in a place that is kept for operators, and says nothing.
 constexpr std::chrono::seconds kOperatorsIdleTime{10};
 // A request waits so long for the place of a connection that is idle.
-constexpr std::chrono::seconds kLongestWaitForPlace{1};
+constexpr std::chrono::milliseconds kLongestWaitForPlace{1500};
 // While memory is short, who holds some and does not go on has so long.
 constexpr std::chrono::seconds kPatienceWhenShort{3};
 // So much may come without asking for memory: what each connection has anyhow.

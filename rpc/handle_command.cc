@@ -9,6 +9,9 @@
 namespace tailrace::rpc {
 namespace {
 
+// What commands in flight may cost the store beyond the rule of thumb, if max_unapplied_bytes is
+// less.
+constexpr uint64_t kLeastExtraInFlight = 64u << 20;
 // A store that makes room has so long for it; then commands are refused until one has found room.
 constexpr std::chrono::milliseconds kMostWaitForRoom{1500};
 // Scans that hold what could be cleared away have to give way to it.
@@ -139,8 +142,8 @@ Result<> Connection::admit(const statemachine::Command& command, size_t payload_
     return make_error(ErrorCode::kWouldBlock, "waits for room");
   };
   // What may cost much in the store counts as what waits to be applied does.
-  if (extra > 0 && in_flight > 0 && in_flight + extra > context_.options.max_unapplied_bytes)
-    return hold();
+  const uint64_t most = std::max(context_.options.max_unapplied_bytes, kLeastExtraInFlight);
+  if (extra > 0 && in_flight > 0 && in_flight + extra > most) return hold();
   auto admitted = machine.admit(cost, in_flight);
   if (admitted) {
     no_room_since_.reset();

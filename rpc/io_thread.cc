@@ -124,7 +124,8 @@ void IoThread::evict_idle(SteadyTime now) {
   }
   if (!longest) return;
   context_.probe.evicted.add();
-  longest->close_after_sending("others need the place of a connection that is idle");
+  // All is sent, and nothing has come: there is nothing to wait for.
+  longest->close("others need the place of a connection that is idle");
 }
 
 void IoThread::adopt(asio::ip::tcp::socket socket, bool beyond_limit) {

@@ -103,10 +103,11 @@ class LoadTest(unittest.TestCase):
         self.old.run("put", "k", "v")
         self.old.run("append", input=b"three\n")
         records = dump(self.old)
+        event = [one for one in records if one["kind"] == "event"][-1]
         odd = {"address": 1 << 40, "end": (1 << 40) + 8, "epoch": 1, "kind": "77", "payload": "x"}
         for wrong, says in ((odd, "kind '77' cannot be put back"), ({"kind": "put"}, "'address' is missing"),
-                            (dict(records[-1], payload=7), "'payload' is not text"),
-                            (dict(records[-1], payload="?", payload_encoding="base64"), "base64"), ([1], "JSON")):
+                            (dict(event, payload=7), "'payload' is not text"),
+                            (dict(event, payload="?", payload_encoding="base64"), "base64"), ([1], "JSON")):
             done = self.load(as_lines([wrong]), check=False)
             self.assertEqual(done.returncode, 4)
             self.assertIn(f"standard input: line 1: ", done.stderr.decode())

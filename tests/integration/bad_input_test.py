@@ -553,32 +553,37 @@ class Sockets(Case):
             self.trio.wait_equal()
 
     def test_too_many_connections(self):
-        streams = []
+        recorder = Recorder(self, self.leader.client_port)
+        follower = subprocess.Popen([TAILRACE, "tail", "--follow", "--server", recorder.address],
+                                    stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        follow = wait_until("a tail", lambda: (frames_of(recorder.sent) + [None, None])[1])
+        follower.kill()
+        follower.wait()
+        streams = [connect(self.leader.client_port) for _ in range(40)]
         try:
-            def full():
-                stream = connect(self.leader.client_port)
-                streams.append(stream)
-                stream.sendall(self.client_hello + self.put)
-                answer = b""
-                while len(frames_of(answer)) < 2:
-                    some = stream.recv(65536)
-                    self.assertNotEqual(some, b"")
-                    answer += some
-                return b"the most that this server takes" in answer  # after it has waited
-            wait_until("the server is full", full)
-            self.assertGreaterEqual(len(streams), 30)
-            # Who is in, and not idle for long, stays in.
-            streams[0].sendall(self.put)
-            self.assertNotEqual(streams[0].recv(65536), b"")
-            self.verb(REFUSED, self.trio, "get", "alive", "--timeout", "1",
-                      server=self.leader.server)
-            # But operators are answered.
+            for stream in streams:  # none of them is idle
+                stream.sendall(self.client_hello + follow)
+            wait_until("they are in",
+                       lambda: self.leader.metric("tailrace_rpc_tails") == len(streams))
+            done = self.verb(REFUSED, self.trio, "get", "recorded", "--timeout", "5",
+                             server=self.leader.server)
+            self.assertIn(b"40 connections are in use, the most that this server takes", done.stderr)
+            # But operators are answered, and who is in stays in.
             self.trio.run("status", server=self.leader.server)
+            self.assertEqual(self.leader.metric("tailrace_rpc_tails"), len(streams))
         finally:
             for stream in streams:
                 stream.close()
         self.assertEqual(wait_until("there is room again", lambda: self.trio.run(
             "get", "recorded", "--timeout", "5", check=False).stdout), b"v" * 100)
+        # Idle ones make room by themselves.
+        streams = [connect(self.leader.client_port) for _ in range(40)]
+        for stream in streams:
+            stream.sendall(self.client_hello)
+        wait_until("they are in", lambda: self.leader.metric("tailrace_rpc_connections") >= 40)
+        self.trio.run("put", "recorded", "v" * 100, "--timeout", "10")
+        for stream in streams:
+            stream.close()
         self.assert_serves()
 
     def test_a_follower_that_is_asked_for_what_the_leader_does(self):

@@ -221,7 +221,7 @@ class Members(unittest.TestCase):
         self.assertIn("member list", refused("remove", "--id", 9))
         self.assertIn("addresses", refused("add", "--id", 4))
         self.assertIn("nonsense", refused("add", "--id", 4, "--peer", "nonsense", "--client", "a:1"))
-        self.assertIn("0 is no node", refused("add", "--id", 0, "--peer", "a:1", "--client", "a:1"))
+        self.assertIn("'0' is not a whole number", refused("add", "--id", 0, "--peer", "a:1", "--client", "a:1"))
         self.assertIn("hand over", refused("add", "--id", 1, "--learner"))
         # With another one gone, the last two are needed both.
         self.nodes.nodes[2].kill()
