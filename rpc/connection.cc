@@ -16,8 +16,6 @@ namespace {
 // A client that does not read its answers is not read either.
 constexpr size_t kMostAnswersUnsentBytes = 8u << 20;
 constexpr std::chrono::milliseconds kLongestWait{30000};
-// A client in a place that is kept for operators, and says nothing.
-constexpr std::chrono::seconds kOperatorsIdleTime{10};
 // A request waits so long for the place of a connection that is idle.
 constexpr std::chrono::milliseconds kLongestWaitForPlace{1500};
 // While memory is short, who holds some and does not go on has so long.
@@ -31,13 +29,13 @@ constexpr uint32_t kMostScansInFlight = 4;
 
 }  // namespace
 
-Connection::Connection(asio::ip::tcp::socket socket, IoThread& thread, bool beyond_limit)
+Connection::Connection(asio::ip::tcp::socket socket, IoThread& thread)
     : FramedSocket(std::move(socket), thread.context().options.max_frame_bytes,
                    thread.context().probe.traffic),
       thread_(thread),
       context_(thread.context()),
       hello_timer_(executor()),
-      beyond_limit_(beyond_limit),
+      number_(thread.next_number()),
       memory_(thread.context().memory) {}
 
 void Connection::begin() {
@@ -89,17 +87,22 @@ bool Connection::has_room_for_answer() {
 
 void Connection::answer_when_room(std::function<void(Connection&)> answer) {
   if (to_answer_.empty() && has_room_for_answer()) return answer(*this);
-  to_answer_.push_back(std::move(answer));
+  to_answer_.push_back({0, std::move(answer)});
 }
 
 void Connection::answer_what_waits() {
   // What finds no room after all comes behind the others.
   for (size_t left = to_answer_.size(); left > 0 && !closed() && has_room_for_answer(); --left) {
     if (to_answer_.empty()) return;
-    const auto answer = std::move(to_answer_.front());
+    const WaitingAnswer next = std::move(to_answer_.front());
     to_answer_.pop_front();
-    answer(*this);
+    if (next.bytes == 0 || memory_.has_room(next.bytes))
+      next.answer(*this);
+    else
+      to_answer_.push_back(next);
   }
+  if (!to_answer_.empty())
+    thread_.look_again(std::static_pointer_cast<Connection>(shared_from_this()), false);
 }
 
 FramedSocket::Take Connection::dispatch(wire::Request::Reader request) {
@@ -159,7 +162,7 @@ FramedSocket::Take Connection::dispatch(wire::Request::Reader request) {
 }
 
 Connection::Place Connection::place_for(wire::Request::Reader request) {
-  if (!beyond_limit_) return Place::kHas;
+  if (has_place_) return Place::kHas;
   switch (request.which()) {
     case wire::Request::HELLO:
     case wire::Request::STATUS:
@@ -173,8 +176,9 @@ Connection::Place Connection::place_for(wire::Request::Reader request) {
       break;
   }
   const int64_t most = context_.options.max_connections;
-  if (context_.probe.connections.load() - context_.reserved.load() < most) {
-    leave_reserve();
+  if (context_.probe.connections.load() - context_.unplaced.load() < most) {
+    has_place_ = true;
+    leave_unplaced();
     return Place::kHas;
   }
   const SteadyTime now = std::chrono::steady_clock::now();
@@ -188,13 +192,13 @@ Connection::Place Connection::place_for(wire::Request::Reader request) {
   reply_error(asked, Error{ErrorCode::kResourceExhausted,
                            fmt::format("{} connections are in use, the most that this server takes "
                                        "(server.max_connections); only what operators ask is "
-                                       "answered on this one until another one ends",
+                                       "answered until another one ends",
                                        most)});
   return Place::kRefused;
 }
 
-void Connection::leave_reserve() {
-  if (std::exchange(beyond_limit_, false)) context_.reserved.fetch_sub(1);
+void Connection::leave_unplaced() {
+  if (thread_.forget_unplaced(number_)) context_.unplaced.fetch_sub(1);
 }
 
 void Connection::look_at_time(SteadyTime now) {
@@ -217,7 +221,7 @@ void Connection::look_at_time(SteadyTime now) {
   }
   const auto idle = idle_for(now);
   if (!idle) return;
-  if (*idle > options.idle_timeout || (beyond_limit_ && *idle > kOperatorsIdleTime)) {
+  if (*idle > options.idle_timeout) {
     context_.probe.timed_out.add();
     return close_after_sending("idle for too long");
   }
@@ -316,7 +320,7 @@ void Connection::on_closed(const std::string& reason) {
   context_.tails.fetch_sub(subscriptions_.size(), std::memory_order_relaxed);
   subscriptions_.clear();
   to_answer_.clear();
-  leave_reserve();
+  leave_unplaced();
   context_.probe.connections.fetch_sub(1);
   context_.probe.in_flight.fetch_sub(in_flight_, std::memory_order_relaxed);
   in_flight_ = 0;

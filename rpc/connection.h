@@ -21,8 +21,7 @@ namespace tailrace::rpc {
 
 class Connection : public FramedSocket {
  public:
-  /// `beyond_limit`: in a place that is kept for operators.
-  Connection(asio::ip::tcp::socket socket, IoThread& thread, bool beyond_limit);
+  Connection(asio::ip::tcp::socket socket, IoThread& thread);
   /// The members have changed: says hello once more, so that the client knows where it may go.
   void tell_members();
   /// Begins to read; a client that does not say hello in time gives its place to another.
@@ -40,8 +39,10 @@ class Connection : public FramedSocket {
   void pump_tails();
   /// Called about once a second: ends the connection when its time is over (see ServerOptions).
   void look_at_time(SteadyTime now);
-  /// Whether it has a place that is kept for operators.
-  bool beyond_limit() const { return beyond_limit_; }
+  /// Whether it has one of the max_connections places: not before it has asked for something that
+  /// is none of an operator's requests. `number`: how many came to this thread before it.
+  bool has_place() const { return has_place_; }
+  uint64_t number() const { return number_; }
   /// For how long nobody has asked anything; nothing: something is under way, or is tailed.
   std::optional<std::chrono::nanoseconds> idle_for(SteadyTime now) const;
 
@@ -76,13 +77,17 @@ class Connection : public FramedSocket {
   bool has_room_for(size_t bytes);
   /// Calls it once there is room for what it will send.
   void answer_when_room(std::function<void(Connection&)> answer);
+  struct WaitingAnswer {
+    size_t bytes;  // of its value, if that is long and is known
+    std::function<void(Connection&)> answer;
+  };
   void answer_what_waits();
   bool has_room_for_answer();
-  /// A place beyond the limit is an operator's. What is none of an operator's requests waits for a
-  /// place of an idle connection, for some seconds; then it is refused.
+  /// What is none of an operator's requests needs a place. It waits for that of an idle connection,
+  /// for a moment; then it is refused.
   enum class Place { kHas, kWaits, kRefused };
   Place place_for(wire::Request::Reader request);
-  void leave_reserve();
+  void leave_unplaced();
   Take dispatch(wire::Request::Reader request);
   void handle_hello(uint64_t id, wire::Hello::Reader hello);
   void fill_hello(wire::Hello::Builder ours);
@@ -130,7 +135,8 @@ class Connection : public FramedSocket {
             request.getStalenessMs(), deadline(request.getTimeoutMs())};
   }
   void answer_get(const Asked& asked, ByteSpan key, const ReadNeeds& needs);
-  void answer_get_later(const Asked& asked, ByteSpan key, const ReadNeeds& needs);
+  void answer_get_later(const Asked& asked, ByteSpan key, const ReadNeeds& needs,
+                        size_t value_bytes);
   /// Whether the read can not be answered here at all; then the error was.
   bool refuse_unhealthy(const Asked& asked);
   Result<> check_health();
@@ -175,11 +181,12 @@ class Connection : public FramedSocket {
   uint32_t in_flight_ = 0;
   uint32_t cas_in_flight_ = 0, scans_in_flight_ = 0;  // among these
   bool greeted_ = false, touched_ = false, held_for_limit_ = false, pump_posted_ = false;
-  bool beyond_limit_, tail_has_no_room_ = false;
+  bool has_place_ = false, tail_has_no_room_ = false;
+  const uint64_t number_;
   std::map<uint64_t, Subscription> subscriptions_;
-  std::deque<std::function<void(Connection&)>> to_answer_;  // reads whose answers have no room yet
-  std::optional<SteadyTime> place_wanted_since_;            // it has none but an operator's
-  std::optional<SteadyTime> no_room_since_;  // the store has had none for this one's commands
+  std::deque<WaitingAnswer> to_answer_;           // reads whose answers have no room yet
+  std::optional<SteadyTime> place_wanted_since_;  // it has none but an operator's
+  std::optional<SteadyTime> no_room_since_;       // the store has had none for this one's commands
   MemoryShare memory_;
   SteadyTime used_ = std::chrono::steady_clock::now();
   struct {

@@ -184,7 +184,7 @@ void Connection::answer_get(const Asked& asked, ByteSpan key, const ReadNeeds& n
   if (!found) return reply_error(asked, found.error());
   if (*found == Outcome::kCold) return answer_cold_get(asked, key);
   if (value.size() > kLargeValueBytes && !has_room_for(value.size()))
-    return answer_get_later(asked, key, needs);
+    return answer_get_later(asked, key, needs, value.size());
   auto answer = response.initGet();
   answer.setFound(*found == Outcome::kFound);
   if (*found == Outcome::kFound) answer.setValue(to_data(value));
@@ -192,14 +192,16 @@ void Connection::answer_get(const Asked& asked, ByteSpan key, const ReadNeeds& n
 }
 
 /// Once there is room for it. It is read again then: a newer state is as good.
-void Connection::answer_get_later(const Asked& asked, ByteSpan key, const ReadNeeds& needs) {
+void Connection::answer_get_later(const Asked& asked, ByteSpan key, const ReadNeeds& needs,
+                                  size_t value_bytes) {
   began();
-  to_answer_.push_back([asked, name = to_string(key), needs](Connection& self) {
+  auto answer = [asked, name = to_string(key), needs](Connection& self) {
     self.ended();
     // It may have become too old meanwhile.
     const bool bounded = needs.level == wire::ReadLevel::BOUNDED;
     if (!bounded || !self.refuse_read(asked, needs)) self.answer_get(asked, as_bytes(name), needs);
-  });
+  };
+  to_answer_.push_back({value_bytes, std::move(answer)});
 }
 
 void Connection::answer_cold_get(const Asked& asked, ByteSpan key) {

@@ -93,22 +93,18 @@ void IoThread::arm_clock() {
   });
 }
 
-void IoThread::make_room(bool for_operators) {
+void IoThread::make_room(bool unplaced) {
   const SteadyTime now = std::chrono::steady_clock::now();
   if (now - evicted_ >= kBetweenEvictions) evict_idle(now);
-  if (!for_operators) return;
-  for (size_t left = reserved_.size(); left > 0; --left) {
-    const std::weak_ptr<Connection> first = std::move(reserved_.front());
-    reserved_.pop_front();
-    const auto connection = first.lock();
-    if (!connection || connection->closed() || !connection->beyond_limit()) continue;
+  if (!unplaced) return;
+  std::vector<Connection*> silent;
+  for (const auto& [number, connection] : unplaced_) {
     const auto idle = connection->idle_for(now);
-    if (idle && *idle >= kTimeForRequest) {
-      context_.probe.evicted.add();
-      connection->close("others need the place, and it asks nothing");
-    } else {
-      reserved_.push_back(first);
-    }
+    if (idle && *idle >= kTimeForRequest) silent.push_back(connection);
+  }
+  for (Connection* connection : silent) {
+    context_.probe.evicted.add();
+    connection->close("others need the place, and it asks nothing");
   }
 }
 
@@ -117,7 +113,7 @@ void IoThread::evict_idle(SteadyTime now) {
   std::shared_ptr<Connection> longest;
   std::chrono::nanoseconds time = context_.options.evict_after;
   for (const auto& connection : connections_) {
-    const auto idle = connection->beyond_limit() ? std::nullopt : connection->idle_for(now);
+    const auto idle = connection->has_place() ? connection->idle_for(now) : std::nullopt;
     if (!idle || *idle < time) continue;
     time = *idle;
     longest = connection;
@@ -128,10 +124,10 @@ void IoThread::evict_idle(SteadyTime now) {
   longest->close("others need the place of a connection that is idle");
 }
 
-void IoThread::adopt(asio::ip::tcp::socket socket, bool beyond_limit) {
-  auto connection = std::make_shared<Connection>(std::move(socket), *this, beyond_limit);
+void IoThread::adopt(asio::ip::tcp::socket socket) {
+  auto connection = std::make_shared<Connection>(std::move(socket), *this);
   connections_.insert(connection);
-  if (beyond_limit) reserved_.push_back(connection);
+  unplaced_.emplace(connection->number(), connection.get());
   if (reading_stopped_) return connection->close("the server stops");
   connection->begin();
 }

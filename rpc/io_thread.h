@@ -2,7 +2,7 @@
 // One io_context with its thread, the connections dealt to it, and what they wait for. Internal.
 
 #include <atomic>
-#include <deque>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <set>
@@ -51,7 +51,7 @@ struct ServerContext {
   ScanTable scans;
   DigestTable digests;
   MemoryBudget memory;
-  std::atomic<int64_t> reserved{0};         // connections in places that are kept for operators
+  std::atomic<int64_t> unplaced{0};         // connections that have no place
   std::atomic<uint64_t> tails{0};           // subscriptions of all connections
   std::atomic<int64_t> extra_in_flight{0};  // of all commands whose answers are owed
   /// Has every thread close a connection that is idle. Any thread.
@@ -102,11 +102,13 @@ class IoThread {
 
   // ---- On its thread.
   ServerContext& context() { return context_; }
-  /// `beyond_limit`: it gets a place that is kept for operators.
-  void adopt(asio::ip::tcp::socket socket, bool beyond_limit);
-  /// Closes the connection that is idle for longest, if that is for long enough; and, if the places
-  /// for operators are full, those in them that ask nothing.
-  void make_room(bool for_operators);
+  void adopt(asio::ip::tcp::socket socket);
+  /// Closes the connection with a place that is idle for longest, if that is for long enough; and,
+  /// if `unplaced`, those without a place that ask nothing.
+  void make_room(bool unplaced);
+  uint64_t next_number() { return ++last_number_; }
+  /// The connection has a place now, or has ended; false when it was forgotten before.
+  bool forget_unplaced(uint64_t number) { return unplaced_.erase(number) != 0; }
   void forget(const std::shared_ptr<Connection>& connection);
   AnswerDesk<CommandAsker>& desk() { return desk_; }
   /// What commands may cost the store beyond the rule of thumb, when they are taken, and less when
@@ -154,8 +156,9 @@ class IoThread {
 
   // On its thread only.
   std::set<std::shared_ptr<Connection>> connections_;
-  std::deque<std::weak_ptr<Connection>> reserved_;  // in operators' places, as they came
-  SteadyTime evicted_{};                            // when evict_idle() looked last
+  std::map<uint64_t, Connection*> unplaced_;  // those without a place, as they came
+  uint64_t last_number_ = 0;                  // of the connections
+  SteadyTime evicted_{};                      // when evict_idle() looked last
   std::set<Connection*> tailing_;
   std::vector<std::shared_ptr<Connection>> touched_;
   std::vector<std::weak_ptr<Connection>> waiting_for_room_;

@@ -16,10 +16,10 @@ namespace {
 constexpr std::chrono::milliseconds kAcceptRetry{50};
 constexpr std::chrono::milliseconds kPlaceRetry{2};
 constexpr std::chrono::seconds kAcceptWarning{10};  // not more often
-// Places beyond the limit: whoever comes there is answered what operators ask, or more once there
-// is room. Who comes next takes the place of the first that asks nothing: so many, that strangers
-// who come by the thousand leave an operator the time for a request.
-constexpr int64_t kOperatorsConnections = 256;
+// Connections that have asked for nothing but what operators ask. They take up no place, so whoever
+// only comes keeps nobody out; beyond so many, who asks nothing for a moment makes room for the
+// next.
+constexpr int64_t kMostUnplaced = 256;
 constexpr std::chrono::milliseconds kLongestGoodbye{1500};
 
 bool wait_until(const std::function<bool()>& holds, std::chrono::milliseconds most) {
@@ -114,9 +114,9 @@ class ServerImpl : public Server {
   }
 
  private:
-  /// Whoever comes waits in the listener's queue until there is a place, at least an operator's.
+  /// Whoever comes waits in the listener's queue while too many ask nothing.
   void accept() {
-    if (context_.reserved.load() >= kOperatorsConnections) {
+    if (context_.unplaced.load() >= kMostUnplaced) {
       make_room(true);
       return accept_after(kPlaceRetry);
     }
@@ -147,23 +147,17 @@ class ServerImpl : public Server {
 
   void take(IoThread& thread, asio::ip::tcp::socket socket) {
     Probe& probe = context_.probe;
-    const auto most = static_cast<int64_t>(context_.options.max_connections);
-    const bool beyond_limit = probe.connections.load() - context_.reserved.load() >= most;
-    if (beyond_limit) {
-      make_room(false);
-      context_.reserved.fetch_add(1);
-    }
+    context_.unplaced.fetch_add(1);
     probe.connections.fetch_add(1);
     probe.accepted.add();
     auto shared = std::make_shared<asio::ip::tcp::socket>(std::move(socket));
-    thread.poster()->post(
-        [&thread, shared, beyond_limit] { thread.adopt(std::move(*shared), beyond_limit); });
+    thread.poster()->post([&thread, shared] { thread.adopt(std::move(*shared)); });
   }
 
   /// Any thread.
-  void make_room(bool for_operators) {
+  void make_room(bool unplaced) {
     for (auto& thread : threads_)
-      thread->poster()->post([to = thread.get(), for_operators] { to->make_room(for_operators); });
+      thread->poster()->post([to = thread.get(), unplaced] { to->make_room(unplaced); });
   }
 
   void close_acceptor() {
