@@ -155,6 +155,7 @@ void read_server(YamlReader reader, rpc::ServerOptions& server) {
   reader.size("max_unapplied_bytes", uint64_t{1}, 1024 * kGiB, server.max_unapplied_bytes);
   reader.duration("scan_idle_timeout", server.scan_idle_timeout);
   reader.duration("scan_lifetime", server.scan_lifetime);
+  server.memory_bytes = std::max(server.memory_bytes, 4 * frame);
   reader.size("memory_bytes", 16 * kMiB, kTiB, server.memory_bytes);
   if (server.memory_bytes < 4 * frame) {
     reader.fail("memory_bytes", "is " + std::to_string(server.memory_bytes) +

@@ -65,6 +65,11 @@ Result<LogAddress> Compactor::compact(LogAddress until) {
   return compact_range(until, Pace::kManual);
 }
 
+std::unique_lock<std::mutex> Compactor::hold(bool wait) {
+  if (wait) return std::unique_lock(work_mutex_);
+  return {work_mutex_, std::try_to_lock};
+}
+
 bool Compactor::request_room() {
   std::unique_lock lock(mutex_);
   if (!store_.options().compaction.automatic || paused_ || !thread_.joinable()) return false;

@@ -41,6 +41,8 @@ class Compactor {
   Result<LogAddress> compact(LogAddress until);
   /// The policy's compaction. One that is under way stops where it is.
   void pause(bool paused);
+  /// Store::hold_compaction().
+  std::unique_lock<std::mutex> hold(bool wait);
   /// For a writer that the disk budget has refused: compacts until some disk space has been given
   /// back. False when there is nothing to be had. Outside protection.
   bool request_room();

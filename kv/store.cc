@@ -112,6 +112,9 @@ Result<> Store::for_each(const Scan::Filter& wanted, const Scan::Visitor& visit,
 Result<LogAddress> Store::compact(LogAddress until) {
   return impl_->compactor_->compact(until);
 }
+std::unique_lock<std::mutex> Store::hold_compaction(bool wait) {
+  return impl_->compactor_->hold(wait);
+}
 void Store::pause_compaction(bool paused) {
   impl_->compactor_->pause(paused);
 }

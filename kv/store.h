@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -229,6 +230,10 @@ class Store final {
   /// the rest up. Blocks; any thread. Returns the log's new beginning.
   Result<LogAddress> compact(LogAddress until);
   void pause_compaction(bool paused);
+  /// While it is held nothing is compacted, so for_each() meets no record that is being written as
+  /// long as no session writes. Owns nothing when something is being compacted now and `wait` is
+  /// false. Whoever waits must have no session: compaction waits for them.
+  [[nodiscard]] std::unique_lock<std::mutex> hold_compaction(bool wait);
   /// Doubles the index now. Blocks; any thread but one that is in a session's call.
   Result<> grow_index();
 

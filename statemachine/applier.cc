@@ -142,6 +142,8 @@ Result<> Applier::load_state(uint64_t format, const std::function<void(double)>&
       result = format == 1 ? sessions_.load_pair_of_format_1(key, value)
                            : sessions_.load_pair(key, value);
   };
+  // There is no session yet that compaction would wait for.
+  const auto quiet = store_.hold_compaction(true);
   TAILRACE_RETURN_IF_ERROR(store_.for_each(wanted, take, progress));
   TAILRACE_RETURN_IF_ERROR(result);
   TAILRACE_RETURN_IF_ERROR(sessions_.finish_loading());
@@ -361,7 +363,9 @@ void Applier::compare(Address at) {
 
 Result<> Applier::digest(Address at) {
   const kv::Store::LogExtent extent = store_.log_extent();
-  if (background_ != nullptr && extent.tail - extent.begin > kSmallStateBytes) {
+  const bool small = extent.tail - extent.begin <= kSmallStateBytes;
+  const auto quiet = small ? store_.hold_compaction(false) : std::unique_lock<std::mutex>();
+  if (!quiet.owns_lock()) {
     begin_background(at, BackgroundDigest::Purpose::kRequest);
     return {};
   }

@@ -60,6 +60,18 @@ TEST_F(NodeConfigTest, FillsEachModulesOptions) {
   EXPECT_EQ(config->state_machine.retention_bytes, 10ull << 30);
 }
 
+// What clients may cost has a default that fits the frames, and is not made to fit in silence.
+TEST_F(NodeConfigTest, MemoryForClientsFitsTheFrames) {
+  EXPECT_EQ(load(kGood)->server.memory_bytes, 256u << 20);
+  const std::string alone = "cluster: c\nnode: 1\ndata_dir: /d\n";
+  EXPECT_EQ(load(alone + "server: {max_frame_bytes: 128 MiB}\n")->server.memory_bytes, 512u << 20);
+  const auto small = load(alone + "server: {max_frame_bytes: 128 MiB, memory_bytes: 256 MiB}\n");
+  ASSERT_FALSE(small);
+  EXPECT_NE(small.error().message.find("four times max_frame_bytes"), std::string::npos);
+  EXPECT_EQ(load(alone + "storage: {io: posix}\n")->io, storage::IoChoice::kPosix);
+  EXPECT_FALSE(load(alone + "storage: {io: fast}\n"));
+}
+
 TEST_F(NodeConfigTest, FillsTheStoresOptions) {
   const auto config = load(std::string(kGood) +
                            "store:\n"

@@ -56,7 +56,7 @@ class BackgroundDigests : public ::testing::Test {
   /// True when there is one, and it is right.
   bool agrees(const Asked& asked) {
     const auto background = settled(asked.background);
-    // The other one is at once, unless the state is large.
+    // The other one is at once, unless the state is large or is being compacted.
     const auto foreground = settled(asked.foreground);
     for (const auto* one : {&background, &foreground})
       EXPECT_TRUE(*one || one->error().code == ErrorCode::kNotFound);
