@@ -195,7 +195,7 @@ class Tailing {
       auto subscription = std::make_shared<Subscription>(
           Wanted{from_, to_, from_end_, options_.follow || promised_});
       std::vector<std::string> order = client_.servers;
-      std::ranges::rotate(order, order.begin() + static_cast<long>(first_));
+      std::rotate(order.begin(), order.begin() + static_cast<long>(first_), order.end());
       asio::post(io_, [this_io = &io_, client = &client_, traffic = &traffic_, subscription,
                        order] { subscription->open(*this_io, *client, *traffic, order); });
       const auto ended = read(*subscription);
