@@ -190,7 +190,7 @@ class Connection : public FramedSocket {
   MemoryShare memory_;
   SteadyTime used_ = std::chrono::steady_clock::now();
   struct {
-    uint64_t progress = 0;
+    uint64_t progress = UINT64_MAX;  // nothing yet
     SteadyTime since;
   } sending_;  // what look_at_time() saw
 };

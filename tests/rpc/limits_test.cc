@@ -116,6 +116,33 @@ TEST(Limits, WhoStopsInAFrameOrReadsNothingIsClosed) {
   EXPECT_TRUE(client->get(as_bytes("k"), {}));
 }
 
+// Who reads is not closed, whatever is on its way at the moment when it is looked at.
+TEST(Limits, WhoReadsStays) {
+  ServerOptions options;
+  options.unread_timeout = std::chrono::milliseconds(5000);
+  FakeNode node(options);
+  observability::MetricRegistry registry;
+  node.server->register_metrics(registry);
+  auto client = client_of(node);
+  ASSERT_TRUE(client->put(as_bytes("k"), as_bytes(std::string(1u << 20, 'v'))));
+  BareClient reads(node.port);
+  for (uint64_t id = 1; id <= 16; ++id)
+    reads.ask(id, [](wire::Request::Builder request) {
+      auto get = request.initGet();
+      get.setKey(to_data(std::string_view("k")));
+      get.setLevel(wire::ReadLevel::ANY);
+    });
+  // The first write does not end before the server has looked.
+  std::this_thread::sleep_for(std::chrono::milliseconds(1200));
+  EXPECT_EQ(value_of(registry, "tailrace_rpc_timed_out_connections_total"), 0);
+  uint64_t answers = 0;
+  reads.read_until([&](wire::Response::Reader response) {
+    answers += response.isGet() ? 1 : 0;
+    return answers == 16;
+  });
+  EXPECT_EQ(answers, 16u);
+}
+
 // Idle connections do not keep others out, and operators come in however many are busy.
 TEST(Limits, AnIdleConnectionGivesUpItsPlaceAndOperatorsHaveTheirs) {
   ServerOptions options;

@@ -206,10 +206,17 @@ TEST_F(BackgroundDigests, ARequestOfALargeStateStopsNobodyAndGoesFirst) {
   (*other)->machine().start();
   for (int i = 0; i < 1300; ++i)
     ASSERT_TRUE(append(node_->log(), put("k" + std::to_string(i), std::string(4000, 'v'))));
-  const auto asked = ask_and_apply();
+  const auto computes = [this](Address at) {
+    const auto digest = node_->machine().digest_at(at);
+    return !digest && digest.error().code == ErrorCode::kWouldBlock;
+  };
+  // On a busy machine one may come too late, and is skipped.
+  auto asked = ask_and_apply();
+  for (int i = 0; i < 50 && asked && !computes(asked->foreground); ++i)
+    asked = ask_and_apply();
   ASSERT_TRUE(asked);
   EXPECT_EQ(settled(asked->background).error().code, ErrorCode::kNotFound);
-  EXPECT_EQ(node_->machine().digest_at(asked->foreground).error().code, ErrorCode::kWouldBlock);
+  ASSERT_TRUE(computes(asked->foreground));
   ASSERT_TRUE(node_->run(put("k", "v"))) << "applying goes on";
   EXPECT_TRUE(node_->machine().digest_progress().requested);
   const auto second = node_->run(digest());
