@@ -1,6 +1,4 @@
 // Status, checkpoint, digest, transfer, promote, changes of the members.
-#include <asio/post.hpp>
-
 #include "core/host_port.h"
 #include "rpc/connection.h"
 

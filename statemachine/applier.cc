@@ -241,8 +241,8 @@ Result<StateDigest> Applier::digest_at(Address address) const {
   return make_error(
       ErrorCode::kNotFound,
       "no digest is kept for address " + std::to_string(address.value) +
-          ": it is none of a digest's, or was skipped because a checkpoint or another "
-          "digest ran; ask for another one");
+          ": no digest command ends there, or this node skipped it because a checkpoint or "
+          "another digest ran; ask for another one");
 }
 
 void Applier::run() {

@@ -135,13 +135,13 @@ class StateMachineImpl final : public StateMachine {
     const uint64_t own = cost.log_bytes * kStoreBytesForLogByte + extra_store_bytes(cost) +
                          (cost.frees_room ? 0 : options_.store_reserve_bytes);
     const uint64_t waiting = unapplied * kStoreBytesForLogByte + extra_in_flight;
-    const uint64_t capacity = store_.capacity_bytes(), settled = store_.settled_bytes();
-    // Of an erase what compaction has not cleared away yet is no matter: it makes more to clear.
-    const uint64_t used = cost.frees_room ? settled : store_.used_bytes();
+    const uint64_t capacity = store_.capacity_bytes();
+    // An erase may go by what is left once compaction has cleared away the rest: it makes room.
+    const uint64_t used = cost.frees_room ? store_.settled_bytes() : store_.used_bytes();
     if (used + waiting + own <= capacity) return {};
     std::string message = "the store would need " + std::to_string(used + waiting + own) +
                           " of its " + std::to_string(capacity) + " bytes";
-    if (settled + own <= capacity)
+    if (store_.settled_bytes() + own <= capacity)
       return make_error(ErrorCode::kWouldBlock,
                         message + " until what waits is applied and garbage is cleared away");
     return make_error(ErrorCode::kResourceExhausted,

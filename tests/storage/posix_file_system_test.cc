@@ -50,7 +50,7 @@ TEST_F(PosixFileSystemTest, ErrorsNameTheFileAndTheCall) {
   EXPECT_NE(file.error().message.find("open"), std::string::npos);
 }
 
-// Descriptors that others hold for a moment are no broken disk.
+// Descriptors that others hold for a moment are not a broken disk.
 TEST_F(PosixFileSystemTest, WithoutAFreeDescriptorCallsWaitForOne) {
 #ifdef __SANITIZE_ADDRESS__
   GTEST_SKIP() << "NOT TESTED: the sanitizer needs a descriptor for its own checks";
