@@ -75,6 +75,7 @@ void Connection::account() {
   const uint64_t buffered = std::max(buffered_bytes(), kSmallBufferBytes) - kSmallBufferBytes;
   memory_.holds(buffered + unsent_bytes() + uint64_t{in_flight_} * kRequestBytes +
                 uint64_t{cas_in_flight_} * statemachine::kMostAnswerBytes +
+                uint64_t{cold_in_flight_} * context_.options.max_value_bytes +
                 scans_in_flight_ * ScanTable::kSliceBytes +
                 subscriptions_.size() * kSubscriptionBytes);
 }

@@ -111,7 +111,9 @@ class Connection : public FramedSocket {
   /// In the epoch of the status that let them in: a pending answer, a hold, or an error answered.
   Take enqueue(const Asked& asked, std::span<const fasterlog::RecordView> records, uint64_t extra);
   Result<> admit(const statemachine::Command& command, size_t payload_bytes, uint64_t& extra);
-  void answer_cold_get(const Asked& asked, ByteSpan key);
+  void answer_cold_get(const Asked& asked, std::string key);
+  /// Whether one more value may be read from the disk for it: the value counts from then on.
+  bool has_room_for_cold_read();
   void read_cold(const Asked& asked, const std::string& key);
   /// The state of now. To be asked before the state is read: what is read then is this or newer.
   ShownState shown_state();
@@ -179,7 +181,7 @@ class Connection : public FramedSocket {
   std::shared_ptr<const replication::NodeStatus> status_;  // of this turn; null: ask again
   asio::steady_timer hello_timer_;
   uint32_t in_flight_ = 0;
-  uint32_t cas_in_flight_ = 0, scans_in_flight_ = 0;  // among these
+  uint32_t cas_in_flight_ = 0, scans_in_flight_ = 0, cold_in_flight_ = 0;  // among these
   bool greeted_ = false, touched_ = false, held_for_limit_ = false, pump_posted_ = false;
   bool has_place_ = false, tail_has_no_room_ = false;
   const uint64_t number_;

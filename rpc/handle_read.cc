@@ -182,7 +182,10 @@ void Connection::answer_get(const Asked& asked, ByteSpan key, const ReadNeeds& n
   using Outcome = statemachine::StateMachine::ReadOutcome;
   const auto found = context_.to.state_machine->try_read(key, value);
   if (!found) return reply_error(asked, found.error());
-  if (*found == Outcome::kCold) return answer_cold_get(asked, key);
+  if (*found == Outcome::kCold) {
+    began();
+    return answer_cold_get(asked, to_string(key));
+  }
   if (value.size() > kLargeValueBytes && !has_room_for(value.size()))
     return answer_get_later(asked, key, needs, value.size());
   auto answer = response.initGet();
@@ -204,24 +207,36 @@ void Connection::answer_get_later(const Asked& asked, ByteSpan key, const ReadNe
   to_answer_.push_back({value_bytes, std::move(answer)});
 }
 
-void Connection::answer_cold_get(const Asked& asked, ByteSpan key) {
-  began();
-  auto start = [weak = weak_from_this(), asked, name = to_string(key)] {
+bool Connection::has_room_for_cold_read() {
+  if (unsent_bytes() == 0 && cold_in_flight_ == 0) return true;
+  return has_room_for_answer() && has_room_for(context_.options.max_value_bytes);
+}
+
+void Connection::answer_cold_get(const Asked& asked, std::string key) {
+  auto start = [weak = weak_from_this(), asked, name = std::move(key)] {
     const auto self = std::static_pointer_cast<Connection>(weak.lock());
     if (!self || self->closed()) return false;
-    self->read_cold(asked, name);
-    return true;
+    if (self->has_room_for_cold_read()) {
+      self->read_cold(asked, name);
+      return true;
+    }
+    auto again = [asked, name](Connection& connection) { connection.answer_cold_get(asked, name); };
+    self->to_answer_.push_back({0, std::move(again)});
+    self->thread_.look_again(self, false);
+    return false;
   };
   thread_.cold_reads().begin(std::move(start));
 }
 
 void Connection::read_cold(const Asked& asked, const std::string& key) {
+  ++cold_in_flight_;
   const ShownState shown = shown_state();
   auto done = [&thread = thread_, poster = thread_.poster(), back = come_back(), asked, shown](
                   Result<bool> found, std::string value) {
     poster->post([&thread] { thread.cold_reads().ended(); });
     back([asked, shown, found = std::move(found), value = std::move(value)](Connection& self) {
       self.ended();
+      --self.cold_in_flight_;
       if (!found) return self.reply_error(asked, found.error());
       OutgoingMessage message;
       auto answer = self.begin_read(message, asked.id, shown).initGet();

@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <chrono>
 #include <cstring>
+#include <thread>
 #include <utility>
 
 #include "core/check.h"
@@ -154,9 +156,17 @@ Result<> Applier::load_state(uint64_t format, const std::function<void(double)>&
 Result<> Applier::upgrade(kv::Serial at) {
   // State of format 1 was held in memory whole, so its keys are no more than that.
   std::vector<std::string> keys;
-  TAILRACE_RETURN_IF_ERROR(store_.for_each([&](ByteSpan key, ByteSpan) {
-    if (!key.empty() && as_text(key).front() == kUserKey) keys.push_back(to_string(key));
-  }));
+  {
+    // One that is under way may wait for this thread's session.
+    auto quiet = store_.hold_compaction(false);
+    for (; !quiet.owns_lock(); quiet = store_.hold_compaction(false)) {
+      session_->refresh(session_->last_serial());
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+    TAILRACE_RETURN_IF_ERROR(store_.for_each([&](ByteSpan key, ByteSpan) {
+      if (!key.empty() && as_text(key).front() == kUserKey) keys.push_back(to_string(key));
+    }));
+  }
   for (const std::string& key : keys) {
     const auto wrap = [](const ByteSpan* present, std::string& next) {
       if (present == nullptr) return kv::Modification::kKeep;

@@ -215,8 +215,10 @@ TEST_F(BackgroundDigests, ARequestOfALargeStateStopsNobodyAndGoesFirst) {
   };
   // On a busy machine one may come too late, and is skipped.
   auto asked = ask_and_apply();
-  for (int i = 0; i < 50 && asked && !computes(asked->foreground); ++i)
+  for (int i = 0; i < 1000 && asked && !computes(asked->foreground); ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
     asked = ask_and_apply();
+  }
   ASSERT_TRUE(asked);
   EXPECT_EQ(settled(asked->background).error().code, ErrorCode::kNotFound);
   ASSERT_TRUE(computes(asked->foreground));

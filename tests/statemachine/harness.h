@@ -178,6 +178,7 @@ class Replica {
   /// The users' keys. Only while nothing is applied.
   Pairs pairs() {
     Pairs pairs;
+    const auto quiet = store_->hold_compaction(true);
     const auto visited = store_->for_each([&](ByteSpan key, ByteSpan stored) {
       if (as_text(key).front() != kUserKey) return;
       const auto value = decode_state_value(stored);
@@ -189,6 +190,7 @@ class Replica {
     return pairs;
   }
   StateDigest state_digest() {
+    const auto quiet = store_->hold_compaction(true);
     return digest_of(*store_, watermarks.applied(), machine_->log_time_ns()).value();
   }
 
