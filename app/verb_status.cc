@@ -64,6 +64,7 @@ nlohmann::json to_json(const rpc::NodeStatusAnswer& node) {
   out["members"] = members_json(node);
   out["removed"] = node.removed;
   out["cluster_version"] = node.cluster_version;
+  out["cluster_identity"] = node.cluster_identity;
   out["anchors"] = nlohmann::json::object();
   for (const auto& [name, address] : node.anchors)
     out["anchors"][name] = address;

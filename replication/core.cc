@@ -81,6 +81,7 @@ void Core::step(const Event& event, std::vector<Action>& actions) {
 void Core::on(const Started& event, Actions& actions) {
   state_.log = event.log;
   state_.run = event.run;
+  state_.drawn = event.drawn;
   state_.promise = state_.persisted = event.promise;
   adopt_members(actions);
   count_starts(actions);
@@ -88,6 +89,7 @@ void Core::on(const Started& event, Actions& actions) {
   if (state_.promise.epoch < event.log.last_epoch)
     promise(event.log.last_epoch, NodeId{}, 0, actions);
   state_.committed = event.committed;
+  keep_identity(actions);
   state_.received = event.log.tail;
   state_.now = state_.hearing_since = event.now;
   for (const Promise::Owed& owed : event.promise.owed)
@@ -320,6 +322,7 @@ void Core::advance_committed(Address address, Actions& actions) {
   if (address <= state_.committed) return;
   state_.committed = address;
   actions.push_back(AdvanceCommitted{address});
+  keep_identity(actions);
 }
 
 void Core::set_problem(std::string problem, Actions& actions) {

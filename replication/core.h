@@ -81,6 +81,8 @@ struct ProtocolFaults {
   bool replaces_at_once = false;  // one record takes the vote from a disk and gives it to another
   bool forgets_lives = false;     // a disk put back to an earlier state is not noticed
   bool epoch_for_two_lives = false;  // an epoch is promised to a number, whichever life asks
+  bool seals_for_doubted = false;    // a candidate that may be a copy beside its original is sealed
+  bool believes_identity_early = false;  // the identity of a record that is not committed is kept
   bool operator==(const ProtocolFaults&) const = default;
 };
 
@@ -157,9 +159,11 @@ struct CoreState {
   AddressRange members_record;  // that says so; empty: the configuration file does
   /// What all members know of formats and rules, as the log says: nothing newer is written.
   uint32_t cluster_version = 1;
-  bool outsider = false;                      // the leader says that this node is none of them
-  std::string problem;                        // empty if well
-  std::set<NodeId> connected;                 // whether or not they are members
+  ClusterIdentity identity;    // of members_record; kept (Promise::identity) once that is committed
+  ClusterIdentity drawn;       // for a cluster without one, if this node leads it
+  bool outsider = false;       // the leader says that this node is none of them
+  std::string problem;         // empty if well
+  std::set<NodeId> connected;  // whether or not they are members
   std::map<NodeId, Introduction> introduced;  // what those said of themselves
   /// Connected, and in a life that was seen before or is behind one that was: their word counts
   /// nothing and they are told so, until they come as another disk.
@@ -319,6 +323,8 @@ class Core {
   bool may_change() const;
   std::string no_member(NodeId peer) const;
   void append_members(Members next, Actions& actions);
+  void append_members(Members next, uint32_t version, Actions& actions);
+  void keep_identity(Actions& actions);
   /// Whoever is alone need not ask what others know.
   uint32_t version_without_record() const {
     return options_.members.size() == 1 ? kClusterVersion : 1;

@@ -23,8 +23,9 @@
 // in its next hello which incarnation it has given up: from then on nobody with that is believed.
 //
 // A copy that runs beside its original takes the connection from it, or loses it. A new life that
-// comes while an older one is connected counts nothing for a timeout, and once an older run has
-// answered after a newer one, neither is believed: both become other disks.
+// comes while an older one is connected counts nothing for a timeout, nor is it sealed then (each
+// of the two bodies would be a majority with one other voter), and once an older run has answered
+// after a newer one, neither is believed: both become other disks.
 //
 // Where there is one voter nobody can give another disk the vote. An operator can: `tailrace
 // promote` makes it go on from what it holds (leader_replace_disk).
@@ -161,7 +162,7 @@ void Core::note_life(NodeId peer, const Introduction& introduction, Actions& act
 Introduction Core::introduction() const {
   return {kClusterVersion,       own_life(),         state_.promise.epoch,
           state_.promise.leader, state_.promise.run, state_.log.last_epoch,
-          state_.log.durable,    state_.given_up};
+          state_.log.durable,    state_.given_up,    state_.persisted.identity};
 }
 
 void Core::hear(NodeId peer, const Introduction& told, Actions& actions) {
@@ -433,8 +434,7 @@ void Core::leader_raise_version(Actions& actions) {
     if (!follower.streaming || follower.vote != Vote::kFull || follower.incarnation == 0) return;
     member.incarnation = follower.incarnation;
   }
-  state_.changing = true;
-  actions.push_back(AppendMembers{{std::move(next), version}});
+  append_members(std::move(next), version, actions);
 }
 
 }  // namespace tailrace::replication

@@ -43,6 +43,9 @@ struct Promise {
     bool operator==(const Owed&) const = default;
   };
   std::vector<Owed> owed = {};
+  /// Of the cluster that this disk belongs to: kept once a record of the members that says it is
+  /// committed. Hellos tell it, and nobody of another one is let in.
+  ClusterIdentity identity = {};
   bool operator==(const Promise&) const = default;
 };
 inline constexpr size_t kMostDisksSeen = 4;
@@ -72,7 +75,8 @@ struct Started {
   Promise promise;  // as read from disk, this start counted
   Address committed;
   std::chrono::nanoseconds now{0};
-  uint64_t run = 1;  // drawn for this start, not 0
+  uint64_t run = 1;                // drawn for this start, not 0
+  ClusterIdentity drawn = {0, 1};  // as well: the cluster's, if this node has to give it one
 };
 /// The coordinator says who leads; this node may seek the promises for `epoch` when it is `leader`.
 struct Granted {

@@ -106,6 +106,9 @@ void Core::follower_answer_seal(Actions& actions) {
   if (state_.sealing == NodeId{}) return;
   const bool kept = promised() || options_.faults.ack_before_promise;
   if (!kept || !settled() || state_.hearing) return;
+  // With this node's word and its own it would be elected, and its own may be a copy's. It asks
+  // again.
+  if (is_doubted(state_.sealing) && !options_.faults.seals_for_doubted) return;
   const NodeId to = std::exchange(state_.sealing, NodeId{});
   actions.push_back(Send{
       to, Sealed{state_.promise.epoch, state_.log.last_epoch, state_.log.begin, state_.log.durable,

@@ -54,9 +54,12 @@ std::optional<std::string> InvariantChecker::check(const Core& core) {
   if (state.log.durable < state.log.begin) return "durable below begin";
   if (!wrong_with(state.members).empty()) return "the members: " + wrong_with(state.members);
   if (!state.members_record.empty())
-    if (const auto what = wrong_with(MembersRecord{state.members, state.cluster_version});
+    if (const auto what =
+            wrong_with(MembersRecord{state.members, state.cluster_version, state.identity});
         !what.empty())
       return "the members: " + what;
+  if (identity_.known() && state.promise.identity != identity_)
+    return "belongs to another cluster than before";
   if (state.role != Role::kLeader && state.settling == 0 &&
       state.members_record.end > state.log.durable)
     return "goes by a record of members that is not durable";
@@ -64,6 +67,7 @@ std::optional<std::string> InvariantChecker::check(const Core& core) {
   epoch_ = state.epoch;
   promised_ = state.promise.epoch;
   persisted_ = state.persisted.epoch;
+  identity_ = state.promise.identity;
 
   if (state.role == Role::kLeader) return check_leader(core);
   if (state.serving) return "serves without leading";

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "core/address.h"
+#include "core/cluster_identity.h"
 
 namespace tailrace::replication {
 
@@ -19,6 +20,7 @@ class InvariantChecker {
  private:
   Address committed_;
   Epoch epoch_, promised_, persisted_;
+  ClusterIdentity identity_;
 };
 
 }  // namespace tailrace::replication

@@ -6,7 +6,7 @@ namespace tailrace::replication {
 
 namespace {
 
-constexpr uint8_t kLayout1 = 1, kLayout2 = 2;
+constexpr uint8_t kLayout1 = 1, kLayout2 = 2, kLayout3 = 3;
 enum Kind : uint8_t { kLearner = 0, kVoter = 1, kJoining = 2 };
 
 template <typename T>
@@ -76,6 +76,9 @@ std::string wrong_with(const Members& members) {
 
 std::string wrong_with(const MembersRecord& record) {
   if (std::string what = wrong_with(record.members); !what.empty()) return what;
+  if (record.identity.known() != (record.cluster_version >= kIdentityVersion))
+    return record.identity.known() ? "an identity of the cluster, which is of a version before"
+                                   : "the cluster has no identity";
   for (const Member& member : record.members) {
     const bool named = member.incarnation != 0;
     if (named != (member.voter && record.cluster_version >= 2))
@@ -88,9 +91,14 @@ std::string wrong_with(const MembersRecord& record) {
 std::vector<std::byte> encode_members(const MembersRecord& record) {
   const bool layout2 = record.cluster_version >= 2;
   std::vector<std::byte> bytes;
-  append(bytes, layout2 ? kLayout2 : kLayout1);
+  const bool layout3 = record.cluster_version >= kIdentityVersion;
+  append(bytes, layout3 ? kLayout3 : layout2 ? kLayout2 : kLayout1);
   append(bytes, static_cast<uint16_t>(record.members.size()));
   if (layout2) append(bytes, record.cluster_version);
+  if (layout3) {
+    append(bytes, record.identity.high);
+    append(bytes, record.identity.low);
+  }
   for (const Member& member : record.members) {
     append(bytes, member.id.value);
     append(bytes, static_cast<uint8_t>(member.voter     ? kVoter
@@ -120,7 +128,7 @@ void fill_addresses(Members& members, const Members& file) {
 Result<MembersRecord> decode_members(ByteSpan payload) {
   Taker taker(payload);
   const auto layout = taker.take<uint8_t>();
-  if (taker.good() && layout > kLayout2)
+  if (taker.good() && layout > kLayout3)
     return make_error(ErrorCode::kUnsupported, "a record of the cluster's members has version " +
                                                    std::to_string(layout) +
                                                    ", which a newer version of this program wrote");
@@ -138,8 +146,14 @@ Result<MembersRecord> decode_members(ByteSpan payload) {
                         "the cluster is of version " + std::to_string(record.cluster_version) +
                             ", this program knows versions up to " +
                             std::to_string(kClusterVersion) + ": upgrade this node");
-    if (taker.good() && record.cluster_version < 2)
-      return wrong("its layout is of a later version");
+    const uint32_t least = layout >= kLayout3 ? kIdentityVersion : 2;
+    const bool later = layout < kLayout3 && record.cluster_version >= kIdentityVersion;
+    if (taker.good() && (record.cluster_version < least || later))
+      return wrong("its layout is of another version");
+  }
+  if (layout >= kLayout3) {
+    record.identity.high = taker.take<uint64_t>();
+    record.identity.low = taker.take<uint64_t>();
   }
   for (size_t i = 0; i < count && taker.good(); ++i) {
     Member& member = record.members.emplace_back();

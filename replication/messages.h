@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "core/address.h"
+#include "core/cluster_identity.h"
 #include "fasterlog/log.h"
 #include "statemachine/state_copy.h"
 
@@ -43,9 +44,14 @@ struct Introduction {
   /// The incarnation that this life had before it was told that its disk is there twice, or was put
   /// back; 0: none.
   uint64_t given_up = 0;
+  ClusterIdentity identity = {};
   /// Not said, but found: its connection took the place of one that was still up.
   bool beside = false;
 };
+/// False when both know to which cluster they belong, and it is not the same one.
+inline bool may_be_of_one_cluster(const ClusterIdentity& one, const ClusterIdentity& other) {
+  return !one.known() || !other.known() || one == other;
+}
 
 // ---- Choosing a leader. ------------------------------------------------------------------------
 

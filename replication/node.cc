@@ -143,7 +143,8 @@ Result<> Driver::start() {
   log_listener_ = log_.add_flush_listener(std::move(on_flush));
   const Address committed = std::max(watermarks_.committed(), watermarks_.applied());
   checkpoint_receiver_.start();
-  handle(Started{position(), *promise, committed, now(), random_seed() | 1});
+  const ClusterIdentity drawn{random_seed(), random_seed() | 1};
+  handle(Started{position(), *promise, committed, now(), random_seed() | 1, drawn});
   warn_of_other_members();
   if (!coordinator_) {
     // Who was promised an epoch since the file was written has been promoted.

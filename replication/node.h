@@ -106,6 +106,7 @@ struct NodeStatus {
   bool members_in_log = false;  // else the file names them: a young cluster
   bool removed = false;         // this node is none of them
   uint32_t cluster_version = 1;  // what all members know of formats and rules, as the log says
+  ClusterIdentity identity;      // of the cluster that this node belongs to
   std::vector<FollowerStatus> followers;
   CheckpointCopyStatus copy;  // of another node's state, that comes in
 };

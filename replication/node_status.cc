@@ -35,6 +35,7 @@ std::shared_ptr<NodeStatus> Driver::make_status() const {
   result->members_in_log = !state.members_record.empty();
   result->removed = !core_.is_member(options_.self) || state.outsider;
   result->cluster_version = state.cluster_version;
+  result->identity = state.promise.identity;
   result->serving = state.serving && !failed_ && running_;
   result->connected_to_leader = state.streaming;
   if (state.streaming) result->source = state.source;

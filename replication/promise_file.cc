@@ -9,11 +9,18 @@ namespace tailrace::replication {
 
 namespace {
 
-constexpr storage::AtomicFileFormat kFormat{storage::four_letters("PROM"), 3};
-/// Written while starts are not counted, so that a version before can still read it.
+constexpr storage::AtomicFileFormat kFormat{storage::four_letters("PROM"), 4};
+/// Written while the cluster's identity is not known, and while starts are not counted, so that a
+/// version before can still read it.
+constexpr storage::AtomicFileFormat kFormat3{storage::four_letters("PROM"), 3};
 constexpr storage::AtomicFileFormat kFormat2{storage::four_letters("PROM"), 2};
 constexpr size_t kFixedBytes = 32;      // of versions 1 and 2; version 3 goes on with
-constexpr size_t kMoreFixedBytes = 24;  // starts, run, how many lives were seen, and are owed
+constexpr size_t kMoreFixedBytes = 24;  // starts, run, how many lives were seen, and are owed;
+constexpr size_t kIdentityBytes = 16;   // version 4 with the cluster's identity
+
+size_t fixed_bytes_of(uint32_t version) {
+  return kFixedBytes + (version >= 3 ? kMoreFixedBytes : 0) + (version >= 4 ? kIdentityBytes : 0);
+}
 constexpr size_t kSeenBytes = 28;
 constexpr size_t kMostClusterBytes = 255;
 
@@ -65,7 +72,7 @@ Result<Promise> PromiseFile::read() const {
   if (!content) return tl::unexpected(with_context("read the promise", std::move(content).error()));
   const std::vector<std::byte>& bytes = content->bytes;
   const bool counts_starts = content->version >= 3;
-  const size_t fixed_bytes = kFixedBytes + (counts_starts ? kMoreFixedBytes : 0);
+  const size_t fixed_bytes = fixed_bytes_of(content->version);
   const bool has_fixed = bytes.size() >= fixed_bytes;
   const uint64_t cluster_bytes = has_fixed ? load<uint32_t>(bytes.data() + 24) : 0;
   const uint64_t seen = has_fixed && counts_starts ? load<uint32_t>(bytes.data() + 48) : 0;
@@ -102,6 +109,8 @@ Result<Promise> PromiseFile::read() const {
                       path_.string() +
                           ": no start of the disk is counted; "
                           "remove the node from the cluster and add it anew");
+  if (content->version >= 4)
+    promise.identity = {load<uint64_t>(bytes.data() + 56), load<uint64_t>(bytes.data() + 64)};
   const std::byte* at = bytes.data() + fixed_bytes + cluster_bytes;
   for (uint64_t i = 0; i < seen; ++i, at += kSeenBytes)
     promise.seen.emplace_back(
@@ -117,7 +126,8 @@ Result<> PromiseFile::write(const Promise& promise) {
   if (cluster_.size() > kMostClusterBytes)
     return make_error(ErrorCode::kInvalidArgument, "a cluster's name has at most 255 bytes");
   const bool counts_starts = promise.starts != 0;
-  const size_t fixed_bytes = kFixedBytes + (counts_starts ? kMoreFixedBytes : 0);
+  const bool has_identity = counts_starts && promise.identity.known();
+  const size_t fixed_bytes = fixed_bytes_of(has_identity ? 4 : counts_starts ? 3 : 2);
   const size_t seen = counts_starts ? promise.seen.size() : 0;
   const size_t owed = counts_starts ? promise.owed.size() : 0;
   std::vector<std::byte> bytes(fixed_bytes + cluster_.size() + (seen + owed) * kSeenBytes);
@@ -134,6 +144,10 @@ Result<> PromiseFile::write(const Promise& promise) {
   store(bytes.data() + 40, promise.run);
   store(bytes.data() + 48, static_cast<uint32_t>(seen));
   store(bytes.data() + 52, static_cast<uint32_t>(owed));
+  if (has_identity) {
+    store(bytes.data() + 56, promise.identity.high);
+    store(bytes.data() + 64, promise.identity.low);
+  }
   std::byte* at = bytes.data() + fixed_bytes + cluster_.size();
   for (const auto& [node, life] : promise.seen) {
     store(at, node.value);
@@ -149,7 +163,8 @@ Result<> PromiseFile::write(const Promise& promise) {
     store(at + 20, one.end.value);
     at += kSeenBytes;
   }
-  return storage::replace_reserved_file(file_system_, path_, kFormat, bytes);
+  return storage::replace_reserved_file(file_system_, path_, has_identity ? kFormat : kFormat3,
+                                        bytes);
 }
 
 }  // namespace tailrace::replication

@@ -55,8 +55,30 @@ void Core::adopt_members(Actions& actions) {
   state_.members = std::move(record.members);
   state_.cluster_version = record.cluster_version;
   state_.members_record = range;
+  state_.identity = record.identity;
   count_starts(actions);
+  keep_identity(actions);
   members_changed(actions);
+}
+
+/// An identity that is not committed may be gone tomorrow, and with it whoever believed it.
+void Core::keep_identity(Actions& actions) {
+  const ClusterIdentity said = state_.identity, kept = state_.promise.identity;
+  if (!said.known() || said == kept) return;
+  if (kept.known()) {
+    actions.push_back(Fatal{
+        "this node's log belongs to the cluster with the identity " + text_of(said) +
+        ", its PROMISE to that with " + text_of(kept) +
+        ": one of them is from another node's directory. Put back the one that belongs here"});
+    return;
+  }
+  const bool committed = state_.committed >= state_.members_record.end;
+  if (!committed && !options_.faults.believes_identity_early) return;
+  state_.promise.identity = said;
+  actions.push_back(PersistPromise{state_.promise});
+  for (const auto& [peer, introduction] : state_.introduced)
+    if (state_.connected.contains(peer) && !may_be_of_one_cluster(introduction.identity, said))
+      actions.push_back(Disconnect{peer});
 }
 
 void Core::members_changed(Actions& actions) {
@@ -168,12 +190,22 @@ void Core::on(const ChangeAsked& event, Actions& actions) {
 }
 
 void Core::append_members(Members next, Actions& actions) {
-  state_.changing = true;
   // The first record of a node that was alone.
   for (Member& member : next)
     if (state_.cluster_version >= 2 && member.voter && member.incarnation == 0)
       member.incarnation = state_.promise.incarnation;
-  actions.push_back(AppendMembers{{std::move(next), state_.cluster_version}});
+  append_members(std::move(next), state_.cluster_version, actions);
+}
+
+void Core::append_members(Members next, uint32_t version, Actions& actions) {
+  state_.changing = true;
+  ClusterIdentity identity;
+  if (version >= kIdentityVersion) {
+    identity = state_.promise.identity;
+    if (!identity.known()) identity = state_.identity;
+    if (!identity.known()) identity = state_.drawn;
+  }
+  actions.push_back(AppendMembers{{std::move(next), version, identity}});
 }
 
 void Core::on(const MembersAppended& event, Actions& actions) {

@@ -124,7 +124,9 @@ void Core::relayed_acknowledge(NodeId peer, FollowerState& follower, const Ackno
   follower.streaming = follower.shipping = follower.needs_checkpoint = false;
   follower.relayed_by = message.relayed_by;
   follower.last_heard = state_.now;
-  if (follower.incarnation != message.incarnation) follower.durable = Address{};
+  // What another disk of it had is nothing that this one has lost.
+  if (follower.incarnation != message.incarnation)
+    follower.durable = follower.acknowledged = follower.held = Address{};
   follower.incarnation = message.incarnation;
   follower.durable = std::max(follower.durable, message.durable);
   follower.applied = std::max(follower.applied, message.applied);

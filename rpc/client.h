@@ -97,6 +97,7 @@ struct NodeStatusAnswer {
   bool members_in_log = false;   // else its file names them: a young cluster
   bool removed = false;          // it is none of them
   uint32_t cluster_version = 0;  // all members know its formats and rules; 0: of before 2
+  std::string cluster_identity;  // 32 hexadecimal digits; empty: it has none yet
   std::vector<std::pair<std::string, uint64_t>> anchors;
 };
 

@@ -72,6 +72,7 @@ Result<NodeStatusAnswer> read_status(const Reply& reply, const std::string& serv
   answer.members_in_log = from.getMembersInLog();
   answer.removed = from.getRemoved();
   answer.cluster_version = from.getClusterVersion();
+  answer.cluster_identity = to_string(from.getClusterIdentity());
   for (const auto one : from.getAnchors())
     answer.anchors.emplace_back(to_string(one.getName()), one.getAddress());
   return answer;

@@ -91,6 +91,7 @@ void Connection::handle_status(uint64_t id) {
   answer.setMembersInLog(now.members_in_log);
   answer.setRemoved(now.removed);
   answer.setClusterVersion(now.cluster_version);
+  answer.setClusterIdentity(text_of(now.identity).c_str());
   const auto named = to.anchors->all();
   auto anchors = answer.initAnchors(static_cast<unsigned>(named.size()));
   for (unsigned i = 0; i < named.size(); ++i) {

@@ -51,6 +51,8 @@ void PeerConnection::send_hello(const std::string& error) {
   hello.setLastEpoch(said.last_epoch.value);
   hello.setDurable(said.durable.value);
   hello.setGivenUp(said.given_up);
+  hello.setIdentityHigh(said.identity.high);
+  hello.setIdentityLow(said.identity.low);
   if (!error.empty()) hello.setError(error.c_str());
   send(message.builder());
   flush();
@@ -93,7 +95,9 @@ FramedSocket::Take PeerConnection::on_frame(capnp::MessageReader& message) {
                              Epoch{hello.getLastEpoch()},
                              Address{hello.getDurable()},
                              hello.getGivenUp(),
+                             {hello.getIdentityHigh(), hello.getIdentityLow()},
                              false}};
+  self_.introduction = events_.introduction();
   Result<> checked = check_peer(theirs, self_);
   if (checked) checked = events_.admit(theirs.node, theirs.introduction);
   if (!checked) {

@@ -39,7 +39,7 @@ class PeerConnection : public FramedSocket {
   void on_closed(const std::string& reason) override;
   void send_hello(const std::string& error);
 
-  const PeerIdentity self_;
+  PeerIdentity self_;
   asio::steady_timer hello_timer_;
   Events events_;
   bool dialled_ = false;

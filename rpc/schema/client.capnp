@@ -237,6 +237,7 @@ struct Status {
   membersInLog @32 :Bool;     # else its file names them: a young cluster
   removed @33 :Bool;          # it is none of them
   clusterVersion @34 :UInt32;  # all members know its formats and rules; 0: of before 2
+  clusterIdentity @35 :Text;   # 32 hexadecimal digits; empty: it has none yet
 }
 
 # A copy of another node's state that comes in.

@@ -43,6 +43,8 @@ struct PeerHello {
   durable @11 :UInt64;     # where the sender's log ends,
   lastEpoch @12 :UInt64;   # and in which epoch
   givenUp @13 :UInt64;     # the incarnation that it had before it was refused as seen before; 0: none
+  identityHigh @14 :UInt64;  # of the cluster; both 0: not known
+  identityLow @15 :UInt64;
 }
 
 struct Subscribe {

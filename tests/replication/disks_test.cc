@@ -26,7 +26,9 @@ Members voters_with_disks() {
 LogPosition log_with(const Members& members, uint32_t version = kClusterVersion) {
   LogPosition log = log_of(64, 192, {{Epoch{1}, Address{64}}});
   fasterlog::ConfigurationTable table;
-  table.push_back({kRecordAt.first, kRecordAt.end, Epoch{1}, encode_members({members, version})});
+  MembersRecord record{members, version};
+  if (version >= kIdentityVersion) record.identity = {1, 2};
+  table.push_back({kRecordAt.first, kRecordAt.end, Epoch{1}, encode_members(record)});
   log.configurations = std::make_shared<const fasterlog::ConfigurationTable>(std::move(table));
   return log;
 }
@@ -383,6 +385,28 @@ TEST(Lives, OneThatComesWhileAnOlderOneIsConnectedCountsNothingForATimeout) {
   EXPECT_EQ(core.state().role, Role::kCandidate);
   core.pass(milliseconds(3100));
   EXPECT_EQ(core.state().role, Role::kLeader);
+}
+
+/// The original may lead by the word of another voter: two leaders of one epoch.
+TEST(Lives, OneThatMayBeACopyIsNotSealed) {
+  Given given = by_disk();
+  given.promise.starts = 1;
+  Driven core(kOne, given);
+  core.feed(PeerConnected{kThree, of(kDiskOfThree, 4, 30)});
+  core.persist();
+  Introduction beside = of(kDiskOfThree, 5, 31);
+  beside.beside = true;
+  core.feed(PeerConnected{kThree, beside});
+  core.pass(milliseconds(1100));  // the others were heard
+  const Seal seal{Epoch{5}, kRecordAt.end, 31};
+  core.receive(kThree, seal);
+  core.settle();
+  core.persist();
+  core.receive(kThree, seal);
+  EXPECT_EQ(core.sent<Sealed>(kThree), nullptr);
+  core.pass(milliseconds(3100));
+  core.receive(kThree, seal);
+  EXPECT_NE(core.sent<Sealed>(kThree), nullptr);
 }
 
 TEST(Lives, WhoIsToldThatItsLifeWasSeenBecomesAnotherDisk) {

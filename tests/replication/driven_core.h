@@ -209,6 +209,7 @@ class Driven {
 
   const CoreState& state() const { return core_->state(); }
   const Core& core() const { return *core_; }
+  const LogPosition& log() const { return log_; }
   std::chrono::nanoseconds now() const { return now_; }
 
   // ---- What the last step wanted.

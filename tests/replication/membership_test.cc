@@ -51,6 +51,37 @@ TEST(MembersRecord, OfVersion2NamesTheDisksThatVote) {
     EXPECT_FALSE(decode_members(ByteSpan(bytes).first(size))) << size;
 }
 
+TEST(MembersRecord, FromVersion4OnItSaysWhichClusterItIs) {
+  MembersRecord record = some_record();
+  record.cluster_version = 4;
+  record.identity = {0x0102030405060708, 9};
+  const std::vector<std::byte> bytes = replication::encode_members(record);
+  const Result<MembersRecord> read = decode_members(bytes);
+  ASSERT_TRUE(read) << read.error().message;
+  EXPECT_EQ(read->members, record.members);
+  EXPECT_EQ(read->identity, record.identity);
+  EXPECT_EQ(load<uint8_t>(bytes.data()), 3u);  // layout
+  EXPECT_EQ(load<uint64_t>(bytes.data() + 7), 0x0102030405060708u);
+  EXPECT_EQ(load<uint64_t>(bytes.data() + 15), 9u);
+  for (size_t size = 0; size < bytes.size(); ++size)
+    EXPECT_FALSE(decode_members(ByteSpan(bytes).first(size))) << size;
+}
+
+TEST(MembersRecord, WithoutTheIdentityThatItsVersionHasIsRefused) {
+  const auto refused = [](uint32_t version, ClusterIdentity identity) {
+    MembersRecord record = some_record();
+    record.cluster_version = version;
+    record.identity = identity;
+    const auto read = decode_members(replication::encode_members(record));
+    return !read && read.error().code == ErrorCode::kCorruption;
+  };
+  EXPECT_FALSE(refused(4, {1, 0}));
+  EXPECT_TRUE(refused(4, {}));
+  std::vector<std::byte> bytes = replication::encode_members(some_record());
+  store(bytes.data() + 3, uint32_t{4});  // in the layout of before
+  EXPECT_EQ(decode_members(bytes).error().code, ErrorCode::kCorruption);
+}
+
 TEST(MembersRecord, OfVersion2WithAVoterWithoutADiskIsRefused) {
   MembersRecord record = some_record();
   record.members[1].incarnation = 0;
@@ -98,7 +129,7 @@ TEST(MembersRecord, CutOffOrWithMoreBehindItIsRefused) {
 
 TEST(MembersRecord, OfANewerVersionSaysSo) {
   std::vector<std::byte> bytes = encode_members(some_members());
-  bytes[0] = std::byte{3};
+  bytes[0] = std::byte{4};
   EXPECT_EQ(decode_members(bytes).error().code, ErrorCode::kUnsupported);
 }
 

@@ -121,6 +121,20 @@ TEST_F(PromiseFileTest, FromVersion3OnItCountsStartsAndRemembersLives) {
   EXPECT_EQ(*file().read(), owing);
 }
 
+TEST_F(PromiseFileTest, FromVersion4OnItKeepsTheIdentityOfTheCluster) {
+  PromiseFile written = file();
+  Promise promise = written.open(5).value();
+  promise.identity = {0x0102030405060708, 0x1112131415161718};
+  promise.seen.emplace_back(NodeId{4}, Life{1, 2, 3});
+  ASSERT_TRUE(written.write(promise));
+  EXPECT_EQ(*file().read(), promise);
+  const std::string bytes = bytes_on_disk();
+  EXPECT_EQ(bytes.substr(12, 4), std::string("\x04\0\0\0", 4));
+  EXPECT_EQ(bytes.substr(32 + 56, 16 + 6), std::string("\x08\x07\x06\x05\x04\x03\x02\x01"
+                                                       "\x18\x17\x16\x15\x14\x13\x12\x11"
+                                                       "orders"));
+}
+
 /// So that a node can go back to the version before until the cluster has left that.
 TEST_F(PromiseFileTest, AFileThatCountsNoStartsStaysOfVersion2) {
   write_raw(2, 2);

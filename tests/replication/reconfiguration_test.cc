@@ -132,6 +132,54 @@ TEST(Reconfiguration, ALeaderAloneGetsAVoteAndThenWritesThatItIs) {
   EXPECT_EQ(record.members[0].incarnation, 9u);
 }
 
+/// Which cluster it is: what is not committed may be gone tomorrow.
+TEST(ClusterIdentity, IsDrawnByTheLeaderAndKeptOnceItIsCommitted) {
+  Given given;
+  given.members = {member_of(kOne)};
+  Driven core(kOne, given);
+  core.lead(Epoch{5}, {});
+  core.pass(milliseconds(50));
+  ASSERT_NE(core.wants<AppendMembers>(), nullptr);
+  const ClusterIdentity drawn = core.wants<AppendMembers>()->record.identity;
+  EXPECT_TRUE(drawn.known());
+  core.append_members();
+  EXPECT_EQ(core.wants<PersistPromise>(), nullptr);
+  EXPECT_FALSE(core.state().promise.identity.known());
+  core.durable(core.log().tail.value, Epoch{5});
+  ASSERT_NE(core.wants<PersistPromise>(), nullptr);
+  EXPECT_EQ(core.wants<PersistPromise>()->promise.identity, drawn);
+  EXPECT_FALSE(core.core().introduction().identity.known()) << "it is not on its disk yet";
+  core.persist();
+  EXPECT_EQ(core.core().introduction().identity, drawn);
+}
+
+TEST(ClusterIdentity, OfTheDiskGoesOnInANewLog) {
+  Given given;
+  given.members = {member_of(kOne)};
+  given.promise.identity = {3, 4};
+  Driven core(kOne, given);
+  core.lead(Epoch{5}, {});
+  core.pass(milliseconds(50));
+  ASSERT_NE(core.wants<AppendMembers>(), nullptr);
+  EXPECT_EQ(core.wants<AppendMembers>()->record.identity, (ClusterIdentity{3, 4}));
+}
+
+TEST(ClusterIdentity, ALogOfAnotherClusterStopsTheNode) {
+  Given given;
+  given.members = {member_of(kOne)};
+  given.promise.identity = {3, 4};
+  Driven core(kOne, given);
+  core.lead(Epoch{5}, {});
+  core.pass(milliseconds(50));
+  MembersRecord other = core.wants<AppendMembers>()->record;
+  other.identity = {3, 5};
+  core.append_record(other);
+  core.feed(MembersAppended{core.log()});
+  ASSERT_NE(core.wants<Fatal>(), nullptr);
+  EXPECT_NE(core.wants<Fatal>()->message.find("00000000000000030000000000000005"),
+            std::string::npos);
+}
+
 /// A learner that has not come yet is not waited for; what it knows is not known, so nothing newer
 /// is written.
 TEST(Reconfiguration, ALeaderThatIsTheOnlyVoterWritesWhoBelongsToIt) {

@@ -271,6 +271,31 @@ TEST(LeaderOfARelayedLearner, StopsItsOwnStreamOnceAnUpstreamFeedsIt) {
   EXPECT_EQ(core.wants<ShipBytes>(), nullptr);
 }
 
+/// Of a new disk it hears first by an upstream: what the disk before had is nothing that it lost.
+TEST(LeaderOfARelayedLearner, DoesNotTakeANewDiskForOneThatWasPutBack) {
+  Driven core(kOne);
+  core.lead(Epoch{5});
+  const auto comes = [&](uint64_t disk, uint64_t run) {
+    Introduction said;
+    said.version = kClusterVersion;
+    said.life = {disk, 1, run};
+    core.feed(PeerConnected{kLearner, said});
+  };
+  const auto subscribe = [&](uint64_t disk, uint64_t run, Epoch last, uint64_t end) {
+    core.receive(kLearner,
+                 Subscribe{Epoch{5}, last, Address{64}, Address{end}, disk, Vote::kNone, run});
+  };
+  comes(7, 40);
+  subscribe(7, 40, Epoch{5}, 100);
+  core.acknowledge(kLearner, 100, 0, Vote::kNone);
+  core.receive(kLearner, Acknowledge{Epoch{5}, Address{64}, Address{64}, 0, core.now(), Vote::kNone,
+                                     8, kTwo});
+  comes(8, 41);
+  subscribe(8, 41, Epoch{0}, 64);
+  EXPECT_EQ(core.sent<Refuse>(kLearner), nullptr);
+  EXPECT_NE(core.sent<Accept>(kLearner), nullptr);
+}
+
 TEST(LeaderOfARelayedLearner, CountsNoVoterBySuchAWord) {
   Driven core(kOne);
   core.lead(Epoch{5});

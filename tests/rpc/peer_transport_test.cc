@@ -19,6 +19,7 @@ struct Recorder : replication::TransportHandler {
   replication::Introduction introduction() const override {
     replication::Introduction said;
     said.life.run = run;
+    said.identity = identity;
     return said;
   }
   void on_connected(NodeId, const replication::Introduction&) override {
@@ -56,13 +57,17 @@ struct Recorder : replication::TransportHandler {
   int connected = 0, disconnected = 0;
   std::string reason;
   std::vector<replication::Message> messages;
-  uint64_t run = 0;  // set before the transport runs; 0: of a version that tells none
+  // Set before the transport runs; 0: not told.
+  uint64_t run = 0;
+  ClusterIdentity identity;
 };
 
 struct Side {
   Side(uint32_t id, std::string cluster, int port, std::string other,
-       std::chrono::milliseconds patience = 1500ms, uint64_t run = 0) {
+       std::chrono::milliseconds patience = 1500ms, uint64_t run = 0,
+       ClusterIdentity identity = {}) {
     recorder.run = run;
+    recorder.identity = identity;
     PeerTransportOptions options;
     options.dial_patience = patience;
     options.self = NodeId{id};
@@ -291,22 +296,43 @@ TEST(PeerTransport, AHandlerIsToldOfTheConnectionsThatAreUpAlready) {
   EXPECT_EQ(one.recorder.seen().connected, 1);
 }
 
+/// Once it has tried, and was refused.
+bool fails_to_connect(Side& side) {
+  observability::MetricRegistry metrics;
+  side.transport->register_metrics(metrics);
+  const auto deadline = std::chrono::steady_clock::now() + 20s;
+  while (std::chrono::steady_clock::now() < deadline) {
+    if (metrics.expose().find("tailrace_peer_failures_total 0") == std::string::npos) return true;
+    std::this_thread::sleep_for(5ms);
+  }
+  return false;
+}
+
 TEST(PeerTransport, AnotherClusterIsRefusedByName) {
   ::testing::internal::CaptureStderr();  // the log is where an operator sees it
   Side leader(1, "east", 0, "127.0.0.1:1");
   Side follower(2, "west", 0, leader.address());
-  observability::MetricRegistry metrics;
-  follower.transport->register_metrics(metrics);
-  const auto deadline = std::chrono::steady_clock::now() + 20s;
-  while (metrics.expose().find("tailrace_peer_failures_total 0") != std::string::npos &&
-         std::chrono::steady_clock::now() < deadline)
-    std::this_thread::sleep_for(5ms);
+  EXPECT_TRUE(fails_to_connect(follower));
   follower.transport->stop();
   const std::string said = ::testing::internal::GetCapturedStderr();
   EXPECT_NE(said.find("cluster 'west'"), std::string::npos) << said;
   EXPECT_EQ(said.find("cluster 'east'"), std::string::npos) << "a stranger is told: " << said;
   EXPECT_EQ(follower.recorder.seen().connected, 0);
   EXPECT_EQ(leader.recorder.seen().connected, 0);
+}
+
+/// Who does not know it yet is let in, and learns it.
+TEST(PeerTransport, AnotherClusterOfTheSameNameIsRefused) {
+  Side first(1, "c", 0, "127.0.0.1:1", 1500ms, 5, {1, 1});
+  {
+    Side stranger(2, "c", 0, first.address(), 1500ms, 6, {1, 2});
+    EXPECT_TRUE(fails_to_connect(stranger));
+    stranger.transport->stop();
+    EXPECT_EQ(stranger.recorder.seen().connected, 0);
+  }
+  EXPECT_EQ(first.recorder.seen().connected, 0);
+  Side fresh(2, "c", 0, first.address(), 1500ms, 7, {});
+  EXPECT_TRUE(fresh.recorder.wait([&] { return fresh.recorder.connected == 1; }));
 }
 
 TEST(PeerTransport, TheNodeWithTheGreaterIdDialsUntilTheOtherIsBack) {

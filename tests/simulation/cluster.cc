@@ -158,8 +158,8 @@ void Cluster::start(SimNode& node) {
   // A checkpoint remembers what was applied before begin.
   node.committed = node.log.begin;
   if (options_.servers) node.server = std::make_shared<ServerSide>(*this, node);
-  feed(node,
-       Started{node.log.position(), node.promise, node.committed, now_ + node.clock, node.boot});
+  feed(node, Started{node.log.position(), node.promise, node.committed, now_ + node.clock,
+                     node.boot, ClusterIdentity{node.id.value, node.boot}});
   tick(node);
   // As a coordinator that goes by this node's disk alone, or repeats itself.
   if (faults_ && random_.chance(1, 8)) grant(node, Epoch{node.promise.epoch.value + 1});
@@ -350,6 +350,9 @@ void Cluster::persist(SimNode& node, const Promise& promise) {
   if (promise.incarnation != node.promise.incarnation && node.promise.incarnation != node.forgot &&
       clones_.empty())
     violate("a disk becomes another one that was neither put back nor there twice");
+  if (promise.identity.known() && identity_.value_or(promise.identity) != promise.identity)
+    violate("two nodes of one cluster keep different identities");
+  if (promise.identity.known()) identity_ = promise.identity;
   exchange(node, promise.epoch);
   // A full disk has room for it: that is kept beforehand.
   node.promise_written = std::max(node.promise_written, now_ + between(0, faults_ ? 8000 : 500));

@@ -315,6 +315,7 @@ class Cluster {
   std::vector<std::pair<Time, Address>> acknowledged_by_;  // when, and the greatest end by then
   Time last_acknowledged_{0};
   std::vector<Batch> golden_;                // what was ever committed
+  std::optional<ClusterIdentity> identity_;  // that any disk has kept
   std::vector<Epoch> committed_in_;          // of each, ascending
   std::map<uint64_t, uint32_t> committers_;  // epoch to the node that committed in it
   std::map<uint64_t, uint64_t> writers_;     // epoch to the boot that wrote in it

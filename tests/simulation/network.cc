@@ -35,9 +35,11 @@ void Cluster::dial() {
 
 /// `beside`: while another body of `a` was connected.
 void Cluster::connect(SimNode& a, SimNode& b, bool beside) {
-  links_.insert(pair_of(a.id, b.id));
   Introduction of_a = introduction(a.version, *a.core);
   const Introduction of_b = introduction(b.version, *b.core);
+  if (!may_be_of_one_cluster(of_a.identity, of_b.identity))
+    return violate("two nodes of one cluster refuse each other as strangers");
+  links_.insert(pair_of(a.id, b.id));
   of_a.beside = beside;
   feed(a, PeerConnected{b.id, of_b});
   feed(b, PeerConnected{a.id, of_a});

@@ -257,7 +257,11 @@ TEST(ReplicationSimulation, NoticesAVoteOfADiskThatRemembersNothing) {
 }
 TEST(ReplicationSimulation, NoticesVotesByNumber) {
   expect_caught([](ClusterOptions& o) { o.disks = o.faults.votes_by_number = true; },
-                "leads without what was committed", 100);
+                "leads without what was committed", 800);
+}
+TEST(ReplicationSimulation, NoticesASealForACopyBesideItsOriginal) {
+  expect_caught([](ClusterOptions& o) { o.disks = o.faults.seals_for_doubted = true; },
+                "two lives write in one epoch", 100);
 }
 TEST(ReplicationSimulation, NoticesAVoteThatChangesDisksInOneRecord) {
   expect_caught([](ClusterOptions& o) { o.faults.replaces_at_once = true; },
@@ -275,6 +279,10 @@ TEST(ReplicationSimulation, NoticesAnEpochOfTwoLives) {
         o.disks = o.faults.epoch_for_two_lives = true;
       },
       "a leader reuses an epoch");
+}
+TEST(ReplicationSimulation, NoticesAnIdentityThatIsBelievedBeforeItIsCommitted) {
+  expect_caught([](ClusterOptions& o) { o.faults.believes_identity_early = true; },
+                "keep different identities");
 }
 TEST(ReplicationSimulation, NoticesALogThatWasNotCompared) {
   expect_caught([](ClusterOptions& o) { o.faults.skip_log_check = true; }, "");
