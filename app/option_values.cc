@@ -8,6 +8,8 @@
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
 
+#include "core/host_port.h"
+
 namespace tailrace::app {
 
 namespace {
@@ -110,6 +112,14 @@ CLI::Option* host_port(CLI::Option* option) {
     return fmt::format("'{}' is not HOST:PORT with a port from 0 to 65535", text);
   };
   return option->check(CLI::Validator(check, ""))->type_name("HOST:PORT");
+}
+
+CLI::Option* reachable_host_port(CLI::Option* option) {
+  const auto check = [](std::string& text) -> std::string {
+    const auto parsed = parse_reachable(text);
+    return parsed ? std::string() : parsed.error().message;
+  };
+  return host_port(option)->check(CLI::Validator(check, ""));
 }
 
 CLI::Option* add_time_to_live(CLI::App& verb, uint64_t& milliseconds) {

@@ -35,6 +35,8 @@ CLI::Option* byte_size(CLI::Option* option, uint64_t most);
 CLI::Option* seconds(CLI::Option* option, double least, double most);
 /// Has the option take HOST:PORT.
 CLI::Option* host_port(CLI::Option* option);
+/// The same for an address that others are to be told (core/host_port.h).
+CLI::Option* reachable_host_port(CLI::Option* option);
 /// Adds --ttl, in milliseconds.
 CLI::Option* add_time_to_live(CLI::App& verb, uint64_t& milliseconds);
 

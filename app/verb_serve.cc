@@ -9,6 +9,7 @@
 #include <optional>
 
 #include <CLI/CLI.hpp>
+#include <fmt/format.h>
 #include <poll.h>
 #include <sys/eventfd.h>
 #include <sys/signalfd.h>
@@ -21,6 +22,7 @@
 #include "config/node_config.h"
 #include "fasterlog/log_metadata.h"
 #include "observability/logging.h"
+#include "replication/membership.h"
 #include "replication/promise_file.h"
 #include "replication/transport.h"
 #include "rpc/etcd_coordinator.h"
@@ -33,7 +35,7 @@ constexpr std::chrono::seconds kDrainTime{10};
 constexpr std::chrono::milliseconds kDrainTimeAfterFailure{200};
 
 struct ServeOptions {
-  std::string config, data_dir, listen, metrics;
+  std::string config, data_dir, listen, advertise, metrics;
   uint64_t retention_bytes = 0;
   bool check = false;
 };
@@ -117,7 +119,7 @@ Result<config::NodeConfig> configuration(const ServeOptions& options) {
       return make_error(ErrorCode::kInvalidArgument,
                         "serve needs --config FILE, or --data-dir DIR for a single node");
     }
-    config::NodeConfig config = config::single_node_config(options.data_dir);
+    config::NodeConfig config = config::single_node_config(options.data_dir, options.advertise);
     if (!options.listen.empty()) config.server.listen = options.listen;
     if (!options.metrics.empty()) config.metrics.listen = options.metrics;
     config.state_machine.retention_bytes = options.retention_bytes;
@@ -139,16 +141,32 @@ std::string with_port(const std::string& listen, int port) {
   return listen.substr(0, listen.rfind(':')) + ":" + std::to_string(port);
 }
 
+/// Where others are told to find what is listened on: nothing where it is the same, or not told.
+std::string advertised(const std::string& listen, const std::string& address) {
+  return address.empty() || address == listen ? "" : fmt::format(" (advertised as {})", address);
+}
+
+replication::Member this_member(const config::NodeConfig& config) {
+  const auto* member = replication::find_member(config.node.members, config.node.self);
+  return member == nullptr ? replication::Member{} : *member;
+}
+
 /// One node's life, until it is told to end.
 Result<> run_node(const config::NodeConfig& config, StopRequest& stop_request) {
   NodeRuntime node(
       config, [&](const Error& error) { stop_request.fail(error); },
       [&] { stop_request.restart(); });
   TAILRACE_RETURN_IF_ERROR(node.start());
-  observability::log_info("node {} of {} serves clients at {}, metrics at {}, data in {}",
-                          config.node.self.value, config.node.cluster,
-                          with_port(config.server.listen, node.client_port()),
+  const std::string client = with_port(config.server.listen, node.client_port());
+  const replication::Member self = this_member(config);
+  observability::log_info("node {} of {} serves clients at {}{}, metrics at {}, data in {}",
+                          config.node.self.value, config.node.cluster, client,
+                          advertised(client, self.client_address),
                           with_port(config.metrics.listen, node.metrics_port()), config.data_dir);
+  if (!config.peers.listen.empty())
+    observability::log_info("node {} of {} serves other nodes at {}{}", config.node.self.value,
+                            config.node.cluster, config.peers.listen,
+                            advertised(config.peers.listen, self.peer_address));
 
   const auto failure = stop_request.wait();
   const auto drain = failure ? kDrainTimeAfterFailure : std::chrono::milliseconds(kDrainTime);
@@ -186,6 +204,14 @@ int check_node(const config::NodeConfig& config) {
     const auto etcd = rpc::make_etcd_coordinator(config.coordinator.etcd, idle);
     if (!etcd) return report(with_context("replication.coordinator", etcd.error()));
   }
+  const replication::Member self = this_member(config);
+  const auto say = [](const char* whom, const std::string& listen, const std::string& address) {
+    if (!listen.empty())
+      print_error("{}: listens on {}, {}\n", whom, listen,
+                  address.empty() ? "not advertised" : "advertised as " + address);
+  };
+  say("clients", config.server.listen, self.client_address);
+  say("nodes", config.peers.listen, self.peer_address);
   print_out("ok\n");
   return kDone;
 }
@@ -222,6 +248,12 @@ void add_serve_verb(CLI::App& app, int& exit_code) {
   host_port(verb->add_option("--listen", options->listen,
                              "Where clients are served, without --config (default 127.0.0.1:7100)"))
       ->excludes(config);
+  reachable_host_port(
+      verb->add_option("--advertise", options->advertise,
+                       "Where clients are told that the node is, without --config: for a port "
+                       "that is published elsewhere than it is listened on. Without it they go "
+                       "on with the address that they were given"))
+      ->excludes(config);
   host_port(verb->add_option("--metrics", options->metrics,
                              "Where metrics and health are served, without --config (default "
                              "127.0.0.1:9100)"))
@@ -236,8 +268,9 @@ void add_serve_verb(CLI::App& app, int& exit_code) {
       ->excludes(config);
   verb->add_flag("--check", options->check,
                  "Starts nothing: checks the file and the files it names, and, if the data "
-                 "directory is there, that it is this node's and fits the file. Prints ok; exit "
-                 "codes as without it. Also while the node runs");
+                 "directory is there, that it is this node's and fits the file. Prints where "
+                 "the node listens and what it advertises, and ok; exit codes as without it. "
+                 "Also while the node runs");
   verb->callback([options, &exit_code] { exit_code = serve(*options); });
 }
 

@@ -174,9 +174,9 @@ void read_members(YamlReader& reader, replication::NodeOptions& node) {
     replication::Member member;
     item.number("id", 1, UINT32_MAX, member.id.value);
     if (!item.has("id")) item.fail("id", "is missing; each member has a number from 1");
-    item.endpoint("peer", member.peer_address);
+    item.reachable_endpoint("peer", "replication.listen", member.peer_address);
     if (!item.has("peer")) item.fail("peer", "is missing; it is the member's HOST:PORT for peers");
-    item.endpoint("client", member.client_address);
+    item.reachable_endpoint("client", "server.listen", member.client_address);
     item.flag("voter", member.voter);
     item.number("upstream", 1, UINT32_MAX, member.upstream.value);
     if (member.upstream.value != 0 && member.voter) {
@@ -193,9 +193,12 @@ void read_members(YamlReader& reader, replication::NodeOptions& node) {
 }
 
 void read_replication(YamlReader reader, replication::NodeOptions& node,
-                      CoordinatorConfig& coordinator) {
+                      CoordinatorConfig& coordinator, rpc::PeerTransportOptions& peers) {
   read_coordinator(reader.mapping("coordinator"), node, coordinator);
   read_members(reader, node);
+  reader.endpoint("listen", peers.listen);
+  if (node.members.empty() && !peers.listen.empty())
+    reader.fail("listen", "is where other nodes come in, and there are none: name the members");
   reader.duration("tick_interval", node.tick_interval);
   reader.duration("heartbeat_interval", node.heartbeat_interval);
   reader.duration("peer_timeout", node.peer_timeout);
@@ -310,7 +313,7 @@ Result<NodeConfig> load_node_config(const std::string& file) {
     read_log(top.mapping("log"), config.log);
     read_store(top.mapping("store"), config.store);
     read_state_machine(top.mapping("state_machine"), config.state_machine);
-    read_replication(top.mapping("replication"), config.node, config.coordinator);
+    read_replication(top.mapping("replication"), config.node, config.coordinator, config.peers);
     read_server(top.mapping("server"), config.server);
     YamlReader metrics = top.mapping("metrics");
     metrics.endpoint("listen", config.metrics.listen);
@@ -327,12 +330,12 @@ Result<NodeConfig> load_node_config(const std::string& file) {
   return config;
 }
 
-NodeConfig single_node_config(const std::string& data_dir) {
+NodeConfig single_node_config(const std::string& data_dir, const std::string& client_address) {
   NodeConfig config;
   config.node.cluster = "single";
   config.node.self = NodeId{1};
   config.node.leader = NodeId{1};
-  config.node.members = {{NodeId{1}, true, "", ""}};
+  config.node.members = {{NodeId{1}, true, "", client_address}};
   place_in_directory(config, data_dir);
   return config;
 }
@@ -351,7 +354,7 @@ void place_in_directory(NodeConfig& config, const std::string& data_dir) {
   config.peers.members = config.node.members;
   for (const replication::Member& member : config.node.members) {
     if (member.id != config.node.self) continue;
-    config.peers.listen = member.peer_address;
+    if (config.peers.listen.empty()) config.peers.listen = member.peer_address;
     config.coordinator.etcd.peer_address = member.peer_address;
     config.coordinator.etcd.client_address = member.client_address;
   }

@@ -32,8 +32,9 @@ struct NodeConfig {
 /// Every error names file, line and key, and for an unknown key the nearest valid one. Sizes take
 /// KiB, MiB, GiB; times ms, s, m, h.
 Result<NodeConfig> load_node_config(const std::string& file);
-/// A single node with defaults: `serve --data-dir DIR`.
-NodeConfig single_node_config(const std::string& data_dir);
+/// A single node with defaults: `serve --data-dir DIR`. `client_address` is what it tells clients
+/// of itself; empty: nothing, for they have found it.
+NodeConfig single_node_config(const std::string& data_dir, const std::string& client_address = {});
 /// Fills the paths (log, store, promise file) below data_dir and the owner strings.
 void place_in_directory(NodeConfig& config, const std::string& data_dir);
 

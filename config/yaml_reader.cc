@@ -246,6 +246,17 @@ void YamlReader::endpoint(const std::string& key, std::string& into) {
   into = *value;
 }
 
+void YamlReader::reachable_endpoint(const std::string& key, const std::string& listen_key,
+                                    std::string& into) {
+  std::string text;
+  endpoint(key, text);
+  if (text.empty()) return;
+  if (const auto parsed = parse_reachable(text); !parsed)
+    return fail(key, parsed.error().message + "; give the address that others reach, and " +
+                         listen_key + " where the node itself is to listen");
+  into = text;
+}
+
 YamlReader YamlReader::mapping(const std::string& key) {
   const YAML::Node found = find(key);
   return YamlReader(state_, found ? found : YAML::Node(), full(key));

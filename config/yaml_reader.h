@@ -50,8 +50,10 @@ class YamlReader {
   void power_of_two_size(const std::string& key, uint64_t least, uint64_t most, uint64_t& into);
   void duration(const std::string& key, std::chrono::milliseconds& into);
   void duration(const std::string& key, std::chrono::seconds& into);
-  /// "HOST:PORT"
+  /// "HOST:PORT" to listen on.
   void endpoint(const std::string& key, std::string& into);
+  /// One that others are told; `listen_key` is where the error says that one listens elsewhere.
+  void reachable_endpoint(const std::string& key, const std::string& listen_key, std::string& into);
   /// The mapping under `key`; an empty one when absent.
   YamlReader mapping(const std::string& key);
   /// The sequence of mappings under `key`.

@@ -3,6 +3,9 @@
 #include <algorithm>
 #include <charconv>
 
+#include <arpa/inet.h>
+#include <netinet/in.h>
+
 namespace tailrace {
 namespace {
 
@@ -22,6 +25,18 @@ bool may_be_ipv6(std::string_view host) {
   return std::all_of(host.begin(), host.end(), [](char c) {
     return is_alphanumeric(c) || c == ':' || c == '.' || c == '%' || c == '-' || c == '_';
   });
+}
+
+/// All addresses of a machine: as the resolver would take it, so "0" is one, too.
+bool is_unspecified(const std::string& host) {
+  in_addr v4{};
+  if (::inet_aton(host.c_str(), &v4) != 0) return v4.s_addr == INADDR_ANY;
+  in6_addr v6{};
+  if (::inet_pton(AF_INET6, host.substr(0, host.find('%')).c_str(), &v6) != 1) return false;
+  // The last four bytes are the whole of it where an IPv4 address is written as one of IPv6.
+  const bool maps_v4 = IN6_IS_ADDR_V4MAPPED(&v6);
+  return IN6_IS_ADDR_UNSPECIFIED(&v6) || (maps_v4 && std::all_of(v6.s6_addr + 12, v6.s6_addr + 16,
+                                                                 [](uint8_t b) { return b == 0; }));
 }
 
 }  // namespace
@@ -52,6 +67,11 @@ Result<HostPort> parse_reachable(std::string_view text) {
   if (parsed && parsed->port == 0)
     return make_error(ErrorCode::kInvalidArgument,
                       "'" + printable(text) + "' has port 0, where nobody can be reached");
+  if (parsed && is_unspecified(parsed->host))
+    return make_error(ErrorCode::kInvalidArgument,
+                      "'" + printable(text) +
+                          "' stands for all addresses of a machine: one can listen there, but "
+                          "nobody can be told to connect to it");
   return parsed;
 }
 

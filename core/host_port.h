@@ -17,7 +17,8 @@ struct HostPort {
 /// "HOST:PORT" or "[IPv6]:PORT". kInvalidArgument for all that no host can be called: blanks,
 /// control characters, more than 253 bytes. Port 0 is one: a listener takes a free one.
 Result<HostPort> parse_host_port(std::string_view text);
-/// The same for an address that others are to reach: port 0 is refused.
+/// The same for an address that others are to reach: port 0 is refused, and so is the unspecified
+/// address (0.0.0.0, [::], in whatever spelling), on which one can only listen.
 Result<HostPort> parse_reachable(std::string_view text);
 
 /// Bytes of a stranger, fit for a line of a log: what is not printable ASCII is shown as '?', and

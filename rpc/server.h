@@ -72,7 +72,9 @@ class Server {
 struct PeerTransportOptions {
   NodeId self;
   std::string cluster;
-  std::string listen;  // HOST:PORT of the peer listener; empty: none (single node)
+  /// HOST:PORT of the peer listener, which need not be what others are told; empty: none (single
+  /// node)
+  std::string listen;
   /// As the configuration file names them. Where the log names other addresses, both are tried.
   std::vector<replication::Member> members;
   size_t max_frame_bytes = 64u << 20;

@@ -825,11 +825,18 @@ class Usage(VerbTest):
     def test_serve_needs_a_file_or_a_directory_and_not_a_mixture(self):
         self.expect(USAGE, "serve", says="--data-dir DIR")
         self.expect(USAGE, "serve", "--config", "x", "--listen", "127.0.0.1:0")
+        self.expect(USAGE, "serve", "--config", "x", "--advertise", "host:1")
+        for nobody in ("0.0.0.0:7100", "[::]:7100", "host:0"):
+            self.expect(USAGE, "serve", "--data-dir", "x", "--advertise", nobody, says=nobody)
         self.expect(USAGE, "serve", "--config", "/nowhere/node.yaml", says="/nowhere/node.yaml")
 
     def test_serve_check_starts_nothing(self):
         node = single.leader
-        self.expect(DONE, "serve", "--check", "--config", str(node.config), out=b"ok\n")
+        said = self.expect(DONE, "serve", "--check", "--config", str(node.config), out=b"ok\n",
+                           says=f"clients: listens on {node.server}, advertised as {node.server}")
+        self.assertIn(f"nodes: listens on {node.host}:{node.peer_port}, advertised", said.stderr.decode())
+        self.expect(DONE, "serve", "--check", "--data-dir", "/nowhere", "--listen", "[::]:7100", out=b"ok\n",
+                    says="clients: listens on [::]:7100, not advertised\n")
         with tempfile.TemporaryDirectory(prefix="tailrace-test-") as directory:
             data = pathlib.Path(directory, "data")
             self.expect(DONE, "serve", "--check", "--data-dir", str(data), out=b"ok\n")
@@ -854,7 +861,7 @@ class Usage(VerbTest):
             client, metrics = (f"127.0.0.1:{port}" for port in free_ports(2))
             node = subprocess.Popen(
                 [TAILRACE, "serve", "--data-dir", f"{directory}/data", "--listen", client,
-                 "--metrics", metrics, "--retention", "1GiB"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                 "--advertise", "published.example:7100", "--metrics", metrics, "--retention", "1GiB"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE)
             try:
                 self.expect(DONE, "put", "k", "v", "--timeout", "60", server=client)
@@ -863,10 +870,13 @@ class Usage(VerbTest):
                 self.expect(DONE, "checkpoint", server=client)
                 status, = json.loads(run("status", "--json", server=client).stdout)
                 self.assertGreater(status["checkpointed"], status["begin"])
+                members = json.loads(run("member", "list", "--json", server=client).stdout)["members"]
+                self.assertEqual([member["client"] for member in members], ["published.example:7100"])
                 node.send_signal(signal.SIGTERM)
                 output, log = node.communicate(timeout=60)
                 self.assertEqual((node.returncode, output), (DONE, b""), log)
-                self.assertIn(f"serves clients at {client}, metrics at {metrics}".encode(), log)
+                self.assertIn(f"serves clients at {client} (advertised as published.example:7100), "
+                              f"metrics at {metrics}".encode(), log)
                 roles = [line.split(b"role ", 1)[1] for line in log.splitlines() if b"role " in line]
                 self.assertTrue(roles)
                 self.assertNotIn(b"leader 0", log)

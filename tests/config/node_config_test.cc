@@ -60,6 +60,35 @@ TEST_F(NodeConfigTest, FillsEachModulesOptions) {
   EXPECT_EQ(config->state_machine.retention_bytes, 10ull << 30);
 }
 
+// Promise: where a node listens and where others are told that it is are two things; the second is
+// never one that nobody can connect to.
+TEST_F(NodeConfigTest, ListensElsewhereThanItAdvertises) {
+  // kGood ends within `replication`.
+  const auto config =
+      load(std::string(kGood) + "  listen: '0.0.0.0:7200'\nserver: {listen: '[::]:7100'}\n");
+  ASSERT_TRUE(config) << config.error().message;
+  EXPECT_EQ(config->peers.listen, "0.0.0.0:7200");
+  EXPECT_EQ(config->server.listen, "[::]:7100");
+  EXPECT_EQ(config->node.members[1].peer_address, "b:1");
+  auto moved = *config;
+  place_in_directory(moved, "/elsewhere");
+  EXPECT_EQ(moved.peers.listen, "0.0.0.0:7200");
+  expect_refused(std::string(kGood) + "  listen: nowhere\n", {"replication.listen", "HOST:PORT"});
+  for (const std::string key : {"peer", "client"}) {
+    const std::string other = key == "peer" ? "client" : "peer";
+    for (const std::string address : {"0.0.0.0:7", "[::]:7", "c:0"})
+      expect_refused(
+          std::string(kGood) + "    - {id: 3, " + other + ": 'c:9', " + key + ": '" + address +
+              "'}\n",
+          {"members[2]." + key, address, key == "peer" ? "replication.listen" : "server.listen"});
+  }
+  const std::string alone = "cluster: c\nnode: 1\ndata_dir: /d\n";
+  expect_refused(alone + "replication: {listen: '0.0.0.0:7200'}\n",
+                 {"replication.listen", "name the members"});
+  EXPECT_EQ(single_node_config("/d").node.members[0].client_address, "");
+  EXPECT_EQ(single_node_config("/d", "a:1").node.members[0].client_address, "a:1");
+}
+
 // What clients may cost has a default that fits the frames, and is not made to fit in silence.
 TEST_F(NodeConfigTest, MemoryForClientsFitsTheFrames) {
   EXPECT_EQ(load(kGood)->server.memory_bytes, 256u << 20);

@@ -16,6 +16,20 @@ TEST(HostPort, NamesAndAddressesAreTaken) {
   EXPECT_TRUE(parse_reachable("host:1"));
 }
 
+// Where a node listens at all its addresses, others have to be told one of them.
+TEST(HostPort, AllAddressesOfAMachineAreNoneThatOthersCanReach) {
+  for (const char* text : {"0.0.0.0:7100", "0:7100", "0.0:7100", "0x0:7100", "[::]:7100",
+                           "[0:0::0]:7100", "[::%eth0]:7100", "[::ffff:0.0.0.0]:7100"}) {
+    EXPECT_TRUE(parse_host_port(text)) << text;
+    const auto parsed = parse_reachable(text);
+    ASSERT_FALSE(parsed) << text;
+    EXPECT_NE(parsed.error().message.find("all addresses"), std::string::npos);
+  }
+  for (const char* text :
+       {"0.0.0.1:1", "10.0.0.0:1", "[::1]:1", "[::ffff:0.0.0.1]:1", "[::ffff:0:0:1]:1", "0host:1"})
+    EXPECT_TRUE(parse_reachable(text)) << text;
+}
+
 // What no host can be called gets into no log, file or line of output.
 TEST(HostPort, WhatNoHostCanBeCalledIsRefusedAndShownWithoutHarm) {
   for (const std::string& text :

@@ -20,6 +20,8 @@ import time
 import urllib.error
 import urllib.request
 
+from sockets import Forwarder
+
 # Small enough that truncation and new segments happen within a test.
 SMALL_LOG = """
 log:
@@ -204,11 +206,13 @@ class Node:
 class Cluster:
     """`nodes` nodes of which number 1 leads. `server` ("KEY: VALUE, " each) and `replication`
     ("  KEY: VALUE\\n" each) are more keys of these two mappings, `members` ({NUMBER: "KEY: VALUE, "}) of
-    single members. With a `network` (network.py) each node is on a machine of its own. The directory goes
-    at the end, unless it is kept for a failed test by TAILRACE_KEEP=1."""
+    single members. With a `network` (network.py) each node is on a machine of its own. `published` nodes
+    listen on other ports than they advertise, with a forwarder in between. The directory goes at the end, unless it is kept for a failed test by TAILRACE_KEEP=1."""
 
     def __init__(self, program, nodes=3, settings=SMALL_LOG, directory=None, server="",
-                 replication="", coordinator="kind: static, leader: 1", network=None, members=()):
+                 replication="", coordinator="kind: static, leader: 1", network=None, members=(),
+                 published=False):
+        self.published, self.forwarders = published, []
         self.program, self.network = program, network
         self.inside = network.inside(0) if network else []
         self.owned = directory is None
@@ -235,13 +239,19 @@ class Cluster:
         return self._member(node.number, (node.client_port, node.peer_port, 0), "")
 
     def _node(self, number, ports, members):
-        client, _, metrics = ports
+        client, peer, metrics = ports
         host = self._host(number)
         folder = self.directory / f"node{number}"
+        listen, replication = f"{host}:{client}", self.replication
+        if self.published:
+            behind = free_ports(2)
+            self.forwarders += [Forwarder(*ports) for ports in zip((client, peer), behind)]
+            listen = f"0.0.0.0:{behind[0]}"
+            replication += f"  listen: '0.0.0.0:{behind[1]}'\n"
         config = (f"cluster: test\nnode: {number}\ndata_dir: {folder}/data\n"
-                  f"server: {{{self.server}listen: '{host}:{client}'}}\n"
+                  f"server: {{{self.server}listen: '{listen}'}}\n"
                   f"metrics: {{listen: '127.0.0.1:{metrics}'}}\n"
-                  f"{self.replication}  members:\n{members}{self.settings}")
+                  f"{replication}  members:\n{members}{self.settings}")
         return Node(self.program, number, folder, ports, config, host,
                     self.network.inside(number) if self.network else ())
 
@@ -279,6 +289,8 @@ class Cluster:
         for node in self.nodes:
             if node.running():
                 node.kill()
+        for forwarder in self.forwarders:
+            forwarder.close()
         if self.owned and not os.environ.get("TAILRACE_KEEP"):
             shutil.rmtree(self.directory, ignore_errors=True)
 

@@ -210,6 +210,26 @@ class Members(unittest.TestCase):
         self.assertEqual(self.nodes.kinds()[4], "learner")
         self.check_all(self.nodes.nodes)
 
+    def test_nodes_listen_elsewhere_than_others_reach_them(self):
+        """As in containers with published ports: clients, nodes and a new member use what is advertised
+        alone, and who was told of one node finds all of them."""
+        nodes = self.start(published=True)
+        self.nodes.run("put", "key", "value", server=nodes[2].server)
+        four = self.join()
+        listed = json.loads(self.nodes.run("member", "list", "--json", server=nodes[1].server).stdout)
+        self.assertEqual([(member["peer"], member["client"]) for member in listed["members"]],
+                         [(f"{node.host}:{node.peer_port}", node.server) for node in self.nodes.nodes])
+        self.nodes.transfer(4)
+        got = self.nodes.run("get", "key", server=nodes[2].server)
+        self.assertEqual(got.stdout, b"value")
+        self.assertEqual(self.nodes.serving(PATIENCE), four)
+        self.wait_for_acks(500)
+        # Nobody has gone another way: each listens where only its forwarder knows.
+        for node in self.nodes.nodes:
+            self.assertIn(f"(advertised as {node.server})", node.errors())
+            self.assertIn(f"(advertised as {node.host}:{node.peer_port})", node.errors())
+        self.check_all(self.nodes.nodes)
+
     def test_what_can_not_be_is_refused_and_changes_nothing(self):
         one, two, _ = self.start(load=False)
 
@@ -221,6 +241,9 @@ class Members(unittest.TestCase):
         self.assertIn("member list", refused("remove", "--id", 9))
         self.assertIn("addresses", refused("add", "--id", 4))
         self.assertIn("nonsense", refused("add", "--id", 4, "--peer", "nonsense", "--client", "a:1"))
+        for nobody in ("0.0.0.0:7", "[::]:7"):
+            self.assertIn("all addresses", refused("add", "--id", 4, "--peer", nobody, "--client", "a:1"))
+            self.assertIn("all addresses", refused("add", "--id", 4, "--peer", "a:1", "--client", nobody))
         self.assertIn("'0' is not a whole number", refused("add", "--id", 0, "--peer", "a:1", "--client", "a:1"))
         self.assertIn("hand over", refused("add", "--id", 1, "--learner"))
         # With another one gone, the last two are needed both.

@@ -69,6 +69,61 @@ class Recorder:
         self.thread.join()
 
 
+class Forwarder:
+    """Passes on what comes to one port to another one, as a container's published port does."""
+
+    def __init__(self, port, target):
+        self.target = target
+        self.listener = socket.create_server(("127.0.0.1", port), backlog=128)
+        self.open = set()
+        self.lock = threading.Lock()
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        while True:
+            try:
+                client, _ = self.listener.accept()
+            except OSError:
+                return
+            try:
+                server = connect(self.target)
+            except OSError:  # nobody is there: as if nobody was here
+                client.close()
+                continue
+            for one in (client, server):
+                one.settimeout(None)
+                one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            with self.lock:
+                self.open |= {client, server}
+            for pair in ((client, server), (server, client)):
+                threading.Thread(target=self.copy, args=pair, daemon=True).start()
+
+    def copy(self, come, go):
+        try:
+            while some := come.recv(1 << 20):
+                go.sendall(some)
+        except OSError:
+            pass
+        for one in (come, go):
+            try:
+                one.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+        come.close()
+        with self.lock:
+            self.open.discard(come)
+
+    def close(self):
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self.listener.close()
+        with self.lock:
+            for one in self.open:
+                try:
+                    one.shutdown(socket.SHUT_RDWR)
+                except OSError:
+                    pass
+
+
 def resident_bytes(node):
     for line in pathlib.Path(f"/proc/{node.process.pid}/status").read_text().splitlines():
         if line.startswith("VmRSS:"):
