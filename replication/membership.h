@@ -40,8 +40,11 @@ using Members = std::vector<Member>;
 
 /// The newest version of formats and rules that this program knows. What each brings:
 ///   2: votes by incarnation (above), epochs promised to a life, rules of the state in the log;
-///   3: rules with limits of what all sessions take.
-inline constexpr uint32_t kClusterVersion = 3;
+///   3: rules with limits of what all sessions take;
+///   4: the command `insert`, a compare-and-swap against absent.
+inline constexpr uint32_t kClusterVersion = 4;
+/// From it on all members know the command `insert`; an older one stops where it meets it.
+inline constexpr uint32_t kInsertVersion = 4;
 
 /// What the log says of the members.
 struct MembersRecord {
