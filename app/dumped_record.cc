@@ -75,6 +75,7 @@ std::optional<std::optional<Operation>> operation_of(const std::string& kind) {
       {"delete", Operation::kDelete},
       {"add", Operation::kAdd},
       {"cas", Operation::kCas},
+      {"insert", Operation::kInsert},
       {"expire", Operation::kExpire},
       {"epoch_start", {}},
       {"configuration", {}},
@@ -91,7 +92,7 @@ void read_command(Fields& fields, DumpedLine& line) {
   const Operation operation = *line.operation;
   line.key = fields.text(operation == Operation::kEvent ? "stream" : "key", true);
   if (operation == Operation::kEvent || operation == Operation::kPut ||
-      operation == Operation::kCas)
+      operation == Operation::kCas || operation == Operation::kInsert)
     line.value = fields.text("payload", true);
   if (operation == Operation::kCas) line.expected = fields.text("expected", true);
   if (operation == Operation::kAdd) line.delta = fields.signed_number("delta");

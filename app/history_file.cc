@@ -19,6 +19,8 @@ std::string_view name_of(Operation operation) {
       return "get";
     case Operation::kCas:
       return "cas";
+    case Operation::kInsert:
+      return "insert";
     case Operation::kAdd:
       return "add";
     case Operation::kDelete:
@@ -54,11 +56,12 @@ nlohmann::ordered_json describe(const HistoryEntry& entry) {
   const auto seen = [&] {
     return entry.seen ? nlohmann::ordered_json(*entry.seen) : nlohmann::ordered_json();
   };
+  const bool swaps = entry.operation == Operation::kCas || entry.operation == Operation::kInsert;
   if (entry.done)
     out["result"] = *entry.done;
-  else if (entry.said && entry.operation != Operation::kCas)
+  else if (entry.said && !swaps)
     out["result"] = seen();
-  if (entry.said && entry.operation == Operation::kCas) out["present"] = seen();
+  if (entry.said && swaps) out["present"] = seen();
   return out;
 }
 

@@ -16,7 +16,7 @@
 namespace tailrace::app {
 
 struct HistoryEntry {
-  enum class Operation : uint8_t { kPut, kGet, kCas, kAdd, kDelete };
+  enum class Operation : uint8_t { kPut, kGet, kCas, kInsert, kAdd, kDelete };
   enum class Outcome : uint8_t {
     kOk,
     kFail,     // certainly not done
@@ -25,16 +25,17 @@ struct HistoryEntry {
   uint32_t client = 0;
   Operation operation = Operation::kPut;
   std::string key;
-  std::string value;     // put, cas: to be written; add: what is added
+  std::string value;     // put, cas, insert: to be written; add: what is added
   std::string expected;  // cas
   SteadyTime invoked;
   Outcome outcome = Outcome::kOk;
   std::string error;  // unless kOk
 
   // Answers, of kOk.
-  std::optional<bool> done;  // cas: the value was the expected one; delete: the key was there
-  bool said = false;         // `seen` was answered; nothing in it: the key was absent
-  /// get: the value; add: the sum; a cas that was not done: the value in the way.
+  /// cas: the value was the expected one; insert: there was none; delete: the key was there.
+  std::optional<bool> done;
+  bool said = false;  // `seen` was answered; nothing in it: the key was absent
+  /// get: the value; add: the sum; a cas or insert that was not done: the value in the way.
   std::optional<std::string> seen;
 };
 

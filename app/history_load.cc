@@ -105,9 +105,10 @@ class HistoryLoop {
     const uint64_t choice = random_.below(10);
     entry.operation = choice < 3   ? Operation::kPut
                       : choice < 6 ? Operation::kGet
-                      : choice < 9 ? Operation::kCas
+                      : choice < 8 ? Operation::kCas
+                      : choice < 9 ? Operation::kInsert
                                    : Operation::kDelete;
-    if (entry.operation == Operation::kPut || entry.operation == Operation::kCas)
+    if (entry.operation != Operation::kGet && entry.operation != Operation::kDelete)
       entry.value = fmt::format("{}:{}", source_.number, ++source_.next_value);
     if (entry.operation == Operation::kCas) {
       const std::lock_guard lock(shared_.mutex);
@@ -126,6 +127,8 @@ class HistoryLoop {
         return wrote(entry, client.put(key, as_bytes(entry.value)));
       case Operation::kCas:
         return wrote(entry, client.cas(key, as_bytes(entry.expected), as_bytes(entry.value)));
+      case Operation::kInsert:
+        return wrote(entry, client.cas(key, std::nullopt, as_bytes(entry.value)));
       case Operation::kAdd:
         return wrote(entry, client.add(key, 1));
       case Operation::kDelete:
@@ -149,7 +152,7 @@ class HistoryLoop {
     };
     switch (said.outcome) {
       case statemachine::Outcome::kDone:
-        if (entry.operation == Operation::kCas || entry.operation == Operation::kDelete)
+        if (entry.operation != Operation::kPut && entry.operation != Operation::kAdd)
           entry.done = true;
         if (entry.operation == Operation::kAdd) see();
         return;
@@ -191,8 +194,10 @@ class HistoryLoop {
     latencies_us_.push_back(
         std::chrono::duration<float, std::micro>(returned - entry.invoked).count());
     if (entry.key.ends_with("counter")) return;
-    const bool writes = entry.operation == Operation::kPut ||
-                        (entry.operation == Operation::kCas && entry.done.value_or(false));
+    const bool swapped =
+        (entry.operation == Operation::kCas || entry.operation == Operation::kInsert) &&
+        entry.done.value_or(false);
+    const bool writes = entry.operation == Operation::kPut || swapped;
     if (!writes && !entry.seen) return;
     const std::lock_guard lock(shared_.mutex);
     shared_.newest[key_] = writes ? entry.value : *entry.seen;

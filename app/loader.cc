@@ -134,6 +134,8 @@ Result<rpc::CommandAnswer> Loader::call(const DumpedLine& line) {
       return client_.add(key, line.delta);
     case Operation::kCas:
       return client_.cas(key, as_bytes(line.expected), as_bytes(line.value));
+    case Operation::kInsert:
+      return client_.cas(key, std::nullopt, as_bytes(line.value));
     case Operation::kExpire:
       if (line.expires_at_ns == 0) return client_.expire(key, std::chrono::milliseconds(0));
       if (const auto left = left_of(line.expires_at_ns)) return client_.expire(key, *left);

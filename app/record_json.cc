@@ -38,6 +38,8 @@ std::string_view operation_name(Operation operation) {
       return "compare";
     case Operation::kRules:
       return "rules";
+    case Operation::kInsert:
+      return "insert";
   }
   return "unknown";
 }
@@ -51,7 +53,7 @@ std::optional<Command> command_of(const ShownRecord& record) {
 
 bool has_value(Operation operation) {
   return operation == Operation::kEvent || operation == Operation::kPut ||
-         operation == Operation::kCas;
+         operation == Operation::kCas || operation == Operation::kInsert;
 }
 
 }  // namespace

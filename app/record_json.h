@@ -26,6 +26,7 @@ struct ShownRecord {
 ///   delete                            key
 ///   add                               key, delta
 ///   cas                               key, expected, payload
+///   insert (a cas against absent)     key, payload
 ///   expire                            key, expires_at_ns (unless it lives for ever)
 ///   digest, compare, time, rules      payload (where it has one)
 ///   commands with a session           client, serial

@@ -43,10 +43,12 @@ using Members = std::vector<Member>;
 /// The newest version of formats and rules that this program knows. What each brings:
 ///   2: votes by incarnation (above), epochs promised to a life, rules of the state in the log;
 ///   3: rules with limits of what all sessions take;
-///   4: an identity of the cluster.
+///   4: an identity of the cluster; the command `insert`, a compare-and-swap against absent.
 inline constexpr uint32_t kClusterVersion = 4;
 /// From this one on the record holds the cluster's identity.
 inline constexpr uint32_t kIdentityVersion = 4;
+/// From it on all members know the command `insert`; an older one stops where it meets it.
+inline constexpr uint32_t kInsertVersion = 4;
 
 /// What the log says of the members.
 struct MembersRecord {

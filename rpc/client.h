@@ -132,7 +132,11 @@ class Client {
   virtual Result<CommandAnswer> expire(ByteSpan key, std::chrono::milliseconds time_to_live) = 0;
   virtual Result<CommandAnswer> erase(ByteSpan key) = 0;
   virtual Result<CommandAnswer> add(ByteSpan key, int64_t delta) = 0;
-  virtual Result<CommandAnswer> cas(ByteSpan key, ByteSpan expected, ByteSpan value) = 0;
+  /// Sets the key if its value is `expected`; nothing: if there is no such key, or it has expired.
+  /// Against absent kFailedPrecondition (an older server: kUnsupported) until all nodes of the
+  /// cluster know that.
+  virtual Result<CommandAnswer> cas(ByteSpan key, std::optional<ByteSpan> expected,
+                                    ByteSpan value) = 0;
   /// One atomic batch of events; its range covers all of them.
   virtual Result<CommandAnswer> append(std::string_view stream,
                                        const std::vector<ByteSpan>& events) = 0;

@@ -168,9 +168,10 @@ Result<CommandAnswer> ClientImpl::add(ByteSpan key, int64_t delta) {
   return wait_for_command(std::move(request));
 }
 
-Result<CommandAnswer> ClientImpl::cas(ByteSpan key, ByteSpan expected, ByteSpan value) {
-  ClientRequest request = command(wire::Operation::CAS, key);
-  request.expected = to_string(expected);
+Result<CommandAnswer> ClientImpl::cas(ByteSpan key, std::optional<ByteSpan> expected,
+                                      ByteSpan value) {
+  ClientRequest request = command(expected ? wire::Operation::CAS : wire::Operation::INSERT, key);
+  if (expected) request.expected = to_string(*expected);
   request.value = to_string(value);
   return wait_for_command(std::move(request));
 }

@@ -104,6 +104,8 @@ class Connection : public FramedSocket {
 
   /// Nothing when this node leads and serves; else the error was answered.
   bool refuse_unless_leader(const Asked& asked);
+  /// Nothing when all members know the operation; else the error was answered.
+  bool refuse_unless_known(const Asked& asked, statemachine::Operation operation);
   /// Whether too much waits to be applied for another command to be taken now.
   bool held_for_backlog();
   /// Whether another digest is under way.

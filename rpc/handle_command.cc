@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include "fasterlog/record.h"
+#include "replication/membership.h"
 #include "rpc/connection.h"
 
 namespace tailrace::rpc {
@@ -32,6 +33,8 @@ std::optional<Known> known(wire::Operation operation) {
       return Known{statemachine::Operation::kAdd, RequestKind::kAdd};
     case wire::Operation::CAS:
       return Known{statemachine::Operation::kCas, RequestKind::kCas};
+    case wire::Operation::INSERT:
+      return Known{statemachine::Operation::kInsert, RequestKind::kCas};
     case wire::Operation::EXPIRE:
       return Known{statemachine::Operation::kExpire, RequestKind::kExpire};
     case wire::Operation::DIGEST:
@@ -72,6 +75,19 @@ bool Connection::refuse_unless_leader(const Asked& asked) {
   return true;
 }
 
+/// In the epoch of the status, the one in which it will be enqueued, the version is never lowered.
+bool Connection::refuse_unless_known(const Asked& asked, statemachine::Operation operation) {
+  const uint32_t version = status().cluster_version;
+  if (operation != statemachine::Operation::kInsert || version >= replication::kInsertVersion)
+    return false;
+  reply_error(asked, Error{ErrorCode::kFailedPrecondition,
+                           fmt::format("a compare-and-swap against an absent key needs cluster "
+                                       "version {}, and this cluster is of version {}: it can be "
+                                       "used once all nodes of the cluster are upgraded",
+                                       replication::kInsertVersion, version)});
+  return true;
+}
+
 bool Connection::held_for_backlog() {
   // Expected first, then looked at: what is applied after the look is told.
   thread_.desk().expect();
@@ -91,6 +107,7 @@ FramedSocket::Take Connection::handle_command(uint64_t id, wire::Command::Reader
   }
   asked.kind = operation->kind;
   if (refuse_unless_leader(asked)) return Take::kDone;
+  if (refuse_unless_known(asked, operation->operation)) return Take::kDone;
   if (held_for_backlog()) return Take::kHold;
   const bool digest = operation->operation == statemachine::Operation::kDigest;
   if (digest && held_for_digest()) return Take::kHold;

@@ -47,6 +47,18 @@ Rules own_rules(const StateMachineOptions& options) {
   return rules;
 }
 
+/// Whoever lost a compare-and-swap wants to know to what.
+Answer mismatch(const std::optional<StateValue>& present) {
+  Answer answer;
+  answer.outcome = Outcome::kCasMismatch;
+  answer.has_value = present.has_value();
+  if (present && present->value.size() > kMostAnswerBytes)
+    answer.withheld_bytes = present->value.size();
+  else if (present)
+    answer.value = to_string(present->value);
+  return answer;
+}
+
 uint32_t format_of(const Rules& rules) {
   return rules.limits ? kStateFormat : kStateFormatBeforeLimits;
 }
@@ -439,12 +451,15 @@ Result<Answer> Applier::modify(const Command& command, const std::string& key, k
           encode_state_value(command.value, present->expires_at_ns, next);
           return Modification::kWrite;
         }
-        answer.outcome = Outcome::kCasMismatch;
-        answer.has_value = present.has_value();
-        if (present && present->value.size() > kMostAnswerBytes)
-          answer.withheld_bytes = present->value.size();
-        else if (present)
-          answer.value = to_string(present->value);
+        answer = mismatch(present);
+        return Modification::kKeep;
+      case Operation::kInsert:
+        // What has expired is absent, and leaves nothing of its time.
+        if (!present) {
+          encode_state_value(command.value, 0, next);
+          return Modification::kWrite;
+        }
+        answer = mismatch(present);
         return Modification::kKeep;
       default:
         break;

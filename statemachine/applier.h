@@ -81,7 +81,7 @@ class Applier {
   void stretch_applied(std::shared_ptr<AppliedBatch> batch, size_t records);
   Result<> apply_record(const RecordsAhead::Item& item, AppliedBatch& batch);
   Result<Answer> apply_command(const Command& command, const std::string& key, kv::Serial at);
-  /// Delete, add, cas and expire: what becomes of the key depends on what it is.
+  /// Delete, add, cas, insert and expire: what becomes of the key depends on what it is.
   Result<Answer> modify(const Command& command, const std::string& key, kv::Serial at);
   void compare(Address at);
   Result<> digest(Address at);

@@ -98,7 +98,7 @@ Result<Command> decode(ByteSpan payload) {
   }
   const auto header = load<Header>(payload.data());
   if (header.operation == 0) return damaged("operation 0");
-  if (header.operation > static_cast<uint8_t>(Operation::kRules)) {
+  if (header.operation > static_cast<uint8_t>(Operation::kInsert)) {
     return make_error(ErrorCode::kUnsupported, "command operation " +
                                                    std::to_string(header.operation) +
                                                    " is of a newer version; upgrade this node");

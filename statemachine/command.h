@@ -27,6 +27,7 @@ enum class Operation : uint8_t {
   kTime = 8,     // nothing; the mark that ends its batch moves the log time
   kCompare = 9,  // every node digests its state of this address beside what it applies
   kRules = 10,   // value: what applying goes by from here on (rules.h)
+  kInsert = 11,  // a cas against absent: sets value if there is no such key
 };
 
 struct ClientId {
@@ -48,7 +49,7 @@ struct Command {
   Operation operation = Operation::kEvent;
   std::optional<SessionSerial> session;
   ByteSpan key;       // or the stream's name
-  ByteSpan value;     // put, event, cas: the new value
+  ByteSpan value;     // put, event, cas, insert: the new value
   ByteSpan expected;  // cas
   int64_t delta = 0;  // add
   /// put, expire: unix time from which on the key is absent, once the log time has reached it; 0:
@@ -72,7 +73,7 @@ Result<> validate(const Command& command, size_t max_value_bytes);
 enum class Outcome : uint8_t {
   kDone = 0,
   kAbsent = 1,           // delete or expire of an absent key
-  kCasMismatch = 2,      // answer: the present value, or absent
+  kCasMismatch = 2,      // cas, insert; answer: the present value, or absent
   kNotAnInteger = 3,     // add to a value that is no integer, or overflow
   kSerialGap = 4,        // a serial before this one was never applied; nothing was done
   kSessionExpired = 5,   // of a session that is not known (any more): a serial > 1, or serial 1

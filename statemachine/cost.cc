@@ -23,6 +23,7 @@ Most most_of(const Command& command, uint64_t max_value_bytes) {
     case Operation::kPut:
       return {command.value.size(), 0};
     case Operation::kCas:
+    case Operation::kInsert:
       return {command.value.size(), kMostAnswerBytes};
     case Operation::kAdd:
       return {kNumberBytes, kNumberBytes};

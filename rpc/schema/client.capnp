@@ -69,6 +69,7 @@ enum Operation {
   cas @4;
   digest @5;
   expire @6;
+  insert @7;  # a cas against absent; an enumerant of its own, so that older servers refuse it
 }
 
 struct Command {

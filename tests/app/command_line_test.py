@@ -230,6 +230,30 @@ class Keys(VerbTest):
             self.expect(DONE, "get", "lock", cluster=cluster, out=b"mine")
         self.expect(NEGATIVE, "cas", "nothing here", "a", "b", out=b"", says="no key")
 
+    def test_cas_against_absent_creates_a_key_once_and_tells_the_loser_the_present_value(self):
+        for cluster in (single, three):
+            wait_until("all members know it", lambda: json.loads(
+                run("status", "--json", cluster=cluster).stdout)[0]["cluster_version"] >= 4)
+            self.expect(DONE, "cas", "absent/lock", "--absent", "mine", cluster=cluster, out=b"")
+            self.expect(NEGATIVE, "cas", "--absent", "absent/lock", "yours", cluster=cluster, out=b"mine",
+                        says="there is a key 'absent/lock' already")
+            self.expect(DONE, "get", "absent/lock", cluster=cluster, out=b"mine")
+            self.expect(DONE, "delete", "absent/lock", cluster=cluster)
+            self.expect(DONE, "cas", "absent/lock", "--absent", "", cluster=cluster, out=b"")
+            self.expect(NEGATIVE, "cas", "absent/lock", "yours", "--absent", cluster=cluster, out=b"")
+            self.expect(DONE, "get", "absent/lock", cluster=cluster, out=b"")
+            self.expect(DONE, "put", "absent/ttl", "v", "--ttl", "200ms", cluster=cluster)
+            wait_until("the key expires", lambda: run("cas", "absent/ttl", "--absent", "w",
+                                                      cluster=cluster).returncode == DONE)
+            self.expect(DONE, "get", "absent/ttl", cluster=cluster, out=b"w")
+        self.expect(DONE, "cas", "--absent", "--", "-absent", "-v", out=b"")
+        self.expect(DONE, "get", "--", "-absent", out=b"-v")
+        self.expect(USAGE, "cas", "absent/k", "--absent", says="NEW")
+        self.expect(USAGE, "cas", "absent/k", "a", says="NEW")
+        self.expect(USAGE, "cas", "absent/k", says="EXPECTED")
+        self.expect(USAGE, "cas", "absent/k", "a", "b", "--absent", says="--absent")
+        self.expect(NEGATIVE, "get", "absent/k")
+
     def test_keys_and_values_that_begin_with_a_dash(self):
         self.expect(DONE, "put", "--", "-k", "-v")
         self.expect(DONE, "get", "--", "-k", out=b"-v")
@@ -527,16 +551,18 @@ class Tail(VerbTest):
 
     def test_json_has_every_record_and_each_says_what_it_is(self):
         for verb in (["put", "t", "v"], ["add", "n", "-4"], ["cas", "t", "v", "w"],
-                     ["delete", "t"], ["verify"]):
+                     ["delete", "t"], ["cas", "t", "--absent", "new"], ["verify"]):
             run(*verb, cluster=single)
         records = [json.loads(line) for line in self.expect(DONE, "tail", "--json")
                    .stdout.splitlines()]
         kinds = {one["kind"]: one for one in records}
-        self.assertLessEqual({"epoch_start", "event", "put", "add", "cas", "delete", "digest"},
+        self.assertLessEqual({"epoch_start", "event", "put", "add", "cas", "insert", "delete", "digest"},
                              set(kinds))
         self.assertEqual((kinds["put"]["key"], kinds["put"]["payload"]), ("t", "v"))
         self.assertEqual(kinds["add"]["delta"], -4)
         self.assertEqual((kinds["cas"]["expected"], kinds["cas"]["payload"]), ("v", "w"))
+        self.assertEqual((kinds["insert"]["key"], kinds["insert"]["payload"]), ("t", "new"))
+        self.assertNotIn("expected", kinds["insert"])
         for one, after in zip(records, records[1:]):
             self.assertLess(one["address"], one["end"])
             self.assertLessEqual(one["end"], after["address"])

@@ -66,6 +66,8 @@ class LoadTest(unittest.TestCase):
         run("cas", "key1", "lost", "never", check=False)
         run("cas", "key1", "value15", "won")
         run("delete", "key2")
+        run("cas", "key2", "--absent", "inserted")
+        run("cas", "key3", "--absent", "never", check=False)
         run("delete", "nobody", check=False)
         run("put", "short", "v", "--ttl", "1h")
         run("expire", "key3", "--ttl", "7d")

@@ -78,7 +78,7 @@ void fill_request(Input& from, wire::Request::Builder to) {
     }
     case 1: {
       auto command = to.initCommand();
-      command.setOperation(static_cast<wire::Operation>(from.take<uint8_t>() % 8));
+      command.setOperation(static_cast<wire::Operation>(from.take<uint8_t>() % 9));
       command.setKey(rpc::to_data(some(from)));
       command.setValue(rpc::to_data(some(from)));
       command.setExpected(rpc::to_data(some(from)));

@@ -242,7 +242,7 @@ void commands() {
   for (const Operation operation :
        {Operation::kEvent, Operation::kPut, Operation::kDelete, Operation::kAdd, Operation::kCas,
         Operation::kDigest, Operation::kExpire, Operation::kTime, Operation::kCompare,
-        Operation::kRules}) {
+        Operation::kRules, Operation::kInsert}) {
     for (const bool session : {false, true}) {
       statemachine::Command command;
       command.operation = operation;

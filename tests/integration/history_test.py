@@ -20,7 +20,7 @@ store: {memory_bytes: 96 MiB, page_bytes: 1 MiB, index_buckets: 4096}
 state_machine: {checkpoint_log_bytes: 256 KiB, retention_bytes: 1 GiB}
 """
 MEMBERS = {"put": {"value"}, "get": {"result"}, "add": {"value", "result"}, "delete": {"result"},
-           "cas": {"value", "expected", "result"}}
+           "cas": {"value", "expected", "result"}, "insert": {"value", "result"}}
 OUTCOMES = {"ok", "fail", "unknown"}
 
 
@@ -110,7 +110,7 @@ class History(unittest.TestCase):
                              members | {"client", "op", "key", "invoke_ns", "return_ns", "outcome"})
             self.assertFalse(operation["op"] == "get" and operation["outcome"] == "unknown")
         written = [operation["value"] for operation in operations
-                   if operation["op"] in ("put", "cas")]
+                   if operation["op"] in ("put", "cas", "insert")]
         self.assertEqual(len(written), len(set(written)), "each value is written once")
         self.assertEqual({operation["client"] for operation in operations}, {0, 1, 2, 3})
         answered = sum(operation["outcome"] == "ok" for operation in operations)
@@ -118,8 +118,9 @@ class History(unittest.TestCase):
         self.assertEqual(report["errors"], len(operations) - answered)
         self.assertGreater(report["errors"], 0, "what was in flight at the kill had no answer")
         done = {(operation["op"], operation["result"]) for operation in operations
-                if operation["op"] in ("cas", "delete") and operation["outcome"] == "ok"}
-        self.assertEqual(done, {(op, result) for op in ("cas", "delete") for result in (True, False)})
+                if operation["op"] in ("cas", "insert", "delete") and operation["outcome"] == "ok"}
+        self.assertEqual(done, {(op, result) for op in ("cas", "insert", "delete")
+                                for result in (True, False)})
         after = sum(operation["invoke_ns"] > self.restarted_ns for operation in operations)
         self.assertGreater(after, 100, "it went on after the kill")
 

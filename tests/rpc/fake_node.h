@@ -9,6 +9,7 @@
 #include <mutex>
 #include <thread>
 
+#include "replication/membership.h"
 #include "replication/node.h"
 #include "rpc/server.h"
 #include "tests/support/log_double.h"
@@ -387,6 +388,11 @@ class FakeStateMachine : public statemachine::StateMachine {
         found->second = value;
         return {};
       }
+      case Operation::kInsert: {
+        const auto [found, inserted] = state_.try_emplace(key, value);
+        if (!inserted) return {Outcome::kCasMismatch, true, found->second};
+        return {};
+      }
       default:
         return {};
     }
@@ -415,6 +421,7 @@ class FakeReplication : public replication::Node {
     status.leader = NodeId{1};
     status.serving = true;
     status.alone = true;
+    status.cluster_version = replication::kClusterVersion;
     set(status);
   }
   Result<> start() override { return {}; }

@@ -50,6 +50,45 @@ TEST(Service, EveryCommandIsAnsweredByItsApplication) {
   EXPECT_FALSE(client->get(as_bytes("k"), {})->found);
 }
 
+TEST(Service, ACasAgainstAbsentCreatesAKeyOnceAndTellsTheLoserThePresentValue) {
+  FakeNode node;
+  auto client = client_of({node.address()});
+  const auto created = client->cas(as_bytes("k"), std::nullopt, as_bytes("mine"));
+  ASSERT_TRUE(created) << created.error().message;
+  EXPECT_EQ(created->answer.outcome, Outcome::kDone);
+  const auto lost = client->cas(as_bytes("k"), std::nullopt, as_bytes("yours"));
+  ASSERT_TRUE(lost) << lost.error().message;
+  EXPECT_EQ(lost->answer.outcome, Outcome::kCasMismatch);
+  EXPECT_EQ(lost->answer.value, "mine");
+  // To expect the empty value is another thing.
+  EXPECT_EQ(client->cas(as_bytes("n"), as_bytes(""), as_bytes("v"))->answer.outcome,
+            Outcome::kCasMismatch);
+  EXPECT_FALSE(client->get(as_bytes("n"), {})->found);
+}
+
+// A member that does not know the command would stop where it meets it.
+TEST(Service, ACasAgainstAbsentEntersNoLogBeforeAllMembersKnowIt) {
+  FakeNode node;
+  replication::NodeStatus status = *node.node.status();
+  status.cluster_version = replication::kInsertVersion - 1;
+  node.node.set(status);
+  auto client = client_of({node.address()});
+  ASSERT_TRUE(client->put(as_bytes("other"), as_bytes("v")));
+  const size_t before = node.log.count();
+  const auto refused = client->cas(as_bytes("k"), std::nullopt, as_bytes("v"));
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, ErrorCode::kFailedPrecondition);
+  for (const char* part : {"needs cluster version 4", "is of version 3", "are upgraded"})
+    EXPECT_NE(refused.error().message.find(part), std::string::npos) << refused.error().message;
+  EXPECT_EQ(node.log.count(), before);
+  EXPECT_EQ(client->cas(as_bytes("other"), as_bytes("v"), as_bytes("w"))->answer.outcome,
+            Outcome::kDone);
+  status.cluster_version = replication::kInsertVersion;
+  node.node.set(status);
+  EXPECT_EQ(client->cas(as_bytes("k"), std::nullopt, as_bytes("v"))->answer.outcome,
+            Outcome::kDone);
+}
+
 // A value that is on disk is brought by another thread, and the answer is the same.
 TEST(Service, AColdReadIsAnsweredAsAnyOther) {
   FakeNode node;

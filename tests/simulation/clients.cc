@@ -72,6 +72,11 @@ void Cluster::client_next(ModelClient& client) {
       client.operation.kind = HistoryKind::kWrite;
       break;
     case 3:
+      if (client.last_seen.empty()) {  // it has seen no value yet
+        command.kind = ModelCommand::Kind::kInsert;
+        client.operation.kind = HistoryKind::kInsertIfAbsent;
+        break;
+      }
       command.kind = ModelCommand::Kind::kCompareAndSwap;
       command.expected = client.last_seen;
       client.operation.kind = HistoryKind::kCompareAndSwap;
@@ -164,7 +169,8 @@ void Cluster::client_written(ModelClient& client, SimNode& node) {
     client.last_sum = counted(answer->seen);
     const uint64_t most = sums_.empty() ? 0 : sums_.back().second;
     sums_.emplace_back(now_, std::max(most, client.last_sum));
-  } else if (told.kind == HistoryKind::kCompareAndSwap) {
+  } else if (told.kind == HistoryKind::kCompareAndSwap ||
+             told.kind == HistoryKind::kInsertIfAbsent) {
     told.done = answer->done;
     if (!answer->done) client_saw(client, answer->seen);
   }

@@ -86,6 +86,10 @@ ModelAnswer ModelState::apply_one(const ModelCommand& command) {
       if (present != command.expected) return {false, present};
       values_[command.key] = command.value;
       return {true, std::nullopt};
+    case ModelCommand::Kind::kInsert:
+      if (present) return {false, present};
+      values_[command.key] = command.value;
+      return {true, std::nullopt};
   }
   return {};
 }

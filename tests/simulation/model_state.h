@@ -14,7 +14,7 @@
 namespace tailrace::simulation {
 
 struct ModelCommand {
-  enum class Kind : uint8_t { kPut, kAdd, kCompareAndSwap };
+  enum class Kind : uint8_t { kPut, kAdd, kCompareAndSwap, kInsert };
   uint64_t session = 0, serial = 0;
   Kind kind = Kind::kPut;
   std::string key, value, expected;  // kAdd: `value` is a number

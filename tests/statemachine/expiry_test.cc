@@ -96,6 +96,11 @@ TEST_F(Expiry, WhatHasExpiredIsAbsentToEveryCommand) {
   EXPECT_EQ(answer(expire("k", in(minutes(1)))), kAbsent);
   EXPECT_EQ(read("k"), "absent");
   EXPECT_EQ(answer(cas("k", "v", "w")), (Answer{Outcome::kCasMismatch, false, {}}));
+  expired("v");
+  EXPECT_EQ(answer(insert("k", "w")), kDone);
+  EXPECT_EQ(answer(insert("k", "x")), (Answer{Outcome::kCasMismatch, true, "w"}));
+  pass(minutes(5));
+  EXPECT_EQ(read("k"), "w") << "it is a new key, and that has no time";
   expired("40");
   EXPECT_EQ(answer(add("k", 2)), (Answer{Outcome::kDone, true, "2"}));
   pass(minutes(5));

@@ -37,6 +37,9 @@ inline OwnedCommand add(std::string key, int64_t delta) {
 inline OwnedCommand cas(std::string key, std::string expected, std::string value) {
   return {Operation::kCas, std::move(key), std::move(value), std::move(expected), 0, {}};
 }
+inline OwnedCommand insert(std::string key, std::string value) {
+  return {Operation::kInsert, std::move(key), std::move(value), {}, 0, {}};
+}
 inline OwnedCommand event(std::string stream, std::string value) {
   return {Operation::kEvent, std::move(stream), std::move(value), {}, 0, {}};
 }
@@ -119,6 +122,10 @@ class Model {
         if (!present) return {Outcome::kCasMismatch, false, {}};
         if (found->second != command.expected) return {Outcome::kCasMismatch, true, found->second};
         found->second = command.value;
+        return {};
+      case Operation::kInsert:
+        if (present) return {Outcome::kCasMismatch, true, found->second};
+        pairs_[command.key] = command.value;
         return {};
       case Operation::kAdd: {
         const int64_t before = present ? std::stoll(found->second) : 0;

@@ -88,6 +88,29 @@ TEST_F(Operations, CasSetsOnlyWhatEqualsAndElseTellsThePresentValue) {
   EXPECT_EQ(read("k"), "y");
 }
 
+// An empty value is a value: only a key that is not there is absent.
+TEST_F(Operations, InsertSetsOnlyWhatIsAbsentAndElseTellsThePresentValue) {
+  EXPECT_EQ(answer(insert("k", "first")), kDone);
+  EXPECT_EQ(read("k"), "first");
+  EXPECT_EQ(answer(insert("k", "second")), (Answer{Outcome::kCasMismatch, true, "first"}));
+  EXPECT_EQ(read("k"), "first");
+  EXPECT_EQ(answer(erase("k")), kDone);
+  EXPECT_EQ(answer(insert("k", "")), kDone);
+  EXPECT_EQ(answer(insert("k", "third")), (Answer{Outcome::kCasMismatch, true, ""}));
+  EXPECT_EQ(read("k"), "");
+}
+
+// A repeat after a lost answer is the first one's: it does not lose to itself.
+TEST_F(Operations, ARepeatedInsertIsAnsweredAsTheFirstTime) {
+  EXPECT_EQ(answer(in_session(7, 1, insert("k", "mine"))), kDone);
+  EXPECT_EQ(answer(in_session(7, 1, insert("k", "mine"))), kDone);
+  const Answer lost{Outcome::kCasMismatch, true, "mine"};
+  EXPECT_EQ(answer(in_session(8, 1, insert("k", "yours"))), lost);
+  EXPECT_EQ(answer(erase("k")), kDone);
+  EXPECT_EQ(answer(in_session(8, 1, insert("k", "yours"))), lost);
+  EXPECT_EQ(read("k"), "absent: not_found");
+}
+
 TEST_F(Operations, EventsDoNotTouchTheState) {
   EXPECT_EQ(answer(put("stream", "value of a key")), kDone);
   const Pairs before = node_->replica().pairs();

@@ -29,7 +29,7 @@ OwnedCommand random_command(Random& random, uint64_t now_ns,
   const std::string key = "k" + std::to_string(random.below(20));
   const std::string small = std::to_string(random.below(3));
   OwnedCommand command;
-  switch (random.below(8)) {
+  switch (random.below(9)) {
     case 0:
       command = erase(key);
       break;
@@ -45,6 +45,9 @@ OwnedCommand random_command(Random& random, uint64_t now_ns,
       break;
     case 5:
       command = put(key, std::string(random.below(6000), 'v'));
+      break;
+    case 6:
+      command = insert(key, small);
       break;
     default:
       command = put(key, small);

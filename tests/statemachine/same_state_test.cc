@@ -31,7 +31,7 @@ class Load {
     if (!sent_.empty() && random_.chance(1, 5)) return sent_[random_.below(sent_.size())];
     const std::string key = "k" + std::to_string(random_.below(20));
     OwnedCommand command;
-    switch (random_.below(9)) {
+    switch (random_.below(10)) {
       case 0:
         return set_rules({random_.between(1, 5000) * 1'000'000'000,
                           static_cast<uint32_t>(random_.between(1, 4)),
@@ -49,6 +49,9 @@ class Load {
         break;
       case 5:
         command = put(key, std::string(random_.below(3000), 'x'));
+        break;
+      case 6:
+        command = insert(key, "1");
         break;
       default:
         command = add(key + "n", 1);

@@ -276,6 +276,7 @@ TEST_F(SessionLimit, AValueThatIsTooLongForAnAnswerDoesNotComeWithIt) {
   const Answer withheld{Outcome::kCasMismatch, true, "", most.size() + 1};
   EXPECT_EQ(answer(cas("most", "x", "y")), (Answer{Outcome::kCasMismatch, true, most}));
   EXPECT_EQ(answer(cas("more", "x", "y")), withheld);
+  EXPECT_EQ(answer(insert("more", "y")), withheld);
   // Without limits it counts whole, as ever: it takes the room of all the session's answers.
   EXPECT_EQ(answer(in_session(7, 1, add("n", 1))).value, "1");
   EXPECT_EQ(answer(in_session(7, 2, cas("more", "x", "y"))), withheld);
