@@ -100,6 +100,8 @@ class Driver final : public Node, public TransportHandler {
   std::function<void(std::function<void()>)> poster();
   Result<Promise> open_promise();
   Candidacy candidacy() const;
+  void start_coordinator();
+  void start_without_coordinator();
   void warn_of_other_members() const;
   Result<> check_file_before(const Members& next) const;
   void ask_round();
@@ -143,7 +145,9 @@ class Driver final : public Node, public TransportHandler {
   Transport& transport_;
   const Clock& clock_;
   PromiseFile promise_file_;
-  std::unique_ptr<Coordinator> coordinator_;
+  const bool has_coordinator_;
+  std::unique_ptr<Coordinator> coordinator_;  // without one: null until the others were heard
+  NodeId promised_at_start_;                  // whom this disk had promised its epoch to
   Core core_;
   Probe probe_;
   std::shared_ptr<Link> link_;

@@ -85,8 +85,9 @@ Driver::Driver(storage::FileSystem& file_system, NodeOptions options, fasterlog:
       transport_(transport),
       clock_(clock),
       promise_file_(file_system, options_.directory, options_.self, options_.cluster),
+      has_coordinator_(coordinator != nullptr),
       coordinator_(std::move(coordinator)),
-      core_(core_options(options_, coordinator_ != nullptr)),
+      core_(core_options(options_, has_coordinator_)),
       link_(std::make_shared<Link>()),
       checkpoint_sender_(
           log_, state_machine_, anchors_,
@@ -143,25 +144,12 @@ Result<> Driver::start() {
   log_listener_ = log_.add_flush_listener(std::move(on_flush));
   const Address committed = std::max(watermarks_.committed(), watermarks_.applied());
   checkpoint_receiver_.start();
+  promised_at_start_ = promise->leader;
+  if (!has_coordinator_) coordinator_.reset();  // whom an earlier start chose
   const ClusterIdentity drawn{random_seed(), random_seed() | 1};
   handle(Started{position(), *promise, committed, now(), random_seed() | 1, drawn});
   warn_of_other_members();
-  if (!coordinator_) {
-    // Who was promised an epoch since the file was written has been promoted.
-    const Member* promised = find_member(core_.state().members, promise->leader);
-    const bool votes = promised != nullptr && (promised->voter || promised->joining);
-    const NodeId leader = votes ? promise->leader : options_.leader;  // one that was removed never
-    if (leader != options_.leader)
-      observability::log_warning(
-          "the configuration names node {} as the leader, but node {} was promised epoch {} "
-          "since: it is to lead. `tailrace promote` changes that",
-          options_.leader.value, leader.value, promise->epoch.value);
-    coordinator_ = std::make_unique<StaticCoordinator>(options_.self, leader);
-  }
-  coordinator_->set_candidacy(candidacy());
-  coordinator_->start(std::max(promise->epoch, log_.last_epoch()), [this](Grant grant) {
-    if (running_) handle(Granted{grant.leader, grant.epoch});
-  });
+  if (has_coordinator_) start_coordinator();
   // Only now, for the transport tells at once of those that are connected.
   transport_.set_handler(this);
   if (failed_) {
@@ -169,6 +157,34 @@ Result<> Driver::start() {
     return tl::unexpected(*failed_);
   }
   return {};
+}
+
+void Driver::start_coordinator() {
+  const Epoch promised = core_.state().promise.epoch;
+  coordinator_->set_candidacy(candidacy());
+  coordinator_->start(std::max(promised, log_.last_epoch()), [this](Grant grant) {
+    if (running_) handle(Granted{grant.leader, grant.epoch});
+  });
+}
+
+/// Who was promised an epoch since the file was written has been promoted: also who was promoted
+/// while this node was down, which the others tell. It waits for them, a second at most.
+void Driver::start_without_coordinator() {
+  const CoreState& state = core_.state();
+  if (coordinator_ || state.hearing) return;
+  // An epoch that is nobody's is promised to this node itself (Core::hear).
+  const bool nobodys = state.promise.leader == options_.self && promised_at_start_ != options_.self;
+  const NodeId last = nobodys ? promised_at_start_ : state.promise.leader;
+  const Member* promised = find_member(state.members, last);
+  const bool votes = promised != nullptr && (promised->voter || promised->joining);
+  const NodeId leader = votes ? last : options_.leader;  // one that was removed never
+  if (leader != options_.leader)
+    observability::log_warning(
+        "the configuration names node {} as the leader, but node {} was promised epoch {} "
+        "since: it is to lead. `tailrace promote` changes that",
+        options_.leader.value, leader.value, state.promise.epoch.value);
+  coordinator_ = std::make_unique<StaticCoordinator>(options_.self, leader);
+  start_coordinator();
 }
 
 /// The file is what a node with a new disk goes by, so it should not name members of long ago.
@@ -243,7 +259,7 @@ void Driver::tick() {
     return fail(with_context("keep room for the next promise", kept.error()));
   handle(LogMoved{position(), watermarks_.applied()});
   handle(Tick{now(), watermarks_.applied()});
-  coordinator_->set_candidacy(candidacy());
+  if (coordinator_) coordinator_->set_candidacy(candidacy());
   if (core_.state().streaming || core_.state().role == Role::kLeader)
     checkpoint_receiver_.not_wanted();
   checkpoint_receiver_.tick();
@@ -379,6 +395,7 @@ void Driver::handle(Event event) {
   }
   events_.clear();
   handling_ = false;
+  if (running_ && !failed_) start_without_coordinator();
 }
 
 LogPosition Driver::position() {

@@ -4,6 +4,8 @@
 #include <string>
 #include <utility>
 
+#include <fmt/format.h>
+
 #include "replication/driver.h"
 
 namespace tailrace::replication {
@@ -74,6 +76,15 @@ void Driver::transfer(NodeId to, Done done) {
     if (!self.running_ || state.role != Role::kLeader || !state.serving)
       return refuse(ErrorCode::kNotLeader, "node " + std::to_string(self.options_.self.value) +
                                                " does not lead, or hands over already");
+    const CoordinatorStatus coordinator =
+        self.coordinator_ ? self.coordinator_->status() : CoordinatorStatus{};
+    if (!coordinator.reachable)
+      return refuse(
+          ErrorCode::kUnavailable,
+          fmt::format("the coordinator, which names the next leader, has not answered for "
+                      "{:.0f} s: {}. Node {} goes on leading",
+                      coordinator.seconds_since_contact, coordinator.problem,
+                      self.options_.self.value));
     if (to == NodeId{}) {
       Address most;
       for (const auto& [peer, follower] : state.followers) {
@@ -210,8 +221,11 @@ void Driver::settle_change() {
 
 void Driver::promote(Done done) {
   post([done = std::move(done)](Driver& self) {
-    if (!self.running_ || !self.coordinator_)
-      return done(make_error(ErrorCode::kUnavailable, "the node does not run"));
+    if (!self.running_) return done(make_error(ErrorCode::kUnavailable, "the node does not run"));
+    if (!self.coordinator_)
+      return done(make_error(ErrorCode::kUnavailable,
+                             "this node has just started, and hears the other voters first, for a "
+                             "second at most: try again"));
     if (!self.core_.is_member(self.options_.self) || self.core_.state().outsider)
       return done(make_error(ErrorCode::kFailedPrecondition,
                              "this node was removed from the members of the cluster"));

@@ -94,16 +94,23 @@ std::shared_ptr<NodeStatus> Driver::make_status() const {
 std::string Driver::why_no_leader() const {
   const CoreState& state = core_.state();
   const Member* leader = find_member(state.members, state.leader);
+  if (has_coordinator_ && coordinator_ && !coordinator_->status().reachable)
+    return "nobody is known to lead, and the coordinator, which names the leader, can not be "
+           "asked: " +
+           coordinator_->status().problem;
+  const std::string_view by_hand =
+      has_coordinator_ ? ""
+                       : "; where the one that a file names is gone for good, `tailrace promote "
+                         "--node ID` has another one lead";
   if (leader == nullptr)
-    return "there is no connection to the leader, because none is known: one leads once a majority "
-           "of "
-           "the voters are up and reach each other; where the one that a file names is gone for "
-           "good, `tailrace promote --node ID` has another one lead";
+    return fmt::format(
+        "there is no connection to the leader, because none is known: one leads once a majority of "
+        "the voters are up and reach each other{}",
+        by_hand);
   return fmt::format(
       "there is no connection to the leader, node {} at {} (the address for nodes): start it, or "
-      "see that this node reaches it; with the static coordinator, when it is gone for good, "
-      "`tailrace promote --node ID` has another one lead",
-      leader->id.value, leader->peer_address);
+      "see that this node reaches it{}",
+      leader->id.value, leader->peer_address, by_hand);
 }
 
 void Driver::publish() {

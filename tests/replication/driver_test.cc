@@ -594,6 +594,23 @@ TEST_F(DriversTest, WhatChangesNothingIsDoneAtOnceAndOneChangeRunsAtATime) {
 
 // ---- Starts. -----------------------------------------------------------------------------------
 
+/// Who comes back hears first that another one was promoted meanwhile.
+TEST_F(DriversTest, TheLeaderOfBeforeDoesNotTakeTheLeadFromWhoWasPromoted) {
+  at(1).node->stop();
+  at(1).make();
+  settle();
+  promote(2);
+  ASSERT_TRUE(at(2).status()->serving);
+  const Epoch epoch = at(2).status()->epoch;
+  ASSERT_TRUE(at(1).node->start());
+  settle();
+  for (int i = 0; i < 8; ++i)
+    pass(milliseconds(250));
+  EXPECT_TRUE(at(2).status()->serving);
+  EXPECT_EQ(at(2).status()->epoch, epoch);
+  EXPECT_EQ(at(1).status()->leader, NodeId{2});
+}
+
 TEST_F(DriversTest, ALogThatWasLostUnderAVoteIsANewDiskWithoutOneUntilItHasCaughtUp) {
   Side& lost = at(3);
   PromiseFile file(storage::posix_file_system(), lost.directory.path(), NodeId{3}, "test");

@@ -1,5 +1,6 @@
 // What happens to the cluster: writes, reads, the coordinator's grants, and everything bad.
 #include <algorithm>
+#include <functional>
 
 #include <fmt/core.h>
 
@@ -31,6 +32,10 @@ void Cluster::coordinate() {
           continue;
         if (lies || !node.core->hears_leader()) eager.push_back(&node);
       }
+      // As the driver does: who would have to fetch everything first comes last
+      // (Driver::candidacy).
+      const auto votes = [](const SimNode* node) { return node->promise.vote != Vote::kNone; };
+      if (!faults_ && std::ranges::any_of(eager, votes)) std::erase_if(eager, std::not_fn(votes));
       SimNode* winner = eager.empty() ? nullptr : eager[random_.below(eager.size())];
       for (SimNode* node : eager)
         if (node->id == successor_ && !lies) winner = node;
