@@ -65,6 +65,10 @@ std::shared_ptr<NodeStatus> Driver::make_status() const {
   // A leader refuses every write then, and a follower does not keep up.
   if (const auto shortage = log_.shortage(); shortage && result->problem.empty())
     result->problem = shortage->message;
+  if (const auto refusal = store_refusal()) {
+    std::string& told = options_.store.disk_bytes == 0 ? result->problem : result->store_full;
+    if (told.empty()) told = "the largest put would be refused: " + refusal->message;
+  }
   result->copy = checkpoint_receiver_.status();
   for (const auto& [id, follower] : state.followers) {
     // The only one of a node that is neither leader nor relay is a candidate that fetches.
@@ -88,6 +92,18 @@ std::shared_ptr<NodeStatus> Driver::make_status() const {
     result->followers.push_back(one);
   }
   return result;
+}
+
+/// What a leader's store would say to the largest put, so that it is known before one is refused.
+std::optional<Error> Driver::store_refusal() const {
+  const CoreState& state = core_.state();
+  if (state.role != Role::kLeader || !state.serving || failed_ || !running_) return std::nullopt;
+  statemachine::CommandCost largest;
+  largest.log_bytes = options_.log.page_bytes;
+  const Result<> admitted = state_machine_.admit(largest, 0);
+  // Where compaction can make room a write waits for it.
+  if (admitted || admitted.error().code != ErrorCode::kResourceExhausted) return std::nullopt;
+  return admitted.error();
 }
 
 std::string Driver::why_no_leader() const {
