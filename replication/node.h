@@ -85,7 +85,7 @@ struct NodeStatus {
   CoordinatorStatus coordinator;
   bool connected_to_leader = false;  // follower: has its stream, from the leader or its upstream
   NodeId source;                     // from that node; 0: it has none
-  double seconds_since_leader = 0;   // follower: since the last message
+  std::optional<double> seconds_since_leader;  // follower: since the last message; leader: 0
   std::string no_leader;  // follower, or candidate: why it has no stream; empty if it has one
   /// What this node has applied holds all that was acknowledged to anyone before that. Nothing: no
   /// such moment is known (never connected, or a leader that no majority has confirmed yet).
