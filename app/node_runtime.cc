@@ -361,7 +361,7 @@ http::Health NodeRuntime::readyz() const {
               "this node leads, but no majority of the voters is connected: no write is "
               "answered until one is"};
     // It is the one that is read: taken out of service as well, nothing would be.
-    return {true, status->disagreement};
+    return {true, status->disagreement.empty() ? status->store_full : status->disagreement};
   }
   if (!status->no_leader.empty()) return {false, status->no_leader};
   if (!status->connected_to_leader) return {false, "there is no connection to the leader"};

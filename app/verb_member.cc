@@ -3,6 +3,7 @@
 #include <optional>
 #include <thread>
 #include <tuple>
+#include <utility>
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
@@ -106,7 +107,7 @@ std::string progress_of(const Result<View>& view, uint32_t node) {
     return fmt::format("node {} copies the state; `tailrace status` shows how much has come", node);
   if (follower == nullptr || !follower->connected)
     return fmt::format("node {} is not connected yet; is it started, with these addresses?", node);
-  return fmt::format("node {} joins, behind by {} bytes", node, follower->lag_bytes);
+  return fmt::format("node {} joins, behind by {}", node, bytes_text(follower->lag_bytes));
 }
 
 /// Until it votes, or `until`; how far it is on standard error.
@@ -168,6 +169,12 @@ int add(const MemberOptions& options) {
   return wait_until_voter(**client, wanted.node, until);
 }
 
+bool has_another_voter(const Answer& answer, uint32_t node) {
+  return std::ranges::any_of(answer.members, [node](const Answer::Member& member) {
+    return member.voter && member.node != node;
+  });
+}
+
 /// Who leads can not remove itself: it hands over first, and the next leader removes it.
 int remove(const MemberOptions& options) {
   auto client = options.client.connect();
@@ -180,10 +187,18 @@ int remove(const MemberOptions& options) {
                                fmt::format("node {} is no member; `tailrace member list` shows "
                                            "them",
                                            node)});
+  bool told = false;
   const auto done = change(options, [&, &to = **client]() -> Result<> {
     const Result<View> now = look(to);
     if (now && now->leads && now->answer.node == node) {
-      print_error("node {} leads: it hands over first\n", node);
+      if (!has_another_voter(now->answer, node))
+        return make_error(
+            ErrorCode::kFailedPrecondition,
+            fmt::format("node {} is the only voter, and there is none to hand over to: "
+                        "add another one first (`tailrace member add`), which takes "
+                        "its place once it votes; to end the cluster, stop the node",
+                        node));
+      if (!std::exchange(told, true)) print_error("node {} leads: it hands over first\n", node);
       TAILRACE_RETURN_IF_ERROR(to.transfer(0));
     }
     Result<> removed = to.remove_member(node);
@@ -222,7 +237,7 @@ int list(const MemberOptions& options) {
                                 : !view->leads             ? ""
                                 : follower == nullptr || !follower->connected
                                     ? "not connected"
-                                    : fmt::format("behind by {} bytes", follower->lag_bytes);
+                                    : fmt::format("behind by {}", bytes_text(follower->lag_bytes));
       print_out("{:>4}  {:<8}  peer {}  client {}{}{}\n", member.node, kind_of(member),
                 member.peer_address, member.client_address, state.empty() ? "" : "  ", state);
     }

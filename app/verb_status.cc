@@ -22,6 +22,11 @@ const char* vote_name(uint8_t vote) {
   return vote == 0 ? "none" : vote == 1 ? "provisional" : "full";
 }
 
+/// 0 is no time, but that of a node that knows none yet.
+nlohmann::json time_json(uint64_t unix_time_ns) {
+  return unix_time_ns == 0 ? nlohmann::json() : nlohmann::json(unix_time_ns);
+}
+
 nlohmann::json to_json(const rpc::NodeStatusAnswer& node) {
   nlohmann::json out = {{"node", node.node},
                         {"server", node.address},
@@ -48,7 +53,7 @@ nlohmann::json to_json(const rpc::NodeStatusAnswer& node) {
                           {"head", node.store_log_head},
                           {"read_only", node.store_log_read_only},
                           {"tail", node.store_log_tail}}},
-                        {"log_time_ns", node.log_time_ns},
+                        {"log_time_ns", time_json(node.log_time_ns)},
                         {"problem", node.problem},
                         {"healthy", node.unhealthy.empty()},
                         {"unhealthy", node.unhealthy},

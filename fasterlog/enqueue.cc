@@ -26,6 +26,15 @@ Error LogImpl::no_room() const {
                    " has no room for the log's next segment and its reserve; free some"};
 }
 
+bool LogImpl::has_room_for_any() const {
+  if (core_->mode.load() != Mode::kWriter) return true;
+  // It takes a page, and one is kept behind it for the flush's own mark. The disk alone sets the
+  // limit: what is not flushed yet delays a record and refuses none.
+  const PageRing& ring = core_->ring;
+  const Address begins = ring.page_ceil(ring.tail());
+  return begins + 2 * uint64_t{core_->options.page_bytes} <= ring.raw_limit();
+}
+
 tl::unexpected<Error> LogImpl::refuse_disk() const {
   core_->refused_for_room.store(true);
   return tl::unexpected(no_room());

@@ -243,8 +243,9 @@ class Log {
   [[nodiscard]] virtual ListenerHandle add_flush_listener(DurableListener listener) = 0;
   /// The sticky failure of a write or fsync, if there was one.
   virtual std::optional<Error> failure() const = 0;
-  /// While the disk has no room for the next segment, and something was refused for that: with
-  /// which words. (The room there is may last for long.) Ends by itself when there is room.
+  /// While the disk has no room for the next segment, and something was refused for that, or of a
+  /// writer the largest record would be: with which words. (What room there is may last for long.)
+  /// Ends by itself when there is room.
   virtual std::optional<Error> shortage() const = 0;
 
   virtual Address begin() const = 0;

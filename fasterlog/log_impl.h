@@ -55,8 +55,9 @@ class LogImpl final : public Log {
   ListenerHandle add_flush_listener(DurableListener listener) override;
   std::optional<Error> failure() const override { return core_->failure_copy(); }
   std::optional<Error> shortage() const override {
-    if (!core_->disk_full.load() || !core_->refused_for_room.load()) return std::nullopt;
-    return no_room();
+    if (!core_->disk_full.load()) return std::nullopt;
+    if (core_->refused_for_room.load() || !has_room_for_any()) return no_room();
+    return std::nullopt;
   }
 
   Address begin() const override { return Address{core_->begin.load()}; }
@@ -99,6 +100,8 @@ class LogImpl final : public Log {
   Result<> check_payload(RecordKind kind, uint64_t bytes) const;
   tl::unexpected<Error> refuse_disk() const;
   Error no_room() const;
+  /// Of a writer whose disk is full: whether the largest record would still be taken.
+  bool has_room_for_any() const;
   /// In epoch `only`, when that is given: in another one nothing is reserved.
   template <typename Fill>
   Result<AddressRange> put(uint64_t bytes, std::optional<Epoch> only, Fill fill);

@@ -6,6 +6,7 @@
 #include <atomic>
 #include <cstdint>
 #include <functional>
+#include <limits>
 #include <memory>
 #include <mutex>
 #include <span>
@@ -35,14 +36,19 @@ class Counter {
   Slot slots_[kSlots];
 };
 
+/// Of a gauge for what has not happened yet, and of which 0 would say something else: the time of
+/// the last one, how long it took. No condition of an alert is true of it.
+inline constexpr double kNotKnown = std::numeric_limits<double>::quiet_NaN();
+
 /// The last value set. Any thread.
 class Gauge {
  public:
+  explicit Gauge(double before_any = 0) : value_(before_any) {}
   void set(double value) { value_.store(value, std::memory_order_relaxed); }
   double value() const { return value_.load(std::memory_order_relaxed); }
 
  private:
-  std::atomic<double> value_{0};
+  std::atomic<double> value_;
 };
 
 /// Counts of observations at or below each bound, their sum and number. Any thread.

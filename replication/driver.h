@@ -127,6 +127,7 @@ class Driver final : public Node, public TransportHandler {
   std::string unhealthy() const;
   /// On the leader: whose states differ, when nobody knows which is right; empty: none.
   std::string disagreement() const;
+  std::optional<Error> store_refusal() const;
   std::string unhealthy(const FollowerState& follower, NodeId id) const;
   LogPosition position();
   /// The protocol's time: goes on while the machine is suspended, for what was fresh before is not.

@@ -85,7 +85,7 @@ struct NodeStatus {
   CoordinatorStatus coordinator;
   bool connected_to_leader = false;  // follower: has its stream, from the leader or its upstream
   NodeId source;                     // from that node; 0: it has none
-  double seconds_since_leader = 0;   // follower: since the last message
+  std::optional<double> seconds_since_leader;  // follower: since the last message; leader: 0
   std::string no_leader;  // follower, or candidate: why it has no stream; empty if it has one
   /// What this node has applied holds all that was acknowledged to anyone before that. Nothing: no
   /// such moment is known (never connected, or a leader that no majority has confirmed yet).
@@ -100,6 +100,10 @@ struct NodeStatus {
   /// On the leader: the states of nodes differ and none has a majority. It goes on to be read, the
   /// others are unhealthy. Empty if they do not.
   std::string disagreement;
+  /// On the leader: why it would refuse the largest put now, for its store is as large as
+  /// store.disk_bytes lets it be. It goes on to be read, and keys can be deleted. Empty if it would
+  /// not. (A full disk is a `problem`.)
+  std::string store_full;
   bool diverged = false;        // that: it stays so until its data directory is removed
   Address last_compared;        // the newest address where its state's digest was compared; 0: none
   Members members;              // as this node's log has them

@@ -44,6 +44,7 @@ std::shared_ptr<NodeStatus> Driver::make_status() const {
   if (state.role == Role::kLeader) result->lead_begins = state.epoch_start.end;
   if (state.fresh_at && running_) result->fresh_at = state.fresh_at;
   const bool follows = state.role == Role::kFollower || state.role == Role::kLearner;
+  if (state.role == Role::kLeader) result->seconds_since_leader = 0;
   if (follows && running_) result->seconds_since_leader = seconds(now() - state.last_heard);
   if (running_ && !failed_ && state.role != Role::kLeader && !state.streaming)
     result->no_leader = why_no_leader();
@@ -66,6 +67,10 @@ std::shared_ptr<NodeStatus> Driver::make_status() const {
   // A leader refuses every write then, and a follower does not keep up.
   if (const auto shortage = log_.shortage(); shortage && result->problem.empty())
     result->problem = shortage->message;
+  if (const auto refusal = store_refusal()) {
+    std::string& told = options_.store.disk_bytes == 0 ? result->problem : result->store_full;
+    if (told.empty()) told = "the largest put would be refused: " + refusal->message;
+  }
   result->copy = checkpoint_receiver_.status();
   for (const auto& [id, follower] : state.followers) {
     // The only one of a node that is neither leader nor relay is a candidate that fetches.
@@ -89,6 +94,18 @@ std::shared_ptr<NodeStatus> Driver::make_status() const {
     result->followers.push_back(one);
   }
   return result;
+}
+
+/// What a leader's store would say to the largest put, so that it is known before one is refused.
+std::optional<Error> Driver::store_refusal() const {
+  const CoreState& state = core_.state();
+  if (state.role != Role::kLeader || !state.serving || failed_ || !running_) return std::nullopt;
+  statemachine::CommandCost largest;
+  largest.log_bytes = options_.log.page_bytes;
+  const Result<> admitted = state_machine_.admit(largest, 0);
+  // Where compaction can make room a write waits for it.
+  if (admitted || admitted.error().code != ErrorCode::kResourceExhausted) return std::nullopt;
+  return admitted.error();
 }
 
 std::string Driver::why_no_leader() const {
@@ -179,8 +196,9 @@ void Driver::register_metrics(observability::MetricRegistry& registry) {
                      "1 on the leader while states differ and none has a majority.", {},
                      [this] { return status()->disagreement.empty() ? 0.0 : 1.0; });
   registry.add_gauge(to, "tailrace_replication_last_compared_address",
-                     "Address where this node's state was compared with the others' last.", {},
-                     [this] { return static_cast<double>(status()->last_compared.value); });
+                     "Address where this node's state was compared with the others' last; 0: "
+                     "nowhere yet.",
+                     {}, [this] { return static_cast<double>(status()->last_compared.value); });
   registry.add_counter(to, "tailrace_replication_state_digest_mismatches_total",
                        "States that were found to differ from the cluster's: on the leader any "
                        "node's, on the others their own.",
@@ -195,9 +213,11 @@ void Driver::register_metrics(observability::MetricRegistry& registry) {
                                        {{{"kind", "joining"}}, joining},
                                        {{{"kind", "learner"}}, learners}};
                       });
-  registry.add_gauge(to, "tailrace_replication_since_leader_seconds",
-                     "Time since the last message of the leader; 0 on the leader.", {},
-                     [this] { return status()->seconds_since_leader; });
+  registry.add_gauge(
+      to, "tailrace_replication_since_leader_seconds",
+      "Time since the last message of the leader; 0 on the leader; NaN: this "
+      "node follows nobody.",
+      {}, [this] { return status()->seconds_since_leader.value_or(observability::kNotKnown); });
 
   auto of_followers = [&](std::string name, std::string help,
                           std::function<double(const FollowerStatus&)> value) {

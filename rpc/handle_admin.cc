@@ -28,6 +28,7 @@ void Connection::handle_status(uint64_t id) {
   if (const auto failure = to.state_machine->failure(); failure && problem.empty())
     problem = failure->message;
   if (problem.empty()) problem = now.disagreement;
+  if (problem.empty()) problem = now.store_full;
   if (problem.empty()) problem = now.no_leader;
   answer.setProblem(problem.c_str());
   answer.setEpoch(now.epoch.value);

@@ -13,11 +13,11 @@ struct Probe {
   observability::Counter answers_forgotten;  // for the limit of all together
   observability::Counter checkpoints;
   observability::Counter checkpoint_failures;
-  observability::Gauge checkpoint_seconds;
-  observability::Gauge checkpoint_bytes;
+  observability::Gauge checkpoint_seconds{observability::kNotKnown};
+  observability::Gauge checkpoint_bytes{observability::kNotKnown};
   observability::Counter digests;  // in the background, as the two below
   observability::Counter digests_skipped;
-  observability::Gauge digest_seconds;
+  observability::Gauge digest_seconds{observability::kNotKnown};
 };
 
 }  // namespace tailrace::statemachine

@@ -233,23 +233,28 @@ class StateMachineImpl final : public StateMachine {
     const auto gauge = [&](const char* name, const char* help, auto read) {
       registry.add_gauge(m, name, help, {}, [read] { return static_cast<double>(read()); });
     };
-    gauge("tailrace_checkpoint_duration_seconds", "Of the last checkpoint",
+    gauge("tailrace_checkpoint_duration_seconds",
+          "Of the last checkpoint since the start; NaN: there was none",
           [this] { return probe_.checkpoint_seconds.value(); });
-    gauge("tailrace_checkpoint_size_bytes", "Of the last checkpoint",
+    gauge("tailrace_checkpoint_size_bytes", "Of the newest checkpoint; NaN: there is none",
           [this] { return probe_.checkpoint_bytes.value(); });
     registry.add_counter(m, "tailrace_state_digests_total",
                          "Digests of the state computed beside the applier", {}, probe_.digests);
     registry.add_counter(m, "tailrace_state_digests_skipped_total",
                          "Digests that were asked for while another, or a checkpoint, ran", {},
                          probe_.digests_skipped);
-    gauge("tailrace_state_digest_duration_seconds", "Of the last one beside the applier",
+    gauge("tailrace_state_digest_duration_seconds",
+          "Of the last one beside the applier since the start; NaN: there was none",
           [this] { return probe_.digest_seconds.value(); });
     gauge("tailrace_checkpoint_progress_ratio", "Of the running checkpoint",
           [this] { return checkpoint_status().progress; });
-    gauge("tailrace_checkpoint_address_bytes", "Of the newest checkpoint",
+    gauge("tailrace_checkpoint_address_bytes", "Of the newest checkpoint; 0: there is none",
           [this] { return checkpoint_status().last_address.value; });
-    gauge("tailrace_checkpoint_time_seconds", "Unix time of the newest checkpoint",
-          [this] { return static_cast<double>(checkpoint_status().last_unix_time_ns) * 1e-9; });
+    gauge("tailrace_checkpoint_time_seconds",
+          "Unix time of the newest checkpoint; NaN: there is none", [this] {
+            const uint64_t at_ns = checkpoint_status().last_unix_time_ns;
+            return at_ns == 0 ? observability::kNotKnown : static_cast<double>(at_ns) * 1e-9;
+          });
     gauge("tailrace_sessions", "Client sessions known", [this] { return session_count(); });
     const auto limit = [this](auto of) {
       const std::optional<SessionLimits> limits = rules().in_force.limits;

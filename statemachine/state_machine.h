@@ -76,9 +76,9 @@ struct DigestProgress {
 struct CheckpointStatus {
   kv::CheckpointPhase phase = kv::CheckpointPhase::kRest;
   double progress = 0;
-  Address last_address;
-  uint64_t last_unix_time_ns = 0;
-  std::string last_error;  // empty when the last one succeeded
+  Address last_address;            // of the newest; 0: there is none
+  uint64_t last_unix_time_ns = 0;  // the same
+  std::string last_error;          // empty when the last one succeeded
 };
 
 /// What applying goes by, and what this node would have it go by.

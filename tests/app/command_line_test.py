@@ -684,6 +684,14 @@ class Administration(VerbTest):
         self.assertEqual((gone["server"], gone["error"]), (dead, "unavailable"))
         self.assertEqual(here["role"], "leader")
 
+    def test_the_only_voter_is_not_removed(self):
+        began = time.monotonic()
+        done = self.expect(REFUSED, "member", "remove", "--id", "1", "--timeout", "60", out=b"",
+                           says="node 1 is the only voter")
+        self.assertNotIn(b"hands over", done.stderr)
+        self.assertLess(time.monotonic() - began, 30, "nothing is tried again that can not be")
+        self.expect(DONE, "put", "k", "v")
+
     def test_checkpoint_on_every_named_node(self):
         run("put", "c", "v", cluster=three)
         three.wait_equal()

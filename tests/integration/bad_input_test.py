@@ -758,12 +758,12 @@ class Disk(Case):
         self.assertTrue(node.running())
         self.assertEqual(cluster.run("get", "k").stdout, b"v")
         self.assert_events(cluster, 0, count)
-        # In order and out of order, with the disk still full.
+        # In order and out of order, with the disk still full: it says so before it is asked to write.
         node.stop()
-        node.start().wait_ready()
+        wait_full(node.start())
         self.assert_events(cluster, 0, count)
         node.kill()
-        node.start().wait_ready()
+        wait_full(node.start())
         self.assert_events(cluster, 0, count)
         self.assertEqual(cluster.run("get", "k").stdout, b"v")
         # Room, and it goes on without a restart.
@@ -772,7 +772,7 @@ class Disk(Case):
             "put", "more", "v" * 100000, check=False).returncode == DONE)
         count += self.append_until_refused(cluster, count)
         node.kill()
-        node.start().wait_ready()
+        wait_full(node.start())
         self.assert_events(cluster, 0, count)
         # A checkpoint makes room as well.
         cluster.run("checkpoint")
@@ -875,12 +875,23 @@ class Disk(Case):
         self.assert_refuses(cluster.leader, str(cluster.leader.data), "Permission denied")
 
 
+def says_full(node):
+    """Whether it serves and is not ready for want of room."""
+    code, told = node.http("/readyz")
+    return code == 503 and ("has no room for the log" in told or "would be refused" in told)
+
+
+def wait_full(node):
+    wait_until("the node says that its disk is full", lambda: says_full(node), 60)
+
+
 def serve_once_or_stop(node):
-    """Starts the node; (code, what it said) of its refusal, or of its stop once it is ready."""
+    """Starts the node; (code, what it said) of its refusal, or of its stop once it is ready, or would be
+    if its disk had room."""
     before = len(node.log.read_text(errors="replace"))
     node.start()
     wait_until("the node is ready or has ended",
-               lambda: not node.running() or node.http("/readyz")[0] == 200, 60)
+               lambda: not node.running() or node.http("/readyz")[0] == 200 or says_full(node), 60)
     code = node.kill(signal.SIGTERM) if node.running() else node.process.returncode
     return code, node.log.read_text(errors="replace")[before:]
 

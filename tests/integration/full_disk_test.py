@@ -169,6 +169,32 @@ class FullDisk(unittest.TestCase):
         self.assertTrue(got.stdout, "reads need no room")
         return leader
 
+    # An orchestrator, and who looks at the status, learns of a leader's full disk before a client does.
+    def test_a_leader_is_not_ready_before_it_refuses_anything(self):
+        with self.load():
+            self.writer.end()
+            leader = self.nodes.serving(PATIENCE)
+            leader.wait_ready()
+            self.assertEqual(self.status_of(leader)["problem"], "")
+
+            def told():
+                self.disks[leader.number].fill()
+                return leader.http("/readyz")[0] == 503
+
+            wait_until("it says that it would refuse a write", told, PATIENCE, pause=0.2)
+            self.assertIn("free disk space", leader.http("/readyz")[1])
+            self.assertIn("would be refused", self.status_of(leader)["problem"])
+            self.assertEqual(leader.http("/healthz")[0], 200)
+            self.assertEqual(self.refusals(), 0)
+            put = self.nodes.run("put", "k", "v" * 200, server=leader.server, check=False)
+            self.assertEqual(put.returncode, 4, put)
+            # The others have room, and say nothing.
+            for node in self.nodes.nodes:
+                self.assertEqual(node.http("/readyz")[0], 503 if node is leader else 200)
+            self.disks[leader.number].make_room()
+            leader.wait_ready(PATIENCE)
+            self.nodes.run("put", "k", "v" * 200, server=leader.server)
+
     # A leader without room refuses every write, and says why; with room it takes them again.
     def test_a_leader_refuses_until_there_is_room_again(self):
         with self.load():

@@ -5,6 +5,7 @@ Usage: member_test.py TAILRACE ACK_WRITER [unittest arguments]
 import contextlib
 import json
 import shutil
+import signal
 import sys
 import tempfile
 import unittest
@@ -229,6 +230,25 @@ class Members(unittest.TestCase):
             self.assertIn(f"(advertised as {node.server})", node.errors())
             self.assertIn(f"(advertised as {node.host}:{node.peer_port})", node.errors())
         self.check_all(self.nodes.nodes)
+
+    def test_how_far_behind_a_member_is_is_told_in_units(self):
+        one, *_ = self.start(load=False, replication="  peer_timeout: 100 s\n  give_up_after: 100 s\n")
+        four = self.nodes.new_node().start()
+        self.nodes.add_member(four, "--learner")
+
+        def listed():
+            return self.nodes.run("member", "list", server=one.server).stdout.decode().splitlines()[-1]
+
+        wait_until("it has the log", lambda: listed().endswith("behind by 0 bytes"), PATIENCE)
+        four.process.send_signal(signal.SIGSTOP)
+        try:
+            self.nodes.run("append", input=(b"x" * 1000 + b"\n") * 3000, server=one.server)
+            self.assertRegex(listed(), r"behind by [23]\.\d MiB$")
+            told = self.nodes.run("member", "add", "--id", 4, "--timeout", 1, server=one.server, check=False)
+            self.assertEqual(told.returncode, UNREACHABLE, told)
+            self.assertRegex(told.stderr.decode(), r"node 4 joins, behind by [23]\.\d MiB")
+        finally:
+            four.process.send_signal(signal.SIGCONT)
 
     def test_what_can_not_be_is_refused_and_changes_nothing(self):
         one, two, _ = self.start(load=False)

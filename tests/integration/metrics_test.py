@@ -4,6 +4,7 @@ with values that agree with what was done; liveness and readiness over a node's 
 Usage: metrics_test.py TAILRACE
 """
 import json
+import math
 import pathlib
 import re
 import shutil
@@ -145,6 +146,12 @@ class Metrics(unittest.TestCase):
         with Cluster(TAILRACE, nodes=3, settings=SETTINGS) as cluster:
             leader, *followers = cluster.nodes
             before = Scrape(leader)
+            # What never happened has no time and took none.
+            self.check(before)
+            for unknown in ("checkpoint_time_seconds", "checkpoint_duration_seconds", "checkpoint_size_bytes",
+                            "state_digest_duration_seconds"):
+                self.assertTrue(math.isnan(before.value(f"tailrace_{unknown}")), unknown)
+            self.assertEqual(before.value("tailrace_replication_since_leader_seconds"), 0)
             for number in range(30):
                 cluster.run("put", f"key {number}", "v" * 1000)
             cluster.run("append", input=b"line\n" * 500)

@@ -184,7 +184,12 @@ class IdleStateMachine final : public statemachine::StateMachine {
   void stop() override {}
   void notify() override { ++notified; }
   std::optional<Error> failure() const override { return std::nullopt; }
-  Result<> admit(const statemachine::CommandCost&, uint64_t) const override { return {}; }
+  Result<> admit(const statemachine::CommandCost& cost, uint64_t) const override {
+    if (cost.log_bytes <= most_log_bytes) return {};
+    return make_error(refuses, "no room for it");
+  }
+  uint64_t most_log_bytes = UINT64_MAX;
+  ErrorCode refuses = ErrorCode::kResourceExhausted;
   Result<> read(ByteSpan, std::string&) const override { return {}; }
   Result<ReadOutcome> try_read(ByteSpan, std::string&) const override {
     return ReadOutcome::kAbsent;

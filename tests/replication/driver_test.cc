@@ -149,6 +149,47 @@ TEST_F(DriverTest, AFailedDiskIsFatalAndEndsServing) {
   EXPECT_FALSE(leader.status()->serving);
 }
 
+// Who asks a leader hears that its store would refuse a put before one is refused; a store that
+// waits for compaction refuses none. At its budget the node can still be asked to delete, so this
+// is no problem of the node.
+TEST(LoneDriver, SaysThatItsStoreHasNoRoomBeforeAPutIsRefused) {
+  for (const uint64_t budget : {uint64_t{0}, uint64_t{1} << 30}) {
+    HandExecutor executor;
+    HandClock clock;
+    Network network(executor);
+    Side alone(1, executor, network, clock, 1);
+    alone.store_options.disk_bytes = budget;
+    alone.make();
+    ASSERT_TRUE(alone.node->start());
+    const auto tick = [&] {
+      for (int i = 0; i < 4; ++i) {
+        executor.run();
+        alone.log->flush();
+      }
+      executor.run();
+      clock.passed += milliseconds(250);
+      alone.node->tick();
+    };
+    for (int i = 0; i < 6; ++i)
+      tick();
+    ASSERT_TRUE(alone.status()->serving);
+    const auto told = [&] {
+      tick();
+      EXPECT_TRUE((budget == 0 ? alone.status()->store_full : alone.status()->problem).empty());
+      return budget == 0 ? alone.status()->problem : alone.status()->store_full;
+    };
+    // The largest put fills a page of the log.
+    alone.state_machine.most_log_bytes = fasterlog::LogOptions().page_bytes;
+    EXPECT_EQ(told(), "");
+    --alone.state_machine.most_log_bytes;
+    EXPECT_EQ(told(), "the largest put would be refused: no room for it");
+    alone.state_machine.refuses = ErrorCode::kWouldBlock;
+    EXPECT_EQ(told(), "");
+    alone.node->stop();
+    executor.posted.clear();
+  }
+}
+
 // ---- Confirmation. -----------------------------------------------------------------------------
 
 // The steady clock stands still while a machine is suspended; how old its state is does not.
