@@ -247,7 +247,7 @@ class Tailing {
         }
         if (arrivals.from) starts = take_start(arrivals);
         records.swap(arrivals.records);
-        if (records.empty()) {
+        if (records.empty() && !starts) {  // where it starts is told first
           if (arrivals.end) return Result<Address>(std::max(from_, *arrivals.end));
           if (arrivals.refusal) return refused(arrivals);
           if (arrivals.broken) {
