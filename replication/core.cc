@@ -191,14 +191,16 @@ void Core::on(const Received& event, Actions& actions) {
   } else if (const auto* vote = std::get_if<GrantVote>(&event.message)) {
     follower_vote(peer, *vote, actions);
   } else if (const auto* take_over = std::get_if<TakeOver>(&event.message)) {
-    if (may_lead() && take_over->epoch == state_.promise.epoch) actions.push_back(SeekLead{});
+    const bool by_leader =
+        take_over->epoch == state_.promise.epoch && peer == state_.promise.leader;
+    if (may_lead() && by_leader) actions.push_back(SeekLead{});
   } else if (const auto* refused = std::get_if<Refuse>(&event.message)) {
     ++state_.refusals_received;
+    // Of nobody who is not a member, unless this node follows it by a record that it lacks yet.
+    if (!may_move_epoch(peer) && peer != state_.source && peer != state_.leader) return;
     if (refused->reason == RefusalReason::kSeenBefore) {
       become_another_disk(*refused, peer, actions);
     } else if (state_.role == Role::kLeader) {
-      // One that was removed may have promised anything meanwhile.
-      if (!may_move_epoch(peer)) return;
       const bool stale = refused->reason == RefusalReason::kStaleEpoch &&
                          refused->epoch == state_.epoch;  // promised to another in our epoch
       if (refused->epoch > state_.epoch || stale)

@@ -305,7 +305,14 @@ Address Driver::log_end() const {
 }
 
 bool Driver::about_checkpoint(NodeId peer, Message& message) {
+  const bool serves = core_.is_member(peer);  // a stranger gets no state
   if (auto* ask = std::get_if<AskCheckpoint>(&message)) {
+    if (!serves) {
+      transport_.send(peer, OfferCheckpoint{{},
+                                            "node " + std::to_string(peer.value) +
+                                                " is not among the members of the cluster"});
+      return true;
+    }
     // What is not the cluster's state must not spread.
     if (comparison_.divergence()) {
       transport_.send(peer, OfferCheckpoint{{}, "the state of this node has diverged itself"});
@@ -313,7 +320,7 @@ bool Driver::about_checkpoint(NodeId peer, Message& message) {
       checkpoint_sender_.asked(peer, *ask);
     }
   } else if (auto* read = std::get_if<ReadCheckpoint>(&message)) {
-    checkpoint_sender_.asked(peer, *read);
+    if (serves) checkpoint_sender_.asked(peer, *read);
   } else if (auto* offer = std::get_if<OfferCheckpoint>(&message)) {
     checkpoint_receiver_.received(peer, std::move(*offer));
   } else if (auto* part = std::get_if<CheckpointPart>(&message)) {

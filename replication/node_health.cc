@@ -133,7 +133,7 @@ void Driver::on_compare(NodeId peer, const CompareState& question) {
 }
 
 void Driver::on_compared(NodeId peer, const StateCompared& answer) {
-  if (!running_ || failed_) return;
+  if (!running_ || failed_ || !core_.is_member(peer)) return;
   comparison_.answered(peer, answer, now());
   for (auto& [to, question] : comparison_.due(core_.state().connected, now()))
     transport_.send(to, question);

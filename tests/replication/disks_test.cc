@@ -425,6 +425,30 @@ TEST(Lives, WhoIsToldThatItsLifeWasSeenBecomesAnotherDisk) {
   EXPECT_EQ(core.state().promise.incarnation, disk) << "said twice";
 }
 
+/// Else anybody who has heard a hello could take its vote from every disk.
+TEST(Lives, NobodyWhoIsNoMemberSaysThatADiskWasSeenBefore) {
+  Driven core(kOne, by_disk(3));
+  core.feed(LogMoved{core.log(), Address{}});
+  core.receive(kTwo, Leading{Epoch{1}, kRecordAt.end, 0});
+  core.settle();
+  core.persist();
+  core.receive(kTwo, Accept{Epoch{1}, core.state().log.durable, kRecordAt.end});
+  core.receive(kTwo,
+               Data{Epoch{1}, core.state().log.durable, nullptr, kRecordAt.end, kRecordAt.end});
+  ASSERT_GE(core.state().committed, kRecordAt.end);
+  core.feed(PeerConnected{NodeId{99}});
+  core.receive(NodeId{99},
+               Refuse{RefusalReason::kSeenBefore, Epoch{1}, kNobody, "", core.core().own_life()});
+  EXPECT_EQ(core.state().promise.incarnation, kOwnDisk);
+  core.receive(NodeId{99},
+               Refuse{RefusalReason::kUnknownNode, Epoch{9}, NodeId{99}, "you were removed"});
+  EXPECT_FALSE(core.state().outsider);
+  core.receive(NodeId{99}, TakeOver{core.state().promise.epoch});
+  EXPECT_EQ(core.wants<SeekLead>(), nullptr);
+  core.receive(kTwo, TakeOver{core.state().promise.epoch});
+  EXPECT_NE(core.wants<SeekLead>(), nullptr);
+}
+
 TEST(Lives, ALeaderNoticesADiskThatLacksWhatItAcknowledged) {
   Driven core(kOne, by_disk());
   core.feed(PeerConnected{kTwo, of(kDiskOfTwo, 1, 20)});
