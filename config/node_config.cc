@@ -344,6 +344,7 @@ void place_in_directory(NodeConfig& config, const std::string& data_dir) {
   const storage::Path root(data_dir);
   const std::string owner = config.node.cluster + "/" + std::to_string(config.node.self.value);
   config.data_dir = data_dir;
+  config.server.data_directory = data_dir;
   config.log.directory = root / "log";
   config.log.owner = owner;
   config.store.directory = root / "store";

@@ -372,6 +372,21 @@ void Connection::reply(const Asked& asked, OutgoingMessage& message) {
   send(message.builder());
 }
 
+std::string Connection::shown(const std::string& message) const {
+  return without_folders(message, context_.options.data_directory);
+}
+
+Error Connection::told(const Error& error) {
+  std::string message = shown(error.message);
+  const bool of_the_disk = error.code == ErrorCode::kCorruption || error.code == ErrorCode::kIo;
+  if (!of_the_disk && message == error.message) return error;
+  if (context_.withheld.is_news(error.message, std::chrono::steady_clock::now()))
+    observability::log_warning("clients are told, without the folders: {}", error.message);
+  const std::string self = fmt::format("node {}", status().self.value);
+  if (!message.starts_with(self + " ")) message = self + ": " + message;
+  return {error.code, message + " (see the node's log)"};
+}
+
 void Connection::reply_error(const Asked& asked, const Error& error, bool try_another) {
   if (closed()) return;
   context_.probe.count(asked.kind, result_of(error.code), asked.started);
@@ -379,7 +394,7 @@ void Connection::reply_error(const Asked& asked, const Error& error, bool try_an
   auto response = begin_response(message, asked.id);
   const bool elsewhere = error.code == ErrorCode::kNotLeader;
   auto to = response.initError();
-  write_error(error, elsewhere ? status().leader_client_address : std::string(), to);
+  write_error(told(error), elsewhere ? status().leader_client_address : std::string(), to);
   to.setTryAnother(try_another || (error.code == ErrorCode::kUnavailable &&
                                    (status().removed || !status().unhealthy.empty())));
   send(message.builder());

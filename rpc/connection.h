@@ -169,6 +169,10 @@ class Connection : public FramedSocket {
   static wire::Response::Builder begin_response(OutgoingMessage& message, uint64_t id,
                                                 statemachine::LogPoint point, uint64_t bound_ms);
   void reply(const Asked& asked, OutgoingMessage& message);
+  /// As clients may read it: without the folders of files (withheld.h).
+  std::string shown(const std::string& message) const;
+  /// What a client is told of it. Where that is less, the whole is in this node's log.
+  Error told(const Error& error);
   /// `try_another`: it is about this node, and another one may answer.
   void reply_error(const Asked& asked, const Error& error, bool try_another = false);
   void began() { ++in_flight_, context_.probe.in_flight.fetch_add(1, std::memory_order_relaxed); }

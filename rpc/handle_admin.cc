@@ -30,14 +30,14 @@ void Connection::handle_status(uint64_t id) {
   if (problem.empty()) problem = now.disagreement;
   if (problem.empty()) problem = now.store_full;
   if (problem.empty()) problem = now.no_leader;
-  answer.setProblem(problem.c_str());
+  answer.setProblem(shown(problem).c_str());
   answer.setEpoch(now.epoch.value);
   answer.setLeader(now.leader.value);
   answer.setLeaderAddress(now.leader_client_address.c_str());
   answer.setServing(now.serving);
   answer.setVote(static_cast<uint8_t>(now.vote));
   answer.setSource(now.source.value);
-  answer.setUnhealthy(now.unhealthy.c_str());
+  answer.setUnhealthy(shown(now.unhealthy).c_str());
   answer.setLastCompared(now.last_compared.value);
   answer.setDiverged(now.diverged);
   answer.setCoordinator(now.coordinator.problem.c_str());
@@ -46,7 +46,7 @@ void Connection::handle_status(uint64_t id) {
   copy.setFrom(now.copy.from.value);
   copy.setReceived(now.copy.received);
   copy.setBytes(now.copy.bytes);
-  copy.setProblem(now.copy.problem.c_str());
+  copy.setProblem(shown(now.copy.problem).c_str());
   answer.setBegin(marks.begin.value);
   answer.setCheckpointed(marks.checkpointed.value);
   answer.setApplied(marks.applied.value);
@@ -77,7 +77,7 @@ void Connection::handle_status(uint64_t id) {
     one.setApplied(follower.applied.value);
     one.setLagBytes(follower.lag_bytes);
     one.setLagSeconds(follower.lag_seconds);
-    one.setUnhealthy(follower.unhealthy.c_str());
+    one.setUnhealthy(shown(follower.unhealthy).c_str());
     one.setLastCompared(follower.last_compared.value);
   }
   auto members = answer.initMembers(static_cast<unsigned>(now.members.size()));

@@ -224,6 +224,10 @@ Connection::Pumped Connection::pump(Subscription& subscription) {
     if (failure->code == ErrorCode::kCorruption && !subscription.shown)
       failure =
           within_a_record(*context_.to.log, subscription.scanner->position()).value_or(*failure);
+    if (failure->code == ErrorCode::kCorruption || failure->code == ErrorCode::kIo)
+      failure = with_context(fmt::format("the log at address {} cannot be read",
+                                         subscription.scanner->position().value),
+                             std::move(*failure));
     reply_error(subscription.asked, *failure);
     return Pumped::kEnded;
   }

@@ -20,6 +20,7 @@
 #include "rpc/probe.h"
 #include "rpc/scan_table.h"
 #include "rpc/server.h"
+#include "rpc/withheld.h"
 
 namespace tailrace::rpc {
 
@@ -51,6 +52,7 @@ struct ServerContext {
   ScanTable scans;
   DigestTable digests;
   MemoryBudget memory;
+  WithheldMessages withheld;
   std::atomic<int64_t> unplaced{0};         // connections that have no place
   std::atomic<uint64_t> tails{0};           // subscriptions of all connections
   std::atomic<int64_t> extra_in_flight{0};  // of all commands whose answers are owed

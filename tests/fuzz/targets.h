@@ -25,6 +25,7 @@ void peer_protocol(ByteSpan input);    // what nodes say that lie, to each role
 void client_request(ByteSpan input);   // to a server
 void client_response(ByteSpan input);  // to the client library
 void command(ByteSpan input);          // a record's payload, for the state machine
+void dumped_line(ByteSpan input);      // a line of a dump, for `tailrace load`
 void etcd(ByteSpan input);             // an answer of etcd's JSON gateway
 void http_request(ByteSpan input);     // what comes to an HTTP port
 void manifest(ByteSpan input);         // what a checkpoint of the store consists of
@@ -37,6 +38,7 @@ inline constexpr Target kTargets[] = {
     {"append_raw", append_raw},
     {"framing", framing},
     {"command", command},
+    {"dumped_line", dumped_line},
     {"etcd", etcd},
     {"http_request", http_request},
     {"manifest", manifest},

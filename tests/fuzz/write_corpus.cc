@@ -260,10 +260,35 @@ void commands() {
       statemachine::encode(limited, rules);
       if (operation == Operation::kRules) command.value = rules;
       statemachine::encode(command, bytes);
-      write("command",
-            std::to_string(static_cast<int>(operation)) + (session ? "-session" : "-plain"), bytes);
+      const std::string name =
+          std::to_string(static_cast<int>(operation)) + (session ? "-session" : "-plain");
+      write("command", name, bytes);
+      write("dumped_line", name, bytes);
     }
   }
+}
+
+void dumped_lines() {
+  const std::string place = R"("address":64,"end":128,"epoch":1,)";
+  const std::string session = R"("client":"00000000000000010000000000000002","serial":1)";
+  const std::pair<const char*, std::string> lines[] = {
+      {"event", R"("batch":64,"kind":"event","stream":"s","payload":"e")"},
+      {"put", R"("kind":"put","key":"k","payload":"v","expires_at_ns":7,)" + session},
+      {"base64", R"("kind":"put","key":"/w==","key_encoding":"base64","payload":"\u00e9\n")"},
+      {"delete", R"("behind_damage":true,"kind":"delete","key":"k")"},
+      {"add", R"("kind":"add","key":"k","delta":-9223372036854775808)"},
+      {"cas", R"("kind":"cas","key":"k","expected":"","payload":"v")"},
+      {"insert", R"("kind":"insert","key":"k","payload":"v")"},
+      {"expire", R"("kind":"expire","key":"k","expires_at_ns":18446744073709551615)"},
+      {"rules", R"("kind":"rules","payload":"AQ==","payload_encoding":"base64")"},
+      {"other", R"("kind":"77","payload":"x")"}};
+  for (const auto& [name, rest] : lines) {
+    const std::string line = "{" + place + rest + "}";
+    const ByteSpan bytes = as_bytes(line);
+    write("dumped_line", std::string("line-") + name, Bytes(bytes.begin(), bytes.end()));
+  }
+  const Bytes deep(20000, std::byte{'['});
+  write("dumped_line", "line-deep", deep);
 }
 
 /// What etcd 3.4 answers.
@@ -328,6 +353,7 @@ int main(int count, char** arguments) {
   tailrace::peer_messages();
   tailrace::client_messages();
   tailrace::commands();
+  tailrace::dumped_lines();
   tailrace::etcd_answers();
   tailrace::http_requests();
   return 0;

@@ -754,7 +754,10 @@ class Disk(Case):
         cluster.run("put", "k", "v")
         count = self.append_until_refused(cluster, 0)
         self.assertGreater(count, 100)
-        self.verb(REFUSED, cluster, "put", "more", "v" * 100000, says=str(node.data / "log"))
+        refused = self.verb(REFUSED, cluster, "put", "more", "v" * 100000,
+                            says="node 1: the disk of data_dir/log has no room")
+        self.assertNotIn(str(place), refused.stderr.decode())
+        self.assertIn(str(node.data / "log"), node.errors())
         self.assertTrue(node.running())
         self.assertEqual(cluster.run("get", "k").stdout, b"v")
         self.assert_events(cluster, 0, count)

@@ -80,7 +80,8 @@ class FullDisk(unittest.TestCase):
 
         wait_until(f"node {node.number} says that its disk is full", told, PATIENCE, pause=0.2)
         self.assertEqual(node.http("/readyz")[0], 503)
-        self.assertIn(str(node.data), self.status_of(node)["problem"])
+        self.assertIn("the disk of data_dir/log", self.status_of(node)["problem"])
+        self.assertNotIn(str(node.data), json.dumps(self.status_of(node)))
         self.assertTrue(node.running(), "it waits for room; nothing has failed")
 
     def check_all(self):

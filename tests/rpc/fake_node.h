@@ -128,10 +128,20 @@ class FakeLog : public tailrace::testing::LogDouble {
     would_block_ = times;
   }
   std::function<void()> listener_;  // set before use
+  /// What every scan comes to from now on.
+  void fail_reads(Error error) {
+    const std::lock_guard lock(mutex_);
+    read_failure_ = std::move(error);
+  }
+  std::optional<Error> read_failure() const {
+    const std::lock_guard lock(mutex_);
+    return read_failure_;
+  }
 
  private:
   mutable std::mutex mutex_;
   std::deque<Stored> records_;
+  std::optional<Error> read_failure_;
   Address tail_ = fasterlog::kFirstAddress;
   Epoch epoch_{1};
   std::vector<fasterlog::EpochStart> epochs_;
@@ -148,6 +158,7 @@ class FakeScanner : public fasterlog::LogScanner {
   ~FakeScanner() override { --log_.scanners; }
   Result<std::optional<fasterlog::Record>> next(Address limit) override {
     if (log_.cuts.load() != cuts_) return make_error(ErrorCode::kOutOfRange, "the log was cut");
+    if (const auto failure = log_.read_failure()) return tl::unexpected(*failure);
     auto found = log_.next(position_, limit);
     if (!found) return std::nullopt;
     current_ = std::move(*found);
@@ -239,7 +250,16 @@ class FakeStateMachine : public statemachine::StateMachine {
     value = found->second;
     return {};
   }
+  /// What every read comes to from now on.
+  void fail_reads(Error error) {
+    const std::lock_guard lock(state_mutex_);
+    read_failure_ = std::move(error);
+  }
   Result<ReadOutcome> try_read(ByteSpan key, std::string& value) const override {
+    {
+      const std::lock_guard lock(state_mutex_);
+      if (read_failure_) return tl::unexpected(*read_failure_);
+    }
     if (cold) return ReadOutcome::kCold;
     return read(key, value) ? ReadOutcome::kFound : ReadOutcome::kAbsent;
   }
@@ -406,6 +426,7 @@ class FakeStateMachine : public statemachine::StateMachine {
   bool stop_ = false, held_ = false;
   uint64_t turns_ = 0;
   mutable std::mutex state_mutex_;
+  std::optional<Error> read_failure_;  // guarded by it
   std::map<std::string, std::string> state_;
   std::map<statemachine::ClientId, std::pair<uint64_t, statemachine::Answer>> sessions_;
   std::thread thread_;

@@ -1,0 +1,79 @@
+// What `tailrace load` reads: the lines of a dump, which anyone may have edited.
+#include <string>
+#include <vector>
+
+#include <nlohmann/json.hpp>
+
+#include "app/dumped_record.h"
+#include "app/json_text.h"
+#include "app/record_json.h"
+#include "core/check.h"
+#include "statemachine/command.h"
+#include "tests/fuzz/targets.h"
+
+namespace tailrace::fuzz {
+namespace {
+
+using statemachine::Command;
+using statemachine::Operation;
+
+/// A dump's line of a record with this command.
+std::string line_of(const Command& command) {
+  std::vector<std::byte> payload;
+  statemachine::encode(command, payload);
+  return app::json_text(app::record_json(
+      {Address{64}, Address{128}, Epoch{1}, statemachine::kCommandRecord, payload}));
+}
+
+bool is_put_back(Operation operation) {
+  return operation != Operation::kDigest && operation != Operation::kTime &&
+         operation != Operation::kCompare && operation != Operation::kRules;
+}
+
+/// What a dump says of a command is what `load` makes of it.
+void check_round_trip(const Command& command) {
+  const auto line = app::parse_dumped_line(line_of(command));
+  TAILRACE_CHECK(line.has_value(), "a dump's own line is refused: " + line.error().message);
+  TAILRACE_CHECK(line->address == Address{64} && line->end == Address{128}, "another address");
+  if (!is_put_back(command.operation)) {
+    TAILRACE_CHECK(!line->operation, "what a cluster writes for itself is put back");
+    return;
+  }
+  TAILRACE_CHECK(line->operation == command.operation, "another operation");
+  TAILRACE_CHECK(line->key == as_text(command.key), "another key");
+  const bool has_value =
+      command.operation == Operation::kEvent || command.operation == Operation::kPut ||
+      command.operation == Operation::kCas || command.operation == Operation::kInsert;
+  if (has_value) TAILRACE_CHECK(line->value == as_text(command.value), "another value");
+  TAILRACE_CHECK(line->expected == as_text(command.expected), "another expected value");
+  TAILRACE_CHECK(line->delta == command.delta, "another delta");
+  TAILRACE_CHECK(line->expires_at_ns == command.expires_at_ns, "another time");
+  const uint64_t serial = command.session ? command.session->serial : 0;
+  TAILRACE_CHECK(line->serial == serial && line->client.empty() == (serial == 0),
+                 "another session");
+}
+
+}  // namespace
+
+// Input: a line; or a command, as a record has it.
+void dumped_line(ByteSpan input) {
+  if (const auto command = statemachine::decode(input)) check_round_trip(*command);
+  const auto line = app::parse_dumped_line(as_text(input));
+  if (!line) {
+    TAILRACE_CHECK(line.error().code == ErrorCode::kInvalidArgument ||
+                       line.error().code == ErrorCode::kUnsupported,
+                   "another error: " + line.error().message);
+    return;
+  }
+  if (!line->operation) return;
+  Command command;
+  command.operation = *line->operation;
+  command.key = as_bytes(line->key);
+  command.value = as_bytes(line->value);
+  command.expected = as_bytes(line->expected);
+  command.delta = line->delta;
+  command.expires_at_ns = line->expires_at_ns;
+  if (statemachine::validate(command, size_t{1} << 20)) check_round_trip(command);
+}
+
+}  // namespace tailrace::fuzz
