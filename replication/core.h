@@ -267,6 +267,10 @@ class Core {
   Life own_life() const { return {state_.promise.incarnation, state_.promise.starts, state_.run}; }
   /// What this node says of itself when a connection comes up.
   Introduction introduction() const;
+  Acquaintance acquaintance(NodeId peer, const Introduction& said) const;
+  bool may_send_batches(NodeId peer) const {
+    return is_member(peer) || peer == state_.source || peer == state_.leader;
+  }
   /// Up to where others may have this log (stream.cc).
   Address ship_end() const;
   /// What ChangeAsked would make of the members, the same ones if nothing, or why it can not now:

@@ -165,6 +165,21 @@ Introduction Core::introduction() const {
           state_.log.durable,    state_.given_up,    state_.persisted.identity};
 }
 
+/// Whoever knows the life of a disk can speak for it: it is told to nobody who may be anybody.
+Acquaintance Core::acquaintance(NodeId peer, const Introduction& said) const {
+  const Member* member = find_member(state_.members, peer);
+  if (member == nullptr) return Acquaintance::kStranger;
+  if (state_.members_record.empty()) return Acquaintance::kDisk;
+  bool seen = false, any = false;
+  for (const auto& [node, life] : state_.promise.seen) {
+    any |= node == peer;
+    seen |= node == peer && life.incarnation == said.life.incarnation;
+  }
+  const bool votes = member->incarnation != 0 && member->incarnation == said.life.incarnation;
+  const bool first = member->incarnation == 0 && !any;
+  return votes || seen || first ? Acquaintance::kDisk : Acquaintance::kMember;
+}
+
 void Core::hear(NodeId peer, const Introduction& told, Actions& actions) {
   if (!state_.hearing || !may_move_epoch(peer)) return;
   if (is_voter(peer) && !(state_.seen_before.contains(peer) && state_.owed.contains(peer)))

@@ -49,6 +49,10 @@ class Driver final : public Node, public TransportHandler {
   void register_metrics(observability::MetricRegistry& registry) override;
 
   Introduction introduction() const override { return core_.introduction(); }
+  Acquaintance acquaintance(NodeId peer, const Introduction& said) const override {
+    return core_.acquaintance(peer, said);
+  }
+  bool may_send_batches(NodeId peer) const override { return core_.may_send_batches(peer); }
   void on_connected(NodeId peer, const Introduction& introduction) override;
   void on_disconnected(NodeId peer, const std::string& reason) override;
   void on_message(NodeId peer, Message message) override;

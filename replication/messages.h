@@ -48,6 +48,12 @@ struct Introduction {
   /// Not said, but found: its connection took the place of one that was still up.
   bool beside = false;
 };
+/// What a node knows of whoever says such things of itself.
+enum class Acquaintance : uint8_t {
+  kStranger,  // no member, as this node's log has them
+  kMember,    // the number of a member, with a disk that this node has not heard of
+  kDisk,      // with the disk that votes for it, or one that was seen before, or the first one
+};
 /// False when both know to which cluster they belong, and it is not the same one.
 inline bool may_be_of_one_cluster(const ClusterIdentity& one, const ClusterIdentity& other) {
   return !one.known() || !other.known() || one == other;

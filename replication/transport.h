@@ -25,6 +25,10 @@ class TransportHandler {
   virtual ~TransportHandler() = default;
   /// What this node says of itself on a connection that comes up now.
   virtual Introduction introduction() const = 0;
+  /// Who it is that says this of itself; nothing of it is proved.
+  virtual Acquaintance acquaintance(NodeId peer, const Introduction& said) const = 0;
+  /// Whether what `peer` sends may be large: it is a member, or this node follows it.
+  virtual bool may_send_batches(NodeId peer) const = 0;
   /// A connection to or from `peer` is up and both sides have proved to be of one cluster.
   virtual void on_connected(NodeId peer, const Introduction& introduction) = 0;
   virtual void on_disconnected(NodeId peer, const std::string& reason) = 0;

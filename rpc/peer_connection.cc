@@ -30,17 +30,26 @@ void PeerConnection::begin(Events events, bool dialled, std::chrono::millisecond
     if (!error && self && !self->introduced()) self->close("no hello in time");
   };
   hello_timer_.async_wait(std::move(late));
-  if (dialled_) send_hello({});
+  if (dialled_) send_hello(events_.introduction());
   start();
 }
 
-void PeerConnection::send_hello(const std::string& error) {
+void PeerConnection::send_refusal(const std::string& error) {
+  OutgoingMessage message;
+  auto hello = message.init<wire::PeerFrame>().initHello();
+  hello.setProtocolVersion(self_.protocol_version);
+  hello.setNode(self_.node.value);
+  hello.setError(error.c_str());
+  send(message.builder());
+  flush();
+}
+
+void PeerConnection::send_hello(const replication::Introduction& said) {
   OutgoingMessage message;
   auto hello = message.init<wire::PeerFrame>().initHello();
   hello.setProtocolVersion(self_.protocol_version);
   hello.setCluster(self_.cluster.c_str());
   hello.setNode(self_.node.value);
-  const replication::Introduction said = events_.introduction();
   hello.setVersion(said.version);
   hello.setIncarnation(said.life.incarnation);
   hello.setStarts(said.life.starts);
@@ -53,7 +62,6 @@ void PeerConnection::send_hello(const std::string& error) {
   hello.setGivenUp(said.given_up);
   hello.setIdentityHigh(said.identity.high);
   hello.setIdentityLow(said.identity.low);
-  if (!error.empty()) hello.setError(error.c_str());
   send(message.builder());
   flush();
 }
@@ -101,14 +109,14 @@ FramedSocket::Take PeerConnection::on_frame(capnp::MessageReader& message) {
   Result<> checked = check_peer(theirs, self_);
   if (checked) checked = events_.admit(theirs.node, theirs.introduction);
   if (!checked) {
-    send_hello(checked.error().message);
+    send_refusal(checked.error().message);
     close_after_sending(checked.error().message);
     return Take::kDone;
   }
   peer_ = theirs.node;
-  take_large_frames();
   keep_read_buffer(kKeptReadBytes);
-  if (!dialled_) send_hello({});  // before anything that up() may send
+  // Before anything that up() may send.
+  if (!dialled_) send_hello(events_.answer(peer_, theirs.introduction));
   events_.up(peer_, theirs.introduction);
   hello_timer_.cancel();
   return Take::kDone;

@@ -35,6 +35,8 @@ constexpr std::chrono::milliseconds kAcceptPause{2};
 // Strangers fill no log: what happens meanwhile is counted.
 constexpr std::chrono::seconds kStrangersLine{10};
 constexpr size_t kMostPeers = 256;  // without a hello there is none
+// The rest of a frame comes in a moment, or the other side is not well.
+constexpr std::chrono::seconds kFrameSilence{10}, kFrameTime{120};
 
 class PeerTransportImpl : public PeerTransport {
  public:
@@ -135,6 +137,7 @@ class PeerTransportImpl : public PeerTransport {
     // Who is gone is not dialled again. Its connection may still have to tell it that.
     for (auto& [id, peer] : peers_)
       if (replication::find_member(members, id) == nullptr) peer.address.clear();
+    greet_again();
   }
 
   void reset(NodeId id) override {
@@ -168,6 +171,7 @@ class PeerTransportImpl : public PeerTransport {
     bool dialling = false, waiting = false;            // to dial
     std::weak_ptr<PeerConnection> outgoing;            // dialled, without the other's hello yet
     std::map<std::string, std::string> last_problems;  // by address
+    bool withheld = false;  // it was not told what a disk that is known is told
 
     const std::string& target() const {
       return turn % 2 == 1 && !address_in_file.empty() ? address_in_file : address;
@@ -179,8 +183,38 @@ class PeerTransportImpl : public PeerTransport {
     tick_timer_.async_wait([this](const std::error_code& error) {
       if (error || stopping_) return;
       if (tick_) tick_();
+      close_unfinished();
       arm_tick();
     });
+  }
+
+  /// Whoever has become known since is told on a new connection what it was not told.
+  void greet_again() {
+    if (handler_ == nullptr) return;
+    for (auto& [id, peer] : peers_) {
+      if (!peer.connection || !peer.withheld || !is_known(id, peer.introduction)) continue;
+      peer.withheld = false;
+      // Not at once: who says so may have more to say on this one.
+      asio::post(io_, [connection = peer.connection] {
+        connection->close("this node knows the disk of the other one now: hellos are said anew");
+      });
+    }
+  }
+  bool is_known(NodeId id, const replication::Introduction& said) const {
+    return handler_ != nullptr &&
+           handler_->acquaintance(id, said) == replication::Acquaintance::kDisk;
+  }
+  void close_unfinished() {
+    const auto now = std::chrono::steady_clock::now();
+    std::vector<std::shared_ptr<PeerConnection>> late;
+    for (const auto& [id, peer] : peers_) {
+      const auto since =
+          peer.connection ? peer.connection->unfinished_since() : std::optional<SteadyTime>();
+      if (since && (now - *since > kFrameTime || now - peer.connection->heard() > kFrameSilence))
+        late.push_back(peer.connection);
+    }
+    for (const auto& connection : late)
+      connection->close("the rest of a frame did not come in time");
   }
 
   // ---- Dialling.
@@ -299,6 +333,15 @@ class PeerTransportImpl : public PeerTransport {
     events.introduction = [this] {
       return handler_ != nullptr ? handler_->introduction() : replication::Introduction{};
     };
+    // All that may be told to whoever has its connection by a number alone.
+    events.answer = [this](NodeId peer, const replication::Introduction& said) {
+      if (handler_ == nullptr) return replication::Introduction{};
+      replication::Introduction all = handler_->introduction();
+      if (is_known(peer, said)) return all;
+      replication::Introduction little;
+      little.version = all.version;
+      return little;
+    };
     events.admit = [this, dialled](NodeId peer,
                                    const replication::Introduction& introduction) -> Result<> {
       TAILRACE_RETURN_IF_ERROR(admit_beside(peer, introduction));
@@ -311,8 +354,10 @@ class PeerTransportImpl : public PeerTransport {
       if (auto self = weak.lock())
         up(peer, introduction, std::move(self), ours == (peer < options_.self));
     };
-    events.message = [this](NodeId peer, replication::Message message) {
-      if (handler_ != nullptr) handler_->on_message(peer, std::move(message));
+    events.message = [this, weak](NodeId peer, replication::Message message) {
+      if (handler_ == nullptr) return;
+      handler_->on_message(peer, std::move(message));
+      if (const auto self = weak.lock(); self && handler_ != nullptr) allow_batches(peer, *self);
     };
     PeerConnection* const raw = connection.get();
     events.closed = [this, raw, dialled](const std::string& reason) {
@@ -334,6 +379,8 @@ class PeerTransportImpl : public PeerTransport {
     PeerConnection& connection = *known->second.connection;
     const uint64_t run = known->second.introduction.life.run;
     const bool another = run != 0 && introduction.life.run != run;
+    // With a number alone nobody keeps out the disk that the members know.
+    if (is_known(peer, introduction) && !is_known(peer, known->second.introduction)) return {};
     if (!another || connection.other_side_closed()) return {};
     const auto silent = std::chrono::steady_clock::now() - connection.heard();
     if (silent > kSilent && connection.unconfirmed()) return {};
@@ -378,8 +425,10 @@ class PeerTransportImpl : public PeerTransport {
     const auto old = peer.connection;
     if (old) old->close("replaced by a newer connection");
     peer.connection = std::move(connection);
+    const bool same_disk = peer.introduction.life.incarnation == introduction.life.incarnation;
     peer.introduction = introduction;
-    peer.introduction.beside = old != nullptr;
+    peer.introduction.beside = old != nullptr && same_disk;
+    peer.withheld = !peer.connection->dialled() && !is_known(id, introduction);
     peer.by_greater = by_greater;
     peer.since = std::chrono::steady_clock::now();
     const auto outgoing = peer.outgoing.lock();
@@ -390,8 +439,18 @@ class PeerTransportImpl : public PeerTransport {
     peer.last_problems.clear();
     came_up_.add();
     up_.fetch_add(1);
-    observability::log_info("node {} is connected ({})", id.value, peer.connection->remote());
+    if (peer.address.empty())
+      warn_of_stranger(peer.connection->remote(),
+                       fmt::format("node {}, which is no member here, has connected", id.value));
+    else
+      observability::log_info("node {} is connected ({})", id.value, peer.connection->remote());
+    const auto kept = peer.connection;
     if (handler_ != nullptr) handler_->on_connected(id, peer.introduction);
+    if (handler_ != nullptr && !kept->closed()) allow_batches(id, *kept);
+  }
+
+  void allow_batches(NodeId id, PeerConnection& connection) {
+    if (handler_->may_send_batches(id)) connection.take_large_frames();
   }
 
   void closed(PeerConnection* connection, NodeId dialled, const std::string& reason) {
@@ -415,9 +474,13 @@ class PeerTransportImpl : public PeerTransport {
     if (peer.connection.get() != connection) return;
     peer.connection.reset();
     up_.fetch_sub(1);
-    observability::log_info("node {} is disconnected: {}", id.value, reason);
+    const bool stranger = peer.address.empty();
+    if (!stranger) observability::log_info("node {} is disconnected: {}", id.value, reason);
     if (handler_ != nullptr) handler_->on_disconnected(id, reason);
-    dial_later(id);
+    if (!stranger) return dial_later(id);
+    const auto gone = peers_.find(id);
+    if (gone == peers_.end() || gone->second.connection || !gone->second.address.empty()) return;
+    if (!gone->second.dialling && !gone->second.waiting) peers_.erase(gone);
   }
 
   const PeerTransportOptions options_;

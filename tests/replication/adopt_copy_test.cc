@@ -25,6 +25,10 @@ class IdleLeader final : public TransportHandler {
       : transport_(transport), source_(source) {}
 
   Introduction introduction() const override { return {}; }
+  Acquaintance acquaintance(NodeId, const Introduction&) const override {
+    return Acquaintance::kDisk;
+  }
+  bool may_send_batches(NodeId) const override { return true; }
   void on_connected(NodeId peer, const Introduction&) override {
     transport_.send(peer, Leading{kEpoch, Address{}});
   }

@@ -18,12 +18,21 @@ using namespace std::chrono_literals;
 struct Recorder : replication::TransportHandler {
   replication::Introduction introduction() const override {
     replication::Introduction said;
+    said.version = 4;
     said.life.run = run;
+    said.life.incarnation = own_disk;
     said.identity = identity;
     return said;
   }
-  void on_connected(NodeId, const replication::Introduction&) override {
+  replication::Acquaintance acquaintance(NodeId,
+                                         const replication::Introduction& said) const override {
+    const bool known = disk == 0 || said.life.incarnation == disk;
+    return known ? replication::Acquaintance::kDisk : replication::Acquaintance::kMember;
+  }
+  bool may_send_batches(NodeId) const override { return true; }
+  void on_connected(NodeId, const replication::Introduction& said) override {
     const std::lock_guard lock(mutex);
+    told = said;
     ++connected;
     changed.notify_all();
   }
@@ -60,12 +69,16 @@ struct Recorder : replication::TransportHandler {
   // Set before the transport runs; 0: not told.
   uint64_t run = 0;
   ClusterIdentity identity;
+  uint64_t own_disk = 0, disk = 0;  // the other side's, as this one knows it; 0: any is known
+  replication::Introduction told;
 };
 
 struct Side {
   Side(uint32_t id, std::string cluster, int port, std::string other,
-       std::chrono::milliseconds patience = 1500ms, uint64_t run = 0,
-       ClusterIdentity identity = {}) {
+       std::chrono::milliseconds patience = 1500ms, uint64_t run = 0, ClusterIdentity identity = {},
+       uint64_t own_disk = 0, uint64_t disk = 0) {
+    recorder.own_disk = own_disk;
+    recorder.disk = disk;
     recorder.run = run;
     recorder.identity = identity;
     PeerTransportOptions options;
@@ -406,6 +419,19 @@ TEST(PeerTransport, AnotherProcessOfTheSameNumberWaitsUntilTheFirstHasGone) {
   EXPECT_EQ(one.recorder.seen().disconnected, 0) << one.recorder.seen().reason;
   first.reset();
   EXPECT_TRUE(second.recorder.wait([&] { return second.recorder.connected == 1; }));
+}
+
+// A number alone keeps nobody out and is told nothing by which another could pass for this node.
+TEST(PeerTransport, ADiskThatIsNotKnownIsToldLittleAndGivesWayToTheOneThatIs) {
+  Side one(1, "c", 0, "127.0.0.1:1", 1500ms, 11, {}, 31, 32);
+  Side other(2, "c", 0, one.address(), 1500ms, 21, {}, 33);
+  ASSERT_TRUE(other.recorder.wait([&] { return other.recorder.connected == 1; }));
+  EXPECT_EQ(other.recorder.told.life, replication::Life{});
+  EXPECT_NE(other.recorder.told.version, 0u);
+  Side voter(2, "c", 0, one.address(), 1500ms, 22, {}, 32);
+  ASSERT_TRUE(voter.recorder.wait([&] { return voter.recorder.connected == 1; }));
+  EXPECT_EQ(voter.recorder.told.life.run, 11u);
+  EXPECT_TRUE(other.recorder.wait([&] { return other.recorder.disconnected == 1; }));
 }
 
 // Strangers that say nothing take no place from a member, and write no log.
