@@ -1,6 +1,6 @@
 #pragma once
 // What is fuzzed: each target takes any bytes and stops the process when a promise is broken.
-// libFuzzer runs them under clang (preset `fuzz`); corpus_test.cc replays tests/fuzz/corpus/<name>/
+// libFuzzer runs them under clang (preset `asan`); corpus_test.cc replays tests/fuzz/corpus/<name>/
 // and variations of it with any compiler.
 
 #include <span>

@@ -66,7 +66,7 @@ TEST(RecordSizes, EachIsReadAsItWasWrittenFromEveryRegion) {
       // Another length by read-modify-write, of whatever region.
       for (auto& [key, known] : model) {
         const size_t bytes = (known.size() * 3 + round) % 5000;
-        const auto modify = [&](const ByteSpan* present, std::string& next) {
+        const auto modify = [bytes, &known = known](const ByteSpan* present, std::string& next) {
           EXPECT_TRUE(present != nullptr && as_text(*present) == known);
           next = patterned(bytes, bytes);
           return Modification::kWrite;

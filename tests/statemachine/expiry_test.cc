@@ -15,7 +15,7 @@ using std::chrono::minutes;
 using std::chrono::seconds;
 using testing::CrashPolicy;
 
-constexpr Answer kAbsent{Outcome::kAbsent, false, {}};
+const Answer kAbsent{Outcome::kAbsent, false, {}};
 
 class Expiry : public ::testing::Test {
  protected:

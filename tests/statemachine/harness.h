@@ -30,8 +30,8 @@ inline constexpr bool kSanitized = false;
 #endif
 
 /// What most commands answer, and what one of a session that was forgotten does.
-inline constexpr Answer kDone{};
-inline constexpr Answer kExpired{Outcome::kSessionExpired, false, {}};
+inline const Answer kDone{};
+inline const Answer kExpired{Outcome::kSessionExpired, false, {}};
 
 inline SteadyTime soon() {
   return std::chrono::steady_clock::now() + std::chrono::seconds(30);

@@ -17,7 +17,7 @@ namespace {
 using std::chrono::hours;
 using std::chrono::minutes;
 
-constexpr Answer kNotKept{Outcome::kAnswerForgotten, false, {}};
+const Answer kNotKept{Outcome::kAnswerForgotten, false, {}};
 constexpr uint64_t kOneByte = KeptAnswers::kOverheadBytes + 1;  // an answer of so much
 constexpr uint64_t kHour = 3600ull * 1'000'000'000;
 

@@ -10,8 +10,8 @@ namespace {
 
 using testing::CrashPolicy;
 
-constexpr Answer kGap{Outcome::kSerialGap, false, {}};
-constexpr Answer kForgotten{Outcome::kAnswerForgotten, false, {}};
+const Answer kGap{Outcome::kSerialGap, false, {}};
+const Answer kForgotten{Outcome::kAnswerForgotten, false, {}};
 
 class Sessions : public ::testing::Test {
  protected:
