@@ -26,18 +26,23 @@ struct RepairVerbOptions {
 };
 
 /// How the sound records behind the cut are put back; nothing when there are none.
-std::vector<std::string> recovery(const fasterlog::RepairPlan& plan, const std::string& from) {
+std::vector<std::string> recovery(const fasterlog::RepairPlan& plan, const std::string& log,
+                                  const std::string& from) {
   if (plan.lost_records == 0 || !plan.cut) return {};
   return {fmt::format("tailrace log dump --json --skip-damage --from {} {} > rest.jsonl",
                       plan.cut->value, from),
-          "once the node serves: tailrace load rest.jsonl"};
+          // The log before it tells load() which sessions there were.
+          fmt::format("once the node serves: tailrace log dump --json --to {0} {1} | cat - "
+                      "rest.jsonl | tailrace load --from {0}",
+                      plan.cut->value, log)};
 }
 
 void print_plan(const RepairVerbOptions& options, const fasterlog::RepairPlan& plan,
                 const storage::Path& copies) {
   if (options.json) {
     nlohmann::ordered_json out = to_json(plan);
-    out["recover"] = recovery(plan, copies.empty() ? options.log.directory : copies.string());
+    out["recover"] = recovery(plan, options.log.directory,
+                              copies.empty() ? options.log.directory : copies.string());
     out["done"] = options.yes && !plan.nothing_to_do();
     if (!copies.empty()) out["copies"] = copies.string();
     print_out("{}\n", json_text(out, 2));
@@ -64,8 +69,8 @@ void print_plan(const RepairVerbOptions& options, const fasterlog::RepairPlan& p
     print_out("{}  {}\n", copies.empty() ? "would    " : "done     ", step);
   print_out("records    {} stay, {} sound ones are cut off\n", plan.kept_records,
             plan.lost_records);
-  for (const std::string& step :
-       recovery(plan, copies.empty() ? options.log.directory : copies.string()))
+  for (const std::string& step : recovery(plan, options.log.directory,
+                                          copies.empty() ? options.log.directory : copies.string()))
     print_out("recover    {}\n", step);
 }
 
