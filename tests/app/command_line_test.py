@@ -9,6 +9,7 @@ import os
 import pathlib
 import queue
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -641,6 +642,31 @@ class Tail(VerbTest):
         # An address is refused, and shown without harm.
         done = self.expect(USAGE, "status", "--json", "--timeout", "0.3", server=b"\xff\xfe:1")
         self.assertIn(b"'??:1' is not HOST:PORT", done.stderr)
+
+
+class AnotherLog(VerbTest):
+    def test_a_tail_does_not_go_on_in_a_log_that_was_begun_anew(self):
+        """Addresses of the one say nothing in the other, which may be a longer one by then."""
+        with Cluster(TAILRACE, nodes=1, settings=SETTINGS) as cluster:
+            node = cluster.leader
+            wait_until("the log has an identity", lambda: cluster.status()[0]["cluster_identity"])
+            cluster.run("append", input=b"".join(b"old %d\n" % n for n in range(20)))
+            tail = Started(self, "tail", "--follow", cluster=cluster)
+            self.assertEqual([tail.line() for _ in range(20)], [b"old %d\n" % n for n in range(20)])
+            # Through a restart it does.
+            node.stop()
+            node.start().wait_ready()
+            cluster.run("append", input=b"old 20\n")
+            self.assertEqual(tail.line(), b"old 20\n")
+            node.kill()
+            shutil.rmtree(node.data)
+            node.start().wait_ready()
+            cluster.run("append", input=b"".join(b"new %d\n" % n for n in range(3000)))
+            self.assertIsNone(tail.line())
+            self.assertEqual(tail.process.wait(60), REFUSED)
+            told = tail.process.stderr.read().decode()
+            self.assertRegex(told, f"{node.server} is of another cluster, or its log was begun anew: "
+                             "its identity is [0-9a-f]{32}, and that of")
 
 
 class Administration(VerbTest):
