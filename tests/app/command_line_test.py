@@ -886,6 +886,8 @@ class Usage(VerbTest):
     def test_serve_needs_a_file_or_a_directory_and_not_a_mixture(self):
         self.expect(USAGE, "serve", says="--data-dir DIR")
         self.expect(USAGE, "serve", "--config", "x", "--listen", "127.0.0.1:0")
+        self.expect(USAGE, "serve", "--config", str(single.leader.config), "--data-dir", "", says="--data-dir")
+        self.expect(USAGE, "serve", "--check", "--data-dir", "x", "--listen", "h:1", "--metrics", "h:1", says="h:1")
         self.expect(USAGE, "serve", "--config", "x", "--advertise", "host:1")
         for nobody in ("0.0.0.0:7100", "[::]:7100", "host:0"):
             self.expect(USAGE, "serve", "--data-dir", "x", "--advertise", nobody, says=nobody)
