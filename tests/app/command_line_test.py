@@ -202,16 +202,16 @@ class Keys(VerbTest):
 
     def test_add_counts_from_zero_in_both_directions(self):
         for cluster in (single, three):
-            self.expect(DONE, "add", "counter", "5", cluster=cluster, out=b"5")
-            self.expect(DONE, "add", "counter", "-12", cluster=cluster, out=b"-7")
-            self.expect(DONE, "add", "counter", "+7", cluster=cluster, out=b"0")
+            self.expect(DONE, "add", "counter", "5", cluster=cluster, out=b"5\n")
+            self.expect(DONE, "add", "counter", "-12", cluster=cluster, out=b"-7\n")
+            self.expect(DONE, "add", "counter", "+7", cluster=cluster, out=b"0\n")
             self.expect(DONE, "get", "counter", cluster=cluster, out=b"0")
         least, greatest = str(-2**63), str(2**63 - 1)
-        self.expect(DONE, "add", "edge", least, out=least.encode())
+        self.expect(DONE, "add", "edge", least, out=least.encode() + b"\n")
         self.expect(REFUSED, "add", "edge", "-1", out=b"", says="nothing changed")
         self.expect(DONE, "get", "edge", out=least.encode())
-        self.expect(DONE, "add", "edge", greatest, out=b"-1")
-        self.expect(DONE, "add", "octal", "010", out=b"10")
+        self.expect(DONE, "add", "edge", greatest, out=b"-1\n")
+        self.expect(DONE, "add", "octal", "010", out=b"10\n")
 
     def test_add_to_what_is_no_integer_is_refused(self):
         self.expect(DONE, "put", "word", "abc")
@@ -220,7 +220,7 @@ class Keys(VerbTest):
 
     def test_a_delta_that_is_no_integer_is_a_usage_error(self):
         for delta in ("", "x", "1x", "1.5", "0x10", "+-1", str(2**63), str(-2**63 - 1), " 1"):
-            self.expect(USAGE, "add", "never", delta, says="DELTA")
+            self.expect(USAGE, "add", "never", delta, says="from -9223372036854775808 (-2^63) to 9223372036854775807")
         self.expect(NEGATIVE, "get", "never")
 
     def test_cas_swaps_once_and_tells_the_loser_the_present_value(self):
@@ -260,7 +260,7 @@ class Keys(VerbTest):
         self.expect(DONE, "get", "--", "-k", out=b"-v")
         self.expect(DONE, "cas", "--", "-k", "-v", "--server")
         self.expect(DONE, "get", "--", "-k", out=b"--server")
-        self.expect(DONE, "add", "--", "-n", "-3", out=b"-3")
+        self.expect(DONE, "add", "--", "-n", "-3", out=b"-3\n")
         self.expect(DONE, "delete", "--", "-k")
         self.expect(USAGE, "put", "-k", "v", says="stands behind --")
         self.expect(USAGE, "put", "k", "-v", says="stands behind --")
