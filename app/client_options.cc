@@ -50,7 +50,9 @@ void ClientFlags::add_to(CLI::App& verb) {
       ->type_name("HOST:PORT,...")
       ->envname("TAILRACE_SERVER")
       ->capture_default_str();
-  seconds(verb.add_option("--timeout", timeout_s, "How long to wait for an answer"), 0.001, 86400.0)
+  seconds_or_time(verb.add_option("--timeout", timeout_s,
+                                  "How long to wait for an answer: seconds, or 500ms, 2s, 1m"),
+                  0.001, 86400.0)
       ->capture_default_str();
 }
 

@@ -53,6 +53,10 @@ def run(*arguments, cluster=None, server=None, input=None, environment=None):
                           capture_output=True)
 
 
+def time_now():
+    return time.monotonic()
+
+
 def dead_address():
     return f"127.0.0.1:{free_ports(1)[0]}"
 
@@ -869,8 +873,13 @@ class Usage(VerbTest):
             self.expect(USAGE, "transfer", f"--to={number}", says="from 1 to 4294967295")
         for size in (str(2**64), "-1", "1e30", "0x10", "99999999GiB", "5XB", ""):
             self.expect(USAGE, "bench", "kv", "--memory-bytes", size, says="--memory-bytes")
-        for time in ("nan", "inf", "0", "-1", "86401"):
-            self.expect(USAGE, "get", "k", f"--timeout={time}", says="from 0.001 to 86400")
+        for text in ("nan", "inf", "0", "-1", "86401", "25h", "0s", "5x", "s"):
+            self.expect(USAGE, "get", "k", f"--timeout={text}", says="from 0.001 to 86400")
+        for text in ("2", "0.5", "2s", "2500ms", "1m"):
+            self.expect(DONE, "status", "--json", f"--timeout={text}")
+        before = time_now()
+        self.expect(UNREACHABLE, "get", "k", "--timeout", "300ms", server=dead_address())
+        self.assertLess(time_now() - before, 20)
 
     def test_what_is_no_command_line(self):
         self.expect(USAGE)
