@@ -534,7 +534,7 @@ class Tail(VerbTest):
         first = self.records[0]["address"]
         for within in (first + 8, first + 1):
             done = self.expect(REFUSED, "tail", "--from", str(within), out=b"",
-                               says=f"no record begins at address {within}; the nearest begin at {first} and ")
+                               says=f"no record begins at address {within}; the nearest where one begins or ends are {first} and ")
             self.assertIn(str(self.records[0]["end"]), done.stderr.decode())
             self.assertNotIn("/", done.stderr.decode())  # no file of the server's
 
