@@ -61,7 +61,13 @@ Result<rpc::ClientOptions> ClientFlags::client_options() const {
   options.servers.clear();
   std::stringstream list(servers);
   for (std::string one; std::getline(list, one, ',');) {
-    if (!one.empty()) options.servers.push_back(one);
+    if (one.empty()) continue;
+    if (one.find(':') == std::string::npos || one.back() == ']' || one.back() == ':')
+      return make_error(ErrorCode::kInvalidArgument,
+                        "--server " + one +
+                            ": the port is missing (HOST:PORT, clients' port is "
+                            "7100 unless the node's file says another)");
+    options.servers.push_back(one);
   }
   if (options.servers.empty())
     return make_error(ErrorCode::kInvalidArgument, "--server names no HOST:PORT");

@@ -63,6 +63,13 @@ Result<Address> parse_address(std::string_view text, std::string_view option,
                   text, kMostAddress.value, words.empty() ? "" : " or ", words));
 }
 
+Result<> check_order(Address from, Address to) {
+  if (from <= to) return {};
+  return make_error(
+      ErrorCode::kInvalidArgument,
+      fmt::format("--from {} is beyond --to {}: nothing lies between", from.value, to.value));
+}
+
 CLI::Option* whole_number(CLI::Option* option, uint64_t least, uint64_t most) {
   const auto check = [least, most](std::string& text) -> std::string {
     const auto number = parse_all<uint64_t>(text);

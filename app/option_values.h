@@ -27,6 +27,9 @@ Result<uint64_t> parse_whole_number(std::string_view text);
 Result<Address> parse_address(std::string_view text, std::string_view option,
                               std::string_view words);
 
+/// kInvalidArgument when --from is beyond --to.
+Result<> check_order(Address from, Address to);
+
 /// Have the option take a whole number within limits.
 CLI::Option* whole_number(CLI::Option* option, uint64_t least, uint64_t most);
 /// The same for bytes, with a unit or without: 4096, 64KiB, 256MiB, 1GiB.

@@ -43,6 +43,7 @@ int dump(const DumpVerbOptions& options) {
   if (options.from != "begin") from = parse_address(options.from, "--from", "'begin'");
   if (options.to != "end") to = parse_address(options.to, "--to", "'end'");
   if (!from || !to) return report((from ? to : from).error());
+  if (const auto order = check_order(*from, *to); !order) return report(order.error());
   uint64_t torn = 0;
   bool behind_damage = false;  // and no record since
   fasterlog::DumpVisitor visitor;

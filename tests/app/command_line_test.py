@@ -886,6 +886,17 @@ class Usage(VerbTest):
         self.expect(USAGE, "putt", "k", "v", says="'putt' is not a verb")
         self.expect(USAGE, "log", "dumb", says="'dumb' is not a verb of log")
         self.expect(USAGE, "--nothing")
+        for option in ("-v", "--versoin"):
+            self.expect(USAGE, option, says=f"unknown option '{option}'")
+            self.expect(USAGE, "member", option, says=f"unknown option '{option}'")
+        self.expect(USAGE, "member", says="needs a verb: list, add, remove")
+        self.expect(USAGE, "-s", "127.0.0.1:1", says="needs a verb: serve, put")
+        for word, verb in (("set", "put"), ("incr", "add"), ("keys", "scan"), ("ls", "scan")):
+            self.expect(USAGE, word, "k", says=f"'{word}' is not a verb (that is `tailrace {verb}")
+        for server in ("127.0.0.1", "[::1]", "127.0.0.1:"):
+            self.expect(USAGE, "-s", server, "get", "k", says=f"--server {server}: the port is missing")
+        for verb in (["tail"], ["log", "dump", str(single.leader.data / "log")]):
+            self.expect(USAGE, *verb, "--from", "104", "--to", "64", says="--from 104 is beyond --to 64")
         for verb in (["put"], ["put", "k"], ["put", "k", "v", "more"], ["get"], ["get", "a", "b"],
                      ["delete"], ["add", "k"], ["cas", "k", "a"], ["append", "a", "b"],
                      ["tail", "x"], ["status", "x"], ["verify", "--nothing"], ["checkpoint", "x"],
