@@ -11,6 +11,7 @@ import queue
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -700,6 +701,15 @@ class Administration(VerbTest):
             self.assertGreaterEqual(one["lag_seconds"], 0)
         alone = json.loads(self.expect(DONE, "status", "--json", cluster=single).stdout)
         self.assertEqual((len(alone), alone[0]["role"], alone[0]["followers"]), (1, "leader", []))
+
+    def test_a_server_that_says_nothing_is_named_once(self):
+        with socket.socket() as silent:
+            silent.bind(("127.0.0.1", 0))
+            silent.listen()
+            server = "127.0.0.1:%d" % silent.getsockname()[1]
+            for verb in (["status"], ["checkpoint"]):
+                told = self.expect(UNREACHABLE, *verb, "--timeout", "5s", server=server).stderr.decode()
+                self.assertEqual(told.count(server), 1, told)
 
     def test_status_in_words(self):
         done = self.expect(DONE, "status", cluster=three)
