@@ -47,7 +47,8 @@ Result<> check_size(const ClientRequest& request, uint64_t max_frame_bytes) {
   if (max_frame_bytes == 0 || frame <= max_frame_bytes) return {};
   return make_error(ErrorCode::kInvalidArgument,
                     fmt::format("a request of {} bytes does not fit in a frame of the server, "
-                                "whose max_frame_bytes is {}",
+                                "whose max_frame_bytes is {}; server.max_value_bytes in the nodes' "
+                                "files bounds a value or event, and has to be raised with it",
                                 bytes, max_frame_bytes));
 }
 

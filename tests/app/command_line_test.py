@@ -431,13 +431,15 @@ class Lines(VerbTest):
         done = self.expect(REFUSED, "append", "--stream", "long", input=b"a\nb\n" + long + b"\nc\n")
         kept = len(self.tailed("long")) - before
         self.assertIn(f"the first {kept} lines are in the log; none after it", done.stderr.decode())
-        self.assertIn("the limit is 1048576 bytes", done.stderr.decode())
+        self.assertIn("line 3 is the longest, 2097152 bytes", done.stderr.decode())
+        self.assertIn("the limit is 1048576 bytes (server.max_value_bytes in", done.stderr.decode())
 
     def test_a_value_comes_from_standard_input_exactly(self):
         for value in (b"", b"line\n", bytes(range(256)) * 1000):
             self.expect(DONE, "put", "stdin", "-", input=value)
             self.expect(DONE, "get", "stdin", out=value)
-        self.expect(REFUSED, "put", "stdin", "-", input=b"x" * (2 << 20), says="the limit is 1048576 bytes")
+        self.expect(REFUSED, "put", "stdin", "-", input=b"x" * (2 << 20), says="the limit is 1048576 bytes (server.max_value_bytes in")
+        self.expect(REFUSED, "put", "stdin", "-", input=b"x" * (20 << 20), says="server.max_value_bytes in the nodes")
 
     def test_a_line_longer_than_any_event_is_refused_at_once_and_its_number_told(self):
         # What follows is never read: the pipe ends, and the writer is told.
