@@ -1,5 +1,6 @@
 // `tailrace log repair`: says how a damaged log would be made one that opens; with --yes does it.
 
+#include <filesystem>
 #include <memory>
 #include <string>
 #include <vector>
@@ -11,6 +12,7 @@
 #include "app/json_text.h"
 #include "app/log_flags.h"
 #include "app/log_report.h"
+#include "app/option_values.h"
 #include "app/output.h"
 #include "app/verbs.h"
 #include "fasterlog/repair.h"
@@ -74,6 +76,23 @@ void print_plan(const RepairVerbOptions& options, const fasterlog::RepairPlan& p
     print_out("recover    {}\n", step);
 }
 
+/// A node's log stands beside its promises and its store, and the node opens only its own.
+Result<> check_owner(const RepairVerbOptions& options, const storage::Path& directory) {
+  if (!options.rebuild_metadata || options.owner.empty()) return {};
+  const storage::Path log = directory.has_filename() ? directory : directory.parent_path();
+  const storage::Path beside = log.parent_path();
+  std::error_code ignored;
+  const bool is_node = std::filesystem::exists(beside / "PROMISE", ignored) ||
+                       std::filesystem::exists(beside / "store", ignored);
+  const size_t slash = options.owner.rfind('/');
+  const bool named = slash != std::string::npos && slash > 0 &&
+                     parse_whole_number(options.owner.substr(slash + 1)).value_or(0) > 0;
+  if (!is_node || named) return {};
+  return make_error(ErrorCode::kInvalidArgument,
+                    "--owner is '" + options.owner +
+                        "', and this is a node's log: its owner is CLUSTER/NODE, as single/1");
+}
+
 int repair(const RepairVerbOptions& options) {
   fasterlog::RepairOptions how;
   how.rebuild_metadata = options.rebuild_metadata;
@@ -83,6 +102,7 @@ int repair(const RepairVerbOptions& options) {
   // The copies stand beside the directory: its name must be known.
   if (directory == "." || directory.filename() == "..")
     directory = std::filesystem::absolute(directory).lexically_normal();
+  if (const auto owner = check_owner(options, directory); !owner) return report(owner.error());
   if (!options.yes) {
     const auto plan = fasterlog::plan_repair(storage::posix_file_system(), directory, how);
     if (!plan) return report_unreadable(plan.error(), options.log.directory);
