@@ -50,7 +50,9 @@ void ClientFlags::add_to(CLI::App& verb) {
       ->type_name("HOST:PORT,...")
       ->envname("TAILRACE_SERVER")
       ->capture_default_str();
-  seconds(verb.add_option("--timeout", timeout_s, "How long to wait for an answer"), 0.001, 86400.0)
+  seconds_or_time(verb.add_option("--timeout", timeout_s,
+                                  "How long to wait for an answer: seconds, or 500ms, 2s, 1m"),
+                  0.001, 86400.0)
       ->capture_default_str();
 }
 
@@ -59,7 +61,13 @@ Result<rpc::ClientOptions> ClientFlags::client_options() const {
   options.servers.clear();
   std::stringstream list(servers);
   for (std::string one; std::getline(list, one, ',');) {
-    if (!one.empty()) options.servers.push_back(one);
+    if (one.empty()) continue;
+    if (one.find(':') == std::string::npos || one.back() == ']' || one.back() == ':')
+      return make_error(ErrorCode::kInvalidArgument,
+                        "--server " + one +
+                            ": the port is missing (HOST:PORT, clients' port is "
+                            "7100 unless the node's file says another)");
+    options.servers.push_back(one);
   }
   if (options.servers.empty())
     return make_error(ErrorCode::kInvalidArgument, "--server names no HOST:PORT");

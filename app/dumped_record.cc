@@ -99,6 +99,7 @@ void read_command(Fields& fields, DumpedLine& line) {
   line.expires_at_ns = fields.number("expires_at_ns", false);
   line.client = fields.text("client", false);
   line.serial = fields.number("serial", false);
+  line.begins_before_ns = fields.number("begins_before_ns", false);
 }
 
 }  // namespace
@@ -113,6 +114,7 @@ Result<DumpedLine> parse_dumped_line(std::string_view text) {
   line.address = Address{fields.number("address", true)};
   line.end = Address{fields.number("end", true)};
   line.batch = Address{fields.number("batch", false)};
+  line.log_time_ns = fields.number("log_time_ns", false);
   line.behind_damage = fields.flag("behind_damage");
   const std::string kind = fields.text("kind", true);
   if (fields.problem().empty()) {
@@ -124,7 +126,12 @@ Result<DumpedLine> parse_dumped_line(std::string_view text) {
                       "to go on without it",
                       kind));
     line.operation = *operation;
+    line.begins_epoch = kind == "epoch_start";
     if (line.operation) read_command(fields, line);
+    if (kind == "rules") {
+      const auto rules = statemachine::decode_rules(as_bytes(fields.text("payload", false)));
+      if (rules) line.rules = *rules;
+    }
   }
   if (fields.problem().empty()) return line;
   return make_error(ErrorCode::kInvalidArgument, fields.problem());

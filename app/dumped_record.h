@@ -9,12 +9,14 @@
 #include "core/address.h"
 #include "core/result.h"
 #include "statemachine/command.h"
+#include "statemachine/rules.h"
 
 namespace tailrace::app {
 
 struct DumpedLine {
   Address address, end;
-  Address batch;  // 0: the line does not say
+  Address batch;             // 0: the line does not say
+  uint64_t log_time_ns = 0;  // of the mark that ends its batch; 0: the line does not say
   bool behind_damage = false;
   /// Nothing for what each cluster writes for itself: epochs, members, digests, rules, times.
   std::optional<statemachine::Operation> operation;
@@ -24,6 +26,9 @@ struct DumpedLine {
   uint64_t expires_at_ns = 0;
   std::string client;  // of the session; empty: none
   uint64_t serial = 0;
+  uint64_t begins_before_ns = 0;
+  bool begins_epoch = false;
+  std::optional<statemachine::Rules> rules;  // of a `rules` record, if it is one that is known
 };
 
 /// kInvalidArgument when it is not such a line, kUnsupported for a kind that cannot be put back.

@@ -40,35 +40,35 @@ Loader::~Loader() {
   changed_.wait(lock, [this] { return in_flight_ == 0; });
 }
 
-bool Loader::did_something(const DumpedLine& line) {
-  if (line.client.empty()) return true;
-  const auto [found, first] = sessions_.try_emplace(line.client);
-  Session& session = found->second;
-  const bool next = line.serial == session.serial + 1;
-  const bool behind_damage = session.damages != damages_ && line.serial > session.serial;
-  if (!first && !next && !behind_damage) return false;
-  session = {line.serial, damages_};
-  return true;
+bool Loader::is_wanted(DumpedSessions::Verdict verdict, Address address) {
+  if (verdict == DumpedSessions::Verdict::kApplied) return true;
+  if (verdict == DumpedSessions::Verdict::kDidNothing) {
+    ++totals_.repeats;
+    return false;
+  }
+  if (totals_.unknown++ == 0) totals_.first_unknown = address;
+  return apply_unknown_;
 }
 
 Result<> Loader::take(DumpedLine line) {
-  if (line.behind_damage) ++damages_;
+  const DumpedSessions::Verdict verdict = sessions_.take(line);
   if (!line.operation) {
     ++totals_.own;
     return {};
   }
-  const bool did = did_something(line);
   if (line.address < from_) {
     ++totals_.before;
     return {};
   }
-  if (!did) {
-    ++totals_.repeats;
-    return {};
-  }
+  if (!is_wanted(verdict, line.address)) return {};
   if (*line.operation == Operation::kEvent) return append(std::move(line));
   TAILRACE_RETURN_IF_ERROR(send_events());
   return send_command(line);
+}
+
+/// Of the one that is last: answers may come in another order.
+void Loader::note_end(const rpc::CommandAnswer& answer) {
+  log_end_ = std::max(log_end_, std::pair(answer.epoch, answer.range.end));
 }
 
 Result<> Loader::append(DumpedLine line) {
@@ -106,6 +106,7 @@ Result<> Loader::send_events(size_t first, size_t count) {
   }
   if (!answer) return tl::unexpected(answer.error());
   totals_.events += count;
+  note_end(*answer);
   resume_ = events_[first + count - 1].end;
   return {};
 }
@@ -122,6 +123,7 @@ Result<> Loader::send_command(const DumpedLine& line) {
   if (!answer) return tl::unexpected(answer.error());
   TAILRACE_RETURN_IF_ERROR(check_outcome(answer->answer));
   ++totals_.commands;
+  note_end(*answer);
   if (answer->answer.outcome != Outcome::kDone) ++totals_.without_effect;
   resume_ = line.end;
   return {};
@@ -168,6 +170,7 @@ void Loader::flow(const DumpedLine& line) {
                         failed_ = {address, std::move(checked).error()};
                       if (answer) {
                         ++totals_.commands;
+                        note_end(*answer);
                         if (in_flight_ == 0 && !failed_) resume_ = end;
                       }
                       changed_.notify_all();

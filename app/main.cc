@@ -92,10 +92,8 @@ int main(int argc, char** argv) {
       dashed);
   const std::vector<std::string> given(argv + std::min(argc, 1), argv + argc);
   Arguments arguments = arrange(app, given);
-  if (!arguments.unknown_verb.empty()) {
-    const std::string parent = arguments.parent.empty() ? "" : " " + arguments.parent;
-    print_error("tailrace: '{}' is not a verb{}; tailrace{} --help lists them\n",
-                arguments.unknown_verb, parent.empty() ? "" : " of" + parent, parent);
+  if (const std::string problem = problem_of(arguments); !problem.empty()) {
+    print_error("tailrace: {}\n", problem);
     return kUsage;
   }
   std::reverse(arguments.words.begin(), arguments.words.end());  // as the parser wants them

@@ -27,7 +27,7 @@ std::optional<Number> parse_all(std::string_view text) {
   return number;
 }
 
-std::optional<uint64_t> parse_time_to_live_ms(std::string_view text) {
+std::optional<uint64_t> parse_time_ms(std::string_view text) {
   struct Unit {
     std::string_view name;
     uint64_t milliseconds;
@@ -61,6 +61,13 @@ Result<Address> parse_address(std::string_view text, std::string_view option,
       ErrorCode::kInvalidArgument,
       fmt::format("{} is '{}'; it must be an address (a whole number from 1 to {}){}{}", option,
                   text, kMostAddress.value, words.empty() ? "" : " or ", words));
+}
+
+Result<> check_order(Address from, Address to) {
+  if (from <= to) return {};
+  return make_error(
+      ErrorCode::kInvalidArgument,
+      fmt::format("--from {} is beyond --to {}: nothing lies between", from.value, to.value));
 }
 
 CLI::Option* whole_number(CLI::Option* option, uint64_t least, uint64_t most) {
@@ -100,6 +107,21 @@ CLI::Option* seconds(CLI::Option* option, double least, double most) {
   return option->check(CLI::Validator(check, ""))->type_name("SECONDS");
 }
 
+CLI::Option* seconds_or_time(CLI::Option* option, double least, double most) {
+  const auto check = [least, most](std::string& text) -> std::string {
+    auto number = parse_all<double>(text);
+    if (const auto time = parse_time_ms(text)) number = static_cast<double>(*time) / 1000;
+    if (!number || !(*number >= least && *number <= most))
+      return fmt::format(
+          "'{}' is not a number of seconds from {} to {}, or such a time with a "
+          "unit: 500ms, 2s, 1m",
+          text, least, most);
+    text = fmt::format("{}", *number);
+    return {};
+  };
+  return option->transform(CLI::Validator(check, ""))->type_name("SECONDS");
+}
+
 CLI::Option* host_port(CLI::Option* option) {
   const auto check = [](std::string& text) -> std::string {
     const size_t colon = text.rfind(':');
@@ -124,7 +146,7 @@ CLI::Option* reachable_host_port(CLI::Option* option) {
 
 CLI::Option* add_time_to_live(CLI::App& verb, uint64_t& milliseconds) {
   const auto check = [](std::string& text) -> std::string {
-    const auto parsed = parse_time_to_live_ms(text);
+    const auto parsed = parse_time_ms(text);
     if (!parsed)
       return fmt::format(
           "'{}' is not a time from 1ms to {}d; it needs a unit: 250ms, 30s, 5m, 1h "

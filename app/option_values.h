@@ -27,11 +27,16 @@ Result<uint64_t> parse_whole_number(std::string_view text);
 Result<Address> parse_address(std::string_view text, std::string_view option,
                               std::string_view words);
 
+/// kInvalidArgument when --from is beyond --to.
+Result<> check_order(Address from, Address to);
+
 /// Have the option take a whole number within limits.
 CLI::Option* whole_number(CLI::Option* option, uint64_t least, uint64_t most);
 /// The same for bytes, with a unit or without: 4096, 64KiB, 256MiB, 1GiB.
 CLI::Option* byte_size(CLI::Option* option, uint64_t most);
-/// The same for seconds with a fraction.
+/// The same for seconds with a fraction, or with a unit: 0.5, 2, 500ms, 2s, 1m.
+CLI::Option* seconds_or_time(CLI::Option* option, double least, double most);
+/// The same for seconds with a fraction alone.
 CLI::Option* seconds(CLI::Option* option, double least, double most);
 /// Has the option take HOST:PORT.
 CLI::Option* host_port(CLI::Option* option);

@@ -79,6 +79,8 @@ nlohmann::ordered_json record_json(const ShownRecord& record) {
     out["client"] =
         fmt::format("{:016x}{:016x}", command->session->client.high, command->session->client.low);
     out["serial"] = command->session->serial;
+    if (command->session->begins_before_ns != 0)
+      out["begins_before_ns"] = command->session->begins_before_ns;
   }
   return out;
 }

@@ -29,7 +29,7 @@ struct ShownRecord {
 ///   insert (a cas against absent)     key, payload
 ///   expire                            key, expires_at_ns (unless it lives for ever)
 ///   digest, compare, time, rules      payload (where it has one)
-///   commands with a session           client, serial
+///   commands with a session           client, serial; begins_before_ns of a first one with a bound
 ///   any other kind                    payload
 /// Text that is not UTF-8 is in base64, and NAME_encoding says so.
 nlohmann::ordered_json record_json(const ShownRecord& record);

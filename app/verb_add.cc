@@ -23,7 +23,9 @@ Result<int64_t> parse_delta(const std::string& text) {
   const auto [stopped, error] = std::from_chars(digits, end, delta);
   if (error == std::errc{} && stopped == end && !text.starts_with("+-")) return delta;
   return make_error(ErrorCode::kInvalidArgument,
-                    "DELTA is '" + text + "'; it must be a whole number of at most 64 bits");
+                    "DELTA is '" + text +
+                        "'; it must be a whole number from -9223372036854775808 (-2^63) to "
+                        "9223372036854775807 (2^63-1)");
 }
 
 int add(const AddOptions& options) {
@@ -34,7 +36,9 @@ int add(const AddOptions& options) {
   const auto answer = (*client)->add(as_bytes(options.key), *delta);
   if (!answer) return report_answer(answer.error());
   if (const int code = report_outcome(*answer, options.key); code != kDone) return code;
-  const auto printed = print_value(answer->answer.value);
+  // A number is a line, also to a pipe; a value of somebody's is only its own bytes.
+  print_out("{}\n", answer->answer.value);
+  const auto printed = flush_output();
   return printed ? kDone : report(printed.error());
 }
 
@@ -45,9 +49,9 @@ void add_add_verb(CLI::App& app, int& exit_code) {
       app.add_subcommand("add", "Adds to a key's integer (absent: 0) and prints the sum");
   const auto options = std::make_shared<AddOptions>();
   verb->add_option("KEY", options->key, kKeyHelp)->required();
-  verb->add_option(
-          "DELTA", options->delta,
-          "What to add: a signed 64-bit integer; write -- before a negative one: add -- KEY -1")
+  verb->add_option("DELTA", options->delta,
+                   "What to add: a whole number from -2^63 to 2^63-1; write -- before a negative "
+                   "one: add -- KEY -1")
       ->required();
   options->client.add_to(*verb);
   verb->callback([options, &exit_code] { exit_code = add(*options); });

@@ -2,6 +2,7 @@
 // on a majority and applied) before the next one is sent; whatever goes wrong, the number of lines
 // that are in the log is known.
 
+#include <algorithm>
 #include <cerrno>
 #include <string>
 #include <vector>
@@ -76,7 +77,8 @@ class Appender {
           fmt::format("{}: the first {} lines are in the log; {}", name_, lines_,
                       answer.error().code == ErrorCode::kUnknownOutcome
                           ? fmt::format("the {} after it may or may not be", batch_.size())
-                          : "none after it");
+                          : "none after it") +
+          longest_line(answer.error());
       return tl::unexpected(with_context(known, std::move(answer).error()));
     }
     if (lines_ == 0) first_ = answer->range.first;
@@ -86,6 +88,17 @@ class Appender {
     batch_bytes_ = 0;
     show_progress();
     return {};
+  }
+
+  /// What a refusal of the batch is most likely about.
+  std::string longest_line(const Error& error) const {
+    if (error.code != ErrorCode::kInvalidArgument) return {};
+    const auto longest =
+        std::max_element(batch_.begin(), batch_.end(),
+                         [](ByteSpan left, ByteSpan right) { return left.size() < right.size(); });
+    const auto number = lines_ + static_cast<uint64_t>(longest - batch_.begin()) + 1;
+    return fmt::format("; of the lines that were refused line {} is the longest, {} bytes", number,
+                       longest->size());
   }
 
   void show_progress() {

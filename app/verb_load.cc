@@ -2,6 +2,7 @@
 
 #include <cerrno>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -17,6 +18,8 @@
 #include "app/output.h"
 #include "app/verbs.h"
 #include "core/clock.h"
+#include "fasterlog/log.h"
+#include "statemachine/command.h"
 
 namespace tailrace::app {
 
@@ -29,6 +32,7 @@ constexpr std::chrono::milliseconds kLoadShownEvery{500};
 struct LoadVerbOptions {
   ClientFlags client;
   std::string file = "-", from;
+  bool apply_unknown = false;
 };
 
 /// How many records are in, now and then, where standard error is a terminal.
@@ -71,10 +75,34 @@ Result<> load_lines(LineReader& lines, Loader& loader) {
   }
 }
 
-int report_load(const Loader& loader, const Result<>& done) {
+/// What of the dump cannot be told; whether something was left out for that.
+bool report_unknown(const Loader& loader, bool applied) {
   const Loader::Totals totals = loader.totals();
-  print_out("events {} commands {} end {}\n", totals.events, totals.commands,
+  if (loader.expiry_unknown())
+    print_error(
+        "tailrace: this dump does not tell when its commands were applied, or how long a session "
+        "lived: a command of a session that had ended then would have been applied twice. `log "
+        "dump --json` of a whole log tells it\n");
+  if (totals.unknown == 0) return false;
+  print_error(
+      "tailrace: {}: {} commands of sessions whose beginning the dump does not show (the first at "
+      "address {}). Whether they were applied when they were written it does not tell; they may be "
+      "repeats\n",
+      applied ? "put back" : "LEFT OUT", totals.unknown, totals.first_unknown.value);
+  if (!applied)
+    print_error(
+        "tailrace: to have them, put the log before this dump in front of it and say --from with "
+        "the address where this one begins; or --apply-unknown, on your own word\n");
+  return !applied;
+}
+
+int report_load(const Loader& loader, const LoadVerbOptions& options, const Result<>& done) {
+  const Loader::Totals totals = loader.totals();
+  print_out("events {} commands {} dump_end {}", totals.events, totals.commands,
             loader.resume().value);
+  const auto [epoch, end] = loader.log_end();
+  if (epoch != Epoch{}) print_out(" end {}:{}", epoch.value, end.value);
+  print_out("\n");
   if (totals.without_effect > 0)
     print_error(
         "tailrace: {} of the commands had no effect, as a command on an absent key or a "
@@ -85,10 +113,11 @@ int report_load(const Loader& loader, const Result<>& done) {
                 totals.divided);
   if (totals.own + totals.repeats + totals.before > 0)
     print_error(
-        "tailrace: left out: {} records of the dumped cluster itself, {} repeats that did "
-        "nothing, {} before --from\n",
+        "tailrace: left out: {} records of the dumped cluster itself, {} commands that did "
+        "nothing then, {} before --from\n",
         totals.own, totals.repeats, totals.before);
-  if (done) return kDone;
+  const bool lacks = report_unknown(loader, options.apply_unknown);
+  if (done) return lacks ? kNegative : kDone;
   const int code = report_answer(done.error());
   if (loader.resume() == Address{}) return code;
   const bool unknown = done.error().code == ErrorCode::kUnknownOutcome;
@@ -98,6 +127,34 @@ int report_load(const Loader& loader, const Result<>& done) {
       unknown ? "It is not known whether the next one is: see `tailrace tail --json`. " : "",
       loader.resume().value);
   return code;
+}
+
+/// What a cluster writes for itself.
+bool is_own(statemachine::Operation operation) {
+  using enum statemachine::Operation;
+  return operation == kDigest || operation == kTime || operation == kCompare || operation == kRules;
+}
+
+/// Whoever loads a dump twice has it twice. A repair's rest is loaded into what is there, too.
+void warn_of_content(rpc::Client& client) {
+  std::optional<Address> found;
+  const auto visit = [&](const rpc::TailRecord& record) {
+    if (record.kind != statemachine::kCommandRecord) return true;
+    const auto command = statemachine::decode(as_bytes(record.payload));
+    if (!command || is_own(command->operation)) return true;
+    found = record.address;
+    return false;
+  };
+  rpc::Client::TailOptions whole;
+  whole.started = [&](Address begin) {
+    if (begin != fasterlog::kFirstAddress) found = begin;
+  };
+  // What is wrong with the cluster the load itself finds out.
+  if (client.tail(whole, visit) && found)
+    print_error(
+        "tailrace: the cluster's log already holds events or commands (from address {} on): what "
+        "of this dump is among them is now put in once more\n",
+        found->value);
 }
 
 int load(const LoadVerbOptions& options) {
@@ -111,10 +168,11 @@ int load(const LoadVerbOptions& options) {
   auto client = options.client.connect();
   if (!client) return report(client.error());
   LineReader lines(input, standard_input ? "standard input" : options.file, kMostDumpLineBytes);
-  Loader loader(**client, *from);
+  if (*from == Address{}) warn_of_content(**client);
+  Loader loader(**client, *from, options.apply_unknown);
   const auto done = load_lines(lines, loader);
   if (!standard_input) ::close(input);
-  return report_load(loader, done);
+  return report_load(loader, options, done);
 }
 
 }  // namespace
@@ -123,14 +181,18 @@ void add_load_verb(CLI::App& app, int& exit_code) {
   CLI::App* verb = app.add_subcommand(
       "load",
       "Puts the events and commands of a dump (`log dump --json`, `tail --json`) back, in their "
-      "order; prints how many there were and the end of the last record");
+      "order; prints how many there were, dump_end (where the last of them ends in the dump) and "
+      "end "
+      "EPOCH:ADDRESS (where it ends in the cluster's log)");
   verb->footer(
       "Nobody else should write meanwhile. The records of the dumped cluster itself (epochs, "
       "members,\n"
       "digests, rules) and repeats of commands that did nothing are left out. Commands are applied "
       "to\n"
       "the state as it is: load a whole log into an empty cluster, or the end of a log into the\n"
-      "state that was there where it begins. Times to live go on by this machine's clock.");
+      "state that was there where it begins. Within one load a command counts once; loading the "
+      "same\n"
+      "dump again applies it again. Times to live go on by this machine's clock.");
   const auto options = std::make_shared<LoadVerbOptions>();
   verb->add_option("FILE", options->file, "The dump; - is standard input")->capture_default_str();
   verb->add_option(
@@ -138,6 +200,9 @@ void add_load_verb(CLI::App& app, int& exit_code) {
           "Leaves out the records before this address of the dump: goes on where an earlier "
           "load has stopped, or behind what a repair has kept")
       ->type_name("ADDRESS");
+  verb->add_flag("--apply-unknown", options->apply_unknown,
+                 "Also puts back commands of which the dump does not tell whether they were "
+                 "applied; without it they are left out, and the exit code is 1");
   options->client.add_to(*verb);
   verb->callback([options, &exit_code] { exit_code = load(*options); });
 }

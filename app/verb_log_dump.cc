@@ -32,6 +32,7 @@ void print_record(const fasterlog::DumpedRecord& record, bool behind_damage, boo
   if (!json) return print_out("{}\n", record_line(shown));
   nlohmann::ordered_json out = record_json(shown);
   out["batch"] = record.batch.value;
+  if (record.batch_time_ns != 0) out["log_time_ns"] = record.batch_time_ns;
   if (!record.whole_batch) out["whole_batch"] = false;
   if (behind_damage) out["behind_damage"] = true;
   print_out("{}\n", json_text(out));
@@ -42,6 +43,7 @@ int dump(const DumpVerbOptions& options) {
   if (options.from != "begin") from = parse_address(options.from, "--from", "'begin'");
   if (options.to != "end") to = parse_address(options.to, "--to", "'end'");
   if (!from || !to) return report((from ? to : from).error());
+  if (const auto order = check_order(*from, *to); !order) return report(order.error());
   uint64_t torn = 0;
   bool behind_damage = false;  // and no record since
   fasterlog::DumpVisitor visitor;
@@ -84,7 +86,7 @@ void add_log_dump_verb(CLI::App& log, int& exit_code) {
   verb->add_flag(
       "--json", options->json,
       "One JSON object a line, as of `tail --json`, which `tailrace load` puts back; batch "
-      "is the same for records that became durable together");
+      "is the same for records that became durable together, and log_time_ns is when");
   verb->callback([options, &exit_code] { exit_code = dump(*options); });
 }
 

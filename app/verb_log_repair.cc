@@ -1,5 +1,6 @@
 // `tailrace log repair`: says how a damaged log would be made one that opens; with --yes does it.
 
+#include <filesystem>
 #include <memory>
 #include <string>
 #include <vector>
@@ -11,6 +12,7 @@
 #include "app/json_text.h"
 #include "app/log_flags.h"
 #include "app/log_report.h"
+#include "app/option_values.h"
 #include "app/output.h"
 #include "app/verbs.h"
 #include "fasterlog/repair.h"
@@ -26,18 +28,23 @@ struct RepairVerbOptions {
 };
 
 /// How the sound records behind the cut are put back; nothing when there are none.
-std::vector<std::string> recovery(const fasterlog::RepairPlan& plan, const std::string& from) {
+std::vector<std::string> recovery(const fasterlog::RepairPlan& plan, const std::string& log,
+                                  const std::string& from) {
   if (plan.lost_records == 0 || !plan.cut) return {};
   return {fmt::format("tailrace log dump --json --skip-damage --from {} {} > rest.jsonl",
                       plan.cut->value, from),
-          "once the node serves: tailrace load rest.jsonl"};
+          // The log before it tells load() which sessions there were.
+          fmt::format("once the node serves: tailrace log dump --json --to {0} {1} | cat - "
+                      "rest.jsonl | tailrace load --from {0}",
+                      plan.cut->value, log)};
 }
 
 void print_plan(const RepairVerbOptions& options, const fasterlog::RepairPlan& plan,
                 const storage::Path& copies) {
   if (options.json) {
     nlohmann::ordered_json out = to_json(plan);
-    out["recover"] = recovery(plan, copies.empty() ? options.log.directory : copies.string());
+    out["recover"] = recovery(plan, options.log.directory,
+                              copies.empty() ? options.log.directory : copies.string());
     out["done"] = options.yes && !plan.nothing_to_do();
     if (!copies.empty()) out["copies"] = copies.string();
     print_out("{}\n", json_text(out, 2));
@@ -64,9 +71,26 @@ void print_plan(const RepairVerbOptions& options, const fasterlog::RepairPlan& p
     print_out("{}  {}\n", copies.empty() ? "would    " : "done     ", step);
   print_out("records    {} stay, {} sound ones are cut off\n", plan.kept_records,
             plan.lost_records);
-  for (const std::string& step :
-       recovery(plan, copies.empty() ? options.log.directory : copies.string()))
+  for (const std::string& step : recovery(plan, options.log.directory,
+                                          copies.empty() ? options.log.directory : copies.string()))
     print_out("recover    {}\n", step);
+}
+
+/// A node's log stands beside its promises and its store, and the node opens only its own.
+Result<> check_owner(const RepairVerbOptions& options, const storage::Path& directory) {
+  if (!options.rebuild_metadata || options.owner.empty()) return {};
+  const storage::Path log = directory.has_filename() ? directory : directory.parent_path();
+  const storage::Path beside = log.parent_path();
+  std::error_code ignored;
+  const bool is_node = std::filesystem::exists(beside / "PROMISE", ignored) ||
+                       std::filesystem::exists(beside / "store", ignored);
+  const size_t slash = options.owner.rfind('/');
+  const bool named = slash != std::string::npos && slash > 0 &&
+                     parse_whole_number(options.owner.substr(slash + 1)).value_or(0) > 0;
+  if (!is_node || named) return {};
+  return make_error(ErrorCode::kInvalidArgument,
+                    "--owner is '" + options.owner +
+                        "', and this is a node's log: its owner is CLUSTER/NODE, as single/1");
 }
 
 int repair(const RepairVerbOptions& options) {
@@ -78,6 +102,7 @@ int repair(const RepairVerbOptions& options) {
   // The copies stand beside the directory: its name must be known.
   if (directory == "." || directory.filename() == "..")
     directory = std::filesystem::absolute(directory).lexically_normal();
+  if (const auto owner = check_owner(options, directory); !owner) return report(owner.error());
   if (!options.yes) {
     const auto plan = fasterlog::plan_repair(storage::posix_file_system(), directory, how);
     if (!plan) return report_unreadable(plan.error(), options.log.directory);

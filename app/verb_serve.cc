@@ -20,6 +20,7 @@
 #include "app/output.h"
 #include "app/verbs.h"
 #include "config/node_config.h"
+#include "core/host_port.h"
 #include "fasterlog/log_metadata.h"
 #include "observability/logging.h"
 #include "replication/membership.h"
@@ -122,6 +123,10 @@ Result<config::NodeConfig> configuration(const ServeOptions& options) {
     config::NodeConfig config = config::single_node_config(options.data_dir, options.advertise);
     if (!options.listen.empty()) config.server.listen = options.listen;
     if (!options.metrics.empty()) config.metrics.listen = options.metrics;
+    if (listen_at_once(config.server.listen, config.metrics.listen))
+      return make_error(ErrorCode::kInvalidArgument,
+                        "clients and metrics cannot both be served at " + config.server.listen +
+                            ": give --listen or --metrics another port");
     config.state_machine.retention_bytes = options.retention_bytes;
     return config;
   }
@@ -242,9 +247,14 @@ void add_serve_verb(CLI::App& app, int& exit_code) {
   const auto options = std::make_shared<ServeOptions>();
   auto* config =
       verb->add_option("--config", options->config, "The node's YAML file")->type_name("FILE");
+  const auto named = [](std::string& text) {
+    return text.empty() ? "it names no directory" : std::string();
+  };
   verb->add_option("--data-dir", options->data_dir,
-                   "Where the node keeps its data; goes before what the file says")
-      ->type_name("DIR");
+                   "Where the node keeps its data; goes before what the file says. From the "
+                   "working directory on, unless it begins with /")
+      ->type_name("DIR")
+      ->check(CLI::Validator(named, ""));
   host_port(verb->add_option("--listen", options->listen,
                              "Where clients are served, without --config (default 127.0.0.1:7100)"))
       ->excludes(config);

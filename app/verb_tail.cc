@@ -62,6 +62,7 @@ Result<rpc::Client::TailOptions> parse(const TailVerbOptions& options) {
     if (!to) return tl::unexpected(std::move(to).error());
     tail.to = *to;
   }
+  if (tail.from && tail.to) TAILRACE_RETURN_IF_ERROR(check_order(*tail.from, *tail.to));
   return tail;
 }
 

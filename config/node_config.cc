@@ -3,11 +3,11 @@
 #include <algorithm>
 #include <bit>
 #include <fstream>
-#include <set>
 #include <sstream>
 
 #include <yaml-cpp/yaml.h>
 
+#include "config/members_config.h"
 #include "config/yaml_reader.h"
 #include "observability/logging.h"
 
@@ -19,6 +19,8 @@ constexpr uint64_t kKiB = uint64_t{1} << 10;
 constexpr uint64_t kMiB = uint64_t{1} << 20;
 constexpr uint64_t kGiB = uint64_t{1} << 30;
 constexpr uint64_t kTiB = uint64_t{1} << 40;
+// As the promise file has room for.
+constexpr size_t kMostClusterBytes = 255;
 
 void read_log(YamlReader reader, fasterlog::LogOptions& log) {
   reader.power_of_two_size("page_bytes", 64 * kKiB, 64 * kMiB, log.page_bytes);
@@ -168,30 +170,6 @@ void read_server(YamlReader reader, rpc::ServerOptions& server) {
   reader.finish();
 }
 
-void read_members(YamlReader& reader, replication::NodeOptions& node) {
-  std::set<uint32_t> ids;
-  for (YamlReader& item : reader.sequence("members")) {
-    replication::Member member;
-    item.number("id", 1, UINT32_MAX, member.id.value);
-    if (!item.has("id")) item.fail("id", "is missing; each member has a number from 1");
-    item.reachable_endpoint("peer", "replication.listen", member.peer_address);
-    if (!item.has("peer")) item.fail("peer", "is missing; it is the member's HOST:PORT for peers");
-    item.reachable_endpoint("client", "server.listen", member.client_address);
-    item.flag("voter", member.voter);
-    item.number("upstream", 1, UINT32_MAX, member.upstream.value);
-    if (member.upstream.value != 0 && member.voter) {
-      item.fail("upstream",
-                "is for learners (voter: false): what a voter acknowledges has to reach "
-                "the leader itself");
-    }
-    if (!ids.insert(member.id.value).second) {
-      item.fail("id", std::to_string(member.id.value) + " is given to two members");
-    }
-    item.finish();
-    node.members.push_back(std::move(member));
-  }
-}
-
 void read_replication(YamlReader reader, replication::NodeOptions& node,
                       CoordinatorConfig& coordinator, rpc::PeerTransportOptions& peers) {
   read_coordinator(reader.mapping("coordinator"), node, coordinator);
@@ -299,6 +277,10 @@ Result<NodeConfig> load_node_config(const std::string& file) {
     YamlReader top(state, root, "");
     top.text("cluster", config.node.cluster);
     if (config.node.cluster.empty()) top.fail("cluster", "is missing; name the cluster");
+    if (config.node.cluster.size() > kMostClusterBytes)
+      top.fail("cluster", "has " + std::to_string(config.node.cluster.size()) +
+                              " bytes; a cluster's name has at most " +
+                              std::to_string(kMostClusterBytes));
     top.number("node", 1, UINT32_MAX, config.node.self.value);
     if (config.node.self.value == 0) top.fail("node", "is missing; give this node's number");
     top.text("data_dir", config.data_dir);
@@ -319,6 +301,8 @@ Result<NodeConfig> load_node_config(const std::string& file) {
     metrics.endpoint("listen", config.metrics.listen);
     metrics.finish();
     check_together(top, config);
+    check_listeners(top, config.node, config.peers.listen, config.server.listen,
+                    config.metrics.listen);
     top.finish();
   } catch (const YAML::Exception& exception) {
     const std::string line =

@@ -103,7 +103,7 @@ YamlReader::YamlReader(ReadState& state, const YAML::Node& node, std::string pat
 }
 
 YAML::Node YamlReader::find(const std::string& key) {
-  known_.push_back(key);
+  if (std::find(known_.begin(), known_.end(), key) == known_.end()) known_.push_back(key);
   if (!node_ || !node_.IsMap()) return YAML::Node(YAML::NodeType::Undefined);
   // A const lookup does not add the key.
   const YAML::Node& map = node_;

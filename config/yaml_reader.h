@@ -59,6 +59,8 @@ class YamlReader {
   /// The sequence of mappings under `key`.
   std::vector<YamlReader> sequence(const std::string& key);
 
+  /// The key's name in messages.
+  std::string full(const std::string& key) const { return path_.empty() ? key : path_ + "." + key; }
   /// A complaint about the value of `key`.
   void fail(const std::string& key, const std::string& message);
   /// To be called last: complains about keys that nobody asked for.
@@ -67,7 +69,6 @@ class YamlReader {
  private:
   YAML::Node find(const std::string& key);
   std::optional<std::string> scalar(const std::string& key);
-  std::string full(const std::string& key) const { return path_.empty() ? key : path_ + "." + key; }
 
   ReadState& state_;
   YAML::Node node_;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <string>
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
@@ -73,6 +74,22 @@ Result<HostPort> parse_reachable(std::string_view text) {
                           "' stands for all addresses of a machine: one can listen there, but "
                           "nobody can be told to connect to it");
   return parsed;
+}
+
+std::string comparable_address(std::string_view text) {
+  auto parsed = parse_host_port(text);
+  if (!parsed) return std::string(text);
+  std::transform(parsed->host.begin(), parsed->host.end(), parsed->host.begin(), [](char c) {
+    return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+  });
+  return parsed->host + " " + std::to_string(parsed->port);
+}
+
+bool listen_at_once(std::string_view one, std::string_view other) {
+  const auto first = parse_host_port(one), second = parse_host_port(other);
+  if (!first || !second || first->port != second->port || first->port == 0) return false;
+  return is_unspecified(first->host) || is_unspecified(second->host) ||
+         comparable_address(one) == comparable_address(other);
 }
 
 std::string printable(std::string_view text, size_t most_bytes) {

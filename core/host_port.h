@@ -21,6 +21,12 @@ Result<HostPort> parse_host_port(std::string_view text);
 /// address (0.0.0.0, [::], in whatever spelling), on which one can only listen.
 Result<HostPort> parse_reachable(std::string_view text);
 
+/// The same text for what is the same address, however it is spelt; names are not looked up.
+std::string comparable_address(std::string_view text);
+/// Whether a process that listens on the one cannot listen on the other: one port, and one host, or
+/// all hosts of a machine. Port 0 is none yet.
+bool listen_at_once(std::string_view one, std::string_view other);
+
 /// Bytes of a stranger, fit for a line of a log: what is not printable ASCII is shown as '?', and
 /// what is long ends in "...".
 std::string printable(std::string_view text, size_t most_bytes = 100);

@@ -46,6 +46,7 @@ Error io_error(std::string_view call, std::string_view file, int error_number) {
 Error with_context(std::string_view context, Error error) {
   std::string message(context);
   message += ": ";
+  if (error.message.starts_with(message)) return error;
   message += error.message;
   error.message = std::move(message);
   return error;

@@ -61,7 +61,8 @@ class Dump {
                                    record.kind,
                                    {record.payload.begin(), record.payload.end()},
                                    false,
-                                   std::max(batch_begin_, start_)});
+                                   std::max(batch_begin_, start_),
+                                   0});
     switch (tracker_.take(record)) {
       case BatchTracker::Verdict::kRecord:
         break;
@@ -71,6 +72,7 @@ class Dump {
           auto* one = std::get_if<DumpedRecord>(&*held);
           if (one == nullptr || one->address < batch_begin_) break;
           one->whole_batch = true;
+          one->batch_time_ns = mark_of(record).unix_time_ns;
         }
         batch_begin_ = record.end;
         TAILRACE_RETURN_IF_ERROR(hand_out());

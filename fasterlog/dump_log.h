@@ -24,6 +24,8 @@ struct DumpedRecord {
   bool whole_batch = true;  // else others of its batch are lost
   /// The same for records of one commit mark: the address of the first of them that was read.
   Address batch;
+  /// Log time of the commit mark that ends its batch; 0 where that is lost.
+  uint64_t batch_time_ns = 0;
 };
 
 /// Both are called in the order of the log; `record` returns false to end the dump.

@@ -192,7 +192,8 @@ std::string LogTime::warning(const ClockReading& now) {
            "caught up; set the clock if it is wrong";
   return "this node's clock is " + in_seconds(rule_.ahead_ns()) +
          " ahead of log time: it is not believed before it has stayed so for " +
-         std::to_string(kDoubtSeconds) + " s; set the clock if it is wrong";
+         std::to_string(kDoubtSeconds) +
+         " s; set the clock if it is wrong, unless nothing was written for so long";
 }
 
 void LogTime::register_metrics(observability::MetricRegistry& registry) {

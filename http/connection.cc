@@ -24,6 +24,7 @@ Connection::Connection(asio::ip::tcp::socket socket, Owner& owner)
     : owner_(owner),
       socket_(std::move(socket)),
       timer_(socket_.get_executor()),
+      accepted_(system_clock().now()),
       parser_(owner.options.limits) {}
 
 void Connection::begin() {

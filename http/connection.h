@@ -22,6 +22,7 @@
 #include <asio/ip/tcp.hpp>
 #include <asio/steady_timer.hpp>
 
+#include "core/clock.h"
 #include "http/message.h"
 #include "http/probe.h"
 #include "http/request_parser.h"
@@ -51,10 +52,9 @@ class Connection : public std::enable_shared_from_this<Connection> {
   Connection(asio::ip::tcp::socket socket, Owner& owner);
   void begin();
   void close();
-  /// For the next one, or for the rest of one; or for the end of the connection.
-  bool waits_for_request() const {
-    return stage_ == Stage::kReading || stage_ == Stage::kLingering;
-  }
+  /// For the next request, or the rest of one; until its answer is read; or for its end.
+  bool waits_for_other_side() const { return stage_ != Stage::kAnswering; }
+  bool accepted_before(SteadyTime time) const { return accepted_ < time; }
 
  private:
   enum class Stage { kReading, kAnswering, kWriting, kLingering, kClosed };
@@ -73,6 +73,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   Owner& owner_;
   asio::ip::tcp::socket socket_;
   asio::steady_timer timer_;
+  const SteadyTime accepted_;
   Stage stage_ = Stage::kReading;
   RequestParser parser_;
   std::array<char, 4096> buffer_;

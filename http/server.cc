@@ -98,9 +98,17 @@ class ServerImpl final : public Server, public Connection::Owner {
     connections_.back()->begin();
   }
 
+  /// The oldest that waits for its other side, of those that have been here for a while; in a flood
+  /// there may be none.
   void make_room() {
-    const auto waiting = [](const auto& each) { return each->waits_for_request(); };
-    const auto oldest = std::find_if(connections_.begin(), connections_.end(), waiting);
+    const SteadyTime young = system_clock().now() - options.least_stay;
+    const auto stays = [&](const auto& each) { return each->accepted_before(young); };
+    const auto waits = [&](const auto& each) {
+      return stays(each) && each->waits_for_other_side();
+    };
+    auto oldest = std::find_if(connections_.begin(), connections_.end(), waits);
+    if (oldest == connections_.end())
+      oldest = std::find_if(connections_.begin(), connections_.end(), stays);
     const auto connection = oldest != connections_.end() ? *oldest : connections_.front();
     probe.count_closed(Closed::kReplaced);
     connection->close();

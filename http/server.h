@@ -3,8 +3,10 @@
 // bodies: the handler sees that there is one, and the connection ends with the response.
 //
 // What a stranger sends costs bounded memory and time. There are at most max_connections, and the
-// one beyond takes the place of the oldest that waits for its other side: silent connections, and
-// those that send or read too slowly, keep nobody out. Each stage of a connection has a deadline.
+// one beyond takes the place of the oldest that waits for its other side and has been there for a
+// while: silent connections, and those that send or read too slowly or not at all, keep nobody out,
+// and who has just come is not sent away before it has asked. Each stage of a connection has a
+// deadline.
 
 #include <chrono>
 #include <cstddef>
@@ -23,6 +25,8 @@ struct ServerOptions {
   std::string listen;  // HOST:PORT or [V6]:PORT; port 0 takes a free one
   /// Each has some 40 KiB at most, and its response. More than all who ask at the same time.
   size_t max_connections = 128;
+  /// So long a connection is not closed for another one, while there are some that came before.
+  std::chrono::milliseconds least_stay{1000};
   /// From a request's first byte to its last, and from a connection's begin to its first byte.
   std::chrono::milliseconds request_timeout{5000};
   /// Between two requests: longer than whoever asks regularly waits.

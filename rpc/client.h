@@ -116,7 +116,8 @@ struct TailRecord {
 
 /// Blocking calls; one object may be used by several threads. Finds the leader itself for what
 /// needs it. Errors: kTimedOut / kUnavailable (unreachable), kUnknownOutcome (may have happened),
-/// else what the server answered.
+/// kUnsupported (a newer protocol; or a server of another cluster than those before, or whose log
+/// was begun anew), else what the server answered.
 class Client {
  public:
   static Result<std::unique_ptr<Client>> create(ClientOptions options);

@@ -65,8 +65,8 @@ Result<std::unique_ptr<Client>> Client::create(ClientOptions options) {
 ClientImpl::ClientImpl(ClientOptions options)
     : options_(std::move(options)),
       work_(asio::make_work_guard(io_)),
-      leader_(io_, options_, RequestQueue::Route::kLeader, options_.servers, traffic_),
-      any_(io_, options_, RequestQueue::Route::kAny, options_.servers, traffic_),
+      leader_(io_, options_, RequestQueue::Route::kLeader, options_.servers, traffic_, cluster_),
+      any_(io_, options_, RequestQueue::Route::kAny, options_.servers, traffic_, cluster_),
       thread_([this] { io_.run(); }) {}
 
 ClientImpl::~ClientImpl() {
@@ -97,7 +97,7 @@ RequestQueue& ClientImpl::queue_to(const std::string& server) {
   auto& queue = servers_[server];
   if (!queue) {
     queue = std::make_unique<RequestQueue>(io_, options_, RequestQueue::Route::kOne,
-                                           std::vector<std::string>{server}, traffic_);
+                                           std::vector<std::string>{server}, traffic_, cluster_);
     // The end of the client has passed those that were there.
     if (closing_.stop_requested()) asio::post(io_, [late = queue.get()] { late->shut_down(); });
   }

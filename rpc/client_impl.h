@@ -97,6 +97,7 @@ class ClientImpl : public Client {
   std::condition_variable calls_changed_;
   int calls_ = 0;  // guarded by calls_mutex_
   Traffic traffic_;
+  KnownCluster cluster_;
   asio::io_context io_{1};
   asio::executor_work_guard<asio::io_context::executor_type> work_;
   RequestQueue leader_, any_;

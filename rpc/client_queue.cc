@@ -47,7 +47,8 @@ Result<> check_size(const ClientRequest& request, uint64_t max_frame_bytes) {
   if (max_frame_bytes == 0 || frame <= max_frame_bytes) return {};
   return make_error(ErrorCode::kInvalidArgument,
                     fmt::format("a request of {} bytes does not fit in a frame of the server, "
-                                "whose max_frame_bytes is {}",
+                                "whose max_frame_bytes is {}; server.max_value_bytes in the nodes' "
+                                "files bounds a value or event, and has to be raised with it",
                                 bytes, max_frame_bytes));
 }
 
@@ -64,11 +65,13 @@ Error no_answer(const ClientRequest& request, bool in_flight, const std::string&
 }  // namespace
 
 RequestQueue::RequestQueue(asio::io_context& io, const ClientOptions& options, Route route,
-                           std::vector<std::string> servers, Traffic& traffic)
+                           std::vector<std::string> servers, Traffic& traffic,
+                           KnownCluster& cluster)
     : io_(io),
       options_(options),
       route_(route),
       traffic_(traffic),
+      cluster_(cluster),
       servers_(std::move(servers)),
       given_(servers_.size()),
       random_(random_seed()),
@@ -190,7 +193,9 @@ void RequestQueue::search() {
   events.answers = [this](const std::shared_ptr<ClientConnection>& connection,
                           const ServerHello& hello) { return on_hello(connection, hello); };
   events.failed = [this](const Error& error) { on_search_failed(error); };
-  search_ = std::make_shared<ServerSearch>(io_, options_.max_frame_bytes, traffic_,
+  // A server that was named is asked whoever it is: `status` shows what is wrong with it.
+  KnownCluster* const cluster = route_ == Route::kOne ? nullptr : &cluster_;
+  search_ = std::make_shared<ServerSearch>(io_, options_.max_frame_bytes, traffic_, cluster,
                                            std::move(order), std::move(events));
   search_->start();
 }
@@ -417,6 +422,8 @@ void RequestQueue::on_response(wire::Response::Reader response) {
       const ServerHello hello = read_hello(response.getHello());
       learn(hello.servers);
       take_bound(hello.log_time_ns, hello.session_ttl_ns);
+      if (route_ != Route::kOne && connection_)
+        (void)cluster_.meet(hello.cluster_identity, connection_->address());
     }
     return;
   }

@@ -62,7 +62,7 @@ class RequestQueue {
  public:
   enum class Route { kLeader, kAny, kOne };
   RequestQueue(asio::io_context& io, const ClientOptions& options, Route route,
-               std::vector<std::string> servers, Traffic& traffic);
+               std::vector<std::string> servers, Traffic& traffic, KnownCluster& cluster);
 
   /// Any thread. Requests are sent in the order of the calls.
   void submit(ClientRequest request);
@@ -107,6 +107,7 @@ class RequestQueue {
   const ClientOptions options_;
   const Route route_;
   Traffic& traffic_;
+  KnownCluster& cluster_;
   std::mutex inbox_mutex_;
   std::vector<ClientRequest> inbox_;  // guarded
   bool inbox_posted_ = false;         // guarded

@@ -91,11 +91,11 @@ class Subscription : public std::enable_shared_from_this<Subscription> {
   explicit Subscription(const Wanted& wanted) : wanted_(wanted) {}
 
   void open(asio::io_context& io, const ClientOptions& options, Traffic& traffic,
-            std::vector<std::string> order) {
+            KnownCluster& cluster, std::vector<std::string> order) {
     ServerSearch::Events events;
-    events.answers = [self = shared_from_this()](const ServerSearch::Connection& connection,
-                                                 const ServerHello&) {
-      self->subscribe(connection);
+    events.answers = [self = shared_from_this(), &cluster](
+                         const ServerSearch::Connection& connection, const ServerHello&) {
+      self->subscribe(connection, cluster);
       return true;
     };
     events.failed = [self = shared_from_this()](const Error& error) {
@@ -105,8 +105,8 @@ class Subscription : public std::enable_shared_from_this<Subscription> {
       if (error.code == ErrorCode::kUnsupported) self->arrivals_.refusal = error;
       self->arrivals_.changed.notify_all();
     };
-    search_ = std::make_shared<ServerSearch>(io, options.max_frame_bytes, traffic, std::move(order),
-                                             std::move(events));
+    search_ = std::make_shared<ServerSearch>(io, options.max_frame_bytes, traffic, &cluster,
+                                             std::move(order), std::move(events));
     search_->start();
   }
   void give_credit(uint64_t bytes) {
@@ -128,12 +128,23 @@ class Subscription : public std::enable_shared_from_this<Subscription> {
   Arrivals& arrivals() { return arrivals_; }
 
  private:
-  void subscribe(const ServerSearch::Connection& connection) {
+  void ask_for_identity(const KnownCluster& cluster) {
+    const SteadyTime now = std::chrono::steady_clock::now();
+    if (cluster.known() || now - asked_for_identity_ < kSilence) return;
+    asked_for_identity_ = now;
+    ask_for_life();
+  }
+  void subscribe(const ServerSearch::Connection& connection, KnownCluster& cluster) {
     search_.reset();
     connection_ = connection;
     ClientConnection::Events events;
-    events.response = [self = shared_from_this()](wire::Response::Reader response) {
+    // A log that was young when the tail began has an identity by and by, and hellos say it.
+    events.response = [self = shared_from_this(), &cluster,
+                       server = connection->address()](wire::Response::Reader response) {
+      if (response.isHello())
+        (void)cluster.meet(to_string(response.getHello().getClusterIdentity()), server);
       self->arrivals_.take(response);
+      self->ask_for_identity(cluster);
     };
     events.closed = [self = shared_from_this()](const Error& error) {
       self->connection_.reset();
@@ -162,6 +173,7 @@ class Subscription : public std::enable_shared_from_this<Subscription> {
   Arrivals arrivals_;
   std::shared_ptr<ServerSearch> search_;
   ServerSearch::Connection connection_;
+  SteadyTime asked_for_identity_;
 };
 
 /// Another server may take what this one does not take now.
@@ -175,10 +187,12 @@ bool passes(const Error& error) {
 class Tailing {
  public:
   using Visit = std::function<bool(const TailRecord&)>;
-  Tailing(asio::io_context& io, Traffic& traffic, const ClientOptions& client,
-          const Client::TailOptions& options, const Visit& visit, std::stop_token stop)
+  Tailing(asio::io_context& io, Traffic& traffic, KnownCluster& cluster,
+          const ClientOptions& client, const Client::TailOptions& options, const Visit& visit,
+          std::stop_token stop)
       : io_(io),
         traffic_(traffic),
+        cluster_(cluster),
         client_(client),
         options_(options),
         visit_(visit),
@@ -196,8 +210,10 @@ class Tailing {
           Wanted{from_, to_, from_end_, options_.follow || promised_});
       std::vector<std::string> order = client_.servers;
       std::rotate(order.begin(), order.begin() + static_cast<long>(first_), order.end());
-      asio::post(io_, [this_io = &io_, client = &client_, traffic = &traffic_, subscription,
-                       order] { subscription->open(*this_io, *client, *traffic, order); });
+      asio::post(io_, [this_io = &io_, client = &client_, traffic = &traffic_, cluster = &cluster_,
+                       subscription, order] {
+        subscription->open(*this_io, *client, *traffic, *cluster, order);
+      });
       const auto ended = read(*subscription);
       asio::post(io_, [subscription] { subscription->leave(); });
       if (ended) return *ended;
@@ -364,6 +380,7 @@ class Tailing {
 
   asio::io_context& io_;
   Traffic& traffic_;
+  KnownCluster& cluster_;
   const ClientOptions& client_;
   const Client::TailOptions& options_;
   const Visit& visit_;
@@ -390,7 +407,7 @@ Result<Address> ClientImpl::tail(const TailOptions& options,
   const auto end = [&stop] { stop.request_stop(); };
   const std::stop_callback asked(options.stop, end);
   const std::stop_callback closing(closing_.get_token(), end);
-  Tailing tailing(io_, traffic_, options_, options, visit, stop.get_token());
+  Tailing tailing(io_, traffic_, cluster_, options_, options, visit, stop.get_token());
   Result<Address> reached = tailing.run();
   if (!reached && reached.error().code == ErrorCode::kCancelled && !options.stop.stop_requested())
     return make_error(ErrorCode::kClosed, "the client was closed");

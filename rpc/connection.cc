@@ -254,6 +254,7 @@ void Connection::fill_hello(wire::Hello::Builder ours) {
   ours.setLeader(now.role == replication::Role::kLeader && now.serving);
   ours.setLeaderAddress(now.leader_client_address.c_str());
   ours.setMaxFrameBytes(context_.options.max_frame_bytes);
+  ours.setClusterIdentity(now.identity.known() ? text_of(now.identity).c_str() : kNoIdentity);
   if (const auto rules = context_.to.state_machine->rules(); rules.in_log) {
     const uint64_t log_time_ns = context_.to.state_machine->log_time_ns();
     ours.setLogTimeNs(log_time_ns);

@@ -40,8 +40,9 @@ std::optional<Error> within_a_record(fasterlog::Log& log, Address from) {
     if (within && record.end <= from) continue;
     return Error{
         ErrorCode::kInvalidArgument,
-        fmt::format("no record begins at address {}; the nearest begin at {} and {}", from.value,
-                    before.value, (within ? record.end : record.address).value)};
+        fmt::format("no record begins at address {}; the nearest where one begins or "
+                    "ends are {} and {}",
+                    from.value, before.value, (within ? record.end : record.address).value)};
   }
 }
 

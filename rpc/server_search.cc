@@ -3,6 +3,10 @@
 #include <algorithm>
 #include <utility>
 
+#include <fmt/format.h>
+
+#include "rpc/hello.h"
+
 namespace tailrace::rpc {
 namespace {
 
@@ -14,11 +18,29 @@ constexpr size_t kMostCandidates = 128;
 
 }  // namespace
 
+Result<> KnownCluster::meet(const std::string& identity, const std::string& server) {
+  if (identity.empty() || identity == identity_) return {};
+  if (identity == kNoIdentity) {
+    if (identity_.empty()) return {};
+    return make_error(ErrorCode::kUnavailable,
+                      server + " does not know yet which cluster it belongs to");
+  }
+  if (!identity_.empty())
+    return make_error(ErrorCode::kUnsupported,
+                      fmt::format("{} is of another cluster, or its log was begun anew: its "
+                                  "identity is {}, and that of {}, which answered before, is {}",
+                                  server, identity, server_, identity_));
+  identity_ = identity;
+  server_ = server;
+  return {};
+}
+
 ServerSearch::ServerSearch(asio::io_context& io, size_t max_frame_bytes, Traffic& traffic,
-                           std::vector<std::string> addresses, Events events)
+                           KnownCluster* cluster, std::vector<std::string> addresses, Events events)
     : io_(io),
       max_frame_bytes_(max_frame_bytes),
       traffic_(traffic),
+      cluster_(cluster),
       events_(std::move(events)),
       timer_(io),
       pause_(kRetryPause) {
@@ -105,6 +127,13 @@ void ServerSearch::made(size_t index, Result<Connection> connection) {
 void ServerSearch::on_hello(size_t index, const ServerHello& hello) {
   candidates_[index].pending = false;
   const Connection connection = std::exchange(candidates_[index].connection, nullptr);
+  if (cluster_ != nullptr) {
+    const auto same = cluster_->meet(hello.cluster_identity, candidates_[index].address);
+    if (!same) {
+      connection->detach();
+      return on_failed(index, same.error());
+    }
+  }
   const auto answers = events_.answers;  // stop() lets go of it
   if (answers(connection, hello)) return stop();
   connection->detach();

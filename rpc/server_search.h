@@ -17,6 +17,19 @@
 
 namespace tailrace::rpc {
 
+/// Which cluster the servers of one client are of. A log that was begun anew has another identity,
+/// and addresses of the one mean nothing in the other. On the io thread.
+class KnownCluster {
+ public:
+  /// The first that is known stays: kUnsupported from a server that says another one, kUnavailable
+  /// from one that has none yet and so may be of any. An older server does not say.
+  Result<> meet(const std::string& identity, const std::string& server);
+  bool known() const { return !identity_.empty(); }
+
+ private:
+  std::string identity_, server_;
+};
+
 class ServerSearch : public std::enable_shared_from_this<ServerSearch> {
  public:
   using Connection = std::shared_ptr<ClientConnection>;
@@ -27,9 +40,10 @@ class ServerSearch : public std::enable_shared_from_this<ServerSearch> {
     /// An attempt has failed; the others go on.
     std::function<void(const Error&)> failed;
   };
-  /// Tries `addresses` in their order. `traffic` outlives it.
+  /// Tries `addresses` in their order. `traffic` and `cluster` outlive it; without `cluster`
+  /// servers may be of any.
   ServerSearch(asio::io_context& io, size_t max_frame_bytes, Traffic& traffic,
-               std::vector<std::string> addresses, Events events);
+               KnownCluster* cluster, std::vector<std::string> addresses, Events events);
 
   void start();
   /// One more, after the others.
@@ -57,6 +71,7 @@ class ServerSearch : public std::enable_shared_from_this<ServerSearch> {
   asio::io_context& io_;
   const size_t max_frame_bytes_;
   Traffic& traffic_;
+  KnownCluster* const cluster_;
   Events events_;
   std::vector<Candidate> candidates_;  // grows only
   asio::steady_timer timer_;           // for the next attempt, or the next round

@@ -47,10 +47,13 @@ bool may_expire(Operation operation) {
   return operation == Operation::kPut || operation == Operation::kExpire;
 }
 
-tl::unexpected<Error> too_long(const char* what, size_t bytes, size_t most) {
+constexpr const char* kLimitOfValues = " (server.max_value_bytes in the nodes' files)";
+
+tl::unexpected<Error> too_long(const char* what, size_t bytes, size_t most,
+                               const char* where = "") {
   return make_error(ErrorCode::kInvalidArgument,
                     std::string(what) + " of " + std::to_string(bytes) + " bytes: the limit is " +
-                        std::to_string(most) + " bytes");
+                        std::to_string(most) + " bytes" + where);
 }
 
 tl::unexpected<Error> damaged(const std::string& what) {
@@ -174,9 +177,10 @@ Result<> validate(const Command& command, size_t max_value_bytes) {
     return too_long("a stream's name", command.key.size(), kMaxKeyBytes);
   }
   const size_t most = std::min<size_t>(max_value_bytes, std::numeric_limits<uint32_t>::max() - 64);
-  if (command.value.size() > most) return too_long("a value", command.value.size(), most);
+  if (command.value.size() > most)
+    return too_long("a value", command.value.size(), most, kLimitOfValues);
   if (command.expected.size() > most) {
-    return too_long("an expected value", command.expected.size(), most);
+    return too_long("an expected value", command.expected.size(), most, kLimitOfValues);
   }
   if (command.session && command.session->serial == 0) {
     return make_error(ErrorCode::kInvalidArgument, "session serials start at 1");

@@ -24,6 +24,8 @@ struct Hello {
   logTimeNs @8 :UInt64;      # server: of what it has applied; with sessionTtlNs only
   sessionTtlNs @9 :UInt64;   # server: the ttl by the rules in the log, or more: how far above logTimeNs a
                              # bound is to be; 0: the log has no rules, so send no bounds
+  clusterIdentity @10 :Text; # server: 32 hexadecimal digits; "none" before its log has one; empty: an older
+                             # server, which does not say
 }
 
 struct Request {

@@ -9,7 +9,9 @@ import os
 import pathlib
 import queue
 import re
+import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -50,6 +52,10 @@ def run(*arguments, cluster=None, server=None, input=None, environment=None):
     return subprocess.run([TAILRACE, *arguments], env=environment, input=input, timeout=120,
                           stdin=subprocess.DEVNULL if input is None else None,
                           capture_output=True)
+
+
+def time_now():
+    return time.monotonic()
 
 
 def dead_address():
@@ -201,16 +207,16 @@ class Keys(VerbTest):
 
     def test_add_counts_from_zero_in_both_directions(self):
         for cluster in (single, three):
-            self.expect(DONE, "add", "counter", "5", cluster=cluster, out=b"5")
-            self.expect(DONE, "add", "counter", "-12", cluster=cluster, out=b"-7")
-            self.expect(DONE, "add", "counter", "+7", cluster=cluster, out=b"0")
+            self.expect(DONE, "add", "counter", "5", cluster=cluster, out=b"5\n")
+            self.expect(DONE, "add", "counter", "-12", cluster=cluster, out=b"-7\n")
+            self.expect(DONE, "add", "counter", "+7", cluster=cluster, out=b"0\n")
             self.expect(DONE, "get", "counter", cluster=cluster, out=b"0")
         least, greatest = str(-2**63), str(2**63 - 1)
-        self.expect(DONE, "add", "edge", least, out=least.encode())
+        self.expect(DONE, "add", "edge", least, out=least.encode() + b"\n")
         self.expect(REFUSED, "add", "edge", "-1", out=b"", says="nothing changed")
         self.expect(DONE, "get", "edge", out=least.encode())
-        self.expect(DONE, "add", "edge", greatest, out=b"-1")
-        self.expect(DONE, "add", "octal", "010", out=b"10")
+        self.expect(DONE, "add", "edge", greatest, out=b"-1\n")
+        self.expect(DONE, "add", "octal", "010", out=b"10\n")
 
     def test_add_to_what_is_no_integer_is_refused(self):
         self.expect(DONE, "put", "word", "abc")
@@ -219,7 +225,7 @@ class Keys(VerbTest):
 
     def test_a_delta_that_is_no_integer_is_a_usage_error(self):
         for delta in ("", "x", "1x", "1.5", "0x10", "+-1", str(2**63), str(-2**63 - 1), " 1"):
-            self.expect(USAGE, "add", "never", delta, says="DELTA")
+            self.expect(USAGE, "add", "never", delta, says="from -9223372036854775808 (-2^63) to 9223372036854775807")
         self.expect(NEGATIVE, "get", "never")
 
     def test_cas_swaps_once_and_tells_the_loser_the_present_value(self):
@@ -259,7 +265,7 @@ class Keys(VerbTest):
         self.expect(DONE, "get", "--", "-k", out=b"-v")
         self.expect(DONE, "cas", "--", "-k", "-v", "--server")
         self.expect(DONE, "get", "--", "-k", out=b"--server")
-        self.expect(DONE, "add", "--", "-n", "-3", out=b"-3")
+        self.expect(DONE, "add", "--", "-n", "-3", out=b"-3\n")
         self.expect(DONE, "delete", "--", "-k")
         self.expect(USAGE, "put", "-k", "v", says="stands behind --")
         self.expect(USAGE, "put", "k", "-v", says="stands behind --")
@@ -425,13 +431,15 @@ class Lines(VerbTest):
         done = self.expect(REFUSED, "append", "--stream", "long", input=b"a\nb\n" + long + b"\nc\n")
         kept = len(self.tailed("long")) - before
         self.assertIn(f"the first {kept} lines are in the log; none after it", done.stderr.decode())
-        self.assertIn("the limit is 1048576 bytes", done.stderr.decode())
+        self.assertIn("line 3 is the longest, 2097152 bytes", done.stderr.decode())
+        self.assertIn("the limit is 1048576 bytes (server.max_value_bytes in", done.stderr.decode())
 
     def test_a_value_comes_from_standard_input_exactly(self):
         for value in (b"", b"line\n", bytes(range(256)) * 1000):
             self.expect(DONE, "put", "stdin", "-", input=value)
             self.expect(DONE, "get", "stdin", out=value)
-        self.expect(REFUSED, "put", "stdin", "-", input=b"x" * (2 << 20), says="the limit is 1048576 bytes")
+        self.expect(REFUSED, "put", "stdin", "-", input=b"x" * (2 << 20), says="the limit is 1048576 bytes (server.max_value_bytes in")
+        self.expect(REFUSED, "put", "stdin", "-", input=b"x" * (20 << 20), says="server.max_value_bytes in the nodes")
 
     def test_a_line_longer_than_any_event_is_refused_at_once_and_its_number_told(self):
         # What follows is never read: the pipe ends, and the writer is told.
@@ -529,7 +537,7 @@ class Tail(VerbTest):
         first = self.records[0]["address"]
         for within in (first + 8, first + 1):
             done = self.expect(REFUSED, "tail", "--from", str(within), out=b"",
-                               says=f"no record begins at address {within}; the nearest begin at {first} and ")
+                               says=f"no record begins at address {within}; the nearest where one begins or ends are {first} and ")
             self.assertIn(str(self.records[0]["end"]), done.stderr.decode())
             self.assertNotIn("/", done.stderr.decode())  # no file of the server's
 
@@ -643,6 +651,31 @@ class Tail(VerbTest):
         self.assertIn(b"'??:1' is not HOST:PORT", done.stderr)
 
 
+class AnotherLog(VerbTest):
+    def test_a_tail_does_not_go_on_in_a_log_that_was_begun_anew(self):
+        """Addresses of the one say nothing in the other, which may be a longer one by then."""
+        with Cluster(TAILRACE, nodes=1, settings=SETTINGS) as cluster:
+            node = cluster.leader
+            wait_until("the log has an identity", lambda: cluster.status()[0]["cluster_identity"])
+            cluster.run("append", input=b"".join(b"old %d\n" % n for n in range(20)))
+            tail = Started(self, "tail", "--follow", cluster=cluster)
+            self.assertEqual([tail.line() for _ in range(20)], [b"old %d\n" % n for n in range(20)])
+            # Through a restart it does.
+            node.stop()
+            node.start().wait_ready()
+            cluster.run("append", input=b"old 20\n")
+            self.assertEqual(tail.line(), b"old 20\n")
+            node.kill()
+            shutil.rmtree(node.data)
+            node.start().wait_ready()
+            cluster.run("append", input=b"".join(b"new %d\n" % n for n in range(3000)))
+            self.assertIsNone(tail.line())
+            self.assertEqual(tail.process.wait(60), REFUSED)
+            told = tail.process.stderr.read().decode()
+            self.assertRegex(told, f"{node.server} is of another cluster, or its log was begun anew: "
+                             "its identity is [0-9a-f]{32}, and that of")
+
+
 class Administration(VerbTest):
     MARKS = ("begin", "checkpointed", "applied", "committed", "durable", "tail")
 
@@ -670,6 +703,15 @@ class Administration(VerbTest):
             self.assertGreaterEqual(one["lag_seconds"], 0)
         alone = json.loads(self.expect(DONE, "status", "--json", cluster=single).stdout)
         self.assertEqual((len(alone), alone[0]["role"], alone[0]["followers"]), (1, "leader", []))
+
+    def test_a_server_that_says_nothing_is_named_once(self):
+        with socket.socket() as silent:
+            silent.bind(("127.0.0.1", 0))
+            silent.listen()
+            server = "127.0.0.1:%d" % silent.getsockname()[1]
+            for verb in (["status"], ["checkpoint"]):
+                told = self.expect(UNREACHABLE, *verb, "--timeout", "5s", server=server).stderr.decode()
+                self.assertEqual(told.count(server), 1, told)
 
     def test_status_in_words(self):
         done = self.expect(DONE, "status", cluster=three)
@@ -843,14 +885,30 @@ class Usage(VerbTest):
             self.expect(USAGE, "transfer", f"--to={number}", says="from 1 to 4294967295")
         for size in (str(2**64), "-1", "1e30", "0x10", "99999999GiB", "5XB", ""):
             self.expect(USAGE, "bench", "kv", "--memory-bytes", size, says="--memory-bytes")
-        for time in ("nan", "inf", "0", "-1", "86401"):
-            self.expect(USAGE, "get", "k", f"--timeout={time}", says="from 0.001 to 86400")
+        for text in ("nan", "inf", "0", "-1", "86401", "25h", "0s", "5x", "s"):
+            self.expect(USAGE, "get", "k", f"--timeout={text}", says="from 0.001 to 86400")
+        for text in ("2", "0.5", "2s", "2500ms", "1m"):
+            self.expect(DONE, "status", "--json", f"--timeout={text}")
+        before = time_now()
+        self.expect(UNREACHABLE, "get", "k", "--timeout", "300ms", server=dead_address())
+        self.assertLess(time_now() - before, 20)
 
     def test_what_is_no_command_line(self):
         self.expect(USAGE)
         self.expect(USAGE, "putt", "k", "v", says="'putt' is not a verb")
         self.expect(USAGE, "log", "dumb", says="'dumb' is not a verb of log")
         self.expect(USAGE, "--nothing")
+        for option in ("-v", "--versoin"):
+            self.expect(USAGE, option, says=f"unknown option '{option}'")
+            self.expect(USAGE, "member", option, says=f"unknown option '{option}'")
+        self.expect(USAGE, "member", says="needs a verb: list, add, remove")
+        self.expect(USAGE, "-s", "127.0.0.1:1", says="needs a verb: serve, put")
+        for word, verb in (("set", "put"), ("incr", "add"), ("keys", "scan"), ("ls", "scan")):
+            self.expect(USAGE, word, "k", says=f"'{word}' is not a verb (that is `tailrace {verb}")
+        for server in ("127.0.0.1", "[::1]", "127.0.0.1:"):
+            self.expect(USAGE, "-s", server, "get", "k", says=f"--server {server}: the port is missing")
+        for verb in (["tail"], ["log", "dump", str(single.leader.data / "log")]):
+            self.expect(USAGE, *verb, "--from", "104", "--to", "64", says="--from 104 is beyond --to 64")
         for verb in (["put"], ["put", "k"], ["put", "k", "v", "more"], ["get"], ["get", "a", "b"],
                      ["delete"], ["add", "k"], ["cas", "k", "a"], ["append", "a", "b"],
                      ["tail", "x"], ["status", "x"], ["verify", "--nothing"], ["checkpoint", "x"],
@@ -860,6 +918,8 @@ class Usage(VerbTest):
     def test_serve_needs_a_file_or_a_directory_and_not_a_mixture(self):
         self.expect(USAGE, "serve", says="--data-dir DIR")
         self.expect(USAGE, "serve", "--config", "x", "--listen", "127.0.0.1:0")
+        self.expect(USAGE, "serve", "--config", str(single.leader.config), "--data-dir", "", says="--data-dir")
+        self.expect(USAGE, "serve", "--check", "--data-dir", "x", "--listen", "h:1", "--metrics", "h:1", says="h:1")
         self.expect(USAGE, "serve", "--config", "x", "--advertise", "host:1")
         for nobody in ("0.0.0.0:7100", "[::]:7100", "host:0"):
             self.expect(USAGE, "serve", "--data-dir", "x", "--advertise", nobody, says=nobody)

@@ -5,6 +5,7 @@ Usage: load_test.py TAILRACE
 import base64
 import json
 import pathlib
+import struct
 import sys
 import tempfile
 import unittest
@@ -77,7 +78,11 @@ class LoadTest(unittest.TestCase):
         twice = [one for one in before if one["kind"] == "add"][0]
         gap = dict(twice, serial=twice["serial"] + 2)
         done = self.load(before + [twice, gap])
-        self.assertIn(b"2 repeats", done.stderr)
+        self.assertIn(b"2 commands that did nothing", done.stderr)
+        self.assertNotIn(b"does not t", done.stderr)
+        self.assertNotIn(b"already holds", done.stderr)
+        self.assertTrue(all(one["log_time_ns"] > 0 for one in before))
+        self.assertGreater(twice["begins_before_ns"], twice["log_time_ns"])
         after = dump(self.new)
         self.assertEqual(events(after), events(before))
         self.assertEqual(state(self.new), state(self.old))
@@ -97,8 +102,13 @@ class LoadTest(unittest.TestCase):
                 if neighbours == len(mine) - 1:
                     self.assertTrue(any(mine <= now for now in batches(after)), mine)
         words = done.stdout.split()
-        self.assertEqual(words[::2], [b"events", b"commands", b"end"])
+        self.assertEqual(words[::2], [b"events", b"commands", b"dump_end", b"end"])
         self.assertEqual(int(words[1]), len(events(before)))
+        self.assertEqual(int(words[5]), before[-1]["end"])
+        self.assertIn(words[7].decode(), {f"{one['epoch']}:{one['end']}" for one in after})
+        # Once more is twice, and said.
+        self.assertIn(b"already holds events or commands", self.load(before).stderr)
+        self.assertEqual(self.new.run("get", "n").stdout, b"-4")
 
     def test_it_goes_on_where_it_stopped_and_refuses_what_it_cannot_put_back(self):
         self.old.run("append", input=b"one\ntwo\n")
@@ -125,10 +135,62 @@ class LoadTest(unittest.TestCase):
         self.assertEqual(self.new.run("get", "k").stdout, b"v")
         # Also from a file, and what `tail` shows.
         with tempfile.NamedTemporaryFile() as file:
-            file.write(self.new.run("tail", "--json", "--from", where).stdout)
+            file.write(self.old.run("tail", "--json", "--from", where).stdout)
             file.flush()
             self.new.run("load", file.name)
         self.assertEqual(events(dump(self.new))[-1], ("default", "three"))
+
+    def test_commands_that_were_not_applied_then_are_not_applied_now(self):
+        second = 10 ** 9
+        rules = base64.b64encode(struct.pack("<IIQII", 1, 16, second, 65536, 0)).decode()
+        address = 64
+
+        def line(kind, at, **more):
+            """A batch of its own, whose mark has that time."""
+            nonlocal address
+            made = {"address": address, "end": address + 64, "epoch": 1, "kind": kind, **more,
+                    "batch": address, "log_time_ns": at}
+            address += 128
+            return made
+
+        def add(at, client, serial, **more):
+            return line("add", at, key="n", delta=1, client=client, serial=serial, **more)
+
+        now = 1_800_000_000 * second
+        whole = [line("epoch_start", now),
+                 line("rules", now + 1, payload=rules, payload_encoding="base64"),
+                 add(now + 2, "a", 1, begins_before_ns=now + second),
+                 add(now + 3, "a", 2),
+                 add(now + 4, "a", 4),                                     # a gap
+                 add(now + 5, "b", 7),                                     # never begun
+                 line("time", now + 10 * second),
+                 add(now + 10 * second + 1, "a", 3),                       # expired, so sent again as
+                 add(now + 10 * second + 2, "c", 1, begins_before_ns=now + 11 * second),
+                 add(now + 10 * second + 3, "a", 1, begins_before_ns=now + second)]  # a late repeat
+        done = self.load(whole)
+        self.assertEqual(self.new.run("get", "n").stdout, b"3")
+        self.assertIn(b"4 commands that did nothing", done.stderr)
+        # Where the dump begins in the middle nobody knows, but of what is shown from its beginning.
+        part = [line("event", now, stream="s", payload="e"), add(now, "d", 7), add(now, "d", 8),
+                add(now, "e", 1), add(now, "e", 2)]
+        done = self.load(part, check=False)
+        self.assertEqual(done.returncode, 1)
+        self.assertEqual(self.new.run("get", "n").stdout, b"5")
+        self.assertIn(f"LEFT OUT: 2 commands of sessions whose beginning the dump does not show (the "
+                      f"first at address {part[1]['address']})", done.stderr.decode())
+        done = self.load(part, "--apply-unknown")
+        self.assertEqual(self.new.run("get", "n").stdout, b"9")
+        self.assertIn(b"put back: 2 commands of sessions", done.stderr)
+        # With what was before it, it is known.
+        before = [dict(add(now, "d", serial), address=serial * 16) for serial in range(1, 7)]
+        begin = dict(whole[0], address=64, batch=64)
+        self.load([begin, *before, *part], "--from", str(part[0]["address"]))
+        self.assertEqual(self.new.run("get", "n").stdout, b"13")
+        # Without times expiry is not known.
+        for one in part:
+            del one["log_time_ns"], one["batch"]
+        done = self.load(part[3:])
+        self.assertIn(b"does not tell when its commands were applied", done.stderr)
 
     def test_a_batch_that_does_not_fit_on_a_page_is_divided_and_told(self):
         lines = [{"address": 64 + 8 * n, "end": 72 + 8 * n, "epoch": 1, "kind": "event", "stream": "s",
@@ -154,9 +216,10 @@ class LoadTest(unittest.TestCase):
         words = recover[0].split("tailrace ")[1].split(" > ")[0].split()
         rest = self.old.run(*words).stdout
         self.assertIn(b'"behind_damage":true', rest)
+        kept = self.old.run(*recover[1].split("tailrace ")[1].split(" | ")[0].split()).stdout
         self.old.leader.start().wait_ready()
         self.assertEqual(state(self.old), [])
-        self.old.run("load", input=rest)
+        self.old.run(*recover[1].split("tailrace ")[2].split(), input=kept + rest)
         self.assertEqual(events(dump(self.old)), [("default", f"line {n}") for n in range(2000) if n != 1000])
         self.assertEqual((self.old.run("get", "k").stdout, self.old.run("get", "n").stdout), (b"v", b"3"))
 

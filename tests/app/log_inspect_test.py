@@ -6,6 +6,7 @@ import base64
 import json
 import os
 import pathlib
+import shutil
 import struct
 import subprocess
 import sys
@@ -240,6 +241,23 @@ class LogVerbs(unittest.TestCase):
             self.assertNotIn("first damage", done.stdout)
         meta.write_bytes(sound)
         self.assert_opens_with(2)
+
+    def test_the_owner_of_a_nodes_log_has_a_number(self):
+        self.append(["one"])
+        with tempfile.TemporaryDirectory() as data:
+            log = pathlib.Path(data, "log")
+            shutil.copytree(self.log, log)
+            (log / "META").write_bytes(b"")
+            done = log_verb("repair", log, "--rebuild-meta", "--owner", "single")
+            self.assertNotIn("CLUSTER/NODE", done.stderr)  # a library's log may be anybody's
+            pathlib.Path(data, "store").mkdir()
+            for owner in ("single", "single/", "single/0", "/1", "single/x"):
+                for path in (log, f"{log}/"):
+                    done = log_verb("repair", path, "--rebuild-meta", "--owner", owner)
+                    self.assertEqual(done.returncode, 2, done.stderr)
+                    self.assertIn("CLUSTER/NODE", done.stderr)
+            done = log_verb("repair", log, "--rebuild-meta", "--owner", "single/1")
+            self.assertNotIn("CLUSTER/NODE", done.stderr)
 
     def test_inspect_tells_what_the_log_holds_and_where_it_ends(self):
         self.append(["one", "four"])

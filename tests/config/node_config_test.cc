@@ -18,7 +18,7 @@ constexpr const char* kGood =
     "  coordinator: {kind: static, leader: 1}\n"
     "  members:\n"
     "    - {id: 1, peer: 'a:1', client: 'a:2'}\n"
-    "    - {id: 2, peer: 'b:1', voter: false}\n";
+    "    - {id: 2, peer: 'b:1', client: 'b:2', voter: false}\n";
 
 class NodeConfigTest : public ::testing::Test {
  protected:
@@ -278,12 +278,50 @@ TEST_F(NodeConfigTest, ImpossibleValuesAreNamedWithTheirLimits) {
 
 TEST_F(NodeConfigTest, MembershipMustFit) {
   const std::string head = "cluster: c\nnode: 3\ndata_dir: /d\nreplication:\n";
-  expect_refused(head + "  coordinator: {leader: 1}\n  members: [{id: 1, peer: 'a:1'}]\n",
-                 {"members", "this node, 3"});
-  expect_refused(head + "  coordinator: {leader: 9}\n  members: [{id: 3, peer: 'a:1'}]\n",
-                 {"leader 9", "no member"});
-  expect_refused(head + "  members: [{id: 3, peer: 'a:1'}, {id: 3, peer: 'b:1'}]\n",
+  expect_refused(
+      head + "  coordinator: {leader: 1}\n  members: [{id: 1, peer: 'a:1', client: 'a:2'}]\n",
+      {"members", "this node, 3"});
+  expect_refused(
+      head + "  coordinator: {leader: 9}\n  members: [{id: 3, peer: 'a:1', client: 'a:2'}]\n",
+      {"leader 9", "no member"});
+  expect_refused(head + "  members: [{id: 3, peer: 'a:1', client: 'a:2'}, {id: 3, peer: 'b:1', " +
+                     "client: 'b:2'}]\n",
                  {"3 is given to two members"});
+}
+
+// Promise: what cannot work on any machine is refused before a node starts, where it stands.
+TEST_F(NodeConfigTest, AddressesThatCannotAllBeListenedOnAreRefused) {
+  const std::string good = kGood;
+  const auto third = [&](const std::string& what) {
+    return good + "    - {id: 3, " + what + "}\n";
+  };
+  const std::string at = file_ + ":9: replication.members[2].";
+  expect_refused(third("peer: 'c:1'"), {at.substr(0, at.size() - 1), "client is missing"});
+  expect_refused(third("client: 'c:1'"), {"members[2].peer is missing"});
+  expect_refused(third("peer: 'c:1', client: 'c:1'"), {at + "client", "members[2].peer, too"});
+  expect_refused(third("peer: 'A:1', client: 'c:1'"), {at + "peer", "members[0].peer, too"});
+  expect_refused(third("peer: 'c:1', client: 'a:2'"), {at + "client", "members[0].client, too"});
+  expect_refused(third("peer: 'c:0', client: 'c:1'"), {at + "peer", "port 0"});
+  expect_refused(good + "server: {listen: 'b:1'}\n", {file_ + ":9: server.listen", "replication"});
+  expect_refused(good + "  listen: '0.0.0.0:9'\nserver: {listen: 'h:9'}\n",
+                 {file_ + ":10: server.listen", "replication"});
+  expect_refused(good + "metrics: {listen: '127.0.0.1:7100'}\n",
+                 {file_ + ":9: metrics.listen", "where server listens"});
+  expect_refused(good + "metrics: {listen: 'b:1'}\n",
+                 {file_ + ":9: metrics.listen", "replication"});
+  const std::string ports = "server: {listen: 'h:0'}\nmetrics: {listen: 'h:0'}\n";
+  EXPECT_TRUE(load(good + ports)) << "any two free ports";
+  EXPECT_TRUE(load(good + "server: {listen: 'h:9'}\nmetrics: {listen: 'i:9'}\n"));
+  const std::string name(256, 'c');
+  expect_refused("cluster: " + name + "\nnode: 1\ndata_dir: /d\n",
+                 {file_ + ":1: cluster has 256 bytes", "at most 255"});
+  EXPECT_TRUE(load("cluster: " + name.substr(1) + "\nnode: 1\ndata_dir: /d\n"));
+}
+
+// Promise: the keys that are valid are each named once.
+TEST_F(NodeConfigTest, NamesEachValidKeyOnce) {
+  expect_refused(std::string(kGood) + "    - {zzzzzzzz: 3, id: 3, peer: 'c:1', client: 'c:2'}\n",
+                 {"valid here: id peer client voter upstream"});
 }
 
 TEST_F(NodeConfigTest, BadSyntaxAndAbsentFilesAreErrorsThatNameTheFile) {
@@ -295,7 +333,7 @@ TEST_F(NodeConfigTest, BadSyntaxAndAbsentFilesAreErrorsThatNameTheFile) {
 
 // Promise: a learner may name the voter that feeds it, and nothing else may be said by `upstream`.
 TEST_F(NodeConfigTest, OnlyALearnerHasAnUpstreamAndItIsAVoter) {
-  const std::string head = std::string(kGood) + "    - {id: 3, peer: 'c:1', ";
+  const std::string head = std::string(kGood) + "    - {id: 3, peer: 'c:1', client: 'c:2', ";
   const auto config = load(head + "voter: false, upstream: 1}\n");
   ASSERT_TRUE(config) << config.error().message;
   EXPECT_EQ(config->node.members[2].upstream, NodeId{1});

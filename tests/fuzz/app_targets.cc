@@ -48,6 +48,8 @@ void check_round_trip(const Command& command) {
   TAILRACE_CHECK(line->expected == as_text(command.expected), "another expected value");
   TAILRACE_CHECK(line->delta == command.delta, "another delta");
   TAILRACE_CHECK(line->expires_at_ns == command.expires_at_ns, "another time");
+  const uint64_t bound_ns = command.session ? command.session->begins_before_ns : 0;
+  TAILRACE_CHECK(line->begins_before_ns == bound_ns, "another bound");
   const uint64_t serial = command.session ? command.session->serial : 0;
   TAILRACE_CHECK(line->serial == serial && line->client.empty() == (serial == 0),
                  "another session");

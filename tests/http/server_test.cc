@@ -157,6 +157,33 @@ TEST_F(HttpServerTest, AnswersBesideAnyNumberOfSilentConnections) {
   EXPECT_TRUE(told("tailrace_http_connections 50"));
 }
 
+// Promise: connections that ask and do not read their answers keep out nobody who has just come:
+// not even one that asks a moment after it was accepted, when it alone waits for a request.
+TEST_F(HttpServerTest, AnswersWhoHasJustComeBesideConnectionsThatReadNoAnswers) {
+  ServerOptions options;
+  options.max_connections = 20;
+  options.least_stay = milliseconds(300);
+  const auto large = std::make_shared<const std::string>(size_t{8} << 20, 'x');
+  const int port = serve(options, [&](const Request& request, const Answer& answer) {
+    Response response = text_response(200, "small");
+    if (request.path == "/large") response.body = large;
+    answer(std::move(response));
+  });
+  std::vector<std::unique_ptr<RawClient>> unread;
+  const auto flood = [&](int count) {
+    for (int i = 0; i < count; ++i) {
+      unread.push_back(std::make_unique<RawClient>(port, AF_INET, 4096));
+      unread.back()->send("GET /large HTTP/1.1\r\nHost: h\r\n\r\n");
+    }
+  };
+  flood(20);
+  std::this_thread::sleep_for(2 * options.least_stay);
+  RawClient probe(port);
+  flood(15);
+  EXPECT_EQ(probe.ask(kGet).body, "small");
+  server_.reset();
+}
+
 // Promise: where all connections are busy, the oldest of them makes room.
 TEST_F(HttpServerTest, AnswersBesideConnectionsThatWaitForTheirAnswers) {
   std::vector<Answer> never;  // of the server's thread

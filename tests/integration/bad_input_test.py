@@ -166,11 +166,11 @@ class Configuration(Case):
     def test_settings_that_do_not_go_together(self):
         self.refused(lambda text: text.replace("page_bytes: 2 MiB", "page_bytes: 1 MiB"),
                      "max_value_bytes", "log.page_bytes")
-        self.refused(lambda text: text + "replication:\n  members:\n    - {id: 2, peer: 'h:1'}\n",
+        self.refused(lambda text: text + "replication:\n  members:\n    - {id: 2, peer: 'h:1', client: 'h:2'}\n",
                      "FILE:", "replication.members", "this node, 1")
         self.refused(lambda text: text + "replication:\n  coordinator: {kind: raft}\n",
                      "FILE:13:", "replication.coordinator.kind", "static")
-        self.refused(lambda text: text + "replication:\n  members:\n    - {id: 1, peer: 'h:1'}\n",
+        self.refused(lambda text: text + "replication:\n  members:\n    - {id: 1, peer: 'h:1', client: 'h:2'}\n",
                      "FILE:", "names no leader")
 
     def test_what_is_no_yaml_and_what_is_not_there(self):
