@@ -6,6 +6,7 @@
 #include "fasterlog/record.h"
 #include "replication/membership.h"
 #include "rpc/connection.h"
+#include "statemachine/event.h"
 
 namespace tailrace::rpc {
 namespace {
@@ -142,7 +143,9 @@ FramedSocket::Take Connection::handle_command(uint64_t id, wire::Command::Reader
     return Take::kDone;
   }
   const fasterlog::RecordView record{statemachine::kCommandRecord, ByteSpan(payload)};
-  return enqueue(asked, {&record, 1}, extra);
+  const Take taken = enqueue(asked, {&record, 1}, extra);
+  thread_.trim_encode_buffer();
+  return taken;
 }
 
 /// kWouldBlock: the frame is to be held.
@@ -187,31 +190,19 @@ FramedSocket::Take Connection::handle_append(uint64_t id, wire::Append::Reader r
     reply_error(asked, Error{ErrorCode::kInvalidArgument, "an append needs at least one event"});
     return Take::kDone;
   }
-  auto& buffers = thread_.batch_buffers();
-  if (buffers.size() < events.size()) buffers.resize(events.size());
-  std::vector<fasterlog::RecordView> records;
-  records.reserve(events.size());
-  size_t bytes = 0;
+  statemachine::EventBatch batch(stream, context_.options.max_value_bytes,
+                                 fasterlog::record_bytes(context_.to.log->max_payload_bytes()));
   for (const capnp::Data::Reader event : events) {
-    statemachine::Command command;
-    command.operation = statemachine::Operation::kEvent;
-    command.key = stream;
-    command.value = to_span(event);
-    if (auto checked = statemachine::validate(command, context_.options.max_value_bytes);
-        !checked) {
-      reply_error(asked, with_context(fmt::format("event {} of the batch", records.size()),
-                                      std::move(checked).error()));
+    if (const auto added = batch.add(to_span(event)); !added) {
+      reply_error(asked, added.error());
       return Take::kDone;
     }
-    std::vector<std::byte>& payload = buffers[records.size()];
-    statemachine::encode(command, payload);
-    bytes += payload.size();
-    records.push_back({statemachine::kCommandRecord, ByteSpan(payload)});
   }
+  std::vector<fasterlog::RecordView> records;
+  batch.encode(thread_.encode_buffer(), records);
   // Events never reach the store: the log's own limits are all there is to admit.
   const Take taken = enqueue(asked, records, 0);
-  // What a batch of large events has blown up is given back.
-  if (bytes > (4u << 20)) buffers.clear();
+  thread_.trim_encode_buffer();
   return taken;
 }
 

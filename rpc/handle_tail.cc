@@ -218,7 +218,7 @@ Connection::Pumped Connection::pump(Subscription& subscription) {
     send(message.builder());
     subscription.credit -= static_cast<int64_t>(bytes);
   }
-  if (payloads.capacity() > (4u << 20)) std::vector<std::byte>().swap(payloads);
+  thread_.trim_encode_buffer();
   subscription.shown |= !found.empty();
   if (failure) {
     // An address that was asked for, and nothing was read from it yet.

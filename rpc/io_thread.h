@@ -133,9 +133,14 @@ class IoThread {
   /// It was sent something outside its own frames: flushed at the end of this turn.
   void touch(std::shared_ptr<Connection> connection);
   std::vector<std::byte>& encode_buffer() { return encode_buffer_; }
-  std::vector<std::vector<std::byte>>& batch_buffers() { return batch_buffers_; }
+  /// What something large has blown up is given back.
+  void trim_encode_buffer() {
+    if (encode_buffer_.capacity() > kKeptBufferBytes) std::vector<std::byte>().swap(encode_buffer_);
+  }
 
  private:
+  static constexpr size_t kKeptBufferBytes = 4u << 20;
+
   void take_inbox();
   void run_waiters();
   void answer_unknown(const PendingCommand& pending);
@@ -176,7 +181,6 @@ class IoThread {
   bool waiters_go_on_ = false;  // what was ready and did not fit into one turn
   bool reading_stopped_ = false;
   std::vector<std::byte> encode_buffer_;
-  std::vector<std::vector<std::byte>> batch_buffers_;
 };
 
 }  // namespace tailrace::rpc

@@ -4,6 +4,8 @@
 #include <limits>
 #include <string>
 
+#include "statemachine/event.h"
+
 // The payload of a command record, little-endian, 48 bytes of header and then the bytes themselves:
 //
 //    0  u8   operation        Operation
@@ -62,7 +64,19 @@ tl::unexpected<Error> damaged(const std::string& what) {
 
 }  // namespace
 
+size_t encoded_bytes(const Command& command) {
+  const bool has_bound = command.session && command.session->begins_before_ns != 0;
+  return sizeof(Header) + (command.expires_at_ns != 0 ? sizeof command.expires_at_ns : 0) +
+         (has_bound ? sizeof command.session->begins_before_ns : 0) + command.key.size() +
+         command.value.size() + command.expected.size();
+}
+
 void encode(const Command& command, std::vector<std::byte>& into) {
+  into.resize(encoded_bytes(command));
+  encode_at(command, into.data());
+}
+
+void encode_at(const Command& command, std::byte* place) {
   Header header{};
   header.operation = static_cast<uint8_t>(command.operation);
   header.key_bytes = static_cast<uint16_t>(command.key.size());
@@ -75,19 +89,16 @@ void encode(const Command& command, std::vector<std::byte>& into) {
     header.client_low = command.session->client.low;
     header.serial = command.session->serial;
   }
-  const size_t expiry_bytes = command.expires_at_ns == 0 ? 0 : sizeof command.expires_at_ns;
-  if (expiry_bytes != 0) header.flags |= kHasExpiry;
+  if (command.expires_at_ns != 0) header.flags |= kHasExpiry;
   const uint64_t begins_before_ns = command.session ? command.session->begins_before_ns : 0;
-  const size_t bound_bytes = begins_before_ns == 0 ? 0 : sizeof begins_before_ns;
-  if (bound_bytes != 0) header.flags |= kHasBound;
-  into.resize(sizeof header + expiry_bytes + bound_bytes + command.key.size() +
-              command.value.size() + command.expected.size());
-  store(into.data(), header);
-  std::byte* place = into.data() + sizeof header;
-  if (expiry_bytes != 0) store(place, command.expires_at_ns);
-  place += expiry_bytes;
-  if (bound_bytes != 0) store(place, begins_before_ns);
-  place += bound_bytes;
+  if (begins_before_ns != 0) header.flags |= kHasBound;
+  store(place, header);
+  place += sizeof header;
+  for (const uint64_t time : {command.expires_at_ns, begins_before_ns}) {
+    if (time == 0) continue;
+    store(place, time);
+    place += sizeof time;
+  }
   for (const ByteSpan part : {command.key, command.value, command.expected}) {
     if (part.empty()) continue;
     std::memcpy(place, part.data(), part.size());

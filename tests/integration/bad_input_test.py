@@ -628,8 +628,8 @@ class Limits(Case):
         self.verb(REFUSED, cluster, "cas", "k", largest_value + "v", "v",
                   says="the limit is 66560 bytes")
         self.verb(REFUSED, cluster, "put", "", "v", says="the key is empty")
-        self.verb(REFUSED, cluster, "append", "--stream", "s" * 65536, input=b"x\n",
-                  says="the limit is 65535 bytes")
+        self.verb(REFUSED, cluster, "append", "--stream", "s" * 1025, input=b"x\n",
+                  says="the limit is 1024 bytes")
         self.verb(REFUSED, cluster, "append", input=b"x" * 66561 + b"\n",
                   says="the limit is 66560 bytes")
         self.verb(REFUSED, cluster, "append", input=b"x" * (20 << 20) + b"\n",

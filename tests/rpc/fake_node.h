@@ -76,6 +76,10 @@ class FakeLog : public tailrace::testing::LogDouble {
   }
   std::atomic<int> cuts{0};
   mutable std::atomic<int> scanners{0};  // that there are
+  /// Whether a scan that begins within a record fails, as that of a real log does; and how many
+  /// scans have asked for commit marks, which is how the records around an address are found.
+  std::atomic<bool> strict{false};
+  std::atomic<int> looks{0};
   Result<> become_copy() override { return {}; }
   size_t max_payload_bytes() const override { return 4u << 20; }
   Result<> try_append_raw(Address, ByteSpan) override {
@@ -103,7 +107,10 @@ class FakeLog : public tailrace::testing::LogDouble {
   }
   std::unique_ptr<fasterlog::LogScanner> scan(Address from, ScanOptions) override;
   Result<> read_raw(Address, size_t, std::vector<std::byte>&) override { return {}; }
-  Result<Address> mark_end_at(Address address) const override { return address; }
+  /// All of a strict log is one batch.
+  Result<Address> mark_end_at(Address address) const override {
+    return strict ? fasterlog::kFirstAddress : address;
+  }
   Result<Address> truncate_before(Address address) override { return address; }
   uint64_t reclaimable_bytes(Address) const override { return 0; }
   uint64_t reclaimable_segments(Address) const override { return 0; }
@@ -161,6 +168,8 @@ class FakeScanner : public fasterlog::LogScanner {
     if (const auto failure = log_.read_failure()) return tl::unexpected(*failure);
     auto found = log_.next(position_, limit);
     if (!found) return std::nullopt;
+    if (log_.strict && found->address != position_)
+      return make_error(ErrorCode::kCorruption, "no sound record begins here");
     current_ = std::move(*found);
     position_ = current_.end;
     return fasterlog::Record{current_.address, current_.end, current_.epoch, current_.kind,
@@ -178,7 +187,8 @@ class FakeScanner : public fasterlog::LogScanner {
   FakeLog::Stored current_;
 };
 
-inline std::unique_ptr<fasterlog::LogScanner> FakeLog::scan(Address from, ScanOptions) {
+inline std::unique_ptr<fasterlog::LogScanner> FakeLog::scan(Address from, ScanOptions options) {
+  if (options.with_commit_marks) ++looks;
   return std::make_unique<FakeScanner>(*this, from);
 }
 
@@ -295,8 +305,10 @@ class FakeStateMachine : public statemachine::StateMachine {
   std::atomic<uint64_t> last_expiry_ns{0};
   Result<> wait_applied(Address, SteadyTime) override { return {}; }
   void request_checkpoint(std::function<void(Result<Address>)> done) override {
+    ++checkpoints;
     std::thread([done = std::move(done)] { done(Address{4096}); }).detach();
   }
+  std::atomic<int> checkpoints{0};  // that were taken
   statemachine::CheckpointStatus checkpoint_status() const override { return {}; }
   /// The state's digests come when this is false, and the log's when `log_digests_wait` is.
   std::atomic<bool> digests_wait{false}, log_digests_wait{false};

@@ -7,35 +7,17 @@
 
 #include "bare_client.h"
 #include "fake_node.h"
-#include "observability/metrics.h"
-#include "rpc/client.h"
 #include "rpc/memory_budget.h"
+#include "served_node.h"
 
 namespace tailrace::rpc {
 namespace {
 
 using testing::BareClient;
+using testing::client_of;
 using testing::FakeNode;
-
-std::unique_ptr<Client> client_of(const FakeNode& node) {
-  ClientOptions options;
-  options.servers = {node.address()};
-  return Client::create(options).value();
-}
-
-template <typename Condition>
-bool soon(Condition condition) {
-  for (int i = 0; i < 2000 && !condition(); ++i)
-    std::this_thread::sleep_for(std::chrono::milliseconds(10));
-  return condition();
-}
-
-/// The value of a metric without labels.
-double value_of(const observability::MetricRegistry& registry, const std::string& name) {
-  const std::string text = "\n" + registry.expose();
-  const size_t at = text.find("\n" + name + " ");
-  return at == std::string::npos ? -1 : std::stod(text.substr(at + name.size() + 2));
-}
+using testing::soon;
+using testing::value_of;
 
 TEST(MemoryBudget, GivesEachItsShareAndTheRestToWhoComesFirst) {
   MemoryBudget budget(4'000'000);
@@ -219,6 +201,35 @@ TEST(Limits, ATailReadsOnlyWhileItHasCredit) {
   EXPECT_TRUE(soon([&] { return node.log.scanners == 0; })) << "at the end it waits without";
   ASSERT_TRUE(client->append("s", {{as_bytes("four")}}));
   EXPECT_EQ(records_until(1), 1u);
+}
+
+// Events that do not fit into one batch are refused before any of them is copied: each repeats the
+// stream's name, so that a short request asks for very much.
+TEST(Limits, AnAppendThatDoesNotFitOrWhoseStreamIsTooLongIsRefused) {
+  FakeNode node;
+  BareClient client(node.port);
+  const auto answer_to = [&](size_t name_bytes, unsigned events) {
+    client.ask(1, [&](wire::Request::Builder request) {
+      auto append = request.initAppend();
+      append.setStream(std::string(name_bytes, 's').c_str());
+      append.initEvents(events);
+    });
+    std::string answer;
+    client.read_until([&](wire::Response::Reader response) {
+      if (response.isError()) answer = to_string(response.getError().getMessage());
+      return response.getId() == 1;
+    });
+    return answer;
+  };
+  EXPECT_EQ(answer_to(1024, 100), "");
+  const size_t before = node.log.count();
+  const std::string too_many = answer_to(1024, 80'000);
+  // 48 bytes of command and 24 of record beside the name, in 4 MiB.
+  EXPECT_NE(too_many.find("event 3826 "), std::string::npos) << too_many;
+  EXPECT_NE(too_many.find("4194328"), std::string::npos) << too_many;
+  const std::string too_long = answer_to(1025, 1);
+  EXPECT_NE(too_long.find("1024"), std::string::npos) << too_long;
+  EXPECT_EQ(node.log.count(), before);
 }
 
 }  // namespace
