@@ -11,6 +11,7 @@ namespace tailrace {
 namespace {
 
 constexpr size_t kMostHostBytes = 253;
+constexpr size_t kMostPortBytes = 5;
 
 bool is_alphanumeric(char c) {
   return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
@@ -56,6 +57,7 @@ Result<HostPort> parse_host_port(std::string_view text) {
   if (bracketed) host = host.substr(1, host.size() - 2);
   if (host.size() > kMostHostBytes || !(bracketed ? may_be_ipv6(host) : may_be_name(host)))
     return bad();
+  if (digits.size() > kMostPortBytes) return bad();
   HostPort result{std::string(host), 0};
   const auto [end, error] =
       std::from_chars(digits.data(), digits.data() + digits.size(), result.port);
@@ -68,6 +70,10 @@ Result<HostPort> parse_reachable(std::string_view text) {
   if (parsed && parsed->port == 0)
     return make_error(ErrorCode::kInvalidArgument,
                       "'" + printable(text) + "' has port 0, where nobody can be reached");
+  if (parsed && text[text.rfind(':') + 1] == '0')
+    return make_error(ErrorCode::kInvalidArgument,
+                      "'" + printable(text) + "' has a port that begins with 0: write it as " +
+                          std::to_string(parsed->port));
   if (parsed && is_unspecified(parsed->host))
     return make_error(ErrorCode::kInvalidArgument,
                       "'" + printable(text) +

@@ -1,6 +1,7 @@
 #pragma once
 // Addresses of listeners, as people and other nodes write them.
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -9,16 +10,21 @@
 
 namespace tailrace {
 
+/// "[HOST]:PORT" at its longest.
+inline constexpr size_t kMostHostPortBytes = 253 + 2 + 1 + 5;
+
 struct HostPort {
   std::string host;  // a name, an IPv4 address, or an IPv6 address without brackets
   uint16_t port = 0;
 };
 
 /// "HOST:PORT" or "[IPv6]:PORT". kInvalidArgument for all that no host can be called: blanks,
-/// control characters, more than 253 bytes. Port 0 is one: a listener takes a free one.
+/// control characters, more than 253 bytes; and for a port of more than five digits. Port 0 is one:
+/// a listener takes a free one.
 Result<HostPort> parse_host_port(std::string_view text);
 /// The same for an address that others are to reach: port 0 is refused, and so is the unspecified
-/// address (0.0.0.0, [::], in whatever spelling), on which one can only listen.
+/// address (0.0.0.0, [::], in whatever spelling), on which one can only listen. A port has one
+/// spelling there (7100, not 07100).
 Result<HostPort> parse_reachable(std::string_view text);
 
 /// The same text for what is the same address, however it is spelt; names are not looked up.

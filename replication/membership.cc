@@ -2,10 +2,14 @@
 
 #include <algorithm>
 
+#include "core/host_port.h"
+
 namespace tailrace::replication {
 
 namespace {
 
+// The whole record is read, sent and told of at every change.
+constexpr size_t kMostMembers = 1024;
 constexpr uint8_t kLayout1 = 1, kLayout2 = 2, kLayout3 = 3;
 enum Kind : uint8_t { kLearner = 0, kVoter = 1, kJoining = 2 };
 
@@ -181,6 +185,12 @@ Result<Members> changed(const Members& members, const MemberChange& change, Node
     return make_error(code, node(id) + " " + why);
   };
   if (id == NodeId{}) return make_error(ErrorCode::kInvalidArgument, "0 is no node's id");
+  // What logs have from before there was a limit is read all the same.
+  for (const std::string& address : {change.member.peer_address, change.member.client_address})
+    if (address.size() > kMostHostPortBytes)
+      return refuse(ErrorCode::kInvalidArgument,
+                    "can not have an address of " + std::to_string(address.size()) +
+                        " bytes: the limit is " + std::to_string(kMostHostPortBytes));
   Members next = members;
   const auto found = std::ranges::find(next, id, &Member::id);
   const bool gives_up_vote = change.kind == MemberChange::Kind::kRemove || !change.member.voter;
@@ -199,6 +209,11 @@ Result<Members> changed(const Members& members, const MemberChange& change, Node
     added.incarnation = 0;
     added.addresses_in_file = false;
     added.joining = std::exchange(added.voter, false);
+    if (next.size() >= kMostMembers)
+      return refuse(ErrorCode::kResourceExhausted,
+                    "is not added: " + std::to_string(next.size()) +
+                        " are members, and the most that a cluster takes are " +
+                        std::to_string(kMostMembers));
     next.push_back(std::move(added));
     std::ranges::sort(next, {}, &Member::id);
   } else {
@@ -222,7 +237,9 @@ Result<Members> changed(const Members& members, const MemberChange& change, Node
     if (member.id == id || change.kind == MemberChange::Kind::kRemove) continue;
     const Member& now = *find_member(next, id);
     for (const std::string& address : {member.peer_address, member.client_address})
-      if (!address.empty() && (address == now.peer_address || address == now.client_address))
+      if (!address.empty() &&
+          (comparable_address(address) == comparable_address(now.peer_address) ||
+           comparable_address(address) == comparable_address(now.client_address)))
         return refuse(ErrorCode::kInvalidArgument,
                       "can not be at " + address + ", where " + node(member.id) + " is");
   }

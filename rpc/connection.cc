@@ -6,6 +6,7 @@
 #include <asio/post.hpp>
 #include <fmt/format.h>
 
+#include "core/host_port.h"
 #include "observability/logging.h"
 #include "rpc/hello.h"
 #include "rpc/wire_error.h"
@@ -26,6 +27,27 @@ constexpr size_t kSmallBufferBytes = 64u << 10;
 constexpr size_t kRequestBytes = 512;
 constexpr size_t kSubscriptionBytes = 256;
 constexpr uint32_t kMostScansInFlight = 4;
+// Of the addresses that a hello tells, as a message has them: a client takes no longer hello.
+constexpr size_t kMostToldBytes = kMostHelloBytes / 4 * 3;
+
+/// Older logs may have members with addresses that are none.
+bool can_be_told(const std::string& address) {
+  return !address.empty() && address.size() <= kMostHostPortBytes;
+}
+
+/// As many as a client takes, first those that may lead.
+std::vector<const std::string*> told_servers(const replication::Members& members) {
+  std::vector<const std::string*> told;
+  size_t bytes = 0;
+  for (const bool voters : {true, false})
+    for (const replication::Member& member : members) {
+      if (member.voter != voters || !can_be_told(member.client_address)) continue;
+      bytes += align_up(member.client_address.size() + 1, 8) + 8;
+      if (bytes > kMostToldBytes) return told;
+      told.push_back(&member.client_address);
+    }
+  return told;
+}
 
 }  // namespace
 
@@ -252,7 +274,8 @@ void Connection::fill_hello(wire::Hello::Builder ours) {
   ours.setProtocolVersion(kProtocolVersion);
   ours.setNode(now.self.value);
   ours.setLeader(now.role == replication::Role::kLeader && now.serving);
-  ours.setLeaderAddress(now.leader_client_address.c_str());
+  if (can_be_told(now.leader_client_address))
+    ours.setLeaderAddress(now.leader_client_address.c_str());
   ours.setMaxFrameBytes(context_.options.max_frame_bytes);
   ours.setClusterIdentity(now.identity.known() ? text_of(now.identity).c_str() : kNoIdentity);
   if (const auto rules = context_.to.state_machine->rules(); rules.in_log) {
@@ -260,9 +283,10 @@ void Connection::fill_hello(wire::Hello::Builder ours) {
     ours.setLogTimeNs(log_time_ns);
     ours.setSessionTtlNs(rules.bound_window_ns(log_time_ns));
   }
-  auto servers = ours.initServers(static_cast<unsigned>(now.members.size()));
-  for (unsigned i = 0; i < now.members.size(); ++i)
-    servers.set(i, now.members[i].client_address.c_str());
+  const auto told = told_servers(now.members);
+  auto servers = ours.initServers(static_cast<unsigned>(told.size()));
+  for (unsigned i = 0; i < told.size(); ++i)
+    servers.set(i, told[i]->c_str());
 }
 
 void Connection::tell_members() {

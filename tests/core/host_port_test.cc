@@ -48,5 +48,15 @@ TEST(HostPort, WhatNoHostCanBeCalledIsRefusedAndShownWithoutHarm) {
   }
 }
 
+// An address that others are told is short and has one spelling.
+TEST(HostPort, APortIsWrittenWithoutZerosInFront) {
+  EXPECT_TRUE(parse_host_port("host:07100")) << "it may stand in a log or a file";
+  EXPECT_FALSE(parse_reachable("host:07100"));
+  EXPECT_NE(parse_reachable("host:07100").error().message.find("write it as 7100"),
+            std::string::npos);
+  EXPECT_FALSE(parse_host_port("host:007100"));
+  EXPECT_FALSE(parse_host_port("host:" + std::string(65'000, '0') + "7100"));
+}
+
 }  // namespace
 }  // namespace tailrace

@@ -207,7 +207,7 @@ TEST(MemberChanges, RemovingIsDoneOnceAndNotByTheLeaderItself) {
 }
 
 TEST(MemberChange, NobodyIsWhereAnotherOneIs) {
-  const Members members = three_voters_and_a_learner();
+  Members members = three_voters_and_a_learner();
   MemberChange change;
   change.kind = MemberChange::Kind::kSet;
   change.member = {kFive, true, "peer1", "client5"};
@@ -217,8 +217,36 @@ TEST(MemberChange, NobodyIsWhereAnotherOneIs) {
       << next.error().message;
   change.member = {kTwo, true, "", "client3"};
   EXPECT_FALSE(changed(members, change, kOne)) << "nor is one moved there";
+  members[0].peer_address = "host:7201";
+  change.member = {kFive, true, "HOST:07201", "client5"};
+  EXPECT_FALSE(changed(members, change, kOne)) << "it is written in another way";
   change.member = {kTwo, true, "peer2", "client9"};
   EXPECT_TRUE(changed(members, change, kOne));
+}
+
+// The record is read and sent as a whole, and every client is told of its servers.
+TEST(MemberChange, ThereAreNotMoreMembersThanNodesCanDealWith) {
+  Members members = three_voters_and_a_learner();
+  const auto add = [&](uint32_t id) {
+    MemberChange change;
+    change.kind = MemberChange::Kind::kSet;
+    change.member = {NodeId{id}, false, "peer" + std::to_string(id), "client" + std::to_string(id)};
+    return changed(members, change, kOne);
+  };
+  for (uint32_t id = 101; members.size() < 1024; ++id) {
+    Member member{NodeId{id}, false, "peer" + std::to_string(id), "client" + std::to_string(id)};
+    members.push_back(member);
+  }
+  const auto next = add(5000);
+  ASSERT_FALSE(next);
+  EXPECT_EQ(next.error().code, ErrorCode::kResourceExhausted);
+  EXPECT_NE(next.error().message.find("1024"), std::string::npos) << next.error().message;
+  MemberChange change;
+  change.kind = MemberChange::Kind::kSet;
+  change.member = {NodeId{200}, false, "peer-200", ""};
+  EXPECT_TRUE(changed(members, change, kOne)) << "those that are there can be changed";
+  change.member = {NodeId{200}, false, std::string(70'000, 'p'), ""};
+  EXPECT_FALSE(changed(members, change, kOne));
 }
 
 }  // namespace

@@ -232,5 +232,36 @@ TEST(Limits, AnAppendThatDoesNotFitOrWhoseStreamIsTooLongIsRefused) {
   EXPECT_EQ(node.log.count(), before);
 }
 
+// A client takes 64 KiB before the hello: what members' addresses come to does not keep it out.
+TEST(Limits, AHelloTellsNoMoreServersThanAClientTakes) {
+  FakeNode node;
+  replication::NodeStatus status = *node.node.status();
+  for (uint32_t id = 1; id <= 1000; ++id) {
+    replication::Member member;
+    member.id = NodeId{id};
+    member.voter = id == 700;
+    member.client_address =
+        (id == 700 ? "voter" : std::string(200, 'h')) + ":" + std::to_string(id);
+    // Older logs may hold what is not taken any more.
+    if (id == 3) member.client_address = std::string(65'000, 'h') + ":1";
+    status.members.push_back(member);
+  }
+  status.leader_client_address = status.members[2].client_address;
+  node.node.set(status);
+  const auto put = client_of(node, std::chrono::seconds(3))->put(as_bytes("k"), as_bytes("v"));
+  ASSERT_TRUE(put) << put.error().message;
+  BareClient client(node.port);
+  std::vector<std::string> told;
+  client.read_until([&](wire::Response::Reader response) {
+    if (!response.isHello()) return false;
+    for (const auto server : response.getHello().getServers())
+      told.push_back(to_string(server));
+    return true;
+  });
+  ASSERT_FALSE(told.empty());
+  EXPECT_EQ(told.front(), "voter:700") << "those that may lead come first";
+  EXPECT_GT(told.size(), 50u);
+}
+
 }  // namespace
 }  // namespace tailrace::rpc
