@@ -43,6 +43,7 @@ class Connection : public FramedSocket {
   /// is none of an operator's requests. `number`: how many came to this thread before it.
   bool has_place() const { return has_place_; }
   uint64_t number() const { return number_; }
+  SteadyTime came() const { return came_; }
   /// For how long nobody has asked anything; nothing: something is under way, or is tailed.
   std::optional<std::chrono::nanoseconds> idle_for(SteadyTime now) const;
 
@@ -191,6 +192,7 @@ class Connection : public FramedSocket {
   bool greeted_ = false, touched_ = false, held_for_limit_ = false, pump_posted_ = false;
   bool has_place_ = false, tail_has_no_room_ = false;
   const uint64_t number_;
+  const SteadyTime came_ = std::chrono::steady_clock::now();
   std::map<uint64_t, Subscription> subscriptions_;
   std::deque<WaitingAnswer> to_answer_;           // reads whose answers have no room yet
   std::optional<SteadyTime> place_wanted_since_;  // it has none but an operator's

@@ -96,15 +96,24 @@ void IoThread::arm_clock() {
 void IoThread::make_room(bool unplaced) {
   const SteadyTime now = std::chrono::steady_clock::now();
   if (now - evicted_ >= kBetweenEvictions) evict_idle(now);
-  if (!unplaced) return;
-  std::vector<Connection*> silent;
+  if (unplaced && context_.too_many_unplaced()) evict_unplaced(now);
+}
+
+void IoThread::evict_unplaced(SteadyTime now) {
+  std::vector<Connection*> leave;
   for (const auto& [number, connection] : unplaced_) {
     const auto idle = connection->idle_for(now);
-    if (idle && *idle >= kTimeForRequest) silent.push_back(connection);
+    if (idle && *idle >= kTimeForRequest) leave.push_back(connection);
   }
-  for (Connection* connection : silent) {
+  // By when they came, which nothing that they send can change: each newcomer has the time in which
+  // so many others come, and what operators ask is mostly answered in less.
+  const bool none = leave.empty() && !unplaced_.empty();
+  if (none && now - unplaced_.begin()->second->came() >= kTimeForRequest)
+    leave.push_back(unplaced_.begin()->second);
+  for (Connection* connection : leave) {
     context_.probe.evicted.add();
-    connection->close("others need the place, and it asks nothing");
+    connection->close(none ? "others need the place, and it has waited for longest"
+                           : "others need the place, and it asks nothing");
   }
 }
 

@@ -46,6 +46,12 @@ struct ServerContext {
         digests(*to.log, *to.state_machine),
         memory(options.memory_bytes) {}
 
+  /// Connections that have asked for nothing but what operators ask take up no place, so whoever
+  /// only comes keeps nobody out. Beyond so many, who asks nothing for a moment makes room for the
+  /// next, and then who has been there for longest, whatever is still owed to it.
+  static constexpr int64_t kMostUnplaced = 256;
+  bool too_many_unplaced() const { return unplaced.load() >= kMostUnplaced; }
+
   ServerOptions options;
   ServerDependencies to;
   Probe probe;
@@ -106,7 +112,7 @@ class IoThread {
   ServerContext& context() { return context_; }
   void adopt(asio::ip::tcp::socket socket);
   /// Closes the connection with a place that is idle for longest, if that is for long enough; and,
-  /// if `unplaced`, those without a place that ask nothing.
+  /// if `unplaced`, those without a place that ask nothing, or else the one that came first.
   void make_room(bool unplaced);
   uint64_t next_number() { return ++last_number_; }
   /// The connection has a place now, or has ended; false when it was forgotten before.
@@ -149,6 +155,7 @@ class IoThread {
   void arm_held_timer();
   void arm_clock();
   void evict_idle(SteadyTime now);
+  void evict_unplaced(SteadyTime now);
   void try_waiting();
   void ask_confirmation();
 

@@ -16,10 +16,6 @@ namespace {
 constexpr std::chrono::milliseconds kAcceptRetry{50};
 constexpr std::chrono::milliseconds kPlaceRetry{2};
 constexpr std::chrono::seconds kAcceptWarning{10};  // not more often
-// Connections that have asked for nothing but what operators ask. They take up no place, so whoever
-// only comes keeps nobody out; beyond so many, who asks nothing for a moment makes room for the
-// next.
-constexpr int64_t kMostUnplaced = 256;
 constexpr std::chrono::milliseconds kLongestGoodbye{1500};
 
 bool wait_until(const std::function<bool()>& holds, std::chrono::milliseconds most) {
@@ -114,9 +110,9 @@ class ServerImpl : public Server {
   }
 
  private:
-  /// Whoever comes waits in the listener's queue while too many ask nothing.
+  /// Whoever comes waits in the listener's queue while there are too many without a place.
   void accept() {
-    if (context_.unplaced.load() >= kMostUnplaced) {
+    if (context_.too_many_unplaced()) {
       make_room(true);
       return accept_after(kPlaceRetry);
     }
