@@ -96,7 +96,7 @@ bool Connection::may_buffer(size_t bytes) {
 void Connection::account() {
   const uint64_t buffered = std::max(buffered_bytes(), kSmallBufferBytes) - kSmallBufferBytes;
   memory_.holds(buffered + unsent_bytes() + uint64_t{in_flight_} * kRequestBytes +
-                uint64_t{cas_in_flight_} * statemachine::kMostAnswerBytes +
+                keys_in_flight_bytes_ + uint64_t{cas_in_flight_} * statemachine::kMostAnswerBytes +
                 uint64_t{cold_in_flight_} * context_.options.max_value_bytes +
                 scans_in_flight_ * ScanTable::kSliceBytes +
                 subscriptions_.size() * kSubscriptionBytes);
@@ -345,6 +345,8 @@ void Connection::on_closed(const std::string& reason) {
   hello_timer_.cancel();
   context_.tails.fetch_sub(subscriptions_.size(), std::memory_order_relaxed);
   subscriptions_.clear();
+  for (const auto& [wait, read] : std::exchange(waiting_reads_, {}))
+    thread_.forget_waiter(read.waiter);
   to_answer_.clear();
   leave_unplaced();
   context_.probe.connections.fetch_sub(1);

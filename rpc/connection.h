@@ -8,6 +8,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <unordered_map>
 
 #include <asio/steady_timer.hpp>
 
@@ -152,8 +153,18 @@ class Connection : public FramedSocket {
   bool readable_now(const ReadNeeds& needs);
   /// Of a state that is new enough: whether it holds what `needs` names.
   Result<> check_point(const ReadNeeds& needs) const;
-  /// Calls `then` on this thread once it may be answered, or with the reason why not.
-  void when_readable(const ReadNeeds& needs, std::function<void(Connection&, Result<>)> then);
+  /// What is done with it once it may be answered, or with the reason why not. It is kept here, so
+  /// that what it holds goes with the connection.
+  struct WaitingRead {
+    ReadNeeds needs;
+    size_t key_bytes;  // that `then` keeps
+    std::function<void(Connection&, Result<>)> then;
+    AppliedWaiters::Id waiter = 0;
+  };
+  /// Calls `then` on this thread, see WaitingRead.
+  void when_readable(const ReadNeeds& needs, size_t key_bytes,
+                     std::function<void(Connection&, Result<>)> then);
+  void read_arrived(uint64_t wait, Result<> arrived);
   /// 2^64-1: unknown.
   uint64_t staleness_bound_ms();
   /// Answers `done`, or the error, once it is called. Any thread.
@@ -176,8 +187,15 @@ class Connection : public FramedSocket {
   Error told(const Error& error);
   /// `try_another`: it is about this node, and another one may answer.
   void reply_error(const Asked& asked, const Error& error, bool try_another = false);
-  void began() { ++in_flight_, context_.probe.in_flight.fetch_add(1, std::memory_order_relaxed); }
-  void ended() { --in_flight_, context_.probe.in_flight.fetch_sub(1, std::memory_order_relaxed); }
+  /// `key_bytes`: of the key or prefix that is kept until the request has its answer.
+  void began(size_t key_bytes = 0) {
+    ++in_flight_, context_.probe.in_flight.fetch_add(1, std::memory_order_relaxed);
+    keys_in_flight_bytes_ += key_bytes;
+  }
+  void ended(size_t key_bytes = 0) {
+    --in_flight_, context_.probe.in_flight.fetch_sub(1, std::memory_order_relaxed);
+    keys_in_flight_bytes_ -= key_bytes;
+  }
   /// Runs `then` on the io thread with this connection, if both are still there. Any thread.
   std::function<void(std::function<void(Connection&)>)> come_back();
   const replication::NodeStatus& status();
@@ -189,11 +207,14 @@ class Connection : public FramedSocket {
   asio::steady_timer hello_timer_;
   uint32_t in_flight_ = 0;
   uint32_t cas_in_flight_ = 0, scans_in_flight_ = 0, cold_in_flight_ = 0;  // among these
+  size_t keys_in_flight_bytes_ = 0;                                        // of these
   bool greeted_ = false, touched_ = false, held_for_limit_ = false, pump_posted_ = false;
   bool has_place_ = false, tail_has_no_room_ = false;
   const uint64_t number_;
   const SteadyTime came_ = std::chrono::steady_clock::now();
   std::map<uint64_t, Subscription> subscriptions_;
+  std::unordered_map<uint64_t, WaitingRead> waiting_reads_;
+  uint64_t last_wait_ = 0;
   std::deque<WaitingAnswer> to_answer_;           // reads whose answers have no room yet
   std::optional<SteadyTime> place_wanted_since_;  // it has none but an operator's
   std::optional<SteadyTime> no_room_since_;       // the store has had none for this one's commands

@@ -123,34 +123,45 @@ bool Connection::readable_now(const ReadNeeds& needs) {
   }
 }
 
-void Connection::when_readable(const ReadNeeds& needs,
+void Connection::when_readable(const ReadNeeds& needs, size_t key_bytes,
                                std::function<void(Connection&, Result<>)> then) {
   if (readable_now(needs)) return then(*this, check_point(needs));
-  began();
-  auto finish = [weak = weak_from_this(), needs, then = std::move(then)](Result<> arrived) {
+  began(key_bytes);
+  const uint64_t wait = ++last_wait_;
+  waiting_reads_.emplace(wait, WaitingRead{needs, key_bytes, std::move(then)});
+  auto finish = [weak = weak_from_this(), wait](Result<> arrived) {
     const auto self = std::static_pointer_cast<Connection>(weak.lock());
     if (!self || self->closed()) return;
-    auto answer = [needs, then, arrived = std::move(arrived)](Connection& connection) mutable {
-      connection.ended();
-      connection.status_.reset();
-      if (arrived) arrived = connection.check_health();
-      if (arrived) arrived = connection.check_point(needs);
-      then(connection, std::move(arrived));
-    };
-    self->answer_when_room(std::move(answer));
+    self->read_arrived(wait, std::move(arrived));
     self->thread_.touch(self);
   };
-  if (needs.level == wire::ReadLevel::AT_LEAST)
-    return thread_.when_applied(needs.address, needs.epoch, needs.deadline, std::move(finish));
-  if (status().alone)
-    return thread_.when_applied(context_.to.watermarks->committed(), Epoch{}, needs.deadline,
-                                std::move(finish));
-  auto confirmed = [&thread = thread_, deadline = needs.deadline,
-                    finish = std::move(finish)](const Result<Address>& committed) {
-    if (!committed) return finish(tl::unexpected(committed.error()));
-    thread.when_applied(*committed, Epoch{}, deadline, finish);
+  if (needs.level != wire::ReadLevel::AT_LEAST && !status().alone) {
+    auto confirmed = [&thread = thread_, deadline = needs.deadline,
+                      finish = std::move(finish)](const Result<Address>& committed) {
+      if (!committed) return finish(tl::unexpected(committed.error()));
+      thread.when_applied(*committed, Epoch{}, deadline, finish);
+    };
+    return thread_.confirm_leadership(needs.deadline, std::move(confirmed));
+  }
+  const bool named = needs.level == wire::ReadLevel::AT_LEAST;
+  const Address address = named ? needs.address : context_.to.watermarks->committed();
+  const auto waiter = thread_.when_applied(address, named ? needs.epoch : Epoch{}, needs.deadline,
+                                           std::move(finish));
+  if (const auto found = waiting_reads_.find(wait); found != waiting_reads_.end())
+    found->second.waiter = waiter;
+}
+
+void Connection::read_arrived(uint64_t wait, Result<> arrived) {
+  auto taken = waiting_reads_.extract(wait);
+  auto answer = [read = std::move(taken.mapped()),
+                 arrived = std::move(arrived)](Connection& connection) mutable {
+    connection.ended(read.key_bytes);
+    connection.status_.reset();
+    if (arrived) arrived = connection.check_health();
+    if (arrived) arrived = connection.check_point(read.needs);
+    read.then(connection, std::move(arrived));
   };
-  thread_.confirm_leadership(needs.deadline, std::move(confirmed));
+  answer_when_room(std::move(answer));
 }
 
 void Connection::handle_get(uint64_t id, wire::Get::Reader request) {
@@ -171,7 +182,7 @@ void Connection::handle_get(uint64_t id, wire::Get::Reader request) {
     else
       self.reply_error(asked, arrived.error());
   };
-  when_readable(needs, std::move(then));
+  when_readable(needs, key.size(), std::move(then));
 }
 
 void Connection::answer_get(const Asked& asked, ByteSpan key, const ReadNeeds& needs) {
@@ -183,7 +194,7 @@ void Connection::answer_get(const Asked& asked, ByteSpan key, const ReadNeeds& n
   const auto found = context_.to.state_machine->try_read(key, value);
   if (!found) return reply_error(asked, found.error());
   if (*found == Outcome::kCold) {
-    began();
+    began(key.size());
     return answer_cold_get(asked, to_string(key));
   }
   if (value.size() > kLargeValueBytes && !has_room_for(value.size()))
@@ -197,9 +208,9 @@ void Connection::answer_get(const Asked& asked, ByteSpan key, const ReadNeeds& n
 /// Once there is room for it. It is read again then: a newer state is as good.
 void Connection::answer_get_later(const Asked& asked, ByteSpan key, const ReadNeeds& needs,
                                   size_t value_bytes) {
-  began();
+  began(key.size());
   auto answer = [asked, name = to_string(key), needs](Connection& self) {
-    self.ended();
+    self.ended(name.size());
     // It may have become too old meanwhile.
     const bool bounded = needs.level == wire::ReadLevel::BOUNDED;
     if (!bounded || !self.refuse_read(asked, needs)) self.answer_get(asked, as_bytes(name), needs);
@@ -231,11 +242,12 @@ void Connection::answer_cold_get(const Asked& asked, std::string key) {
 void Connection::read_cold(const Asked& asked, const std::string& key) {
   ++cold_in_flight_;
   const ShownState shown = shown_state();
-  auto done = [&thread = thread_, poster = thread_.poster(), back = come_back(), asked, shown](
-                  Result<bool> found, std::string value) {
+  auto done = [&thread = thread_, poster = thread_.poster(), back = come_back(), asked, shown,
+               key_bytes = key.size()](Result<bool> found, std::string value) {
     poster->post([&thread] { thread.cold_reads().ended(); });
-    back([asked, shown, found = std::move(found), value = std::move(value)](Connection& self) {
-      self.ended();
+    back([asked, shown, key_bytes, found = std::move(found),
+          value = std::move(value)](Connection& self) {
+      self.ended(key_bytes);
       --self.cold_in_flight_;
       if (!found) return self.reply_error(asked, found.error());
       OutgoingMessage message;

@@ -29,16 +29,22 @@ FramedSocket::Take Connection::handle_scan(uint64_t id, wire::Scan::Reader reque
     context_.scans.next(request.getScan(), request.getSlice(), pairs, std::move(done));
     return Take::kDone;
   }
+  const ByteSpan prefix = to_span(request.getPrefix());
+  // No key could begin with it.
+  if (const auto checked = statemachine::validate_key(prefix); !prefix.empty() && !checked) {
+    reply_error(asked, with_context("the prefix", checked.error()));
+    return Take::kDone;
+  }
   const ReadNeeds needs = needs_of(request);
   if (refuse_read(asked, needs)) return Take::kDone;
-  auto then = [asked, prefix = to_string(request.getPrefix()), pairs, done = std::move(done)](
-                  Connection& self, Result<> arrived) {
+  auto then = [asked, prefix = to_string(prefix), pairs, done = std::move(done)](Connection& self,
+                                                                                 Result<> arrived) {
     if (!arrived) return self.reply_error(asked, arrived.error());
     self.began();
     ++self.scans_in_flight_;
     self.context_.scans.open(&self, prefix, pairs, self.shown_state(), done);
   };
-  when_readable(needs, std::move(then));
+  when_readable(needs, prefix.size(), std::move(then));
   return Take::kDone;
 }
 

@@ -265,14 +265,16 @@ void IoThread::members_changed() {
   });
 }
 
-void IoThread::when_applied(Address applied, Epoch epoch, SteadyTime deadline,
-                            AppliedWaiters::Callback callback) {
+AppliedWaiters::Id IoThread::when_applied(Address applied, Epoch epoch, SteadyTime deadline,
+                                          AppliedWaiters::Callback callback) {
   desk_.expect();
   if (context_.to.watermarks->applied() >= applied &&
-      (epoch.value == 0 || context_.to.node->status()->epoch >= epoch))
-    return callback({});
-  desk_.waiters().add(applied, epoch, deadline, std::move(callback));
+      (epoch.value == 0 || context_.to.node->status()->epoch >= epoch)) {
+    callback({});
+    return 0;
+  }
   arm_ticker();
+  return desk_.waiters().add(applied, epoch, deadline, std::move(callback));
 }
 
 void IoThread::confirm_leadership(SteadyTime deadline, Confirmed callback) {

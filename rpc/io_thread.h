@@ -123,9 +123,10 @@ class IoThread {
   /// they are applied or are not this epoch's any more. All threads' sum is told in steps.
   void note_cost(int64_t change);
   ColdReads& cold_reads() { return cold_reads_; }
-  /// Runs `callback` when applied and epoch are there; may be at once.
-  void when_applied(Address applied, Epoch epoch, SteadyTime deadline,
-                    AppliedWaiters::Callback callback);
+  /// Runs `callback` when applied and epoch are there; may be at once, then 0 is returned.
+  AppliedWaiters::Id when_applied(Address applied, Epoch epoch, SteadyTime deadline,
+                                  AppliedWaiters::Callback callback);
+  void forget_waiter(AppliedWaiters::Id id) { desk_.waiters().forget(id); }
   /// As Node::confirm_leadership; whoever asks while an answer is on its way shares the next.
   using Confirmed = std::function<void(const Result<Address>&)>;
   void confirm_leadership(SteadyTime deadline, Confirmed callback);

@@ -2,11 +2,17 @@
 
 namespace tailrace::rpc {
 
-void AppliedWaiters::add(Address applied, Epoch epoch, SteadyTime deadline, Callback callback) {
+AppliedWaiters::Id AppliedWaiters::add(Address applied, Epoch epoch, SteadyTime deadline,
+                                       Callback callback) {
   const Id id = ++last_id_;
   waiters_.emplace(id, Waiter{applied, epoch, deadline, std::move(callback)});
   by_epoch_.emplace(epoch, id);
   by_deadline_.emplace(deadline, id);
+  return id;
+}
+
+void AppliedWaiters::forget(Id id) {
+  if (waiters_.contains(id)) take(id);
 }
 
 AppliedWaiters::Callback AppliedWaiters::take(Id id) {

@@ -115,7 +115,10 @@ class PendingQueue {
 class AppliedWaiters {
  public:
   using Callback = std::function<void(Result<>)>;
-  void add(Address applied, Epoch epoch, SteadyTime deadline, Callback callback);
+  using Id = uint64_t;  // from 1
+  Id add(Address applied, Epoch epoch, SteadyTime deadline, Callback callback);
+  /// Nobody waits for it any more; nothing when it was called already.
+  void forget(Id id);
   bool empty() const { return waiters_.empty(); }
   /// At most so many at a time; true when there are more.
   bool run_ready(Address applied, Epoch epoch, size_t most = SIZE_MAX);
@@ -123,7 +126,6 @@ class AppliedWaiters {
   bool run_expired(SteadyTime now, Address applied, size_t most = SIZE_MAX);
 
  private:
-  using Id = uint64_t;
   struct Waiter {
     Address address;
     Epoch epoch;

@@ -263,5 +263,60 @@ TEST(Limits, AHelloTellsNoMoreServersThanAClientTakes) {
   EXPECT_GT(told.size(), 50u);
 }
 
+// A read that waits holds its key: that counts as well.
+TEST(Limits, KeysOfReadsThatWaitCount) {
+  constexpr uint64_t kGets = 100;
+  ServerOptions options;
+  options.max_frame_bytes = 1u << 20;
+  options.memory_bytes = 4u << 20;
+  FakeNode node(options);
+  observability::MetricRegistry registry;
+  node.server->register_metrics(registry);
+  ASSERT_TRUE(client_of(node)->put(as_bytes("k"), as_bytes("v")));
+  const uint64_t beyond = node.marks.applied().value + 8;
+  BareClient client(node.port);
+  std::thread asks([&] {
+    for (uint64_t id = 1; id <= kGets; ++id)
+      client.ask(id, [&](wire::Request::Builder request) {
+        const std::string key(statemachine::kMaxKeyBytes, 'k');
+        if (id % 2 == 0) {
+          auto get = request.initGet();
+          get.setKey(to_data(key));
+          get.setLevel(wire::ReadLevel::AT_LEAST);
+          get.setAddress(beyond);
+          return;
+        }
+        auto scan = request.initScan();
+        scan.setPrefix(to_data(key));
+        scan.setPairs(1);
+        scan.setLevel(wire::ReadLevel::AT_LEAST);
+        scan.setAddress(beyond);
+      });
+  });
+  const auto waiting = [&] { return value_of(registry, "tailrace_rpc_in_flight_requests"); };
+  EXPECT_TRUE(soon([&] { return waiting() >= 20; }));
+  std::this_thread::sleep_for(std::chrono::milliseconds(300));
+  EXPECT_LT(waiting(), 70) << "3 MiB of keys of 64 KiB";
+  EXPECT_TRUE(client_of(node)->put(as_bytes("k"), as_bytes("w"))) << "others have their share";
+  uint64_t answers = 0;
+  client.read_until([&](wire::Response::Reader response) {
+    answers += response.isGet() || response.isScan() ? 1 : 0;
+    return answers == kGets;
+  });
+  EXPECT_EQ(answers, kGets);
+  asks.join();
+}
+
+TEST(Limits, APrefixIsNoLongerThanAKey) {
+  FakeNode node;
+  auto client = client_of(node);
+  const auto visit = [](ByteSpan, ByteSpan) { return true; };
+  const std::string longest(statemachine::kMaxKeyBytes, 'k');
+  EXPECT_TRUE(client->scan(as_bytes(longest), {}, visit));
+  const auto refused = client->scan(as_bytes(longest + "k"), {}, visit);
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, ErrorCode::kInvalidArgument) << refused.error().message;
+}
+
 }  // namespace
 }  // namespace tailrace::rpc
