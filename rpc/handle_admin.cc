@@ -105,8 +105,8 @@ void Connection::handle_status(uint64_t id) {
 void Connection::handle_checkpoint(uint64_t id) {
   const Asked asked{id, RequestKind::kCheckpoint, std::chrono::steady_clock::now()};
   began();
-  auto done = [back = come_back(), asked](Result<Address> address) {
-    back([asked, address = std::move(address)](Connection& self) {
+  auto done = [back = come_back(), asked](const Result<Address>& address) {
+    back([asked, address](Connection& self) {
       self.ended();
       if (!address) return self.reply_error(asked, address.error());
       OutgoingMessage message;
@@ -114,7 +114,7 @@ void Connection::handle_checkpoint(uint64_t id) {
       self.reply(asked, message);
     });
   };
-  context_.to.state_machine->request_checkpoint(std::move(done));
+  context_.checkpoints.ask(weak_from_this(), std::move(done));
 }
 
 std::function<void(Result<>)> Connection::answer_done(const Asked& asked) {

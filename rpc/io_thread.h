@@ -14,6 +14,7 @@
 #include <asio/steady_timer.hpp>
 
 #include "rpc/answer_desk.h"
+#include "rpc/checkpoint_desk.h"
 #include "rpc/cold_reads.h"
 #include "rpc/digest_table.h"
 #include "rpc/memory_budget.h"
@@ -44,6 +45,9 @@ struct ServerContext {
         scans(*to.state_machine, options.max_value_bytes, options.scan_idle_timeout,
               options.scan_lifetime),
         digests(*to.log, *to.state_machine),
+        checkpoints([machine = to.state_machine](std::function<void(Result<Address>)> done) {
+          machine->request_checkpoint(std::move(done));
+        }),
         memory(options.memory_bytes) {}
 
   /// Connections that have asked for nothing but what operators ask take up no place, so whoever
@@ -57,6 +61,7 @@ struct ServerContext {
   Probe probe;
   ScanTable scans;
   DigestTable digests;
+  CheckpointDesk checkpoints;
   MemoryBudget memory;
   WithheldMessages withheld;
   std::atomic<int64_t> unplaced{0};         // connections that have no place

@@ -164,6 +164,7 @@ class ServerImpl : public Server {
 
   void stop() {
     if (std::exchange(stopped_, true)) return;
+    context_.checkpoints.stop();
     context_.digests.stop();
     context_.scans.stop();
     // The acceptor lives on the first thread: it goes last, after no one posts to the others.

@@ -47,5 +47,30 @@ TEST(Sharing, OperatorsComeInHoweverManyWait) {
       [](wire::Response::Reader response) { return response.isDigest(); }));
 }
 
+// Requests for checkpoints share them.
+TEST(Sharing, CheckpointsAreTakenOneAfterTheOtherAndNotWithoutEnd) {
+  FakeNode node;
+  const std::string server = node.address();
+  auto client = client_of(node);
+  const auto begun = std::chrono::steady_clock::now();
+  EXPECT_TRUE(client->checkpoint(server));
+  EXPECT_LT(std::chrono::steady_clock::now() - begun, std::chrono::milliseconds(900))
+      << "nobody else asks";
+  constexpr uint64_t kRequests = 200;
+  BareClient one(node.port), other(node.port);
+  for (uint64_t id = 1; id <= kRequests; ++id)
+    for (BareClient* asks : {&one, &other})
+      asks->ask(id, [](wire::Request::Builder request) { request.setCheckpoint(); });
+  for (BareClient* asks : {&one, &other}) {
+    uint64_t answers = 0;
+    asks->read_until([&](wire::Response::Reader response) {
+      answers += response.isCheckpoint() ? 1 : 0;
+      return answers == kRequests;
+    });
+    EXPECT_EQ(answers, kRequests);
+  }
+  EXPECT_LE(node.machine.checkpoints, 3);
+}
+
 }  // namespace
 }  // namespace tailrace::rpc
