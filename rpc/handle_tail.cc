@@ -46,6 +46,14 @@ std::optional<Error> within_a_record(fasterlog::Log& log, Address from) {
   }
 }
 
+/// Of the same, when too many have asked.
+Error not_looked_at(Address from) {
+  return Error{ErrorCode::kInvalidArgument,
+               fmt::format("no sound record begins at address {}; ask again in a moment to hear "
+                           "which begin near it",
+                           from.value)};
+}
+
 }  // namespace
 
 void Connection::handle_tail(uint64_t id, wire::Tail::Reader request) {
@@ -222,12 +230,13 @@ Connection::Pumped Connection::pump(Subscription& subscription) {
   subscription.shown |= !found.empty();
   if (failure) {
     // An address that was asked for, and nothing was read from it yet.
+    const Address at = subscription.scanner->position();
     if (failure->code == ErrorCode::kCorruption && !subscription.shown)
-      failure =
-          within_a_record(*context_.to.log, subscription.scanner->position()).value_or(*failure);
+      failure = thread_.may_look_around()
+                    ? within_a_record(*context_.to.log, at).value_or(*failure)
+                    : not_looked_at(at);
     if (failure->code == ErrorCode::kCorruption || failure->code == ErrorCode::kIo)
-      failure = with_context(fmt::format("the log at address {} cannot be read",
-                                         subscription.scanner->position().value),
+      failure = with_context(fmt::format("the log at address {} cannot be read", at.value),
                              std::move(*failure));
     reply_error(subscription.asked, *failure);
     return Pumped::kEnded;

@@ -18,6 +18,9 @@ constexpr size_t kMostWaitersAtOnce = 256;
 constexpr int64_t kCostStep = 64 << 10;
 constexpr std::chrono::milliseconds kBetweenEvictions{10};
 constexpr std::chrono::milliseconds kTimeForRequest{100};
+// On average; who asks a few times in a row gets what was not used lately.
+constexpr std::chrono::milliseconds kBetweenLooksAround{100};
+constexpr int kLooksAroundSaved = 10;
 
 /// A value may be as long as it is allowed to be: what is read at a time takes a quarter of what
 /// clients may make the server hold.
@@ -354,6 +357,15 @@ void IoThread::arm_held_timer() {
     }
     arm_held_timer();
   });
+}
+
+bool IoThread::may_look_around() {
+  const SteadyTime now = std::chrono::steady_clock::now();
+  const SteadyTime next =
+      std::max(looked_around_, now - kLooksAroundSaved * kBetweenLooksAround) + kBetweenLooksAround;
+  if (next > now) return false;
+  looked_around_ = next;
+  return true;
 }
 
 void IoThread::set_tailing(Connection& connection, bool tailing) {

@@ -142,6 +142,9 @@ class IoThread {
   /// meanwhile do not take up all places.
   void look_again(std::weak_ptr<Connection> connection, bool when_applied);
   void set_tailing(Connection& connection, bool tailing);
+  /// Whether the records around an address may be looked for now: a batch may be long, and others
+  /// wait meanwhile. Only so often, whoever asks.
+  bool may_look_around();
   /// It was sent something outside its own frames: flushed at the end of this turn.
   void touch(std::shared_ptr<Connection> connection);
   std::vector<std::byte>& encode_buffer() { return encode_buffer_; }
@@ -179,6 +182,7 @@ class IoThread {
   std::map<uint64_t, Connection*> unplaced_;  // those without a place, as they came
   uint64_t last_number_ = 0;                  // of the connections
   SteadyTime evicted_{};                      // when evict_idle() looked last
+  SteadyTime looked_around_{};                // up to when may_look_around() has used its time
   std::set<Connection*> tailing_;
   std::vector<std::shared_ptr<Connection>> touched_;
   std::vector<std::weak_ptr<Connection>> waiting_for_room_;

@@ -72,5 +72,35 @@ TEST(Sharing, CheckpointsAreTakenOneAfterTheOtherAndNotWithoutEnd) {
   EXPECT_LE(node.machine.checkpoints, 3);
 }
 
+// A batch may be long: which records begin near an address is looked up only so often.
+TEST(Sharing, TailsFromWithinARecordCostLittle) {
+  FakeNode node;
+  for (int i = 0; i < 10; ++i)
+    ASSERT_TRUE(client_of(node)->append("s", {{as_bytes("event")}}));
+  const Address begin = node.log.next(node.log.begin(), Address::max())->address;
+  node.log.strict = true;
+  constexpr uint64_t kTails = 300;
+  BareClient client(node.port);
+  for (uint64_t id = 1; id <= kTails; ++id)
+    client.ask(id, [&](wire::Request::Builder request) {
+      auto tail = request.initTail();
+      tail.setFrom(begin.value + 8);
+      tail.setFollow(true);
+      tail.setCreditBytes(1000);
+    });
+  uint64_t answers = 0, with_neighbours = 0;
+  client.read_until([&](wire::Response::Reader response) {
+    if (!response.isError()) return false;
+    const std::string message = to_string(response.getError().getMessage());
+    EXPECT_NE(message.find(std::to_string(begin.value + 8)), std::string::npos) << message;
+    EXPECT_EQ(to_string(response.getError().getCode()), "invalid_argument") << message;
+    with_neighbours += message.find("nearest") != std::string::npos ? 1 : 0;
+    return ++answers == kTails;
+  });
+  EXPECT_EQ(answers, kTails);
+  EXPECT_GE(with_neighbours, 1u);
+  EXPECT_LT(node.log.looks, 100);
+}
+
 }  // namespace
 }  // namespace tailrace::rpc
