@@ -27,6 +27,8 @@ constexpr size_t kSmallBufferBytes = 64u << 10;
 constexpr size_t kRequestBytes = 512;
 constexpr size_t kSubscriptionBytes = 256;
 constexpr uint32_t kMostScansInFlight = 4;
+// So many times as long as an idle connection, one may wait that gets nothing.
+constexpr int kPatienceForReads = 10, kPatienceForCredit = 60;
 // Of the addresses that a hello tells, as a message has them: a client takes no longer hello.
 constexpr size_t kMostToldBytes = kMostHelloBytes / 4 * 3;
 
@@ -165,8 +167,7 @@ FramedSocket::Take Connection::dispatch(wire::Request::Reader request) {
       handle_checkpoint(id);
       break;
     case wire::Request::DIGEST:
-      handle_digest(id, request.getDigest());
-      break;
+      return handle_digest(id, request.getDigest());
     case wire::Request::TRANSFER:
       handle_transfer(id, NodeId{request.getTransfer()});
       break;
@@ -254,6 +255,18 @@ std::optional<std::chrono::nanoseconds> Connection::idle_for(SteadyTime now) con
   if (in_flight_ > 0 || !subscriptions_.empty() || unsent_bytes() > 0 || closed())
     return std::nullopt;
   return now - used_;
+}
+
+std::optional<std::chrono::nanoseconds> Connection::waits_in_vain_for(SteadyTime now) const {
+  const size_t waits = waiting_reads_.size() + digests_in_flight_ + checkpoints_in_flight_;
+  if (in_flight_ != waits || unsent_bytes() > 0 || closed()) return std::nullopt;
+  const bool fed =
+      std::ranges::any_of(subscriptions_, [](const auto& one) { return one.second.credit > 0; });
+  if (fed || (waits == 0 && subscriptions_.empty())) return std::nullopt;
+  const int patience = subscriptions_.empty() ? kPatienceForReads : kPatienceForCredit;
+  const std::chrono::nanoseconds time = now - std::max(used_, pushed_);
+  if (time < patience * context_.options.evict_after) return std::nullopt;
+  return time;
 }
 
 void Connection::handle_hello(uint64_t id, wire::Hello::Reader hello) {

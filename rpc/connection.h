@@ -47,6 +47,9 @@ class Connection : public FramedSocket {
   SteadyTime came() const { return came_; }
   /// For how long nobody has asked anything; nothing: something is under way, or is tailed.
   std::optional<std::chrono::nanoseconds> idle_for(SteadyTime now) const;
+  /// For how long it has done nothing but wait, where that is so long that others may have its
+  /// place: for news without credit to be told of them, or for a state that does not come.
+  std::optional<std::chrono::nanoseconds> waits_in_vain_for(SteadyTime now) const;
 
  private:
   /// What an answer needs to know of its request.
@@ -102,7 +105,7 @@ class Connection : public FramedSocket {
   void cancel_tail(uint64_t id);
   void handle_status(uint64_t id);
   void handle_checkpoint(uint64_t id);
-  void handle_digest(uint64_t id, wire::Digest::Reader request);
+  Take handle_digest(uint64_t id, wire::Digest::Reader request);
 
   /// Nothing when this node leads and serves; else the error was answered.
   bool refuse_unless_leader(const Asked& asked);
@@ -207,7 +210,8 @@ class Connection : public FramedSocket {
   asio::steady_timer hello_timer_;
   uint32_t in_flight_ = 0;
   uint32_t cas_in_flight_ = 0, scans_in_flight_ = 0, cold_in_flight_ = 0;  // among these
-  size_t keys_in_flight_bytes_ = 0;                                        // of these
+  uint32_t digests_in_flight_ = 0, checkpoints_in_flight_ = 0;             // and these
+  size_t keys_in_flight_bytes_ = 0;                                        // of all these
   bool greeted_ = false, touched_ = false, held_for_limit_ = false, pump_posted_ = false;
   bool has_place_ = false, tail_has_no_room_ = false;
   const uint64_t number_;
@@ -220,6 +224,7 @@ class Connection : public FramedSocket {
   std::optional<SteadyTime> no_room_since_;       // the store has had none for this one's commands
   MemoryShare memory_;
   SteadyTime used_ = std::chrono::steady_clock::now();
+  SteadyTime pushed_{};  // when a tail was sent something last
   struct {
     uint64_t progress = UINT64_MAX;  // nothing yet
     SteadyTime since;

@@ -31,19 +31,39 @@ void DigestTable::stop() {
 void DigestTable::ask(Question question, Asker asker) {
   std::unique_lock lock(mutex_);
   if (stopping_) return;
-  auto found = std::find_if(waiting_.begin(), waiting_.end(),
-                            [&](const Waiting& one) { return one.question == question; });
-  const bool full =
-      askers_ >= kMostAskers || (found == waiting_.end() && waiting_.size() >= kMostQuestions);
-  if (full) {
+  if (askers_ >= kMostAskers) drop_all_gone();
+  if (askers_ >= kMostAskers) {
     lock.unlock();
     return asker.done(make_error(ErrorCode::kResourceExhausted,
                                  "too many digests are asked for at a time; try again"));
   }
-  if (found == waiting_.end()) found = waiting_.insert(waiting_.end(), Waiting{question, {}});
+  auto found = std::find_if(waiting_.begin(), waiting_.end(),
+                            [&](const Waiting& one) { return one.question == question; });
+  if (found == waiting_.end())
+    found =
+        waiting_.insert(waiting_.end(), Waiting{question, {}, std::chrono::steady_clock::now()});
   found->askers.push_back(std::move(asker));
   ++askers_;
   changed_.notify_all();
+}
+
+/// The one in front is being worked on.
+void DigestTable::drop_all_gone() {
+  for (Waiting& one : waiting_)
+    drop_gone(one.askers);
+  const auto behind = waiting_.empty() ? waiting_.end() : std::next(waiting_.begin());
+  waiting_.erase(
+      std::remove_if(behind, waiting_.end(), [](const Waiting& one) { return one.askers.empty(); }),
+      waiting_.end());
+}
+
+void DigestTable::choose_next() {
+  newest_first_ = !newest_first_;
+  if (!newest_first_) return;
+  const auto newest = std::ranges::max_element(waiting_, {}, &Waiting::asked);
+  Waiting next = std::move(*newest);
+  waiting_.erase(newest);
+  waiting_.push_front(std::move(next));
 }
 
 void DigestTable::run() {
@@ -52,6 +72,7 @@ void DigestTable::run() {
     changed_.wait(lock, [this] { return stopping_ || !waiting_.empty(); });
     if (stopping_) return;
     // In turn: one whose state is still being read does not hold up the others.
+    choose_next();
     const Question question = waiting_.front().question;
     drop_gone(waiting_.front().askers);
     if (waiting_.front().askers.empty()) {
@@ -84,7 +105,7 @@ std::vector<DigestTable::Asker> DigestTable::take_askers(const Question& questio
                            std::make_move_iterator(front.askers.end()));
   front.askers.erase(stays, front.askers.end());
   askers_ -= taken.size();
-  Waiting rest{question, std::move(front.askers)};
+  Waiting rest{question, std::move(front.askers), front.asked};
   waiting_.pop_front();
   if (!rest.askers.empty()) waiting_.push_back(std::move(rest));
   return taken;

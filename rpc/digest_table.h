@@ -2,9 +2,10 @@
 // What clients ask of digests on this server: the state's at an address, and the log's below it.
 // Internal.
 //
-// One thread of its own does the work, one question at a time; who asks the same waits for the same
-// answer, and the last answers are kept. A question whose askers have all gone is given up, and the
-// end of the server waits for none.
+// One thread of its own does the work, one question at a time, in turn the newest and the one that
+// has waited for longest: so who asks now and then is answered soon, however many others ask. Who
+// asks the same waits for the same answer, and the last answers are kept. A question whose askers
+// have all gone is given up, and the end of the server waits for none.
 
 #include <condition_variable>
 #include <deque>
@@ -39,8 +40,7 @@ class DigestTable {
     Done done;                   // on the table's thread
   };
 
-  static constexpr size_t kMostQuestions = 16;
-  static constexpr size_t kMostAskers = 1024;
+  static constexpr size_t kMostAskers = 4096;
 
   DigestTable(fasterlog::Log& log, const statemachine::StateMachine& machine);
   ~DigestTable();
@@ -54,13 +54,17 @@ class DigestTable {
   struct Waiting {
     Question question;
     std::vector<Asker> askers;
+    SteadyTime asked;  // first
   };
   void run();
+  /// Brings the next question to the front, from where it is answered. mutex_ held.
+  void choose_next();
   /// kWouldBlock while the state's digest is still computed.
   Result<Answer> answer(const Question& question);
   Result<Answer> with_log(const Question& question, const statemachine::StateDigest& state);
   bool anyone_waits(const Question& question);
   void drop_gone(std::vector<Asker>& askers);  // mutex_ held
+  void drop_all_gone();                        // mutex_ held
   /// Of the question in front: takes out all, or those whose deadline has come; it goes behind the
   /// others then.
   std::vector<Asker> take_askers(const Question& question, bool all);
@@ -73,6 +77,7 @@ class DigestTable {
   std::condition_variable changed_;
   std::deque<Waiting> waiting_;  // guarded by mutex_, as all below
   size_t askers_ = 0;
+  bool newest_first_ = false;
   bool stopping_ = false;
   std::thread thread_;
 };

@@ -9,6 +9,8 @@ namespace {
 constexpr std::chrono::milliseconds kDigestInterval{50};
 /// Then it is told how far a digest is.
 constexpr std::chrono::milliseconds kDigestPatience{1000};
+// Of one connection.
+constexpr uint32_t kMostDigestsInFlight = 2;
 
 }  // namespace
 
@@ -105,9 +107,11 @@ void Connection::handle_status(uint64_t id) {
 void Connection::handle_checkpoint(uint64_t id) {
   const Asked asked{id, RequestKind::kCheckpoint, std::chrono::steady_clock::now()};
   began();
+  ++checkpoints_in_flight_;
   auto done = [back = come_back(), asked](const Result<Address>& address) {
     back([asked, address](Connection& self) {
       self.ended();
+      --self.checkpoints_in_flight_;
       if (!address) return self.reply_error(asked, address.error());
       OutgoingMessage message;
       self.begin_response(message, asked.id).setCheckpoint(address->value);
@@ -181,16 +185,22 @@ bool Connection::held_for_digest() {
   return true;
 }
 
-void Connection::handle_digest(uint64_t id, wire::Digest::Reader request) {
+FramedSocket::Take Connection::handle_digest(uint64_t id, wire::Digest::Reader request) {
+  if (digests_in_flight_ >= kMostDigestsInFlight) {
+    thread_.look_again(std::static_pointer_cast<Connection>(shared_from_this()), false);
+    return Take::kHold;
+  }
   const Asked asked{id, RequestKind::kDigest, std::chrono::steady_clock::now()};
   const DigestTable::Question question{Address{request.getAddress()},
                                        Address{request.getLogFrom()}};
   const SteadyTime deadline = this->deadline(request.getTimeoutMs());
   const SteadyTime told_by = std::min(deadline, asked.started + kDigestPatience);
   began();
+  ++digests_in_flight_;
   auto done = [back = come_back(), asked](const Result<DigestTable::Answer>& found) {
     back([asked, found](Connection& self) {
       self.ended();
+      --self.digests_in_flight_;
       if (!found) return self.reply_error(asked, found.error());
       OutgoingMessage message;
       auto answer = self.begin_response(message, asked.id).initDigest();
@@ -209,10 +219,12 @@ void Connection::handle_digest(uint64_t id, wire::Digest::Reader request) {
     if (!self || self->closed()) return;
     if (arrived) return self->context_.digests.ask(question, {self, told_by, done});
     self->ended();
+    --self->digests_in_flight_;
     self->reply_error(asked, arrived.error());
     self->thread_.touch(self);
   };
   thread_.when_applied(question.address, Epoch{}, deadline, std::move(waited));
+  return Take::kDone;
 }
 
 }  // namespace tailrace::rpc

@@ -224,6 +224,7 @@ Connection::Pumped Connection::pump(Subscription& subscription) {
       to.setPayload(to_data(ByteSpan(payloads).subspan(found[i].offset, record.payload.size())));
     }
     send(message.builder());
+    pushed_ = std::chrono::steady_clock::now();
     subscription.credit -= static_cast<int64_t>(bytes);
   }
   thread_.trim_encode_buffer();

@@ -122,18 +122,25 @@ void IoThread::evict_unplaced(SteadyTime now) {
 
 void IoThread::evict_idle(SteadyTime now) {
   evicted_ = now;
-  std::shared_ptr<Connection> longest;
-  std::chrono::nanoseconds time = context_.options.evict_after;
+  std::shared_ptr<Connection> longest, waits;
+  std::chrono::nanoseconds time = context_.options.evict_after, waited{0};
   for (const auto& connection : connections_) {
-    const auto idle = connection->has_place() ? connection->idle_for(now) : std::nullopt;
-    if (!idle || *idle < time) continue;
-    time = *idle;
-    longest = connection;
+    if (!connection->has_place()) continue;
+    if (const auto idle = connection->idle_for(now)) {
+      if (*idle < time) continue;
+      time = *idle;
+      longest = connection;
+    } else if (const auto in_vain = connection->waits_in_vain_for(now)) {
+      if (*in_vain < waited) continue;
+      waited = *in_vain;
+      waits = connection;
+    }
   }
-  if (!longest) return;
+  if (!longest && !waits) return;
   context_.probe.evicted.add();
   // All is sent, and nothing has come: there is nothing to wait for.
-  longest->close("others need the place of a connection that is idle");
+  if (longest) return longest->close("others need the place of a connection that is idle");
+  waits->close("others need the place of a connection that has only waited for long");
 }
 
 void IoThread::adopt(asio::ip::tcp::socket socket) {

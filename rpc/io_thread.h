@@ -116,7 +116,8 @@ class IoThread {
   // ---- On its thread.
   ServerContext& context() { return context_; }
   void adopt(asio::ip::tcp::socket socket);
-  /// Closes the connection with a place that is idle for longest, if that is for long enough; and,
+  /// Closes the connection with a place that is idle for longest, if that is for long enough, or
+  /// else the one that has waited in vain for longest (connection.h); and,
   /// if `unplaced`, those without a place that ask nothing, or else the one that came first.
   void make_room(bool unplaced);
   uint64_t next_number() { return ++last_number_; }

@@ -59,9 +59,34 @@ void ScanTable::give_way() {
         [](const auto& one, const auto& other) { return one.second.opened < other.second.opened; });
     if (oldest == scans_.end()) return;
     gave_way_ = now;
-    note_closed(oldest->first);
-    scans_.erase(oldest);
+    close_for_others(oldest->first);
   });
+}
+
+void ScanTable::close_for_others(uint64_t scan) {
+  note_closed(scan);
+  scans_.erase(scan);
+}
+
+size_t ScanTable::count_of(const void* owner) const {
+  return static_cast<size_t>(
+      std::ranges::count_if(scans_, [&](const auto& one) { return one.second.owner == owner; }));
+}
+
+bool ScanTable::make_place(const void* owner) {
+  size_t most = 0;
+  for (const auto& one : scans_)
+    most = std::max(most, count_of(one.second.owner));
+  const bool shares = most >= count_of(owner) + 2;
+  const auto no_later_than = std::chrono::steady_clock::now() - kLeastTime;
+  std::optional<std::pair<SteadyTime, uint64_t>> oldest;
+  for (const auto& [id, entry] : scans_) {
+    const bool may_go = shares ? count_of(entry.owner) == most : entry.opened <= no_later_than;
+    if (may_go && (!oldest || entry.opened < oldest->first)) oldest = {entry.opened, id};
+  }
+  if (!oldest) return false;
+  close_for_others(oldest->second);
+  return true;
 }
 
 void ScanTable::note_closed(uint64_t scan) {
@@ -74,7 +99,8 @@ Error ScanTable::not_open(uint64_t scan) const {
     return Error{
         ErrorCode::kNotFound,
         "the server has closed the scan: it lasted too long, or held back room that writes "
-        "needed; begin it again, and read it faster or in smaller parts"};
+        "needed, or others needed its place; begin it again, and read it faster or in smaller "
+        "parts"};
   return Error{ErrorCode::kNotFound,
                "the scan is not open any more, or a part of it went to a connection that broke; "
                "begin it again"};
@@ -88,18 +114,16 @@ void ScanTable::next(uint64_t scan, uint64_t slice, size_t most_pairs, Done done
 
 Result<ScanTable::Slice> ScanTable::open_now(const void* owner, const std::string& prefix,
                                              size_t most_pairs, const ShownState& shown) {
-  if (scans_.size() >= kMostScans)
-    return make_error(ErrorCode::kResourceExhausted,
-                      fmt::format("{} scans are open, the most that this server takes; try again "
-                                  "when one of them has ended",
-                                  kMostScans));
-  const auto of_owner = std::count_if(scans_.begin(), scans_.end(),
-                                      [&](const auto& one) { return one.second.owner == owner; });
-  if (static_cast<size_t>(of_owner) >= kMostScansOfOne)
+  if (count_of(owner) >= kMostScansOfOne)
     return make_error(ErrorCode::kResourceExhausted,
                       fmt::format("{} scans are open on this connection, the most that one has; "
                                   "end one of them first",
                                   kMostScansOfOne));
+  if (scans_.size() >= kMostScans && !make_place(owner))
+    return make_error(ErrorCode::kResourceExhausted,
+                      fmt::format("{} scans are open, the most that this server takes; try again "
+                                  "when one of them has ended",
+                                  kMostScans));
   auto scan = machine_.start_scan(as_bytes(prefix));
   if (!scan) return tl::unexpected(with_context("scan", std::move(scan).error()));
   uint64_t id = 0;

@@ -41,15 +41,18 @@ class ScanTable {
 
   static constexpr size_t kMostScans = 32;
   static constexpr size_t kMostScansOfOne = 8;
+  static constexpr std::chrono::seconds kLeastTime{10};
   static constexpr size_t kSliceBytes = 1u << 20;  // of keys and values, about
 
   ScanTable(statemachine::StateMachine& machine, size_t max_value_bytes,
             std::chrono::milliseconds idle_timeout, std::chrono::milliseconds lifetime);
   ~ScanTable();
 
-  /// Any thread; `done` is called on the table's own. kResourceExhausted while kMostScans are open,
-  /// or kMostScansOfOne of that owner, whoever it is. `shown`: the state when it was asked for. The
-  /// scan's is that or newer, and says its own point.
+  /// Any thread; `done` is called on the table's own. While kMostScans are open another one is
+  /// closed for it: the oldest of the owner that has most, if that has at least two more than this
+  /// one; else the oldest of all, if it is open for kLeastTime. kResourceExhausted where there is
+  /// no such scan, and while that owner has kMostScansOfOne. `shown`: the state when it was asked
+  /// for. The scan's is that or newer, and says its own point.
   void open(const void* owner, std::string prefix, size_t most_pairs, ShownState shown, Done done);
   /// Slices are counted from 0, which open() has answered: a slice is handed out once. No pairs at
   /// most: closes the scan. kNotFound when it is not open (any more), or another slice is next.
@@ -74,6 +77,9 @@ class ScanTable {
   /// Why that scan, or that slice of it, is not to be had.
   Error not_open(uint64_t scan) const;
   void note_closed(uint64_t scan);
+  size_t count_of(const void* owner) const;
+  bool make_place(const void* owner);
+  void close_for_others(uint64_t scan);
   Result<Slice> next_now(uint64_t scan, uint64_t slice, size_t most_pairs);
   Result<Slice> take(uint64_t id, Entry& entry, size_t most_pairs);
   void arm_sweep();

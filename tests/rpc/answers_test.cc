@@ -126,14 +126,16 @@ TEST_F(Digests, WhoHasGoneIsWorkedForNoMore) {
   EXPECT_EQ(machine_.log_digests_given_up, 2) << "the end of the server waits for none";
 }
 
-TEST_F(Digests, NoMoreWaitThanThereIsRoomFor) {
+TEST_F(Digests, NoMoreWaitThanThereIsRoomForAndWhoHasGoneTakesNone) {
   machine_.digests_wait = true;
-  for (size_t i = 0; i < DigestTable::kMostQuestions; ++i)
-    (void)ask(128 + 8 * i, someone_);
+  auto gone = std::make_shared<int>();
+  for (size_t i = 0; i < DigestTable::kMostAskers; ++i)
+    (void)ask(128 + 8 * i, gone);
   EXPECT_EQ(ask(64, someone_)->get_future().get().error().code, ErrorCode::kResourceExhausted);
-  auto same = ask(128, someone_);
+  gone.reset();
+  auto after = ask(64, someone_);
   machine_.digests_wait = false;
-  EXPECT_TRUE(same->get_future().get());
+  EXPECT_TRUE(after->get_future().get());
 }
 
 /// What was told to whom, as text.

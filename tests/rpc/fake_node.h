@@ -80,6 +80,7 @@ class FakeLog : public tailrace::testing::LogDouble {
   /// scans have asked for commit marks, which is how the records around an address are found.
   std::atomic<bool> strict{false};
   std::atomic<int> looks{0};
+  std::atomic<size_t> most_read_ahead{0};  // of all other scans
   Result<> become_copy() override { return {}; }
   size_t max_payload_bytes() const override { return 4u << 20; }
   Result<> try_append_raw(Address, ByteSpan) override {
@@ -188,7 +189,10 @@ class FakeScanner : public fasterlog::LogScanner {
 };
 
 inline std::unique_ptr<fasterlog::LogScanner> FakeLog::scan(Address from, ScanOptions options) {
-  if (options.with_commit_marks) ++looks;
+  if (options.with_commit_marks)
+    ++looks;
+  else
+    most_read_ahead = std::max(most_read_ahead.load(), options.read_ahead_bytes);
   return std::make_unique<FakeScanner>(*this, from);
 }
 
@@ -313,6 +317,7 @@ class FakeStateMachine : public statemachine::StateMachine {
   /// The state's digests come when this is false, and the log's when `log_digests_wait` is.
   std::atomic<bool> digests_wait{false}, log_digests_wait{false};
   mutable std::atomic<int> log_digests{0}, log_digests_given_up{0};
+  std::atomic<int> log_digest_takes_ms{0};
   Result<statemachine::StateDigest> digest_at(Address address) const override {
     if (digests_wait) return make_error(ErrorCode::kWouldBlock, "is being computed");
     return statemachine::StateDigest{address, 1, 2, 3};
@@ -323,6 +328,7 @@ class FakeStateMachine : public statemachine::StateMachine {
     ++log_digests;
     while (log_digests_wait && go_on())
       std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    std::this_thread::sleep_for(std::chrono::milliseconds(log_digest_takes_ms));
     if (go_on()) return std::pair{range.first.value, range.end.value};
     ++log_digests_given_up;
     return make_error(ErrorCode::kCancelled, "nobody waits");

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include "bare_client.h"
+#include "rpc/scan_table.h"
 #include "served_node.h"
 
 namespace tailrace::rpc {
@@ -100,6 +101,102 @@ TEST(Sharing, TailsFromWithinARecordCostLittle) {
   EXPECT_EQ(answers, kTails);
   EXPECT_GE(with_neighbours, 1u);
   EXPECT_LT(node.log.looks, 100);
+}
+
+// A tail without credit gets nothing, and keeps no place for ever that another one wants.
+TEST(Sharing, ATailWithoutCreditMakesRoom) {
+  ServerOptions options;
+  options.max_connections = 2;
+  options.evict_after = std::chrono::milliseconds(5);
+  FakeNode node(options);
+  const auto follow = [](BareClient& client, uint64_t credit) {
+    client.ask(1, [&](wire::Request::Builder request) {
+      request.initTail().setFollow(true);
+      request.getTail().setCreditBytes(credit);
+    });
+    client.read_until([](wire::Response::Reader response) { return response.isTailStart(); });
+  };
+  BareClient starved(node.port), fed(node.port);
+  follow(starved, 0);
+  follow(fed, 1000);
+  EXPECT_TRUE(client_of(node)->put(as_bytes("k"), as_bytes("v")));
+  EXPECT_FALSE(starved.read_until([](wire::Response::Reader) { return false; }));
+  EXPECT_TRUE(fed.read_until([](wire::Response::Reader response) { return response.isRecords(); }));
+}
+
+// Nor do reads that wait for what does not come.
+TEST(Sharing, AReadThatWaitsForLongMakesRoom) {
+  ServerOptions options;
+  options.max_connections = 1;
+  options.evict_after = std::chrono::milliseconds(20);
+  FakeNode node(options);
+  BareClient waits(node.port);
+  waits.ask(1, [](wire::Request::Builder request) {
+    auto get = request.initGet();
+    get.setKey(to_data(std::string_view("k")));
+    get.setLevel(wire::ReadLevel::AT_LEAST);
+    get.setAddress(kFarAddress);
+    get.setTimeoutMs(29'000);
+  });
+  std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  EXPECT_TRUE(client_of(node)->put(as_bytes("k"), as_bytes("v")));
+}
+
+// Who has most of the scans gives one to who has none.
+TEST(Sharing, AFewConnectionsDoNotHaveAllScans) {
+  FakeNode node;
+  auto client = client_of(node);
+  for (int i = 0; i < 3; ++i)
+    ASSERT_TRUE(client->put(as_bytes("k" + std::to_string(i)), as_bytes("v")));
+  std::vector<std::unique_ptr<BareClient>> hold;
+  for (int i = 0; i < 4; ++i) {
+    hold.push_back(std::make_unique<BareClient>(node.port));
+    uint64_t opened = 0;
+    for (uint64_t id = 1; id <= ScanTable::kMostScansOfOne; ++id)
+      hold.back()->ask(id, [](wire::Request::Builder request) {
+        request.initScan().setPairs(1);
+        request.getScan().setLevel(wire::ReadLevel::ANY);
+      });
+    hold.back()->read_until([&](wire::Response::Reader response) {
+      opened += response.isScan() && response.getScan().getScan() != 0 ? 1 : 0;
+      return opened == ScanTable::kMostScansOfOne;
+    });
+    EXPECT_EQ(opened, ScanTable::kMostScansOfOne);
+  }
+  const auto scanned = client->scan({}, {}, [](ByteSpan, ByteSpan) { return true; });
+  ASSERT_TRUE(scanned) << scanned.error().message;
+  EXPECT_EQ(scanned->pairs, 3u);
+}
+
+// However many questions for digests wait, a new one is answered soon.
+TEST(Sharing, AFewConnectionsDoNotAskForAllDigests) {
+  FakeNode node;
+  ASSERT_TRUE(client_of(node)->append("s", {{as_bytes(std::string(1000, 'e'))}}));
+  const uint64_t address = node.marks.applied().value;
+  const auto is_end = [](wire::Response::Reader response) {
+    EXPECT_FALSE(response.isError()) << to_string(response.getError().getMessage());
+    return response.isDigest() || response.isError();
+  };
+  node.machine.log_digests_wait = true;
+  std::vector<std::unique_ptr<BareClient>> ask;
+  constexpr uint64_t kConnections = 20, kQuestions = 4;
+  for (uint64_t i = 0; i < kConnections; ++i) {
+    ask.push_back(std::make_unique<BareClient>(node.port));
+    for (uint64_t id = 1; id <= kQuestions; ++id)
+      ask_for_digest(*ask.back(), id, address, 64 + i * kQuestions + id);
+  }
+  std::this_thread::sleep_for(std::chrono::milliseconds(300));
+  BareClient other(node.port);
+  ask_for_digest(other, 1, address, 64);
+  std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  node.machine.log_digest_takes_ms = 20;
+  node.machine.log_digests_wait = false;
+  EXPECT_TRUE(other.read_until(is_end));
+  EXPECT_LT(node.machine.log_digests, 10) << "it did not wait for all of the others";
+  node.machine.log_digest_takes_ms = 0;
+  for (const auto& client : ask)
+    for (uint64_t id = 1; id <= kQuestions; ++id)
+      EXPECT_TRUE(client->read_until(is_end));
 }
 
 }  // namespace
