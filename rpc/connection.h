@@ -176,8 +176,8 @@ class Connection : public FramedSocket {
   void handle_promote(uint64_t id);
   void handle_change_member(uint64_t id, wire::MemberChange::Reader change);
   Pumped pump(Subscription& subscription);
-  /// Reads ahead no further than there is something to read.
-  std::unique_ptr<fasterlog::LogScanner> scan_to(Address from, Address limit);
+  /// From where it stands. Reads ahead no further than there is something to read.
+  std::unique_ptr<fasterlog::LogScanner> scan_to(const Subscription& subscription, Address limit);
 
   /// Epoch, applied and freshness on every answer, as they are now.
   wire::Response::Builder begin_response(OutgoingMessage& message, uint64_t id);

@@ -167,10 +167,15 @@ void Connection::pump_tails() {
   asio::post(executor(), std::move(again));
 }
 
-std::unique_ptr<fasterlog::LogScanner> Connection::scan_to(Address from, Address limit) {
+std::unique_ptr<fasterlog::LogScanner> Connection::scan_to(const Subscription& subscription,
+                                                           Address limit) {
+  const Address from = subscription.position;
+  const uint64_t there = limit > from ? limit - from : 0;
+  // No more than may be sent; and little while it is not known that a record begins there at all.
+  const auto credit = static_cast<uint64_t>(std::max<int64_t>(subscription.credit, 0));
+  const uint64_t wanted = subscription.shown ? std::min(there, credit) : 0;
   fasterlog::Log::ScanOptions options;
-  options.read_ahead_bytes =
-      std::clamp(limit > from ? limit - from : 0, kLeastReadAhead, kMostReadAhead);
+  options.read_ahead_bytes = std::clamp(wanted, kLeastReadAhead, kMostReadAhead);
   return context_.to.log->scan(from, options);
 }
 
@@ -186,7 +191,7 @@ Connection::Pumped Connection::pump(Subscription& subscription) {
   std::vector<std::byte>& payloads = thread_.encode_buffer();
   payloads.clear();
   const Address limit = std::min(subscription.to, context_.to.watermarks->applicable());
-  if (!subscription.scanner) subscription.scanner = scan_to(subscription.position, limit);
+  if (!subscription.scanner) subscription.scanner = scan_to(subscription, limit);
   std::optional<Error> failure;
   size_t bytes = 0;
   const size_t most = has_room_for(kPushBytes) ? kPushBytes : kSmallPushBytes;
@@ -197,7 +202,7 @@ Connection::Pumped Connection::pump(Subscription& subscription) {
     if (!next && next.error().code == ErrorCode::kOutOfRange) {
       // The client has committed records of another node that this one lacks, and what stood here
       // instead was cut off. None of that was shown: it waits at the same place.
-      subscription.scanner = scan_to(subscription.position, limit);
+      subscription.scanner = scan_to(subscription, limit);
       next = subscription.scanner->next(limit);
     }
     if (!next) failure = std::move(next).error();
@@ -228,20 +233,21 @@ Connection::Pumped Connection::pump(Subscription& subscription) {
     subscription.credit -= static_cast<int64_t>(bytes);
   }
   thread_.trim_encode_buffer();
-  subscription.shown |= !found.empty();
+  const bool first_shown = !found.empty() && !std::exchange(subscription.shown, true);
   if (failure) {
     // An address that was asked for, and nothing was read from it yet.
     const Address at = subscription.scanner->position();
     if (failure->code == ErrorCode::kCorruption && !subscription.shown)
-      failure = thread_.may_look_around()
-                    ? within_a_record(*context_.to.log, at).value_or(*failure)
-                    : not_looked_at(at);
+      failure = thread_.may_look_around() ? within_a_record(*context_.to.log, at).value_or(*failure)
+                                          : not_looked_at(at);
     if (failure->code == ErrorCode::kCorruption || failure->code == ErrorCode::kIo)
       failure = with_context(fmt::format("the log at address {} cannot be read", at.value),
                              std::move(*failure));
     reply_error(subscription.asked, *failure);
     return Pumped::kEnded;
   }
+  // The next one may read further ahead.
+  if (first_shown) subscription.scanner.reset();
   if (no_room) return Pumped::kNoRoom;
   const bool full = bytes >= most || found.size() >= kPushRecords;
   if (full) return most == kPushBytes || unsent_bytes() > 0 ? Pumped::kMore : Pumped::kNoRoom;

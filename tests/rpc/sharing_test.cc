@@ -76,8 +76,8 @@ TEST(Sharing, CheckpointsAreTakenOneAfterTheOtherAndNotWithoutEnd) {
 // A batch may be long: which records begin near an address is looked up only so often.
 TEST(Sharing, TailsFromWithinARecordCostLittle) {
   FakeNode node;
-  for (int i = 0; i < 10; ++i)
-    ASSERT_TRUE(client_of(node)->append("s", {{as_bytes("event")}}));
+  for (int i = 0; i < 4; ++i)
+    ASSERT_TRUE(client_of(node)->append("s", {{as_bytes(std::string(512u << 10, 'e'))}}));
   const Address begin = node.log.next(node.log.begin(), Address::max())->address;
   node.log.strict = true;
   constexpr uint64_t kTails = 300;
@@ -87,7 +87,7 @@ TEST(Sharing, TailsFromWithinARecordCostLittle) {
       auto tail = request.initTail();
       tail.setFrom(begin.value + 8);
       tail.setFollow(true);
-      tail.setCreditBytes(1000);
+      tail.setCreditBytes(100'000'000);
     });
   uint64_t answers = 0, with_neighbours = 0;
   client.read_until([&](wire::Response::Reader response) {
@@ -101,6 +101,32 @@ TEST(Sharing, TailsFromWithinARecordCostLittle) {
   EXPECT_EQ(answers, kTails);
   EXPECT_GE(with_neighbours, 1u);
   EXPECT_LT(node.log.looks, 100);
+  EXPECT_LE(node.log.most_read_ahead, 64u << 10) << "before a record was found";
+}
+
+// Nor is more read for a tail than it may be sent.
+TEST(Sharing, ATailReadsAheadNoFurtherThanItsCredit) {
+  FakeNode node;
+  for (int i = 0; i < 4; ++i)
+    ASSERT_TRUE(client_of(node)->append("s", {{as_bytes(std::string(512u << 10, 'e'))}}));
+  BareClient client(node.port);
+  client.ask(1, [](wire::Request::Builder request) {
+    request.initTail().setFollow(true);
+    request.getTail().setCreditBytes(1);
+  });
+  const auto records_come = [&](int records) {
+    return client.read_until([&](wire::Response::Reader response) {
+      if (response.isRecords()) records -= static_cast<int>(response.getRecords().size());
+      return records <= 0;
+    });
+  };
+  EXPECT_TRUE(records_come(1));
+  client.ask(1, [](wire::Request::Builder request) { request.initCredit().setBytes(600'000); });
+  EXPECT_TRUE(records_come(1));
+  EXPECT_LE(node.log.most_read_ahead, 128u << 10);
+  client.ask(1, [](wire::Request::Builder request) { request.initCredit().setBytes(2'000'000); });
+  EXPECT_TRUE(records_come(2));
+  EXPECT_GT(node.log.most_read_ahead, 256u << 10) << "it may have much: few reads";
 }
 
 // A tail without credit gets nothing, and keeps no place for ever that another one wants.
