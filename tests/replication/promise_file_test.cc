@@ -165,7 +165,7 @@ TEST_F(PromiseFileTest, AVoteOutOfRangeIsCorruption) {
 }
 
 TEST_F(PromiseFileTest, ANewerVersionIsRefusedAndNothingIsWritten) {
-  write_raw(4, 0);
+  write_raw(5, 0);
   const std::string before = bytes_on_disk();
   const Result<Promise> read = file().open(6);
   ASSERT_FALSE(read);

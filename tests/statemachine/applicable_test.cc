@@ -73,7 +73,7 @@ TEST_F(Applicable, AStretchIsOfOneEpoch) {
     for (int i = 0; i < 3; ++i) {
       const auto range = append(*log_, add("n", 1));
       ASSERT_TRUE(range && log_->wait_durable(range->end));
-      written.emplace_back(epoch, *range);
+      written.emplace_back(Epoch{epoch}, *range);
     }
   }
   replica_->commit(log_->durable());  // all of it is one stretch, but for the epochs
