@@ -175,6 +175,22 @@ bool has_another_voter(const Answer& answer, uint32_t node) {
   });
 }
 
+/// As the next leader would see it: before the lead is given away for nothing.
+Result<> check_majority_without(const Answer& leader) {
+  const auto able = std::ranges::count_if(leader.followers, [](const Answer::Follower& follower) {
+    return follower.voter && follower.vote != 0 && follower.connected;
+  });
+  const auto left = std::ranges::count_if(leader.members, [&](const Answer::Member& member) {
+    return member.voter && member.node != leader.node;
+  });
+  if (able > left / 2) return {};
+  return make_error(
+      ErrorCode::kFailedPrecondition,
+      fmt::format("of the {} voters that would be left without node {} only {} follow and have a "
+                  "vote, which is no majority: bring the others back, or add voters, first",
+                  left, leader.node, able));
+}
+
 /// Who leads can not remove itself: it hands over first, and the next leader removes it.
 int remove(const MemberOptions& options) {
   auto client = options.client.connect();
@@ -198,6 +214,7 @@ int remove(const MemberOptions& options) {
                         "add another one first (`tailrace member add`), which takes "
                         "its place once it votes; to end the cluster, stop the node",
                         node));
+      TAILRACE_RETURN_IF_ERROR(check_majority_without(now->answer));
       if (!std::exchange(told, true)) print_error("node {} leads: it hands over first\n", node);
       TAILRACE_RETURN_IF_ERROR(to.transfer(0));
     }

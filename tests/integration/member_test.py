@@ -284,6 +284,21 @@ class Members(unittest.TestCase):
         self.remove(ghost)
         self.assertEqual(self.nodes.kinds(), {1: "voter", 2: "voter", 3: "voter"})
 
+    def test_a_leader_that_cannot_be_removed_keeps_the_lead(self):
+        self.start(load=False)
+        head = self.nodes.serving(PATIENCE)
+        self.nodes.run("put", "key", "value")
+        next(node for node in self.nodes.nodes if node is not head).kill()
+        wait_until("it is missed",
+                   lambda: sum(one["connected"] for one in self.status_of(head)["followers"]) == 1,
+                   PATIENCE)
+        epoch = self.status_of(head)["epoch"]
+        refused = self.nodes.run("member", "remove", "--id", head.number, check=False)
+        self.assertEqual(refused.returncode, 4, refused.stderr)
+        self.assertIn(b"no majority", refused.stderr)
+        self.assertNotIn(b"hands over", refused.stderr)
+        self.assertEqual((self.nodes.serving(PATIENCE), self.status_of(head)["epoch"]), (head, epoch))
+
     def test_with_etcd_a_new_member_can_lead(self):
         if not INSTALLED:
             self.skipTest("NOT TESTED: there is no etcd on this machine")
