@@ -170,14 +170,16 @@ Acquaintance Core::acquaintance(NodeId peer, const Introduction& said) const {
   const Member* member = find_member(state_.members, peer);
   if (member == nullptr) return Acquaintance::kStranger;
   if (state_.members_record.empty()) return Acquaintance::kDisk;
+  // What was seen of a voter's number proves nothing: anybody may have said it.
+  if (member->incarnation != 0)
+    return member->incarnation == said.life.incarnation ? Acquaintance::kDisk
+                                                        : Acquaintance::kMember;
   bool seen = false, any = false;
   for (const auto& [node, life] : state_.promise.seen) {
     any |= node == peer;
     seen |= node == peer && life.incarnation == said.life.incarnation;
   }
-  const bool votes = member->incarnation != 0 && member->incarnation == said.life.incarnation;
-  const bool first = member->incarnation == 0 && !any;
-  return votes || seen || first ? Acquaintance::kDisk : Acquaintance::kMember;
+  return seen || !any ? Acquaintance::kDisk : Acquaintance::kMember;
 }
 
 void Core::hear(NodeId peer, const Introduction& told, Actions& actions) {

@@ -52,7 +52,7 @@ struct Introduction {
 enum class Acquaintance : uint8_t {
   kStranger,  // no member, as this node's log has them
   kMember,    // the number of a member, with a disk that this node has not heard of
-  kDisk,      // with the disk that votes for it, or one that was seen before, or the first one
+  kDisk,      // a voter's with the disk that votes for it; another's with one that was seen, if any
 };
 /// False when both know to which cluster they belong, and it is not the same one.
 inline bool may_be_of_one_cluster(const ClusterIdentity& one, const ClusterIdentity& other) {

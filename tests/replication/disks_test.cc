@@ -425,6 +425,19 @@ TEST(Lives, WhoIsToldThatItsLifeWasSeenBecomesAnotherDisk) {
   EXPECT_EQ(core.state().promise.incarnation, disk) << "said twice";
 }
 
+/// What a stranger has said as a voter's number makes its disk no better known.
+TEST(Lives, OfAVoterOnlyTheDiskThatTheRecordNamesIsKnown) {
+  Driven core(kOne, by_disk());
+  core.feed(PeerConnected{kThree, of(kDiskOfThree + 1, 1, 30)});
+  core.persist();
+  const auto known = [&](NodeId node, uint64_t disk) {
+    return core.core().acquaintance(node, of(disk, 2, 31));
+  };
+  EXPECT_EQ(known(kThree, kDiskOfThree + 1), Acquaintance::kMember);
+  EXPECT_EQ(known(kThree, kDiskOfThree), Acquaintance::kDisk);
+  EXPECT_EQ(known(NodeId{99}, kDiskOfThree), Acquaintance::kStranger);
+}
+
 /// Else anybody who has heard a hello could take its vote from every disk.
 TEST(Lives, NobodyWhoIsNoMemberSaysThatADiskWasSeenBefore) {
   Driven core(kOne, by_disk(3));
