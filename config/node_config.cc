@@ -188,6 +188,7 @@ void read_replication(YamlReader reader, replication::NodeOptions& node,
   reader.size("batch_bytes", 4 * kKiB, kGiB, node.batch_bytes);
   reader.size("follower_pin_bytes", uint64_t{0}, 1024 * kTiB, node.follower_pin_bytes);
   reader.size("checkpoint_bytes_per_s", uint64_t{0}, kTiB, node.checkpoint_bytes_per_s);
+  reader.finish();
   if (node.tick_interval < std::chrono::milliseconds(1)) {
     reader.fail("tick_interval", "must be at least 1 ms");
   }

@@ -250,6 +250,25 @@ TEST_F(NodeConfigTest, AnUnknownKeyIsNamedWithFileLineAndTheNearestValidOne) {
   expect_refused(std::string(kGood) + "metrics: {zzzzzz: 1}\n", {"metrics.zzzzzz", "listen"});
 }
 
+/// A slip in a key would leave the default in force, and nobody would know.
+TEST_F(NodeConfigTest, AnUnknownKeyIsRefusedInEverySection) {
+  const std::string alone = "cluster: c\nnode: 1\ndata_dir: /d\n";
+  for (const std::string section :
+       {"storage", "log", "store", "state_machine", "server", "metrics", "replication"})
+    expect_refused(alone + section + ": {zzzzzz: 1}\n", {section + ".zzzzzz"});
+  expect_refused(alone + "store: {compaction: {zzzzzz: 1}}\n", {"store.compaction.zzzzzz"});
+  expect_refused(alone + "replication: {coordinator: {kind: static, leader: 1, zzzzzz: 1}}\n",
+                 {"replication.coordinator.zzzzzz"});
+  expect_refused(
+      alone +
+          "replication: {coordinator: {kind: etcd, endpoints: [\"https://127.0.0.1:2379\"], "
+          "tls: {zzzzzz: 1}}}\n",
+      {"replication.coordinator.tls.zzzzzz"});
+  expect_refused(
+      alone + "replication: {members: [{id: 1, peer: \"h:1\", client: \"h:2\", zzzzzz: 1}]}\n",
+      {"zzzzzz"});
+}
+
 TEST_F(NodeConfigTest, AKeyGivenTwiceIsRefused) {
   expect_refused(std::string(kGood) + "node: 1\n", {file_ + ":9:", "node", "twice"});
 }
