@@ -14,7 +14,7 @@ set(TAILRACE_PKGCONFIG_DIR "${CMAKE_INSTALL_LIBDIR}/pkgconfig")
 # The headers that an embedder may include, and what they include in turn. All others are internal:
 # they may change with any release and are not installed.
 set(TAILRACE_PUBLIC_HEADERS
-  core/address.h core/bytes.h core/clock.h core/result.h
+  core/address.h core/bytes.h core/clock.h core/cluster_identity.h core/result.h
   observability/logging.h observability/metrics.h observability/process_metrics.h
   http/message.h http/monitoring.h http/request_parser.h http/server.h
   storage/aligned_buffer.h storage/atomic_file.h storage/file_system.h storage/io_choice.h
