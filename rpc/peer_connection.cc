@@ -117,6 +117,7 @@ FramedSocket::Take PeerConnection::on_frame(capnp::MessageReader& message) {
   keep_read_buffer(kKeptReadBytes);
   // Before anything that up() may send.
   if (!dialled_) send_hello(events_.answer(peer_, theirs.introduction));
+  if (closed()) return Take::kDone;
   events_.up(peer_, theirs.introduction);
   hello_timer_.cancel();
   return Take::kDone;

@@ -470,17 +470,26 @@ class PeerTransportImpl : public PeerTransport {
       }
       return;
     }
-    Peer& peer = peers_.at(id);
-    if (peer.connection.get() != connection) return;
+    const auto known = peers_.find(id);
+    if (known == peers_.end() || known->second.connection.get() != connection) return;
+    Peer& peer = known->second;
     peer.connection.reset();
     up_.fetch_sub(1);
     const bool stranger = peer.address.empty();
     if (!stranger) observability::log_info("node {} is disconnected: {}", id.value, reason);
     if (handler_ != nullptr) handler_->on_disconnected(id, reason);
     if (!stranger) return dial_later(id);
-    const auto gone = peers_.find(id);
-    if (gone == peers_.end() || gone->second.connection || !gone->second.address.empty()) return;
-    if (!gone->second.dialling && !gone->second.waiting) peers_.erase(gone);
+    // Not at once: whoever closed it may be using what is known of it.
+    asio::post(io_, [this, id] { forget(id); });
+  }
+
+  /// A number that is no member's, and has no connection.
+  void forget(NodeId id) {
+    const auto known = peers_.find(id);
+    if (known == peers_.end()) return;
+    const Peer& peer = known->second;
+    if (!peer.connection && peer.address.empty() && !peer.dialling && !peer.waiting)
+      peers_.erase(known);
   }
 
   const PeerTransportOptions options_;

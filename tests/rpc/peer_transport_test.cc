@@ -74,6 +74,10 @@ struct Recorder : replication::TransportHandler {
 };
 
 struct Side {
+  /// Of number 9, which the other side does not know.
+  static std::unique_ptr<Side> stranger(const std::string& other) {
+    return std::make_unique<Side>(9, "c", 0, other);
+  }
   Side(uint32_t id, std::string cluster, int port, std::string other,
        std::chrono::milliseconds patience = 1500ms, uint64_t run = 0, ClusterIdentity identity = {},
        uint64_t own_disk = 0, uint64_t disk = 0) {
@@ -87,7 +91,7 @@ struct Side {
     options.cluster = std::move(cluster);
     options.listen = "127.0.0.1:" + std::to_string(port);
     options.members = {{NodeId{id}, true, options.listen, ""},
-                       {NodeId{3 - id}, true, std::move(other), ""}};
+                       {NodeId{id < 3 ? 3 - id : 1}, true, std::move(other), ""}};
     transport = PeerTransport::create(options).value();
     transport->start(10ms, [] {});
     handle(recorder);
@@ -432,6 +436,22 @@ TEST(PeerTransport, ADiskThatIsNotKnownIsToldLittleAndGivesWayToTheOneThatIs) {
   ASSERT_TRUE(voter.recorder.wait([&] { return voter.recorder.connected == 1; }));
   EXPECT_EQ(voter.recorder.told.life.run, 11u);
   EXPECT_TRUE(other.recorder.wait([&] { return other.recorder.disconnected == 1; }));
+}
+
+/// They come and go, also in each other's place, and nothing of them is kept.
+TEST(PeerTransport, NumbersOfStrangersAreForgotten) {
+  Side one(1, "c", 0, "127.0.0.1:1");
+  for (int round = 0; round < 10; ++round) {
+    std::vector<std::unique_ptr<Side>> strangers;
+    for (int i = 0; i < 3; ++i) {
+      strangers.push_back(Side::stranger(one.address()));
+      ASSERT_TRUE(strangers.back()->recorder.wait(
+          [&] { return strangers.back()->recorder.connected == 1; }));
+    }
+    one.reset(9);
+  }
+  Side two(2, "c", 0, one.address());
+  EXPECT_TRUE(two.recorder.wait([&] { return two.recorder.connected == 1; }));
 }
 
 // Strangers that say nothing take no place from a member, and write no log.
