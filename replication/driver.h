@@ -104,6 +104,7 @@ class Driver final : public Node, public TransportHandler {
   std::function<void(std::function<void()>)> poster();
   Result<Promise> open_promise();
   Candidacy candidacy() const;
+  void log_refusal(NodeId peer, const Refuse& refused);
   void start_coordinator();
   void start_without_coordinator();
   void warn_of_other_members() const;
@@ -152,7 +153,9 @@ class Driver final : public Node, public TransportHandler {
   PromiseFile promise_file_;
   const bool has_coordinator_;
   std::unique_ptr<Coordinator> coordinator_;  // without one: null until the others were heard
-  NodeId promised_at_start_;                  // whom this disk had promised its epoch to
+  std::optional<std::chrono::nanoseconds> refusal_said_;  // to no member
+  uint64_t refusals_unsaid_ = 0;
+  NodeId promised_at_start_;  // whom this disk had promised its epoch to
   Core core_;
   Probe probe_;
   std::shared_ptr<Link> link_;

@@ -129,6 +129,21 @@ void Driver::perform_one(const Disconnect& action) {
   transport_.reset(action.peer);
 }
 
+/// Strangers fill no log: of theirs there is a line in ten seconds.
+void Driver::log_refusal(NodeId peer, const Refuse& refused) {
+  constexpr std::chrono::seconds kStrangersLine{10};
+  uint64_t others = 0;
+  if (!core_.is_member(peer)) {
+    ++refusals_unsaid_;
+    if (refusal_said_ && now() - *refusal_said_ < kStrangersLine) return;
+    refusal_said_ = now();
+    others = std::exchange(refusals_unsaid_, 0) - 1;
+  }
+  observability::log_warning(
+      "node {} refused ({}): {}{}", peer.value, name_of(refused.reason), refused.message,
+      others == 0 ? "" : fmt::format(" ({} more of no member since the last such line)", others));
+}
+
 void Driver::perform_one(Send& action) {
   if (auto* data = std::get_if<Data>(&action.message)) {
     data->leader_unix_time_ns = clock_.unix_time_ns();
@@ -136,8 +151,7 @@ void Driver::perform_one(Send& action) {
     probe_.acks_sent.add();
   } else if (const auto* refused = std::get_if<Refuse>(&action.message)) {
     probe_.refusals_sent.add();
-    observability::log_warning("node {} refused ({}): {}", action.peer.value,
-                               name_of(refused->reason), refused->message);
+    log_refusal(action.peer, *refused);
   }
   transport_.send(action.peer, std::move(action.message));
 }
