@@ -190,23 +190,24 @@ class LogVerbs(unittest.TestCase):
         self.assertIn("nothing to repair", log_verb("repair", self.log, "--yes").stdout)
 
     def test_without_meta_the_segments_speak_and_meta_is_made_anew(self):
-        self.append(["line %d " % number + "x" * 2000 for number in range(300)])
+        # Long enough for its page size to be told, wherever its batches end.
+        self.append(["line %d " % number + "x" * 2000 for number in range(1500)])
         (self.log / "META").unlink()
         done = inspect(self.log, "--json")
         self.assertEqual(done.returncode, 1)
-        self.assertEqual(json.loads(done.stdout)["records"], 300)
+        self.assertEqual(json.loads(done.stdout)["records"], 1500)
         self.assertIn("META", done.stderr)
         done = log_verb("check", self.log, "--json")
         self.assertEqual(done.returncode, 1)
         self.assertEqual(json.loads(done.stdout)["findings"][0]["where"], "file")
-        self.assertEqual(len(self.dump()[1]), 300)
+        self.assertEqual(len(self.dump()[1]), 1500)
         before = content(self.log)
         self.assertEqual(log_verb("repair", self.log, "--yes").returncode, 4)
         self.assertEqual(log_verb("repair", self.log, "--yes", "--rebuild-meta").returncode, 2)
         self.assertEqual(before, content(self.log) | {"LOCK": before["LOCK"]})
         done = log_verb("repair", self.log, "--yes", "--rebuild-meta", "--owner", "example")
         self.assertEqual(done.returncode, 0, done.stderr)
-        self.assert_opens_with(300)
+        self.assert_opens_with(1500)
 
     def test_what_only_meta_says_is_unknown_without_it_however_it_was_lost(self):
         self.append(["one", "two"])

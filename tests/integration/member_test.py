@@ -4,6 +4,7 @@ Usage: member_test.py TAILRACE ACK_WRITER [unittest arguments]
 """
 import contextlib
 import json
+import re
 import shutil
 import signal
 import sys
@@ -243,7 +244,7 @@ class Members(unittest.TestCase):
         four.process.send_signal(signal.SIGSTOP)
         try:
             self.nodes.run("append", input=(b"x" * 1000 + b"\n") * 3000, server=one.server)
-            self.assertRegex(listed(), r"behind by [23]\.\d MiB$")
+            wait_until("it is told", lambda: re.search(r"behind by [23]\.\d MiB$", listed()), PATIENCE)
             told = self.nodes.run("member", "add", "--id", 4, "--timeout", 1, server=one.server, check=False)
             self.assertEqual(told.returncode, UNREACHABLE, told)
             self.assertRegex(told.stderr.decode(), r"node 4 joins, behind by [23]\.\d MiB")
