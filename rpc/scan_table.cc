@@ -13,7 +13,9 @@ constexpr std::chrono::milliseconds kSliceTime{20};
 // What one step may bring beyond kSliceBytes.
 constexpr size_t kOvershootBytes = 8u << 20;
 constexpr size_t kMostPairsAtOnce = 256;
-constexpr std::chrono::seconds kBetweenClosings{1};
+constexpr std::chrono::milliseconds kBetweenClosings{100};
+// After one was closed for writes, none begins.
+constexpr std::chrono::seconds kNoneAfterClosing{5};
 // Of a pair's place in an answer.
 constexpr size_t kPairOverhead = 32;
 
@@ -114,6 +116,10 @@ void ScanTable::next(uint64_t scan, uint64_t slice, size_t most_pairs, Done done
 
 Result<ScanTable::Slice> ScanTable::open_now(const void* owner, const std::string& prefix,
                                              size_t most_pairs, const ShownState& shown) {
+  // Else whoever begins again at once holds back what writes need for ever.
+  if (std::chrono::steady_clock::now() - gave_way_ < kNoneAfterClosing)
+    return make_error(ErrorCode::kResourceExhausted,
+                      "writes need the room that scans hold back: try again in some seconds");
   if (count_of(owner) >= kMostScansOfOne)
     return make_error(ErrorCode::kResourceExhausted,
                       fmt::format("{} scans are open on this connection, the most that one has; "
