@@ -21,6 +21,14 @@ def frames_of(stream):
     return frames
 
 
+def shut(*ends):
+    for one in ends:
+        try:
+            one.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass
+
+
 class Recorder:
     """A proxy in front of a port that keeps what its clients send."""
 
@@ -57,11 +65,7 @@ class Recorder:
                 go.sendall(some)
         except OSError:
             pass
-        for one in (come, go):
-            try:
-                one.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
+        shut(come, go)
 
     def close(self):
         self.listener.shutdown(socket.SHUT_RDWR)
@@ -104,11 +108,7 @@ class Forwarder:
                 go.sendall(some)
         except OSError:
             pass
-        for one in (come, go):
-            try:
-                one.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
+        shut(come, go)
         come.close()
         with self.lock:
             self.open.discard(come)
@@ -117,11 +117,7 @@ class Forwarder:
         self.listener.shutdown(socket.SHUT_RDWR)
         self.listener.close()
         with self.lock:
-            for one in self.open:
-                try:
-                    one.shutdown(socket.SHUT_RDWR)
-                except OSError:
-                    pass
+            shut(*self.open)
 
 
 def resident_bytes(node):

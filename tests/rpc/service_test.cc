@@ -231,6 +231,9 @@ TEST(ScanTable, AScanGivesWayToOthersToTimeAndToWrites) {
   ASSERT_FALSE(gone);
   EXPECT_NE(gone.error().message.find("writes needed"), std::string::npos) << gone.error().message;
   EXPECT_TRUE(wait([&](auto done) { table.next(scans[1], 1, 3, done); })) << "one at a time";
+  const auto again = open(table, &other);
+  ASSERT_FALSE(again) << "whoever begins again at once holds back the room for ever";
+  EXPECT_EQ(again.error().code, ErrorCode::kResourceExhausted);
 
   ScanTable brief(node.machine, 1u << 20, std::chrono::milliseconds(40),
                   std::chrono::milliseconds(40));
