@@ -181,7 +181,8 @@ Result<> CheckpointThread::write_snapshot(Manifest& manifest) {
   storage::EpochProtection& protection = context_.engine.protection();
   // Nothing that is not flushed yet may be given up before it is copied.
   const uint64_t pin = context_.pins.add(0);
-  const LogAddress from = std::max(log_.flushed(), info.begin);
+  // The next version may have filled pages since the end was sealed: the flusher is then beyond it.
+  const LogAddress from = std::clamp(log_.flushed(), info.begin, info.end);
   context_.pins.lift(pin, from);
   // Who allocated a record below the end has written it by then.
   protection.wait_safe(protection.bump());

@@ -141,7 +141,8 @@ Result<SnapshotCapture::Captured> SnapshotCapture::write(storage::FileSystem& fi
                                                          const storage::Path& path,
                                                          uint64_t token) const {
   // Of an incremental one nobody knows; the file then grows as it is written.
-  const uint64_t expected = changes ? 0 : until - align_down(from, kBlockBytes);
+  const LogAddress first = align_down(from, kBlockBytes);
+  const uint64_t expected = changes || first >= until ? 0 : until - first;
   auto writer = ChunkWriter::create(file_system, path, kSnapshotChunk, token, expected);
   if (!writer) return tl::unexpected(std::move(writer.error()));
   auto captured_from = Capturing(*this, **writer).run();

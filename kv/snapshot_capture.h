@@ -26,7 +26,9 @@ struct SnapshotCapture {
 
   HybridLog& log;
   storage::EpochProtection& protection;
-  LogAddress from = 0;   // what is flushed at the beginning; a block's start or the log's begin
+  /// What is flushed at the beginning; a block's start or the log's begin. At or beyond `until`:
+  /// the snapshot is empty.
+  LogAddress from = 0;
   LogAddress until = 0;  // sealed, and all writers below it done
   std::optional<Changes> changes;
   std::function<Result<>(uint64_t written_bytes)> progress;  // an error ends it

@@ -8,6 +8,7 @@
 
 #include "kv/hybrid_log.h"
 #include "kv/log_segments.h"
+#include "kv/snapshot_capture.h"
 #include "tests/kv/log_support.h"
 #include "tests/support/fault_file_system.h"
 #include "tests/support/temporary_directory.h"
@@ -235,6 +236,25 @@ TEST_F(LogDiskTest, WrongOptionsAreRefused) {
   options = small_log();
   options.segment_bytes = kTestPage / 2;
   EXPECT_FALSE(HybridLog::create(disk, options, protection, probe).has_value());
+}
+
+// Promise: a snapshot of what is flushed already, also beyond its end, is empty and no failure.
+// Others write on while it is taken, so the flusher may overtake the end that was sealed for it.
+TEST_F(LogDiskTest, ASnapshotOfWhatIsFlushedAlreadyIsEmpty) {
+  TestLog small(disk, small_log());
+  small.create();
+  ASSERT_TRUE(small.append(1).has_value());
+  const LogAddress end = small.fold();
+  ASSERT_TRUE(small.append(2).has_value());
+  const LogAddress later = small.fold();
+  ASSERT_LT(end, later);
+  for (const LogAddress flushed : {end, later}) {
+    const SnapshotCapture capture{*small.log, small.protection, flushed, end, {}, {}};
+    const auto captured = capture.write(disk, "/store/snapshot", 1);
+    ASSERT_TRUE(captured.has_value()) << captured.error().message;
+    EXPECT_EQ(captured->from, end);
+    EXPECT_EQ(captured->file.chunks, 0u);
+  }
 }
 
 }  // namespace
