@@ -137,7 +137,11 @@ Result<rpc::CommandAnswer> Loader::call(const DumpedLine& line) {
     case Operation::kCas:
       return client_.cas(key, as_bytes(line.expected), as_bytes(line.value));
     case Operation::kInsert:
-      return client_.cas(key, std::nullopt, as_bytes(line.value));
+      // One that has expired meanwhile still takes the place: it is gone at once.
+      return client_.cas(key, std::nullopt, as_bytes(line.value),
+                         line.expires_at_ns == 0
+                             ? std::chrono::milliseconds(0)
+                             : left_of(line.expires_at_ns).value_or(std::chrono::milliseconds(1)));
     case Operation::kExpire:
       if (line.expires_at_ns == 0) return client_.expire(key, std::chrono::milliseconds(0));
       if (const auto left = left_of(line.expires_at_ns)) return client_.expire(key, *left);

@@ -1,3 +1,4 @@
+#include <chrono>
 #include <optional>
 #include <string>
 
@@ -17,12 +18,16 @@ struct CasOptions {
   std::string key;
   std::optional<std::string> expected, value;  // as they stand on the command line
   bool absent = false;
+  uint64_t time_to_live_ms = 0;
 };
 
 /// With --absent the one value is NEW.
 void arrange(CasOptions& options) {
   if (options.absent && options.value)
     throw CLI::ValidationError("--absent", "stands for EXPECTED: give KEY and NEW alone");
+  if (!options.absent && options.time_to_live_ms != 0)
+    throw CLI::ValidationError(
+        "--ttl", "goes with --absent: a key that is there keeps its time to live (see `expire`)");
   if (options.absent) options.value.swap(options.expected);
   if (!options.absent && !options.expected) throw CLI::RequiredError("EXPECTED");
   if (!options.value) throw CLI::RequiredError("NEW");
@@ -33,7 +38,8 @@ int compare_and_swap(const CasOptions& options) {
   if (!client) return report(client.error());
   std::optional<ByteSpan> expected;
   if (options.expected) expected = as_bytes(*options.expected);
-  const auto answer = (*client)->cas(as_bytes(options.key), expected, as_bytes(*options.value));
+  const auto answer = (*client)->cas(as_bytes(options.key), expected, as_bytes(*options.value),
+                                     std::chrono::milliseconds(options.time_to_live_ms));
   if (!answer) return report_answer(answer.error());
   const bool in_the_way =
       options.absent && answer->answer.outcome == statemachine::Outcome::kCasMismatch;
@@ -67,6 +73,7 @@ void add_cas_verb(CLI::App& app, int& exit_code) {
   verb->add_flag(
       "--absent", options->absent,
       "The key must be absent, or have expired. Once all nodes of the cluster know that");
+  add_time_to_live(*verb, options->time_to_live_ms);
   options->client.add_to(*verb);
   verb->callback([options, &exit_code] {
     arrange(*options);

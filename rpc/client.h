@@ -135,9 +135,11 @@ class Client {
   virtual Result<CommandAnswer> add(ByteSpan key, int64_t delta) = 0;
   /// Sets the key if its value is `expected`; nothing: if there is no such key, or it has expired.
   /// Against absent kFailedPrecondition (an older server: kUnsupported) until all nodes of the
-  /// cluster know that.
-  virtual Result<CommandAnswer> cas(ByteSpan key, std::optional<ByteSpan> expected,
-                                    ByteSpan value) = 0;
+  /// cluster know that; only then a time to live may be given (0: for ever), as for a lock that
+  /// ends with its holder. A key that is there keeps its own.
+  virtual Result<CommandAnswer> cas(
+      ByteSpan key, std::optional<ByteSpan> expected, ByteSpan value,
+      std::chrono::milliseconds time_to_live = std::chrono::milliseconds(0)) = 0;
   /// One atomic batch of events; its range covers all of them.
   virtual Result<CommandAnswer> append(std::string_view stream,
                                        const std::vector<ByteSpan>& events) = 0;

@@ -169,10 +169,11 @@ Result<CommandAnswer> ClientImpl::add(ByteSpan key, int64_t delta) {
 }
 
 Result<CommandAnswer> ClientImpl::cas(ByteSpan key, std::optional<ByteSpan> expected,
-                                      ByteSpan value) {
+                                      ByteSpan value, std::chrono::milliseconds time_to_live) {
   ClientRequest request = command(expected ? wire::Operation::CAS : wire::Operation::INSERT, key);
   if (expected) request.expected = to_string(*expected);
   request.value = to_string(value);
+  request.time_to_live_ms = static_cast<uint64_t>(time_to_live.count());
   return wait_for_command(std::move(request));
 }
 

@@ -44,8 +44,8 @@ class ClientImpl : public Client {
   Result<CommandAnswer> expire(ByteSpan key, std::chrono::milliseconds time_to_live) override;
   Result<CommandAnswer> erase(ByteSpan key) override;
   Result<CommandAnswer> add(ByteSpan key, int64_t delta) override;
-  Result<CommandAnswer> cas(ByteSpan key, std::optional<ByteSpan> expected,
-                            ByteSpan value) override;
+  Result<CommandAnswer> cas(ByteSpan key, std::optional<ByteSpan> expected, ByteSpan value,
+                            std::chrono::milliseconds time_to_live) override;
   Result<CommandAnswer> append(std::string_view stream,
                                const std::vector<ByteSpan>& events) override;
   Result<ReadAnswer> get(ByteSpan key, ReadOptions options) override;

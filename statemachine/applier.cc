@@ -456,7 +456,7 @@ Result<Answer> Applier::modify(const Command& command, const std::string& key, k
       case Operation::kInsert:
         // What has expired is absent, and leaves nothing of its time.
         if (!present) {
-          encode_state_value(command.value, 0, next);
+          encode_state_value(command.value, command.expires_at_ns, next);
           return Modification::kWrite;
         }
         answer = mismatch(present);
@@ -480,7 +480,6 @@ Result<Answer> Applier::modify(const Command& command, const std::string& key, k
     return tl::unexpected(done.error());
   if (!readable)
     return make_error(ErrorCode::kCorruption, "the store holds a value that does not parse");
-  // Put and expire alone have a time.
   if (command.expires_at_ns != 0 && answer.outcome == Outcome::kDone)
     expiries_.note(command.expires_at_ns);
   return answer;

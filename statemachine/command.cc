@@ -19,7 +19,8 @@
 //   24  u64  client_low
 //   32  u64  serial
 //   40  i64  delta            add only, else zero
-//   48  u64  expires_at       put and expire, with bit 1 only; else what follows stands here
+//   48  u64  expires_at       put, expire and insert, with bit 1 only; else what follows stands
+//   here
 //   ..  u64  begins_before    serial 1, with bit 2 only; else what follows stands here
 //   ..       key, value, expected, one after the other; nothing follows
 
@@ -46,7 +47,8 @@ constexpr uint8_t kHasExpiry = 2;
 constexpr uint8_t kHasBound = 4;
 
 bool may_expire(Operation operation) {
-  return operation == Operation::kPut || operation == Operation::kExpire;
+  return operation == Operation::kPut || operation == Operation::kExpire ||
+         operation == Operation::kInsert;
 }
 
 constexpr const char* kLimitOfValues = " (server.max_value_bytes in the nodes' files)";
@@ -145,7 +147,7 @@ Result<Command> decode(ByteSpan payload) {
   if (command.operation != Operation::kAdd && header.delta != 0)
     return damaged("only add has a delta");
   if (has_expiry && !may_expire(command.operation))
-    return damaged("only put and expire have a time");
+    return damaged("only put, expire and insert have a time");
   if (has_bound && (!has_session || header.serial != 1))
     return damaged("only serial 1 of a session has a bound");
   if (has_session) {
@@ -207,7 +209,8 @@ Result<> validate(const Command& command, size_t max_value_bytes) {
     return make_error(ErrorCode::kInvalidArgument, "only add has a delta");
   }
   if (!may_expire(command.operation) && command.expires_at_ns != 0) {
-    return make_error(ErrorCode::kInvalidArgument, "only put and expire have a time to live");
+    return make_error(ErrorCode::kInvalidArgument,
+                      "only put, expire and insert (a cas against absent) have a time to live");
   }
   return {};
 }

@@ -52,7 +52,7 @@ struct Command {
   ByteSpan value;     // put, event, cas, insert: the new value
   ByteSpan expected;  // cas
   int64_t delta = 0;  // add
-  /// put, expire: unix time from which on the key is absent, once the log time has reached it; 0:
+  /// put, expire, insert: unix time from which on the key is absent, once the log time has reached it; 0:
   /// never. The leader has reckoned it when the command entered the log, nobody does again.
   uint64_t expires_at_ns = 0;
 };

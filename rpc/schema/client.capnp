@@ -81,7 +81,7 @@ struct Command {
   value @3 :Data;
   expected @4 :Data;
   delta @5 :Int64;
-  timeToLiveMs @6 :UInt64;  # put, expire; 0: for ever
+  timeToLiveMs @6 :UInt64;  # put, expire, insert; 0: for ever
 }
 
 struct Append {

@@ -252,8 +252,13 @@ class Keys(VerbTest):
             wait_until("the key expires", lambda: run("cas", "absent/ttl", "--absent", "w",
                                                       cluster=cluster).returncode == DONE)
             self.expect(DONE, "get", "absent/ttl", cluster=cluster, out=b"w")
+            # A lock that ends with its holder.
+            self.expect(DONE, "cas", "absent/held", "--absent", "mine", "--ttl", "200ms", cluster=cluster)
+            wait_until("the lock ends", lambda: run("cas", "absent/held", "--absent", "yours",
+                                                    cluster=cluster).returncode == DONE)
         self.expect(DONE, "cas", "--absent", "--", "-absent", "-v", out=b"")
         self.expect(DONE, "get", "--", "-absent", out=b"-v")
+        self.expect(USAGE, "cas", "absent/ttl", "w", "x", "--ttl", "1s", says="--absent")
         self.expect(USAGE, "cas", "absent/k", "--absent", says="NEW")
         self.expect(USAGE, "cas", "absent/k", "a", says="NEW")
         self.expect(USAGE, "cas", "absent/k", says="EXPECTED")

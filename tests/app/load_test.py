@@ -71,6 +71,7 @@ class LoadTest(unittest.TestCase):
         run("cas", "key3", "--absent", "never", check=False)
         run("delete", "nobody", check=False)
         run("put", "short", "v", "--ttl", "1h")
+        run("cas", "held", "--absent", "me", "--ttl", "1h")
         run("expire", "key3", "--ttl", "7d")
         run("expire", "key3", "--never")
         before = dump(self.old)

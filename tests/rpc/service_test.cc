@@ -117,6 +117,11 @@ TEST(Service, ATimeToLiveBecomesAMomentInTheLog) {
   EXPECT_GE(node.machine.last_expiry_ns, before_ns + 3'600'000'000'000);
   EXPECT_EQ(client->expire(as_bytes("none"), std::chrono::hours(1))->answer.outcome,
             Outcome::kAbsent);
+  ASSERT_TRUE(client->cas(as_bytes("lock"), std::nullopt, as_bytes("me"), std::chrono::hours(2)));
+  EXPECT_GE(node.machine.last_expiry_ns, before_ns + 7'200'000'000'000);
+  EXPECT_EQ(
+      client->cas(as_bytes("k"), as_bytes("v"), as_bytes("w"), std::chrono::hours(2)).error().code,
+      ErrorCode::kInvalidArgument);
   // Longer than time itself.
   ASSERT_TRUE(client->put(as_bytes("k"), as_bytes("v"), std::chrono::milliseconds::max()));
   EXPECT_EQ(node.machine.last_expiry_ns, UINT64_MAX);

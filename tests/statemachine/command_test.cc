@@ -21,11 +21,12 @@ std::vector<Command> samples() {
   Command compare{Operation::kCompare, std::nullopt, {}, {}, {}, 0};
   Command rules{Operation::kRules, std::nullopt, {}, as_bytes("rules"), {}, 0};
   Command insert{Operation::kInsert, std::nullopt, as_bytes("k"), as_bytes("new"), {}, 0};
+  Command lock{Operation::kInsert, std::nullopt, as_bytes("k"), as_bytes("me"), {}, 0, 99};
   Command first{Operation::kPut, SessionSerial{{1, 2}, 1, 88}, as_bytes("k"), as_bytes("v"), {}, 0};
   Command both{
       Operation::kPut, SessionSerial{{1, 2}, 1, 88}, as_bytes("k"), as_bytes("v"), {}, 0, 7};
   return {event,   put,  erase,   add,   cas,    digest, timed, expire,
-          forever, time, compare, rules, insert, first,  both};
+          forever, time, compare, rules, insert, lock,   first, both};
 }
 
 TEST(Command, ComesBackAsItWasEncoded) {

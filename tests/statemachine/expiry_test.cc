@@ -101,6 +101,11 @@ TEST_F(Expiry, WhatHasExpiredIsAbsentToEveryCommand) {
   EXPECT_EQ(answer(insert("k", "x")), (Answer{Outcome::kCasMismatch, true, "w"}));
   pass(minutes(5));
   EXPECT_EQ(read("k"), "w") << "it is a new key, and that has no time";
+  EXPECT_EQ(answer(expiring(in(seconds(1)), insert("lock", "mine"))), kDone);
+  EXPECT_EQ(answer(expiring(in(minutes(9)), insert("lock", "yours"))),
+            (Answer{Outcome::kCasMismatch, true, "mine"}));
+  pass(seconds(2));
+  EXPECT_EQ(read("lock"), "absent") << "who lost did not lengthen it";
   expired("40");
   EXPECT_EQ(answer(add("k", 2)), (Answer{Outcome::kDone, true, "2"}));
   pass(minutes(5));
