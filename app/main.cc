@@ -9,9 +9,9 @@
 #include <fcntl.h>
 #include <malloc.h>
 
-#include "app/arguments.h"
-#include "app/output.h"
-#include "app/verbs.h"
+#include "app/cli/arguments.h"
+#include "app/cli/output.h"
+#include "app/cli/verbs.h"
 
 #ifndef TAILRACE_VERSION
 #error "the build gives TAILRACE_VERSION"

@@ -6,28 +6,45 @@
 #
 # The libraries are static, so whoever links one needs what its objects refer to, although no public
 # header shows it: every log and store counts and logs through observability, whose objects refer to
-# prometheus-cpp and spdlog. Cap'n Proto is needed from rpc upwards, as are OpenSSL and http-parser,
-# yaml-cpp by config alone. Asio and nlohmann-json are headers only and are compiled in: nobody has to
+# prometheus-cpp and spdlog. Cap'n Proto is needed by whoever speaks to a node: wire, client, rpc.
+# OpenSSL and http-parser are needed from rpc upwards, yaml-cpp by config alone. Asio and nlohmann-json are headers only and are compiled in: nobody has to
 # find them.
 
 set(TAILRACE_COMPONENTS
-  core observability http storage fasterlog kv statemachine replication rpc config)
+  core net command wire client observability http storage fasterlog kv statemachine replication
+  rpc config)
 
 set(TAILRACE_core_COMPONENTS)
 set(TAILRACE_core_PACKAGES tl-expected)
-set(TAILRACE_core_MODULES ISAL=libisal)
+set(TAILRACE_core_MODULES)
+
+set(TAILRACE_net_COMPONENTS core)
+set(TAILRACE_net_PACKAGES Threads fmt)
+set(TAILRACE_net_MODULES)
+
+set(TAILRACE_command_COMPONENTS core)
+set(TAILRACE_command_PACKAGES)
+set(TAILRACE_command_MODULES)
+
+set(TAILRACE_wire_COMPONENTS core net)
+set(TAILRACE_wire_PACKAGES Threads fmt CapnProto)
+set(TAILRACE_wire_MODULES)
+
+set(TAILRACE_client_COMPONENTS core command wire)
+set(TAILRACE_client_PACKAGES Threads fmt CapnProto)
+set(TAILRACE_client_MODULES)
 
 set(TAILRACE_observability_COMPONENTS core)
 set(TAILRACE_observability_PACKAGES Threads fmt spdlog prometheus-cpp)
 set(TAILRACE_observability_MODULES)
 
-set(TAILRACE_http_COMPONENTS core observability)
+set(TAILRACE_http_COMPONENTS core net observability)
 set(TAILRACE_http_PACKAGES Threads fmt)
 set(TAILRACE_http_MODULES)
 
 set(TAILRACE_storage_COMPONENTS core)
 set(TAILRACE_storage_PACKAGES Threads)
-set(TAILRACE_storage_MODULES LIBURING=liburing)
+set(TAILRACE_storage_MODULES ISAL=libisal LIBURING=liburing)
 
 set(TAILRACE_fasterlog_COMPONENTS core observability storage)
 set(TAILRACE_fasterlog_PACKAGES)
@@ -37,7 +54,7 @@ set(TAILRACE_kv_COMPONENTS core observability storage)
 set(TAILRACE_kv_PACKAGES)
 set(TAILRACE_kv_MODULES XXHASH=libxxhash)
 
-set(TAILRACE_statemachine_COMPONENTS core observability fasterlog kv)
+set(TAILRACE_statemachine_COMPONENTS core command observability fasterlog kv)
 set(TAILRACE_statemachine_PACKAGES fmt)
 set(TAILRACE_statemachine_MODULES XXHASH=libxxhash)
 
@@ -45,7 +62,7 @@ set(TAILRACE_replication_COMPONENTS core observability storage fasterlog statema
 set(TAILRACE_replication_PACKAGES fmt)
 set(TAILRACE_replication_MODULES)
 
-set(TAILRACE_rpc_COMPONENTS observability http fasterlog kv statemachine replication)
+set(TAILRACE_rpc_COMPONENTS client wire observability http fasterlog kv statemachine replication)
 set(TAILRACE_rpc_PACKAGES Threads fmt CapnProto OpenSSL)
 set(TAILRACE_rpc_MODULES)
 set(TAILRACE_rpc_LIBRARIES http_parser)

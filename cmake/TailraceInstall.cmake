@@ -14,22 +14,28 @@ set(TAILRACE_PKGCONFIG_DIR "${CMAKE_INSTALL_LIBDIR}/pkgconfig")
 # The headers that an embedder may include, and what they include in turn. All others are internal:
 # they may change with any release and are not installed.
 set(TAILRACE_PUBLIC_HEADERS
-  core/address.h core/bytes.h core/clock.h core/cluster_identity.h core/result.h
+  core/address.h core/bytes.h core/clock.h core/cluster_identity.h core/counter.h
+  core/record_kind.h core/result.h
+  statemachine/command/command.h
+  rpc/client/client.h
   observability/logging.h observability/metrics.h observability/process_metrics.h
   http/message.h http/monitoring.h http/request_parser.h http/server.h
-  storage/aligned_buffer.h storage/atomic_file.h storage/file_system.h storage/io_choice.h
-  storage/stream_writer.h
-  fasterlog/batch_writer.h fasterlog/log.h fasterlog/log_time.h
-  fasterlog/inspect.h fasterlog/check_log.h fasterlog/dump_log.h fasterlog/repair.h
-  fasterlog/log_files.h fasterlog/log_metadata.h fasterlog/segment_files.h  # what those include
-  kv/checkpoint_source.h kv/log_address.h kv/session.h kv/store.h
-  statemachine/anchors.h statemachine/command.h statemachine/cost.h statemachine/state_copy.h
-  statemachine/rules.h statemachine/state_machine.h
-  statemachine/state_value.h statemachine/watermarks.h
-  replication/checkpoint_copy_status.h replication/coordinator.h replication/membership.h replication/messages.h replication/node.h
-  replication/role.h replication/transport.h
-  rpc/client.h rpc/etcd_coordinator.h rpc/server.h
-  rpc/async_enqueue.h rpc/durable_wait.h rpc/store_read.h  # the only ones that want Asio, and nothing includes them
+  storage/aligned_buffer.h storage/file_system.h storage/io_choice.h storage/stream_writer.h
+  fasterlog/batch_writer.h fasterlog/format/log_metadata.h fasterlog/format/segment_files.h
+  fasterlog/log.h fasterlog/offline/check_log.h fasterlog/offline/dump_log.h
+  fasterlog/offline/inspect.h fasterlog/offline/log_files.h fasterlog/offline/repair.h
+  fasterlog/time/log_time.h fasterlog/types/options.h fasterlog/types/reader.h
+  fasterlog/types/records.h
+  kv/checkpoint_source.h kv/session.h kv/store.h kv/types/checkpoint.h kv/types/copied_file.h
+  kv/types/log_address.h kv/types/operation.h kv/types/options.h
+  statemachine/anchors.h statemachine/cost.h statemachine/state_copy.h
+  statemachine/state_machine.h statemachine/types/copy_plan.h statemachine/types/rules.h
+  statemachine/types/state_value.h statemachine/watermarks.h
+  replication/coordinator.h replication/copy/checkpoint_copy_status.h replication/node.h
+  replication/protocol/membership.h replication/protocol/messages.h replication/protocol/role.h
+  replication/transport.h
+  rpc/awaitables/async_enqueue.h rpc/awaitables/durable_wait.h rpc/awaitables/store_read.h
+  rpc/etcd/coordinator.h rpc/peer/transport.h rpc/server/server.h
   config/coordinator_config.h config/node_config.h)
 
 install(TARGETS tailrace RUNTIME)
@@ -39,6 +45,10 @@ foreach(header IN LISTS TAILRACE_PUBLIC_HEADERS)
   install(FILES "${PROJECT_SOURCE_DIR}/${header}"
           DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}/tailrace/${folder}")
 endforeach()
+
+# What a client in another language is made from.
+install(DIRECTORY "${PROJECT_SOURCE_DIR}/rpc/wire/schema"
+        DESTINATION "${CMAKE_INSTALL_DATADIR}/tailrace" FILES_MATCHING PATTERN "*.capnp")
 
 foreach(component IN LISTS TAILRACE_COMPONENTS)
   install(TARGETS tailrace_${component} EXPORT tailrace-${component} ARCHIVE)

@@ -40,13 +40,25 @@ elseif(NOT TAILRACE_SANITIZE STREQUAL "")
   message(FATAL_ERROR "TAILRACE_SANITIZE is '${TAILRACE_SANITIZE}'; use address, thread or nothing")
 endif()
 
-# tailrace_library(NAME SOURCES... [PUBLIC deps...] [PRIVATE deps...])
+# All sources of this folder and of those below it that have no CMakeLists.txt of their own.
+function(tailrace_sources result)
+  file(GLOB_RECURSE sources CONFIGURE_DEPENDS "${CMAKE_CURRENT_SOURCE_DIR}/*.cc")
+  file(GLOB_RECURSE others CONFIGURE_DEPENDS "${CMAKE_CURRENT_SOURCE_DIR}/*/CMakeLists.txt")
+  foreach(other IN LISTS others)
+    get_filename_component(other "${other}" DIRECTORY)
+    list(FILTER sources EXCLUDE REGEX "^${other}/")
+  endforeach()
+  set(${result} ${sources} PARENT_SCOPE)
+endfunction()
+
+# tailrace_library(NAME [SOURCES generated...] [PUBLIC deps...] [PRIVATE deps...])
 #
-# One static library a folder, exported as tailrace::NAME. Headers are included from the project's
-# root as "folder/file.h", installed below include/tailrace/.
+# One static library of a folder's sources, exported as tailrace::NAME. Headers are included from
+# the project's root as "folder/file.h", installed below include/tailrace/.
 function(tailrace_library name)
   cmake_parse_arguments(arg "" "" "SOURCES;PUBLIC;PRIVATE" ${ARGN})
-  add_library(tailrace_${name} STATIC ${arg_SOURCES})
+  tailrace_sources(sources)
+  add_library(tailrace_${name} STATIC ${sources} ${arg_SOURCES})
   add_library(tailrace::${name} ALIAS tailrace_${name})
   set_target_properties(tailrace_${name} PROPERTIES EXPORT_NAME ${name}
                         POSITION_INDEPENDENT_CODE ON)

@@ -2,7 +2,7 @@
 // replication.coordinator of a node's file. Reading it is private to config/.
 
 #include "replication/node.h"
-#include "rpc/etcd_coordinator.h"
+#include "rpc/etcd/coordinator.h"
 
 namespace tailrace::config {
 

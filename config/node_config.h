@@ -9,7 +9,8 @@
 #include "http/monitoring.h"
 #include "kv/store.h"
 #include "replication/node.h"
-#include "rpc/server.h"
+#include "rpc/peer/transport.h"
+#include "rpc/server/server.h"
 #include "statemachine/state_machine.h"
 #include "storage/io_choice.h"
 

@@ -1,5 +1,6 @@
 #pragma once
-// Spans of bytes, and little-endian fields at unaligned places (every format here is little-endian).
+// Spans of bytes, and little-endian fields at unaligned places (every format here is
+// little-endian).
 
 #include <bit>
 #include <cstddef>
@@ -24,18 +25,19 @@ inline ByteSpan as_bytes(std::string_view text) {
 inline std::string_view as_text(ByteSpan bytes) {
   return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
 }
-inline std::string to_string(ByteSpan bytes) { return std::string(as_text(bytes)); }
+inline std::string to_string(ByteSpan bytes) {
+  return std::string(as_text(bytes));
+}
 
 template <typename T>
-  requires std::is_trivially_copyable_v<T>
-T load(const std::byte* from) {
+requires std::is_trivially_copyable_v<T> T load(const std::byte* from) {
   T value;
   std::memcpy(&value, from, sizeof value);
   return value;
 }
 
 template <typename T>
-  requires std::is_trivially_copyable_v<T>
+requires std::is_trivially_copyable_v<T>
 void store(std::byte* to, const T& value) {
   std::memcpy(to, &value, sizeof value);
 }

@@ -13,9 +13,9 @@ namespace tailrace {
 #define TAILRACE_FATAL(message) ::tailrace::fatal(__FILE__, __LINE__, (message))
 
 /// Always on, in release builds too. `message` is evaluated only on failure.
-#define TAILRACE_CHECK(condition, message)                                              \
-  do {                                                                                  \
-    if (!(condition)) [[unlikely]]                                                      \
-      ::tailrace::fatal(__FILE__, __LINE__, std::string("check failed: " #condition ": ") + \
-                                                (message));                             \
+#define TAILRACE_CHECK(condition, message)                                          \
+  do {                                                                              \
+    if (!(condition)) [[unlikely]]                                                  \
+      ::tailrace::fatal(__FILE__, __LINE__,                                         \
+                        std::string("check failed: " #condition ": ") + (message)); \
   } while (false)

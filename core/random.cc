@@ -1,8 +1,8 @@
 #include "core/random.h"
 
-#include <sys/random.h>
-
 #include <bit>
+
+#include <sys/random.h>
 
 #include "core/check.h"
 

@@ -7,24 +7,42 @@ namespace tailrace {
 
 std::string_view name_of(ErrorCode code) {
   switch (code) {
-    case ErrorCode::kInvalidArgument: return "invalid_argument";
-    case ErrorCode::kNotFound: return "not_found";
-    case ErrorCode::kAlreadyExists: return "already_exists";
-    case ErrorCode::kWouldBlock: return "would_block";
-    case ErrorCode::kTimedOut: return "timed_out";
-    case ErrorCode::kCancelled: return "cancelled";
-    case ErrorCode::kClosed: return "closed";
-    case ErrorCode::kResourceExhausted: return "resource_exhausted";
-    case ErrorCode::kFailedPrecondition: return "failed_precondition";
-    case ErrorCode::kInUse: return "in_use";
-    case ErrorCode::kTruncated: return "truncated";
-    case ErrorCode::kOutOfRange: return "out_of_range";
-    case ErrorCode::kCorruption: return "corruption";
-    case ErrorCode::kUnsupported: return "unsupported";
-    case ErrorCode::kIo: return "io";
-    case ErrorCode::kNotLeader: return "not_leader";
-    case ErrorCode::kUnavailable: return "unavailable";
-    case ErrorCode::kUnknownOutcome: return "unknown_outcome";
+    case ErrorCode::kInvalidArgument:
+      return "invalid_argument";
+    case ErrorCode::kNotFound:
+      return "not_found";
+    case ErrorCode::kAlreadyExists:
+      return "already_exists";
+    case ErrorCode::kWouldBlock:
+      return "would_block";
+    case ErrorCode::kTimedOut:
+      return "timed_out";
+    case ErrorCode::kCancelled:
+      return "cancelled";
+    case ErrorCode::kClosed:
+      return "closed";
+    case ErrorCode::kResourceExhausted:
+      return "resource_exhausted";
+    case ErrorCode::kFailedPrecondition:
+      return "failed_precondition";
+    case ErrorCode::kInUse:
+      return "in_use";
+    case ErrorCode::kTruncated:
+      return "truncated";
+    case ErrorCode::kOutOfRange:
+      return "out_of_range";
+    case ErrorCode::kCorruption:
+      return "corruption";
+    case ErrorCode::kUnsupported:
+      return "unsupported";
+    case ErrorCode::kIo:
+      return "io";
+    case ErrorCode::kNotLeader:
+      return "not_leader";
+    case ErrorCode::kUnavailable:
+      return "unavailable";
+    case ErrorCode::kUnknownOutcome:
+      return "unknown_outcome";
   }
   return "unknown";
 }

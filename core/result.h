@@ -4,8 +4,9 @@
 
 #include <string>
 #include <string_view>
-#include <tl/expected.hpp>
 #include <utility>
+
+#include <tl/expected.hpp>
 
 namespace tailrace {
 
@@ -59,8 +60,8 @@ Error with_context(std::string_view context, Error error);
 }  // namespace tailrace
 
 /// Evaluates a Result expression and returns its error from the enclosing function.
-#define TAILRACE_RETURN_IF_ERROR(expression)                                         \
-  do {                                                                               \
-    auto tailrace_result_ = (expression);                                            \
+#define TAILRACE_RETURN_IF_ERROR(expression)                                           \
+  do {                                                                                 \
+    auto tailrace_result_ = (expression);                                              \
     if (!tailrace_result_) return tl::unexpected(std::move(tailrace_result_).error()); \
   } while (false)

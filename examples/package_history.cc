@@ -18,7 +18,7 @@
 
 #include <unistd.h>
 
-#include "rpc/client.h"
+#include "rpc/client/client.h"
 
 namespace {
 

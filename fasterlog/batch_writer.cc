@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "fasterlog/record.h"
+#include "fasterlog/format/record.h"
 
 namespace tailrace::fasterlog {
 

@@ -2,7 +2,7 @@
 #include <algorithm>
 
 #include "fasterlog/log_impl.h"
-#include "fasterlog/log_time.h"
+#include "fasterlog/time/log_time.h"
 
 namespace tailrace::fasterlog {
 

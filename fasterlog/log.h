@@ -26,140 +26,13 @@
 #include "core/bytes.h"
 #include "core/clock.h"
 #include "core/result.h"
+#include "fasterlog/types/options.h"
+#include "fasterlog/types/reader.h"
+#include "fasterlog/types/records.h"
 #include "observability/metrics.h"
 #include "storage/file_system.h"
 
 namespace tailrace::fasterlog {
-
-/// The first address of an empty log.
-inline constexpr Address kFirstAddress{64};
-
-/// What a record is. The log writes the first three itself; the others are the embedder's, but for
-/// 5 to 15, which are reserved and refused at enqueue. (A reader shows them, see fasterlog.md.)
-enum class RecordKind : uint8_t {
-  kInvalid = 0,
-  kPadding = 1,        // fills a page to its end; never shown to readers
-  kCommitMark = 2,     // ends a batch; shown only on request
-  kEpochStart = 3,     // a leader's first record: payload is opaque to the log
-  kConfiguration = 4,  // the embedder's, such as its members: opaque, see ConfigurationRecord
-  kData = 16,          // and every greater value: the embedder's own kinds
-};
-
-struct RecordView {
-  RecordKind kind = RecordKind::kData;
-  ByteSpan payload;
-};
-
-/// A record as read back. `payload` points into the reader's own buffer, until its next call.
-struct Record {
-  Address address;
-  Address end;  // where the next record may begin
-  Epoch epoch;
-  RecordKind kind = RecordKind::kInvalid;
-  ByteSpan payload;
-};
-
-/// What a commit mark says (payload of RecordKind::kCommitMark).
-struct CommitMark {
-  Address batch_begin;        // the end of the mark before
-  uint64_t unix_time_ns = 0;  // log time (log_time.h)
-};
-Result<CommitMark> parse_commit_mark(const Record& record);
-
-struct EpochStart {
-  Epoch epoch;
-  Address start;  // address of the epoch's first record
-  bool operator==(const EpochStart&) const = default;
-};
-
-/// A record of RecordKind::kConfiguration. The log has those that it holds at hand, and the one
-/// that was in force where it begins, also when that record itself is truncated.
-struct ConfigurationRecord {
-  Address start, end;
-  Epoch epoch;
-  std::vector<std::byte> payload;
-  bool operator==(const ConfigurationRecord&) const = default;
-};
-using ConfigurationTable = std::vector<ConfigurationRecord>;  // ascending
-/// The log's table and META hold each payload: it is to be small.
-inline constexpr uint32_t kMostConfigurationBytes = 64u << 10;
-/// Whether these can be such records of one log, in their order, all of which end at or below
-/// `end`.
-bool are_possible(const ConfigurationTable& table, Address end);
-
-/// When a flush begins. Whatever it says, a flush also begins for whoever waits (wait_durable,
-/// request_commit), when the buffer fills, and at close.
-struct CommitPolicy {
-  bool manual = false;                 // never by itself
-  uint64_t every_bytes = 0;            // once so many bytes wait; 0: not by bytes
-  std::chrono::microseconds every{0};  // once the oldest byte waits so long; zero: not by time
-
-  /// Group commit: at once; what arrives meanwhile is the next flush.
-  static CommitPolicy natural() { return {}; }
-  static CommitPolicy on_request() { return {true, 0, {}}; }
-  static CommitPolicy each(uint64_t bytes, std::chrono::microseconds time) {
-    return {false, bytes, time};
-  }
-  bool is_natural() const { return !manual && every_bytes == 0 && every.count() == 0; }
-};
-
-class LogTime;
-
-struct LogOptions {
-  storage::Path directory;
-  /// Written at creation and compared at every open: the cluster and node the log belongs to.
-  std::string owner;
-  uint32_t page_bytes = 4u << 20;       // power of two, 64 KiB – 64 MiB; fixed at creation
-  uint32_t buffer_pages = 16;           // memory = page_bytes * buffer_pages; at least 4
-  uint64_t segment_bytes = 256u << 20;  // power of two, a multiple of page_bytes; fixed at creation
-  /// Segments that truncation empties and keeps for reuse, at most; overwriting them is faster than
-  /// filling new files.
-  uint32_t spare_segments = 2;
-  uint32_t flushes_in_flight = 4;
-  CommitPolicy commit;
-  /// A thread in wait_durable(), without a deadline or a stop token, may write and sync a small
-  /// flush itself while the flusher is idle: a lone commit then costs no change of threads.
-  bool waiters_flush = true;
-  /// A flush begins, whatever the policy, once this share of the buffer is not flushed yet.
-  double pressure_fraction = 0.25;
-  /// Enqueue is refused with kResourceExhausted while the disk has less than this to spare.
-  uint64_t reserve_disk_bytes = 64u << 20;
-  /// The proven watermark is at most this far behind durable.
-  uint64_t proven_lag_bytes = 64u << 20;
-  std::chrono::milliseconds proven_lag_time{1000};
-  bool huge_pages = true;
-  /// What commit marks are stamped with; null: what the wall clock says.
-  std::shared_ptr<LogTime> time;
-  /// Told while a long recovery scans: bytes scanned so far, and in all.
-  std::function<void(uint64_t scanned, uint64_t total)> on_recovery_progress;
-};
-
-/// What recovery found.
-struct RecoveryReport {
-  Address begin, durable;
-  Address discarded_end;  // > durable: bytes of unfinished batches were discarded
-  bool valid_beyond_hole =
-      false;  // complete batches stood beyond the first hole (see fasterlog.md)
-  Epoch last_epoch;
-  uint64_t scanned_bytes = 0;
-};
-
-class LogScanner;
-class Consumer;
-
-struct ConsumerOptions {
-  bool from_end = false;  // a new one: begin with what comes, not with what is there
-  /// At most so many bytes of log are kept for it; further behind, its pin falls and it gets
-  /// kTruncated once they are gone. 0: no bound. Stored with a new one.
-  uint64_t most_pinned_bytes = 0;
-};
-
-struct ConsumerStatus {
-  std::string name;
-  Address position;
-  uint64_t most_pinned_bytes = 0;
-  bool pins = false;  // truncation stops at its position
-};
 
 class Log {
  public:
@@ -225,10 +98,10 @@ class Log {
   /// Resolves once durable() >= address, or fails: kTimedOut, kCancelled, or the flush failure.
   virtual Result<> wait_durable(Address address, SteadyTime deadline = SteadyTime::max(),
                                 std::stop_token stop = {}) = 0;
-  /// For who waits by a listener, as the awaitable form in rpc/durable_wait.h does: while the
-  /// handle lives, a flush begins, whatever the policy, as soon as the tail has come to `address`
-  /// and is not durable there, and not for what comes before; after a truncate_after() again. Drop
-  /// it before the log.
+  /// For who waits by a listener, as the awaitable form in rpc/awaitables/durable_wait.h does:
+  /// while the handle lives, a flush begins, whatever the policy, as soon as the tail has come to
+  /// `address` and is not durable there, and not for what comes before; after a truncate_after()
+  /// again. Drop it before the log.
   using DurableInterest = std::shared_ptr<void>;
   [[nodiscard]] virtual DurableInterest want_durable(Address address) = 0;
   /// Called on the flusher's thread after moves of durable, downwards too when truncate_after()
@@ -236,7 +109,7 @@ class Log {
   /// adding thread when the log is closed already). From now on until the returned handle is
   /// dropped, which waits for a call that runs. Must be short and call nothing of this log that
   /// waits.
-  using DurableListener = std::function<void(Address durable, const Error* failure)>;
+  using DurableListener = fasterlog::DurableListener;
   using ListenerHandle = std::shared_ptr<void>;
   [[nodiscard]] virtual ListenerHandle add_durable_listener(DurableListener listener) = 0;
   /// The same, called also after flushes have begun, that is after moves of flushing().
@@ -277,13 +150,7 @@ class Log {
   /// Ends at the first error. A record's payload lives until the visitor returns.
   virtual Result<> read_batch(std::span<const Address> addresses,
                               const std::function<void(const Record&)>& visit) = 0;
-  struct ScanOptions {
-    bool with_commit_marks = false;
-    /// Also batches whose flush has begun and is not durable yet: what a replicator ships in
-    /// parallel.
-    bool with_unflushed = false;
-    size_t read_ahead_bytes = 1 << 20;
-  };
+  using ScanOptions = fasterlog::ScanOptions;
   /// A forward scan from a record boundary (or begin); each scanner belongs to one thread.
   virtual std::unique_ptr<LogScanner> scan(Address from, ScanOptions options) = 0;
   std::unique_ptr<LogScanner> scan(Address from) { return scan(from, ScanOptions{}); }
@@ -337,37 +204,6 @@ class Log {
   virtual Result<> close() = 0;
 
   virtual void register_metrics(observability::MetricRegistry& registry) = 0;
-};
-
-/// Yields records in order. One thread at a time.
-class LogScanner {
- public:
-  virtual ~LogScanner() = default;
-  /// The next record below `limit` (at most durable), or nothing when there is none yet. kTruncated
-  /// when `begin` has passed the position, kOutOfRange when truncate_after() cut the log before it.
-  virtual Result<std::optional<Record>> next(Address limit) = 0;
-  /// Waits until next() may have something more (it may be a commit mark alone): kTimedOut,
-  /// kCancelled, kClosed or the log's failure.
-  virtual Result<> wait(SteadyTime deadline = SteadyTime::max(), std::stop_token stop = {}) = 0;
-  /// Where the next record will be looked for.
-  virtual Address position() const = 0;
-};
-
-/// A named reader. One thread at a time.
-class Consumer {
- public:
-  virtual ~Consumer() = default;
-  virtual const std::string& name() const = 0;
-  /// The end of what was acknowledged: where reading begins again after a crash.
-  virtual Address position() const = 0;
-  /// The next record, whether or not the ones before were acknowledged; as LogScanner::next.
-  virtual Result<std::optional<Record>> next() = 0;
-  /// Waits until there may be one, as LogScanner::wait.
-  virtual Result<> wait(SteadyTime deadline = SteadyTime::max(), std::stop_token stop = {}) = 0;
-  /// Everything that ends at or below `end` (a record's end) is done with: durable when it returns,
-  /// never backwards. kOutOfRange when truncate_after() cut the log before what was read: open it
-  /// again. Costs a small file's replacement, so acknowledge stretches, not records.
-  virtual Result<> acknowledge(Address end) = 0;
 };
 
 }  // namespace tailrace::fasterlog

@@ -7,10 +7,10 @@
 #include <string_view>
 #include <vector>
 
-#include "fasterlog/flusher.h"
+#include "fasterlog/engine/flusher.h"
+#include "fasterlog/engine/log_core.h"
+#include "fasterlog/engine/log_source.h"
 #include "fasterlog/log.h"
-#include "fasterlog/log_core.h"
-#include "fasterlog/log_source.h"
 
 namespace tailrace::fasterlog {
 

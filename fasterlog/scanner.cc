@@ -1,4 +1,4 @@
-#include "fasterlog/log_source.h"
+#include "fasterlog/engine/log_source.h"
 
 namespace tailrace::fasterlog {
 

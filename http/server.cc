@@ -12,7 +12,7 @@
 
 #include "core/clock.h"
 #include "http/connection.h"
-#include "http/listen.h"
+#include "net/listen.h"
 #include "observability/logging.h"
 
 namespace tailrace::http {
@@ -34,7 +34,7 @@ class ServerImpl final : public Server, public Connection::Owner {
   }
 
   Result<> listen() {
-    auto acceptor = listen_on(io_, options.listen);
+    auto acceptor = net::listen_on(io_, options.listen);
     if (!acceptor) return tl::unexpected(std::move(acceptor).error());
     acceptor_.emplace(std::move(*acceptor));
     std::error_code ignored;

@@ -10,7 +10,7 @@
 #include <thread>
 #include <vector>
 
-#include "kv/cold_fetcher.h"
+#include "kv/engine/cold_fetcher.h"
 #include "kv/store.h"
 
 namespace tailrace::kv {

@@ -3,13 +3,13 @@
 #include <algorithm>
 #include <cstring>
 
-#include "kv/checkpoint_check.h"
-#include "kv/checkpoint_loader.h"
+#include "kv/checkpoint/check.h"
+#include "kv/checkpoint/copy_layout.h"
+#include "kv/checkpoint/loader.h"
+#include "kv/checkpoint/manifest_fields.h"
 #include "kv/checkpoint_source.h"
-#include "kv/copy_layout.h"
-#include "kv/log_format.h"
-#include "kv/log_segments.h"
-#include "kv/manifest_fields.h"
+#include "kv/log/format.h"
+#include "kv/log/segments.h"
 #include "storage/aligned_buffer.h"
 
 namespace tailrace::kv {

@@ -7,8 +7,8 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
-#include "kv/copy_layout.h"
-#include "kv/log_segments.h"
+#include "kv/checkpoint/copy_layout.h"
+#include "kv/log/segments.h"
 #include "kv/store_impl.h"
 #include "storage/aligned_buffer.h"
 

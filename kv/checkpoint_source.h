@@ -21,6 +21,7 @@
 
 #include "core/result.h"
 #include "kv/store.h"
+#include "kv/types/copied_file.h"
 #include "storage/file_system.h"
 
 namespace tailrace::kv {
@@ -37,11 +38,7 @@ class CheckpointSource {
 
   virtual const CheckpointInfo& info() const = 0;
 
-  struct File {
-    std::string name;  // relative to the store's directory, with '/': "log/0000000000000000.log"
-    uint64_t bytes = 0;
-    bool operator==(const File&) const = default;
-  };
+  using File = CopiedFile;
   /// Each once. The checkpoint's MANIFEST is the last: without it a directory is no checkpoint. All
   /// others are whole blocks of 4096 bytes.
   virtual const std::vector<File>& files() const = 0;

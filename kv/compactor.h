@@ -22,7 +22,7 @@
 #include <thread>
 
 #include "core/result.h"
-#include "kv/record_window.h"
+#include "kv/engine/record_window.h"
 
 namespace tailrace::kv {
 

@@ -5,10 +5,10 @@
 #include <bit>
 
 #include "kv/background_reader.h"
-#include "kv/checkpoint_check.h"
-#include "kv/checkpoint_loader.h"
+#include "kv/checkpoint/check.h"
+#include "kv/checkpoint/loader.h"
 #include "kv/compactor.h"
-#include "kv/log_format.h"
+#include "kv/log/format.h"
 #include "kv/store_impl.h"
 
 namespace tailrace::kv {

@@ -7,7 +7,7 @@
 #include <utility>
 
 #include "core/check.h"
-#include "kv/record_window.h"
+#include "kv/engine/record_window.h"
 #include "kv/store_impl.h"
 
 namespace tailrace::kv {

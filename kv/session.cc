@@ -1,7 +1,7 @@
 #include "kv/session.h"
 
-#include "kv/engine_hot.h"
-#include "kv/hashed_key.h"
+#include "kv/engine/engine_hot.h"
+#include "kv/engine/hashed_key.h"
 #include "kv/session_impl.h"
 #include "kv/store_impl.h"
 

@@ -2,8 +2,8 @@
 // piece of a batch pays for all its buckets at once and then for all its records. Records on disk
 // are read at the same time in the same way: the first operation that lacks one looks ahead.
 
-#include "kv/engine_hot.h"
-#include "kv/hashed_key.h"
+#include "kv/engine/engine_hot.h"
+#include "kv/engine/hashed_key.h"
 #include "kv/session_impl.h"
 #include "kv/store_impl.h"
 

@@ -13,9 +13,9 @@
 #include <string>
 #include <vector>
 
-#include "kv/checkpoint_coordinator.h"
-#include "kv/cold_fetcher.h"
-#include "kv/engine.h"
+#include "kv/checkpoint/coordinator.h"
+#include "kv/engine/cold_fetcher.h"
+#include "kv/engine/engine.h"
 #include "kv/session.h"
 
 namespace tailrace::kv {

@@ -1,7 +1,7 @@
 // The store's calls about checkpoints.
 
-#include "kv/checkpoint_check.h"
-#include "kv/legacy_checkpoint.h"
+#include "kv/checkpoint/check.h"
+#include "kv/checkpoint/legacy.h"
 #include "kv/store_impl.h"
 
 namespace tailrace::kv {

@@ -13,12 +13,12 @@
 #include <thread>
 #include <vector>
 
-#include "kv/checkpoint_coordinator.h"
-#include "kv/checkpoint_files.h"
-#include "kv/checkpoint_thread.h"
-#include "kv/cold_reader.h"
-#include "kv/engine.h"
-#include "kv/log_pins.h"
+#include "kv/checkpoint/coordinator.h"
+#include "kv/checkpoint/files.h"
+#include "kv/checkpoint/thread.h"
+#include "kv/engine/engine.h"
+#include "kv/log/cold_reader.h"
+#include "kv/log/pins.h"
 #include "kv/store.h"
 
 namespace tailrace::kv {

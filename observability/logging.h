@@ -1,11 +1,11 @@
 #pragma once
 // Log lines for operators, on standard error. spdlog does the work, behind this header.
 
-#include <fmt/format.h>
-
 #include <string>
 #include <string_view>
 #include <utility>
+
+#include <fmt/format.h>
 
 namespace tailrace::observability {
 

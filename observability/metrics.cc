@@ -6,20 +6,6 @@
 
 namespace tailrace::observability {
 
-size_t thread_slot() {
-  static std::atomic<size_t> next{0};
-  thread_local const size_t slot = next.fetch_add(1, std::memory_order_relaxed) % kSlots;
-  return slot;
-}
-
-uint64_t Counter::value() const {
-  uint64_t sum = 0;
-  for (const Slot& slot : slots_) {
-    sum += slot.value.load(std::memory_order_relaxed);
-  }
-  return sum;
-}
-
 Histogram::Histogram(std::vector<double> bounds)
     : bounds_(std::move(bounds)), slots_(std::make_unique<Slot[]>(kSlots)) {
   TAILRACE_CHECK(bounds_.size() <= kMostBounds, "too many histogram bounds");

@@ -1,7 +1,7 @@
 #pragma once
-// Metric primitives that cost a few nanoseconds where they are counted, and are summed when they are
-// read. A module keeps its own in a small struct (its probe) and registers it; nothing here knows
-// any module, and no header here includes prometheus-cpp.
+// Metric primitives that cost a few nanoseconds where they are counted, and are summed when they
+// are read. A module keeps its own in a small struct (its probe) and registers it; nothing here
+// knows any module, and no header here includes prometheus-cpp.
 
 #include <atomic>
 #include <cstdint>
@@ -14,27 +14,13 @@
 #include <utility>
 #include <vector>
 
+#include "core/counter.h"
+
 namespace tailrace::observability {
 
-/// How many slots a counter has; a thread uses the slot of its number modulo this.
-inline constexpr size_t kSlots = 16;
-/// A small number, fixed for the calling thread.
-size_t thread_slot();
-
-/// Counts up. add() is one relaxed addition in the thread's own cache line. Any thread.
-class Counter {
- public:
-  void add(uint64_t amount = 1) {
-    slots_[thread_slot()].value.fetch_add(amount, std::memory_order_relaxed);
-  }
-  uint64_t value() const;
-
- private:
-  struct alignas(64) Slot {
-    std::atomic<uint64_t> value{0};
-  };
-  Slot slots_[kSlots];
-};
+using tailrace::Counter;
+using tailrace::kSlots;
+using tailrace::thread_slot;
 
 /// Of a gauge for what has not happened yet, and of which 0 would say something else: the time of
 /// the last one, how long it took. No condition of an alert is true of it.

@@ -13,17 +13,17 @@
 #include <string>
 #include <vector>
 
-#include "replication/checkpoint_receiver.h"
-#include "replication/checkpoint_sender.h"
 #include "replication/coordinator.h"
-#include "replication/core.h"
+#include "replication/copy/checkpoint_receiver.h"
+#include "replication/copy/checkpoint_sender.h"
 #include "replication/divergence_file.h"
 #include "replication/leader_rules.h"
 #include "replication/node.h"
-#include "replication/probe.h"
 #include "replication/promise_file.h"
+#include "replication/protocol/core.h"
 #include "replication/stall_watch.h"
 #include "replication/state_comparison.h"
+#include "replication/types/probe.h"
 
 namespace tailrace::replication {
 

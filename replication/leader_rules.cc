@@ -1,4 +1,4 @@
-// A leader has the log hold the rules that its file wants (statemachine/rules.h).
+// A leader has the log hold the rules that its file wants (statemachine/types/rules.h).
 
 #include <chrono>
 #include <string>
@@ -9,7 +9,7 @@
 
 #include "observability/logging.h"
 #include "replication/driver.h"
-#include "statemachine/rules.h"
+#include "statemachine/types/rules.h"
 
 namespace tailrace::replication {
 namespace {

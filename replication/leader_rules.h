@@ -1,11 +1,11 @@
 #pragma once
-// When a leader appends a record of rules (statemachine/rules.h): its file wants others than the
-// log has. Pure; the driver asks at each tick.
+// When a leader appends a record of rules (statemachine/types/rules.h): its file wants others than
+// the log has. Pure; the driver asks at each tick.
 
 #include <optional>
 
 #include "core/address.h"
-#include "replication/core.h"
+#include "replication/protocol/core.h"
 #include "statemachine/state_machine.h"
 
 namespace tailrace::replication {

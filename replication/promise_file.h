@@ -6,7 +6,7 @@
 
 #include "core/bytes.h"
 #include "core/result.h"
-#include "replication/events.h"
+#include "replication/protocol/events.h"
 #include "storage/file_system.h"
 
 namespace tailrace::replication {

@@ -23,8 +23,8 @@
 #include <vector>
 
 #include "core/address.h"
-#include "replication/membership.h"
-#include "replication/messages.h"
+#include "replication/protocol/membership.h"
+#include "replication/protocol/messages.h"
 #include "statemachine/state_machine.h"
 
 namespace tailrace::replication {

@@ -5,8 +5,8 @@
 #include <string>
 
 #include "core/address.h"
-#include "replication/membership.h"
-#include "replication/messages.h"
+#include "replication/protocol/membership.h"
+#include "replication/protocol/messages.h"
 
 namespace tailrace::replication {
 

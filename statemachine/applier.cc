@@ -10,6 +10,7 @@
 
 #include "core/check.h"
 #include "observability/logging.h"
+#include "statemachine/command/command_table.h"
 #include "statemachine/digest.h"
 
 namespace tailrace::statemachine {
@@ -411,15 +412,41 @@ void Applier::begin_background(Address at, BackgroundDigest::Purpose purpose) {
 
 Result<Answer> Applier::apply_command(const Command& command, const std::string& key,
                                       kv::Serial at) {
-  if (command.operation == Operation::kEvent || command.operation == Operation::kTime)
-    return Answer{};
-  if (command.operation == Operation::kRules) return apply_rules(command.value, at);
-  if (command.operation != Operation::kPut) return modify(command, key, at);
+  switch (info_of(command.operation).effect) {
+    case Effect::kNothing:
+      return Answer{};
+    case Effect::kRules:
+      return apply_rules(command.value, at);
+    case Effect::kModifies:
+      return modify(command, key, at);
+    case Effect::kSets:
+      break;
+  }
   if (command.expires_at_ns != 0) expiries_.note(command.expires_at_ns);
   encode_state_value(command.value, command.expires_at_ns, value_);
   TAILRACE_RETURN_IF_ERROR(session_->upsert(as_bytes(key), as_bytes(value_), at));
   return Answer{};
 }
+
+namespace {
+
+/// The present value and the command's delta; its outcome and the sum are the answer's.
+kv::Modification add_to(const std::optional<StateValue>& present, int64_t delta, Answer& answer,
+                        std::string& next) {
+  const std::optional<int64_t> before =
+      present ? parse_integer(as_text(present->value)) : int64_t{0};
+  int64_t sum = 0;
+  if (!before || __builtin_add_overflow(*before, delta, &sum)) {
+    answer.outcome = Outcome::kNotAnInteger;
+    return kv::Modification::kKeep;
+  }
+  answer.has_value = true;
+  answer.value = std::to_string(sum);
+  encode_state_value(as_bytes(answer.value), present ? present->expires_at_ns : 0, next);
+  return kv::Modification::kWrite;
+}
+
+}  // namespace
 
 Result<Answer> Applier::modify(const Command& command, const std::string& key, kv::Serial at) {
   using kv::Modification;
@@ -461,20 +488,17 @@ Result<Answer> Applier::modify(const Command& command, const std::string& key, k
         }
         answer = mismatch(present);
         return Modification::kKeep;
-      default:
+      case Operation::kAdd:
+        return add_to(present, command.delta, answer, next);
+      case Operation::kEvent:
+      case Operation::kPut:
+      case Operation::kDigest:
+      case Operation::kTime:
+      case Operation::kCompare:
+      case Operation::kRules:
         break;
     }
-    const std::optional<int64_t> before =
-        present ? parse_integer(as_text(present->value)) : int64_t{0};
-    int64_t sum = 0;
-    if (!before || __builtin_add_overflow(*before, command.delta, &sum)) {
-      answer.outcome = Outcome::kNotAnInteger;
-      return Modification::kKeep;
-    }
-    answer.has_value = true;
-    answer.value = std::to_string(sum);
-    encode_state_value(as_bytes(answer.value), present ? present->expires_at_ns : 0, next);
-    return Modification::kWrite;
+    TAILRACE_FATAL("a command that modifies no key came to where keys are modified");
   };
   if (auto done = session_->rmw(as_bytes(key), decide, at); !done)
     return tl::unexpected(done.error());

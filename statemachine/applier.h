@@ -16,11 +16,11 @@
 #include "kv/store.h"
 #include "statemachine/background_digest.h"
 #include "statemachine/expiry_schedule.h"
-#include "statemachine/probe.h"
 #include "statemachine/records_ahead.h"
-#include "statemachine/session_table.h"
+#include "statemachine/session/session_table.h"
 #include "statemachine/state_machine.h"
-#include "statemachine/state_value.h"
+#include "statemachine/types/probe.h"
+#include "statemachine/types/state_value.h"
 
 namespace tailrace::statemachine {
 

@@ -11,8 +11,8 @@
 #include <thread>
 
 #include "kv/store.h"
-#include "statemachine/probe.h"
 #include "statemachine/state_machine.h"
+#include "statemachine/types/probe.h"
 
 namespace tailrace::statemachine {
 

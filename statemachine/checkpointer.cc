@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <future>
 
-#include "fasterlog/record.h"
+#include "fasterlog/format/record.h"
 #include "observability/logging.h"
 
 namespace tailrace::statemachine {

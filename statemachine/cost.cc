@@ -1,6 +1,7 @@
 #include "statemachine/cost.h"
 
-#include "statemachine/rules.h"
+#include "statemachine/command/command_table.h"
+#include "statemachine/types/rules.h"
 
 namespace tailrace::statemachine {
 namespace {
@@ -12,32 +13,20 @@ constexpr uint64_t kStoreRecordBytes = 64;
 constexpr uint64_t kSessionBytes = 1536;
 constexpr uint64_t kNumberBytes = 20;  // the longest decimal integer
 
-struct Most {
-  uint64_t stored;  // of the value that it can leave under its key
-  uint64_t answer;
-};
-
-/// What each operation may come to.
-Most most_of(const Command& command, uint64_t max_value_bytes) {
-  switch (command.operation) {
-    case Operation::kPut:
-      return {command.value.size(), 0};
-    case Operation::kCas:
-    case Operation::kInsert:
-      return {command.value.size(), kMostAnswerBytes};
-    case Operation::kAdd:
-      return {kNumberBytes, kNumberBytes};
-    case Operation::kExpire:  // the whole value is written again
-      return {max_value_bytes, 0};
-    case Operation::kDelete:
-    case Operation::kEvent:
-    case Operation::kDigest:
-    case Operation::kTime:
-    case Operation::kCompare:
-    case Operation::kRules:
-      return {0, 0};
+uint64_t most_of(Bytes bytes, const Command& command, uint64_t max_value_bytes) {
+  switch (bytes) {
+    case Bytes::kNone:
+      break;
+    case Bytes::kOfNumber:
+      return kNumberBytes;
+    case Bytes::kOfValue:
+      return command.value.size();
+    case Bytes::kOfAnyValue:  // the whole value is written again
+      return max_value_bytes;
+    case Bytes::kOfAnswer:
+      return kMostAnswerBytes;
   }
-  return {max_value_bytes, kMostAnswerBytes};
+  return 0;
 }
 
 }  // namespace
@@ -45,11 +34,12 @@ Most most_of(const Command& command, uint64_t max_value_bytes) {
 CommandCost cost_of(const Command& command, uint64_t log_bytes, uint64_t max_value_bytes) {
   CommandCost cost;
   cost.log_bytes = log_bytes;
-  const Most most = most_of(command, max_value_bytes);
-  cost.answer_bytes = most.answer;
-  cost.frees_room = command.operation == Operation::kDelete;
-  if (!command.key.empty() && command.operation != Operation::kEvent)
-    cost.store_bytes = command.key.size() + most.stored + kStoreRecordBytes;
+  const CommandInfo& info = info_of(command.operation);
+  cost.answer_bytes = most_of(info.answered, command, max_value_bytes);
+  cost.frees_room = info.frees_room;
+  if (!command.key.empty() && (info.fields & kHasStream) == 0)
+    cost.store_bytes =
+        command.key.size() + most_of(info.stored, command, max_value_bytes) + kStoreRecordBytes;
   if (command.session) {
     cost.store_bytes += kSessionBytes;
     if (cost.answer_bytes > 0) cost.store_bytes += kStoreRecordBytes + cost.answer_bytes;

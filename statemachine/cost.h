@@ -4,7 +4,7 @@
 
 #include <cstdint>
 
-#include "statemachine/command.h"
+#include "statemachine/command/command.h"
 
 namespace tailrace::statemachine {
 

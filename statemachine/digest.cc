@@ -4,7 +4,7 @@
 
 #include <xxhash.h>
 
-#include "statemachine/state_value.h"
+#include "statemachine/types/state_value.h"
 
 namespace tailrace::statemachine {
 

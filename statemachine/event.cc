@@ -2,7 +2,7 @@
 
 #include <string>
 
-#include "fasterlog/record.h"
+#include "fasterlog/format/record.h"
 
 namespace tailrace::statemachine {
 namespace {

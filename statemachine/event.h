@@ -6,16 +6,13 @@
 #include <span>
 #include <vector>
 
-#include "statemachine/command.h"
+#include "fasterlog/log.h"
+#include "statemachine/command/command.h"
 
 namespace tailrace::statemachine {
 
 /// Every event of a stream has it in its record. What older logs have with longer names is read.
 inline constexpr size_t kMaxStreamBytes = 1024;
-
-/// What encode() (command.h) needs for a command, and the same into a place of that size.
-size_t encoded_bytes(const Command& command);
-void encode_at(const Command& command, std::byte* place);
 
 /// Lays the payloads of a batch one behind the other into one buffer, once it is known that they
 /// fit; so nothing is copied of a batch that is refused.

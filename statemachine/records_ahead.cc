@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "statemachine/state_value.h"
+#include "statemachine/types/state_value.h"
 
 namespace tailrace::statemachine {
 

@@ -10,7 +10,7 @@
 
 #include "fasterlog/log.h"
 #include "kv/session.h"
-#include "statemachine/command.h"
+#include "statemachine/command/command.h"
 
 namespace tailrace::statemachine {
 

@@ -5,7 +5,7 @@
 
 #include <xxhash.h>
 
-#include "kv/manifest_fields.h"
+#include "kv/checkpoint/manifest_fields.h"
 #include "statemachine/checkpointer.h"
 #include "storage/atomic_file.h"
 

@@ -38,29 +38,11 @@
 #include "fasterlog/log.h"
 #include "kv/checkpoint_source.h"
 #include "kv/store.h"
+#include "statemachine/types/copy_plan.h"
 #include "storage/file_system.h"
 #include "storage/stream_writer.h"
 
 namespace tailrace::statemachine {
-
-/// What a copy consists of. The same token and fingerprint: the same bytes.
-struct StateCopyPlan {
-  uint64_t token = 0;
-  uint64_t fingerprint = 0;
-  std::string owner;  // of the source's store
-  Address applied;
-  AddressRange log;
-  std::vector<fasterlog::EpochStart> epochs;     // of what lies before log.first
-  fasterlog::ConfigurationTable configurations;  // the one in force there, if there was any
-  std::vector<kv::CheckpointSource::File> files;
-
-  uint64_t file_bytes() const;
-  uint64_t bytes() const { return file_bytes() + log.bytes(); }
-  bool operator==(const StateCopyPlan&) const = default;
-};
-/// Nothing, or what no source would send (kCorruption): names that lead elsewhere, addresses out of
-/// order, sizes that overflow.
-Result<> check_plan(const StateCopyPlan& plan);
 
 /// A copy that can be read, as long as it exists. Any thread.
 class StateCopySource {

@@ -1,6 +1,6 @@
 #include "statemachine/state_machine.h"
 
-#include "fasterlog/record.h"
+#include "fasterlog/format/record.h"
 #include "statemachine/applier.h"
 #include "statemachine/background_digest.h"
 #include "statemachine/checkpointer.h"

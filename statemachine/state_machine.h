@@ -18,11 +18,11 @@
 #include "kv/store.h"
 #include "observability/metrics.h"
 #include "statemachine/anchors.h"
-#include "statemachine/command.h"
+#include "statemachine/command/command.h"
 #include "statemachine/cost.h"
-#include "statemachine/rules.h"
 #include "statemachine/state_copy.h"
-#include "statemachine/state_value.h"
+#include "statemachine/types/rules.h"
+#include "statemachine/types/state_value.h"
 #include "statemachine/watermarks.h"
 
 namespace tailrace::statemachine {

@@ -4,7 +4,7 @@
 #include <string>
 #include <utility>
 
-#include "core/crc32c.h"
+#include "storage/crc32c.h"
 
 namespace tailrace::storage {
 

@@ -27,7 +27,8 @@ TEST(Random, StaysBelowItsBoundAndReachesEveryValue) {
     ASSERT_LT(value, 10u);
     seen[value] = true;
   }
-  for (const bool value : seen) EXPECT_TRUE(value);
+  for (const bool value : seen)
+    EXPECT_TRUE(value);
 }
 
 }  // namespace

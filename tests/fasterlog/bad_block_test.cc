@@ -1,8 +1,8 @@
 // A disk that refuses to read one block: damage as any other, with the disk's own words.
 
-#include "fasterlog/check_log.h"
-#include "fasterlog/dump_log.h"
-#include "fasterlog/repair.h"
+#include "fasterlog/offline/check_log.h"
+#include "fasterlog/offline/dump_log.h"
+#include "fasterlog/offline/repair.h"
 #include "tests/fasterlog/saved_log.h"
 
 namespace tailrace::fasterlog {

@@ -5,7 +5,7 @@
 #include <thread>
 #include <type_traits>
 
-#include "fasterlog/record.h"
+#include "fasterlog/format/record.h"
 #include "tests/fasterlog/fault_options.h"
 #include "tests/fasterlog/log_fixture.h"
 #include "tests/support/fault_file_system.h"

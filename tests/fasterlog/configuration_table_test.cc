@@ -6,9 +6,9 @@
 #include <optional>
 #include <thread>
 
-#include "fasterlog/log_metadata.h"
-#include "fasterlog/record.h"
-#include "fasterlog/repair.h"
+#include "fasterlog/format/log_metadata.h"
+#include "fasterlog/format/record.h"
+#include "fasterlog/offline/repair.h"
 #include "tests/fasterlog/saved_log.h"
 
 namespace tailrace::fasterlog {

@@ -1,7 +1,7 @@
 #include <fstream>
 #include <thread>
 
-#include "fasterlog/consumers.h"
+#include "fasterlog/engine/consumers.h"
 #include "storage/atomic_file.h"
 #include "tests/fasterlog/fault_options.h"
 #include "tests/fasterlog/log_fixture.h"

@@ -4,7 +4,7 @@
 #include <fstream>
 #include <map>
 
-#include "fasterlog/check_log.h"
+#include "fasterlog/offline/check_log.h"
 #include "storage/atomic_file.h"
 #include "tests/fasterlog/log_fixture.h"
 

@@ -4,10 +4,10 @@
 #include <functional>
 #include <thread>
 
-#include "fasterlog/check_log.h"
-#include "fasterlog/dump_log.h"
-#include "fasterlog/inspect.h"
-#include "fasterlog/segment_files.h"
+#include "fasterlog/format/segment_files.h"
+#include "fasterlog/offline/check_log.h"
+#include "fasterlog/offline/dump_log.h"
+#include "fasterlog/offline/inspect.h"
 #include "tests/fasterlog/log_fixture.h"
 
 namespace tailrace::fasterlog {

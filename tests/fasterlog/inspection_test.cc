@@ -2,9 +2,9 @@
 #include <fstream>
 
 #include "core/random.h"
-#include "fasterlog/check_log.h"
-#include "fasterlog/dump_log.h"
-#include "fasterlog/inspect.h"
+#include "fasterlog/offline/check_log.h"
+#include "fasterlog/offline/dump_log.h"
+#include "fasterlog/offline/inspect.h"
 #include "tests/fasterlog/log_fixture.h"
 #include "tests/fasterlog/saved_log.h"
 

@@ -5,10 +5,10 @@
 
 #include <gtest/gtest.h>
 
-#include "fasterlog/consumers.h"
+#include "fasterlog/engine/consumers.h"
+#include "fasterlog/format/log_metadata.h"
+#include "fasterlog/format/segment_files.h"
 #include "fasterlog/log.h"
-#include "fasterlog/log_metadata.h"
-#include "fasterlog/segment_files.h"
 #include "observability/logging.h"
 #include "tests/fasterlog/fault_options.h"
 #include "tests/support/fault_file_system.h"

@@ -2,9 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include "fasterlog/format/log_metadata.h"
+#include "fasterlog/format/record.h"
 #include "fasterlog/log.h"
-#include "fasterlog/log_metadata.h"
-#include "fasterlog/record.h"
 #include "tests/fasterlog/fault_options.h"
 #include "tests/support/fault_file_system.h"
 

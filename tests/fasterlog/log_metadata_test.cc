@@ -1,6 +1,6 @@
 // META: its bytes, and what is refused (docs/formats/fasterlog.md).
 
-#include "fasterlog/log_metadata.h"
+#include "fasterlog/format/log_metadata.h"
 
 #include <functional>
 

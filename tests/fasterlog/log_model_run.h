@@ -5,7 +5,7 @@
 #include <set>
 
 #include "core/random.h"
-#include "fasterlog/record.h"
+#include "fasterlog/format/record.h"
 #include "tests/fasterlog/log_model.h"
 #include "tests/fasterlog/saved_log.h"
 #include "tests/support/fault_file_system.h"

@@ -6,9 +6,9 @@
 
 #include <gtest/gtest.h>
 
-#include "fasterlog/inspect.h"
-#include "fasterlog/log_metadata.h"
-#include "fasterlog/segment_files.h"
+#include "fasterlog/format/log_metadata.h"
+#include "fasterlog/format/segment_files.h"
+#include "fasterlog/offline/inspect.h"
 #include "storage/atomic_file.h"
 #include "tests/fasterlog/log_fixture.h"
 

@@ -1,6 +1,6 @@
 // Log time goes by elapsed time: no clock carries it off, and nothing stops it.
 
-#include "fasterlog/log_time.h"
+#include "fasterlog/time/log_time.h"
 
 #include <gtest/gtest.h>
 

@@ -1,11 +1,11 @@
-// META's note of how far the log is proven (fasterlog/proven_writer.h) beside the flushes.
+// META's note of how far the log is proven (fasterlog/engine/proven_writer.h) beside the flushes.
 
 #include <thread>
 
 #include <gtest/gtest.h>
 
+#include "fasterlog/format/log_metadata.h"
 #include "fasterlog/log.h"
-#include "fasterlog/log_metadata.h"
 #include "tests/fasterlog/fault_options.h"
 #include "tests/support/fault_file_system.h"
 #include "tests/support/gate_file_system.h"

@@ -3,8 +3,8 @@
 
 #include <gtest/gtest.h>
 
-#include "fasterlog/consumers.h"
-#include "fasterlog/log_metadata.h"
+#include "fasterlog/engine/consumers.h"
+#include "fasterlog/format/log_metadata.h"
 #include "observability/logging.h"
 #include "tests/fasterlog/fault_options.h"
 #include "tests/fasterlog/saved_log.h"

@@ -1,8 +1,8 @@
-#include "fasterlog/record.h"
+#include "fasterlog/format/record.h"
 
 #include <gtest/gtest.h>
 
-#include "core/crc32c.h"
+#include "storage/crc32c.h"
 
 namespace tailrace::fasterlog {
 namespace {

@@ -1,8 +1,8 @@
-#include "fasterlog/repair.h"
+#include "fasterlog/offline/repair.h"
 
 #include <algorithm>
 
-#include "fasterlog/record.h"
+#include "fasterlog/format/record.h"
 #include "storage/atomic_file.h"
 #include "tests/fasterlog/log_fixture.h"
 #include "tests/fasterlog/saved_log.h"

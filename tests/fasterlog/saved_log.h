@@ -8,8 +8,8 @@
 
 #include <gtest/gtest.h>
 
+#include "fasterlog/format/segment_files.h"
 #include "fasterlog/log.h"
-#include "fasterlog/segment_files.h"
 #include "tests/support/fault_file_system.h"
 
 namespace tailrace::fasterlog {

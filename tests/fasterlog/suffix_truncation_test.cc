@@ -1,6 +1,6 @@
 #include <thread>
 
-#include "fasterlog/log_metadata.h"
+#include "fasterlog/format/log_metadata.h"
 #include "tests/fasterlog/log_fixture.h"
 
 namespace tailrace::fasterlog {

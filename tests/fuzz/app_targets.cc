@@ -4,11 +4,11 @@
 
 #include <nlohmann/json.hpp>
 
-#include "app/dumped_record.h"
-#include "app/json_text.h"
-#include "app/record_json.h"
+#include "app/cli/dumped_record.h"
+#include "app/cli/json_text.h"
+#include "app/cli/record_json.h"
 #include "core/check.h"
-#include "statemachine/command.h"
+#include "statemachine/command/command.h"
 #include "tests/fuzz/targets.h"
 
 namespace tailrace::fuzz {

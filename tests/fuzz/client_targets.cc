@@ -12,11 +12,11 @@
 #include <sys/time.h>
 
 #include "core/check.h"
-#include "rpc/client.h"
-#include "rpc/framing.h"
-#include "rpc/hello.h"
-#include "rpc/message.h"
-#include "rpc/schema/client.capnp.h"
+#include "rpc/client/client.h"
+#include "rpc/wire/framing.h"
+#include "rpc/wire/hello.h"
+#include "rpc/wire/message.h"
+#include "rpc/wire/schema/client.capnp.h"
 #include "tests/fuzz/log_bytes.h"
 #include "tests/fuzz/targets.h"
 #include "tests/rpc/fake_node.h"

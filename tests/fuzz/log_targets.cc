@@ -3,11 +3,11 @@
 #include <memory>
 
 #include "core/check.h"
-#include "fasterlog/consumers.h"
+#include "fasterlog/engine/consumers.h"
+#include "fasterlog/format/log_metadata.h"
+#include "fasterlog/format/record.h"
+#include "fasterlog/format/segment_files.h"
 #include "fasterlog/log.h"
-#include "fasterlog/log_metadata.h"
-#include "fasterlog/record.h"
-#include "fasterlog/segment_files.h"
 #include "storage/atomic_file.h"
 #include "tests/fuzz/log_bytes.h"
 #include "tests/fuzz/targets.h"

@@ -5,7 +5,7 @@
 #include <cstring>
 #include <type_traits>
 
-#include "replication/messages.h"
+#include "replication/protocol/messages.h"
 #include "tests/fuzz/log_bytes.h"
 
 namespace tailrace::fuzz {

@@ -4,9 +4,9 @@
 #include <kj/exception.h>
 
 #include "core/check.h"
-#include "rpc/framing.h"
-#include "rpc/message.h"
-#include "rpc/peer_codec.h"
+#include "rpc/peer/codec.h"
+#include "rpc/wire/framing.h"
+#include "rpc/wire/message.h"
 #include "tests/fuzz/peer_fields.h"
 #include "tests/fuzz/targets.h"
 #include "tests/replication/driven_core.h"

@@ -1,6 +1,6 @@
 // What the store reads from its directory before it believes anything of it.
 #include "core/check.h"
-#include "kv/checkpoint_files.h"
+#include "kv/checkpoint/files.h"
 #include "storage/atomic_file.h"
 #include "tests/fuzz/targets.h"
 #include "tests/support/fault_file_system.h"

@@ -5,13 +5,13 @@
 #include <kj/string.h>
 
 #include "core/check.h"
-#include "rpc/etcd_messages.h"
-#include "rpc/framing.h"
-#include "rpc/message.h"
-#include "rpc/peer_codec.h"
-#include "rpc/schema/client.capnp.h"
-#include "statemachine/command.h"
-#include "statemachine/rules.h"
+#include "rpc/etcd/messages.h"
+#include "rpc/peer/codec.h"
+#include "rpc/wire/framing.h"
+#include "rpc/wire/message.h"
+#include "rpc/wire/schema/client.capnp.h"
+#include "statemachine/command/command.h"
+#include "statemachine/types/rules.h"
 #include "tests/fuzz/log_bytes.h"
 #include "tests/fuzz/targets.h"
 

@@ -10,14 +10,14 @@
 
 #include <capnp/message.h>
 
-#include "fasterlog/consumers.h"
-#include "fasterlog/log_metadata.h"
-#include "fasterlog/record.h"
-#include "rpc/framing.h"
-#include "rpc/peer_codec.h"
-#include "rpc/schema/client.capnp.h"
-#include "statemachine/command.h"
-#include "statemachine/rules.h"
+#include "fasterlog/engine/consumers.h"
+#include "fasterlog/format/log_metadata.h"
+#include "fasterlog/format/record.h"
+#include "rpc/peer/codec.h"
+#include "rpc/wire/framing.h"
+#include "rpc/wire/schema/client.capnp.h"
+#include "statemachine/command/command.h"
+#include "statemachine/types/rules.h"
 #include "storage/atomic_file.h"
 #include "tests/support/fault_file_system.h"
 

@@ -26,7 +26,7 @@
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
 
-#include "rpc/client.h"
+#include "rpc/client/client.h"
 
 namespace tailrace::test {
 namespace {

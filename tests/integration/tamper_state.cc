@@ -8,7 +8,7 @@
 
 #include "kv/store.h"
 #include "statemachine/applier.h"
-#include "statemachine/state_value.h"
+#include "statemachine/types/state_value.h"
 
 namespace tailrace {
 namespace {

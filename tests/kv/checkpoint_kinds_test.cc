@@ -5,7 +5,7 @@
 #include <thread>
 
 #include "core/random.h"
-#include "kv/checkpoint_files.h"
+#include "kv/checkpoint/files.h"
 #include "tests/kv/kv_support.h"
 #include "tests/support/fault_file_system.h"
 

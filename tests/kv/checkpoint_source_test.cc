@@ -7,7 +7,7 @@
 #include <thread>
 
 #include "core/random.h"
-#include "kv/checkpoint_files.h"
+#include "kv/checkpoint/files.h"
 #include "tests/kv/kv_support.h"
 #include "tests/support/fault_file_system.h"
 #include "tests/support/temporary_directory.h"

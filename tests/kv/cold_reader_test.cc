@@ -1,6 +1,6 @@
 // Records that are only on disk, one by one.
 
-#include "kv/cold_reader.h"
+#include "kv/log/cold_reader.h"
 
 #include <thread>
 

@@ -1,11 +1,11 @@
 // Phases and sessions without a store around them: what is written is only counted.
 
+#include "kv/checkpoint/coordinator.h"
+
 #include <chrono>
 #include <thread>
 
 #include <gtest/gtest.h>
-
-#include "kv/checkpoint_coordinator.h"
 
 namespace tailrace::kv {
 namespace {

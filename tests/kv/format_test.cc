@@ -1,8 +1,8 @@
 // The bytes of docs/formats/fasterkv.md. A failure here means that stores written by earlier
 // programs no longer open: raise the version and read both.
 
-#include "kv/checkpoint_files.h"
-#include "kv/chunk_file.h"
+#include "kv/checkpoint/chunk_file.h"
+#include "kv/checkpoint/files.h"
 #include "storage/atomic_file.h"
 #include "tests/kv/kv_support.h"
 #include "tests/support/fault_file_system.h"

@@ -1,6 +1,6 @@
 // The log of pages by itself: its marks, its pages and who waits for whom.
 
-#include "kv/hybrid_log.h"
+#include "kv/log/hybrid_log.h"
 
 #include <atomic>
 #include <set>

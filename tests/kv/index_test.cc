@@ -10,7 +10,7 @@
 
 #include <gtest/gtest.h>
 
-#include "kv/hash_index.h"
+#include "kv/index/hash_index.h"
 #include "storage/epoch_protection.h"
 
 namespace tailrace::kv {

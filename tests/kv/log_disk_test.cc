@@ -6,9 +6,9 @@
 
 #include <gtest/gtest.h>
 
-#include "kv/hybrid_log.h"
-#include "kv/log_segments.h"
-#include "kv/snapshot_capture.h"
+#include "kv/checkpoint/snapshot_capture.h"
+#include "kv/log/hybrid_log.h"
+#include "kv/log/segments.h"
 #include "tests/kv/log_support.h"
 #include "tests/support/fault_file_system.h"
 #include "tests/support/temporary_directory.h"

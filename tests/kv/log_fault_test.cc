@@ -5,7 +5,7 @@
 
 #include <gtest/gtest.h>
 
-#include "kv/hybrid_log.h"
+#include "kv/log/hybrid_log.h"
 #include "tests/kv/log_support.h"
 #include "tests/support/fault_file_system.h"
 

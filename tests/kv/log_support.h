@@ -11,10 +11,10 @@
 #include <gtest/gtest.h>
 
 #include "core/random.h"
-#include "kv/cold_reader.h"
-#include "kv/hybrid_log.h"
-#include "kv/log_format.h"
-#include "kv/log_segments.h"
+#include "kv/log/cold_reader.h"
+#include "kv/log/format.h"
+#include "kv/log/hybrid_log.h"
+#include "kv/log/segments.h"
 #include "storage/file_system.h"
 
 namespace tailrace::kv {

@@ -27,8 +27,10 @@ INSTALLED_AT = WORK / "installed"
 PREFIX = WORK / "moved"  # nothing may know where it was installed first
 COMPILER = next((define.split("=", 1)[1] for define in OPTIONS.define
                  if define.startswith("CMAKE_CXX_COMPILER=")), "c++")
-COMPONENTS = ["core", "observability", "http", "storage", "fasterlog", "kv", "statemachine",
-              "replication", "rpc", "config"]
+COMPONENTS = ["core", "net", "command", "wire", "client", "observability", "http", "storage",
+              "fasterlog", "kv", "statemachine", "replication", "rpc", "config"]
+# What a client does without.
+ENGINES = ["liburing", "libisal", "prometheus", "spdlog", "xxhash", "yaml", "http_parser", "ssl"]
 HEAVY = re.compile(r"/(asio(\.hpp|/)|capnp/|kj/|prometheus/|spdlog/|yaml-cpp/"
                    r"|liburing|http_parser|nlohmann/|openssl/)")
 
@@ -99,7 +101,7 @@ class Package(unittest.TestCase):
         compiled = set()
         for block in self.succeed(run("ninja", "-C", build, "-t", "deps")).split("\n\n"):
             lines = block.strip().splitlines()
-            if not lines or not (header := re.search(r"/(\w+/\w+\.h)\.cc\.o: ", lines[0])):
+            if not lines or not (header := re.search(r"/headers/([\w/]+\.h)\.cc\.o: ", lines[0])):
                 continue
             compiled.add(header[1])
             for line in lines[1:]:
@@ -108,8 +110,8 @@ class Package(unittest.TestCase):
                 self.assertFalse(SOURCE in above and WORK not in above,
                                  f"{header[1]} includes {included}, which is not installed")
                 # The headers for Asio's users say so, and no other includes it.
-                if header[1] not in ("rpc/async_enqueue.h", "rpc/durable_wait.h",
-                                     "rpc/store_read.h"):
+                if header[1] not in ("rpc/awaitables/async_enqueue.h", "rpc/awaitables/durable_wait.h",
+                                     "rpc/awaitables/store_read.h"):
                     self.assertIsNone(HEAVY.search(included), f"{header[1]} includes {included}")
         include = PREFIX / "include/tailrace"
         self.assertEqual(compiled, {str(path.relative_to(include)) for path in files("include")})
@@ -136,11 +138,23 @@ class Package(unittest.TestCase):
                                      env=where)).split()
             self.succeed(run(COMPILER, WORK / "main.o", *flags, "-o", WORK / "main"))
         flags = self.succeed(run("pkg-config", "--cflags", "--libs", "tailrace-kv", env=where))
-        self.succeed(run(COMPILER, "-std=c++20", SOURCE / "examples/counters.cc", *flags.split(),
+        self.succeed(run(COMPILER, SOURCE / "examples/counters.cc", *flags.split(),
                          "-o", WORK / "main"))
 
     def test_the_client_library_has_its_example(self):
-        build = self.build(SOURCE / "examples", "client", "-DEXAMPLES=package_history")
+        build = self.build(SOURCE / "examples", "client", "-DEXAMPLES=package_history",
+                           "-DCMAKE_DISABLE_FIND_PACKAGE_prometheus-cpp=ON",
+                           "-DCMAKE_DISABLE_FIND_PACKAGE_spdlog=ON",
+                           "-DCMAKE_DISABLE_FIND_PACKAGE_OpenSSL=ON",
+                           "-DCMAKE_DISABLE_FIND_PACKAGE_yaml-cpp=ON")
+        linked = self.succeed(run("ninja", "-C", build, "-t", "commands", "package_history"))
+        linked = linked.strip().splitlines()[-1]
+        for library in ("fasterlog", "kv", "statemachine", "replication", "rpc", "observability"):
+            self.assertNotIn(f"libtailrace_{library}.a", linked)
+        loaded = self.succeed(run("ldd", build / "package_history"))
+        for name in ENGINES:
+            self.assertNotIn(name, linked)
+            self.assertNotIn(name, loaded)
         # Only its linking and loading are tested here: it needs a cluster for the rest.
         printed = run(build / "package_history")
         self.assertEqual(printed.returncode, 2)

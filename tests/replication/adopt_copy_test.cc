@@ -6,9 +6,9 @@
 
 #include <gtest/gtest.h>
 
-#include "core/crc32c.h"
 #include "driver_cluster.h"
 #include "statemachine/state_copy.h"
+#include "storage/crc32c.h"
 #include "tests/statemachine/harness.h"
 #include "tests/support/fault_file_system.h"
 

@@ -1,4 +1,4 @@
-#include "replication/copy_reader.h"
+#include "replication/copy/copy_reader.h"
 
 #include <atomic>
 #include <thread>

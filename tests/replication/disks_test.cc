@@ -1,4 +1,4 @@
-// Which disk speaks for a number, and in which of its lives (replication/disks.cc).
+// Which disk speaks for a number, and in which of its lives (replication/protocol/disks.cc).
 
 #include <string>
 

@@ -8,7 +8,7 @@
 #include <utility>
 #include <vector>
 
-#include "replication/core.h"
+#include "replication/protocol/core.h"
 
 namespace tailrace::replication {
 

@@ -1,6 +1,6 @@
 // Members as a record holds them, and what a change makes of them.
 
-#include "replication/membership.h"
+#include "replication/protocol/membership.h"
 
 #include <gtest/gtest.h>
 

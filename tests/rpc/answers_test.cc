@@ -7,10 +7,10 @@
 #include <gtest/gtest.h>
 
 #include "fake_node.h"
-#include "rpc/answer_desk.h"
-#include "rpc/client.h"
-#include "rpc/digest_table.h"
-#include "rpc/scan_table.h"
+#include "rpc/client/client.h"
+#include "rpc/server/answer_desk.h"
+#include "rpc/server/digest_table.h"
+#include "rpc/server/scan_table.h"
 
 namespace tailrace::rpc {
 namespace {

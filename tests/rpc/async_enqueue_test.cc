@@ -1,4 +1,4 @@
-#include "rpc/async_enqueue.h"
+#include "rpc/awaitables/async_enqueue.h"
 
 #include <asio/bind_cancellation_slot.hpp>
 #include <asio/cancellation_signal.hpp>
@@ -6,7 +6,7 @@
 #include <asio/io_context.hpp>
 #include <gtest/gtest.h>
 
-#include "rpc/durable_wait.h"
+#include "rpc/awaitables/durable_wait.h"
 #include "tests/rpc/fake_node.h"
 #include "tests/rpc/small_log.h"
 #include "tests/support/fault_file_system.h"

@@ -6,7 +6,7 @@
 
 #include "fake_node.h"
 #include "observability/metrics.h"
-#include "rpc/client.h"
+#include "rpc/client/client.h"
 
 namespace tailrace::rpc {
 namespace {

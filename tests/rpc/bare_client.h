@@ -12,10 +12,10 @@
 #include <gtest/gtest.h>
 #include <sys/time.h>
 
-#include "rpc/framing.h"
-#include "rpc/hello.h"
-#include "rpc/message.h"
-#include "rpc/schema/client.capnp.h"
+#include "rpc/wire/framing.h"
+#include "rpc/wire/hello.h"
+#include "rpc/wire/message.h"
+#include "rpc/wire/schema/client.capnp.h"
 #include "tests/rpc/loopback.h"
 
 namespace tailrace::rpc::testing {

@@ -52,7 +52,7 @@ TEST(Drain, WhatWasTakenIsAnsweredToWhoGoesOnSending) {
   EXPECT_EQ(answered.size(), node.log.count()) << "what it took it answers, and nothing else";
 }
 
-// A client to which nothing comes asks for a sign of life by that (rpc/client_tail.cc).
+// A client to which nothing comes asks for a sign of life by that (rpc/client/tail.cc).
 TEST(Hello, IsAnsweredAgain) {
   FakeNode node;
   BareClient client(node.port);

@@ -1,4 +1,4 @@
-#include "rpc/durable_wait.h"
+#include "rpc/awaitables/durable_wait.h"
 
 #include <asio/bind_cancellation_slot.hpp>
 #include <asio/bind_executor.hpp>

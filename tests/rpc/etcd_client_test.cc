@@ -1,7 +1,5 @@
 // The client of etcd against a server that answers anything but well.
 
-#include "rpc/etcd_client.h"
-
 #include <atomic>
 #include <functional>
 #include <mutex>
@@ -12,6 +10,7 @@
 #include <poll.h>
 
 #include "core/random.h"
+#include "rpc/etcd/client.h"
 #include "tests/rpc/loopback.h"
 
 namespace tailrace::rpc {

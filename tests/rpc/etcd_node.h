@@ -8,7 +8,7 @@
 #include <thread>
 #include <vector>
 
-#include "rpc/etcd_coordinator.h"
+#include "rpc/etcd/coordinator.h"
 
 namespace tailrace::rpc::testing {
 

@@ -9,8 +9,8 @@
 #include <vector>
 
 #include "core/result.h"
-#include "rpc/etcd_http.h"
-#include "rpc/etcd_messages.h"
+#include "rpc/etcd/http.h"
+#include "rpc/etcd/messages.h"
 #include "tests/support/temporary_directory.h"
 
 namespace tailrace::rpc::testing {

@@ -9,9 +9,9 @@
 #include <mutex>
 #include <thread>
 
-#include "replication/membership.h"
 #include "replication/node.h"
-#include "rpc/server.h"
+#include "replication/protocol/membership.h"
+#include "rpc/server/server.h"
 #include "tests/support/log_double.h"
 
 namespace tailrace::rpc::testing {

@@ -13,7 +13,7 @@
 #include <unistd.h>
 
 #include "fake_node.h"
-#include "rpc/client.h"
+#include "rpc/client/client.h"
 #include "tests/rpc/relay.h"
 
 namespace tailrace::rpc {

@@ -1,12 +1,12 @@
-#include "rpc/framing.h"
+#include "rpc/wire/framing.h"
 
 #include <capnp/message.h>
 #include <gtest/gtest.h>
 
 #include "core/random.h"
-#include "rpc/message.h"
-#include "rpc/outgoing_frames.h"
-#include "rpc/peer_codec.h"
+#include "rpc/peer/codec.h"
+#include "rpc/wire/message.h"
+#include "rpc/wire/outgoing_frames.h"
 
 namespace tailrace::rpc {
 namespace {

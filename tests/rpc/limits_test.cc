@@ -7,7 +7,7 @@
 
 #include "bare_client.h"
 #include "fake_node.h"
-#include "rpc/memory_budget.h"
+#include "rpc/server/memory_budget.h"
 #include "served_node.h"
 
 namespace tailrace::rpc {

@@ -21,10 +21,10 @@
 #include <unistd.h>
 
 #include "core/check.h"
-#include "rpc/framing.h"
-#include "rpc/hello.h"
-#include "rpc/message.h"
-#include "rpc/schema/client.capnp.h"
+#include "rpc/wire/framing.h"
+#include "rpc/wire/hello.h"
+#include "rpc/wire/message.h"
+#include "rpc/wire/schema/client.capnp.h"
 
 namespace tailrace::rpc::testing {
 

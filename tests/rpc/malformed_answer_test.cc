@@ -4,7 +4,7 @@
 
 #include <gtest/gtest.h>
 
-#include "rpc/client.h"
+#include "rpc/client/client.h"
 #include "tests/rpc/lying_server.h"
 
 namespace tailrace::rpc {

@@ -5,9 +5,10 @@
 
 #include <gtest/gtest.h>
 
-#include "rpc/message.h"
-#include "rpc/peer_codec.h"
-#include "rpc/server.h"
+#include "rpc/peer/codec.h"
+#include "rpc/peer/transport.h"
+#include "rpc/server/server.h"
+#include "rpc/wire/message.h"
 #include "tests/rpc/loopback.h"
 
 namespace tailrace::rpc {

@@ -7,7 +7,7 @@
 #include <thread>
 
 #include "observability/metrics.h"
-#include "rpc/client.h"
+#include "rpc/client/client.h"
 #include "tests/rpc/fake_node.h"
 
 namespace tailrace::rpc::testing {

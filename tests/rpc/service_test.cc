@@ -6,8 +6,9 @@
 
 #include "core/random.h"
 #include "fake_node.h"
-#include "rpc/client.h"
-#include "rpc/scan_table.h"
+#include "rpc/client/client.h"
+#include "rpc/server/scan_table.h"
+#include "statemachine/command/command_table.h"
 #include "tests/rpc/loopback.h"
 
 namespace tailrace::rpc {
@@ -70,7 +71,7 @@ TEST(Service, ACasAgainstAbsentCreatesAKeyOnceAndTellsTheLoserThePresentValue) {
 TEST(Service, ACasAgainstAbsentEntersNoLogBeforeAllMembersKnowIt) {
   FakeNode node;
   replication::NodeStatus status = *node.node.status();
-  status.cluster_version = replication::kInsertVersion - 1;
+  status.cluster_version = statemachine::info_of(statemachine::Operation::kInsert).since - 1;
   node.node.set(status);
   auto client = client_of({node.address()});
   ASSERT_TRUE(client->put(as_bytes("other"), as_bytes("v")));
@@ -83,7 +84,7 @@ TEST(Service, ACasAgainstAbsentEntersNoLogBeforeAllMembersKnowIt) {
   EXPECT_EQ(node.log.count(), before);
   EXPECT_EQ(client->cas(as_bytes("other"), as_bytes("v"), as_bytes("w"))->answer.outcome,
             Outcome::kDone);
-  status.cluster_version = replication::kInsertVersion;
+  status.cluster_version = statemachine::info_of(statemachine::Operation::kInsert).since;
   node.node.set(status);
   EXPECT_EQ(client->cas(as_bytes("k"), std::nullopt, as_bytes("v"))->answer.outcome,
             Outcome::kDone);

@@ -5,7 +5,7 @@
 #include <gtest/gtest.h>
 
 #include "bare_client.h"
-#include "rpc/scan_table.h"
+#include "rpc/server/scan_table.h"
 #include "served_node.h"
 
 namespace tailrace::rpc {

@@ -1,4 +1,4 @@
-#include "rpc/store_read.h"
+#include "rpc/awaitables/store_read.h"
 
 #include <asio/co_spawn.hpp>
 #include <asio/io_context.hpp>

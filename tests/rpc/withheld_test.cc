@@ -1,11 +1,11 @@
 // Clients are not told where a node has its files; its own log is.
 
-#include "rpc/withheld.h"
+#include "rpc/server/withheld.h"
 
 #include <gtest/gtest.h>
 
 #include "fake_node.h"
-#include "rpc/client.h"
+#include "rpc/client/client.h"
 
 namespace tailrace::rpc {
 namespace {

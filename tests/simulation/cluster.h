@@ -17,9 +17,9 @@
 #include "core/random.h"
 #include "model_log.h"
 #include "model_state.h"
-#include "replication/core.h"
-#include "replication/invariants.h"
-#include "rpc/pending.h"
+#include "replication/protocol/core.h"
+#include "replication/protocol/invariants.h"
+#include "rpc/server/pending.h"
 #include "tests/support/linearizability.h"
 
 namespace tailrace::simulation {

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <utility>
 
-#include "core/crc32c.h"
+#include "storage/crc32c.h"
 
 namespace tailrace::simulation {
 

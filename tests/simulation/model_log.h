@@ -8,7 +8,7 @@
 
 #include "core/address.h"
 #include "core/random.h"
-#include "replication/events.h"
+#include "replication/protocol/events.h"
 
 namespace tailrace::simulation {
 

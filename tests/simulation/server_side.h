@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "cluster.h"
-#include "rpc/answer_desk.h"
+#include "rpc/server/answer_desk.h"
 
 namespace tailrace::simulation {
 

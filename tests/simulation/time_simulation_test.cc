@@ -1,6 +1,7 @@
 // Clocks that jump and nodes with different files, from one seed: the rules of log time, of
-// sessions and of expiry as the program has them (fasterlog/log_time.h, statemachine/rules.h),
-// between model nodes. The checkers know true time, and nothing of what the rules remember.
+// sessions and of expiry as the program has them (fasterlog/time/log_time.h,
+// statemachine/types/rules.h), between model nodes. The checkers know true time, and nothing of
+// what the rules remember.
 //
 //   - Log time never goes back, and is carried no further than its rule says.
 //   - A key that was put with a time to live is there for that long in log time, and gone then.
@@ -20,8 +21,8 @@
 #include <gtest/gtest.h>
 
 #include "core/random.h"
-#include "fasterlog/log_time.h"
-#include "statemachine/rules.h"
+#include "fasterlog/time/log_time.h"
+#include "statemachine/types/rules.h"
 
 namespace tailrace {
 namespace {

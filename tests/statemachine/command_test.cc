@@ -1,4 +1,4 @@
-#include "statemachine/command.h"
+#include "statemachine/command/command.h"
 
 #include <gtest/gtest.h>
 

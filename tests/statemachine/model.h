@@ -6,8 +6,8 @@
 #include <optional>
 #include <string>
 
-#include "statemachine/command.h"
-#include "statemachine/rules.h"
+#include "statemachine/command/command.h"
+#include "statemachine/types/rules.h"
 
 namespace tailrace::statemachine {
 

@@ -8,7 +8,7 @@
 #include <gtest/gtest.h>
 
 #include "harness.h"
-#include "statemachine/kept_answers.h"
+#include "statemachine/session/kept_answers.h"
 #include "tests/support/fault_file_system.h"
 
 namespace tailrace::statemachine {

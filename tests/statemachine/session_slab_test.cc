@@ -1,6 +1,6 @@
 // The memory of sessions: what it holds, in which order, and how many bytes it takes.
 
-#include "statemachine/session_slab.h"
+#include "statemachine/session/session_slab.h"
 
 #include <functional>
 #include <iostream>
@@ -15,7 +15,7 @@
 
 #include "core/random.h"
 #include "harness.h"
-#include "statemachine/kept_answers.h"
+#include "statemachine/session/kept_answers.h"
 
 namespace tailrace::statemachine {
 namespace {

@@ -1,0 +1,198 @@
+#include "app/cli/loader.h"
+
+#include <algorithm>
+
+#include <fmt/format.h>
+
+#include "core/clock.h"
+
+namespace tailrace::app {
+
+namespace {
+
+using statemachine::Operation;
+using statemachine::Outcome;
+
+// What is one batch in a dump may be many clients' batches: what became durable together.
+constexpr size_t kMostEventBatchBytes = 8u << 20;
+constexpr size_t kMostEvents = 1u << 17;
+constexpr size_t kMostPutsInFlight = 256;
+constexpr uint64_t kMillisecondNs = 1'000'000;
+
+/// How long what expires at that time has still to live; nothing when that is over.
+std::optional<std::chrono::milliseconds> left_of(uint64_t expires_at_ns) {
+  const uint64_t now_ns = system_clock().unix_time_ns();
+  if (expires_at_ns <= now_ns) return std::nullopt;
+  return std::chrono::milliseconds((expires_at_ns - now_ns) / kMillisecondNs + 1);
+}
+
+/// A session that had ended, or an outcome of a newer version: not what applying came to.
+Result<> check_outcome(const statemachine::Answer& answer) {
+  if (answer.outcome <= Outcome::kNotAnInteger) return {};
+  return make_error(ErrorCode::kUnknownOutcome,
+                    "the session had ended: the command may or may not have been applied");
+}
+
+}  // namespace
+
+Loader::~Loader() {
+  std::unique_lock lock(mutex_);
+  changed_.wait(lock, [this] { return in_flight_ == 0; });
+}
+
+bool Loader::is_wanted(DumpedSessions::Verdict verdict, Address address) {
+  if (verdict == DumpedSessions::Verdict::kApplied) return true;
+  if (verdict == DumpedSessions::Verdict::kDidNothing) {
+    ++totals_.repeats;
+    return false;
+  }
+  if (totals_.unknown++ == 0) totals_.first_unknown = address;
+  return apply_unknown_;
+}
+
+Result<> Loader::take(DumpedLine line) {
+  const DumpedSessions::Verdict verdict = sessions_.take(line);
+  if (!line.operation) {
+    ++totals_.own;
+    return {};
+  }
+  if (line.address < from_) {
+    ++totals_.before;
+    return {};
+  }
+  if (!is_wanted(verdict, line.address)) return {};
+  if (*line.operation == Operation::kEvent) return append(std::move(line));
+  TAILRACE_RETURN_IF_ERROR(send_events());
+  return send_command(line);
+}
+
+/// Of the one that is last: answers may come in another order.
+void Loader::note_end(const rpc::CommandAnswer& answer) {
+  log_end_ = std::max(log_end_, std::pair(answer.epoch, answer.range.end));
+}
+
+Result<> Loader::append(DumpedLine line) {
+  if (!events_.empty()) {
+    const bool same = events_.back().key == line.key && events_.back().batch == line.batch;
+    const bool full =
+        events_.size() >= kMostEvents || event_bytes_ + line.value.size() > kMostEventBatchBytes;
+    if (same && full && line.batch != Address{}) ++totals_.divided;
+    if (!same || full) TAILRACE_RETURN_IF_ERROR(send_events());
+  }
+  event_bytes_ += line.value.size();
+  events_.push_back(std::move(line));
+  return {};
+}
+
+Result<> Loader::send_events() {
+  if (events_.empty()) return {};
+  TAILRACE_RETURN_IF_ERROR(settle(0));
+  TAILRACE_RETURN_IF_ERROR(send_events(0, events_.size()));
+  events_.clear();
+  event_bytes_ = 0;
+  return {};
+}
+
+Result<> Loader::send_events(size_t first, size_t count) {
+  resume_ = events_[first].address;
+  std::vector<ByteSpan> batch;
+  for (size_t i = first; i < first + count; ++i)
+    batch.push_back(as_bytes(events_[i].value));
+  const auto answer = client_.append(events_[first].key, batch);
+  if (!answer && answer.error().code == ErrorCode::kInvalidArgument && count > 1) {
+    ++totals_.divided;
+    TAILRACE_RETURN_IF_ERROR(send_events(first, count / 2));
+    return send_events(first + count / 2, count - count / 2);
+  }
+  if (!answer) return tl::unexpected(answer.error());
+  totals_.events += count;
+  note_end(*answer);
+  resume_ = events_[first + count - 1].end;
+  return {};
+}
+
+Result<> Loader::send_command(const DumpedLine& line) {
+  if (*line.operation == Operation::kPut && line.expires_at_ns == 0) {
+    TAILRACE_RETURN_IF_ERROR(settle(kMostPutsInFlight - 1));
+    flow(line);
+    return {};
+  }
+  TAILRACE_RETURN_IF_ERROR(settle(0));
+  resume_ = line.address;
+  const auto answer = call(line);
+  if (!answer) return tl::unexpected(answer.error());
+  TAILRACE_RETURN_IF_ERROR(check_outcome(answer->answer));
+  ++totals_.commands;
+  note_end(*answer);
+  if (answer->answer.outcome != Outcome::kDone) ++totals_.without_effect;
+  resume_ = line.end;
+  return {};
+}
+
+Result<rpc::CommandAnswer> Loader::call(const DumpedLine& line) {
+  const ByteSpan key = as_bytes(line.key);
+  switch (*line.operation) {
+    case Operation::kAdd:
+      return client_.add(key, line.delta);
+    case Operation::kCas:
+      return client_.cas(key, as_bytes(line.expected), as_bytes(line.value));
+    case Operation::kInsert:
+      // One that has expired meanwhile still takes the place: it is gone at once.
+      return client_.cas(key, std::nullopt, as_bytes(line.value),
+                         line.expires_at_ns == 0
+                             ? std::chrono::milliseconds(0)
+                             : left_of(line.expires_at_ns).value_or(std::chrono::milliseconds(1)));
+    case Operation::kExpire:
+      if (line.expires_at_ns == 0) return client_.expire(key, std::chrono::milliseconds(0));
+      if (const auto left = left_of(line.expires_at_ns)) return client_.expire(key, *left);
+      break;
+    case Operation::kPut:
+      if (const auto left = left_of(line.expires_at_ns))
+        return client_.put(key, as_bytes(line.value), *left);
+      break;
+    default:
+      break;
+  }
+  return client_.erase(key);  // deleted then, or expired meanwhile
+}
+
+/// Puts may be in flight together: sent again from the first that failed on, they come to the same.
+void Loader::flow(const DumpedLine& line) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (in_flight_ == 0) resume_ = line.address;
+    ++in_flight_;
+  }
+  const Address address = line.address, end = line.end;
+  client_.async_put(as_bytes(line.key), as_bytes(line.value),
+                    [this, address, end](const Result<rpc::CommandAnswer>& answer) {
+                      const std::lock_guard lock(mutex_);
+                      --in_flight_;
+                      Result<> checked =
+                          answer ? check_outcome(answer->answer) : tl::unexpected(answer.error());
+                      if (!checked && (!failed_ || address < failed_->first))
+                        failed_ = {address, std::move(checked).error()};
+                      if (answer) {
+                        ++totals_.commands;
+                        note_end(*answer);
+                        if (in_flight_ == 0 && !failed_) resume_ = end;
+                      }
+                      changed_.notify_all();
+                    });
+}
+
+Result<> Loader::settle(size_t most_in_flight) {
+  std::unique_lock lock(mutex_);
+  changed_.wait(lock, [&] { return in_flight_ <= most_in_flight || failed_; });
+  if (!failed_) return {};
+  changed_.wait(lock, [&] { return in_flight_ == 0; });
+  resume_ = failed_->first;
+  return tl::unexpected(failed_->second);
+}
+
+Result<> Loader::finish() {
+  TAILRACE_RETURN_IF_ERROR(send_events());
+  return settle(0);
+}
+
+}  // namespace tailrace::app

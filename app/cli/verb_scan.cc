@@ -1,0 +1,146 @@
+// `tailrace scan`: the pairs whose keys have a prefix, as they were at one address.
+
+#include <algorithm>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <CLI/CLI.hpp>
+#include <nlohmann/json.hpp>
+
+#include "app/cli/client_options.h"
+#include "app/cli/json_text.h"
+#include "app/cli/option_values.h"
+#include "app/cli/output.h"
+#include "app/cli/verbs.h"
+
+namespace tailrace::app {
+
+namespace {
+
+// What is shown sorted; more is shown as it comes.
+constexpr size_t kMostSortedBytes = size_t{64} << 20;
+// What a pair costs besides its bytes.
+constexpr size_t kPairBytes = 96;
+
+struct ScanVerbOptions {
+  ClientFlags client;
+  std::string prefix;
+  std::string read = "linearizable";
+  uint64_t limit = 0;
+  bool json = false, keys_only = false, count = false;
+};
+
+/// Holds the pairs back, in order to sort them by key, as long as they fit in memory.
+class Pairs {
+ public:
+  explicit Pairs(const ScanVerbOptions& options) : options_(options) {}
+
+  void take(ByteSpan key, ByteSpan value) {
+    if (options_.count) return;
+    if (!sorted_) return print(as_text(key), as_text(value));
+    held_.emplace_back(as_text(key), options_.keys_only ? "" : as_text(value));
+    bytes_ += held_.back().first.size() + held_.back().second.size() + kPairBytes;
+    if (bytes_ <= kMostSortedBytes) return;
+    const size_t held = held_.size();
+    finish();
+    sorted_ = false;
+    print_error(
+        "tailrace: only the first {} pairs are sorted: more than {} MiB are not kept in "
+        "memory\n",
+        held, kMostSortedBytes >> 20);
+  }
+
+  /// Prints what is held back.
+  void finish() {
+    std::sort(held_.begin(), held_.end());
+    for (const auto& [key, value] : held_)
+      print(key, value);
+    held_.clear();
+  }
+
+  bool sorted() const { return sorted_; }
+
+ private:
+  void print(std::string_view key, std::string_view value) const {
+    if (options_.json) {
+      nlohmann::ordered_json out;
+      set_text(out, "key", key);
+      if (!options_.keys_only) set_text(out, "value", value);
+      print_out("{}\n", json_text(out));
+      return;
+    }
+    write_out(key);
+    if (!options_.keys_only) {
+      write_out("\t");
+      write_out(value);
+    }
+    write_out("\n");
+  }
+
+  const ScanVerbOptions& options_;
+  std::vector<std::pair<std::string, std::string>> held_;
+  size_t bytes_ = 0;
+  bool sorted_ = true;
+};
+
+int scan(const ScanVerbOptions& options) {
+  const auto level = parse_read_level(options.read);
+  if (!level) return report(level.error());
+  auto client = options.client.connect();
+  if (!client) return report(client.error());
+  Pairs pairs(options);
+  const auto visit = [&](ByteSpan key, ByteSpan value) {
+    pairs.take(key, value);
+    return !output_fails();
+  };
+  const auto end = (*client)->scan(as_bytes(options.prefix), {*level, options.limit}, visit);
+  pairs.finish();
+  if (end && options.count && !options.json) print_out("{}\n", end->pairs);
+  if (end && options.json) {
+    const nlohmann::ordered_json out = {{"address", end->address.value},
+                                        {"epoch", end->epoch.value},
+                                        {"pairs", end->pairs},
+                                        {"complete", end->complete},
+                                        {"sorted", pairs.sorted()}};
+    print_out("{}\n", json_text(out));
+  }
+  const auto flushed = flush_output();
+  if (!end) return report_answer(end.error());
+  if (!flushed) return report(flushed.error());
+  if (!options.json && !options.count) {
+    print_error("tailrace: {} pairs{} at address {} of epoch {}\n", end->pairs,
+                end->complete ? "" : ", and there may be more,", end->address.value,
+                end->epoch.value);
+  }
+  return end->pairs > 0 ? kDone : kNegative;
+}
+
+}  // namespace
+
+void add_scan_verb(CLI::App& app, int& exit_code) {
+  CLI::App* verb = app.add_subcommand(
+      "scan",
+      "Prints the pairs whose keys begin with PREFIX, exactly as they were at one address, sorted "
+      "by "
+      "key (when there is more than 64 MiB of them, the first 64 MiB). Exit code 1 when there are "
+      "none");
+  const auto options = std::make_shared<ScanVerbOptions>();
+  verb->add_option("PREFIX", options->prefix, "What the keys begin with; '' shows all pairs")
+      ->required();
+  whole_number(verb->add_option("-n,--limit", options->limit,
+                                "At most so many pairs, whichever come first; 0: all"),
+               0, UINT64_MAX)
+      ->capture_default_str();
+  verb->add_flag("--keys-only", options->keys_only, "Prints the keys, one a line, without values");
+  verb->add_flag("--count", options->count, "Prints how many pairs there are, and none of them");
+  verb->add_option("--read", options->read, kReadLevelHelp)->capture_default_str();
+  verb->add_flag(
+      "--json", options->json,
+      "One object a pair and line, and a last one with address, epoch, pairs, complete and "
+      "sorted");
+  options->client.add_to(*verb);
+  verb->callback([options, &exit_code] { exit_code = scan(*options); });
+}
+
+}  // namespace tailrace::app

@@ -1,0 +1,182 @@
+#include <CLI/CLI.hpp>
+#include <nlohmann/json.hpp>
+
+#include "app/cli/client_options.h"
+#include "app/cli/json_text.h"
+#include "app/cli/member_json.h"
+#include "app/cli/output.h"
+#include "app/cli/verbs.h"
+#include "fasterlog/log.h"
+#include "replication/protocol/membership.h"
+
+namespace tailrace::app {
+
+namespace {
+
+struct StatusOptions {
+  ClientFlags client;
+  bool json = false, only_named = false;
+};
+
+const char* vote_name(uint8_t vote) {
+  return vote == 0 ? "none" : vote == 1 ? "provisional" : "full";
+}
+
+/// 0 is no time, but that of a node that knows none yet.
+nlohmann::json time_json(uint64_t unix_time_ns) {
+  return unix_time_ns == 0 ? nlohmann::json() : nlohmann::json(unix_time_ns);
+}
+
+nlohmann::json to_json(const rpc::NodeStatusAnswer& node) {
+  nlohmann::json out = {{"node", node.node},
+                        {"server", node.address},
+                        {"role", node.role},
+                        {"epoch", node.epoch},
+                        {"serving", node.serving},
+                        {"vote", vote_name(node.vote)},
+                        {"coordinator_problem", node.coordinator},
+                        {"leader", node.leader},
+                        {"source", node.source},
+                        {"leader_address", node.leader_address},
+                        {"begin", node.begin},
+                        {"checkpointed", node.checkpointed},
+                        {"applied", node.applied},
+                        {"committed", node.committed},
+                        {"durable", node.durable},
+                        {"tail", node.tail},
+                        {"log_disk_bytes", node.log_disk_bytes},
+                        {"store_used_bytes", node.store_used_bytes},
+                        {"store_capacity_bytes", node.store_capacity_bytes},
+                        {"live_records", node.live_records},
+                        {"store_log",
+                         {{"begin", node.store_log_begin},
+                          {"head", node.store_log_head},
+                          {"read_only", node.store_log_read_only},
+                          {"tail", node.store_log_tail}}},
+                        {"log_time_ns", time_json(node.log_time_ns)},
+                        {"problem", node.problem},
+                        {"healthy", node.unhealthy.empty()},
+                        {"unhealthy", node.unhealthy},
+                        {"diverged", node.diverged},
+                        {"last_compared", node.last_compared}};
+  if (!node.copy.stage.empty() && node.copy.stage != "idle") {
+    out["state_copy"] = {{"stage", node.copy.stage},
+                         {"from", node.copy.from},
+                         {"received", node.copy.received},
+                         {"bytes", node.copy.bytes},
+                         {"problem", node.copy.problem}};
+  }
+  out["members"] = members_json(node);
+  out["removed"] = node.removed;
+  out["cluster_version"] = node.cluster_version;
+  out["cluster_identity"] = node.cluster_identity;
+  out["anchors"] = nlohmann::json::object();
+  for (const auto& [name, address] : node.anchors)
+    out["anchors"][name] = address;
+  if (node.role != "leader" && node.followers.empty()) return out;
+  out["followers"] = nlohmann::json::array();
+  for (const auto& follower : node.followers) {
+    out["followers"].push_back({{"node", follower.node},
+                                {"voter", follower.voter},
+                                {"vote", vote_name(follower.vote)},
+                                {"connected", follower.connected},
+                                {"relayed_by", follower.relayed_by},
+                                {"needs_checkpoint", follower.needs_checkpoint},
+                                {"durable", follower.durable},
+                                {"applied", follower.applied},
+                                {"lag_bytes", follower.lag_bytes},
+                                {"lag_seconds", follower.lag_seconds},
+                                {"healthy", follower.unhealthy.empty()},
+                                {"unhealthy", follower.unhealthy},
+                                {"last_compared", follower.last_compared}});
+  }
+  return out;
+}
+
+void print_text(const rpc::NodeStatusAnswer& node) {
+  print_out("node {} at {}: {}, epoch {}{}{}\n", node.node, node.address, node.role, node.epoch,
+            node.role == "leader" && !node.serving ? ", not serving yet" : "",
+            node.cluster_version != 0 && node.cluster_version < replication::kClusterVersion
+                ? fmt::format(", cluster version {}", node.cluster_version)
+                : "");
+  print_out("  begin {}  checkpointed {}  applied {}  committed {}  durable {}  tail {}\n",
+            node.begin, node.checkpointed, node.applied, node.committed, node.durable, node.tail);
+  if (node.begin > fasterlog::kFirstAddress.value)
+    print_out(
+        "  events before address {} were truncated; state_machine.retention_bytes keeps more\n",
+        node.begin);
+  print_out("  log {} on disk, store {} of {}, {} pairs\n", bytes_text(node.log_disk_bytes),
+            bytes_text(node.store_used_bytes), bytes_text(node.store_capacity_bytes),
+            node.live_records);
+  print_out("  store's log: begin {}  in memory from {}  updated in place from {}  tail {}\n",
+            node.store_log_begin, node.store_log_head, node.store_log_read_only,
+            node.store_log_tail);
+  for (const auto& follower : node.followers) {
+    print_out("  {} {}: {}, durable {}, behind by {} and {:.3f} s\n",
+              !follower.voter      ? "learner"
+              : follower.vote == 0 ? "follower without a vote yet"
+                                   : "follower",
+              follower.node,
+              follower.needs_checkpoint ? "needs a checkpoint"
+              : follower.connected      ? "connected"
+                                        : "not connected",
+              follower.durable, bytes_text(follower.lag_bytes), follower.lag_seconds);
+    if (follower.relayed_by != 0) print_out("    fed by node {}\n", follower.relayed_by);
+    if (!follower.unhealthy.empty()) print_out("    unhealthy: {}\n", follower.unhealthy);
+  }
+  if (node.source != 0 && node.source != node.leader)
+    print_out("  fed by node {}, its upstream\n", node.source);
+  if (node.last_compared != 0) print_out("  state compared at {}\n", node.last_compared);
+  if (!node.unhealthy.empty()) print_out("  unhealthy: {}\n", node.unhealthy);
+  if (!node.coordinator.empty()) print_out("  coordinator: {}\n", node.coordinator);
+  if (!node.problem.empty()) print_out("  problem: {}\n", node.problem);
+  if (!node.copy.stage.empty() && node.copy.stage != "idle") {
+    print_out("  copies the state of node {}: {}, {} of {}{}{}\n", node.copy.from, node.copy.stage,
+              bytes_text(node.copy.received), bytes_text(node.copy.bytes),
+              node.copy.problem.empty() ? "" : "; ", node.copy.problem);
+  }
+}
+
+int status(const StatusOptions& options) {
+  auto client = options.client.connect();
+  if (!client) return report(client.error());
+  const auto servers = options.only_named ? (*client)->status() : (*client)->cluster_status();
+  size_t left_of_named = options.client.client_options()->servers.size();
+  int code = kDone;
+  nlohmann::json array = nlohmann::json::array();
+  for (const auto& [server, answer] : servers) {
+    const bool named = left_of_named > 0;
+    if (named) --left_of_named;
+    if (!answer) {
+      const int failed = report_answer(with_context(server, answer.error()));
+      if (named) code = std::max(code, failed);
+      array.push_back({{"server", server},
+                       {"error", std::string(name_of(answer.error().code))},
+                       {"message", answer.error().message}});
+    } else if (options.json) {
+      array.push_back(to_json(*answer));
+    } else {
+      print_text(*answer);
+    }
+  }
+  if (options.json) print_out("{}\n", json_text(array, 2));
+  const auto flushed = flush_output();
+  return flushed ? code : report(flushed.error());
+}
+
+}  // namespace
+
+void add_status_verb(CLI::App& app, int& exit_code) {
+  CLI::App* verb =
+      app.add_subcommand("status",
+                         "Prints where each --server stands (role, watermarks, followers), and "
+                         "each other member that these name; one of --server "
+                         "that does not answer makes the exit code 3");
+  const auto options = std::make_shared<StatusOptions>();
+  verb->add_flag("--json", options->json, "An array, one object a server; all sizes in bytes");
+  verb->add_flag("--only-named", options->only_named, "Ask only the nodes that --server names");
+  options->client.add_to(*verb);
+  verb->callback([options, &exit_code] { exit_code = status(*options); });
+}
+
+}  // namespace tailrace::app

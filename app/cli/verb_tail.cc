@@ -1,0 +1,122 @@
+// `tailrace tail`: committed records, events as lines or all as JSON.
+
+#include <optional>
+#include <string>
+
+#include <CLI/CLI.hpp>
+#include <nlohmann/json.hpp>
+
+#include "app/cli/client_options.h"
+#include "app/cli/json_text.h"
+#include "app/cli/option_values.h"
+#include "app/cli/output.h"
+#include "app/cli/record_json.h"
+#include "app/cli/verbs.h"
+#include "statemachine/command/command.h"
+
+namespace tailrace::app {
+
+namespace {
+
+struct TailVerbOptions {
+  ClientFlags client;
+  std::string from = "begin", to = "end";
+  std::optional<std::string> stream;
+  uint64_t count = 0;  // lines; 0: no limit
+  bool follow = false, json = false;
+};
+
+bool is_event_of(const statemachine::Command& command, const TailVerbOptions& options) {
+  return command.operation == statemachine::Operation::kEvent &&
+         (!options.stream || as_text(command.key) == *options.stream);
+}
+
+/// Prints the record if it is wanted; whether it was.
+bool print_wanted(const rpc::TailRecord& record, const TailVerbOptions& options) {
+  if (!options.json || options.stream) {
+    if (record.kind != statemachine::kCommandRecord) return false;
+    const auto command = statemachine::decode(as_bytes(record.payload));
+    if (!command || !is_event_of(*command, options)) return false;
+    if (!options.json) {
+      write_out(as_text(command->value));
+      write_out("\n");
+      return true;
+    }
+  }
+  print_out("{}\n", json_text(record_json({record.address, record.end, record.epoch, record.kind,
+                                           as_bytes(record.payload)})));
+  return true;
+}
+
+Result<rpc::Client::TailOptions> parse(const TailVerbOptions& options) {
+  rpc::Client::TailOptions tail;
+  tail.follow = options.follow;
+  tail.from_end = options.from == "end";
+  if (options.from != "begin" && options.from != "end") {
+    auto from = parse_address(options.from, "--from", "'begin' or 'end'");
+    if (!from) return tl::unexpected(std::move(from).error());
+    tail.from = *from;
+  }
+  if (options.to != "end") {
+    auto to = parse_address(options.to, "--to", "'end'");
+    if (!to) return tl::unexpected(std::move(to).error());
+    tail.to = *to;
+  }
+  if (tail.from && tail.to) TAILRACE_RETURN_IF_ERROR(check_order(*tail.from, *tail.to));
+  return tail;
+}
+
+int tail(const TailVerbOptions& options) {
+  auto what = parse(options);
+  if (!what) return report(what.error());
+  what->started = [from_begin = options.from == "begin"](Address from) {
+    if (from_begin) warn_of_truncation(from.value, "");
+  };
+  auto client = options.client.connect();
+  if (!client) return report(client.error());
+  Result<> written;
+  uint64_t printed = 0;
+  const auto visit = [&](const rpc::TailRecord& record) {
+    if (!print_wanted(record, options)) return true;
+    ++printed;
+    if (options.follow) written = flush_output();
+    return written.has_value() && !output_fails() && printed != options.count;
+  };
+  const auto reached = (*client)->tail(*what, visit);
+  const auto flushed = flush_output();
+  if (!written) return report(written.error());
+  if (!reached) return report_answer(reached.error());
+  return flushed ? kDone : report(flushed.error());
+}
+
+}  // namespace
+
+void add_tail_verb(CLI::App& app, int& exit_code) {
+  CLI::App* verb = app.add_subcommand(
+      "tail", "Prints committed events, one a line; with --json every record, one object a line");
+  const auto options = std::make_shared<TailVerbOptions>();
+  verb->add_option(
+          "--from", options->from,
+          "An address where a record begins or ends, begin (of what the log still keeps) or "
+          "end")
+      ->capture_default_str();
+  verb->add_option("--to", options->to,
+                   "An address, which is waited for, or end: what is committed now")
+      ->capture_default_str();
+  verb->add_flag(
+      "-f,--follow", options->follow,
+      "Goes on with what is committed later, and waits for it as long as it takes: also for "
+      "a server, and through restarts");
+  verb->add_option("--stream", options->stream, "Only the events of this stream");
+  whole_number(
+      verb->add_option("-n,--count", options->count, "Ends when so many lines are printed"), 1,
+      UINT64_MAX);
+  verb->add_flag("--json", options->json,
+                 "All records, with address, epoch, kind, stream or key, and payload. A command is "
+                 "shown as it was sent: what it came to (an absent key, a lost compare-and-swap, a "
+                 "repeat that did nothing) is not in the log");
+  options->client.add_to(*verb);
+  verb->callback([options, &exit_code] { exit_code = tail(*options); });
+}
+
+}  // namespace tailrace::app

@@ -1,0 +1,371 @@
+#include "app/node/node_runtime.h"
+
+#include <algorithm>
+#include <future>
+#include <thread>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "app/node/descriptor_limit.h"
+#include "core/clock.h"
+#include "net/port_check.h"
+#include "observability/logging.h"
+#include "observability/process_metrics.h"
+#include "replication/divergence_file.h"
+#include "replication/promise_file.h"
+
+namespace tailrace::app {
+
+namespace {
+
+constexpr std::chrono::seconds kProgressInterval{2};
+constexpr std::chrono::seconds kTimeInterval{1};
+constexpr std::chrono::milliseconds kClientsLeave{200};
+constexpr uint64_t kLeastDescriptors = 256;
+
+/// Runs `function` on the executor and waits for what it returns.
+template <typename Function>
+auto run_on(replication::Executor& executor, Function function) {
+  std::promise<decltype(function())> promise;
+  auto result = promise.get_future();
+  executor.post([&] { promise.set_value(function()); });
+  return result.get();
+}
+
+}  // namespace
+
+NodeRuntime::NodeRuntime(config::NodeConfig config, std::function<void(const Error&)> on_failure,
+                         std::function<void()> on_restart)
+    : config_(std::move(config)),
+      on_failure_(std::move(on_failure)),
+      on_restart_(std::move(on_restart)),
+      file_system_(storage::posix_file_system(config_.io)) {}
+
+NodeRuntime::~NodeRuntime() {
+  composed_ = false;
+  monitoring_.reset();
+  // After a start that failed half-way threads may run that use what is destroyed before them.
+  if (server_) server_->drain_and_stop(std::chrono::milliseconds(0));
+  if (transport_) transport_->stop();
+  if (state_machine_) state_machine_->stop();
+}
+
+Result<> NodeRuntime::start() {
+  TAILRACE_RETURN_IF_ERROR(look_at_system());
+  const storage::Path root(config_.data_dir);
+  TAILRACE_RETURN_IF_ERROR(file_system_.make_directory(root));
+  auto lock = file_system_.lock(root);
+  if (!lock) return tl::unexpected(std::move(lock).error());
+  lock_ = std::move(*lock);
+
+  observability::register_process_metrics(metrics_, process_metrics_);
+  auto monitoring = http::Monitoring::start(
+      config_.metrics, metrics_, [this] { return healthz(); }, [this] { return readyz(); });
+  if (!monitoring) return tl::unexpected(std::move(monitoring).error());
+  monitoring_ = std::move(*monitoring);
+
+  auto transport = rpc::PeerTransport::create(config_.peers);
+  if (!transport) return tl::unexpected(std::move(transport).error());
+  transport_ = std::move(*transport);
+  transport_->register_metrics(metrics_);
+  // It is bound last, but a port that is taken refuses before anything on the disk is changed.
+  TAILRACE_RETURN_IF_ERROR(net::check_listen(config_.server.listen));
+
+  TAILRACE_RETURN_IF_ERROR(check_promise());
+  TAILRACE_RETURN_IF_ERROR(install_copy());
+  TAILRACE_RETURN_IF_ERROR(open_store());
+  TAILRACE_RETURN_IF_ERROR(open_log());
+
+  watermarks_ = std::make_unique<statemachine::Watermarks>(*log_);
+  set_stage("reading the state");
+  auto options = config_.state_machine;
+  options.on_recovery_progress = [this](double part) { tell_progress("reading the state", part); };
+  auto state_machine =
+      statemachine::StateMachine::create(*log_, *store_, *watermarks_, anchors_, options);
+  if (!state_machine) return tl::unexpected(std::move(state_machine).error());
+  state_machine_ = std::move(*state_machine);
+  log_time_->follow(state_machine_->log_time_ns());
+  state_machine_->register_metrics(metrics_);
+
+  std::unique_ptr<replication::Coordinator> coordinator;  // null: the static one
+  if (config_.coordinator.kind == config::CoordinatorConfig::Kind::kEtcd) {
+    auto etcd = rpc::make_etcd_coordinator(config_.coordinator.etcd, *transport_);
+    if (!etcd) return tl::unexpected(with_context("replication.coordinator", etcd.error()));
+    coordinator = std::move(*etcd);
+    coordinator->register_metrics(metrics_);
+  }
+  config_.node.log = config_.log;
+  config_.node.store = config_.store;
+  auto node =
+      replication::Node::create(file_system_, config_.node, *log_, *state_machine_, *watermarks_,
+                                anchors_, *transport_, *transport_, std::move(coordinator));
+  if (!node) return tl::unexpected(std::move(node).error());
+  node_ = std::move(*node);
+  node_->register_metrics(metrics_);
+
+  auto server =
+      rpc::Server::create(config_.server, {log_.get(), state_machine_.get(), watermarks_.get(),
+                                           &anchors_, node_.get(), log_time_.get()});
+  if (!server) return tl::unexpected(std::move(server).error());
+  server_ = std::move(*server);
+  server_->register_metrics(metrics_);
+
+  TAILRACE_RETURN_IF_ERROR(start_replication());
+  composed_ = true;
+  state_machine_->start();
+  server_->start();
+  set_stage({});
+  return {};
+}
+
+Result<> NodeRuntime::look_at_system() {
+  const uint64_t limit = raise_descriptor_limit();
+  if (limit < kLeastDescriptors)
+    return make_error(ErrorCode::kFailedPrecondition,
+                      fmt::format("only {} files may be open at a time; a node needs {} or more: "
+                                  "raise the limit (ulimit -n, LimitNOFILE)",
+                                  limit, kLeastDescriptors));
+  if (const uint64_t most = connections_within(limit); config_.server.max_connections > most) {
+    observability::log_warning(
+        "{} files may be open at a time, so at most {} clients are let in instead of "
+        "server.max_connections {}: raise the limit (ulimit -n, LimitNOFILE) to {}",
+        limit, most, config_.server.max_connections, uint64_t{2} * config_.server.max_connections);
+    config_.server.max_connections = static_cast<uint32_t>(most);
+  }
+  const auto obstacle = config_.io == storage::IoChoice::kPosix
+                            ? std::optional<std::string>("storage.io is posix")
+                            : storage::io_uring_obstacle();
+  io_metrics_ = metrics_.registration();
+  metrics_.add_gauge(io_metrics_, "tailrace_io_uring",
+                     "1: requests to the disk go by io_uring; 0: by ordinary system calls, slower",
+                     {}, [uses = !obstacle] { return uses ? 1.0 : 0.0; });
+  if (!obstacle) return {};
+  if (config_.io == storage::IoChoice::kIoUring)
+    return make_error(ErrorCode::kUnsupported,
+                      "storage.io is io_uring, and this is not possible: " + *obstacle);
+  observability::log_warning("the disk is used by ordinary system calls, which are slower: {}",
+                             *obstacle);
+  return {};
+}
+
+Result<> NodeRuntime::check_promise() {
+  const replication::NodeOptions& node = config_.node;
+  const replication::PromiseFile file(file_system_, node.directory, node.self, node.cluster);
+  auto promise = file.read();
+  if (promise || promise.error().code == ErrorCode::kNotFound) return {};
+  return tl::unexpected(std::move(promise).error());
+}
+
+Result<> NodeRuntime::install_copy() {
+  set_stage("installing a copied state");
+  const replication::DivergenceFile divergence(file_system_, config_.node.directory);
+  const auto installed = statemachine::install_state_copy(
+      file_system_, {config_.data_dir, config_.log, config_.store, {divergence.path()}});
+  if (!installed) return tl::unexpected(installed.error());
+  if (*installed)
+    observability::log_info("log and store are now a copy of another node's; theirs are gone");
+  return {};
+}
+
+Result<> NodeRuntime::open_log() {
+  set_stage("recovering the log");
+  log_time_ = std::make_shared<fasterlog::LogTime>();
+  log_time_->register_metrics(metrics_);
+  auto options = config_.log;
+  options.time = log_time_;
+  options.on_recovery_progress = [this](uint64_t scanned, uint64_t total) {
+    if (total > 0)
+      tell_progress("recovering the log",
+                    static_cast<double>(scanned) / static_cast<double>(total));
+  };
+  auto log = fasterlog::Log::open(file_system_, std::move(options));
+  if (!log) return tl::unexpected(std::move(log).error());
+  log_ = std::move(*log);
+  log_->register_metrics(metrics_);
+
+  const fasterlog::RecoveryReport& found = log_->recovery();
+  observability::log_info("log: begin {}, durable {}, last epoch {}, {} bytes scanned",
+                          found.begin.value, found.durable.value, found.last_epoch.value,
+                          found.scanned_bytes);
+  if (found.discarded_end > found.durable) {
+    observability::log_warning(
+        "log: bytes from {} to {} belonged to batches that never became durable and were discarded",
+        found.durable.value, found.discarded_end.value);
+  }
+  return {};
+}
+
+Result<> NodeRuntime::open_store() {
+  set_stage("recovering the store");
+  const auto horizon = std::make_shared<statemachine::ExpiryHorizon>();
+  config_.state_machine.expiry_horizon = horizon;
+  config_.store.is_garbage = [horizon](ByteSpan key, ByteSpan value) {
+    return horizon->is_garbage(key, value);
+  };
+  auto options = config_.store;
+  options.on_recovery_progress = [this](std::string_view stage, uint64_t done, uint64_t total) {
+    if (total > 0)
+      tell_progress(fmt::format("recovering the store's {}", stage),
+                    static_cast<double>(done) / static_cast<double>(total));
+  };
+  auto store = kv::Store::open(file_system_, std::move(options));
+  if (!store) return tl::unexpected(std::move(store).error());
+  store_ = std::move(*store);
+  store_->register_metrics(metrics_);
+  for (const std::string& note : store_->recovery_notes())
+    observability::log_warning("store: {}", note);
+  if (const auto& checkpoint = store_->recovered()) {
+    observability::log_info("store: checkpoint {} with {} keys", checkpoint->token,
+                            checkpoint->live_records);
+  }
+  return {};
+}
+
+Result<> NodeRuntime::start_replication() {
+  set_stage("starting replication");
+  state_machine_->set_applied_listener(
+      [this](std::shared_ptr<const statemachine::AppliedBatch> batch) {
+        server_->on_applied(std::move(batch));
+      });
+  node_->set_role_listener([this](const replication::NodeStatus& status) { on_role(status); });
+  node_->set_restart_listener([this] {
+    if (on_restart_) on_restart_();
+  });
+  node_->set_fatal_listener([this](const Error& error) { fail(error); });
+  transport_->start(config_.node.tick_interval, [this] { tick(); });
+  TAILRACE_RETURN_IF_ERROR(run_on(*transport_, [this] { return node_->start(); }));
+  replicating_ = true;
+  return {};
+}
+
+Result<> NodeRuntime::stop(std::chrono::milliseconds drain) {
+  set_stage("stopping");
+  if (replicating_) hand_over();
+  server_->drain_and_stop(drain);
+  if (replicating_) {
+    run_on(*transport_, [this] {
+      node_->stop();
+      return true;
+    });
+  }
+  transport_->stop();
+  state_machine_->stop();
+  return log_->close();
+}
+
+/// A leader that stops lets another lead first: clients find it without waiting for a lease to end.
+void NodeRuntime::hand_over() {
+  const auto status = node_->status();
+  if (status->role != replication::Role::kLeader || !status->serving || status->alone) return;
+  auto handed = std::make_shared<std::promise<Result<>>>();
+  auto answer = handed->get_future();
+  node_->transfer(NodeId{}, [handed](Result<> result) { handed->set_value(std::move(result)); });
+  // Called off by the node itself after transfer_timeout.
+  if (const Result<> result = answer.get(); !result)
+    return observability::log_warning("stops without handing over: {}", result.error().message);
+  observability::log_info("the lead is handed over");
+  // What clients have sent meanwhile is still answered: that this node does not lead. An event
+  // whose connection just ended would have an outcome that nobody knows.
+  std::this_thread::sleep_for(kClientsLeave);
+}
+
+void NodeRuntime::tick() {
+  node_->tick();
+  const uint64_t applied_ns = state_machine_->log_time_ns();
+  if (node_->status()->role == replication::Role::kLeader)
+    log_time_->write(applied_ns);
+  else
+    log_time_->follow(applied_ns);
+  keep_log_time();
+}
+
+void NodeRuntime::keep_log_time() {
+  const SteadyTime now = system_clock().now();
+  if (!composed_ || now - time_appended_ < kTimeInterval) return;
+  if (!state_machine_->wants_log_time(log_time_->now_ns())) return;
+  const auto status = node_->status();
+  if (status->role != replication::Role::kLeader || !status->serving) return;
+  time_appended_ = now;
+  statemachine::Command command;
+  command.operation = statemachine::Operation::kTime;
+  std::vector<std::byte> bytes;
+  statemachine::encode(command, bytes);
+  // A full buffer has a mark coming anyhow, and a failed log says so elsewhere.
+  const fasterlog::RecordView record{statemachine::kCommandRecord, ByteSpan(bytes)};
+  (void)log_->try_enqueue_in(status->epoch, {&record, 1});
+}
+
+void NodeRuntime::on_role(const replication::NodeStatus& status) {
+  server_->on_role(status);
+}
+
+void NodeRuntime::fail(const Error& error) {
+  if (!failed_.exchange(true)) on_failure_(error);
+}
+
+void NodeRuntime::tell_progress(std::string_view what, double fraction) {
+  if (system_clock().now() - progress_told_ < kProgressInterval) return;
+  progress_told_ = system_clock().now();
+  std::string now = fmt::format("{}, {:.0f} % done", what, 100 * fraction);
+  observability::log_info("{}", now);
+  set_stage(std::move(now));
+}
+
+void NodeRuntime::set_stage(std::string stage) {
+  const std::lock_guard lock(stage_mutex_);
+  stage_ = std::move(stage);
+}
+
+std::optional<Error> NodeRuntime::first_failure() const {
+  if (!composed_) return std::nullopt;
+  if (auto failure = log_->failure()) return failure;
+  return state_machine_->failure();
+}
+
+bool NodeRuntime::majority_connected(const replication::NodeStatus& status) const {
+  size_t voters = 0, connected = 0;
+  for (const replication::Member& member : status.members) {
+    if (!member.voter) continue;
+    ++voters;
+    const auto is_member = [&](const replication::FollowerStatus& follower) {
+      return follower.id == member.id && follower.connected;
+    };
+    if (member.id == status.self ||
+        std::any_of(status.followers.begin(), status.followers.end(), is_member))
+      ++connected;
+  }
+  return connected > voters / 2;
+}
+
+http::Health NodeRuntime::healthz() const {
+  if (const auto failure = first_failure()) return {false, failure->message};
+  return {};
+}
+
+http::Health NodeRuntime::readyz() const {
+  {
+    const std::lock_guard lock(stage_mutex_);
+    if (!stage_.empty()) return {false, stage_};
+  }
+  if (const auto failure = first_failure()) return {false, failure->message};
+  const auto status = node_->status();
+  if (!status->unhealthy.empty()) return {false, status->unhealthy};
+  if (!status->problem.empty()) return {false, status->problem};
+  if (status->role == replication::Role::kLeader) {
+    if (!status->serving)
+      return {false,
+              "this node leads, but a majority of the voters has not confirmed its epoch yet"};
+    if (!majority_connected(*status))
+      return {false,
+              "this node leads, but no majority of the voters is connected: no write is "
+              "answered until one is"};
+    // It is the one that is read: taken out of service as well, nothing would be.
+    return {true, status->disagreement.empty() ? status->store_full : status->disagreement};
+  }
+  if (!status->no_leader.empty()) return {false, status->no_leader};
+  if (!status->connected_to_leader) return {false, "there is no connection to the leader"};
+  return {};
+}
+
+}  // namespace tailrace::app

@@ -1,0 +1,56 @@
+#include "fasterlog/format/record_reader.h"
+
+#include <algorithm>
+
+namespace tailrace::fasterlog {
+
+Result<ByteSpan> RecordReader::bytes_at(Address from, uint64_t bytes, Address limit) {
+  if (from < base_ || from + bytes > base_end_) {
+    const Address base{align_down(from.value, storage::kBlockBytes)};
+    const uint64_t needed = from - base + bytes;
+    const uint64_t wanted = std::min(std::max(needed, read_ahead_), limit - base);
+    const uint64_t room = align_up(wanted, storage::kBlockBytes);
+    base_ = base_end_ = Address{};
+    if (buffer_.size() < room) {
+      auto bigger = storage::AlignedBuffer::allocate(
+          std::max(room, align_up(std::min(read_ahead_, page_bytes_), storage::kBlockBytes)));
+      if (!bigger) return tl::unexpected(std::move(bigger).error());
+      buffer_ = std::move(*bigger);
+    }
+    TAILRACE_RETURN_IF_ERROR(source_.read(base, wanted, buffer_.span().first(room)));
+    base_ = base;
+    base_end_ = base + wanted;
+  }
+  return ByteSpan(buffer_.data() + (from - base_), base_end_ - from);
+}
+
+Result<RecordReader::Step> RecordReader::next(Address limit) {
+  const Address address = next_record_address(position_, page_bytes_);
+  if (address >= limit) return Step{};
+  if (address != position_) {
+    auto gap = bytes_at(position_, address - position_, limit);
+    if (!gap) return tl::unexpected(std::move(gap).error());
+    if (!all_zero(gap->first(address - position_)))
+      return Step{Status::kBad, {}, position_, "the unused end of the page is not zero"};
+  }
+  uint64_t needed = kHeaderBytes;
+  for (;;) {
+    if (address + needed > limit)
+      return Step{Status::kBad, {}, address, "the record is cut off by the end of the log"};
+    auto bytes = bytes_at(address, needed, limit);
+    if (!bytes) return tl::unexpected(std::move(bytes).error());
+    ParseOutcome outcome = parse_record(address, *bytes, page_bytes_);
+    switch (outcome.status) {
+      case ParseStatus::kOk:
+        position_ = outcome.record.end;
+        return Step{Status::kRecord, outcome.record, {}, {}};
+      case ParseStatus::kNeedMore:
+        needed = outcome.needed_bytes;
+        break;
+      case ParseStatus::kBad:
+        return Step{Status::kBad, {}, address, outcome.reason};
+    }
+  }
+}
+
+}  // namespace tailrace::fasterlog

@@ -1,0 +1,263 @@
+#include <future>
+
+#include <asio/post.hpp>
+
+#include "net/listen.h"
+#include "rpc/client/impl.h"
+
+namespace tailrace::rpc {
+namespace {
+
+Result<CommandAnswer> read_command(const Reply& reply) {
+  if (!reply) return tl::unexpected(reply.error());
+  if (!reply->isCommand()) return tl::unexpected(unexpected_answer());
+  const auto from = reply->getCommand();
+  CommandAnswer answer;
+  answer.epoch = Epoch{reply->getEpoch()};
+  answer.range = AddressRange{Address{from.getFirst()}, Address{from.getEnd()}};
+  answer.last = Address{from.getLast()};
+  answer.answer.outcome = static_cast<statemachine::Outcome>(from.getOutcome());
+  answer.answer.has_value = from.getHasValue();
+  if (from.getHasValue()) answer.answer.value = to_string(from.getValue());
+  answer.answer.withheld_bytes = from.getWithheldBytes();
+  return answer;
+}
+
+Result<ReadAnswer> read_get(const Reply& reply) {
+  if (!reply) return tl::unexpected(reply.error());
+  if (!reply->isGet()) return tl::unexpected(unexpected_answer());
+  const auto from = reply->getGet();
+  ReadAnswer answer;
+  answer.found = from.getFound();
+  if (answer.found) answer.value = to_string(from.getValue());
+  answer.epoch = Epoch{reply->getEpoch()};
+  answer.applied = Address{reply->getApplied()};
+  answer.staleness_bound_ms = reply->getStalenessBoundMs();
+  return answer;
+}
+
+Result<> read_done(const Reply& reply) {
+  if (!reply) return tl::unexpected(reply.error());
+  if (!reply->isDone()) return tl::unexpected(unexpected_answer());
+  return {};
+}
+
+Result<DigestAnswer> read_digest(const Reply& reply) {
+  if (!reply) return tl::unexpected(reply.error());
+  if (!reply->isDigest()) return tl::unexpected(unexpected_answer());
+  const auto from = reply->getDigest();
+  return DigestAnswer{from.getBegin(), from.getStateHigh(), from.getStateLow(),
+                      from.getPairs(), from.getLogHigh(),   from.getLogLow()};
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Client>> Client::create(ClientOptions options) {
+  if (options.servers.empty())
+    return make_error(ErrorCode::kInvalidArgument, "a client needs at least one server");
+  for (const std::string& server : options.servers) {
+    auto parsed = net::parse_endpoint(server);
+    if (!parsed) return tl::unexpected(std::move(parsed).error());
+  }
+  return std::make_unique<ClientImpl>(std::move(options));
+}
+
+ClientImpl::ClientImpl(ClientOptions options)
+    : options_(std::move(options)),
+      work_(asio::make_work_guard(io_)),
+      leader_(io_, options_, RequestQueue::Route::kLeader, options_.servers, traffic_, cluster_),
+      any_(io_, options_, RequestQueue::Route::kAny, options_.servers, traffic_, cluster_),
+      thread_([this] { io_.run(); }) {}
+
+ClientImpl::~ClientImpl() {
+  closing_.request_stop();
+  asio::post(io_, [this] {
+    leader_.shut_down();
+    any_.shut_down();
+    const std::lock_guard lock(servers_mutex_);
+    for (auto& [address, queue] : servers_)
+      queue->shut_down();
+  });
+  {
+    std::unique_lock lock(calls_mutex_);
+    calls_changed_.wait(lock, [this] { return calls_ == 0; });
+  }
+  asio::post(io_, [this] { io_.stop(); });
+  thread_.join();
+}
+
+void ClientImpl::count_call(int more) {
+  const std::lock_guard lock(calls_mutex_);
+  calls_ += more;
+  calls_changed_.notify_all();
+}
+
+RequestQueue& ClientImpl::queue_to(const std::string& server) {
+  const std::lock_guard lock(servers_mutex_);
+  auto& queue = servers_[server];
+  if (!queue) {
+    queue = std::make_unique<RequestQueue>(io_, options_, RequestQueue::Route::kOne,
+                                           std::vector<std::string>{server}, traffic_, cluster_);
+    // The end of the client has passed those that were there.
+    if (closing_.stop_requested()) asio::post(io_, [late = queue.get()] { late->shut_down(); });
+  }
+  return *queue;
+}
+
+RequestQueue& ClientImpl::queue_for(const ReadOptions& options) {
+  return options.level == ReadOptions::Level::kLinearizable ? leader_ : any_;
+}
+
+ClientRequest ClientImpl::command(wire::Operation operation, ByteSpan key) const {
+  ClientRequest request;
+  request.verb = ClientRequest::Verb::kCommand;
+  request.operation = operation;
+  request.key = to_string(key);
+  request.deadline = std::chrono::steady_clock::now() + options_.timeout;
+  return request;
+}
+
+ClientRequest ClientImpl::append_request(std::string_view stream,
+                                         const std::vector<ByteSpan>& events) const {
+  ClientRequest request = command(wire::Operation::NONE, as_bytes(stream));
+  request.verb = ClientRequest::Verb::kAppend;
+  size_t bytes = 0;
+  for (const ByteSpan event : events)
+    bytes += event.size();
+  request.value.reserve(bytes);
+  request.event_sizes.reserve(events.size());
+  for (const ByteSpan event : events) {
+    request.value += as_text(event);
+    request.event_sizes.push_back(static_cast<uint32_t>(event.size()));
+  }
+  return request;
+}
+
+ClientRequest ClientImpl::get_request(ByteSpan key, ReadOptions options) const {
+  ClientRequest request = command(wire::Operation::NONE, key);
+  request.verb = ClientRequest::Verb::kGet;
+  request.read = options;
+  return request;
+}
+
+Result<CommandAnswer> ClientImpl::wait_for_command(ClientRequest request) {
+  return submit<CommandAnswer>(leader_, std::move(request), read_command).get();
+}
+
+Result<CommandAnswer> ClientImpl::put(ByteSpan key, ByteSpan value,
+                                      std::chrono::milliseconds time_to_live) {
+  ClientRequest request = command(wire::Operation::PUT, key);
+  request.value = to_string(value);
+  request.time_to_live_ms = static_cast<uint64_t>(time_to_live.count());
+  return wait_for_command(std::move(request));
+}
+
+Result<CommandAnswer> ClientImpl::expire(ByteSpan key, std::chrono::milliseconds time_to_live) {
+  ClientRequest request = command(wire::Operation::EXPIRE, key);
+  request.time_to_live_ms = static_cast<uint64_t>(time_to_live.count());
+  return wait_for_command(std::move(request));
+}
+
+Result<CommandAnswer> ClientImpl::erase(ByteSpan key) {
+  return wait_for_command(command(wire::Operation::DELETE, key));
+}
+
+Result<CommandAnswer> ClientImpl::add(ByteSpan key, int64_t delta) {
+  ClientRequest request = command(wire::Operation::ADD, key);
+  request.delta = delta;
+  return wait_for_command(std::move(request));
+}
+
+Result<CommandAnswer> ClientImpl::cas(ByteSpan key, std::optional<ByteSpan> expected,
+                                      ByteSpan value, std::chrono::milliseconds time_to_live) {
+  ClientRequest request = command(expected ? wire::Operation::CAS : wire::Operation::INSERT, key);
+  if (expected) request.expected = to_string(*expected);
+  request.value = to_string(value);
+  request.time_to_live_ms = static_cast<uint64_t>(time_to_live.count());
+  return wait_for_command(std::move(request));
+}
+
+Result<CommandAnswer> ClientImpl::append(std::string_view stream,
+                                         const std::vector<ByteSpan>& events) {
+  return wait_for_command(append_request(stream, events));
+}
+
+Result<ReadAnswer> ClientImpl::get(ByteSpan key, ReadOptions options) {
+  return submit<ReadAnswer>(queue_for(options), get_request(key, options), read_get).get();
+}
+
+void ClientImpl::async_put(ByteSpan key, ByteSpan value, CommandCallback done) {
+  ClientRequest request = command(wire::Operation::PUT, key);
+  request.value = to_string(value);
+  request.done = [done = std::move(done)](Reply reply) { done(read_command(reply)); };
+  leader_.submit(std::move(request));
+}
+
+void ClientImpl::async_append(std::string_view stream, const std::vector<ByteSpan>& events,
+                              CommandCallback done) {
+  ClientRequest request = append_request(stream, events);
+  request.done = [done = std::move(done)](Reply reply) { done(read_command(reply)); };
+  leader_.submit(std::move(request));
+}
+
+void ClientImpl::async_get(ByteSpan key, ReadOptions options,
+                           std::function<void(Result<ReadAnswer>)> done) {
+  ClientRequest request = get_request(key, options);
+  request.done = [done = std::move(done)](Reply reply) { done(read_get(reply)); };
+  queue_for(options).submit(std::move(request));
+}
+
+Result<> ClientImpl::transfer(uint32_t node) {
+  ClientRequest request = command(wire::Operation::NONE, {});
+  request.verb = ClientRequest::Verb::kTransfer;
+  request.node = NodeId{node};
+  return submit<void>(leader_, std::move(request), read_done).get();
+}
+
+Result<> ClientImpl::set_member(const NodeStatusAnswer::Member& member) {
+  ClientRequest request = command(wire::Operation::NONE, {});
+  request.verb = ClientRequest::Verb::kSetMember;
+  request.member = member;
+  return submit<void>(leader_, std::move(request), read_done).get();
+}
+
+Result<> ClientImpl::remove_member(uint32_t node) {
+  ClientRequest request = command(wire::Operation::NONE, {});
+  request.verb = ClientRequest::Verb::kRemoveMember;
+  request.node = NodeId{node};
+  return submit<void>(leader_, std::move(request), read_done).get();
+}
+
+Result<> ClientImpl::promote(const std::string& server) {
+  ClientRequest request = command(wire::Operation::NONE, {});
+  request.verb = ClientRequest::Verb::kPromote;
+  return submit<void>(queue_to(server), std::move(request), read_done).get();
+}
+
+Result<Address> ClientImpl::checkpoint(const std::string& server) {
+  ClientRequest request = command(wire::Operation::NONE, {});
+  request.verb = ClientRequest::Verb::kCheckpoint;
+  const auto read = [](const Reply& reply) -> Result<Address> {
+    if (!reply) return tl::unexpected(reply.error());
+    if (!reply->isCheckpoint()) return tl::unexpected(unexpected_answer());
+    return Address{reply->getCheckpoint()};
+  };
+  return submit<Address>(queue_to(server), std::move(request), read).get();
+}
+
+Result<Address> ClientImpl::request_digest() {
+  auto answer = wait_for_command(command(wire::Operation::DIGEST, {}));
+  if (!answer) return tl::unexpected(std::move(answer).error());
+  return answer->range.end;
+}
+
+Result<DigestAnswer> ClientImpl::digest(const std::string& server, Address address,
+                                        Address log_from) {
+  ClientRequest request = command(wire::Operation::NONE, {});
+  request.verb = ClientRequest::Verb::kDigest;
+  request.address = address;
+  request.log_from = log_from;
+  return submit<DigestAnswer>(queue_to(server), std::move(request), read_digest).get();
+}
+
+}  // namespace tailrace::rpc

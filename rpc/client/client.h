@@ -1,0 +1,225 @@
+#pragma once
+// The client library: C++ programs and the command line speak to a cluster through it.
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <stop_token>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/address.h"
+#include "core/bytes.h"
+#include "core/record_kind.h"
+#include "core/result.h"
+#include "statemachine/command/command.h"
+
+namespace tailrace::rpc {
+
+struct ClientOptions {
+  /// HOST:PORT. The leader is looked for among all members that these tell of, too.
+  std::vector<std::string> servers{"127.0.0.1:7100"};
+  std::chrono::milliseconds timeout{10000};  // of a call, retries included
+  /// Commands carry a session serial, so that a retry after a lost reply is applied once.
+  bool exactly_once = true;
+  size_t max_frame_bytes = 64u << 20;
+};
+
+struct ReadOptions {
+  enum class Level { kLinearizable, kAny, kAtLeast, kBounded } level = Level::kLinearizable;
+  Epoch epoch;                // kAtLeast; 0: the address alone
+  Address address;            // kAtLeast: of a record of that epoch, or one before; else refused
+  uint64_t staleness_ms = 0;  // kBounded: the state holds all that was acknowledged before that
+};
+
+struct ReadAnswer {
+  bool found = false;
+  std::string value;
+  Epoch epoch;      // of the record that ends at `applied`
+  Address applied;  // the state read was that of this address
+  /// All that was acknowledged to anyone longer ago than this is in the answer; 2^64-1: unknown.
+  uint64_t staleness_bound_ms = 0;
+};
+
+struct CommandAnswer {
+  Epoch epoch;
+  AddressRange range;  // of the record(s) in the log
+  Address last;        // where the last of them begins
+  statemachine::Answer answer;
+};
+
+struct NodeStatusAnswer {
+  uint32_t node = 0;
+  std::string address;  // the server that was asked
+  std::string role, problem;
+  /// Of another node's state, that comes in; its stage is "idle" when there is none.
+  struct Copy {
+    std::string stage, problem;
+    uint32_t from = 0;
+    uint64_t received = 0, bytes = 0;
+  } copy;
+  uint64_t epoch = 0;
+  uint32_t leader = 0;
+  uint32_t source = 0;  // who streams the log to it; 0: nobody
+  std::string leader_address;
+  bool serving = false;
+  uint64_t begin = 0, checkpointed = 0, applied = 0, committed = 0, durable = 0, tail = 0;
+  uint64_t log_disk_bytes = 0, store_used_bytes = 0, store_capacity_bytes = 0, live_records = 0;
+  /// Addresses of the store's own log: below head on disk only, from read_only on updated in place.
+  uint64_t store_log_begin = 0, store_log_head = 0, store_log_read_only = 0, store_log_tail = 0;
+  uint64_t log_time_ns = 0;    // unix time; what has expired is decided by it
+  uint8_t vote = 0;            // whether its word counts: 0 no, 1 provisionally, 2 yes
+  std::string coordinator;     // why it can not be asked; empty if it can
+  std::string unhealthy;       // why it answers no reads; empty if it does
+  bool diverged = false;       // its state is not the cluster's
+  uint64_t last_compared = 0;  // newest address where its state was compared; 0: none
+  struct Follower {
+    uint32_t node = 0;
+    bool voter = true;
+    uint8_t vote = 0;
+    bool connected = false, needs_checkpoint = false;
+    uint32_t relayed_by = 0;  // it has its stream from that node; 0: from the one that says so
+    uint64_t durable = 0, applied = 0, lag_bytes = 0;
+    double lag_seconds = 0;
+    std::string unhealthy;  // as far as the leader knows
+    uint64_t last_compared = 0;
+  };
+  std::vector<Follower> followers;
+  struct Member {
+    uint32_t node = 0;
+    bool voter = true, joining = false;  // joining: becomes a voter once it has caught up
+    std::string peer_address, client_address;
+  };
+  std::vector<Member> members;   // as its log has them
+  bool members_in_log = false;   // else its file names them: a young cluster
+  bool removed = false;          // it is none of them
+  uint32_t cluster_version = 0;  // all members know its formats and rules; 0: of before 2
+  std::string cluster_identity;  // 32 hexadecimal digits; empty: it has none yet
+  std::vector<std::pair<std::string, uint64_t>> anchors;
+};
+
+struct DigestAnswer {
+  uint64_t begin = 0;  // of the node's log
+  uint64_t state_high = 0, state_low = 0, pairs = 0;
+  uint64_t log_high = 0, log_low = 0;  // of [log_from, address)
+};
+
+struct TailRecord {
+  Address address, end;
+  Epoch epoch;
+  RecordKind kind = RecordKind::kInvalid;
+  std::string payload;  // of the record; decode a command with statemachine::decode
+};
+
+/// Blocking calls; one object may be used by several threads. Finds the leader itself for what
+/// needs it. Errors: kTimedOut / kUnavailable (unreachable), kUnknownOutcome (may have happened),
+/// kUnsupported (a newer protocol; or a server of another cluster than those before, or whose log
+/// was begun anew), else what the server answered.
+class Client {
+ public:
+  static Result<std::unique_ptr<Client>> create(ClientOptions options);
+  /// Calls of other threads end at once, with kClosed, and are waited for; a write among them may
+  /// have happened (kUnknownOutcome). Not to be called by what a call calls.
+  virtual ~Client() = default;
+
+  /// With a time to live the key is absent once the log's time has passed it; 0: for ever.
+  virtual Result<CommandAnswer> put(
+      ByteSpan key, ByteSpan value,
+      std::chrono::milliseconds time_to_live = std::chrono::milliseconds(0)) = 0;
+  /// Sets the time to live of a key that is there, or takes it away (0).
+  virtual Result<CommandAnswer> expire(ByteSpan key, std::chrono::milliseconds time_to_live) = 0;
+  virtual Result<CommandAnswer> erase(ByteSpan key) = 0;
+  virtual Result<CommandAnswer> add(ByteSpan key, int64_t delta) = 0;
+  /// Sets the key if its value is `expected`; nothing: if there is no such key, or it has expired.
+  /// Against absent kFailedPrecondition (an older server: kUnsupported) until all nodes of the
+  /// cluster know that; only then a time to live may be given (0: for ever), as for a lock that
+  /// ends with its holder. A key that is there keeps its own.
+  virtual Result<CommandAnswer> cas(
+      ByteSpan key, std::optional<ByteSpan> expected, ByteSpan value,
+      std::chrono::milliseconds time_to_live = std::chrono::milliseconds(0)) = 0;
+  /// One atomic batch of events; its range covers all of them.
+  virtual Result<CommandAnswer> append(std::string_view stream,
+                                       const std::vector<ByteSpan>& events) = 0;
+  virtual Result<ReadAnswer> get(ByteSpan key, ReadOptions options) = 0;
+
+  /// All pairs whose keys begin with `prefix`, in no order, exactly as they were at one address,
+  /// until `limit` of them (0: all) were visited or `visit` returns false. kUnavailable when the
+  /// server has lost the scan: what was visited then is not all.
+  struct ScanOptions {
+    ReadOptions read;
+    uint64_t limit = 0;
+  };
+  struct ScanEnd {
+    Epoch epoch;      // of the record that ends at `address`
+    Address address;  // the state shown was that of this address
+    uint64_t pairs = 0;
+    bool complete = false;  // there was no more
+  };
+  using PairVisitor = std::function<bool(ByteSpan key, ByteSpan value)>;
+  virtual Result<ScanEnd> scan(ByteSpan prefix, const ScanOptions& options,
+                               const PairVisitor& visit) = 0;
+
+  /// Any command without waiting; `done` runs on the client's thread. Order of commands given from
+  /// one thread is kept. For load.
+  using CommandCallback = std::function<void(Result<CommandAnswer>)>;
+  virtual void async_put(ByteSpan key, ByteSpan value, CommandCallback done) = 0;
+  virtual void async_append(std::string_view stream, const std::vector<ByteSpan>& events,
+                            CommandCallback done) = 0;
+  virtual void async_get(ByteSpan key, ReadOptions options,
+                         std::function<void(Result<ReadAnswer>)> done) = 0;
+
+  /// Committed records from `from` (nothing: the log's begin) until `to`, which is waited for
+  /// (nothing: the committed address at the call, as the first server knows it; with follow: for
+  /// ever), or until `visit` returns false. Reads from the first server that answers, and goes on
+  /// at the next one when that is gone, silent, or without news of the leader while others may have
+  /// some. The end that the first server has named stands: another one is waited for until it has
+  /// it.
+  ///
+  /// Without follow kTimedOut or kUnavailable when nothing has come for the client's timeout. With
+  /// follow it waits for as long as it takes, for records and for servers. kOutOfRange when `from`
+  /// is beyond the committed end (without follow), kTruncated when it is below the log's begin,
+  /// kInvalidArgument when no record begins there: the message names the addresses. kCancelled
+  /// after `stop`.
+  struct TailOptions {
+    std::optional<Address> from, to;
+    bool from_end = false;
+    bool follow = false;
+    std::stop_token stop = {};  // any thread may ask for the end
+    /// Called once, when a server has said where the tail begins.
+    std::function<void(Address from)> started = nullptr;
+  };
+  virtual Result<Address> tail(const TailOptions& options,
+                               const std::function<bool(const TailRecord&)>& visit) = 0;
+
+  /// Each given server's status, or why there is none.
+  using ServerStatus = std::pair<std::string, Result<NodeStatusAnswer>>;
+  virtual std::vector<ServerStatus> status() = 0;
+  /// The same, and behind them that of each member of the cluster that these tell of.
+  virtual std::vector<ServerStatus> cluster_status() = 0;
+  /// Of the node that leads; its `address` is empty. Waits for one, as a command does.
+  virtual Result<NodeStatusAnswer> leader_status() = 0;
+  /// The leader hands its lead to `node` (0: to the voter that has most) and has given it up when
+  /// this returns; it may take a moment until that one serves.
+  virtual Result<> transfer(uint32_t node) = 0;
+  /// Adds `member`, or makes it what this says (`joining` is not looked at; empty addresses of one
+  /// that is there stay); committed when this returns. One that is to vote begins as joining:
+  /// status() tells when it does. kUnavailable while an earlier change is not committed;
+  /// kUnknownOutcome when the leader was lost: asked again it does no harm.
+  virtual Result<> set_member(const NodeStatusAnswer::Member& member) = 0;
+  /// As set_member(); nothing is done when `node` is no member.
+  virtual Result<> remove_member(uint32_t node) = 0;
+  /// `server` seeks the lead; status() tells when it has it.
+  virtual Result<> promote(const std::string& server) = 0;
+  /// One server's checkpoint; returns its address.
+  virtual Result<Address> checkpoint(const std::string& server) = 0;
+  /// Appends a digest command through the leader; returns its end address.
+  virtual Result<Address> request_digest() = 0;
+  /// Waits for `server` to have applied `address`; log digest over [log_from, address).
+  virtual Result<DigestAnswer> digest(const std::string& server, Address address,
+                                      Address log_from) = 0;
+};
+
+}  // namespace tailrace::rpc

@@ -1,0 +1,109 @@
+#pragma once
+// The client behind rpc/client/client.h: one io thread, and a queue for each destination. Internal.
+
+#include <condition_variable>
+#include <future>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <stop_token>
+#include <string>
+#include <thread>
+
+#include <asio/executor_work_guard.hpp>
+#include <asio/io_context.hpp>
+
+#include "rpc/client/client.h"
+#include "rpc/client/queue.h"
+
+namespace tailrace::rpc {
+
+using Reply = Result<wire::Response::Reader>;
+
+inline Error unexpected_answer() {
+  return Error{ErrorCode::kUnsupported, "the server answered with something else than was asked"};
+}
+
+/// Submits, and waits: the queue answers every request, at its deadline at the latest.
+template <typename Answer, typename Read>
+std::future<Result<Answer>> submit(RequestQueue& queue, ClientRequest request, Read read) {
+  auto promise = std::make_shared<std::promise<Result<Answer>>>();
+  auto future = promise->get_future();
+  request.done = [promise, read](Reply reply) { promise->set_value(read(reply)); };
+  queue.submit(std::move(request));
+  return future;
+}
+
+class ClientImpl : public Client {
+ public:
+  explicit ClientImpl(ClientOptions options);
+  ~ClientImpl() override;
+
+  Result<CommandAnswer> put(ByteSpan key, ByteSpan value,
+                            std::chrono::milliseconds time_to_live) override;
+  Result<CommandAnswer> expire(ByteSpan key, std::chrono::milliseconds time_to_live) override;
+  Result<CommandAnswer> erase(ByteSpan key) override;
+  Result<CommandAnswer> add(ByteSpan key, int64_t delta) override;
+  Result<CommandAnswer> cas(ByteSpan key, std::optional<ByteSpan> expected, ByteSpan value,
+                            std::chrono::milliseconds time_to_live) override;
+  Result<CommandAnswer> append(std::string_view stream,
+                               const std::vector<ByteSpan>& events) override;
+  Result<ReadAnswer> get(ByteSpan key, ReadOptions options) override;
+  Result<ScanEnd> scan(ByteSpan prefix, const ScanOptions& options,
+                       const PairVisitor& visit) override;
+  void async_put(ByteSpan key, ByteSpan value, CommandCallback done) override;
+  void async_append(std::string_view stream, const std::vector<ByteSpan>& events,
+                    CommandCallback done) override;
+  void async_get(ByteSpan key, ReadOptions options,
+                 std::function<void(Result<ReadAnswer>)> done) override;
+  Result<Address> tail(const TailOptions& options,
+                       const std::function<bool(const TailRecord&)>& visit) override;
+  std::vector<ServerStatus> status() override;
+  std::vector<ServerStatus> cluster_status() override;
+  Result<NodeStatusAnswer> leader_status() override;
+  Result<> transfer(uint32_t node) override;
+  Result<> set_member(const NodeStatusAnswer::Member& member) override;
+  Result<> remove_member(uint32_t node) override;
+  Result<> promote(const std::string& server) override;
+  Result<Address> checkpoint(const std::string& server) override;
+  Result<Address> request_digest() override;
+  Result<DigestAnswer> digest(const std::string& server, Address address,
+                              Address log_from) override;
+
+ private:
+  ClientRequest command(wire::Operation operation, ByteSpan key) const;
+  ClientRequest append_request(std::string_view stream, const std::vector<ByteSpan>& events) const;
+  ClientRequest get_request(ByteSpan key, ReadOptions options) const;
+  RequestQueue& queue_for(const ReadOptions& options);
+  RequestQueue& queue_to(const std::string& server);
+  Result<CommandAnswer> wait_for_command(ClientRequest request);
+  std::vector<ServerStatus> ask_status(const std::vector<std::string>& servers);
+  /// A call of several steps: the client's end waits for it.
+  class Call {
+   public:
+    explicit Call(ClientImpl& client) : client_(client) { client_.count_call(1); }
+    ~Call() { client_.count_call(-1); }
+    Call(const Call&) = delete;
+    Call& operator=(const Call&) = delete;
+
+   private:
+    ClientImpl& client_;
+  };
+  void count_call(int more);
+
+  const ClientOptions options_;
+  std::stop_source closing_;
+  std::mutex calls_mutex_;
+  std::condition_variable calls_changed_;
+  int calls_ = 0;  // guarded by calls_mutex_
+  Traffic traffic_;
+  KnownCluster cluster_;
+  asio::io_context io_{1};
+  asio::executor_work_guard<asio::io_context::executor_type> work_;
+  RequestQueue leader_, any_;
+  std::mutex servers_mutex_;
+  std::map<std::string, std::unique_ptr<RequestQueue>> servers_;  // guarded
+  std::thread thread_;
+};
+
+}  // namespace tailrace::rpc

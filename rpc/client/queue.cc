@@ -1,0 +1,595 @@
+#include "rpc/client/queue.h"
+
+#include <algorithm>
+
+#include <asio/post.hpp>
+#include <fmt/format.h>
+#include <kj/exception.h>
+
+#include "rpc/wire/wire_error.h"
+
+namespace tailrace::rpc {
+namespace {
+
+// Deadlines are kept to the moment; this is for all else. A process may have a thousand clients,
+// and each that wakes up costs two changes of threads.
+constexpr std::chrono::milliseconds kTick{100};
+constexpr size_t kMostUnsentBytes = 4u << 20;
+constexpr size_t kMostLearnt = 64;
+
+using Verb = ClientRequest::Verb;
+
+bool writes(const ClientRequest& request) {
+  return request.verb == Verb::kCommand || request.verb == Verb::kAppend;
+}
+
+wire::ReadLevel to_wire(ReadOptions::Level level) {
+  switch (level) {
+    case ReadOptions::Level::kAny:
+      return wire::ReadLevel::ANY;
+    case ReadOptions::Level::kAtLeast:
+      return wire::ReadLevel::AT_LEAST;
+    case ReadOptions::Level::kBounded:
+      return wire::ReadLevel::BOUNDED;
+    case ReadOptions::Level::kLinearizable:
+      break;
+  }
+  return wire::ReadLevel::LINEARIZABLE;
+}
+
+// What a frame holds beside the bytes given by the caller, for each request and each event.
+constexpr size_t kRequestOverhead = 256, kEventOverhead = 16;
+
+/// Whether the server will take it. Sent nevertheless, it would cost the connection.
+Result<> check_size(const ClientRequest& request, uint64_t max_frame_bytes) {
+  const size_t bytes = request.key.size() + request.value.size() + request.expected.size();
+  const size_t frame = bytes + kRequestOverhead + kEventOverhead * request.event_sizes.size();
+  if (max_frame_bytes == 0 || frame <= max_frame_bytes) return {};
+  return make_error(ErrorCode::kInvalidArgument,
+                    fmt::format("a request of {} bytes does not fit in a frame of the server, "
+                                "whose max_frame_bytes is {}; server.max_value_bytes in the nodes' "
+                                "files bounds a value or event, and has to be raised with it",
+                                bytes, max_frame_bytes));
+}
+
+Error no_answer(const ClientRequest& request, bool in_flight, const std::string& problem) {
+  if (!in_flight && !request.sent_before)
+    return Error{ErrorCode::kUnavailable, "no server took the request in time; last: " + problem};
+  // Also with a session: its serial is given up here, so no one will ever ask again.
+  if (writes(request))
+    return Error{ErrorCode::kUnknownOutcome,
+                 "no answer in time: the write may or may not have happened"};
+  return Error{ErrorCode::kTimedOut, "no answer in time"};
+}
+
+}  // namespace
+
+RequestQueue::RequestQueue(asio::io_context& io, const ClientOptions& options, Route route,
+                           std::vector<std::string> servers, Traffic& traffic,
+                           KnownCluster& cluster)
+    : io_(io),
+      options_(options),
+      route_(route),
+      traffic_(traffic),
+      cluster_(cluster),
+      servers_(std::move(servers)),
+      given_(servers_.size()),
+      random_(random_seed()),
+      retry_timer_(io),
+      ticker_(io) {
+  new_session();
+}
+
+void RequestQueue::new_session() {
+  session_ = {{random_.next(), random_.next()}, 0};
+}
+
+/// A bound from long ago is found to have passed, and that answer brings the next one.
+void RequestQueue::take_bound(uint64_t log_time_ns, uint64_t session_ttl_ns) {
+  begins_before_ns_ = session_ttl_ns == 0 || log_time_ns > UINT64_MAX - session_ttl_ns
+                          ? 0
+                          : log_time_ns + session_ttl_ns;
+}
+
+void RequestQueue::submit(ClientRequest request) {
+  {
+    const std::lock_guard lock(inbox_mutex_);
+    inbox_.push_back(std::move(request));
+    if (inbox_posted_) return;
+    inbox_posted_ = true;
+  }
+  asio::post(io_, [this] { take_inbox(); });
+}
+
+void RequestQueue::take_inbox() {
+  std::vector<ClientRequest> requests;
+  {
+    const std::lock_guard lock(inbox_mutex_);
+    requests.swap(inbox_);
+    inbox_posted_ = false;
+  }
+  for (ClientRequest& request : requests) {
+    if (shut_down_)
+      finish(request, make_error(ErrorCode::kClosed, "the client is closed"));
+    else {
+      least_deadline_ = std::min(least_deadline_, request.deadline);
+      queued_.push_back(std::move(request));
+    }
+  }
+  if (shut_down_) return;
+  arm_ticker();
+  send_queued();
+}
+
+void RequestQueue::shut_down() {
+  shut_down_ = true;
+  retry_timer_.cancel();
+  ticker_.cancel();
+  stop_searching();
+  if (connection_) std::exchange(connection_, nullptr)->detach();
+  take_inbox();
+  const auto fail = [this](ClientRequest& request) {
+    finish(request, make_error(writes(request) && request.sent_before ? ErrorCode::kUnknownOutcome
+                                                                      : ErrorCode::kClosed,
+                               "the client was closed before the answer came"));
+  };
+  for (auto& [id, request] : std::exchange(bounced_, {}))
+    fail(request);
+  for (auto& [id, request] : std::exchange(sent_, {})) {
+    request.sent_before = true;
+    fail(request);
+  }
+  for (ClientRequest& request : std::exchange(queued_, {}))
+    fail(request);
+}
+
+void RequestQueue::finish(ClientRequest& request, Result<wire::Response::Reader> result) {
+  if (!request.done) return;
+  request.done(std::move(result));  // keeps it when the answer is malformed, see on_response()
+  request.done = nullptr;
+}
+
+// ---- Where to.
+
+void RequestQueue::next_server(const std::string& hint) {
+  ++tried_;
+  hint_ = hint;
+  server_ = (server_ + 1) % servers_.size();
+}
+
+void RequestQueue::learn(const std::vector<std::string>& members) {
+  // A read asks only whom it was told to ask: those may be the near ones, or the one in question.
+  if (route_ != Route::kLeader) return;
+  const std::string present = servers_[server_];
+  servers_.resize(given_);
+  for (const std::string& member : members) {
+    const bool known = std::ranges::find(servers_, member) != servers_.end();
+    if (member.empty() || known || servers_.size() >= given_ + kMostLearnt) continue;
+    servers_.push_back(member);
+    if (search_) search_->add(member);
+  }
+  const auto at = std::ranges::find(servers_, present);
+  server_ = at == servers_.end() ? 0 : static_cast<size_t>(at - servers_.begin());
+}
+
+void RequestQueue::search_later() {
+  // Each server once, without a pause.
+  if (tried_ % (servers_.size() + 1) != 0) return search();
+  pausing_ = true;
+  retry_timer_.expires_after(kRetryPause);
+  retry_timer_.async_wait([this](const std::error_code& error) {
+    pausing_ = false;
+    if (!error) search();
+  });
+}
+
+void RequestQueue::search() {
+  if (shut_down_ || search_ || pausing_ || connection_ || (queued_.empty() && bounced_.empty()))
+    return;
+  std::vector<std::string> order{std::exchange(hint_, {})};
+  for (size_t i = 0; i < servers_.size(); ++i)
+    order.push_back(servers_[(server_ + i) % servers_.size()]);
+  ServerSearch::Events events;
+  events.answers = [this](const std::shared_ptr<ClientConnection>& connection,
+                          const ServerHello& hello) { return on_hello(connection, hello); };
+  events.failed = [this](const Error& error) { on_search_failed(error); };
+  // A server that was named is asked whoever it is: `status` shows what is wrong with it.
+  KnownCluster* const cluster = route_ == Route::kOne ? nullptr : &cluster_;
+  search_ = std::make_shared<ServerSearch>(io_, options_.max_frame_bytes, traffic_, cluster,
+                                           std::move(order), std::move(events));
+  search_->start();
+}
+
+void RequestQueue::stop_searching() {
+  if (search_) std::exchange(search_, nullptr)->stop();
+}
+
+bool RequestQueue::on_hello(const std::shared_ptr<ClientConnection>& connection,
+                            const ServerHello& hello) {
+  learn(hello.servers);
+  if (route_ == Route::kLeader && !hello.leader) {
+    problem_ = fmt::format("{}: node {} does not lead, {}", connection->address(), hello.node,
+                           hello.leader_address.empty()
+                               ? "and knows of no leader"
+                               : "it knows the leader at " + hello.leader_address);
+    if (hello.leader_address != connection->address()) search_->hint(hello.leader_address);
+    return false;
+  }
+  search_.reset();  // it ends with this call
+  connection_ = connection;
+  const auto at = std::ranges::find(servers_, connection->address());
+  if (at != servers_.end()) server_ = static_cast<size_t>(at - servers_.begin());
+  ClientConnection::Events events;
+  events.response = [this](wire::Response::Reader response) { on_response(response); };
+  events.responses_taken = [this] { send_queued(); };
+  events.written = [this] { send_queued(); };
+  events.closed = [this](const Error& error) { on_closed(error); };
+  connection->set_events(std::move(events));
+  take_bound(hello.log_time_ns, hello.session_ttl_ns);
+  send_queued();
+  return true;
+}
+
+void RequestQueue::on_search_failed(const Error& error) {
+  problem_ = error.message;
+  // A server that was named is asked once: whoever asked wants to know why it does not answer.
+  if (route_ != Route::kOne && error.code != ErrorCode::kUnsupported) return;
+  stop_searching();
+  for (ClientRequest& request : std::exchange(queued_, {}))
+    finish(request, tl::unexpected(error));
+}
+
+void RequestQueue::on_closed(const Error& error) {
+  problem_ = error.message;
+  connection_.reset();
+  switching_ = false;
+  // What was in flight stands before what was not sent yet.
+  for (auto& [id, request] : std::exchange(sent_, {})) {
+    request.sent_before = true;
+    bounced_.emplace(id, std::move(request));
+  }
+  std::deque<ClientRequest> again;
+  for (auto& [id, request] : std::exchange(bounced_, {})) {
+    if (may_send_again(request))
+      again.push_back(std::move(request));
+    else
+      finish(request,
+             make_error(ErrorCode::kUnknownOutcome,
+                        "the connection broke before the answer came; the write may or may not "
+                        "have happened (" +
+                            error.message + ")"));
+  }
+  again.insert(again.end(), std::make_move_iterator(queued_.begin()),
+               std::make_move_iterator(queued_.end()));
+  queued_ = std::move(again);
+  // A server that was named is asked once: whoever asked wants to know why it does not answer.
+  if (route_ == Route::kOne || error.code == ErrorCode::kUnsupported) {
+    for (ClientRequest& request : std::exchange(queued_, {}))
+      finish(request, tl::unexpected(error));
+    return;
+  }
+  next_server({});
+  search_later();
+}
+
+// ---- Sending.
+
+bool RequestQueue::may_send_again(const ClientRequest& request) const {
+  return !writes(request) || !request.sent_before || request.session.serial != 0;
+}
+
+void RequestQueue::send_queued() {
+  if (shut_down_) return;
+  if (sent_.empty() && (!bounced_.empty() || switching_)) settle_bounced();
+  if (!connection_) return search();
+  if (switching_ || !bounced_.empty()) return;
+  while (!queued_.empty() && connection_->unsent_bytes() < kMostUnsentBytes) {
+    ClientRequest& next = queued_.front();
+    if (auto fits = check_size(next, connection_->server().max_frame_bytes); !fits) {
+      ClientRequest request = std::move(next);
+      queued_.pop_front();
+      refused(std::move(request), fits.error());
+      continue;
+    }
+    if (next.verb == Verb::kCommand && options_.exactly_once) {
+      // Only one session's commands are in flight: those of an older one settle first, so that a
+      // gap in it can not turn the order round.
+      const statemachine::ClientId client =
+          next.session.serial == 0 ? session_.client : next.session.client;
+      if (!sent_.empty() && client != in_flight_client_) break;
+      in_flight_client_ = client;
+      if (next.session.serial == 0) {
+        ++session_.serial;
+        next.session = session_;
+        // Kept with it: a repeat is told from a beginning by that.
+        if (session_.serial == 1) next.session.begins_before_ns = begins_before_ns_;
+      }
+    }
+    if (sent_.empty()) last_heard_ = std::chrono::steady_clock::now();
+    const uint64_t id = next_id_++;
+    write_request(id, next);
+    sent_.emplace_hint(sent_.end(), id, std::move(next));
+    queued_.pop_front();
+    if (connection_ == nullptr) return;
+  }
+  connection_->flush();
+}
+
+void RequestQueue::write_request(uint64_t id, ClientRequest& request) {
+  OutgoingMessage message;
+  auto to = message.init<wire::Request>();
+  to.setId(id);
+  const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(
+      request.deadline - std::chrono::steady_clock::now());
+  // The server knows better why it is late: its word is to come before the time is over here.
+  const int64_t early_ms = std::min<int64_t>(left.count() / 8, 250);
+  const auto left_ms = static_cast<uint32_t>(std::max<int64_t>(1, left.count() - early_ms));
+  switch (request.verb) {
+    case Verb::kCommand: {
+      auto command = to.initCommand();
+      command.setOperation(request.operation);
+      if (request.session.serial != 0) {
+        auto session = command.initSession();
+        session.setClientHigh(request.session.client.high);
+        session.setClientLow(request.session.client.low);
+        session.setSerial(request.session.serial);
+        session.setBeginsBeforeNs(request.session.begins_before_ns);
+      }
+      command.setKey(to_data(request.key));
+      if (!request.value.empty()) command.setValue(to_data(request.value));
+      if (!request.expected.empty()) command.setExpected(to_data(request.expected));
+      command.setDelta(request.delta);
+      command.setTimeToLiveMs(request.time_to_live_ms);
+      break;
+    }
+    case Verb::kAppend: {
+      auto append = to.initAppend();
+      append.setStream(capnp::Text::Reader(request.key.c_str(), request.key.size()));
+      auto events = append.initEvents(static_cast<unsigned>(request.event_sizes.size()));
+      size_t at = 0;
+      for (unsigned i = 0; i < request.event_sizes.size(); ++i) {
+        events.set(i, to_data(std::string_view(request.value).substr(at, request.event_sizes[i])));
+        at += request.event_sizes[i];
+      }
+      break;
+    }
+    case Verb::kGet: {
+      auto get = to.initGet();
+      get.setKey(to_data(request.key));
+      get.setLevel(to_wire(request.read.level));
+      get.setEpoch(request.read.epoch.value);
+      get.setAddress(request.read.address.value);
+      get.setTimeoutMs(left_ms);
+      get.setStalenessMs(request.read.staleness_ms);
+      break;
+    }
+    case Verb::kScan: {
+      auto scan = to.initScan();
+      scan.setScan(request.scan);
+      scan.setSlice(request.slice);
+      scan.setPairs(request.pairs);
+      scan.setPrefix(to_data(request.key));
+      scan.setLevel(to_wire(request.read.level));
+      scan.setEpoch(request.read.epoch.value);
+      scan.setAddress(request.read.address.value);
+      scan.setTimeoutMs(left_ms);
+      scan.setStalenessMs(request.read.staleness_ms);
+      break;
+    }
+    case Verb::kStatus:
+      to.setStatus();
+      break;
+    case Verb::kTransfer:
+      to.setTransfer(request.node.value);
+      break;
+    case Verb::kPromote:
+      to.setPromote();
+      break;
+    case Verb::kSetMember: {
+      auto member = to.initChangeMember().initSet();
+      member.setNode(request.member.node);
+      member.setVoter(request.member.voter);
+      member.setPeerAddress(request.member.peer_address.c_str());
+      member.setClientAddress(request.member.client_address.c_str());
+      break;
+    }
+    case Verb::kRemoveMember:
+      to.initChangeMember().setRemove(request.node.value);
+      break;
+    case Verb::kCheckpoint:
+      to.setCheckpoint();
+      break;
+    case Verb::kDigest: {
+      auto digest = to.initDigest();
+      digest.setAddress(request.address.value);
+      digest.setLogFrom(request.log_from.value);
+      digest.setTimeoutMs(left_ms);
+      break;
+    }
+  }
+  connection_->send(message.builder());
+}
+
+// ---- Answers.
+
+void RequestQueue::on_response(wire::Response::Reader response) {
+  last_heard_ = std::chrono::steady_clock::now();
+  asked_for_life_ = false;
+  const auto found = sent_.find(response.getId());
+  if (found == sent_.end()) {
+    // It has timed out; or the server tells that the members have changed.
+    if (response.getId() == 0 && response.isHello()) {
+      const ServerHello hello = read_hello(response.getHello());
+      learn(hello.servers);
+      take_bound(hello.log_time_ns, hello.session_ttl_ns);
+      if (route_ != Route::kOne && connection_)
+        (void)cluster_.meet(hello.cluster_identity, connection_->address());
+    }
+    return;
+  }
+  const uint64_t id = found->first;
+  ClientRequest request = std::move(found->second);
+  sent_.erase(found);
+  const size_t tried = std::exchange(tried_, 0);
+  try {
+    settle(id, request, response, tried);
+  } catch (const kj::Exception&) {
+    // A malformed answer costs the connection, and is one that was lost; this was no success.
+    sent_.emplace(id, std::move(request));
+    tried_ = tried;
+    throw;
+  }
+}
+
+void RequestQueue::settle(uint64_t id, ClientRequest& request, wire::Response::Reader response,
+                          size_t tried) {
+  if (response.isError()) {
+    const auto wire_error = response.getError();
+    const Error error = read_error(wire_error);
+    if (error.code == ErrorCode::kNotLeader && route_ == Route::kLeader) {
+      switching_ = true;
+      problem_ = error.message;
+      hint_ = to_string(wire_error.getLeaderAddress());
+      return bounce(id, std::move(request));
+    }
+    if (wire_error.getTryAnother() && route_ != Route::kOne && servers_.size() > 1) {
+      switching_ = true;
+      problem_ = error.message;
+      tried_ = tried;  // when all have been asked, it waits a little
+      return bounce(id, std::move(request));
+    }
+    if (error.code == ErrorCode::kUnknownOutcome && request.session.serial != 0) {
+      request.sent_before = true;
+      return bounce(id, std::move(request));
+    }
+    return refused(std::move(request), error);
+  }
+  if (response.isStatus() && route_ == Route::kLeader && !response.getStatus().getServing()) {
+    switching_ = true;
+    problem_ = fmt::format("node {} does not lead", response.getStatus().getNode());
+    hint_ = to_string(response.getStatus().getLeaderAddress());
+    return bounce(id, std::move(request));
+  }
+  if (response.isCommand() && request.session.serial != 0) {
+    const auto outcome = static_cast<statemachine::Outcome>(response.getCommand().getOutcome());
+    if (outcome == statemachine::Outcome::kSerialGap ||
+        outcome == statemachine::Outcome::kSessionExpired) {
+      if (request.session.client == session_.client) new_session();
+      if (outcome == statemachine::Outcome::kSessionExpired)
+        take_bound(response.getCommand().getLogTimeNs(), response.getCommand().getSessionTtlNs());
+      // Nothing was done by this attempt, and it was the first: it begins anew, in a session
+      // without the gap. An earlier one may have been applied before the session was forgotten, or
+      // may still come to the server by a connection that it reads late, behind what fills the gap.
+      if (request.sent_before)
+        return finish(request, make_error(ErrorCode::kUnknownOutcome,
+                                          "sent again after a lost answer, when its session had "
+                                          "ended; the write may or may not have happened"));
+      request.session = {};
+      return bounce(id, std::move(request));
+    }
+  }
+  finish(request, response);
+}
+
+void RequestQueue::refused(ClientRequest request, const Error& error) {
+  if (request.session.serial != 0) {
+    // Its serial will never be applied: the session ends here.
+    if (request.session.client == session_.client) new_session();
+    if (request.sent_before && error.code != ErrorCode::kInvalidArgument)
+      return finish(request, make_error(ErrorCode::kUnknownOutcome,
+                                        "sent again after a lost answer, and refused then: " +
+                                            error.message));
+  }
+  finish(request, tl::unexpected(error));
+}
+
+void RequestQueue::bounce(uint64_t id, ClientRequest request) {
+  bounced_.emplace(id, std::move(request));
+}
+
+void RequestQueue::settle_bounced() {
+  // Back to the front, in order. (Those in flight at a bounce were all answered by now.)
+  for (auto it = bounced_.rbegin(); it != bounced_.rend(); ++it)
+    queued_.push_front(std::move(it->second));
+  bounced_.clear();
+  if (!std::exchange(switching_, false) || !connection_) return;
+  const auto left = std::exchange(connection_, nullptr);
+  const std::string hint = std::exchange(hint_, {});
+  left->detach();
+  next_server(hint == left->address() ? std::string() : hint);
+  search_later();
+}
+
+// ---- Deadlines.
+
+void RequestQueue::arm_ticker() {
+  if (shut_down_ || (queued_.empty() && sent_.empty() && bounced_.empty())) return;
+  if (ticking_ && ticker_.expiry() <= least_deadline_) return;
+  ticking_ = true;
+  ticker_.expires_at(std::min(std::chrono::steady_clock::now() + kTick, least_deadline_));
+  ticker_.async_wait([this](const std::error_code& error) {
+    if (error || shut_down_) return;  // shut down, or armed anew for an earlier moment
+    ticking_ = false;
+    expire();
+    check_silence();
+    send_queued();
+    arm_ticker();
+  });
+}
+
+void RequestQueue::check_silence() {
+  if (!connection_ || sent_.empty()) return;
+  const auto silence = std::chrono::steady_clock::now() - last_heard_;
+  if (silence < kSilence) return;
+  if (!asked_for_life_) {
+    // Whoever merely waits, for a majority say, answers this at once.
+    asked_for_life_ = true;
+    OutgoingMessage message;
+    auto question = message.init<wire::Request>();
+    question.setId(next_id_++);
+    question.setStatus();
+    connection_->send(message.builder());
+    connection_->flush();
+  } else if (silence > 2 * kSilence) {
+    const auto left = std::exchange(connection_, nullptr);
+    asked_for_life_ = false;
+    const std::string address = left->address();
+    left->detach();
+    on_closed(Error{ErrorCode::kUnavailable, fmt::format("{} does not answer", address)});
+  }
+}
+
+void RequestQueue::expire() {
+  const SteadyTime now = std::chrono::steady_clock::now();
+  std::vector<std::pair<ClientRequest, bool>> late;
+  least_deadline_ = SteadyTime::max();
+  const auto sweep = [&](std::map<uint64_t, ClientRequest>& requests, bool in_flight) {
+    for (auto it = requests.begin(); it != requests.end();) {
+      if (it->second.deadline > now) {
+        least_deadline_ = std::min(least_deadline_, it->second.deadline);
+        ++it;
+        continue;
+      }
+      late.emplace_back(std::move(it->second), in_flight);
+      it = requests.erase(it);
+    }
+  };
+  sweep(sent_, true);
+  sweep(bounced_, false);
+  for (auto it = queued_.begin(); it != queued_.end();) {
+    if (it->deadline > now) {
+      least_deadline_ = std::min(least_deadline_, it->deadline);
+      ++it;
+      continue;
+    }
+    late.emplace_back(std::move(*it), false);
+    it = queued_.erase(it);
+  }
+  if (queued_.empty() && bounced_.empty()) stop_searching();
+  const std::string problem =
+      problem_.empty() ? fmt::format("no answer from {}", fmt::join(servers_, ", ")) : problem_;
+  for (auto& [request, in_flight] : late)
+    finish(request, tl::unexpected(no_answer(request, in_flight, problem)));
+}
+
+}  // namespace tailrace::rpc

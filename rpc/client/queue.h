@@ -1,0 +1,141 @@
+#pragma once
+// The requests of one client to one destination (the leader, any server, or one server): finds and
+// dials it, sends in order, sends again what may be sent again, and answers each request exactly
+// once. Internal.
+
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include <asio/io_context.hpp>
+#include <asio/steady_timer.hpp>
+
+#include "core/clock.h"
+#include "core/random.h"
+#include "rpc/client/client.h"
+#include "rpc/client/connection.h"
+#include "rpc/client/server_search.h"
+
+namespace tailrace::rpc {
+
+/// One request with all that is needed to send it again.
+struct ClientRequest {
+  enum class Verb {
+    kCommand,
+    kAppend,
+    kGet,
+    kStatus,
+    kCheckpoint,
+    kDigest,
+    kScan,
+    kTransfer,
+    kPromote,
+    kSetMember,
+    kRemoveMember
+  };
+  Verb verb = Verb::kGet;
+  wire::Operation operation = wire::Operation::NONE;
+  std::string key;  // or the stream
+  std::string value, expected;
+  int64_t delta = 0;
+  uint64_t time_to_live_ms = 0;
+  uint64_t scan = 0, slice = 0;       // scan; the prefix is in `key`
+  uint32_t pairs = 0;                 // scan: at most
+  std::vector<uint32_t> event_sizes;  // append: of the events in `value`
+  ReadOptions read;
+  Address address, log_from;  // digest
+  NodeId node;                // transfer: to whom; removeMember: whom
+  NodeStatusAnswer::Member member;
+  SteadyTime deadline;
+  std::function<void(Result<wire::Response::Reader>)> done;
+
+  // The queue's own.
+  statemachine::SessionSerial session;  // serial 0: none yet
+  bool sent_before = false;             // an earlier attempt may have reached a server
+};
+
+class RequestQueue {
+ public:
+  enum class Route { kLeader, kAny, kOne };
+  RequestQueue(asio::io_context& io, const ClientOptions& options, Route route,
+               std::vector<std::string> servers, Traffic& traffic, KnownCluster& cluster);
+
+  /// Any thread. Requests are sent in the order of the calls.
+  void submit(ClientRequest request);
+  /// On the io thread: every request fails with kClosed.
+  void shut_down();
+
+ private:
+  void take_inbox();
+  void search();
+  void search_later();
+  void stop_searching();
+  /// Whether it is a server for these requests; then it is theirs.
+  bool on_hello(const std::shared_ptr<ClientConnection>& connection, const ServerHello& hello);
+  void on_search_failed(const Error& error);
+  void on_response(wire::Response::Reader response);
+  /// Finishes the request, or puts it back to be sent again. May throw kj::Exception (a malformed
+  /// answer): then it has done neither. `tried`: what tried_ was before this answer.
+  void settle(uint64_t id, ClientRequest& request, wire::Response::Reader response, size_t tried);
+  void on_closed(const Error& error);
+  void next_server(const std::string& hint);
+  /// Where the members are, as a server says: who seeks the leader tries them after those that were
+  /// given.
+  void learn(const std::vector<std::string>& members);
+  void send_queued();
+  void write_request(uint64_t id, ClientRequest& request);
+  /// The server refused it; it was not enqueued in this attempt.
+  void refused(ClientRequest request, const Error& error);
+  /// It goes back to where it stood, to be sent again once all others in flight are settled.
+  void bounce(uint64_t id, ClientRequest request);
+  void settle_bounced();
+  void new_session();
+  /// As a server says: what a session's first command is bound by (statemachine/types/rules.h).
+  void take_bound(uint64_t log_time_ns, uint64_t session_ttl_ns);
+  bool may_send_again(const ClientRequest& request) const;
+  void finish(ClientRequest& request, Result<wire::Response::Reader> result);
+  void arm_ticker();
+  /// A server that is stopped keeps its connections: asked for a sign of life, it is left.
+  void check_silence();
+  void expire();
+
+  asio::io_context& io_;
+  const ClientOptions options_;
+  const Route route_;
+  Traffic& traffic_;
+  KnownCluster& cluster_;
+  std::mutex inbox_mutex_;
+  std::vector<ClientRequest> inbox_;  // guarded
+  bool inbox_posted_ = false;         // guarded
+
+  // On the io thread only.
+  std::vector<std::string> servers_;  // those that were given, then those that were learnt
+  const size_t given_;                // so many
+  size_t server_ = 0;
+  std::string hint_;                      // where the leader is said to be; tried first, once
+  size_t tried_ = 0;                      // servers that were left since the last success
+  std::string problem_;                   // of the last attempt
+  std::shared_ptr<ServerSearch> search_;  // while there is no connection
+  std::shared_ptr<ClientConnection> connection_;  // it has said hello
+  bool pausing_ = false, shut_down_ = false, ticking_ = false;
+  SteadyTime last_heard_;  // or since when it owes an answer
+  bool asked_for_life_ = false;
+  bool switching_ = false;  // the server does not lead: leave it once all are settled
+  uint64_t next_id_ = 1;
+  std::deque<ClientRequest> queued_;
+  std::map<uint64_t, ClientRequest> sent_;     // by id: in the order of sending
+  std::map<uint64_t, ClientRequest> bounced_;  // the same
+  Random random_;
+  statemachine::SessionSerial session_;  // serial: the last one given
+  uint64_t begins_before_ns_ = 0;        // of the next session; 0: without a bound
+  statemachine::ClientId in_flight_client_;
+  asio::steady_timer retry_timer_, ticker_;
+  /// No request is to be told earlier that its time is over; may be of one that is over.
+  SteadyTime least_deadline_ = SteadyTime::max();
+};
+
+}  // namespace tailrace::rpc

@@ -1,0 +1,481 @@
+#include "rpc/server/connection.h"
+
+#include <algorithm>
+#include <limits>
+
+#include <asio/post.hpp>
+#include <fmt/format.h>
+
+#include "core/host_port.h"
+#include "observability/logging.h"
+#include "rpc/wire/hello.h"
+#include "rpc/wire/wire_error.h"
+
+namespace tailrace::rpc {
+namespace {
+
+// A client that does not read its answers is not read either.
+constexpr size_t kMostAnswersUnsentBytes = 8u << 20;
+constexpr std::chrono::milliseconds kLongestWait{30000};
+// A request waits so long for the place of a connection that is idle.
+constexpr std::chrono::milliseconds kLongestWaitForPlace{1500};
+// While memory is short, who holds some and does not go on has so long.
+constexpr std::chrono::seconds kPatienceWhenShort{3};
+// So much may come without asking for memory: what each connection has anyhow.
+constexpr size_t kSmallBufferBytes = 64u << 10;
+// What a request in flight takes beside its answer.
+constexpr size_t kRequestBytes = 512;
+constexpr size_t kSubscriptionBytes = 256;
+constexpr uint32_t kMostScansInFlight = 4;
+// So many times as long as an idle connection, one may wait that gets nothing.
+constexpr int kPatienceForReads = 10, kPatienceForCredit = 60;
+// Of the addresses that a hello tells, as a message has them: a client takes no longer hello.
+constexpr size_t kMostToldBytes = kMostHelloBytes / 4 * 3;
+
+/// Older logs may have members with addresses that are none.
+bool can_be_told(const std::string& address) {
+  return !address.empty() && address.size() <= kMostHostPortBytes;
+}
+
+/// Nothing: a command, which says itself what it is, or no request that is answered.
+std::optional<RequestKind> kind_of(wire::Request::Reader request) {
+  switch (request.which()) {
+    case wire::Request::APPEND:
+      return RequestKind::kAppend;
+    case wire::Request::GET:
+      return RequestKind::kGet;
+    case wire::Request::SCAN:
+      return RequestKind::kScan;
+    case wire::Request::TAIL:
+      return RequestKind::kTail;
+    case wire::Request::STATUS:
+      return RequestKind::kStatus;
+    case wire::Request::CHECKPOINT:
+      return RequestKind::kCheckpoint;
+    case wire::Request::DIGEST:
+      return RequestKind::kDigest;
+    case wire::Request::TRANSFER:
+      return RequestKind::kTransfer;
+    case wire::Request::PROMOTE:
+      return RequestKind::kPromote;
+    case wire::Request::CHANGE_MEMBER:
+      return RequestKind::kChangeMember;
+    case wire::Request::HELLO:
+    case wire::Request::COMMAND:
+    case wire::Request::CREDIT:
+    case wire::Request::CANCEL_TAIL:
+      break;
+  }
+  return std::nullopt;  // or of a newer client
+}
+
+/// As many as a client takes, first those that may lead.
+std::vector<const std::string*> told_servers(const replication::Members& members) {
+  std::vector<const std::string*> told;
+  size_t bytes = 0;
+  for (const bool voters : {true, false})
+    for (const replication::Member& member : members) {
+      if (member.voter != voters || !can_be_told(member.client_address)) continue;
+      bytes += align_up(member.client_address.size() + 1, 8) + 8;
+      if (bytes > kMostToldBytes) return told;
+      told.push_back(&member.client_address);
+    }
+  return told;
+}
+
+}  // namespace
+
+Connection::Connection(asio::ip::tcp::socket socket, IoThread& thread)
+    : FramedSocket(std::move(socket), thread.context().options.max_frame_bytes,
+                   thread.context().probe.traffic),
+      thread_(thread),
+      context_(thread.context()),
+      hello_timer_(executor()),
+      number_(thread.next_number()),
+      memory_(thread.context().memory) {}
+
+void Connection::begin() {
+  hello_timer_.expires_after(context_.options.hello_timeout);
+  auto late = [weak = weak_from_this()](const std::error_code& error) {
+    const auto self = std::static_pointer_cast<Connection>(weak.lock());
+    if (!error && self && !self->greeted_) self->close("no hello in time");
+  };
+  hello_timer_.async_wait(std::move(late));
+  start();
+}
+
+FramedSocket::Take Connection::on_frame(capnp::MessageReader& message) {
+  if (held_for_limits()) {
+    held_for_limit_ = true;
+    thread_.look_again(std::static_pointer_cast<Connection>(shared_from_this()), false);
+    return Take::kHold;
+  }
+  return dispatch(message.getRoot<wire::Request>());
+}
+
+bool Connection::held_for_limits() {
+  account();
+  if (in_flight_ >= context_.options.max_in_flight || !to_answer_.empty() ||
+      scans_in_flight_ >= kMostScansInFlight || unsent_bytes() > kMostAnswersUnsentBytes)
+    return true;
+  // One at a time goes on however little there is.
+  const bool others = in_flight_ > 0 || unsent_bytes() > 0;
+  return others && !memory_.has_room(kRequestBytes);
+}
+
+bool Connection::may_buffer(size_t bytes) {
+  return bytes <= kSmallBufferBytes || has_room_for(bytes);
+}
+
+void Connection::account() {
+  const uint64_t buffered = std::max(buffered_bytes(), kSmallBufferBytes) - kSmallBufferBytes;
+  memory_.holds(buffered + unsent_bytes() + uint64_t{in_flight_} * kRequestBytes +
+                keys_in_flight_bytes_ + uint64_t{cas_in_flight_} * statemachine::kMostAnswerBytes +
+                uint64_t{cold_in_flight_} * context_.options.max_value_bytes +
+                scans_in_flight_ * ScanTable::kSliceBytes +
+                subscriptions_.size() * kSubscriptionBytes);
+}
+
+bool Connection::has_room_for_answer() {
+  if (unsent_bytes() == 0) return true;
+  account();
+  return unsent_bytes() <= kMostAnswersUnsentBytes && memory_.has_room(0);
+}
+
+void Connection::answer_when_room(std::function<void(Connection&)> answer) {
+  if (to_answer_.empty() && has_room_for_answer()) return answer(*this);
+  to_answer_.push_back({0, std::move(answer)});
+}
+
+void Connection::answer_what_waits() {
+  // What finds no room after all comes behind the others.
+  for (size_t left = to_answer_.size(); left > 0 && !closed() && has_room_for_answer(); --left) {
+    if (to_answer_.empty()) return;
+    const WaitingAnswer next = std::move(to_answer_.front());
+    to_answer_.pop_front();
+    if (next.bytes == 0 || memory_.has_room(next.bytes))
+      next.answer(*this);
+    else
+      to_answer_.push_back(next);
+  }
+  if (!to_answer_.empty())
+    thread_.look_again(std::static_pointer_cast<Connection>(shared_from_this()), false);
+}
+
+FramedSocket::Take Connection::dispatch(wire::Request::Reader request) {
+  const uint64_t id = request.getId();
+  if (!greeted_ && !request.isHello()) {
+    close("the first message was no hello");
+    return Take::kDone;
+  }
+  const Place place = place_for(request);
+  if (place != Place::kHas) return place == Place::kWaits ? Take::kHold : Take::kDone;
+  if (const auto kind = kind_of(request); kind && info_of(*kind).answered_by == AnsweredBy::kLeader)
+    if (refuse_unless_leader({id, *kind, std::chrono::steady_clock::now()})) return Take::kDone;
+  switch (request.which()) {
+    case wire::Request::HELLO:
+      handle_hello(id, request.getHello());
+      break;
+    case wire::Request::COMMAND:
+      return handle_command(id, request.getCommand());
+    case wire::Request::APPEND:
+      return handle_append(id, request.getAppend());
+    case wire::Request::GET:
+      handle_get(id, request.getGet());
+      break;
+    case wire::Request::SCAN:
+      return handle_scan(id, request.getScan());
+    case wire::Request::TAIL:
+      handle_tail(id, request.getTail());
+      break;
+    case wire::Request::CREDIT:
+      handle_credit(id, request.getCredit().getBytes());
+      break;
+    case wire::Request::CANCEL_TAIL:
+      cancel_tail(id);
+      break;
+    case wire::Request::STATUS:
+      handle_status(id);
+      break;
+    case wire::Request::CHECKPOINT:
+      handle_checkpoint(id);
+      break;
+    case wire::Request::DIGEST:
+      return handle_digest(id, request.getDigest());
+    case wire::Request::TRANSFER:
+      handle_transfer(id, NodeId{request.getTransfer()});
+      break;
+    case wire::Request::PROMOTE:
+      handle_promote(id);
+      break;
+    case wire::Request::CHANGE_MEMBER:
+      handle_change_member(id, request.getChangeMember());
+      break;
+    default: {
+      const Asked asked{id, RequestKind::kStatus, std::chrono::steady_clock::now()};
+      reply_error(asked, Error{ErrorCode::kUnsupported, "this server does not know the request"});
+    }
+  }
+  return Take::kDone;
+}
+
+Connection::Place Connection::place_for(wire::Request::Reader request) {
+  if (has_place_) return Place::kHas;
+  const auto kind = kind_of(request);
+  if (request.isHello() || (kind && info_of(*kind).of_operators)) return Place::kHas;
+  const int64_t most = context_.options.max_connections;
+  if (context_.probe.connections.load() - context_.unplaced.load() < most) {
+    has_place_ = true;
+    leave_unplaced();
+    return Place::kHas;
+  }
+  const SteadyTime now = std::chrono::steady_clock::now();
+  if (!place_wanted_since_) place_wanted_since_ = now;
+  if (now - *place_wanted_since_ < kLongestWaitForPlace) {
+    context_.want_place();
+    thread_.look_again(std::static_pointer_cast<Connection>(shared_from_this()), false);
+    return Place::kWaits;
+  }
+  const Asked asked{request.getId(), RequestKind::kStatus, now};
+  reply_error(asked, Error{ErrorCode::kResourceExhausted,
+                           fmt::format("{} connections are in use, the most that this server takes "
+                                       "(server.max_connections); only what operators ask is "
+                                       "answered until another one ends",
+                                       most)});
+  return Place::kRefused;
+}
+
+void Connection::leave_unplaced() {
+  if (thread_.forget_unplaced(number_)) context_.unplaced.fetch_sub(1);
+}
+
+void Connection::look_at_time(SteadyTime now) {
+  const ServerOptions& options = context_.options;
+  account();
+  const bool is_short = memory_.held() > 0 && context_.memory.is_short();
+  const auto at_most = [&](std::chrono::milliseconds time) {
+    return is_short ? std::min<std::chrono::milliseconds>(time, kPatienceWhenShort) : time;
+  };
+  if (const auto since = unfinished_since();
+      since && now - *since > at_most(options.frame_timeout)) {
+    context_.probe.timed_out.add();
+    return close("a frame did not come to its end in time");
+  }
+  if (const auto progress = sending_progress(); !progress || *progress != sending_.progress) {
+    sending_ = {progress.value_or(0), now};
+  } else if (now - sending_.since > at_most(options.unread_timeout)) {
+    context_.probe.timed_out.add();
+    return close("the answers were not read for too long");
+  }
+  const auto idle = idle_for(now);
+  if (!idle) return;
+  if (*idle > options.idle_timeout) {
+    context_.probe.timed_out.add();
+    return close_after_sending("idle for too long");
+  }
+}
+
+std::optional<std::chrono::nanoseconds> Connection::idle_for(SteadyTime now) const {
+  if (in_flight_ > 0 || !subscriptions_.empty() || unsent_bytes() > 0 || closed())
+    return std::nullopt;
+  return now - used_;
+}
+
+std::optional<std::chrono::nanoseconds> Connection::waits_in_vain_for(SteadyTime now) const {
+  const size_t waits = waiting_reads_.size() + digests_in_flight_ + checkpoints_in_flight_;
+  if (in_flight_ != waits || unsent_bytes() > 0 || closed()) return std::nullopt;
+  const bool fed =
+      std::ranges::any_of(subscriptions_, [](const auto& one) { return one.second.credit > 0; });
+  if (fed || (waits == 0 && subscriptions_.empty())) return std::nullopt;
+  const int patience = subscriptions_.empty() ? kPatienceForReads : kPatienceForCredit;
+  const std::chrono::nanoseconds time = now - std::max(used_, pushed_);
+  if (time < patience * context_.options.evict_after) return std::nullopt;
+  return time;
+}
+
+void Connection::handle_hello(uint64_t id, wire::Hello::Reader hello) {
+  const auto checked = check_protocol_version(hello.getProtocolVersion());
+  OutgoingMessage message;
+  auto ours = begin_response(message, id).initHello();
+  fill_hello(ours);
+  if (!checked) ours.setError(checked.error().message.c_str());
+  send(message.builder());
+  if (!checked) return close_after_sending(checked.error().message);
+  greeted_ = true;
+  take_large_frames();
+  hello_timer_.cancel();
+}
+
+void Connection::fill_hello(wire::Hello::Builder ours) {
+  const replication::NodeStatus& now = status();
+  ours.setProtocolVersion(kProtocolVersion);
+  ours.setNode(now.self.value);
+  ours.setLeader(now.role == replication::Role::kLeader && now.serving);
+  if (can_be_told(now.leader_client_address))
+    ours.setLeaderAddress(now.leader_client_address.c_str());
+  ours.setMaxFrameBytes(context_.options.max_frame_bytes);
+  ours.setClusterIdentity(now.identity.known() ? text_of(now.identity).c_str() : kNoIdentity);
+  if (const auto rules = context_.to.state_machine->rules(); rules.in_log) {
+    const uint64_t log_time_ns = context_.to.state_machine->log_time_ns();
+    ours.setLogTimeNs(log_time_ns);
+    ours.setSessionTtlNs(rules.bound_window_ns(log_time_ns));
+  }
+  const auto told = told_servers(now.members);
+  auto servers = ours.initServers(static_cast<unsigned>(told.size()));
+  for (unsigned i = 0; i < told.size(); ++i)
+    servers.set(i, told[i]->c_str());
+}
+
+void Connection::tell_members() {
+  if (!greeted_ || closed()) return;
+  status_.reset();
+  OutgoingMessage message;
+  fill_hello(begin_response(message, 0).initHello());
+  send(message.builder());
+  if (const auto member = check_member(); !member) end_tails(member.error());
+  flush();
+  status_.reset();
+}
+
+void Connection::on_frames_taken() {
+  status_.reset();
+  used_ = std::chrono::steady_clock::now();
+  flush();
+  account();
+}
+
+void Connection::on_written() {
+  status_.reset();
+  answer_what_waits();
+  flush();
+  account();
+  pump_tails();
+  answered();
+}
+
+void Connection::answered() {
+  touched_ = false;
+  status_.reset();
+  if (!held_for_limit_ || held_for_limits()) return;
+  held_for_limit_ = false;
+  resume();
+}
+
+void Connection::try_again() {
+  if (closed()) return;
+  status_.reset();
+  answer_what_waits();
+  flush();
+  if (tail_has_no_room_) pump_tails();
+  resume();
+}
+
+bool Connection::has_room_for(size_t bytes) {
+  account();
+  if (memory_.has_room(bytes)) return true;
+  thread_.look_again(std::static_pointer_cast<Connection>(shared_from_this()), false);
+  return false;
+}
+
+void Connection::on_closed(const std::string& reason) {
+  observability::log_debug("client {}: closed: {}", remote(), reason);
+  hello_timer_.cancel();
+  context_.tails.fetch_sub(subscriptions_.size(), std::memory_order_relaxed);
+  subscriptions_.clear();
+  for (const auto& [wait, read] : std::exchange(waiting_reads_, {}))
+    thread_.forget_waiter(read.waiter);
+  to_answer_.clear();
+  leave_unplaced();
+  context_.probe.connections.fetch_sub(1);
+  context_.probe.in_flight.fetch_sub(in_flight_, std::memory_order_relaxed);
+  in_flight_ = 0;
+  thread_.forget(std::static_pointer_cast<Connection>(shared_from_this()));
+}
+
+const replication::NodeStatus& Connection::status() {
+  if (!status_) status_ = context_.to.node->status();
+  return *status_;
+}
+
+SteadyTime Connection::deadline(uint32_t timeout_ms) const {
+  const auto asked = std::chrono::milliseconds(timeout_ms);
+  const bool usable = timeout_ms != 0 && asked < kLongestWait;
+  return std::chrono::steady_clock::now() + (usable ? asked : kLongestWait);
+}
+
+wire::Response::Builder Connection::begin_response(OutgoingMessage& message, uint64_t id) {
+  return begin_response(message, id, {status().epoch, context_.to.watermarks->applied()},
+                        staleness_bound_ms());
+}
+
+wire::Response::Builder Connection::begin_response(OutgoingMessage& message, uint64_t id,
+                                                   statemachine::LogPoint point,
+                                                   uint64_t bound_ms) {
+  auto response = message.init<wire::Response>();
+  response.setId(id);
+  response.setEpoch(point.epoch.value);
+  response.setApplied(point.address.value);
+  response.setStalenessBoundMs(bound_ms);
+  return response;
+}
+
+uint64_t Connection::staleness_bound_ms() {
+  const replication::NodeStatus& now = status();
+  // Whatever this lead has acknowledged it has applied; what was acknowledged before it, perhaps
+  // not yet.
+  if (now.alone && now.serving && context_.to.watermarks->applied() >= now.lead_begins) return 0;
+  if (!now.fresh_at) return std::numeric_limits<uint64_t>::max();
+  const Nanoseconds age = system_clock().elapsed() - *now.fresh_at;
+  return static_cast<uint64_t>(
+      std::max<int64_t>(0, std::chrono::ceil<std::chrono::milliseconds>(age).count()));
+}
+
+void Connection::reply(const Asked& asked, OutgoingMessage& message) {
+  if (closed()) return;
+  context_.probe.count(asked.kind, RequestResult::kOk, asked.started);
+  send(message.builder());
+}
+
+std::string Connection::shown(const std::string& message) const {
+  return without_folders(message, context_.options.data_directory);
+}
+
+Error Connection::told(const Error& error) {
+  std::string message = shown(error.message);
+  const bool of_the_disk = error.code == ErrorCode::kCorruption || error.code == ErrorCode::kIo;
+  if (!of_the_disk && message == error.message) return error;
+  if (context_.withheld.is_news(error.message, std::chrono::steady_clock::now()))
+    observability::log_warning("clients are told, without the folders: {}", error.message);
+  const std::string self = fmt::format("node {}", status().self.value);
+  if (!message.starts_with(self + " ")) message = self + ": " + message;
+  return {error.code, message + " (see the node's log)"};
+}
+
+void Connection::reply_error(const Asked& asked, const Error& error, bool try_another) {
+  if (closed()) return;
+  context_.probe.count(asked.kind, result_of(error.code), asked.started);
+  OutgoingMessage message;
+  auto response = begin_response(message, asked.id);
+  const bool elsewhere = error.code == ErrorCode::kNotLeader;
+  auto to = response.initError();
+  write_error(told(error), elsewhere ? status().leader_client_address : std::string(), to);
+  to.setTryAnother(try_another || (error.code == ErrorCode::kUnavailable &&
+                                   (status().removed || !status().unhealthy.empty())));
+  send(message.builder());
+}
+
+std::function<void(std::function<void(Connection&)>)> Connection::come_back() {
+  auto self = std::static_pointer_cast<Connection>(shared_from_this());
+  const std::weak_ptr<Connection> weak = self;
+  return [weak, poster = thread_.poster()](std::function<void(Connection&)> then) {
+    poster->post([weak, then = std::move(then)] {
+      const auto connection = weak.lock();
+      if (!connection || connection->closed()) return;
+      then(*connection);
+      connection->flush();
+      connection->answered();
+    });
+  };
+}
+
+}  // namespace tailrace::rpc
