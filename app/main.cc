@@ -47,7 +47,7 @@ int report_parse(const CLI::App& app, const CLI::ParseError& error, bool dashed_
   return kUsage;
 }
 
-/// What could not be written was not told: a verb that is done otherwise is not.
+/// A verb whose output could not be written has failed, whatever else it did.
 int with_output(int exit_code) {
   const auto flushed = flush_output();
   return flushed || exit_code > kNegative ? exit_code : report(flushed.error());

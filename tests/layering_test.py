@@ -16,7 +16,7 @@ ORDER = ["core", "net", "statemachine/command", "rpc/wire", "rpc/client", "obser
          "statemachine/types", "statemachine/session", "statemachine",
          "replication/types", "replication/protocol", "replication/copy", "replication",
          "rpc/peer", "rpc/server", "rpc/awaitables", "rpc/etcd", "config",
-         "app/cli", "app/bench", "app/node", "app"]
+         "app/cli", "app/verbs", "app/bench", "app/node", "app"]
 # The protocol is pure: events in, actions out. It may include these and its own folder, nothing
 # that does anything.
 PURE = ["core", "fasterlog/types", "statemachine/types", "replication/types",

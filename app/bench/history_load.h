@@ -15,8 +15,8 @@ inline constexpr uint64_t kHistoryKeys = 5;
 /// reads of one counter more, in closed loops; keys of this run alone, absent before. Each written
 /// value is CLIENT:NUMBER and unique. The operations that fail do not end it; what ends it is the
 /// time, or the file. Of `options`: clients, in_flight, keys, seconds.
-/// Fails when a client can not be made, when the service can not be reached to begin with, and when
-/// the file can not be written; what is in the file then is true as far as it goes.
+/// Fails when a client cannot be made, when the service cannot be reached to begin with, and when
+/// the file cannot be written; what is in the file then is true as far as it goes.
 Result<LoadResult> run_history_load(const rpc::ClientOptions& client, const LoadOptions& options,
                                     HistoryFile& file,
                                     const std::function<void(double, uint64_t)>& on_progress);

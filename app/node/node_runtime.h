@@ -43,7 +43,7 @@ namespace tailrace::app {
 
 class NodeRuntime {
  public:
-  /// `on_failure` is called on any thread, once, when the node can not go on: a failed write or
+  /// `on_failure` is called on any thread, once, when the node cannot go on: a failed write or
   /// fsync, or bytes that contradict what was committed.
   /// `on_restart`, on any thread: stop it and make another one, which goes on with what has come
   /// meanwhile.

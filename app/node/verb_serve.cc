@@ -1,4 +1,4 @@
-// `tailrace serve`: one node, until SIGTERM or SIGINT, or until it can not go on.
+// `tailrace serve`: one node, until SIGTERM or SIGINT, or until it cannot go on.
 
 #include <cerrno>
 #include <csignal>

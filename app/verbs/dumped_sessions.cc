@@ -1,4 +1,4 @@
-#include "app/cli/dumped_sessions.h"
+#include "app/verbs/dumped_sessions.h"
 
 #include <algorithm>
 #include <iterator>

@@ -23,7 +23,7 @@
 #include <vector>
 
 #include "app/cli/dumped_record.h"
-#include "app/cli/dumped_sessions.h"
+#include "app/verbs/dumped_sessions.h"
 #include "rpc/client/client.h"
 
 namespace tailrace::app {

@@ -11,10 +11,10 @@
 
 #include "app/cli/client_options.h"
 #include "app/cli/json_text.h"
-#include "app/cli/member_json.h"
 #include "app/cli/option_values.h"
 #include "app/cli/output.h"
 #include "app/cli/verbs.h"
+#include "app/verbs/member_json.h"
 
 namespace tailrace::app {
 
@@ -191,7 +191,7 @@ Result<> check_majority_without(const Answer& leader) {
                   left, leader.node, able));
 }
 
-/// Who leads can not remove itself: it hands over first, and the next leader removes it.
+/// Who leads cannot remove itself: it hands over first, and the next leader removes it.
 int remove(const MemberOptions& options) {
   auto client = options.client.connect();
   if (!client) return report(client.error());

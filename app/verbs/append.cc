@@ -166,7 +166,7 @@ void add_append_verb(CLI::App& app, int& exit_code) {
       "are, and EPOCH:ADDRESS of their end (for get --read at-least=)");
   const auto options = std::make_shared<AppendOptions>();
   verb->add_option("--stream", options->stream,
-                   "The stream that the events belong to: a name of at most 65535 bytes")
+                   "The stream that the events belong to: a name of at most 1024 bytes")
       ->capture_default_str();
   verb->add_option("FILE", options->file, "A file of lines; - is standard input")
       ->capture_default_str();

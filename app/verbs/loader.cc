@@ -1,4 +1,4 @@
-#include "app/cli/loader.h"
+#include "app/verbs/loader.h"
 
 #include <algorithm>
 
@@ -150,7 +150,12 @@ Result<rpc::CommandAnswer> Loader::call(const DumpedLine& line) {
       if (const auto left = left_of(line.expires_at_ns))
         return client_.put(key, as_bytes(line.value), *left);
       break;
-    default:
+    case Operation::kDelete:
+    case Operation::kEvent:  // sent in batches, not here; and the others are the cluster's own
+    case Operation::kDigest:
+    case Operation::kTime:
+    case Operation::kCompare:
+    case Operation::kRules:
       break;
   }
   return client_.erase(key);  // deleted then, or expired meanwhile

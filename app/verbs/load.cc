@@ -13,10 +13,10 @@
 
 #include "app/cli/client_options.h"
 #include "app/cli/line_reader.h"
-#include "app/cli/loader.h"
 #include "app/cli/option_values.h"
 #include "app/cli/output.h"
 #include "app/cli/verbs.h"
+#include "app/verbs/loader.h"
 #include "core/clock.h"
 #include "fasterlog/log.h"
 #include "statemachine/command/command.h"

@@ -3,9 +3,9 @@
 
 #include "app/cli/client_options.h"
 #include "app/cli/json_text.h"
-#include "app/cli/member_json.h"
 #include "app/cli/output.h"
 #include "app/cli/verbs.h"
+#include "app/verbs/member_json.h"
 #include "fasterlog/log.h"
 #include "replication/protocol/membership.h"
 
