@@ -46,7 +46,7 @@ class Coordinator {
   /// A leader of this node whose grant was lost (a lease ran out) is granted a new epoch when
   /// nobody else has taken the lead.
   ///
-  /// The listener is told each change once. Silence is no change: a coordinator that can not be
+  /// The listener is told each change once. Silence is no change: a coordinator that cannot be
   /// reached takes nothing back. What is told may have been overtaken by raise(), resign() or
   /// set_candidacy() on the way, so a grant at or below what this node knows is to be ignored.
   virtual void start(Epoch known, Listener listener) = 0;

@@ -23,10 +23,11 @@ class LeaderRules {
 
   bool is_due(const CoreState& state, const statemachine::RulesStatus& rules,
               Address applied) const {
-    if (state.role != Role::kLeader || !state.serving || state.cluster_version < kVersion)
+    if (state.role != Role::kLeader || !state.leadership.serving ||
+        state.cluster_version < kVersion)
       return false;
     // What its predecessors wrote, and what it has asked for itself, counts once it is applied.
-    if (applied < state.epoch_start.end) return false;
+    if (applied < state.leadership.epoch_start.end) return false;
     if (asked_ && asked_->epoch == state.epoch && applied < asked_->end) return false;
     return !rules.in_log || rules.in_force != known(rules.wanted, state.cluster_version);
   }

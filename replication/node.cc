@@ -260,7 +260,7 @@ void Driver::tick() {
   handle(LogMoved{position(), watermarks_.applied()});
   handle(Tick{now(), watermarks_.applied()});
   if (coordinator_) coordinator_->set_candidacy(candidacy());
-  if (core_.state().streaming || core_.state().role == Role::kLeader)
+  if (core_.state().following.streaming || core_.state().role == Role::kLeader)
     checkpoint_receiver_.not_wanted();
   checkpoint_receiver_.tick();
   settle_confirmations();
@@ -287,7 +287,7 @@ void Driver::adopt_copy() {
   const Address end = checkpoint_receiver_.plan().log.end;
   // What a leader has refused is not the cluster's; what came since then may be.
   const bool extended = log_end() > end && log_end() != checkpoint_receiver_.refused_end();
-  if (core_.state().streaming || extended || core_.state().committed > end) {
+  if (core_.state().following.streaming || extended || core_.state().committed > end) {
     checkpoint_receiver_.not_wanted();
     return;
   }
@@ -358,7 +358,7 @@ void Driver::on_message(NodeId peer, Message message) {
   const bool acknowledged = std::holds_alternative<Acknowledge>(message);
   handle(Received{peer, std::move(message), now()});
   // A hand-over ends as soon as the successor holds all that the log has now.
-  if (acknowledged && core_.state().transferring != NodeId{}) {
+  if (acknowledged && core_.state().leadership.transferring != NodeId{}) {
     // And all of it is applied here, so that its answers are on their way: not long, for nothing
     // new comes.
     (void)state_machine_.wait_applied(core_.state().committed, clock_.now() + kApplierPatience);

@@ -32,7 +32,8 @@ struct NodeOptions {
   std::string cluster;
   storage::Path directory;  // of the promise file
   Members members;          // self included, until the log has a record of them
-  /// Whom the configuration file names by now, for a new disk will go by that; null: whom it named.
+  /// Reads the members that the configuration file names now: a new disk goes by them. Null: the
+  /// file has not changed since the start.
   std::function<Result<Members>()> members_in_file;
   NodeId leader;  // the static coordinator's choice at the first start; 0 with another
   std::chrono::milliseconds tick_interval{50};
@@ -91,7 +92,7 @@ struct NodeStatus {
   /// such moment is known (never connected, or a leader that no majority has confirmed yet).
   /// By Clock::elapsed().
   std::optional<Nanoseconds> fresh_at;
-  /// Why it does not take part ("log refused: …"), or can not for long: its disk is full. Empty if
+  /// Why it does not take part ("log refused: …"), or cannot for long: its disk is full. Empty if
   /// well.
   std::string problem;
   /// Why this node's state is not to be read: it differs from the cluster's, or is not applied any
@@ -156,7 +157,7 @@ class Node {
   /// lost the lead to another one first, or stopped). Any thread; `done` on the executor.
   virtual void transfer(NodeId to, Done done) = 0;
   /// Adds, changes or removes one member (membership.h): `done` when that is committed, or why it
-  /// can not be: kNotLeader; kUnavailable (the one before is not committed yet, or no room in the
+  /// cannot be: kNotLeader; kUnavailable (the one before is not committed yet, or no room in the
   /// log: later); kUnknownOutcome when this node lost the lead meanwhile; or as changed(). Nothing
   /// to be done is success. A new voter begins as joining: status() tells when it has become one.
   /// Any thread; `done` on the executor.

@@ -30,7 +30,7 @@ std::string Driver::remedy() const {
   if (compared_successor() != NodeId{}) return std::string(kReplace);
   return fmt::format(
       "first see in `tailrace status` that another voter is healthy: then {}. Where none is, "
-      "remove nothing (README, When a node is unhealthy)",
+      "remove nothing (docs/operating/health.md)",
       kReplace);
 }
 
@@ -63,10 +63,10 @@ void Driver::tick_health() {
   const CoreState& state = core_.state();
   applier_.observe(watermarks_.applied(), watermarks_.committed(), now());
   for (const auto& [id, follower] : state.followers) {
-    // What is not on its disk it can not apply: that is lag, and told as such.
+    // What is not on its disk it cannot apply: that is lag, and told as such.
     appliers_[id].observe(follower.applied, std::min(state.committed, follower.durable), now());
   }
-  const bool leads = state.role == Role::kLeader && state.serving && !failed_;
+  const bool leads = state.role == Role::kLeader && state.leadership.serving && !failed_;
   const statemachine::DigestProgress progress = state_machine_.digest_progress();
   comparison_.tick(leads ? state.epoch : Epoch{}, progress, now());
   for (auto& [peer, question] : comparison_.due(state.connected, now()))

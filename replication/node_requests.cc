@@ -17,7 +17,7 @@ void Driver::confirm_leadership(SteadyTime deadline, Node::Confirmed done) {
   post([deadline, done = std::move(done)](Driver& self) mutable {
     const CoreState& state = self.core_.state();
     // Before its first record is committed a leader does not know how much is.
-    if (state.epoch_start.empty() || state.committed < state.epoch_start.end)
+    if (state.leadership.epoch_start.empty() || state.committed < state.leadership.epoch_start.end)
       return done(make_error(ErrorCode::kNotLeader,
                              "node " + std::to_string(self.options_.self.value) +
                                  " does not lead, or its epoch is not committed yet"));
@@ -73,7 +73,7 @@ void Driver::transfer(NodeId to, Done done) {
     const auto refuse = [&](ErrorCode code, std::string why) {
       done(make_error(code, std::move(why)));
     };
-    if (!self.running_ || state.role != Role::kLeader || !state.serving)
+    if (!self.running_ || state.role != Role::kLeader || !state.leadership.serving)
       return refuse(ErrorCode::kNotLeader, "node " + std::to_string(self.options_.self.value) +
                                                " does not lead, or hands over already");
     const CoordinatorStatus coordinator =
@@ -124,7 +124,7 @@ void Driver::settle_transfer() {
   const std::string self = "node " + std::to_string(options_.self.value);
   const std::string to = "node " + std::to_string(transfer_->to.value);
   const bool leads = running_ && state.role == Role::kLeader && state.epoch == transfer_->epoch;
-  if (leads && state.transferring == transfer_->to) return;
+  if (leads && state.leadership.transferring == transfer_->to) return;
   // Why the lead has ended is said by the actions of the same step, which may be still to come.
   if (!leads && handling_ && running_ && !transfer_->handed_over) return;
   const PendingTransfer transfer = *std::exchange(transfer_, std::nullopt);
@@ -230,7 +230,7 @@ void Driver::promote(Done done) {
       return done(make_error(ErrorCode::kFailedPrecondition,
                              "this node was removed from the members of the cluster"));
     if (!self.core_.may_lead())
-      return done(make_error(ErrorCode::kFailedPrecondition, "a learner can not lead"));
+      return done(make_error(ErrorCode::kFailedPrecondition, "a learner cannot lead"));
     if (self.comparison_.divergence())
       return done(make_error(ErrorCode::kFailedPrecondition, self.unhealthy()));
     const bool needs_word = self.core_.needs_word();

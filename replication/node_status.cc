@@ -36,17 +36,18 @@ std::shared_ptr<NodeStatus> Driver::make_status() const {
   result->removed = !core_.is_member(options_.self) || state.outsider;
   result->cluster_version = state.cluster_version;
   result->identity = state.promise.identity;
-  result->serving = state.serving && !failed_ && running_;
-  result->connected_to_leader = state.streaming;
-  if (state.streaming) result->source = state.source;
+  result->serving = state.leadership.serving && !failed_ && running_;
+  result->connected_to_leader = state.following.streaming;
+  if (state.following.streaming) result->source = state.following.source;
   result->alone = count_voters(state.members) == 1 && core_.is_voter(options_.self) &&
                   state.role == Role::kLeader;
-  if (state.role == Role::kLeader) result->lead_begins = state.epoch_start.end;
+  if (state.role == Role::kLeader) result->lead_begins = state.leadership.epoch_start.end;
   if (state.fresh_at && running_) result->fresh_at = state.fresh_at;
   const bool follows = state.role == Role::kFollower || state.role == Role::kLearner;
   if (state.role == Role::kLeader) result->seconds_since_leader = 0;
-  if (follows && running_) result->seconds_since_leader = seconds(now() - state.last_heard);
-  if (running_ && !failed_ && state.role != Role::kLeader && !state.streaming)
+  if (follows && running_)
+    result->seconds_since_leader = seconds(now() - state.following.last_heard);
+  if (running_ && !failed_ && state.role != Role::kLeader && !state.following.streaming)
     result->no_leader = why_no_leader();
   result->unhealthy = unhealthy();
   result->disagreement = disagreement();
@@ -74,7 +75,7 @@ std::shared_ptr<NodeStatus> Driver::make_status() const {
   result->copy = checkpoint_receiver_.status();
   for (const auto& [id, follower] : state.followers) {
     // The only one of a node that is neither leader nor relay is a candidate that fetches.
-    if (state.role != Role::kLeader && state.source == NodeId{}) break;
+    if (state.role != Role::kLeader && state.following.source == NodeId{}) break;
     FollowerStatus one;
     one.id = id;
     one.voter = follower.voter;
@@ -99,7 +100,8 @@ std::shared_ptr<NodeStatus> Driver::make_status() const {
 /// What a leader's store would say to the largest put, so that it is known before one is refused.
 std::optional<Error> Driver::store_refusal() const {
   const CoreState& state = core_.state();
-  if (state.role != Role::kLeader || !state.serving || failed_ || !running_) return std::nullopt;
+  if (state.role != Role::kLeader || !state.leadership.serving || failed_ || !running_)
+    return std::nullopt;
   statemachine::CommandCost largest;
   largest.log_bytes = options_.log.page_bytes;
   const Result<> admitted = state_machine_.admit(largest, 0);
@@ -112,7 +114,7 @@ std::string Driver::why_no_leader() const {
   const CoreState& state = core_.state();
   const Member* leader = find_member(state.members, state.leader);
   if (has_coordinator_ && coordinator_ && !coordinator_->status().reachable)
-    return "nobody is known to lead, and the coordinator, which names the leader, can not be "
+    return "nobody is known to lead, and the coordinator, which names the leader, cannot be "
            "asked: " +
            coordinator_->status().problem;
   const std::string_view by_hand =

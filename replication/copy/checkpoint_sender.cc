@@ -144,7 +144,7 @@ void CheckpointSender::answer(NodeId peer, const ReadCheckpoint& message) {
   if (!wait_for_rate(size)) return;
   auto bytes = std::make_shared<std::vector<std::byte>>(size);
   if (const auto there = held.reader->read(message.offset, *bytes); !there) {
-    observability::log_error("the state can not be copied to node {}: {}", peer.value,
+    observability::log_error("the state cannot be copied to node {}: {}", peer.value,
                              there.error().message);
     part.problem = there.error().message;
     send_(peer, std::move(part));

@@ -122,11 +122,12 @@ void Core::on(const PeerConnected& event, Actions& actions) {
   stream_lost(peer);  // until it subscribes on this connection
   state_.introduced[peer] = event.introduction;
   state_.seen_before.erase(peer);
-  state_.sealed.erase(peer);  // said by the life before, perhaps
-  if (state_.role == Role::kCandidate && peer == state_.source) {
+  state_.campaign.sealed.erase(peer);  // said by the life before, perhaps
+  state_.leadership.sealed.erase(peer);
+  if (state_.role == Role::kCandidate && peer == state_.following.source) {
     // Its log may be another one than what was to be fetched.
-    state_.source = NodeId{};
-    state_.streaming = false;
+    state_.following.source = NodeId{};
+    state_.following.streaming = false;
   }
   if (const auto owed = state_.owed.find(peer); owed != state_.owed.end()) {
     // What a disk held that is gone cannot be had any more.
@@ -140,9 +141,9 @@ void Core::on(const PeerConnected& event, Actions& actions) {
   hear(peer, event.introduction, actions);
   if (state_.role == Role::kLeader) leader_announce(peer, actions);
   if (state_.role == Role::kCandidate) candidate_ask(peer, actions);
-  if (peer == state_.source) {
-    state_.last_heard = state_.now;
-    state_.streaming = false;
+  if (peer == state_.following.source) {
+    state_.following.last_heard = state_.now;
+    state_.following.streaming = false;
     follower_subscribe(actions);
   }
 }
@@ -155,11 +156,11 @@ void Core::on(const PeerDisconnected& event, Actions& actions) {
   if (const auto owed = state_.owed.find(peer); owed != state_.owed.end())
     owed->second.gone_since = state_.now;
   stream_lost(peer);
-  if (peer == state_.sealing) state_.sealing = NodeId{};  // it will ask again
-  if (peer == state_.source) state_.streaming = false;
+  if (peer == state_.following.sealing) state_.following.sealing = NodeId{};  // it will ask again
+  if (peer == state_.following.source) state_.following.streaming = false;
   if (state_.role == Role::kCandidate) {
-    state_.sealed.erase(peer);
-    if (peer == state_.source) state_.source = NodeId{};
+    state_.campaign.sealed.erase(peer);
+    if (peer == state_.following.source) state_.following.source = NodeId{};
     candidate_choose(actions);
   }
 }
@@ -197,7 +198,7 @@ void Core::on(const Received& event, Actions& actions) {
   } else if (const auto* refused = std::get_if<Refuse>(&event.message)) {
     ++state_.refusals_received;
     // Of nobody who is not a member, unless this node follows it by a record that it lacks yet.
-    if (!may_move_epoch(peer) && peer != state_.source && peer != state_.leader) return;
+    if (!may_move_epoch(peer) && peer != state_.following.source && peer != state_.leader) return;
     if (refused->reason == RefusalReason::kSeenBefore) {
       become_another_disk(*refused, peer, actions);
     } else if (state_.role == Role::kLeader) {
@@ -236,7 +237,7 @@ void Core::on(const PromisePersisted& event, Actions& actions) {
     leader_count(actions);  // with its own vote now
   } else {
     follower_answer_seal(actions);
-    if (state_.streaming)
+    if (state_.following.streaming)
       follower_acknowledge(actions);  // what was held back until now
     else
       follower_subscribe(actions);
@@ -258,10 +259,10 @@ void Core::on(const LogMoved& event, Actions& actions) {
     return;
   }
   if (!durable_moved) return;
-  if (state_.streaming) follower_acknowledge(actions);
+  if (state_.following.streaming) follower_acknowledge(actions);
   if (state_.role == Role::kCandidate) candidate_choose(actions);
   follower_answer_seal(actions);
-  if (!state_.streaming) follower_subscribe(actions);
+  if (!state_.following.streaming) follower_subscribe(actions);
 }
 
 void Core::on(const LogSettled& event, Actions& actions) {
@@ -280,7 +281,7 @@ void Core::refuse(NodeId peer, RefusalReason reason, std::string message, Action
   // A leader that was promised the epoch only now may still be collecting its majority.
   const bool follows_it =
       state_.promise.leader != options_.self &&
-      (state_.streaming || state_.now - state_.promised_at < options_.peer_timeout);
+      (state_.following.streaming || state_.now - state_.promised_at < options_.peer_timeout);
   const NodeId leader = state_.role == Role::kLeader ? options_.self
                         : follows_it                 ? state_.promise.leader
                                                      : NodeId{};
@@ -362,8 +363,9 @@ const EpochTable& Core::epochs() const {
 
 bool Core::hears_leader() const {
   if (state_.role == Role::kLeader)
-    return state_.now - state_.majority_heard <= options_.peer_timeout;
-  return follows() && state_.streaming && state_.now - state_.last_heard <= options_.peer_timeout;
+    return state_.now - state_.leadership.majority_heard <= options_.peer_timeout;
+  return follows() && state_.following.streaming &&
+         state_.now - state_.following.last_heard <= options_.peer_timeout;
 }
 
 }  // namespace tailrace::replication

@@ -146,6 +146,46 @@ struct FollowerState {
 
 using Followers = std::map<NodeId, FollowerState>;
 
+/// Of a candidate, in its epoch: it begins with the grant and ends with the lead or without it.
+struct Campaign {
+  std::chrono::nanoseconds since{0};
+  std::chrono::nanoseconds last_asked{0};
+  std::map<NodeId, Sealed> sealed{};  // by connected voters
+  Epoch fetch_epoch{};                // while it has a source: the position that is fetched
+  Address fetch_end{};
+};
+
+/// Of a leader, in its epoch: it begins when a majority has sealed it.
+struct Leadership {
+  std::chrono::nanoseconds majority_heard{0};
+  /// Elected by all voters although too few have a vote: these, with the disks that they had then,
+  /// count until they get one.
+  bool first_start = false;
+  std::map<NodeId, Sealed> sealed{};
+  AddressRange epoch_start{};  // of the epoch's first record; empty before WriterReady
+  bool serving = false;        // that record is committed, and no hand-over runs
+  bool changing = false;       // AppendMembers is under way
+  NodeId transferring{};       // hand-over to this node; 0: none
+  std::chrono::nanoseconds transfer_began{0};
+  std::deque<std::pair<uint64_t, std::chrono::nanoseconds>> rounds{};  // asked, not confirmed: when
+};
+
+/// Of whoever has a stream, or waits for one: a follower, a learner, a candidate that fetches. It
+/// begins with the epoch that is obeyed, and with a campaign.
+struct Following {
+  NodeId source{};         // whose stream this is; 0: none
+  bool streaming = false;  // the source has accepted
+  NodeId sealing{};        // the candidate that waits for Sealed; 0: none
+  Address acknowledged{};  // last told to the source on this connection
+  uint64_t heard_round = 0, answered_round = 0;
+  std::chrono::nanoseconds last_heard{0}, last_subscribed{0}, last_acknowledged{0}, retry_after{0};
+  // Learner with an upstream (relay.cc).
+  std::chrono::nanoseconds fed_at{0};          // it had a stream then, or chose its source
+  std::chrono::nanoseconds patience{0};        // so long without a stream, then another source
+  std::chrono::nanoseconds upstream_after{0};  // until then the leader is its source
+  std::chrono::nanoseconds last_told_leader{0};
+};
+
 /// All the core remembers; readable for status, invariants and tests.
 struct CoreState {
   Role role = Role::kStarting;
@@ -195,42 +235,22 @@ struct CoreState {
   /// this node's clock. Nothing: no such moment is known.
   std::optional<std::chrono::nanoseconds> fresh_at;
 
-  // Candidate.
-  std::map<NodeId, Sealed> sealed;  // by connected voters, in this epoch
-  std::chrono::nanoseconds last_asked{0};
-  Epoch fetch_epoch;  // while source != 0: the position that is fetched
-  Address fetch_end;
+  // What belongs to one role, or to one epoch of it: assigned whole where that begins and ends.
+  Campaign campaign;
+  Leadership leadership;
+  Following following;
 
-  // Leader, and source of a candidate's fetch.
-  bool serving = false;      // the epoch-start record is committed, and no hand-over runs
-  bool changing = false;     // AppendMembers is under way
-  bool first_start = false;  // elected by all voters although too few have a vote
-  AddressRange epoch_start;  // of the current epoch's first record; empty before WriterReady
+  // Of the source of a stream: a leader, a relay, a voter that a candidate fetches from.
   Followers followers;
+  /// Rounds of this life, over all epochs that it leads; what is asked is never asked again.
   uint64_t round = 0, confirmed_round = 0;
-  NodeId transferring;  // hand-over to this node; 0: none
-  std::chrono::nanoseconds transfer_began{0};
-  std::chrono::nanoseconds majority_heard{0};                        // also a candidate's beginning
-  std::deque<std::pair<uint64_t, std::chrono::nanoseconds>> rounds;  // asked, not confirmed: when
 
-  // Follower, learner, and candidate while it fetches.
-  NodeId source;           // whose stream this is; 0: none
-  NodeId sealing;          // the candidate that waits for Sealed; 0: none
-  bool streaming = false;  // the source has accepted
-  unsigned settling = 0;   // so many LogSettled are awaited
-  Address received;        // end of what was handed to the log; >= log.durable
-  Address acknowledged;    // last told to the source on this connection
-  Address kept_from;       // as the leader asked
-  uint64_t heard_round = 0, answered_round = 0;
+  // Of the log while something is on its way to it.
+  unsigned settling = 0;  // so many LogSettled are awaited
+  Address received;       // end of what was handed to the log; >= log.durable
+  Address kept_from;      // as the leader asked
   /// Once so much is applied, the state is as fresh as that; ascending in both.
   std::deque<std::pair<Address, std::chrono::nanoseconds>> fresher;
-  std::chrono::nanoseconds last_heard{0}, last_subscribed{0}, last_acknowledged{0}, retry_after{0};
-
-  // Learner with an upstream (relay.cc).
-  std::chrono::nanoseconds fed_at{0};          // it had a stream then, or chose its source
-  std::chrono::nanoseconds patience{0};        // so long without a stream, then another source
-  std::chrono::nanoseconds upstream_after{0};  // until then the leader is its source
-  std::chrono::nanoseconds last_told_leader{0};
 
   // Counts since the start.
   uint64_t acks_sent = 0, acks_received = 0, refusals_sent = 0, refusals_received = 0;
@@ -269,11 +289,11 @@ class Core {
   Introduction introduction() const;
   Acquaintance acquaintance(NodeId peer, const Introduction& said) const;
   bool may_send_batches(NodeId peer) const {
-    return is_member(peer) || peer == state_.source || peer == state_.leader;
+    return is_member(peer) || peer == state_.following.source || peer == state_.leader;
   }
   /// Up to where others may have this log (stream.cc).
   Address ship_end() const;
-  /// What ChangeAsked would make of the members, the same ones if nothing, or why it can not now:
+  /// What ChangeAsked would make of the members, the same ones if nothing, or why it cannot now:
   /// kNotLeader, kUnavailable (the change before is not committed yet: later), or as changed().
   Result<Members> after_change(const MemberChange& change) const;
 
@@ -367,6 +387,15 @@ class Core {
   void candidate_ask(NodeId peer, Actions& actions);
   void candidate_sealed(NodeId peer, const Sealed& message, Actions& actions);
   void candidate_refused(NodeId peer, const Refuse& message, Actions& actions);
+  struct Promised {
+    NodeId best;  // whose log holds the most
+    size_t votes = 0, answered = 0, needed = 0;
+    bool begun = false;  // somebody knows that the cluster has had a leader
+  };
+  /// Of two logs the one with the greater rank holds all that was committed.
+  std::pair<Epoch, Address> rank(Epoch last, Address end) const;
+  Promised candidate_count() const;
+  void candidate_wait(const Promised& count, Actions& actions);
   void candidate_choose(Actions& actions);
   void candidate_won(bool first_start, bool begun, Actions& actions);
   void candidate_lost(NodeId successor, std::string why, Actions& actions);
@@ -393,6 +422,9 @@ class Core {
   void on(const Shipped& event, Actions& actions);
   void on(const ShipFailed& event, Actions& actions);
   bool feeds(NodeId peer, Epoch promised) const;
+  bool stream_refuses(NodeId peer, const Subscribe& message, Actions& actions);
+  bool stream_matches(NodeId peer, FollowerState& follower, const Subscribe& message,
+                      Actions& actions);
   void stream_subscribe(NodeId peer, const Subscribe& message, Actions& actions);
   void stream_acknowledge(NodeId peer, const Acknowledge& message, Actions& actions);
   void stream_tick(Actions& actions);

@@ -40,7 +40,7 @@
 // log had at that moment; where whoever told it is gone for long, or nobody leads for so long, it
 // is left out, or a cluster could not go on without that one.
 //
-// What nobody who is up knows, nobody can notice: a restored copy and another voter's absence
+// What nobody who is up knows, nobody cannotice: a restored copy and another voter's absence
 // together are two failures, and so is a copy that is older than two changes of the members.
 //
 // An epoch is promised to a life of a node, not to its number: another life may hold another log,
@@ -255,7 +255,7 @@ void Core::forget_owed(Actions& actions) {
   // Said anew to a candidate that may be waiting for it.
   if (!follows() || state_.leader != NodeId{} || !state_.connected.contains(state_.promise.leader))
     return;
-  state_.sealing = state_.promise.leader;
+  state_.following.sealing = state_.promise.leader;
   follower_answer_seal(actions);
 }
 
@@ -349,8 +349,8 @@ void Core::become_another_disk(const Refuse& refused, NodeId by, Actions& action
   } else {
     stream_end(actions);
   }
-  state_.sealing = NodeId{};
-  state_.streaming = false;
+  state_.following.sealing = NodeId{};
+  state_.following.streaming = false;
   state_.given_up = state_.promise.incarnation;
   state_.told_to_go_on = false;
   ++state_.renewals;
@@ -390,7 +390,7 @@ size_t Core::able_voters(const Members& members) const {
 /// A voter with another disk than the one which votes, this leader itself perhaps, joins anew,
 /// provided that this can be committed without it.
 void Core::leader_replace_disk(Actions& actions) {
-  if (state_.cluster_version < 2 || !state_.serving || !may_change()) return;
+  if (state_.cluster_version < 2 || !state_.leadership.serving || !may_change()) return;
   for (const Member& member : state_.members) {
     if (!member.voter) continue;
     uint64_t incarnation = state_.persisted.incarnation;
@@ -428,7 +428,7 @@ void Core::leader_go_on(Actions& actions) {
 /// node that is alone writes who the members are as soon as it leads, whatever they know: what its
 /// file says of other voters later changes nothing any more, they are added.
 void Core::leader_raise_version(Actions& actions) {
-  if (!state_.serving || !may_change()) return;
+  if (!state_.leadership.serving || !may_change()) return;
   uint32_t version = kClusterVersion;
   for (const Member& member : state_.members) {
     if (member.id == options_.self) continue;

@@ -241,7 +241,7 @@ struct Confirmed {
 struct FetchCheckpoint {
   NodeId from;
 };
-/// The node can not go on: its log contradicts what was committed.
+/// The node cannot go on: its log contradicts what was committed.
 struct Fatal {
   std::string message;
 };

@@ -15,13 +15,14 @@ constexpr size_t kMostFresher = 64;
 }  // namespace
 
 void Core::follower_tick(Actions& actions) {
-  if (state_.source == NodeId{} || !state_.connected.contains(state_.source)) return;
-  if (state_.now - state_.last_heard > options_.peer_timeout) {
-    state_.streaming = false;
-    state_.last_heard = state_.now;
-    actions.push_back(Disconnect{state_.source});
-  } else if (!state_.streaming && is_member(options_.self) &&
-             state_.now - state_.last_subscribed >= state_.retry_after) {
+  if (state_.following.source == NodeId{} || !state_.connected.contains(state_.following.source))
+    return;
+  if (state_.now - state_.following.last_heard > options_.peer_timeout) {
+    state_.following.streaming = false;
+    state_.following.last_heard = state_.now;
+    actions.push_back(Disconnect{state_.following.source});
+  } else if (!state_.following.streaming && is_member(options_.self) &&
+             state_.now - state_.following.last_subscribed >= state_.following.retry_after) {
     follower_subscribe(actions);
   }
 }
@@ -59,7 +60,7 @@ void Core::follower_seal(NodeId peer, const Seal& message, Actions& actions) {
     follower_adopt(peer, message.epoch, message.run, NodeId{}, actions);
   // A candidate that asks although it was told so already has lost the answer.
   if (state_.leader == peer && !options_.faults.epoch_for_two_lives) return;
-  state_.sealing = peer;
+  state_.following.sealing = peer;
   follower_answer_seal(actions);
 }
 
@@ -81,18 +82,13 @@ void Core::follower_adopt(NodeId peer, Epoch epoch, uint64_t run, NodeId leader,
   stream_end(actions);
   state_.epoch = epoch;
   state_.leader = leader;
-  state_.upstream_after = state_.now;
-  state_.source = source_in(leader);
-  state_.fed_at = state_.now;
-  state_.patience = options_.peer_timeout;
-  state_.sealing = NodeId{};
-  state_.streaming = false;
-  state_.acknowledged = Address{};
-  state_.heard_round = state_.answered_round = 0;
+  state_.following = {.last_heard = state_.now,
+                      .fed_at = state_.now,
+                      .patience = options_.peer_timeout,
+                      .upstream_after = state_.now};
+  state_.following.source = source_in(leader);
   state_.fresher.clear();
   sure_.reset();
-  state_.last_heard = state_.now;
-  state_.retry_after = std::chrono::nanoseconds{0};
   settle(DropAppends{}, actions);
   if (state_.promise.epoch != epoch || state_.promise.leader != peer)
     promise(epoch, peer, run, actions);
@@ -103,13 +99,13 @@ void Core::follower_adopt(NodeId peer, Epoch epoch, uint64_t run, NodeId leader,
 /// Once the promise is on disk, and nothing of a lower epoch is on its way there any more: what is
 /// said here about the log is what a candidate decides by.
 void Core::follower_answer_seal(Actions& actions) {
-  if (state_.sealing == NodeId{}) return;
+  if (state_.following.sealing == NodeId{}) return;
   const bool kept = promised() || options_.faults.ack_before_promise;
   if (!kept || !settled() || state_.hearing) return;
   // With this node's word and its own it would be elected, and its own may be a copy's. It asks
   // again.
-  if (is_doubted(state_.sealing) && !options_.faults.seals_for_doubted) return;
-  const NodeId to = std::exchange(state_.sealing, NodeId{});
+  if (is_doubted(state_.following.sealing) && !options_.faults.seals_for_doubted) return;
+  const NodeId to = std::exchange(state_.following.sealing, NodeId{});
   actions.push_back(Send{
       to, Sealed{state_.promise.epoch, state_.log.last_epoch, state_.log.begin, state_.log.durable,
                  state_.promise.incarnation, state_.persisted.vote, owed().first, owed().second}});
@@ -124,23 +120,23 @@ void Core::follower_leading(NodeId peer, const Leading& message, Actions& action
   const bool news = state_.leader != peer || state_.epoch != message.epoch;
   if (news) follower_adopt(peer, message.epoch, message.run, peer, actions);
   // Whoever has its stream from another node needs to know the leader, no more.
-  if (!news && state_.source != peer) return;
-  state_.last_heard = state_.now;
+  if (!news && state_.following.source != peer) return;
+  state_.following.last_heard = state_.now;
   // It is said to whoever has no stream: what this node takes for one has ended on the other side.
-  if (!news && state_.now - state_.last_subscribed < state_.retry_after) return;
-  state_.streaming = false;
+  if (!news && state_.now - state_.following.last_subscribed < state_.following.retry_after) return;
+  state_.following.streaming = false;
   follower_subscribe(actions);
 }
 
 void Core::follower_vote(NodeId peer, const GrantVote& message, Actions& actions) {
-  if (!follower_obeys(peer, message.epoch, actions) || !state_.streaming || peer != state_.leader ||
-      message.vote > Vote::kFull)
+  if (!follower_obeys(peer, message.epoch, actions) || !state_.following.streaming ||
+      peer != state_.leader || message.vote > Vote::kFull)
     return;
   if (message.incarnation == state_.promise.incarnation) {
     promise_vote(message.vote, actions);
-  } else if (state_.now - state_.last_subscribed >= state_.retry_after) {
+  } else if (state_.now - state_.following.last_subscribed >= state_.following.retry_after) {
     // The leader takes this node for the one with the disk before: a late message told it so.
-    state_.streaming = false;
+    state_.following.streaming = false;
     follower_subscribe(actions);
   }
 }
@@ -149,14 +145,14 @@ void Core::follower_vote(NodeId peer, const GrantVote& message, Actions& actions
 
 /// From an end that stands: what is still on its way to the disk might be of another epoch.
 void Core::follower_subscribe(Actions& actions) {
-  if (state_.source == NodeId{} || !promised() || !settled() || state_.hearing ||
-      !state_.connected.contains(state_.source))
+  if (state_.following.source == NodeId{} || !promised() || !settled() || state_.hearing ||
+      !state_.connected.contains(state_.following.source))
     return;
-  state_.last_subscribed = state_.now;
-  state_.retry_after = options_.heartbeat_interval;
-  state_.streaming = false;
+  state_.following.last_subscribed = state_.now;
+  state_.following.retry_after = options_.heartbeat_interval;
+  state_.following.streaming = false;
   actions.push_back(Send{
-      state_.source,
+      state_.following.source,
       Subscribe{state_.promise.epoch, state_.log.last_epoch, state_.log.begin, state_.log.durable,
                 state_.promise.incarnation, state_.persisted.vote, state_.run}});
 }
@@ -170,17 +166,17 @@ bool Core::follower_obeys(NodeId peer, Epoch epoch, Actions& actions) {
     refuse_stale(peer, epoch, actions);
     return false;
   }
-  if (peer != state_.source || epoch != state_.epoch) return false;
-  state_.last_heard = state_.now;
+  if (peer != state_.following.source || epoch != state_.epoch) return false;
+  state_.following.last_heard = state_.now;
   return true;
 }
 
 void Core::follower_accept(NodeId peer, const Accept& message, Actions& actions) {
   if (!follower_obeys(peer, message.epoch, actions)) return;
   if (message.start != state_.received || state_.settling > 0) return;  // of another subscription
-  state_.streaming = true;
+  state_.following.streaming = true;
   state_.outsider = false;
-  state_.acknowledged = Address{};
+  state_.following.acknowledged = Address{};
   set_problem("", actions);
   advance_committed(message.committed, actions);
   actions.push_back(StateChanged{});
@@ -189,7 +185,7 @@ void Core::follower_accept(NodeId peer, const Accept& message, Actions& actions)
 
 void Core::follower_diverges(NodeId peer, const Diverges& message, Actions& actions) {
   if (!follower_obeys(peer, message.epoch, actions)) return;
-  if (state_.streaming || !settled() || message.asked != state_.log.durable)
+  if (state_.following.streaming || !settled() || message.asked != state_.log.durable)
     return;  // of an earlier subscription
   Address cut = std::min(message.end, state_.log.durable);
   for (const fasterlog::EpochStart& entry : epochs())
@@ -217,10 +213,10 @@ void Core::follower_diverges(NodeId peer, const Diverges& message, Actions& acti
 void Core::follower_data(NodeId peer, const Data& message, Actions& actions) {
   if (!follower_obeys(peer, message.epoch, actions)) return;
   // Only the source that has checked this log, in the epoch it did so, may extend it.
-  if (!state_.streaming) return;
+  if (!state_.following.streaming) return;
   const uint64_t bytes = message.bytes ? message.bytes->size() : 0;
   if (message.from > state_.received) {  // something in between was lost
-    state_.streaming = false;
+    state_.following.streaming = false;
     follower_subscribe(actions);
     return;
   }
@@ -252,10 +248,11 @@ void Core::follower_data(NodeId peer, const Data& message, Actions& actions) {
     }
     note_applied(state_.applied);
   }
-  state_.heard_round = std::max(state_.heard_round, message.round);
-  const bool due = state_.now - state_.last_acknowledged >= options_.heartbeat_interval / 2;
-  if (state_.acknowledged < state_.log.durable || (bytes == 0 && due) ||
-      state_.answered_round < state_.heard_round)
+  state_.following.heard_round = std::max(state_.following.heard_round, message.round);
+  const bool due =
+      state_.now - state_.following.last_acknowledged >= options_.heartbeat_interval / 2;
+  if (state_.following.acknowledged < state_.log.durable || (bytes == 0 && due) ||
+      state_.following.answered_round < state_.following.heard_round)
     follower_acknowledge(actions);
 }
 
@@ -265,14 +262,15 @@ void Core::follower_refused(NodeId peer, const Refuse& message, Actions& actions
     state_.outsider = true;
     set_problem(message.message, actions);
   }
-  if (peer != state_.source) return;
-  state_.last_heard = state_.now;
+  if (peer != state_.following.source) return;
+  state_.following.last_heard = state_.now;
   // A leader that is still starting, or hears of a later epoch, is soon asked again.
-  state_.retry_after = message.reason == RefusalReason::kNotLeader ? options_.heartbeat_interval
-                                                                   : options_.peer_timeout / 3;
-  if (state_.outsider) state_.retry_after = options_.peer_timeout;
-  state_.streaming = false;
-  state_.last_subscribed = state_.now;
+  state_.following.retry_after = message.reason == RefusalReason::kNotLeader
+                                     ? options_.heartbeat_interval
+                                     : options_.peer_timeout / 3;
+  if (state_.outsider) state_.following.retry_after = options_.peer_timeout;
+  state_.following.streaming = false;
+  state_.following.last_subscribed = state_.now;
   const std::string_view what = message.reason == RefusalReason::kNeedsCheckpoint ||
                                         message.reason == RefusalReason::kLogDiverges
                                     ? "log refused"
@@ -288,21 +286,21 @@ void Core::follower_refused(NodeId peer, const Refuse& message, Actions& actions
   if (message.reason != RefusalReason::kNeedsCheckpoint) return;
   // One that it has acknowledged to since may have said so before: a copy that ends below what was
   // acknowledged would take that back. It asks again first. (Found by the simulation.)
-  if (std::exchange(state_.acknowledged, Address{}) == Address{})
+  if (std::exchange(state_.following.acknowledged, Address{}) == Address{})
     actions.push_back(FetchCheckpoint{peer});
 }
 
 void Core::follower_acknowledge(Actions& actions) {
   // PromisePersisted comes back here.
   if (!promised() && !options_.faults.ack_before_promise) return;
-  state_.acknowledged = state_.log.durable;
-  state_.answered_round = state_.heard_round;
-  state_.last_acknowledged = state_.now;
+  state_.following.acknowledged = state_.log.durable;
+  state_.following.answered_round = state_.following.heard_round;
+  state_.following.last_acknowledged = state_.now;
   ++state_.acks_sent;
-  actions.push_back(
-      Send{state_.source,
-           Acknowledge{state_.epoch, state_.log.durable, state_.applied, state_.heard_round,
-                       state_.now, state_.persisted.vote, state_.promise.incarnation}});
+  actions.push_back(Send{
+      state_.following.source,
+      Acknowledge{state_.epoch, state_.log.durable, state_.applied, state_.following.heard_round,
+                  state_.now, state_.persisted.vote, state_.promise.incarnation}});
   tell_leader(actions);
 }
 
@@ -310,11 +308,11 @@ void Core::on(const AppendFailed& event, Actions& actions) {
   state_.received = std::max(event.tail, state_.log.durable);
   state_.log.tail = state_.received;
   if (!follows() && state_.role != Role::kCandidate) return;
-  state_.streaming = false;
-  state_.last_subscribed = state_.now;
-  state_.retry_after = options_.peer_timeout;
-  if (state_.source == NodeId{}) return;
-  refuse(state_.source, RefusalReason::kLogDiverges, event.message, actions);
+  state_.following.streaming = false;
+  state_.following.last_subscribed = state_.now;
+  state_.following.retry_after = options_.peer_timeout;
+  if (state_.following.source == NodeId{}) return;
+  refuse(state_.following.source, RefusalReason::kLogDiverges, event.message, actions);
   set_problem("the log refused bytes of the leader: " + event.message, actions);
 }
 

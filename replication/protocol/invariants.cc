@@ -11,7 +11,8 @@ std::optional<std::string> check_leader(const Core& core) {
   const Promise& word = state.persisted;
   if (word.epoch < state.epoch || (word.epoch == state.epoch && word.leader != core.options().self))
     return "leads an epoch that it has not promised to itself on its disk";
-  if (state.source != NodeId{} || state.streaming) return "leads and follows at once";
+  if (state.following.source != NodeId{} || state.following.streaming)
+    return "leads and follows at once";
   if (!core.may_lead()) return "leads although it is no voter and none that joins";
   for (const Member& member : state.members) {
     const auto follower = state.followers.find(member.id);
@@ -20,11 +21,12 @@ std::optional<std::string> check_leader(const Core& core) {
         (!self && (follower->second.removed || follower->second.voter != member.voter)))
       return "does not know its members (node " + std::to_string(member.id.value) + ")";
   }
-  if (state.epoch_start.empty()) return std::nullopt;  // not a writer yet
+  if (state.leadership.epoch_start.empty()) return std::nullopt;  // not a writer yet
   if (state.committed > state.log.durable) return "a leader's committed is beyond its durable";
-  const bool confirmed = state.committed >= state.epoch_start.end;
-  if (state.serving && !confirmed) return "serves before its epoch-start record is committed";
-  if (confirmed && !state.serving && state.transferring == NodeId{})
+  const bool confirmed = state.committed >= state.leadership.epoch_start.end;
+  if (state.leadership.serving && !confirmed)
+    return "serves before its epoch-start record is committed";
+  if (confirmed && !state.leadership.serving && state.leadership.transferring == NodeId{})
     return "does not serve although its epoch-start record is committed";
   if (state.confirmed_round > state.round) return "a round is confirmed that was not asked";
   for (const auto& [peer, follower] : state.followers) {
@@ -70,21 +72,21 @@ std::optional<std::string> InvariantChecker::check(const Core& core) {
   identity_ = state.promise.identity;
 
   if (state.role == Role::kLeader) return check_leader(core);
-  if (state.serving) return "serves without leading";
+  if (state.leadership.serving) return "serves without leading";
   if (state.received < state.log.durable) return "durable beyond what was received";
-  if (state.streaming) {
-    if (state.source == NodeId{}) return "has a stream from nobody";
+  if (state.following.streaming) {
+    if (state.following.source == NodeId{}) return "has a stream from nobody";
     if (state.epoch != state.promise.epoch)
       return "follows in an epoch that is not the promised one";
-    if (state.acknowledged > state.log.durable) return "acknowledges beyond durable";
+    if (state.following.acknowledged > state.log.durable) return "acknowledges beyond durable";
   }
   if (state.role == Role::kCandidate) {
     if (state.promise.epoch != state.epoch || state.promise.leader != core.options().self)
       return "seeks an epoch that it has not promised to itself";
-  } else if (!state.followers.empty() && state.source != NodeId{}) {
+  } else if (!state.followers.empty() && state.following.source != NodeId{}) {
     for (const auto& [peer, follower] : state.followers) {
       if (follower.voter) return "relays to a voter, whose word the leader must hear";
-      if (peer == state.source) return "feeds its own source";
+      if (peer == state.following.source) return "feeds its own source";
       if (follower.streaming && follower.next > state.log.durable) return "relays beyond durable";
     }
   } else if (!state.followers.empty()) {

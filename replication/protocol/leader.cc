@@ -19,7 +19,7 @@ std::string text(Epoch epoch) {
 
 void Core::on(const WriterReady& event, Actions& actions) {
   if (state_.role != Role::kLeader) return;
-  state_.epoch_start = event.record;
+  state_.leadership.epoch_start = event.record;
   state_.log = event.log;
   adopt_members(actions);
   for (const NodeId peer : state_.connected)
@@ -29,7 +29,7 @@ void Core::on(const WriterReady& event, Actions& actions) {
 }
 
 void Core::leader_announce(NodeId peer, Actions& actions) {
-  if (state_.epoch_start.empty() || !state_.connected.contains(peer)) return;
+  if (state_.leadership.epoch_start.empty() || !state_.connected.contains(peer)) return;
   const auto follower = state_.followers.find(peer);
   if (follower == state_.followers.end()) {
     // It may have been away when it was removed, or not have been added yet.
@@ -50,13 +50,13 @@ void Core::leader_tick(Actions& actions) {
         state_.now - follower.last_sent >= options_.heartbeat_interval)
       leader_announce(peer, actions);
   }
-  if (heard >= majority()) state_.majority_heard = state_.now;
-  if (!state_.epoch_start.empty() &&
-      (state_.rounds.empty() ||
-       state_.now - state_.rounds.back().second >= options_.heartbeat_interval))
+  if (heard >= majority()) state_.leadership.majority_heard = state_.now;
+  if (!state_.leadership.epoch_start.empty() &&
+      (state_.leadership.rounds.empty() ||
+       state_.now - state_.leadership.rounds.back().second >= options_.heartbeat_interval))
     leader_ask_round(actions);
   if (options_.give_up_after.count() > 0 &&
-      state_.now - state_.majority_heard > options_.give_up_after) {
+      state_.now - state_.leadership.majority_heard > options_.give_up_after) {
     const Epoch epoch = state_.epoch;
     leader_end(actions);
     actions.push_back(Resign{epoch, NodeId{}});
@@ -65,11 +65,12 @@ void Core::leader_tick(Actions& actions) {
         actions);
     return;
   }
-  if (state_.transferring != NodeId{} &&
-      state_.now - state_.transfer_began > options_.transfer_timeout) {
+  if (state_.leadership.transferring != NodeId{} &&
+      state_.now - state_.leadership.transfer_began > options_.transfer_timeout) {
     set_problem("", actions);
-    state_.transferring = NodeId{};
-    state_.serving = state_.committed >= state_.epoch_start.end && !state_.epoch_start.empty();
+    state_.leadership.transferring = NodeId{};
+    state_.leadership.serving = state_.committed >= state_.leadership.epoch_start.end &&
+                                !state_.leadership.epoch_start.empty();
     actions.push_back(StateChanged{});
   }
   leader_forget_removed(actions);
@@ -84,13 +85,11 @@ void Core::leader_end(Actions& actions) {
   const Address kept_from = stream_kept_from();
   stream_end(actions);
   state_.role = idle_role();
-  state_.serving = state_.first_start = state_.changing = false;
-  state_.leader = state_.transferring = NodeId{};
+  state_.leader = NodeId{};
+  state_.leadership = {};
   // The next leader may need for a member what was pinned for it here.
   state_.kept_from = kept_from;
   actions.push_back(SetAnchor{options_.self, kept_from});
-  state_.epoch_start = {};
-  state_.rounds.clear();
   state_.fresher.clear();
   sure_.reset();
   settle(BecomeCopy{}, actions);
@@ -110,12 +109,12 @@ bool Core::counts(NodeId voter) const {
       (!is_its_disk(voter, state_.followers.at(voter).incarnation) || is_doubted(voter)))
     return false;
   if (options_.faults.votes_without_memory) return true;
-  if (state_.first_start) {
+  if (state_.leadership.first_start) {
     // As long as it is the disk that sealed this epoch: a newer one may have forgotten a later
     // promise.
     if (voter == options_.self) return true;
-    const auto sealed = state_.sealed.find(voter);
-    if (sealed != state_.sealed.end() &&
+    const auto sealed = state_.leadership.sealed.find(voter);
+    if (sealed != state_.leadership.sealed.end() &&
         sealed->second.incarnation == state_.followers.at(voter).incarnation)
       return true;
   }
@@ -126,7 +125,7 @@ bool Core::counts(NodeId voter) const {
 
 /// Moves committed to what a majority of voters has durable.
 void Core::leader_count(Actions& actions) {
-  if (state_.role != Role::kLeader || state_.epoch_start.empty()) return;
+  if (state_.role != Role::kLeader || state_.leadership.epoch_start.empty()) return;
   const Address own = options_.faults.counts_unflushed ? ship_end() : state_.log.durable;
   std::vector<Address> votes;
   for (const Member& member : state_.members) {
@@ -143,11 +142,12 @@ void Core::leader_count(Actions& actions) {
   // Where the others were faster it waits for its own disk: what it serves, and hands over, it has.
   const Address agreed = std::min(votes[needed - 1], own);
   // Bytes of earlier epochs count only together with this epoch's first record.
-  if (agreed < state_.epoch_start.end && !options_.faults.count_old_epochs) return;
+  if (agreed < state_.leadership.epoch_start.end && !options_.faults.count_old_epochs) return;
   if (agreed <= state_.committed) return;
   advance_committed(agreed, actions);
-  if (!state_.serving && agreed >= state_.epoch_start.end && state_.transferring == NodeId{}) {
-    state_.serving = true;
+  if (!state_.leadership.serving && agreed >= state_.leadership.epoch_start.end &&
+      state_.leadership.transferring == NodeId{}) {
+    state_.leadership.serving = true;
     actions.push_back(StateChanged{});
   }
   leader_confirm(actions);
@@ -168,7 +168,7 @@ void Core::on(const ConfirmAsked& event, Actions& actions) {
 
 void Core::leader_ask_round(Actions& actions) {
   ++state_.round;
-  state_.rounds.emplace_back(state_.round, state_.now);
+  state_.leadership.rounds.emplace_back(state_.round, state_.now);
   for (auto& [peer, follower] : state_.followers)
     if (follower.streaming && follower.voter) stream_heartbeat(peer, follower, actions);
   leader_confirm(actions);
@@ -189,13 +189,13 @@ void Core::leader_confirm(Actions& actions) {
   if (agreed <= state_.confirmed_round) return;
   state_.confirmed_round = agreed;
   std::optional<std::chrono::nanoseconds> asked;
-  while (!state_.rounds.empty() && state_.rounds.front().first <= agreed) {
-    asked = state_.rounds.front().second;
-    state_.rounds.pop_front();
+  while (!state_.leadership.rounds.empty() && state_.leadership.rounds.front().first <= agreed) {
+    asked = state_.leadership.rounds.front().second;
+    state_.leadership.rounds.pop_front();
   }
   // It led then, and so knew of all that was committed: as soon as that is applied, the state is
   // of that moment. Before its own first record is committed it does not know.
-  if (asked && state_.committed >= state_.epoch_start.end) {
+  if (asked && state_.committed >= state_.leadership.epoch_start.end) {
     sure_ = asked;
     state_.fresher.emplace_back(state_.committed, *asked);
     note_applied(state_.applied);
@@ -206,7 +206,7 @@ void Core::leader_confirm(Actions& actions) {
 // ---- Votes. ------------------------------------------------------------------------------------
 
 void Core::leader_grant_votes(Actions& actions) {
-  if (state_.committed < state_.epoch_start.end) return;
+  if (state_.committed < state_.leadership.epoch_start.end) return;
   const auto known = [&](NodeId voter) {
     return voter == options_.self ? state_.persisted.vote : state_.followers.at(voter).vote;
   };
@@ -232,20 +232,20 @@ void Core::leader_grant_votes(Actions& actions) {
 // ---- Planned hand-over. ------------------------------------------------------------------------
 
 void Core::on(const TransferAsked& event, Actions& actions) {
-  if (state_.role != Role::kLeader || !state_.serving) return;
+  if (state_.role != Role::kLeader || !state_.leadership.serving) return;
   auto it = state_.followers.find(event.to);
   if (it == state_.followers.end() || !it->second.voter || !it->second.streaming) return;
-  state_.transferring = event.to;
-  state_.transfer_began = state_.now;
-  state_.serving = false;
+  state_.leadership.transferring = event.to;
+  state_.leadership.transfer_began = state_.now;
+  state_.leadership.serving = false;
   actions.push_back(StateChanged{});
 }
 
 /// Once the successor holds all, so that it need not fetch and no answer is owed any more. Only
 /// LogMoved and Tick come here: where the log ends has to be read after serving has stopped.
 void Core::leader_hand_over(Actions& actions) {
-  if (state_.role != Role::kLeader || state_.transferring == NodeId{}) return;
-  const NodeId to = state_.transferring;
+  if (state_.role != Role::kLeader || state_.leadership.transferring == NodeId{}) return;
+  const NodeId to = state_.leadership.transferring;
   const FollowerState& follower = state_.followers.at(to);
   const bool all = state_.log.durable == state_.log.tail &&
                    state_.committed == state_.log.durable && state_.applied >= state_.committed &&

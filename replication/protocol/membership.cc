@@ -189,14 +189,14 @@ Result<Members> changed(const Members& members, const MemberChange& change, Node
   for (const std::string& address : {change.member.peer_address, change.member.client_address})
     if (address.size() > kMostHostPortBytes)
       return refuse(ErrorCode::kInvalidArgument,
-                    "can not have an address of " + std::to_string(address.size()) +
+                    "cannot have an address of " + std::to_string(address.size()) +
                         " bytes: the limit is " + std::to_string(kMostHostPortBytes));
   Members next = members;
   const auto found = std::ranges::find(next, id, &Member::id);
   const bool gives_up_vote = change.kind == MemberChange::Kind::kRemove || !change.member.voter;
   if (id == leader && gives_up_vote)
     return refuse(ErrorCode::kFailedPrecondition,
-                  "leads, and can not change its own vote: hand over to another one first "
+                  "leads, and cannot change its own vote: hand over to another one first "
                   "(`tailrace transfer`)");
   if (change.kind == MemberChange::Kind::kRemove) {
     if (found != next.end()) next.erase(found);
@@ -241,7 +241,7 @@ Result<Members> changed(const Members& members, const MemberChange& change, Node
           (comparable_address(address) == comparable_address(now.peer_address) ||
            comparable_address(address) == comparable_address(now.client_address)))
         return refuse(ErrorCode::kInvalidArgument,
-                      "can not be at " + address + ", where " + node(member.id) + " is");
+                      "cannot be at " + address + ", where " + node(member.id) + " is");
   }
   return next;
 }

@@ -99,7 +99,8 @@ void Core::members_changed(Actions& actions) {
     relay_take_members(actions);
     const Member* self = find_member(state_.members, options_.self);
     const bool fed_by_leader = self == nullptr || self->voter || self->joining;
-    if (fed_by_leader && state_.source != state_.leader) take_source(state_.leader, {}, actions);
+    if (fed_by_leader && state_.following.source != state_.leader)
+      take_source(state_.leader, {}, actions);
   }
   actions.push_back(StateChanged{});
 }
@@ -147,10 +148,11 @@ void Core::leader_begin_vote(FollowerState& follower, Actions& actions) {
 }
 
 bool Core::may_change() const {
-  if (state_.role != Role::kLeader || state_.epoch_start.empty() || state_.changing ||
-      state_.transferring != NodeId{})
+  if (state_.role != Role::kLeader || state_.leadership.epoch_start.empty() ||
+      state_.leadership.changing || state_.leadership.transferring != NodeId{})
     return false;
-  const bool begun = state_.committed >= state_.epoch_start.end || options_.faults.changes_early;
+  const bool begun =
+      state_.committed >= state_.leadership.epoch_start.end || options_.faults.changes_early;
   const bool over = state_.committed >= state_.members_record.end ||
                     options_.faults.changes_overlap || options_.faults.changes_early;
   return begun && over;
@@ -158,7 +160,8 @@ bool Core::may_change() const {
 
 Result<Members> Core::after_change(const MemberChange& change) const {
   const std::string self = "node " + text(options_.self);
-  if (state_.role != Role::kLeader || (!state_.serving && !options_.faults.changes_early))
+  if (state_.role != Role::kLeader ||
+      (!state_.leadership.serving && !options_.faults.changes_early))
     return make_error(ErrorCode::kNotLeader, self + " does not lead, or is handing over");
   // Once there is a record, no first start without votes is possible any more.
   if (state_.persisted.vote != Vote::kFull)
@@ -182,7 +185,7 @@ Result<Members> Core::after_change(const MemberChange& change) const {
 
 void Core::on(const ChangeAsked& event, Actions& actions) {
   // Alone it leads without a vote, as nobody has one at a first start. Then it gets one now.
-  if (state_.role == Role::kLeader && state_.serving && is_only_voter())
+  if (state_.role == Role::kLeader && state_.leadership.serving && is_only_voter())
     promise_vote(Vote::kFull, actions);
   Result<Members> next = after_change(event.change);
   if (!next || *next == state_.members) return;
@@ -198,7 +201,7 @@ void Core::append_members(Members next, Actions& actions) {
 }
 
 void Core::append_members(Members next, uint32_t version, Actions& actions) {
-  state_.changing = true;
+  state_.leadership.changing = true;
   ClusterIdentity identity;
   if (version >= kIdentityVersion) {
     identity = state_.promise.identity;
@@ -210,14 +213,14 @@ void Core::append_members(Members next, uint32_t version, Actions& actions) {
 
 void Core::on(const MembersAppended& event, Actions& actions) {
   if (state_.role != Role::kLeader) return;
-  state_.changing = false;
+  state_.leadership.changing = false;
   state_.log = event.log;
   adopt_members(actions);
 }
 
 /// One that is joining, has its vote and is close behind becomes a voter.
 void Core::leader_promote(Actions& actions) {
-  if (!state_.serving || !may_change()) return;
+  if (!state_.leadership.serving || !may_change()) return;
   for (const Member& member : state_.members) {
     if (!member.joining) continue;
     uint64_t incarnation = state_.persisted.incarnation;
@@ -270,7 +273,7 @@ Followers::iterator Core::feed_no_more(Followers::iterator follower, RefusalReas
 
 /// It feeds learners only.
 void Core::relay_take_members(Actions& actions) {
-  if (state_.source == NodeId{}) return;  // whom it feeds is a candidate
+  if (state_.following.source == NodeId{}) return;  // whom it feeds is a candidate
   for (auto it = state_.followers.begin(); it != state_.followers.end();) {
     const NodeId peer = it->first;
     if (relays(peer, state_.epoch)) {

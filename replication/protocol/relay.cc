@@ -32,14 +32,14 @@ constexpr int kUpstreamPause = 10;
 
 bool Core::relays(NodeId peer, Epoch promised_epoch) const {
   const Member* learner = find_member(state_.members, peer);
-  return follows() && state_.streaming && promised() && promised_epoch == state_.epoch &&
+  return follows() && state_.following.streaming && promised() && promised_epoch == state_.epoch &&
          is_voter(options_.self) && learner != nullptr && !learner->voter && !learner->joining;
 }
 
 /// What this node tells others must not be older than they think: without a source it feeds nobody.
 void Core::relay_tick(Actions& actions) {
-  if (!follows() || state_.source == NodeId{} || state_.followers.empty() ||
-      state_.now - state_.last_heard <= options_.peer_timeout)
+  if (!follows() || state_.following.source == NodeId{} || state_.followers.empty() ||
+      state_.now - state_.following.last_heard <= options_.peer_timeout)
     return;
   for (const auto& [peer, follower] : state_.followers)
     refuse(peer, RefusalReason::kNotLeader,
@@ -57,56 +57,58 @@ bool Core::has_upstream() const {
 
 NodeId Core::source_in(NodeId leader) const {
   const bool relay = has_upstream() && leader != NodeId{} && options_.upstream != leader &&
-                     state_.now >= state_.upstream_after;
+                     state_.now >= state_.following.upstream_after;
   return relay ? options_.upstream : leader;
 }
 
 void Core::take_source(NodeId source, std::chrono::nanoseconds patience, Actions& actions) {
-  state_.source = source;
-  state_.streaming = false;
-  state_.acknowledged = Address{};
-  state_.last_heard = state_.fed_at = state_.now;
-  state_.patience = patience;
-  state_.retry_after = std::chrono::nanoseconds{0};
+  state_.following.source = source;
+  state_.following.streaming = false;
+  state_.following.acknowledged = Address{};
+  state_.following.last_heard = state_.following.fed_at = state_.now;
+  state_.following.patience = patience;
+  state_.following.retry_after = std::chrono::nanoseconds{0};
   actions.push_back(StateChanged{});
   follower_subscribe(actions);
 }
 
 void Core::leave_upstream(Actions& actions) {
-  state_.upstream_after = state_.now + kUpstreamPause * options_.peer_timeout;
+  state_.following.upstream_after = state_.now + kUpstreamPause * options_.peer_timeout;
   take_source(state_.leader, options_.peer_timeout, actions);
 }
 
 void Core::choose_source(Actions& actions) {
-  if (!follows() || !has_upstream() || state_.source == NodeId{} ||
+  if (!follows() || !has_upstream() || state_.following.source == NodeId{} ||
       options_.upstream == state_.leader)
     return;
-  if (state_.streaming) state_.fed_at = state_.now;
-  if (state_.source == options_.upstream) {
-    if (state_.now - state_.fed_at > state_.patience) leave_upstream(actions);
+  if (state_.following.streaming) state_.following.fed_at = state_.now;
+  if (state_.following.source == options_.upstream) {
+    if (state_.now - state_.following.fed_at > state_.following.patience) leave_upstream(actions);
     return;
   }
-  const bool again = state_.streaming ? state_.now >= state_.upstream_after
-                                      : !state_.connected.contains(state_.leader) &&
-                                            state_.now - state_.fed_at > state_.patience;
+  const bool again = state_.following.streaming
+                         ? state_.now >= state_.following.upstream_after
+                         : !state_.connected.contains(state_.leader) &&
+                               state_.now - state_.following.fed_at > state_.following.patience;
   // Tried while the leader feeds it, the upstream has to answer at once.
   if (again && state_.connected.contains(options_.upstream) && settled())
-    take_source(options_.upstream,
-                state_.streaming ? 2 * options_.heartbeat_interval : options_.peer_timeout,
-                actions);
+    take_source(
+        options_.upstream,
+        state_.following.streaming ? 2 * options_.heartbeat_interval : options_.peer_timeout,
+        actions);
 }
 
 /// Often enough for the leader to keep the log for this node and to know that it lives.
 void Core::tell_leader(Actions& actions) {
-  if (state_.source == state_.leader || state_.leader == NodeId{} || !follows() ||
+  if (state_.following.source == state_.leader || state_.leader == NodeId{} || !follows() ||
       !state_.connected.contains(state_.leader) ||
-      state_.now - state_.last_told_leader < options_.heartbeat_interval)
+      state_.now - state_.following.last_told_leader < options_.heartbeat_interval)
     return;
-  state_.last_told_leader = state_.now;
-  actions.push_back(
-      Send{state_.leader,
-           Acknowledge{state_.epoch, state_.log.durable, state_.applied, 0, state_.now,
-                       state_.persisted.vote, state_.promise.incarnation, state_.source}});
+  state_.following.last_told_leader = state_.now;
+  actions.push_back(Send{
+      state_.leader,
+      Acknowledge{state_.epoch, state_.log.durable, state_.applied, 0, state_.now,
+                  state_.persisted.vote, state_.promise.incarnation, state_.following.source}});
 }
 
 // ---- Its leader. -------------------------------------------------------------------------------

@@ -11,22 +11,23 @@ namespace tailrace::replication {
 
 /// Whether `peer`, which has promised that epoch, may have this node's log.
 bool Core::feeds(NodeId peer, Epoch promised_epoch) const {
-  if (state_.role == Role::kLeader) return !state_.epoch_start.empty();
+  if (state_.role == Role::kLeader) return !state_.leadership.epoch_start.empty();
   if (relays(peer, promised_epoch)) return true;
   // A candidate: this log stands still, for it has been promised that no one else extends it.
   return follows() && promised() && state_.promise.leader == peer &&
-         state_.promise.epoch == promised_epoch && state_.source == NodeId{} && settled();
+         state_.promise.epoch == promised_epoch && state_.following.source == NodeId{} && settled();
 }
 
-void Core::stream_subscribe(NodeId peer, const Subscribe& message, Actions& actions) {
+/// Whether it may not be fed at all, which it is told then.
+bool Core::stream_refuses(NodeId peer, const Subscribe& message, Actions& actions) {
   const bool candidate = state_.promise.leader == peer && state_.role != Role::kLeader;
   if (!is_member(peer) && !candidate) {
     refuse(peer, RefusalReason::kUnknownNode, no_member(peer), actions);
-    return;
+    return true;
   }
   if (state_.role == Role::kLeader && message.promised > state_.epoch) {
     leader_deposed(message.promised, NodeId{}, actions);
-    return;
+    return true;
   }
   if (!feeds(peer, message.promised)) {
     refuse(peer, RefusalReason::kNotLeader,
@@ -35,16 +36,57 @@ void Core::stream_subscribe(NodeId peer, const Subscribe& message, Actions& acti
                     ? "; node " + text(state_.leader) + " does"
                     : ""),
            actions);
-    return;
+    return true;
   }
-  if (state_.source != NodeId{} && message.durable > state_.log.durable) {
+  if (state_.following.source != NodeId{} && message.durable > state_.log.durable) {
     // A relay may lack what the learner had from elsewhere: that is no divergence.
     refuse(peer, RefusalReason::kNotLeader,
            "node " + text(options_.self) + " has the log up to " + text(state_.log.durable) +
-               " only, and can not feed from " + text(message.durable),
+               " only, and cannot feed from " + text(message.durable),
            actions);
-    return;
+    return true;
   }
+  return false;
+}
+
+/// Whether its log is a prefix of this one. Else it is told where the two part, or that it needs a
+/// checkpoint, because what it lacks, or what would tell, is not here any more.
+bool Core::stream_matches(NodeId peer, FollowerState& follower, const Subscribe& message,
+                          Actions& actions) {
+  const auto needs_checkpoint = [&](std::string why) {
+    follower.needs_checkpoint = true;
+    stream_pin(peer, follower, actions);
+    refuse(peer, RefusalReason::kNeedsCheckpoint, std::move(why) + ": it needs a checkpoint",
+           actions);
+    return false;
+  };
+  if (message.durable < state_.log.begin) {
+    follower.durable = message.durable;
+    return needs_checkpoint("its log ends at " + text(message.durable) + ", that of node " +
+                            text(options_.self) + " begins at " + text(state_.log.begin));
+  }
+  const Epoch own = epoch_before(epochs(), message.durable);
+  if (options_.faults.skip_log_check ||
+      (message.durable <= ship_end() && own == message.last_epoch))
+    return true;
+  Epoch common;
+  for (const fasterlog::EpochStart& entry : epochs())
+    if (entry.epoch <= message.last_epoch) common = entry.epoch;
+  // What stood before `begin` is not known here any more. The two logs may have parted there, too:
+  // of one that was no member meanwhile nothing was kept. (Found by the simulation: it was told
+  // that it contradicts what was committed.)
+  const bool parted_before = common == Epoch{} && state_.log.begin > fasterlog::kFirstAddress;
+  if (message.durable == state_.log.begin || parted_before ||
+      (own == Epoch{} && message.last_epoch > own))
+    return needs_checkpoint("what its log ends with cannot be compared with that of node " +
+                            text(options_.self) + ", which begins at " + text(state_.log.begin));
+  actions.push_back(Send{peer, Diverges{state_.epoch, message.durable, common,
+                                        end_of_epoch(epochs(), common, ship_end())}});
+  return false;
+}
+
+void Core::stream_subscribe(NodeId peer, const Subscribe& message, Actions& actions) {
+  if (stream_refuses(peer, message, actions)) return;
   FollowerState& follower = state_.followers[peer];
   const Member* member = find_member(state_.members, peer);
   follower.voter = member != nullptr && member->voter;
@@ -52,40 +94,7 @@ void Core::stream_subscribe(NodeId peer, const Subscribe& message, Actions& acti
   follower.relayed_by = NodeId{};
   follower.last_heard = state_.now;
   follower.streaming = false;
-  if (message.durable < state_.log.begin) {
-    follower.durable = message.durable;
-    follower.needs_checkpoint = true;
-    stream_pin(peer, follower, actions);
-    refuse(peer, RefusalReason::kNeedsCheckpoint,
-           "its log ends at " + text(message.durable) + ", that of node " + text(options_.self) +
-               " begins at " + text(state_.log.begin) + ": it needs a checkpoint",
-           actions);
-    return;
-  }
-  const Epoch own = epoch_before(epochs(), message.durable);
-  if (!options_.faults.skip_log_check &&
-      (message.durable > ship_end() || own != message.last_epoch)) {
-    Epoch common;
-    for (const fasterlog::EpochStart& entry : epochs())
-      if (entry.epoch <= message.last_epoch) common = entry.epoch;
-    // What stood before `begin` is not known here any more. The two logs may have parted there,
-    // too: of one that was no member meanwhile nothing was kept. (Found by the simulation: it was
-    // told that it contradicts what was committed.)
-    const bool parted_before = common == Epoch{} && state_.log.begin > fasterlog::kFirstAddress;
-    if (message.durable == state_.log.begin || parted_before ||
-        (own == Epoch{} && message.last_epoch > own)) {
-      follower.needs_checkpoint = true;
-      stream_pin(peer, follower, actions);
-      refuse(peer, RefusalReason::kNeedsCheckpoint,
-             "what its log ends with can not be compared with that of node " + text(options_.self) +
-                 ", which begins at " + text(state_.log.begin) + ": it needs a checkpoint",
-             actions);
-      return;
-    }
-    actions.push_back(Send{peer, Diverges{state_.epoch, message.durable, common,
-                                          end_of_epoch(epochs(), common, ship_end())}});
-    return;
-  }
+  if (!stream_matches(peer, follower, message, actions)) return;
   // What an earlier run of this disk acknowledged is gone: the disk is in a state from before.
   if (message.incarnation == follower.incarnation && message.durable < follower.held &&
       state_.introduced.contains(peer) && !options_.faults.forgets_lives) {
@@ -279,7 +288,7 @@ void Core::on(const ShipFailed& event, Actions& actions) {
   }
   refuse(event.peer,
          event.truncated ? RefusalReason::kNeedsCheckpoint : RefusalReason::kLogDiverges,
-         "node " + text(options_.self) + " can not read its log at " + text(follower.next) + ": " +
+         "node " + text(options_.self) + " cannot read its log at " + text(follower.next) + ": " +
              event.message,
          actions);
 }

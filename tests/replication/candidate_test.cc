@@ -88,7 +88,7 @@ TEST(Candidate, AMajorityOfPromisesMakesItTheLogsWriter) {
   ASSERT_NE(core.wants<BecomeWriter>(), nullptr);
   EXPECT_EQ(core.wants<BecomeWriter>()->epoch, Epoch{5});
   EXPECT_EQ(core.state().role, Role::kLeader);
-  EXPECT_FALSE(core.state().serving);
+  EXPECT_FALSE(core.state().leadership.serving);
 }
 
 TEST(Candidate, APromiseForAnotherEpochDoesNotCount) {
@@ -218,7 +218,7 @@ TEST(Candidate, TheFirstStartNeedsEveryVoter) {
   EXPECT_EQ(core.state().role, Role::kCandidate);
   core.sealed(kThree, Vote::kNone);
   EXPECT_NE(core.wants<BecomeWriter>(), nullptr);
-  EXPECT_TRUE(core.state().first_start);
+  EXPECT_TRUE(core.state().leadership.first_start);
 }
 
 TEST(Candidate, ProvisionalVotesThatAreTooFewStillAllowAFirstStartOfAll) {
@@ -227,7 +227,7 @@ TEST(Candidate, ProvisionalVotesThatAreTooFewStillAllowAFirstStartOfAll) {
   core.sealed(kTwo, Vote::kProvisional);
   EXPECT_EQ(core.state().role, Role::kCandidate);
   core.sealed(kThree, Vote::kNone);
-  EXPECT_TRUE(core.state().first_start);
+  EXPECT_TRUE(core.state().leadership.first_start);
 }
 
 TEST(Candidate, AfterTheFirstStartAMajorityOfVotesIsNeededAndEnough) {
@@ -237,7 +237,7 @@ TEST(Candidate, AfterTheFirstStartAMajorityOfVotesIsNeededAndEnough) {
   EXPECT_EQ(core.state().role, Role::kCandidate);  // its own word does not count
   core.sealed(kThree);
   EXPECT_NE(core.wants<BecomeWriter>(), nullptr);
-  EXPECT_FALSE(core.state().first_start);
+  EXPECT_FALSE(core.state().leadership.first_start);
 }
 
 TEST(Candidate, WhoHoldsAllThatAMajorityKnowsOfGetsAVote) {

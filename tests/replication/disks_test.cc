@@ -82,10 +82,10 @@ TEST(Disks, ANodeWhoseDiskIsAnotherOneLeadsOnlyByTheWordsOfTheOthers) {
   core.durable(228, Epoch{5});
   for (const NodeId peer : {kTwo, kThree}) {
     core.subscribe(peer, 228, Epoch{5}, Vote::kFull, kDiskOfTwo);
-    EXPECT_FALSE(core.state().serving) << "its own disk does not count";
+    EXPECT_FALSE(core.state().leadership.serving) << "its own disk does not count";
     core.acknowledge(peer, 228);
   }
-  EXPECT_TRUE(core.state().serving);
+  EXPECT_TRUE(core.state().leadership.serving);
   // Then it joins, and votes with its present disk.
   core.pass(milliseconds(50));
   ASSERT_NE(core.wants<AppendMembers>(), nullptr);
@@ -121,7 +121,7 @@ Driven serving_by_disk(Given given) {
   core.durable(228, Epoch{5});
   core.subscribe(kTwo, 228, Epoch{5}, Vote::kFull, kDiskOfTwo);
   core.acknowledge(kTwo, 228);
-  EXPECT_TRUE(core.state().serving);
+  EXPECT_TRUE(core.state().leadership.serving);
   return core;
 }
 
@@ -133,10 +133,10 @@ TEST(Disks, WhatAnotherDiskAcknowledgesCommitsNothing) {
   core.durable(228, Epoch{5});
   core.subscribe(kThree, 228, Epoch{5}, Vote::kFull, kDiskOfThree + 1);
   core.acknowledge(kThree, 228);
-  EXPECT_FALSE(core.state().serving);
+  EXPECT_FALSE(core.state().leadership.serving);
   core.subscribe(kTwo, 228, Epoch{5}, Vote::kFull, kDiskOfTwo);
   core.acknowledge(kTwo, 228);
-  EXPECT_TRUE(core.state().serving);
+  EXPECT_TRUE(core.state().leadership.serving);
 }
 
 TEST(Disks, AnotherDiskGetsTheVoteByTwoCommittedRecords) {
@@ -343,7 +343,7 @@ TEST(TheOnlyVoter, GoesOnWithAnotherDiskByAnOperatorsWordAlone) {
   core.persist();
   core.enqueue_epoch_start();
   core.durable(336, Epoch{5});
-  EXPECT_TRUE(core.state().serving);
+  EXPECT_TRUE(core.state().leadership.serving);
   core.pass(milliseconds(50));
   ASSERT_NE(core.wants<AppendMembers>(), nullptr);
   EXPECT_EQ(core.wants<AppendMembers>()->record.members[0].incarnation, kOwnDisk + 1);
@@ -476,7 +476,7 @@ TEST(Lives, ALeaderNoticesADiskThatLacksWhatItAcknowledged) {
   };
   subscribe(20, 228, Epoch{5});
   core.acknowledge(kTwo, 228);
-  EXPECT_TRUE(core.state().serving);
+  EXPECT_TRUE(core.state().leadership.serving);
   // A restart, as it seems; but what it acknowledged is gone.
   core.feed(PeerConnected{kTwo, of(kDiskOfTwo, 2, 21)});
   core.persist();

@@ -221,10 +221,10 @@ TEST_F(DriverTest, BeforeAllMembersKnowThemNoRulesAreWritten) {
 TEST(LeaderRules, AreWrittenOnceWhereTheyDifferAndAllThatWasBeforeIsApplied) {
   CoreState state;
   state.role = Role::kLeader;
-  state.serving = true;
+  state.leadership.serving = true;
   state.cluster_version = LeaderRules::kVersion;
   state.epoch = Epoch{3};
-  state.epoch_start = {Address{100}, Address{200}};
+  state.leadership.epoch_start = {Address{100}, Address{200}};
   statemachine::RulesStatus rules;
   LeaderRules leader;
   EXPECT_FALSE(leader.is_due(state, rules, Address{150})) << "it may know of others by then";
@@ -246,9 +246,9 @@ TEST(LeaderRules, AreWrittenOnceWhereTheyDifferAndAllThatWasBeforeIsApplied) {
   leader.asked(Epoch{3}, Address{400});
   state.epoch = Epoch{5};
   EXPECT_TRUE(leader.is_due(state, rules, Address{300})) << "that one may have been cut off";
-  state.serving = false;
+  state.leadership.serving = false;
   EXPECT_FALSE(leader.is_due(state, rules, Address{300}));
-  state.serving = true;
+  state.leadership.serving = true;
   state.cluster_version = 1;
   EXPECT_FALSE(leader.is_due(state, rules, Address{300}));
   state.cluster_version = 2;

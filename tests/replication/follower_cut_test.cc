@@ -59,7 +59,7 @@ TEST_F(FollowerCut, SubscribesAnewWhenItIsCutAndCutsAgainUntilItIsAPrefix) {
   EXPECT_EQ(core.sent<Subscribe>(kOne)->durable, Address{200});
   EXPECT_EQ(core.sent<Subscribe>(kOne)->last_epoch, Epoch{1});
   core.receive(kOne, Accept{Epoch{6}, Address{200}, Address{}});
-  EXPECT_TRUE(core.state().streaming);
+  EXPECT_TRUE(core.state().following.streaming);
 }
 
 TEST_F(FollowerCut, SaysNothingOfItsEndWhileItCuts) {
@@ -67,7 +67,7 @@ TEST_F(FollowerCut, SaysNothingOfItsEndWhileItCuts) {
   core.persist();
   EXPECT_EQ(core.sent<Subscribe>(kOne), nullptr);
   core.receive(kOne, Accept{Epoch{6}, Address{500}, Address{}});
-  EXPECT_FALSE(core.state().streaming);
+  EXPECT_FALSE(core.state().following.streaming);
 }
 
 TEST_F(FollowerCut, AnAnswerToAnOlderSubscriptionIsIgnored) {

@@ -226,7 +226,7 @@ TEST(Follower, SubscribesAnewOnANewConnection) {
   Driven core(kTwo);
   core.follow(kOne, Epoch{2});
   core.feed(PeerDisconnected{kOne});
-  EXPECT_FALSE(core.state().streaming);
+  EXPECT_FALSE(core.state().following.streaming);
   core.feed(PeerConnected{kOne});
   EXPECT_NE(core.sent<Subscribe>(kOne), nullptr);
 }
@@ -237,9 +237,9 @@ TEST(Follower, AnAcceptOfAnOlderSubscriptionIsIgnored) {
   core.settle();
   core.persist();
   core.receive(kOne, Accept{Epoch{5}, Address{300}, Address{}});
-  EXPECT_FALSE(core.state().streaming);
+  EXPECT_FALSE(core.state().following.streaming);
   core.receive(kOne, Accept{Epoch{5}, Address{500}, Address{}});
-  EXPECT_TRUE(core.state().streaming);
+  EXPECT_TRUE(core.state().following.streaming);
   EXPECT_NE(core.sent<Acknowledge>(kOne), nullptr);
 }
 
@@ -269,7 +269,7 @@ TEST(Follower, DropsTheConnectionWhenTheLeaderIsSilent) {
   core.pass(milliseconds(1));
   ASSERT_NE(core.wants<Disconnect>(), nullptr);
   EXPECT_EQ(core.wants<Disconnect>()->peer, kOne);
-  EXPECT_FALSE(core.state().streaming);
+  EXPECT_FALSE(core.state().following.streaming);
   EXPECT_FALSE(core.core().hears_leader());
 }
 
@@ -379,7 +379,7 @@ TEST(Follower, BytesThatItsLogRefusesStopTheStreamAndTheReasonIsKept) {
   core.follow(kOne, Epoch{2});
   core.receive(kOne, data(Epoch{2}, 64, 36));
   core.feed(AppendFailed{Address{64}, "bad checksum at 64"});
-  EXPECT_FALSE(core.state().streaming);
+  EXPECT_FALSE(core.state().following.streaming);
   EXPECT_EQ(core.state().received, Address{64});
   EXPECT_NE(core.state().problem.find("bad checksum at 64"), std::string::npos);
   EXPECT_NE(core.sent<Refuse>(kOne), nullptr);

@@ -16,7 +16,7 @@ Driven serving(Given given = {}) {
   Driven core(kOne, std::move(given));
   core.lead(Epoch{5});
   core.caught_up(kTwo);
-  EXPECT_TRUE(core.state().serving);
+  EXPECT_TRUE(core.state().leadership.serving);
   return core;
 }
 
@@ -27,7 +27,7 @@ TEST(Leader, AloneItCommitsWhatIsDurable) {
   given.members = {{kOne, true}};
   Driven core(kOne, given);
   core.lead(Epoch{1}, {});
-  EXPECT_TRUE(core.state().serving);
+  EXPECT_TRUE(core.state().leadership.serving);
   EXPECT_EQ(core.state().committed, Address{100});
   core.durable(300, Epoch{1});
   EXPECT_EQ(core.state().committed, Address{300});
@@ -36,12 +36,12 @@ TEST(Leader, AloneItCommitsWhatIsDurable) {
 TEST(Leader, ServesOnlyWhenAMajorityHasItsEpochStartRecord) {
   Driven core(kOne);
   core.lead(Epoch{5});
-  EXPECT_FALSE(core.state().serving);
+  EXPECT_FALSE(core.state().leadership.serving);
   core.subscribe(kTwo, 64);
   core.acknowledge(kTwo, 64);
-  EXPECT_FALSE(core.state().serving);
+  EXPECT_FALSE(core.state().leadership.serving);
   core.acknowledge(kTwo, 100);
-  EXPECT_TRUE(core.state().serving);
+  EXPECT_TRUE(core.state().leadership.serving);
   ASSERT_NE(core.wants<AdvanceCommitted>(), nullptr);
   EXPECT_EQ(core.wants<AdvanceCommitted>()->committed, Address{100});
 }
@@ -74,7 +74,7 @@ TEST(Leader, ALearnerGetsTheStreamAndHasNoVote) {
   EXPECT_NE(core.sent<Accept>(kLearner), nullptr);
   EXPECT_NE(core.wants<ShipBytes>(), nullptr);
   core.acknowledge(kLearner, 100);
-  EXPECT_FALSE(core.state().serving);
+  EXPECT_FALSE(core.state().leadership.serving);
 }
 
 TEST(Leader, AnAcknowledgementOfAnEarlierEpochDoesNotCount) {
@@ -82,23 +82,23 @@ TEST(Leader, AnAcknowledgementOfAnEarlierEpochDoesNotCount) {
   core.lead(Epoch{5});
   core.subscribe(kTwo, 64);
   core.receive(kTwo, Acknowledge{Epoch{3}, Address{100}, Address{}});
-  EXPECT_FALSE(core.state().serving);
+  EXPECT_FALSE(core.state().leadership.serving);
 }
 
 TEST(Leader, WhatAVoterWithoutAVoteAcknowledgesDoesNotCount) {
   Driven core(kOne);
   core.lead(Epoch{5});
   core.caught_up(kThree, Vote::kNone);
-  EXPECT_FALSE(core.state().serving);
+  EXPECT_FALSE(core.state().leadership.serving);
   core.caught_up(kTwo);
-  EXPECT_TRUE(core.state().serving);
+  EXPECT_TRUE(core.state().leadership.serving);
 }
 
 TEST(Leader, AtTheFirstStartEveryVoterCountsAlthoughNobodyHasAVote) {
   Driven core(kOne, without_vote());
   core.lead(Epoch{1}, {kTwo, kThree}, Vote::kNone);
   core.caught_up(kTwo, Vote::kNone);
-  EXPECT_TRUE(core.state().serving);
+  EXPECT_TRUE(core.state().leadership.serving);
 }
 
 // ---- Who is told. ------------------------------------------------------------------------------
@@ -288,7 +288,7 @@ TEST(Leader, DeposedItFollowsMakesItsLogACopyAndResignsInFavourOfTheOneItHeardOf
   Driven core = serving();
   core.receive(kTwo, Refuse{RefusalReason::kStaleEpoch, Epoch{9}, kThree, "epoch 5 is over"});
   EXPECT_EQ(core.state().role, Role::kFollower);
-  EXPECT_FALSE(core.state().serving);
+  EXPECT_FALSE(core.state().leadership.serving);
   EXPECT_NE(core.wants<BecomeCopy>(), nullptr);
   EXPECT_NE(core.wants<RemoveAnchor>(), nullptr);
   ASSERT_NE(core.wants<Resign>(), nullptr);
@@ -340,7 +340,7 @@ TEST(Leader, ASecondGrantBeginsANewEpoch) {
   Driven core = serving();
   core.feed(Granted{kOne, Epoch{6}});
   EXPECT_EQ(core.state().role, Role::kCandidate);
-  EXPECT_FALSE(core.state().serving);
+  EXPECT_FALSE(core.state().leadership.serving);
   EXPECT_NE(core.wants<BecomeCopy>(), nullptr);
   EXPECT_EQ(core.state().promise, (Promise{Epoch{6}, kOne, 9, Vote::kFull, 1}));
 }
@@ -375,7 +375,7 @@ TEST(Leader, AtTheFirstStartADiskThatHasNotSealedTheEpochDoesNotCount) {
   given.promise.vote = Vote::kNone;
   Driven core(kOne, given);
   core.lead(Epoch{1}, {kTwo, kThree}, Vote::kNone);
-  const Address end = core.state().epoch_start.end;
+  const Address end = core.state().leadership.epoch_start.end;
   core.subscribe(kTwo, 64, Epoch{0}, Vote::kNone, 8);  // the one that has sealed it was 7
   core.acknowledge(kTwo, end.value, 0, Vote::kNone);
   EXPECT_LT(core.state().committed, end);
@@ -390,7 +390,7 @@ TEST(HandOver, StopsServingAndResignsOnlyWhenTheSuccessorHoldsAll) {
   Driven core = serving();
   core.enqueue(100);
   core.feed(TransferAsked{kTwo});
-  EXPECT_FALSE(core.state().serving);
+  EXPECT_FALSE(core.state().leadership.serving);
   EXPECT_NE(core.wants<StateChanged>(), nullptr);
   EXPECT_EQ(core.wants<Resign>(), nullptr);
   core.log_moved();
@@ -447,7 +447,7 @@ TEST(HandOver, WhatAnotherVoterHoldsDoesNotEndIt) {
   core.log_moved();
   EXPECT_EQ(core.state().committed, Address{200});
   EXPECT_EQ(core.wants<Resign>(), nullptr);
-  EXPECT_FALSE(core.state().serving);
+  EXPECT_FALSE(core.state().leadership.serving);
   core.acknowledge(kTwo, 200);
   core.log_moved();
   EXPECT_NE(core.wants<Resign>(), nullptr);
@@ -458,11 +458,11 @@ TEST(HandOver, IsCalledOffAfterItsTimeout) {
   core.durable(200, Epoch{5});
   core.feed(TransferAsked{kTwo});
   core.pass(milliseconds(2000));
-  EXPECT_FALSE(core.state().serving);
+  EXPECT_FALSE(core.state().leadership.serving);
   core.pass(milliseconds(1));
-  EXPECT_TRUE(core.state().serving);
+  EXPECT_TRUE(core.state().leadership.serving);
   EXPECT_EQ(core.state().role, Role::kLeader);
-  EXPECT_EQ(core.state().transferring, kNobody);
+  EXPECT_EQ(core.state().leadership.transferring, kNobody);
   core.acknowledge(kTwo, 200);
   core.log_moved();
   EXPECT_EQ(core.wants<Resign>(), nullptr);
@@ -473,7 +473,7 @@ TEST(HandOver, GoesToNoLearnerAndToNobodyWhoDoesNotFollow) {
   core.caught_up(kLearner);
   for (const NodeId to : {kLearner, kThree, kOne, NodeId{9}}) {
     core.feed(TransferAsked{to});
-    EXPECT_TRUE(core.state().serving) << to.value;
+    EXPECT_TRUE(core.state().leadership.serving) << to.value;
   }
 }
 

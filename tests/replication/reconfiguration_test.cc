@@ -223,7 +223,7 @@ TEST(Reconfiguration, NoneBeforeAMajorityHasItsVotes) {
   Driven core(kOne, without_vote());
   core.lead(Epoch{1}, {kTwo, kThree}, Vote::kNone);
   core.caught_up(kTwo, Vote::kNone);
-  ASSERT_TRUE(core.state().serving);
+  ASSERT_TRUE(core.state().leadership.serving);
   const MemberChange change{Kind::kSet, member_of(kFive)};
   EXPECT_EQ(core.core().after_change(change).error().code, ErrorCode::kUnavailable);
 }

@@ -155,7 +155,7 @@ TEST(Relay, ANewEpochEndsWhatItFeeds) {
 TEST(RelayedLearner, SubscribesToItsUpstream) {
   Driven core = learner();
   EXPECT_NE(core.sent<Subscribe>(kTwo), nullptr);
-  EXPECT_EQ(core.state().source, kTwo);
+  EXPECT_EQ(core.state().following.source, kTwo);
   EXPECT_EQ(core.state().leader, kOne);
 }
 
@@ -166,9 +166,9 @@ TEST(RelayedLearner, WhoseUpstreamLeadsIsFedByTheLeader) {
   core.receive(kTwo, Leading{Epoch{2}});
   core.settle();
   core.persist();
-  EXPECT_EQ(core.state().source, kTwo);
+  EXPECT_EQ(core.state().following.source, kTwo);
   core.pass(milliseconds(20000));
-  EXPECT_EQ(core.state().source, kTwo);
+  EXPECT_EQ(core.state().following.source, kTwo);
 }
 
 TEST(RelayedLearner, TellsTheLeaderHowFarItIs) {
@@ -184,7 +184,7 @@ TEST(RelayedLearner, HearingTheLeaderAgainDoesNotDisturbItsStream) {
   Driven core = fed_learner();
   core.pass(milliseconds(500));
   core.receive(kOne, Leading{Epoch{2}});
-  EXPECT_TRUE(core.state().streaming);
+  EXPECT_TRUE(core.state().following.streaming);
   EXPECT_EQ(core.sent<Subscribe>(kTwo), nullptr);
 }
 
@@ -202,16 +202,16 @@ TEST(RelayedLearner, GoesToTheLeaderWhenItsUpstreamFeedsItNoMore) {
   Driven core = fed_learner();
   core.feed(PeerDisconnected{kTwo});
   core.pass(milliseconds(100));
-  EXPECT_EQ(core.state().source, kTwo);
+  EXPECT_EQ(core.state().following.source, kTwo);
   core.pass(milliseconds(3100));
-  EXPECT_EQ(core.state().source, kOne);
+  EXPECT_EQ(core.state().following.source, kOne);
   EXPECT_NE(core.sent<Subscribe>(kOne), nullptr);
 }
 
 TEST(RelayedLearner, GoesToTheLeaderAtOnceForWhatItsUpstreamNoLongerHas) {
   Driven core = learner();
   core.receive(kTwo, Refuse{RefusalReason::kNeedsCheckpoint, Epoch{2}, kOne, "too old"});
-  EXPECT_EQ(core.state().source, kOne);
+  EXPECT_EQ(core.state().following.source, kOne);
   EXPECT_NE(core.sent<Subscribe>(kOne), nullptr);
   EXPECT_EQ(core.wants<FetchCheckpoint>(), nullptr);
 }
@@ -219,27 +219,27 @@ TEST(RelayedLearner, GoesToTheLeaderAtOnceForWhatItsUpstreamNoLongerHas) {
 TEST(RelayedLearner, TriesItsUpstreamAgainAndGivesItLittleTimeWhileTheLeaderWouldFeedIt) {
   Driven core = learner();
   core.pass(milliseconds(3100));
-  ASSERT_EQ(core.state().source, kOne);
+  ASSERT_EQ(core.state().following.source, kOne);
   core.receive(kOne, Accept{Epoch{2}, Address{500}, Address{}});
   core.pass(milliseconds(20000));
-  EXPECT_EQ(core.state().source, kOne);
+  EXPECT_EQ(core.state().following.source, kOne);
   core.receive(kOne, Leading{Epoch{2}});
   core.receive(kOne, Accept{Epoch{2}, Address{500}, Address{}});
   core.pass(milliseconds(12000));
   core.receive(kOne, Accept{Epoch{2}, Address{500}, Address{}});
   core.pass(milliseconds(1));
-  EXPECT_EQ(core.state().source, kTwo);
+  EXPECT_EQ(core.state().following.source, kTwo);
   core.pass(milliseconds(500));
-  EXPECT_EQ(core.state().source, kOne);
+  EXPECT_EQ(core.state().following.source, kOne);
 }
 
 TEST(RelayedLearner, GoesToItsUpstreamWhenTheLeaderIsOutOfReach) {
   Driven core = learner();
   core.pass(milliseconds(3100));
-  ASSERT_EQ(core.state().source, kOne);
+  ASSERT_EQ(core.state().following.source, kOne);
   core.feed(PeerDisconnected{kOne});
   core.pass(milliseconds(3100));
-  EXPECT_EQ(core.state().source, kTwo);
+  EXPECT_EQ(core.state().following.source, kTwo);
 }
 
 // ---- The leader. -------------------------------------------------------------------------------
@@ -301,7 +301,7 @@ TEST(LeaderOfARelayedLearner, CountsNoVoterBySuchAWord) {
   core.lead(Epoch{5});
   core.receive(kTwo, Acknowledge{Epoch{5}, Address{100}, Address{64}, 0, core.now(), Vote::kFull, 9,
                                  kThree});
-  EXPECT_FALSE(core.state().serving);
+  EXPECT_FALSE(core.state().leadership.serving);
 }
 
 }  // namespace

@@ -141,7 +141,7 @@ void Cluster::check_obeys(const SimNode& node, const Event& event,
 
 void Cluster::check_read(const SimNode& node, const Read& read) {
   const CoreState& state = node.core->state();
-  if (state.role != Role::kLeader || state.epoch != read.epoch || !state.serving) return;
+  if (state.role != Role::kLeader || state.epoch != read.epoch || !state.leadership.serving) return;
   ++outcome_.reads;
   if (read.committed < read.needed) violate("a linearizable read misses an acknowledged write");
 }
@@ -151,18 +151,20 @@ std::string Cluster::describe() const {
   for (const SimNode& node : nodes_) {
     if (node.boot == 0) continue;
     const CoreState& state = node.core->state();
-    all +=
-        "\n  node " + std::to_string(node.id.value) + " " + std::string(name_of(state.role)) +
-        " epoch " + std::to_string(state.epoch.value) + " promise " +
-        std::to_string(state.promise.epoch.value) + "/" +
-        std::to_string(state.promise.leader.value) + (state.persisted == state.promise ? "" : "*") +
-        " vote " + std::to_string(static_cast<int>(state.promise.vote)) + " source " +
-        std::to_string(state.source.value) + (state.streaming ? " streaming" : "") +
-        (state.serving ? " serving" : "") + " log " + std::to_string(node.log.begin.value) + ".." +
-        std::to_string(node.log.durable().value) + ".." + std::to_string(node.log.tail().value) +
-        " committed " + std::to_string(node.committed.value) + " settling " +
-        std::to_string(state.settling) + " sealed " + std::to_string(state.sealed.size()) +
-        " connected " + std::to_string(state.connected.size()) + " " + state.problem;
+    all += "\n  node " + std::to_string(node.id.value) + " " + std::string(name_of(state.role)) +
+           " epoch " + std::to_string(state.epoch.value) + " promise " +
+           std::to_string(state.promise.epoch.value) + "/" +
+           std::to_string(state.promise.leader.value) +
+           (state.persisted == state.promise ? "" : "*") + " vote " +
+           std::to_string(static_cast<int>(state.promise.vote)) + " source " +
+           std::to_string(state.following.source.value) +
+           (state.following.streaming ? " streaming" : "") +
+           (state.leadership.serving ? " serving" : "") + " log " +
+           std::to_string(node.log.begin.value) + ".." + std::to_string(node.log.durable().value) +
+           ".." + std::to_string(node.log.tail().value) + " committed " +
+           std::to_string(node.committed.value) + " settling " + std::to_string(state.settling) +
+           " sealed " + std::to_string(state.campaign.sealed.size()) + " connected " +
+           std::to_string(state.connected.size()) + " " + state.problem;
   }
   return all;
 }

@@ -102,7 +102,8 @@ void Cluster::client_next(ModelClient& client) {
 Cluster::SimNode* Cluster::any_serving() {
   std::vector<SimNode*> serving;
   for (SimNode& node : nodes_)
-    if (node.boot != 0 && !node.paused && node.core->state().serving) serving.push_back(&node);
+    if (node.boot != 0 && !node.paused && node.core->state().leadership.serving)
+      serving.push_back(&node);
   return serving.empty() ? nullptr : serving[random_.below(serving.size())];
 }
 

@@ -6,6 +6,7 @@
 
 #include <fmt/core.h>
 
+#include "replication/protocol/describe.h"
 #include "server_side.h"
 
 namespace tailrace::simulation {
@@ -202,14 +203,15 @@ void Cluster::tick(SimNode& node) {
 void Cluster::feed(SimNode& node, const Event& event) {
   if (node.boot == 0 || outcome_.violation) return;
   std::vector<Action> actions;
-  const uint64_t fetches = node.core->state().source.value;
+  const uint64_t fetches = node.core->state().following.source.value;
   const Role before = node.core->state().role;
   node.leads.reset();
   if (before == Role::kLeader) node.leads = node.core->state().epoch;
   node.core->step(event, actions);
   const CoreState& state = node.core->state();
   if (state.role == Role::kLeader) node.leads = state.epoch;
-  if (state.role == Role::kCandidate && fetches == 0 && state.source.value != 0) ++outcome_.fetches;
+  if (state.role == Role::kCandidate && fetches == 0 && state.following.source.value != 0)
+    ++outcome_.fetches;
   if (state.role == Role::kLeader && before != Role::kLeader) {
     ++outcome_.leader_starts;
     check_leads(node);
@@ -225,35 +227,26 @@ void Cluster::feed(SimNode& node, const Event& event) {
   }
 }
 
-/// With TAILRACE_TRACE=1: what each step was told and wanted, by their places in the variants.
+/// With TAILRACE_TRACE=1: what each step was told, what came of it, and how the node stands.
 void Cluster::trace(const SimNode& node, const Event& event,
                     const std::vector<Action>& actions) const {
   if (std::holds_alternative<Tick>(event) && actions.empty()) return;
   const CoreState& state = node.core->state();
-  std::string line;
-  if (const auto* received = std::get_if<Received>(&event))
-    line = fmt::format("from {} message {}", received->peer.value, received->message.index());
-  else
-    line = fmt::format("event {}", event.index());
-  for (const Action& action : actions) {
-    if (const auto* sent = std::get_if<Send>(&action))
-      line += fmt::format(", to {} message {}", sent->peer.value, sent->message.index());
-    else if (const auto* committed = std::get_if<AdvanceCommitted>(&action))
-      line += fmt::format(", committed {}", committed->committed.value);
-    else
-      line += fmt::format(", action {}", action.index());
-  }
+  fmt::print("{:8} node {} {}\n", now_.count() / 1000, node.id.value, replication::describe(event));
+  for (const Action& action : actions)
+    if (!std::holds_alternative<StateChanged>(action))
+      fmt::print("             {}\n", replication::describe(action));
   std::string owed;
   for (const auto& [teller, one] : state.owed)
     owed += fmt::format(" owes {}:{}/{}{}", teller.value, one.last_epoch.value, one.end.value,
                         one.gone_since ? " gone" : "");
   fmt::print(
-      "{:8} node {} {} epoch {} promise {}/{}{} vote {} source {}{} log {}..{}..{} last {} | {}\n",
-      now_.count() / 1000, node.id.value, name_of(state.role), state.epoch.value,
-      state.promise.epoch.value, state.promise.leader.value,
-      state.persisted == state.promise ? "" : "*", static_cast<int>(state.promise.vote),
-      state.source.value, state.streaming ? " streaming" : "", node.log.begin.value,
-      node.log.durable().value, node.log.tail().value, state.log.last_epoch.value, line + owed);
+      "             = {} epoch {} promise {}/{}{} vote {} source {}{} log {}..{}..{} last {}{}\n",
+      name_of(state.role), state.epoch.value, state.promise.epoch.value, state.promise.leader.value,
+      state.persisted == state.promise ? "" : " (not on disk)",
+      static_cast<int>(state.promise.vote), state.following.source.value,
+      state.following.streaming ? " streaming" : "", node.log.begin.value, node.log.durable().value,
+      node.log.tail().value, state.log.last_epoch.value, owed);
 }
 
 void Cluster::perform(SimNode& node, const Action& action) {

@@ -83,7 +83,8 @@ void Cluster::exchange(SimNode& node, Epoch known) {
 /// To whichever nodes believe that they lead.
 void Cluster::write() {
   for (SimNode& node : nodes_) {
-    if (now_ >= kQuiet || node.boot == 0 || node.paused || !node.core->state().serving) continue;
+    if (now_ >= kQuiet || node.boot == 0 || node.paused || !node.core->state().leadership.serving)
+      continue;
     const AddressRange range =
         node.log.append(node.core->state().epoch, random_.below(600), random_);
     pending_.push_back({range, node.id, node.boot, node.core->state().epoch});
@@ -94,7 +95,7 @@ void Cluster::write() {
 
 void Cluster::read() {
   for (SimNode& node : nodes_) {
-    if (node.boot == 0 || node.paused || !node.core->state().serving) continue;
+    if (node.boot == 0 || node.paused || !node.core->state().leadership.serving) continue;
     const CoreState& state = node.core->state();
     node.reads.push_back({state.round + 1, state.epoch, node.committed, acknowledged_end_});
     feed(node, ConfirmAsked{now_ + node.clock});
@@ -143,7 +144,7 @@ void Cluster::disturb() {
         wipe(node);
         break;
       case 8:
-        if (node.boot != 0 && !node.paused && node.core->state().serving) {
+        if (node.boot != 0 && !node.paused && node.core->state().leadership.serving) {
           ++outcome_.transfers;
           feed(node, TransferAsked{other.id});
         }
@@ -339,7 +340,7 @@ void Cluster::copy_disk(SimNode& node) {
 void Cluster::lose_power(SimNode& some) {
   SimNode* leader = &some;
   for (SimNode& each : nodes_)
-    if (each.boot != 0 && each.core->state().serving) leader = &each;
+    if (each.boot != 0 && each.core->state().leadership.serving) leader = &each;
   SimNode& node = *leader;
   for (SimNode& each : nodes_)
     crash(each);
@@ -425,7 +426,7 @@ void Cluster::install_checkpoint(SimNode& node, SimNode& source, Address end) {
   // What it ended with when it was refused is not part of the cluster's log, and may be more than
   // there is of that; what came since then may be.
   const bool extended = node.log.tail() > copy_end && node.log.tail() != end;
-  if (source.boot == 0 || source.paused || node.core->state().streaming || extended ||
+  if (source.boot == 0 || source.paused || node.core->state().following.streaming || extended ||
       node.committed > copy_end || source.log.begin == fasterlog::kFirstAddress)
     return;
   const Promise promise = node.promise;

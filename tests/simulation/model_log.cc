@@ -11,8 +11,8 @@ namespace {
 constexpr size_t kHeaderBytes = 16;  // size, kind, epoch
 
 std::vector<std::byte> batch_of(Epoch epoch, bool configuration, ByteSpan payload) {
-  std::vector<std::byte> bytes(kHeaderBytes);
-  bytes.insert(bytes.end(), payload.begin(), payload.end());
+  std::vector<std::byte> bytes(kHeaderBytes + payload.size());
+  std::copy(payload.begin(), payload.end(), bytes.data() + kHeaderBytes);
   store(bytes.data(), static_cast<uint32_t>(bytes.size()));
   store(bytes.data() + 4, static_cast<uint32_t>(configuration));
   store(bytes.data() + 8, epoch.value);

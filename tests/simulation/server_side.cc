@@ -119,14 +119,14 @@ void Cluster::ServerSide::tick() {
 
 void Cluster::ServerSide::publish() {
   const CoreState& state = node_.core->state();
-  published_ = {state.role == Role::kLeader, state.serving, state.epoch};
+  published_ = {state.role == Role::kLeader, state.leadership.serving, state.epoch};
 }
 
 void Cluster::ServerSide::confirm(std::function<void(std::optional<Address>)> done) {
   cluster_.after(node_, pause(), [this, done = std::move(done)]() mutable {
     const CoreState& state = node_.core->state();
-    if (state.role != Role::kLeader || state.epoch_start.empty() ||
-        state.committed < state.epoch_start.end)
+    if (state.role != Role::kLeader || state.leadership.epoch_start.empty() ||
+        state.committed < state.leadership.epoch_start.end)
       return done(std::nullopt);
     confirmations_.push_back({state.round + 1, state.epoch, state.committed, std::move(done)});
     cluster_.feed(node_, ConfirmAsked{cluster_.now_ + node_.clock});
@@ -298,7 +298,7 @@ void Cluster::request() {
     for (SimNode& node : nodes_) {
       if (node.boot == 0 || node.paused) continue;
       up.push_back(&node);
-      if (node.core->state().serving) serving.push_back(&node);
+      if (node.core->state().leadership.serving) serving.push_back(&node);
     }
     const auto& some = serving.empty() || draw.chance(1, 5) ? up : serving;
     if (!some.empty()) {
