@@ -1,6 +1,7 @@
 #pragma once
 // By which way requests go to the disk.
 
+#include <cstdint>
 #include <optional>
 #include <string>
 
@@ -8,7 +9,7 @@
 
 namespace tailrace::storage {
 
-enum class IoChoice {
+enum class IoChoice : uint8_t {
   kAuto,     // io_uring, or ordinary system calls where there is none
   kIoUring,  // io_uring, or the error that says why there is none
   kPosix,    // ordinary system calls, one after the other

@@ -5,6 +5,7 @@ Usage: metrics_test.py TAILRACE
 """
 import json
 import math
+import os
 import pathlib
 import re
 import shutil
@@ -19,8 +20,10 @@ import urllib.request
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 from cluster import SMALL_LOG, Cluster, free_ports, wait_until  # noqa: E402
+from etcd import INSTALLED, Etcd  # noqa: E402
 
 TAILRACE = sys.argv[1]
+PAGE = pathlib.Path(__file__).resolve().parents[2] / "docs/reference/metrics.md"
 SETTINGS = SMALL_LOG + "state_machine: {checkpoint_interval: 0 s}\n"
 PHASES = {"rest", "prepare", "in_progress", "wait_pending", "wait_flush"}
 KINDS = {"put", "delete", "add", "cas", "append", "get", "tail", "status", "checkpoint", "digest",
@@ -86,6 +89,28 @@ class Scrape:
                 if each == name}
 
 
+def metrics_page(scrapes):
+    """What these nodes tell together: each metric once, by its name."""
+    rows = {}
+    for scrape in scrapes:
+        helps = dict(re.findall(r"^# HELP (\S+) (.*)$", scrape.text, re.MULTILINE))
+        for name, kind in re.findall(r"^# TYPE (\S+) (\S+)$", scrape.text, re.MULTILINE):
+            of = {name} | ({f"{name}_bucket"} if kind == "histogram" else set())
+            labels = {label for each, pairs in scrape.samples if each in of for label, _ in pairs} - {"le"}
+            row = rows.setdefault(name, [kind, set(), helps[name]])
+            row[1] |= labels
+    lines = ["# Metrics", "",
+             "What a node tells at `/metrics` (`metrics.listen`), in Prometheus' text format. Which of these are",
+             "worth an alert is in [Health](../operating/health.md). A value that is not known yet is NaN. Metrics of",
+             "followers are told by the leader; those of the coordinator with etcd only.", "",
+             "<!-- Written by tests/integration/metrics_test.py from what nodes tell. -->", "",
+             "| metric | type | labels | what it tells |", "|---|---|---|---|"]
+    for name, (kind, labels, help_text) in sorted(rows.items()):
+        told = ", ".join(f"`{label}`" for label in sorted(labels))
+        lines.append(f"| `{name}` | {kind} | {told} | {help_text} |")
+    return "\n".join(lines) + "\n"
+
+
 class Load:
     """Puts in the background until the block ends."""
 
@@ -140,6 +165,25 @@ class Metrics(unittest.TestCase):
                     self.assertEqual(set(REQUIRED) - scrape.families, set())
                     if number == 0 and nodes > 1:
                         self.assertEqual(set(OF_FOLLOWERS) - scrape.families, set())
+
+    def test_the_page_says_what_nodes_tell(self):
+        """docs/reference/metrics.md; TAILRACE_REWRITE=1 writes it anew."""
+        if not INSTALLED:
+            self.skipTest("NOT TESTED: there is no etcd on this machine")
+        directory = tempfile.mkdtemp()
+        self.addCleanup(shutil.rmtree, directory)
+        etcd = Etcd(directory)
+        self.addCleanup(etcd.kill)
+        etcd.start()
+        with Cluster(TAILRACE, nodes=3, settings=SETTINGS, coordinator=etcd.coordinator) as cluster:
+            cluster.run("put", "k", "v")
+            cluster.run("checkpoint")
+            cluster.wait_equal()
+            scrapes = [Scrape(node) for node in cluster.nodes]
+        page = metrics_page(scrapes)
+        if os.environ.get("TAILRACE_REWRITE"):
+            PAGE.write_text(page)
+        self.assertEqual(PAGE.read_text(), page)
 
     def test_values_agree_with_what_was_done(self):
         began = time.time()
