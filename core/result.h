@@ -26,7 +26,7 @@ enum class ErrorCode {
   kCorruption,          // bytes that do not check; never guessed around
   kUnsupported,         // a newer format or protocol version
   kIo,                  // the operating system refused an input or output
-  kNotLeader,           // this node can not answer; the message names the leader where known
+  kNotLeader,           // this node cannot answer; the message names the leader where known
   kUnavailable,         // unreachable, or not ready yet
   kUnknownOutcome,      // it may or may not have happened
 };

@@ -42,11 +42,11 @@ class Log {
   static Result<std::unique_ptr<Log>> open(storage::FileSystem& file_system, LogOptions options,
                                            const Clock& clock = system_clock());
   virtual ~Log() = default;
-  /// Makes a log that begins at `begin`, the end of a commit mark of the log that it will be a copy
-  /// of, and holds nothing; open() finds it so. `epochs` as epoch_table() of that log tells them,
-  /// those before `begin` (none: it is the first address); `configurations` alike, of which the
-  /// last one is in force at `begin`. Durable when it returns. kFailedPrecondition when the
-  /// directory holds a log.
+  /// Makes an empty log that begins at `begin`; open() finds it so. It is for a copy of another
+  /// log, and `begin` is the end of a commit mark there. `epochs` are the entries of that log's
+  /// epoch_table() before `begin`; none when `begin` is the first address. `configurations` are its
+  /// configuration records before `begin`; the last one is in force there. Durable when it returns.
+  /// kFailedPrecondition when the directory holds a log.
   static Result<> create_at(storage::FileSystem& file_system, const LogOptions& options,
                             Address begin, std::vector<EpochStart> epochs,
                             ConfigurationTable configurations = {});
@@ -93,15 +93,15 @@ class Log {
   /// Begins to make everything enqueued so far durable, without waiting; returns the address to
   /// wait for. Needed with CommitPolicy::on_request() only.
   virtual Address request_commit() = 0;
-  /// Makes what lies below `address` durable whatever the policy ("strong" commit); what is not
-  /// enqueued yet once all of it is.
-  /// Resolves once durable() >= address, or fails: kTimedOut, kCancelled, or the flush failure.
+  /// Makes everything below `address` durable, whatever the policy ("strong" commit). If part of it
+  /// is not enqueued yet, the flush begins once all of it is. Returns when durable() >= address, or
+  /// fails: kTimedOut, kCancelled, or the flush failure.
   virtual Result<> wait_durable(Address address, SteadyTime deadline = SteadyTime::max(),
                                 std::stop_token stop = {}) = 0;
-  /// For who waits by a listener, as the awaitable form in rpc/awaitables/durable_wait.h does:
-  /// while the handle lives, a flush begins, whatever the policy, as soon as the tail has come to
-  /// `address` and is not durable there, and not for what comes before; after a truncate_after()
-  /// again. Drop it before the log.
+  /// For callers that wait by a listener (rpc/awaitables/durable_wait.h). While the handle lives, a
+  /// flush begins as soon as the tail reaches `address` and `address` is not durable, whatever the
+  /// policy; bytes before that begin no flush. After a truncate_after() it applies again. Drop the
+  /// handle before the log.
   using DurableInterest = std::shared_ptr<void>;
   [[nodiscard]] virtual DurableInterest want_durable(Address address) = 0;
   /// Called on the flusher's thread after moves of durable, downwards too when truncate_after()
@@ -181,7 +181,7 @@ class Log {
   virtual Result<Address> truncate_after(Address address) = 0;
   /// By how much truncate_before(limit) would let disk_bytes() fall now: consumers' pins hold it
   /// back, and the segments that it keeps as spares do not count. A limit above durable counts as
-  /// durable. 0 as well when what truncate_before() has to look at can not be read.
+  /// durable. 0 as well when what truncate_before() has to look at cannot be read.
   virtual uint64_t reclaimable_bytes(Address limit) const = 0;
   /// And how many segments it would take from the log, to delete or to use again.
   virtual uint64_t reclaimable_segments(Address limit) const = 0;

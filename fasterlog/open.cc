@@ -77,13 +77,13 @@ Result<> Log::create_at(storage::FileSystem& file_system, const LogOptions& opti
   const auto possible = [&](const EpochStart& epoch) { return epoch.start < begin; };
   if (begin < kFirstAddress || begin > kMostAddress || begin.value % kRecordAlignment != 0 ||
       !std::all_of(epochs.begin(), epochs.end(), possible))
-    return make_error(ErrorCode::kInvalidArgument, "a log can not begin at " +
+    return make_error(ErrorCode::kInvalidArgument, "a log cannot begin at " +
                                                        std::to_string(begin.value) +
                                                        " with an epoch that begins there or later");
   if (!are_possible(configurations, begin))
     return make_error(ErrorCode::kInvalidArgument,
                       "a log that begins at " + std::to_string(begin.value) +
-                          " can not have had these configurations before");
+                          " cannot have had these configurations before");
   TAILRACE_RETURN_IF_ERROR(file_system.make_directory(options.directory));
   auto names = file_system.list(options.directory);
   if (!names) return tl::unexpected(std::move(names).error());

@@ -183,7 +183,7 @@ Result<std::unique_ptr<CheckpointSource>> StoreImpl::open_checkpoint_source(
       return make_error(ErrorCode::kNotFound, name + " is an index image only, not a state");
     }
     return make_error(ErrorCode::kUnsupported,
-                      name + " is of format version 1, which can not be copied; take a new one");
+                      name + " is of format version 1, which cannot be copied; take a new one");
   }
   auto source = std::make_unique<SourceImpl>(*manifest, done);
   if (auto opened =

@@ -6,7 +6,7 @@
 //
 // Of the records of that part
 //  - one that counts, is no tombstone and is its key's newest is copied (Engine::move_to_tail),
-//  - the same, but the embedder can not read it any more: a tombstone takes its place,
+//  - the same, but the embedder cannot read it any more: a tombstone takes its place,
 //  - a tombstone is left behind: what it hides lies below it and goes with it at the latest,
 //  - anything else is left behind.
 //
@@ -76,7 +76,7 @@ class Compactor {
   uint64_t answered_ = 0;         // guarded by mutex_
   std::atomic<bool> stopping_{false};
   std::atomic<bool> paused_{false};
-  // Since when begin can not move because sessions of two versions write; 0: it can.
+  // Since when begin cannot move because sessions of two versions write; 0: it can.
   std::atomic<int64_t> held_since_ns_{0};
   // Of the compactor's thread: not again before the tail is there, or the time.
   LogAddress next_tail_ = 0;

@@ -360,10 +360,15 @@ Result<> SessionCore::provide(Outcome outcome, const Engine::Waiting& waiting, c
                         "what the function made of the key's value exceeds the " +
                             std::to_string(engine_.max_record_bytes()) +
                             " bytes that fit on a page of the store");
-    default:
-      return make_error(ErrorCode::kResourceExhausted,
-                        "the system has no memory for the store's index");
+    case Outcome::kNoIndexRoom:
+    case Outcome::kDone:  // and what needs nothing
+    case Outcome::kAbsent:
+    case Outcome::kKept:
+    case Outcome::kShifted:
+      break;
   }
+  return make_error(ErrorCode::kResourceExhausted,
+                    "the system has no memory for the store's index");
 }
 
 Result<> SessionCore::wait_for(ColdFetcher::Fetch& fetch) {

@@ -91,7 +91,9 @@ Outcome SessionCore::try_operation(Operation& operation, const HashedKey& key, C
       operation.done = decision == Modification::kWrite;
       break;
     }
-    default:
+    case OperationKind::kErase:
+    case OperationKind::kInsertIfAbsent:
+    case OperationKind::kCompareAndSwap:
       return false;
   }
   note_done(operation.serial);

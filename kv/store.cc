@@ -196,9 +196,17 @@ Store::ReadOutcome StoreImpl::try_read(const HashedKey& key, std::string& value,
     case Outcome::kCold:
       cold = waiting.address;
       return Store::ReadOutcome::kCold;
-    default:
-      return Store::ReadOutcome::kAbsent;
+    case Outcome::kAbsent:
+    case Outcome::kKept:
+    case Outcome::kShifted:
+    case Outcome::kNeedsRoom:
+    case Outcome::kColdBeneath:
+    case Outcome::kUnsafe:
+    case Outcome::kNoIndexRoom:
+    case Outcome::kTooLarge:
+      break;  // a read comes to none but the first of these
   }
+  return Store::ReadOutcome::kAbsent;
 }
 
 // --- the disk budget ---

@@ -64,9 +64,9 @@ class Store final {
   Result<std::vector<CheckpointInfo>> checkpoints() const;
   /// Reads all that the checkpoint consists of and compares every checksum. Also beside writers.
   Result<> validate_checkpoint(uint64_t token) const;
-  /// For who copies the checkpoint, without: the newest one, to another place. Any thread, also
-  /// beside writers. kNotFound: there is none, or that one is no longer there; kUnsupported: it is
-  /// of an older version, take a new one first. End the source before the store.
+  /// Opens a checkpoint for copying; without a token the newest one. Any thread, also while others
+  /// write. kNotFound: there is none, or that one was removed. kUnsupported: it has an older
+  /// format; take a new checkpoint first. Destroy the source before the store.
   Result<std::unique_ptr<CheckpointSource>> open_checkpoint_source(
       std::optional<uint64_t> token = {});
 
@@ -99,14 +99,14 @@ class Store final {
   Result<std::unique_ptr<Scan>> start_scan(ByteSpan prefix = {});
   static constexpr size_t kMostScans = 64;
 
-  /// Every live pair, in no order. Complete and consistent only while no session writes: the single
-  /// writer itself calls it, or all are quiet. The visitor must not call the store.
+  /// Visits every live pair, in no order. The pairs are complete and consistent only while no
+  /// session writes. The visitor must not call the store.
   Result<> for_each(const Scan::Visitor& visit);
-  /// The same for those pairs alone that `wanted` wants, which must not call the store either. It
-  /// is asked about every record that the log has of them, also about those that were overwritten
-  /// or removed since; one that it does not want costs no more than to be read, while to tell
-  /// whether a wanted one is still its key's takes a look into the index, and perhaps at the disk.
-  /// `progress`, which may be null, is told now and then which part of the log (0–1) is done.
+  /// Visits only the pairs that `wanted` accepts. `wanted` must not call the store. It is asked
+  /// about every record in the log, including records that were overwritten or removed since. A
+  /// record that it rejects costs one read. For a record that it accepts, the store checks the
+  /// index, and perhaps the disk, to see whether the record is still its key's newest.
+  /// `progress` may be null; it receives now and then which part of the log (0–1) is done.
   Result<> for_each(const Scan::Filter& wanted, const Scan::Visitor& visit,
                     const std::function<void(double)>& progress);
 

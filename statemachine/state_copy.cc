@@ -106,7 +106,7 @@ Result<SavedPlan> read_plan(storage::FileSystem& file_system, const storage::Pat
     }
   }
   if (!in.ok() || in.left() != 0 || !check_plan(saved.plan) || saved.received > saved.plan.bytes())
-    return kv::damaged(path, 0, "it says what can not be");
+    return kv::damaged(path, 0, "it says what cannot be");
   return saved;
 }
 
@@ -169,16 +169,16 @@ Result<> check_plan(const StateCopyPlan& plan) {
   }
   if (plan.log.first < fasterlog::kFirstAddress || plan.log.first > plan.applied ||
       plan.applied > plan.log.end || plan.log.bytes() > kMostLogBytes)
-    return bad_plan("addresses that can not be");
+    return bad_plan("addresses that cannot be");
   const fasterlog::EpochStart* before = nullptr;
   for (const fasterlog::EpochStart& epoch : plan.epochs) {
     if (epoch.start >= plan.log.first ||
         (before != nullptr && (epoch.epoch <= before->epoch || epoch.start <= before->start)))
-      return bad_plan("epochs that can not be");
+      return bad_plan("epochs that cannot be");
     before = &epoch;
   }
   if (!fasterlog::are_possible(plan.configurations, plan.log.first))
-    return bad_plan("configurations that can not be");
+    return bad_plan("configurations that cannot be");
   return {};
 }
 

@@ -53,7 +53,7 @@ Address Watermarks::applicable() const {
 }
 
 WatermarkSnapshot Watermarks::snapshot() const {
-  // From the lowest up: each is read before the one that it can not pass, so that the order holds
+  // From the lowest up: each is read before the one that it cannot pass, so that the order holds
   // in the snapshot although all of them move meanwhile.
   WatermarkSnapshot snapshot;
   snapshot.begin = log_.begin();

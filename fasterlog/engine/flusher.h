@@ -128,9 +128,9 @@ class Flusher {
   bool try_take_baton();
   /// Of a waiter that flushed; the thread is woken if anything is left to do.
   void give_baton_back();
-  /// A lone waiter was served lately, so likely the next bytes are his too. That he flushed for
-  /// himself is not asked: a thread that his enqueue had woken often takes the baton before he
-  /// does, and would be woken for the next one again.
+  /// A lone waiter was served lately, so the next bytes are probably from the same thread. Whether
+  /// that thread flushed for itself does not matter: its enqueue often wakes the flusher, which
+  /// then takes the baton first and would be woken for the next bytes again.
   bool nap_is_due(SteadyTime now) const;
   /// The thread lays the baton down until it is woken or the time is over.
   void sleep_idle(std::chrono::nanoseconds timeout, bool nap);

@@ -27,7 +27,7 @@ void append(std::vector<std::byte>& to, ByteSpan bytes) {
   to.insert(to.end(), bytes.begin(), bytes.end());
 }
 
-// All of `bytes`: the number of configurations, then they. Nothing when it can not be so.
+// All of `bytes`: the number of configurations, then they. Nothing when it cannot be so.
 std::optional<ConfigurationTable> parse_configurations(ByteSpan bytes, Address proven) {
   if (bytes.size() < sizeof(uint32_t)) return std::nullopt;
   const auto count = load<uint32_t>(bytes.data());

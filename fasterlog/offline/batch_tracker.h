@@ -13,7 +13,7 @@ class BatchTracker {
     kRecord,      // of a batch whose mark is still to come
     kWholeBatch,  // the mark of a batch that is wholly there
     kLostBegin,   // a mark that fits, of a batch whose beginning is damaged
-    kBroken,      // a record that can not stand there, see reason()
+    kBroken,      // a record that cannot stand there, see reason()
   };
 
   /// `start`: the end of a mark or the first address; or else, with `inside_batch`, any record's

@@ -196,7 +196,7 @@ Result<std::unique_ptr<ChunkReader>> ChunkReader::create(storage::FileSystem& fi
       what.bytes - full > kChunkBytes ||
       (what.chunks > 0 && what.bytes - full <= storage::kBlockBytes)) {
     return damaged(path, 0,
-                   "its manifest's " + std::to_string(what.bytes) + " bytes can not be " +
+                   "its manifest's " + std::to_string(what.bytes) + " bytes cannot be " +
                        std::to_string(what.chunks) + " chunks");
   }
   if (*size < what.bytes) {

@@ -93,7 +93,7 @@ class CheckpointCoordinator {
   /// What such a writer may write now. Under protection, which it must not leave between the call
   /// and its write: it is of the next version as soon as there is one.
   WriteVersion internal_version() const {
-    // The boundary is stored before the word, and the word can not go on to the next boundary
+    // The boundary is stored before the word, and the word cannot go on to the next boundary
     // while the caller is protected. A newer boundary than the word's hides nothing: there is no
     // record of the next version yet.
     const uint64_t word = word_.load(std::memory_order_seq_cst);

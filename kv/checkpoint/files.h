@@ -76,7 +76,7 @@ class CheckpointDirectory {
 
   /// Tokens of all directories there, published or not, ascending; empty when there is none yet.
   Result<std::vector<uint64_t>> tokens() const;
-  /// kNotFound: never published. kCorruption: damaged, or what can not be. kUnsupported: of a newer
+  /// kNotFound: never published. kCorruption: damaged, or what cannot be. kUnsupported: of a newer
   /// version.
   Result<Manifest> manifest(uint64_t token) const;
   Result<> publish(const Manifest& manifest);
@@ -115,7 +115,7 @@ class CheckpointDirectory {
   const storage::Path root_;
 };
 
-/// What can not be, although the checksum matches, as kCorruption. `path` is the manifest's.
+/// What cannot be, although the checksum matches, as kCorruption. `path` is the manifest's.
 Result<> check_manifest(const storage::Path& path, const Manifest& manifest);
 
 }  // namespace tailrace::kv

@@ -60,7 +60,7 @@ inline constexpr std::array<PhaseTransition, 6> kPhaseTransitions{{
      PhaseAction::kNextVersion},
 }};
 
-/// Nothing when the event can not happen in the phase.
+/// Nothing when the event cannot happen in the phase.
 std::optional<PhaseTransition> transition(CheckpointPhase from, CheckpointEvent event);
 
 /// Whether a session that asks in this phase may write the next version.

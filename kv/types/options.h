@@ -50,7 +50,7 @@ struct StoreOptions {
   uint32_t recovery_threads = 0;
   uint32_t checkpoints_kept = 2;
   CompactionOptions compaction;
-  /// Whether compaction may drop the pair, for the embedder can not read it any more (it has
+  /// Whether compaction may drop the pair, for the embedder cannot read it any more (it has
   /// expired). Called on the compacting thread.
   std::function<bool(ByteSpan key, ByteSpan value)> is_garbage;
   /// Recover this checkpoint instead of the newest; later ones are taken away. For tools.

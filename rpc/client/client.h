@@ -72,7 +72,7 @@ struct NodeStatusAnswer {
   uint64_t store_log_begin = 0, store_log_head = 0, store_log_read_only = 0, store_log_tail = 0;
   uint64_t log_time_ns = 0;    // unix time; what has expired is decided by it
   uint8_t vote = 0;            // whether its word counts: 0 no, 1 provisionally, 2 yes
-  std::string coordinator;     // why it can not be asked; empty if it can
+  std::string coordinator;     // why it cannot be asked; empty if it can
   std::string unhealthy;       // why it answers no reads; empty if it does
   bool diverged = false;       // its state is not the cluster's
   uint64_t last_compared = 0;  // newest address where its state was compared; 0: none

@@ -293,7 +293,7 @@ void RequestQueue::send_queued() {
     }
     if (next.verb == Verb::kCommand && options_.exactly_once) {
       // Only one session's commands are in flight: those of an older one settle first, so that a
-      // gap in it can not turn the order round.
+      // gap in it cannot turn the order round.
       const statemachine::ClientId client =
           next.session.serial == 0 ? session_.client : next.session.client;
       if (!sent_.empty() && client != in_flight_client_) break;

@@ -63,8 +63,15 @@ struct Arrivals {
       case wire::Response::ERROR:
         if (!refusal) refusal = read_error(response.getError());
         break;
-      default:
-        break;
+      case wire::Response::HELLO:
+      case wire::Response::COMMAND:
+      case wire::Response::GET:
+      case wire::Response::STATUS:
+      case wire::Response::CHECKPOINT:
+      case wire::Response::DIGEST:
+      case wire::Response::SCAN:
+      case wire::Response::DONE:
+        break;  // nothing that a tail asks for
     }
     changed.notify_all();
   }

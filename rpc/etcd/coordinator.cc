@@ -51,7 +51,7 @@ class Contact {
     }
     // Once: the calls go on several times in a second.
     if (reachable_)
-      observability::log_warning("etcd can not be reached: {}", outcome.error().message);
+      observability::log_warning("etcd cannot be reached: {}", outcome.error().message);
     reachable_ = false;
     unreachable_ = outcome.error().message;
   }

@@ -1,7 +1,7 @@
 #pragma once
 // One POST over HTTP/1.1, on a connection of its own.
 //
-// A connection for each call: a kept one that the server has closed meanwhile can not be told from
+// A connection for each call: a kept one that the server has closed meanwhile cannot be told from
 // one on which the call was done, and the calls of a coordinator are a few in a second.
 
 #include <functional>

@@ -17,7 +17,7 @@ class EtcdLease {
   struct Events {
     std::function<void()> taken;  // id() is a new one
     /// etcd says that the lease is gone, and with it all keys under it; id() is 0. Silence is not
-    /// loss: what etcd can not be asked about is still ours.
+    /// loss: what etcd cannot be asked about is still ours.
     std::function<void()> lost;
   };
 

@@ -14,7 +14,7 @@ class io_context;
 
 namespace tailrace::rpc {
 
-/// The C library's lookup can not be interrupted, and a name service that is down holds it for half
+/// The C library's lookup cannot be interrupted, and a name service that is down holds it for half
 /// a minute. Asio's resolver has the io_context's end wait for it; here a thread of its own is left
 /// to itself, so that a stop never waits for a name.
 class NameLookup {

@@ -351,10 +351,11 @@ Result<replication::Message> decode_peer(wire::PeerFrame::Reader from) {
                            in.getLow(),          in.getPairs(),
                            in.getDiverged(),     in.getDisputed()};
     }
-    default:
-      return make_error(ErrorCode::kUnsupported, fmt::format("a peer's message of unknown kind {}",
-                                                             static_cast<unsigned>(from.which())));
+    case wire::PeerFrame::HELLO:
+      break;  // the connection's own
   }
+  return make_error(ErrorCode::kUnsupported, fmt::format("a peer's message of unknown kind {}",
+                                                         static_cast<unsigned>(from.which())));
 }
 
 }  // namespace tailrace::rpc

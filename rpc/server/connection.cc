@@ -175,47 +175,46 @@ FramedSocket::Take Connection::dispatch(wire::Request::Reader request) {
   switch (request.which()) {
     case wire::Request::HELLO:
       handle_hello(id, request.getHello());
-      break;
+      return Take::kDone;
     case wire::Request::COMMAND:
       return handle_command(id, request.getCommand());
     case wire::Request::APPEND:
       return handle_append(id, request.getAppend());
     case wire::Request::GET:
       handle_get(id, request.getGet());
-      break;
+      return Take::kDone;
     case wire::Request::SCAN:
       return handle_scan(id, request.getScan());
     case wire::Request::TAIL:
       handle_tail(id, request.getTail());
-      break;
+      return Take::kDone;
     case wire::Request::CREDIT:
       handle_credit(id, request.getCredit().getBytes());
-      break;
+      return Take::kDone;
     case wire::Request::CANCEL_TAIL:
       cancel_tail(id);
-      break;
+      return Take::kDone;
     case wire::Request::STATUS:
       handle_status(id);
-      break;
+      return Take::kDone;
     case wire::Request::CHECKPOINT:
       handle_checkpoint(id);
-      break;
+      return Take::kDone;
     case wire::Request::DIGEST:
       return handle_digest(id, request.getDigest());
     case wire::Request::TRANSFER:
       handle_transfer(id, NodeId{request.getTransfer()});
-      break;
+      return Take::kDone;
     case wire::Request::PROMOTE:
       handle_promote(id);
-      break;
+      return Take::kDone;
     case wire::Request::CHANGE_MEMBER:
       handle_change_member(id, request.getChangeMember());
-      break;
-    default: {
-      const Asked asked{id, RequestKind::kStatus, std::chrono::steady_clock::now()};
-      reply_error(asked, Error{ErrorCode::kUnsupported, "this server does not know the request"});
-    }
+      return Take::kDone;
   }
+  // Of a newer client.
+  const Asked asked{id, RequestKind::kStatus, std::chrono::steady_clock::now()};
+  reply_error(asked, Error{ErrorCode::kUnsupported, "this server does not know the request"});
   return Take::kDone;
 }
 

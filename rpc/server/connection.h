@@ -146,7 +146,7 @@ class Connection : public FramedSocket {
   void answer_get(const Asked& asked, ByteSpan key, const ReadNeeds& needs);
   void answer_get_later(const Asked& asked, ByteSpan key, const ReadNeeds& needs,
                         size_t value_bytes);
-  /// Whether the read can not be answered here at all; then the error was.
+  /// Whether the read cannot be answered here at all; then the error was.
   bool refuse_unhealthy(const Asked& asked);
   Result<> check_health();
   Result<> check_member();

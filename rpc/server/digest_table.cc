@@ -130,7 +130,7 @@ Result<DigestTable::Answer> DigestTable::answer(const Question& question) {
   if (!state) return tl::unexpected(state.error());
   const auto kept = std::find_if(kept_.begin(), kept_.end(),
                                  [&](const auto& one) { return one.first == question; });
-  // What is truncated meanwhile can not be compared any more.
+  // What is truncated meanwhile cannot be compared any more.
   if (kept != kept_.end() && kept->second.begin == log_.begin()) return kept->second;
   auto found = with_log(question, *state);
   if (!found) return tl::unexpected(std::move(found).error());

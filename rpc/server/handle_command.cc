@@ -40,9 +40,10 @@ std::optional<Known> known(wire::Operation operation) {
       return Known{statemachine::Operation::kExpire, RequestKind::kExpire};
     case wire::Operation::DIGEST:
       return Known{statemachine::Operation::kDigest, RequestKind::kDigest};
-    default:
-      return std::nullopt;
+    case wire::Operation::NONE:
+      break;
   }
+  return std::nullopt;  // or of a newer client
 }
 
 /// In log time, once: the command carries the moment, not the time left. What is applied may be

@@ -73,11 +73,9 @@ bool Connection::refuse_read(const Asked& asked, const ReadNeeds& needs) {
           true);
       return true;
     }
-    default:
-      reply_error(asked,
-                  Error{ErrorCode::kUnsupported, "this server does not know the read level"});
-      return true;
   }
+  reply_error(asked, Error{ErrorCode::kUnsupported, "this server does not know the read level"});
+  return true;
 }
 
 Result<> Connection::check_point(const ReadNeeds& needs) const {
@@ -118,9 +116,11 @@ bool Connection::readable_now(const ReadNeeds& needs) {
       return status().alone && marks.committed() <= marks.applied();
     case wire::ReadLevel::AT_LEAST:
       return needs.address <= marks.applied() && needs.epoch <= status().epoch;
-    default:
-      return true;
+    case wire::ReadLevel::ANY:
+    case wire::ReadLevel::BOUNDED:
+      break;
   }
+  return true;
 }
 
 void Connection::when_readable(const ReadNeeds& needs, size_t key_bytes,

@@ -42,7 +42,7 @@ class FrameDecoder {
   void filled(size_t bytes);
 
   /// The next whole frame, aligned to 8 bytes, segment table included; nothing: more bytes are
-  /// needed. kInvalidArgument when the stream can not be one of frames within the limits: then it
+  /// needed. kInvalidArgument when the stream cannot be one of frames within the limits: then it
   /// is of no more use.
   Result<std::optional<ByteSpan>> peek();
   /// Steps over the frame that peek() returned.

@@ -25,7 +25,7 @@
 // of a session of then lifts the floor, and a client may have to ask again; `floor + 1` lets it in,
 // and lets the floor rise by no more than a nanosecond with each full turn of the sessions.
 //
-// A first command without a bound (of an older client) can not be told from its repeat. Where no
+// A first command without a bound (of an older client) cannot be told from its repeat. Where no
 // session without a bound was evicted, it begins; else not before the last of those would have
 // ended by itself.
 

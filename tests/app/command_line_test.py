@@ -736,7 +736,7 @@ class Administration(VerbTest):
         done = self.expect(REFUSED, "member", "remove", "--id", "1", "--timeout", "60", out=b"",
                            says="node 1 is the only voter")
         self.assertNotIn(b"hands over", done.stderr)
-        self.assertLess(time.monotonic() - began, 30, "nothing is tried again that can not be")
+        self.assertLess(time.monotonic() - began, 30, "nothing is tried again that cannot be")
         self.expect(DONE, "put", "k", "v")
 
     def test_checkpoint_on_every_named_node(self):

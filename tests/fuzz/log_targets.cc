@@ -63,7 +63,7 @@ uint64_t scan_all(Log& log) {
   const auto scanner = log.scan(log.begin(), {true, false, 1 << 16});
   for (;;) {
     auto record = scanner->next(Address::max());
-    TAILRACE_CHECK(record.has_value(), "a record below durable can not be read");
+    TAILRACE_CHECK(record.has_value(), "a record below durable cannot be read");
     if (!*record) return count;
     TAILRACE_CHECK((*record)->address >= at && (*record)->end <= log.durable(), "a wrong address");
     at = (*record)->end;
@@ -155,9 +155,9 @@ void recovery(ByteSpan input) {
     records = scan_all(**log);
     configurations = *(*log)->configurations();
     TAILRACE_CHECK(fasterlog::are_possible(configurations, durable), "an impossible table");
-    TAILRACE_CHECK((*log)->become_writer(Epoch{~uint64_t{0}}), "the log can not be written");
+    TAILRACE_CHECK((*log)->become_writer(Epoch{~uint64_t{0}}), "the log cannot be written");
     const auto range = (*log)->enqueue(fasterlog::RecordKind::kData, as_bytes("more"));
-    TAILRACE_CHECK(range && (*log)->wait_durable(range->end), "the log can not be written");
+    TAILRACE_CHECK(range && (*log)->wait_durable(range->end), "the log cannot be written");
   }
   auto again = Log::open(disk, options());
   TAILRACE_CHECK(again.has_value(), "a log that was opened is refused");

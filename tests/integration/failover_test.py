@@ -239,7 +239,7 @@ class Partitions(Base):
         self.put("k", "new", server=others)
         self.nodes.inside = alone
         read = self.get("k", server=leader.server, timeout=2, check=False)
-        self.assertNotEqual(read.returncode, 0, f"it can not know the newest value: {read.stdout}")
+        self.assertNotEqual(read.returncode, 0, f"it cannot know the newest value: {read.stdout}")
         self.nodes.inside = outside
         self.assertEqual(self.get("k", server=others).stdout, b"new")
         self.net.join(leader.number)
@@ -277,7 +277,7 @@ class Partitions(Base):
 
     def lose(self, number, percent):
         if why := self.net.lose(number, percent):
-            self.skipTest(f"NOT TESTED: this kernel's nftables can not lose packets at random ({why})")
+            self.skipTest(f"NOT TESTED: this kernel's nftables cannot lose packets at random ({why})")
 
     def test_a_network_that_loses_much_of_what_is_sent(self):
         for number in (1, 2, 3):

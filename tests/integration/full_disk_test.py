@@ -1,4 +1,4 @@
-"""Nodes whose disk is full: what was acknowledged stays, what can not be written is refused, everybody is
+"""Nodes whose disk is full: what was acknowledged stays, what cannot be written is refused, everybody is
 told why, and once there is room the node is as good as before.
 
 Usage: full_disk_test.py TAILRACE ACK_WRITER [unittest arguments]
@@ -135,7 +135,7 @@ class FullDisk(unittest.TestCase):
             self.assertEqual(follower.kill(), -signal.SIGKILL)
             self.wait_for_acks(500)
             follower.start()
-            wait_until("it has started, or has said why it can not", lambda: not follower.running() or
+            wait_until("it has started, or has said why it cannot", lambda: not follower.running() or
                        self.status_of(follower).get("role") == "follower", PATIENCE)
             if not follower.running():
                 self.assertIn(str(follower.data), follower.errors())

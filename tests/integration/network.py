@@ -10,7 +10,7 @@ import subprocess
 
 
 def why_not():
-    """Why namespaces can not be made here; empty if they can."""
+    """Why namespaces cannot be made here; empty if they can."""
     if shutil.which("ip") is None:
         return "iproute2 is not installed"
     name = f"tr{os.getpid()}probe"
@@ -85,7 +85,7 @@ class Network:
 
     def lose(self, number, percent):
         """So much of what the machine sends is lost, at random, and nothing of what it is sent; why not,
-        if that can not be. On the bridge's side, so that the sender does not know. (Not every kernel has
+        if that cannot be. On the bridge's side, so that the sender does not know. (Not every kernel has
         tc's netem; nftables can choose packets at random, too.)"""
         rules = f"""table netdev loss{number} {{
             chain lost {{

@@ -8,7 +8,7 @@ import tempfile
 
 
 def why_not():
-    """Why they can not be made here; empty if they can."""
+    """Why they cannot be made here; empty if they can."""
     with tempfile.TemporaryDirectory(prefix="tailrace-test-") as directory:
         made = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tailrace-test", directory],
                               capture_output=True, text=True, check=False)

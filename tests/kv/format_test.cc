@@ -128,7 +128,7 @@ TEST(CheckpointFormat, TheManifestIsThatOfThePage) {
   EXPECT_EQ(read->needed_tokens(), (std::vector<uint64_t>{6, 5}));
 }
 
-// Promise: what can not be is damage, although the checksum matches.
+// Promise: what cannot be is damage, although the checksum matches.
 TEST(CheckpointFormat, WhatCanNotBeIsDamage) {
   using Change = std::pair<const char*, std::function<void(Manifest&)>>;
   const std::vector<Change> changes = {

@@ -272,7 +272,7 @@ TEST_F(EtcdCoordinatorTest, WhoIsCutOffKeepsItsGrantUntilItHearsOtherwise) {
   ASSERT_TRUE(two->hears_of(Grant{NodeId{1}, *epoch}));
   const size_t told = one.times_told();
   relay.cut();
-  // etcd lets the lease run out, and another node leads: the one that is cut off can not know.
+  // etcd lets the lease run out, and another node leads: the one that is cut off cannot know.
   const auto next = two->wins(*epoch);
   ASSERT_TRUE(next);
   EXPECT_EQ(one.times_told(), told);

@@ -23,7 +23,7 @@ namespace {
 
 using namespace std::chrono_literals;
 
-/// Free a moment ago; etcd can not choose one itself, as it must be told its own address.
+/// Free a moment ago; etcd cannot choose one itself, as it must be told its own address.
 int free_port() {
   const int fd = ::socket(AF_INET, SOCK_STREAM, 0);
   sockaddr_in at{};

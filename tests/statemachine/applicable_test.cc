@@ -1,4 +1,4 @@
-// Only what is committed and on this disk is applied: the store can not undo.
+// Only what is committed and on this disk is applied: the store cannot undo.
 
 #include <thread>
 

@@ -1,4 +1,4 @@
-// A committed record that can not be applied stops the applier for good. It is never skipped, and
+// A committed record that cannot be applied stops the applier for good. It is never skipped, and
 // no checkpoint says that it was applied.
 
 #include <thread>

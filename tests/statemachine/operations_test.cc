@@ -120,7 +120,7 @@ TEST_F(Operations, EventsDoNotTouchTheState) {
   EXPECT_EQ(read("stream"), "value of a key");
 }
 
-// A user's key can not reach the sessions or the log time, whatever bytes it has.
+// A user's key cannot reach the sessions or the log time, whatever bytes it has.
 TEST_F(Operations, UserKeysAreApartFromTheStateMachinesOwn) {
   const std::string session_key = "s" + std::string(16, '\0');
   for (const std::string& key : {std::string("mlog_time"), session_key, std::string("u")}) {

@@ -198,7 +198,7 @@ TEST_F(SessionLimit, ALowerTtlShutsNobodyOut) {
   EXPECT_LE(bound(), before.back().session->begins_before_ns + 10);
 }
 
-// A first command without a bound can not be told from its repeat: once one was evicted, none
+// A first command without a bound cannot be told from its repeat: once one was evicted, none
 // begins before that one would have ended.
 TEST_F(SessionLimit, WithoutABoundNoneBeginsWhileARepeatWouldBeTakenForIt) {
   ASSERT_EQ(answer(set_rules(limited(2))), kDone);

@@ -56,7 +56,7 @@ TEST_F(WatermarksTest, AnOlderCommittedAddressIsIgnored) {
   EXPECT_EQ(watermarks.committed(), Address{500});
 }
 
-// Applying what is not committed, or not on this disk, stops the process: the store can not undo.
+// Applying what is not committed, or not on this disk, stops the process: the store cannot undo.
 TEST_F(WatermarksTest, ABrokenOrderStopsTheProcess) {
   Watermarks watermarks(*log_);
   const Address durable = log_->durable();

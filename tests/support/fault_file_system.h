@@ -93,7 +93,7 @@ class FaultFileSystem final : public storage::FileSystem {
 
   struct Inode {
     std::vector<std::byte> written;  // what a read sees
-    std::vector<std::byte> durable;  // what a power cut can not take
+    std::vector<std::byte> durable;  // what a power cut cannot take
     std::set<size_t> dirty_sectors;  // where the two may differ
   };
   using Names = std::map<std::string, std::shared_ptr<Inode>>;

@@ -127,7 +127,7 @@ Result<std::vector<HistoryOperation>> read_history(std::istream& from) {
     if (*operation) history.push_back(std::move(**operation));
   }
   if (from.bad() || (from.fail() && !from.eof())) {
-    return make_error(ErrorCode::kIo, "line " + std::to_string(number + 1) + ": can not be read");
+    return make_error(ErrorCode::kIo, "line " + std::to_string(number + 1) + ": cannot be read");
   }
   return history;
 }

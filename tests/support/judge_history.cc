@@ -3,7 +3,7 @@
 //   judge_history [--seconds S] [--configurations N] [FILE...]
 //
 // Ends with 0 when there is, 1 when there is none (and says where), 2 when a file or the command
-// line is bad, 3 when it can not be told within the limits.
+// line is bad, 3 when it cannot be told within the limits.
 
 #include <iostream>
 
@@ -18,11 +18,11 @@ int main(int argc, char** argv) {
   double seconds = std::chrono::duration<double>(options.most_time).count();
   CLI::App app("Judges whether a history of operations is linearizable", "judge_history");
   app.add_option("FILE", files, "All are one history; standard input without one");
-  app.add_option("--seconds", seconds, "For each key; then it can not be told")
+  app.add_option("--seconds", seconds, "For each key; then it cannot be told")
       ->check(CLI::Range(0.001, 86400.0))
       ->capture_default_str();
   app.add_option("--configurations", options.most_configurations,
-                 "States that a key may be in at once; of more it can not be told")
+                 "States that a key may be in at once; of more it cannot be told")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
   try {

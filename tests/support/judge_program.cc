@@ -22,7 +22,7 @@ int judge_files(const std::vector<std::string>& files, const JudgeOptions& optio
   for (const std::string& name : files) {
     std::ifstream file(name);
     if (!file) {
-      errors << "judge_history: " << name << " can not be opened\n";
+      errors << "judge_history: " << name << " cannot be opened\n";
       return kBadHistory;
     }
     if (!take(file, name)) return kBadHistory;

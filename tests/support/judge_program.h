@@ -14,7 +14,7 @@ namespace tailrace::testing {
 enum JudgeExit : int {
   kHasAnOrder = 0,
   kHasNone = 1,
-  kBadHistory = 2,  // a file or a line that can not be read
+  kBadHistory = 2,  // a file or a line that cannot be read
   kNotTold = 3,     // too hard within the limits
 };
 

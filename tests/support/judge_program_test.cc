@@ -160,7 +160,7 @@ TEST(JudgeProgram, ABadFileIsNamedWithItsLine) {
   std::istringstream none;
   std::ostringstream out, errors;
   EXPECT_EQ(judge_files({"/nowhere/at/all"}, {}, none, out, errors), kBadHistory);
-  EXPECT_EQ(errors.str(), "judge_history: /nowhere/at/all can not be opened\n");
+  EXPECT_EQ(errors.str(), "judge_history: /nowhere/at/all cannot be opened\n");
 }
 
 // Promise: a key that is too hard is said to be, within the limits, and does not hide another one

@@ -115,7 +115,7 @@ class KeyJudge {
     return failure;
   }
 
-  /// Nobody needs to read what only looked, where the rest can not be ordered either.
+  /// Nobody needs to read what only looked, where the rest cannot be ordered either.
   void shorten(const JudgeOptions& options, std::vector<char>& leave_out,
                Search::Failure& failure) {
     std::vector<size_t> observers;

@@ -98,7 +98,7 @@ TEST(Linearizability, WhatOverlapsMayBeOrderedEitherWay) {
   accepted({write(1, 1, 10, "a"), read(2, 2, 3).saw_nothing(), read(2, 4, 5).saw("a")});
   // Equal times overlap.
   accepted({write(1, 1, 5, "a"), read(2, 5, 6).saw_nothing()});
-  // Two readers can not see two writes in different orders.
+  // Two readers cannot see two writes in different orders.
   refused({write(1, 1, 100, "a"), write(2, 2, 100, "b"), read(3, 3, 4).saw("a"),
            read(3, 5, 6).saw("b"), read(4, 3, 4).saw("b"), read(4, 5, 6).saw("a")});
   // Once seen it stays.

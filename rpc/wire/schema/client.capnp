@@ -230,7 +230,7 @@ struct Status {
   storeLogTail @22 :UInt64;
   logTimeNs @23 :UInt64;         # unix time of the newest applied commit mark
   vote @24 :UInt8;               # whether its word counts: 0 no, 1 provisionally, 2 yes
-  coordinator @25 :Text;         # why the coordinator can not be asked; empty if it can
+  coordinator @25 :Text;         # why the coordinator cannot be asked; empty if it can
   unhealthy @26 :Text;           # why no reads are answered; empty if they are
   lastCompared @27 :UInt64;      # newest address where its state was compared; 0: none
   diverged @28 :Bool;            # its state is not the cluster's
