@@ -6,7 +6,8 @@
 #
 # The libraries are static, so whoever links one needs what its objects refer to, although no public
 # header shows it: every log and store counts and logs through observability, whose objects refer to
-# prometheus-cpp and spdlog. Cap'n Proto is needed by whoever speaks to a node: wire, client, rpc.
+# prometheus-cpp and spdlog. Cap'n Proto is needed by whoever speaks to a node: wire, client, rpc. Its
+# package cannot be found twice, so wire alone asks for it.
 # OpenSSL and http-parser are needed from rpc upwards, yaml-cpp by config alone. Asio and nlohmann-json are headers only and are compiled in: nobody has to
 # find them.
 
@@ -31,7 +32,7 @@ set(TAILRACE_wire_PACKAGES Threads fmt CapnProto)
 set(TAILRACE_wire_MODULES)
 
 set(TAILRACE_client_COMPONENTS core command wire)
-set(TAILRACE_client_PACKAGES Threads fmt CapnProto)
+set(TAILRACE_client_PACKAGES Threads fmt)
 set(TAILRACE_client_MODULES)
 
 set(TAILRACE_observability_COMPONENTS core)
@@ -63,7 +64,7 @@ set(TAILRACE_replication_PACKAGES fmt)
 set(TAILRACE_replication_MODULES)
 
 set(TAILRACE_rpc_COMPONENTS client wire observability http fasterlog kv statemachine replication)
-set(TAILRACE_rpc_PACKAGES Threads fmt CapnProto OpenSSL)
+set(TAILRACE_rpc_PACKAGES Threads fmt OpenSSL)
 set(TAILRACE_rpc_MODULES)
 set(TAILRACE_rpc_LIBRARIES http_parser)
 

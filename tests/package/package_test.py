@@ -145,7 +145,6 @@ class Package(unittest.TestCase):
         build = self.build(SOURCE / "examples", "client", "-DEXAMPLES=package_history",
                            "-DCMAKE_DISABLE_FIND_PACKAGE_prometheus-cpp=ON",
                            "-DCMAKE_DISABLE_FIND_PACKAGE_spdlog=ON",
-                           "-DCMAKE_DISABLE_FIND_PACKAGE_OpenSSL=ON",
                            "-DCMAKE_DISABLE_FIND_PACKAGE_yaml-cpp=ON")
         linked = self.succeed(run("ninja", "-C", build, "-t", "commands", "package_history"))
         linked = linked.strip().splitlines()[-1]
