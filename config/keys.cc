@@ -1,5 +1,6 @@
 #include "config/keys.h"
 
+#include "config/yaml_reader.h"
 #include "statemachine/types/rules.h"
 
 namespace tailrace::config {
@@ -10,8 +11,7 @@ constexpr uint64_t kMiB = uint64_t{1} << 20;
 constexpr uint64_t kGiB = uint64_t{1} << 30;
 constexpr uint64_t kTiB = uint64_t{1} << 40;
 constexpr uint64_t kSecond = 1000;
-constexpr uint64_t kHour = 3600 * kSecond;
-constexpr uint64_t kYear = 365 * 24 * kHour;
+constexpr uint64_t kLongest = kMostDays * 24 * 3600 * kSecond;
 
 /// An enumeration of one byte, read as its number.
 template <typename Enum>
@@ -106,8 +106,8 @@ constexpr Key kKeys[] = {
    "fold_over: the store's log becomes durable; cheapest for the disk. snapshot: what is in memory is written to a file of its own, and updates in place go on. incremental: as snapshot, but only what changed."},
   {"state_machine", "retention_bytes", Form::kSize, 0, 1024 * kTiB, "", TARGET(state_machine.retention_bytes), "",
    "Log that is kept for tails, below what is applied. 0: a checkpoint removes all that it covers, events too."},
-  {"state_machine", "session_ttl", Form::kTime, kSecond, 10 * kYear, "", TARGET(state_machine.session_ttl), "",
-   "How long a client's session is remembered after its last command: a command that is sent again within it is applied once. In force for the cluster is what the leader's file says."},
+  {"state_machine", "session_ttl", Form::kTime, kSecond, kLongest, "", TARGET(state_machine.session_ttl), "",
+   "How long a client's session is remembered after its last command: a command that is sent again within it is applied once. Longer than any client may take to send one again. In force for the cluster is what the leader's file says."},
   {"state_machine", "session_answers", Form::kNumber, 1, 65536, "", TARGET(state_machine.session_answers), "",
    "How many answers of each session are remembered, for commands that are sent again. As the leader's file says."},
   {"state_machine", "sessions", Form::kNumber, 1000, statemachine::kMostSessions, "", TARGET(state_machine.session_limits.sessions), "",
@@ -124,19 +124,19 @@ constexpr Key kKeys[] = {
   // ---- replication
   {"replication", "listen", Form::kAddress, 0, 0, "", TARGET(peers.listen), "this member's `peer`",
    "Where other nodes connect, if that is not what they are told (0.0.0.0, a container's port)."},
-  {"replication", "tick_interval", Form::kTime, 1, kHour, "", TARGET(node.tick_interval), "",
+  {"replication", "tick_interval", Form::kTime, 1, kLongest, "", TARGET(node.tick_interval), "",
    "How often timeouts are looked at."},
-  {"replication", "heartbeat_interval", Form::kTime, 1, kHour, "", TARGET(node.heartbeat_interval), "",
+  {"replication", "heartbeat_interval", Form::kTime, 0, 0, "", TARGET(node.heartbeat_interval), "",
    "How often a leader with nothing to ship says that it leads."},
-  {"replication", "peer_timeout", Form::kTime, 2, kHour, "", TARGET(node.peer_timeout), "",
+  {"replication", "peer_timeout", Form::kTime, 0, 0, "", TARGET(node.peer_timeout), "",
    "Silence after which another node is taken for gone. At least twice heartbeat_interval."},
-  {"replication", "give_up_after", Form::kTime, 2, kHour, "", TARGET(node.give_up_after), "",
+  {"replication", "give_up_after", Form::kTime, 0, 0, "", TARGET(node.give_up_after), "",
    "A leader without a majority for so long lets another one try (kind: etcd). At least peer_timeout."},
   {"replication", "transfer_timeout", Form::kTime, 0, 0, "", TARGET(node.transfer_timeout), "",
    "A planned hand-over that takes longer is called off, and the leader goes on."},
   {"replication", "digest_interval", Form::kTime, 0, 0, "", TARGET(node.digest_interval), "",
    "How often, at most, all nodes digest their states and the leader compares them. 0 s: never; else at least 1 s."},
-  {"replication", "apply_stall_after", Form::kTime, kSecond, kYear, "", TARGET(node.apply_stall_after), "",
+  {"replication", "apply_stall_after", Form::kTime, kSecond, kLongest, "", TARGET(node.apply_stall_after), "",
    "A node that has applied nothing for so long, although more is committed, answers no reads and says why."},
   {"replication", "window_bytes", Form::kSize, 64 * kKiB, 16 * kGiB, "", TARGET(node.window_bytes), "",
    "How much is shipped to a follower beyond what it has acknowledged. More over long distances."},
@@ -162,13 +162,13 @@ constexpr Key kKeys[] = {
   // ---- coordinator: read by coordinator_config.cc
   {"replication.coordinator", "kind", Form::kChoice, 0, 0, "static etcd", nullptr, "static",
    "Who says which node may lead. static: `leader`, and then operators (`tailrace promote`, `transfer`). etcd: the holder of a lease, so that another node takes over by itself."},
-  {"replication.coordinator", "leader", Form::kNumber, 1, UINT32_MAX, "", nullptr, "must be given (static, several members)",
+  {"replication.coordinator", "leader", Form::kNumber, 1, UINT32_MAX, "", nullptr, "must be given (static, where `members` is)",
    "static: the member that leads at the first start."},
   {"replication.coordinator", "endpoints", Form::kTexts, 0, 0, "", nullptr, "must be given (etcd)",
    "etcd: the client URLs of its members, as http://10.0.0.1:2379."},
   {"replication.coordinator", "prefix", Form::kText, 0, 0, "", nullptr, "/tailrace",
    "etcd: what the keys begin with; they are below PREFIX/CLUSTER."},
-  {"replication.coordinator", "lease_ttl", Form::kTime, 2 * kSecond, 600 * kSecond, "", nullptr, "3 s",
+  {"replication.coordinator", "lease_ttl", Form::kTime, rpc::kLeastEtcdLease.count() * kSecond, rpc::kMostEtcdLease.count() * kSecond, "", nullptr, "3 s",
    "etcd: how long the lead stays with a node that etcd does not hear from. Whole seconds."},
   {"replication.coordinator", "call_timeout", Form::kTime, 10, 300 * kSecond, "", nullptr, "1 s",
    "etcd: how long one call may take, whichever endpoints it tries. At most half of lease_ttl."},
@@ -193,7 +193,7 @@ constexpr Key kKeys[] = {
   {"server", "max_value_bytes", Form::kSize, 1, kGiB, "", TARGET(server.max_value_bytes), "",
    "The longest value or event. 64 KiB below max_frame_bytes, 128 KiB below log.page_bytes and store.page_bytes."},
   {"server", "max_connections", Form::kNumber, 1, 1'000'000, "", TARGET(server.max_connections), "",
-   "Connections that ask for something. Beyond it the ones that were idle for longest are closed, then new ones wait; what operators ask is answered all the same. Each takes a descriptor."},
+   "Connections that ask for something. Beyond it the ones that were idle for longest are closed, then new ones wait; what operators ask is answered all the same, but for `verify`. Each takes a descriptor."},
   {"server", "max_in_flight", Form::kNumber, 1, 1'000'000, "", TARGET(server.max_in_flight), "",
    "Requests of one connection that are taken before answers are out."},
   {"server", "max_unapplied_bytes", Form::kSize, 1, 1024 * kGiB, "", TARGET(server.max_unapplied_bytes), "",

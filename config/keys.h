@@ -1,7 +1,8 @@
 #pragma once
-// The table of a node's configuration keys. Reading the file, the hint of the nearest key, and
-// docs/reference/configuration.md come from it; a key that is not here is refused. Private to
-// config/, and to the test that writes the page.
+// The table of a node's configuration keys. Reading the file, ranges, the hint of the nearest key
+// and docs/reference/configuration.md come from it. Keys of members and of the coordinator are read
+// by code of their own, and documented here; a test compares the two. Private to config/, and to
+// the test that writes the page.
 
 #include <chrono>
 #include <cstdint>

@@ -62,7 +62,7 @@ std::optional<std::chrono::milliseconds> parse_duration(const std::string& text)
   if (!parts) return std::nullopt;
   const auto& [value, unit] = *parts;
   // A year is beyond any sensible setting, and far from overflow.
-  constexpr uint64_t kMostMs = uint64_t{366} * 24 * 3600 * 1000;
+  constexpr uint64_t kMostMs = kMostDays * 24 * 3600 * 1000;
   std::optional<uint64_t> ms;
   if (unit == "ms") ms = value;
   if (unit == "s") ms = times(value, 1000);

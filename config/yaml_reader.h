@@ -16,6 +16,8 @@ namespace tailrace::config {
 
 /// "64 MiB", "64MiB", "4096": bytes. Nothing when the text is no size.
 std::optional<uint64_t> parse_size(const std::string& text);
+/// The longest duration that a file can say.
+inline constexpr uint64_t kMostDays = 366;
 /// "250 ms", "10s", "5 m", "1h": a duration. A number without a unit is refused.
 std::optional<std::chrono::milliseconds> parse_duration(const std::string& text);
 /// The candidate within an editing distance that a slip of the finger explains, or nothing.

@@ -40,7 +40,7 @@
 // log had at that moment; where whoever told it is gone for long, or nobody leads for so long, it
 // is left out, or a cluster could not go on without that one.
 //
-// What nobody who is up knows, nobody cannotice: a restored copy and another voter's absence
+// What nobody who is up knows, nobody can notice: a restored copy and another voter's absence
 // together are two failures, and so is a copy that is older than two changes of the members.
 //
 // An epoch is promised to a life of a node, not to its number: another life may hold another log,

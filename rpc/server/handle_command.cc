@@ -108,7 +108,8 @@ FramedSocket::Take Connection::handle_command(uint64_t id, wire::Command::Reader
     return Take::kDone;
   }
   asked.kind = operation->kind;
-  if (refuse_unless_leader(asked)) return Take::kDone;
+  if (info_of(asked.kind).answered_by != AnsweredBy::kAnyNode && refuse_unless_leader(asked))
+    return Take::kDone;
   if (refuse_unless_known(asked, operation->operation)) return Take::kDone;
   if (held_for_backlog()) return Take::kHold;
   const bool digest = operation->operation == statemachine::Operation::kDigest;

@@ -49,15 +49,15 @@ constexpr uint8_t kHasSession = 1;
 constexpr uint8_t kHasExpiry = 2;
 constexpr uint8_t kHasBound = 4;
 
-/// "only put, expire and insert have a time to live"
+/// "only an add has a delta"
 std::string only_others_have(CommandFields field) {
-  std::vector<std::string_view> names;
+  std::vector<std::string_view> titles;
   for (const CommandInfo& info : kCommands)
-    if ((info.fields & field) != 0) names.push_back(info.name);
+    if ((info.fields & field) != 0) titles.push_back(info.title);
   std::string text = "only ";
-  for (size_t i = 0; i < names.size(); ++i)
-    text.append(i == 0 ? "" : i + 1 == names.size() ? " and " : ", ").append(names[i]);
-  text += names.size() == 1 ? " has " : " have ";
+  for (size_t i = 0; i < titles.size(); ++i)
+    text.append(i == 0 ? "" : i + 1 == titles.size() ? " and " : ", ").append(titles[i]);
+  text += titles.size() == 1 ? " has " : " have ";
   return text + (field == kHasExpected ? "an expected value"
                  : field == kHasDelta  ? "a delta"
                                        : "a time to live");

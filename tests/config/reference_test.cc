@@ -10,6 +10,7 @@
 #include <gtest/gtest.h>
 
 #include "config/keys.h"
+#include "tests/support/temporary_directory.h"
 
 namespace tailrace::config {
 namespace {
@@ -34,6 +35,67 @@ TEST(ConfigurationReference, EveryKeyHasASentenceAndStandsThereOnce) {
     EXPECT_EQ(key.sentence.back(), '.') << path;
   }
   EXPECT_GT(seen.size(), 80u);
+}
+
+/// The keys that a section takes, by what it says to one that it does not know.
+std::set<std::string> known_in(const std::string& section, const std::string& text) {
+  const testing::TemporaryDirectory directory;
+  const std::string file = (directory.path() / "node.yaml").string();
+  std::ofstream(file) << text;
+  const auto config = load_node_config(file);
+  EXPECT_FALSE(config) << section;
+  const std::string message = config ? "" : config.error().message;
+  const std::string before =
+      "unknown key '" + (section.empty() ? "" : section + ".") + "qqqqqqqqqqqq'; valid here:";
+  const size_t at = message.find(before);
+  EXPECT_NE(at, std::string::npos) << section << ": " << message;
+  std::set<std::string> names;
+  if (at == std::string::npos) return names;
+  std::istringstream words(message.substr(at + before.size()));
+  for (std::string word; words >> word;)
+    names.insert(word);
+  return names;
+}
+
+TEST(ConfigurationReference, TheTableHasTheKeysThatFilesMayHave) {
+  const std::string head = "cluster: c\nnode: 1\ndata_dir: /d\n", odd = "qqqqqqqqqqqq: 1";
+  const std::string member = "id: 1, peer: 'a:1', client: 'a:2'";
+  const std::string members = "  members:\n    - {" + member + "}\n";
+  const std::string etcd = "kind: etcd, endpoints: ['https://e:1']";
+  const std::string of_static = "replication:\n  coordinator: {leader: 1}\n";
+  std::set<std::string> sections;
+  for (const Key& key : keys())
+    sections.insert(std::string(key.section));
+  for (const std::string& section : sections) {
+    std::string text = head;
+    // What a section has besides its keys: the ones below it.
+    std::set<std::string> below;
+    if (section.empty()) {
+      text += odd + "\n";
+      below = {"storage", "log", "store", "state_machine", "replication", "server", "metrics"};
+    } else if (section == "store.compaction") {
+      text += "store: {compaction: {" + odd + "}}\n";
+    } else if (section == "replication") {
+      text += of_static + members + "  " + odd + "\n";
+      below = {"coordinator", "members"};
+    } else if (section == "replication.members[]") {
+      text += of_static + "  members:\n    - {" + member + ", " + odd + "}\n";
+    } else if (section == "replication.coordinator") {
+      text += "replication:\n  coordinator: {" + etcd + ", " + odd + "}\n" + members;
+      below = {"tls"};
+    } else if (section == "replication.coordinator.tls") {
+      text += "replication:\n  coordinator: {" + etcd + ", tls: {" + odd + "}}\n" + members;
+    } else {
+      text += section + ": {" + odd + "}\n";
+      if (section == "store") below = {"compaction"};
+    }
+    const std::string shown =
+        section == "replication.members[]" ? "replication.members[0]" : section;
+    std::set<std::string> in_table = below;
+    for (const Key& key : keys())
+      if (key.section == section) in_table.insert(std::string(key.name));
+    EXPECT_EQ(known_in(shown, text), in_table) << section;
+  }
 }
 
 }  // namespace
