@@ -78,6 +78,9 @@ Result<NodeStatusAnswer> read_status(const Reply& reply, const std::string& serv
   return answer;
 }
 
+// What a refusal takes at most; an attempt that takes longer had no answer.
+constexpr std::chrono::milliseconds kLongerThanARefusal{1000};
+
 /// Where `answer` says that other members are, but for those of which `known` are.
 void add_members(const NodeStatusAnswer& answer, const std::set<uint32_t>& known,
                  std::vector<std::string>& to) {
@@ -106,9 +109,23 @@ std::vector<Client::ServerStatus> ClientImpl::ask_status(const std::vector<std::
   return answers;
 }
 
+/// Where nobody has answered, and not for a refusal that came at once, they are asked again while
+/// there is time: a server that very many connect to takes a few attempts to reach.
+std::vector<Client::ServerStatus> ClientImpl::ask_named() {
+  const SteadyTime deadline = std::chrono::steady_clock::now() + options_.timeout;
+  for (;;) {
+    const SteadyTime began = std::chrono::steady_clock::now();
+    auto answers = ask_status(options_.servers);
+    const SteadyTime now = std::chrono::steady_clock::now();
+    const bool answered = std::ranges::any_of(
+        answers, [](const ServerStatus& one) { return one.second.has_value(); });
+    if (answered || now - began < kLongerThanARefusal || now >= deadline) return answers;
+  }
+}
+
 std::vector<Client::ServerStatus> ClientImpl::status() {
   const Call call(*this);
-  return ask_status(options_.servers);
+  return ask_named();
 }
 
 std::vector<Client::ServerStatus> ClientImpl::cluster_status() {
@@ -116,8 +133,9 @@ std::vector<Client::ServerStatus> ClientImpl::cluster_status() {
   std::vector<ServerStatus> answers;
   std::set<std::string> asked;
   for (std::vector<std::string> next = options_.servers; !next.empty();) {
+    const bool named = asked.empty();
     asked.insert(next.begin(), next.end());
-    std::ranges::move(ask_status(next), std::back_inserter(answers));
+    std::ranges::move(named ? ask_named() : ask_status(next), std::back_inserter(answers));
     next.clear();
     std::set<uint32_t> known;  // by whatever address
     for (const auto& [server, answer] : answers)

@@ -21,6 +21,7 @@ import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "integration"))
 from cluster import SMALL_LOG, Cluster, free_ports, wait_until  # noqa: E402
+from sockets import Recorder  # noqa: E402
 
 TAILRACE = sys.argv[1]
 DONE, NEGATIVE, USAGE, UNREACHABLE, REFUSED = range(5)
@@ -722,6 +723,18 @@ class Administration(VerbTest):
         done = self.expect(DONE, "status", cluster=three)
         self.assertIn(b"node 1 at " + three.leader.server.encode() + b": leader", done.stdout)
         self.assertIn(b"follower 3: connected", done.stdout)
+
+    def test_status_reaches_a_server_whose_queue_of_connections_is_full(self):
+        """Its first attempts come to nothing, as beside thousands of others that connect."""
+        slow = Recorder(self, single.leader.client_port, asleep=4)
+        for _ in range(2):
+            with socket.socket() as one:
+                one.setblocking(False)
+                one.connect_ex(("127.0.0.1", int(slow.address.rpartition(":")[2])))
+                time.sleep(0.1)
+        began = time.monotonic()
+        self.expect(DONE, "status", "--only-named", "--timeout", "30", server=slow.address)
+        self.assertGreater(time.monotonic() - began, 3, "it was there from the beginning")
 
     def test_status_shows_who_answers_and_who_does_not(self):
         dead = dead_address()

@@ -3,6 +3,7 @@ import pathlib
 import socket
 import struct
 import threading
+import time
 
 
 def connect(port):
@@ -30,18 +31,21 @@ def shut(*ends):
 
 
 class Recorder:
-    """A proxy in front of a port that keeps what its clients send."""
+    """A proxy in front of a port that keeps what its clients send. `asleep`: it accepts nothing for so
+    many seconds, and has no room for those that come meanwhile."""
 
-    def __init__(self, test, port):
+    def __init__(self, test, port, asleep=0):
         self.target = port
         self.sent = b""
-        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.asleep = asleep
+        self.listener = socket.create_server(("127.0.0.1", 0), backlog=0 if asleep else None)
         self.address = f"127.0.0.1:{self.listener.getsockname()[1]}"
         self.thread = threading.Thread(target=self.accept, daemon=True)
         self.thread.start()
         test.addCleanup(self.close)
 
     def accept(self):
+        time.sleep(self.asleep)
         while True:
             try:
                 client, _ = self.listener.accept()
