@@ -11,6 +11,8 @@
 namespace tailrace::rpc {
 namespace {
 
+constexpr std::chrono::milliseconds kLongestPatience{16000};
+
 // Deadlines are kept to the moment; this is for all else. A process may have a thousand clients,
 // and each that wakes up costs two changes of threads.
 constexpr std::chrono::milliseconds kTick{100};
@@ -197,6 +199,8 @@ void RequestQueue::search() {
   KnownCluster* const cluster = route_ == Route::kOne ? nullptr : &cluster_;
   search_ = std::make_shared<ServerSearch>(io_, options_.max_frame_bytes, traffic_, cluster,
                                            std::move(order), std::move(events));
+  search_->set_patience(patience_);
+  search_began_ = std::chrono::steady_clock::now();
   search_->start();
 }
 
@@ -216,6 +220,7 @@ bool RequestQueue::on_hello(const std::shared_ptr<ClientConnection>& connection,
     return false;
   }
   search_.reset();  // it ends with this call
+  patience_ = kDialTime;
   connection_ = connection;
   const auto at = std::ranges::find(servers_, connection->address());
   if (at != servers_.end()) server_ = static_cast<size_t>(at - servers_.begin());
@@ -235,6 +240,10 @@ void RequestQueue::on_search_failed(const Error& error) {
   // A server that was named is asked once: whoever asked wants to know why it does not answer.
   if (route_ != Route::kOne && error.code != ErrorCode::kUnsupported) return;
   stop_searching();
+  // Longer than to be connected takes at most: it was connected, and said nothing.
+  if (route_ == Route::kOne &&
+      std::chrono::steady_clock::now() - search_began_ > kDialTime + kRetryPause)
+    patience_ = std::min(2 * patience_, kLongestPatience);
   for (ClientRequest& request : std::exchange(queued_, {}))
     finish(request, tl::unexpected(error));
 }

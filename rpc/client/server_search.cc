@@ -13,6 +13,8 @@ namespace {
 // How long a server has to say hello before another one is tried beside it.
 constexpr std::chrono::milliseconds kHeadStart{100};
 constexpr std::chrono::milliseconds kLongestPause{200};
+// A machine that comes back is noticed by then.
+constexpr std::chrono::milliseconds kLongestWait{8000};
 // What servers tell of others is theirs to say: it must not cost more than this.
 constexpr size_t kMostCandidates = 128;
 
@@ -100,11 +102,12 @@ void ServerSearch::next() {
 void ServerSearch::dial(size_t index) {
   candidates_[index].due = false;
   candidates_[index].pending = true;
+  candidates_[index].connected.reset();
   auto made = [self = shared_from_this(), index](Result<Connection> connection) {
     self->made(index, std::move(connection));
   };
-  ClientConnection::dial(io_, candidates_[index].address, kDialTime, max_frame_bytes_, traffic_,
-                         std::move(made));
+  ClientConnection::dial(io_, candidates_[index].address, candidates_[index].patience,
+                         max_frame_bytes_, traffic_, std::move(made));
 }
 
 void ServerSearch::made(size_t index, Result<Connection> connection) {
@@ -114,6 +117,7 @@ void ServerSearch::made(size_t index, Result<Connection> connection) {
   }
   if (!connection) return on_failed(index, connection.error());
   candidates_[index].connection = *connection;
+  candidates_[index].connected = std::chrono::steady_clock::now();
   ClientConnection::Events events;
   events.ready = [self = shared_from_this(), index](const ServerHello& hello) {
     self->on_hello(index, hello);
@@ -121,7 +125,7 @@ void ServerSearch::made(size_t index, Result<Connection> connection) {
   events.closed = [self = shared_from_this(), index](const Error& error) {
     self->on_failed(index, error);
   };
-  (*connection)->begin(std::move(events), kDialTime);
+  (*connection)->begin(std::move(events), candidates_[index].patience);
 }
 
 void ServerSearch::on_hello(size_t index, const ServerHello& hello) {
@@ -141,8 +145,13 @@ void ServerSearch::on_hello(size_t index, const ServerHello& hello) {
 }
 
 void ServerSearch::on_failed(size_t index, const Error& error) {
-  candidates_[index].pending = false;
-  candidates_[index].connection.reset();
+  Candidate& candidate = candidates_[index];
+  candidate.pending = false;
+  candidate.connection.reset();
+  if (candidate.connected &&
+      std::chrono::steady_clock::now() - *candidate.connected >= candidate.patience)
+    candidate.patience =
+        std::max(candidate.patience, std::min(2 * candidate.patience, kLongestWait));
   const auto failed = events_.failed;
   failed(error);
   next();

@@ -7,6 +7,7 @@
 #include <chrono>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -46,6 +47,11 @@ class ServerSearch : public std::enable_shared_from_this<ServerSearch> {
                KnownCluster* cluster, std::vector<std::string> addresses, Events events);
 
   void start();
+  /// How long each server may take at first to say hello. Before start().
+  void set_patience(std::chrono::milliseconds patience) {
+    for (Candidate& candidate : candidates_)
+      candidate.patience = patience;
+  }
   /// One more, after the others.
   void add(const std::string& address);
   /// Where the server is said to be: tried at once, but only once before the next pause.
@@ -59,6 +65,11 @@ class ServerSearch : public std::enable_shared_from_this<ServerSearch> {
     bool due = false;      // to be tried before the next pause
     bool hinted = false;   // since the last pause
     bool pending = false;  // an attempt is under way
+    /// How long it may take to say hello. It grows while the server is silent: beside very many
+    /// others that connect to it one waits long for one's turn, and loses it by beginning anew. (To
+    /// be connected, beginning anew is the better way: a full queue drops what comes.)
+    std::chrono::milliseconds patience = kDialTime;
+    std::optional<SteadyTime> connected{};
     Connection connection = nullptr;
   };
   void begin_round();

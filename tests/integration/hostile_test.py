@@ -138,7 +138,7 @@ class Hostile(unittest.TestCase):
             self.cluster.run("status", "--timeout", "30")
             statuses += 1
             if newcomers:
-                self.cluster.run("put", "newcomer", str(statuses))
+                self.cluster.run("put", "newcomer", str(statuses), "--timeout", "30")
             peak = max(peak, resident_bytes(self.node))
         told, errors = bench.communicate()
         self.assertEqual(bench.returncode, 0, errors)
