@@ -78,7 +78,8 @@ class ClientImpl : public Client {
   RequestQueue& queue_to(const std::string& server);
   Result<CommandAnswer> wait_for_command(ClientRequest request);
   std::vector<ServerStatus> ask_named();
-  std::vector<ServerStatus> ask_status(const std::vector<std::string>& servers);
+  std::vector<ServerStatus> ask_status(const std::vector<std::string>& servers,
+                                       SteadyTime deadline);
   /// A call of several steps: the client's end waits for it.
   class Call {
    public:

@@ -11,8 +11,6 @@
 namespace tailrace::rpc {
 namespace {
 
-constexpr std::chrono::milliseconds kLongestPatience{16000};
-
 // Deadlines are kept to the moment; this is for all else. A process may have a thousand clients,
 // and each that wakes up costs two changes of threads.
 constexpr std::chrono::milliseconds kTick{100};
@@ -200,7 +198,6 @@ void RequestQueue::search() {
   search_ = std::make_shared<ServerSearch>(io_, options_.max_frame_bytes, traffic_, cluster,
                                            std::move(order), std::move(events));
   search_->set_patience(patience_);
-  search_began_ = std::chrono::steady_clock::now();
   search_->start();
 }
 
@@ -239,11 +236,9 @@ void RequestQueue::on_search_failed(const Error& error) {
   problem_ = error.message;
   // A server that was named is asked once: whoever asked wants to know why it does not answer.
   if (route_ != Route::kOne && error.code != ErrorCode::kUnsupported) return;
+  // What this search has learnt of the one server that it knows.
+  if (route_ == Route::kOne) patience_ = search_->patience();
   stop_searching();
-  // Longer than to be connected takes at most: it was connected, and said nothing.
-  if (route_ == Route::kOne &&
-      std::chrono::steady_clock::now() - search_began_ > kDialTime + kRetryPause)
-    patience_ = std::min(2 * patience_, kLongestPatience);
   for (ClientRequest& request : std::exchange(queued_, {}))
     finish(request, tl::unexpected(error));
 }
@@ -597,8 +592,12 @@ void RequestQueue::expire() {
   if (queued_.empty() && bounced_.empty()) stop_searching();
   const std::string problem =
       problem_.empty() ? fmt::format("no answer from {}", fmt::join(servers_, ", ")) : problem_;
-  for (auto& [request, in_flight] : late)
-    finish(request, tl::unexpected(no_answer(request, in_flight, problem)));
+  for (auto& [request, in_flight] : late) {
+    // Of one server that was named, what its last attempt came to says all.
+    const bool plain = route_ == Route::kOne && !in_flight && !request.sent_before;
+    finish(request, tl::unexpected(plain ? Error{ErrorCode::kUnavailable, problem}
+                                         : no_answer(request, in_flight, problem)));
+  }
 }
 
 }  // namespace tailrace::rpc

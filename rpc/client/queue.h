@@ -120,8 +120,7 @@ class RequestQueue {
   size_t tried_ = 0;                      // servers that were left since the last success
   std::string problem_;                   // of the last attempt
   std::shared_ptr<ServerSearch> search_;  // while there is no connection
-  SteadyTime search_began_{};
-  /// Of a server that was named, over the searches for it (ServerSearch::Candidate).
+  /// What the next search begins with (ServerSearch::set_patience).
   std::chrono::milliseconds patience_ = kDialTime;
   std::shared_ptr<ClientConnection> connection_;  // it has said hello
   bool pausing_ = false, shut_down_ = false, ticking_ = false;

@@ -4,6 +4,7 @@
 // is frozen or cut off costs a moment, and not the time of the call. When all were tried it pauses
 // and begins again, until it is stopped. Internal; on the io_context's one thread.
 
+#include <algorithm>
 #include <chrono>
 #include <functional>
 #include <memory>
@@ -47,6 +48,14 @@ class ServerSearch : public std::enable_shared_from_this<ServerSearch> {
                KnownCluster* cluster, std::vector<std::string> addresses, Events events);
 
   void start();
+  /// How long a server may take to say hello, of those that were tried the longest. It grows where
+  /// one was connected and said nothing.
+  std::chrono::milliseconds patience() const {
+    std::chrono::milliseconds longest{0};
+    for (const Candidate& candidate : candidates_)
+      longest = std::max(longest, candidate.patience);
+    return longest;
+  }
   /// How long each server may take at first to say hello. Before start().
   void set_patience(std::chrono::milliseconds patience) {
     for (Candidate& candidate : candidates_)

@@ -95,11 +95,13 @@ void add_members(const NodeStatusAnswer& answer, const std::set<uint32_t>& known
 
 }  // namespace
 
-std::vector<Client::ServerStatus> ClientImpl::ask_status(const std::vector<std::string>& servers) {
+std::vector<Client::ServerStatus> ClientImpl::ask_status(const std::vector<std::string>& servers,
+                                                         SteadyTime deadline) {
   std::vector<std::future<Result<NodeStatusAnswer>>> asked;
   for (const std::string& server : servers) {
     ClientRequest request = command(wire::Operation::NONE, {});
     request.verb = ClientRequest::Verb::kStatus;
+    request.deadline = deadline;
     auto read = [server](const Reply& reply) { return read_status(reply, server); };
     asked.push_back(submit<NodeStatusAnswer>(queue_to(server), std::move(request), read));
   }
@@ -115,7 +117,7 @@ std::vector<Client::ServerStatus> ClientImpl::ask_named() {
   const SteadyTime deadline = std::chrono::steady_clock::now() + options_.timeout;
   for (;;) {
     const SteadyTime began = std::chrono::steady_clock::now();
-    auto answers = ask_status(options_.servers);
+    auto answers = ask_status(options_.servers, deadline);
     const SteadyTime now = std::chrono::steady_clock::now();
     const bool answered = std::ranges::any_of(
         answers, [](const ServerStatus& one) { return one.second.has_value(); });
@@ -135,7 +137,9 @@ std::vector<Client::ServerStatus> ClientImpl::cluster_status() {
   for (std::vector<std::string> next = options_.servers; !next.empty();) {
     const bool named = asked.empty();
     asked.insert(next.begin(), next.end());
-    std::ranges::move(named ? ask_named() : ask_status(next), std::back_inserter(answers));
+    std::ranges::move(
+        named ? ask_named() : ask_status(next, std::chrono::steady_clock::now() + options_.timeout),
+        std::back_inserter(answers));
     next.clear();
     std::set<uint32_t> known;  // by whatever address
     for (const auto& [server, answer] : answers)

@@ -736,6 +736,17 @@ class Administration(VerbTest):
         self.expect(DONE, "status", "--only-named", "--timeout", "30", server=slow.address)
         self.assertGreater(time.monotonic() - began, 1, "it was there from the beginning")
 
+    def test_status_reaches_a_server_that_is_slow_to_say_hello(self):
+        """Whoever begins anew after the same short time never hears it."""
+        slow = Recorder(self, single.leader.client_port, late=3)
+        self.expect(DONE, "status", "--only-named", "--timeout", "10", server=slow.address)
+
+    def test_status_ends_when_its_time_is_over(self):
+        slow = Recorder(self, single.leader.client_port, late=10)
+        began = time.monotonic()
+        self.expect(UNREACHABLE, "status", "--only-named", "--timeout", "3", server=slow.address)
+        self.assertLess(time.monotonic() - began, 5)
+
     def test_status_shows_who_answers_and_who_does_not(self):
         dead = dead_address()
         done = self.expect(UNREACHABLE, "status", "--json", server=f"{dead},{single.servers}",

@@ -32,10 +32,12 @@ def shut(*ends):
 
 class Recorder:
     """A proxy in front of a port that keeps what its clients send. `asleep`: it accepts nothing for so
-    many seconds, and has no room for those that come meanwhile."""
+    many seconds, and has no room for those that come meanwhile. `late`: it takes each connection at once,
+    and passes nothing on for so many seconds."""
 
-    def __init__(self, test, port, asleep=0):
+    def __init__(self, test, port, asleep=0, late=0):
         self.target = port
+        self.late = late
         self.sent = b""
         self.asleep = asleep
         self.listener = socket.create_server(("127.0.0.1", 0), backlog=0 if asleep else None)
@@ -51,15 +53,25 @@ class Recorder:
                 client, _ = self.listener.accept()
             except OSError:
                 return
+            if self.late:
+                threading.Thread(target=self.serve, args=(client,), daemon=True).start()
+            else:
+                self.serve(client)
+
+    def serve(self, client):
+        time.sleep(self.late)
+        try:
             server = connect(self.target)
-            threads = [threading.Thread(target=self.copy, args=pair, daemon=True)
-                       for pair in ((client, server, True), (server, client, False))]
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join()
-            client.close()
-            server.close()
+        except OSError:
+            return client.close()  # the test is over
+        threads = [threading.Thread(target=self.copy, args=pair, daemon=True)
+                   for pair in ((client, server, True), (server, client, False))]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        client.close()
+        server.close()
 
     def copy(self, come, go, keep):
         try:
