@@ -111,12 +111,12 @@ Result<rpc::ReadOptions> parse_read_level(const std::string& text) {
                         "at-least=EPOCH:ADDRESS");
 }
 
-void warn_of_truncation(uint64_t begin, std::string_view more) {
-  if (begin <= fasterlog::kFirstAddress.value) return;
+void warn_of_truncation(Address begin, std::string_view more) {
+  if (begin <= fasterlog::kFirstAddress) return;
   print_error(
       "tailrace: the log begins at address {}: events before it were truncated{}. "
       "state_machine.retention_bytes in the nodes' files (serve --retention) keeps more\n",
-      begin, more);
+      begin.value, more);
 }
 
 int report_outcome(const rpc::CommandAnswer& answer, const std::string& key) {

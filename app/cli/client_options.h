@@ -6,6 +6,7 @@
 #include <string>
 #include <string_view>
 
+#include "core/address.h"
 #include "core/result.h"
 #include "rpc/client/client.h"
 
@@ -38,7 +39,7 @@ inline constexpr const char* kKeyHelp = "The key, of 1 to 65535 bytes";
 
 /// Says, in one line on standard error, that the log begins at `begin` because older records were
 /// truncated; nothing when it begins where every log does. `more` is what this means for the verb.
-void warn_of_truncation(uint64_t begin, std::string_view more);
+void warn_of_truncation(Address begin, std::string_view more);
 
 /// For a verb whose command was applied: what the answer came to.
 int report_outcome(const rpc::CommandAnswer& answer, const std::string& key);

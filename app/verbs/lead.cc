@@ -19,7 +19,7 @@ constexpr std::chrono::milliseconds kLeadLook{20};
 
 struct LeadOptions {
   ClientFlags client;
-  uint32_t node = 0;
+  NodeId node;
 };
 
 using Clock = std::chrono::steady_clock;
@@ -30,30 +30,29 @@ Clock::time_point deadline(const LeadOptions& options) {
 }
 
 /// What keeps `node` from leading, as it says itself, and who does not answer.
-std::string why_not(rpc::Client& client, uint32_t node) {
+std::string why_not(rpc::Client& client, NodeId node) {
   std::string why, silent;
   for (const auto& [server, answer] : client.cluster_status()) {
     if (!answer)
       silent += (silent.empty() ? "; no answer from " : ", ") + server;
     else if (answer->node == node && !answer->problem.empty())
-      why = fmt::format("; node {} says: {}", node, answer->problem);
+      why = fmt::format("; node {} says: {}", node.value, answer->problem);
   }
   return why + silent;
 }
 
 /// Waits until `node` (0: anyone but `not_node`) serves as the leader, and says so.
-int wait_until_served(rpc::Client& client, uint32_t node, uint32_t not_node,
-                      Clock::time_point until) {
+int wait_until_served(rpc::Client& client, NodeId node, NodeId not_node, Clock::time_point until) {
   do {
     const auto leader = client.leader_status();
-    if (leader && leader->node != not_node && (node == 0 || leader->node == node)) {
-      print_error("node {} at {} leads in epoch {}\n", leader->node, leader->leader_address,
-                  leader->epoch);
+    if (leader && leader->node != not_node && (node == NodeId{} || leader->node == node)) {
+      print_error("node {} at {} leads in epoch {}\n", leader->node.value, leader->leader_address,
+                  leader->epoch.value);
       return kDone;
     }
     std::this_thread::sleep_for(kLeadLook);
   } while (Clock::now() < until);
-  const std::string who = node == 0 ? "another node" : fmt::format("node {}", node);
+  const std::string who = node == NodeId{} ? "another node" : fmt::format("node {}", node.value);
   return report_answer(Error{ErrorCode::kTimedOut,
                              fmt::format("{} does not lead yet{}; it goes on trying, and `tailrace "
                                          "status` tells more",
@@ -66,7 +65,7 @@ int transfer(const LeadOptions& options) {
   const auto leader = (*client)->leader_status();
   if (!leader) return report_answer(leader.error());
   if (leader->node == options.node) {
-    print_error("node {} leads already\n", leader->node);
+    print_error("node {} leads already\n", leader->node.value);
     return kDone;
   }
   if (const auto handed = (*client)->transfer(options.node); !handed)
@@ -81,7 +80,7 @@ int promote(const LeadOptions& options) {
   for (const auto& [server, answer] : (*client)->cluster_status()) {
     if (!answer || answer->node != options.node) continue;
     if (answer->serving) {
-      print_error("node {} leads already\n", options.node);
+      print_error("node {} leads already\n", options.node.value);
       return kDone;
     }
     if (at.empty()) at = server;
@@ -91,10 +90,10 @@ int promote(const LeadOptions& options) {
         Error{ErrorCode::kUnavailable,
               fmt::format("node {} is none of those that answer, or it is down; name its client "
                           "address with --server",
-                          options.node)});
+                          options.node.value)});
   if (const auto promoted = (*client)->promote(at); !promoted)
     return report_answer(promoted.error());
-  return wait_until_served(**client, options.node, 0, deadline(options));
+  return wait_until_served(**client, options.node, NodeId{}, deadline(options));
 }
 
 }  // namespace
@@ -105,7 +104,7 @@ void add_transfer_verb(CLI::App& app, int& exit_code) {
   const auto options = std::make_shared<LeadOptions>();
   whole_number(
       verb->add_option(
-          "--to", options->node,
+          "--to", options->node.value,
           "The number of the node that is to lead; without it, the voter whose log is longest"),
       1, UINT32_MAX);
   options->client.add_to(*verb);
@@ -116,7 +115,7 @@ void add_promote_verb(CLI::App& app, int& exit_code) {
   CLI::App* verb = app.add_subcommand(
       "promote", "With the static coordinator: makes a node the leader when the old one is gone");
   const auto options = std::make_shared<LeadOptions>();
-  whole_number(verb->add_option("--node", options->node, "The node's number"), 1, UINT32_MAX)
+  whole_number(verb->add_option("--node", options->node.value, "The node's number"), 1, UINT32_MAX)
       ->required();
   options->client.add_to(*verb);
   verb->callback([options, &exit_code] { exit_code = promote(*options); });

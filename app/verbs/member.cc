@@ -27,7 +27,7 @@ const char* kind_of(const Answer::Member& member) {
 nlohmann::json members_json(const Answer& node) {
   nlohmann::json all = nlohmann::json::array();
   for (const Answer::Member& member : node.members)
-    all.push_back({{"node", member.node},
+    all.push_back({{"node", member.node.value},
                    {"kind", kind_of(member)},
                    {"peer", member.peer_address},
                    {"client", member.client_address}});
@@ -59,7 +59,7 @@ Result<View> look(rpc::Client& client) {
   std::optional<Error> problem;
   // Of two that say that they lead, the one before does not know yet that it does not.
   const auto rank = [](const Answer& one) {
-    return std::tuple(one.serving, one.serving ? one.epoch : 0, one.durable);
+    return std::tuple(one.serving, one.serving ? one.epoch : Epoch{}, one.durable);
   };
   for (auto& [server, answer] : client.cluster_status()) {
     if (!answer)
@@ -74,12 +74,12 @@ Result<View> look(rpc::Client& client) {
   return tl::unexpected(problem.value_or(Error{ErrorCode::kUnavailable, "no --server is given"}));
 }
 
-const Answer::Member* find(const Answer& answer, uint32_t node) {
+const Answer::Member* find(const Answer& answer, NodeId node) {
   const auto found = std::ranges::find(answer.members, node, &Answer::Member::node);
   return found == answer.members.end() ? nullptr : &*found;
 }
 
-const Answer::Follower* find_follower(const Answer& answer, uint32_t node) {
+const Answer::Follower* find_follower(const Answer& answer, NodeId node) {
   const auto found = std::ranges::find(answer.followers, node, &Answer::Follower::node);
   return found == answer.followers.end() ? nullptr : &*found;
 }
@@ -99,19 +99,21 @@ Result<> change(const MemberOptions& options, const std::function<Result<>()>& o
 }
 
 /// How far a node is that joins.
-std::string progress_of(const Result<View>& view, uint32_t node) {
+std::string progress_of(const Result<View>& view, NodeId node) {
   if (!view) return "no server answers: " + view.error().message;
   if (!view->leads) return "no node serves as the leader";
   const Answer::Follower* follower = find_follower(view->answer, node);
   if (follower != nullptr && follower->needs_checkpoint)
-    return fmt::format("node {} copies the state; `tailrace status` shows how much has come", node);
+    return fmt::format("node {} copies the state; `tailrace status` shows how much has come",
+                       node.value);
   if (follower == nullptr || !follower->connected)
-    return fmt::format("node {} is not connected yet; is it started, with these addresses?", node);
-  return fmt::format("node {} joins, behind by {}", node, bytes_text(follower->lag_bytes));
+    return fmt::format("node {} is not connected yet; is it started, with these addresses?",
+                       node.value);
+  return fmt::format("node {} joins, behind by {}", node.value, bytes_text(follower->lag_bytes));
 }
 
 /// Until it votes, or `until`; how far it is on standard error.
-int wait_until_voter(rpc::Client& client, uint32_t node, Clock::time_point until) {
+int wait_until_voter(rpc::Client& client, NodeId node, Clock::time_point until) {
   auto told = Clock::now();
   for (;;) {
     const Result<View> view = look(client);
@@ -119,14 +121,15 @@ int wait_until_voter(rpc::Client& client, uint32_t node, Clock::time_point until
       const Answer::Member* member = find(view->answer, node);
       if (member == nullptr)
         return report_answer(Error{ErrorCode::kFailedPrecondition,
-                                   fmt::format("node {} was removed meanwhile", node)});
+                                   fmt::format("node {} was removed meanwhile", node.value)});
       if (member->voter) {
-        print_error("node {} is a voter\n", node);
+        print_error("node {} is a voter\n", node.value);
         return kDone;
       }
       if (!member->joining)
-        return report_answer(Error{ErrorCode::kFailedPrecondition,
-                                   fmt::format("node {} was made a learner meanwhile", node)});
+        return report_answer(
+            Error{ErrorCode::kFailedPrecondition,
+                  fmt::format("node {} was made a learner meanwhile", node.value)});
     }
     if (Clock::now() >= until)
       return report_answer(Error{
@@ -134,7 +137,7 @@ int wait_until_voter(rpc::Client& client, uint32_t node, Clock::time_point until
           fmt::format("node {} is a member and does not vote yet: {}. It goes on without this "
                       "verb, and votes once it has caught up; `tailrace member list` shows "
                       "when",
-                      node, progress_of(view, node))});
+                      node.value, progress_of(view, node))});
     if (Clock::now() - told >= kReport) {
       told = Clock::now();
       print_error("{}\n", progress_of(view, node));
@@ -162,14 +165,14 @@ int add(const MemberOptions& options) {
   if (!done) return report_answer(done.error());
   remind_of_files();
   if (options.learner || options.no_wait) {
-    print_error("node {} {}\n", wanted.node,
+    print_error("node {} {}\n", wanted.node.value,
                 options.learner ? "is a learner" : "joins; it votes once it has caught up");
     return kDone;
   }
   return wait_until_voter(**client, wanted.node, until);
 }
 
-bool has_another_voter(const Answer& answer, uint32_t node) {
+bool has_another_voter(const Answer& answer, NodeId node) {
   return std::ranges::any_of(answer.members, [node](const Answer::Member& member) {
     return member.voter && member.node != node;
   });
@@ -178,7 +181,7 @@ bool has_another_voter(const Answer& answer, uint32_t node) {
 /// As the next leader would see it: before the lead is given away for nothing.
 Result<> check_majority_without(const Answer& leader) {
   const auto able = std::ranges::count_if(leader.followers, [](const Answer::Follower& follower) {
-    return follower.voter && follower.vote != 0 && follower.connected;
+    return follower.voter && follower.vote != Vote::kNone && follower.connected;
   });
   const auto left = std::ranges::count_if(leader.members, [&](const Answer::Member& member) {
     return member.voter && member.node != leader.node;
@@ -188,21 +191,21 @@ Result<> check_majority_without(const Answer& leader) {
       ErrorCode::kFailedPrecondition,
       fmt::format("of the {} voters that would be left without node {} only {} follow and have a "
                   "vote, which is no majority: bring the others back, or add voters, first",
-                  left, leader.node, able));
+                  left, leader.node.value, able));
 }
 
 /// Who leads cannot remove itself: it hands over first, and the next leader removes it.
 int remove(const MemberOptions& options) {
   auto client = options.client.connect();
   if (!client) return report(client.error());
-  const uint32_t node = options.member.node;
+  const NodeId node = options.member.node;
   const Result<View> view = look(**client);
   if (!view) return report_answer(view.error());
   if (view->leads && find(view->answer, node) == nullptr)
     return report_answer(Error{ErrorCode::kNotFound,
                                fmt::format("node {} is no member; `tailrace member list` shows "
                                            "them",
-                                           node)});
+                                           node.value)});
   bool told = false;
   const auto done = change(options, [&, &to = **client]() -> Result<> {
     const Result<View> now = look(to);
@@ -213,10 +216,11 @@ int remove(const MemberOptions& options) {
             fmt::format("node {} is the only voter, and there is none to hand over to: "
                         "add another one first (`tailrace member add`), which takes "
                         "its place once it votes; to end the cluster, stop the node",
-                        node));
+                        node.value));
       TAILRACE_RETURN_IF_ERROR(check_majority_without(now->answer));
-      if (!std::exchange(told, true)) print_error("node {} leads: it hands over first\n", node);
-      TAILRACE_RETURN_IF_ERROR(to.transfer(0));
+      if (!std::exchange(told, true))
+        print_error("node {} leads: it hands over first\n", node.value);
+      TAILRACE_RETURN_IF_ERROR(to.transfer(NodeId{}));
     }
     Result<> removed = to.remove_member(node);
     // The lead came back to it meanwhile.
@@ -228,9 +232,22 @@ int remove(const MemberOptions& options) {
     return removed;
   });
   if (!done) return report_answer(done.error());
-  print_error("node {} was removed; stop it\n", node);
+  print_error("node {} was removed; stop it\n", node.value);
   remind_of_files();
   return kDone;
+}
+
+/// With how far each is behind, where the leader says so of it: as the lines have it.
+nlohmann::json listed_json(const View& view) {
+  nlohmann::json all = members_json(view.answer);
+  for (nlohmann::json& member : all) {
+    const Answer::Follower* follower =
+        view.leads ? find_follower(view.answer, NodeId{member["node"]}) : nullptr;
+    if (follower == nullptr) continue;
+    member["connected"] = follower->connected;
+    if (follower->connected) member["behind_bytes"] = follower->lag_bytes;
+  }
+  return all;
 }
 
 int list(const MemberOptions& options) {
@@ -240,12 +257,12 @@ int list(const MemberOptions& options) {
   if (!view) return report_answer(view.error());
   const Answer& answer = view->answer;
   if (!view->leads)
-    print_error("no node serves as the leader: this is what node {} knows\n", answer.node);
+    print_error("no node serves as the leader: this is what node {} knows\n", answer.node.value);
   if (options.json) {
-    const nlohmann::json out = {{"told_by", answer.node},
-                                {"leader", view->leads ? answer.node : 0},
+    const nlohmann::json out = {{"told_by", answer.node.value},
+                                {"leader", view->leads ? answer.node.value : 0},
                                 {"in_log", answer.members_in_log},
-                                {"members", members_json(answer)}};
+                                {"members", listed_json(*view)}};
     print_out("{}\n", json_text(out, 2));
   } else {
     for (const Answer::Member& member : answer.members) {
@@ -255,7 +272,7 @@ int list(const MemberOptions& options) {
                                 : follower == nullptr || !follower->connected
                                     ? "not connected"
                                     : fmt::format("behind by {}", bytes_text(follower->lag_bytes));
-      print_out("{:>4}  {:<8}  peer {}  client {}{}{}\n", member.node, kind_of(member),
+      print_out("{:>4}  {:<8}  peer {}  client {}{}{}\n", member.node.value, kind_of(member),
                 member.peer_address, member.client_address, state.empty() ? "" : "  ", state);
     }
     if (!answer.members_in_log)
@@ -280,7 +297,8 @@ void add_member_verb(CLI::App& app, int& exit_code) {
   CLI::App* adds = verb->add_subcommand(
       "add", "Adds a node, or changes one: it gets the log, and votes once it has caught up");
   const auto added = std::make_shared<MemberOptions>();
-  whole_number(adds->add_option("--id", added->member.node, "The node's number"), 1, UINT32_MAX)
+  whole_number(adds->add_option("--id", added->member.node.value, "The node's number"), 1,
+               UINT32_MAX)
       ->required();
   host_port(adds->add_option("--peer", added->member.peer_address,
                              "Where the other nodes reach it; needed for a new node"));
@@ -297,7 +315,7 @@ void add_member_verb(CLI::App& app, int& exit_code) {
       "Removes a node; it counts for no majority from then on. The leader hands over "
       "first");
   const auto removed = std::make_shared<MemberOptions>();
-  whole_number(removes->add_option("--id", removed->member.node, "The node's number"), 1,
+  whole_number(removes->add_option("--id", removed->member.node.value, "The node's number"), 1,
                UINT32_MAX)
       ->required();
   removed->client.add_to(*removes);

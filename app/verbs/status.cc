@@ -18,50 +18,46 @@ struct StatusOptions {
   bool json = false, only_named = false;
 };
 
-const char* vote_name(uint8_t vote) {
-  return vote == 0 ? "none" : vote == 1 ? "provisional" : "full";
-}
-
 /// 0 is no time, but that of a node that knows none yet.
 nlohmann::json time_json(uint64_t unix_time_ns) {
   return unix_time_ns == 0 ? nlohmann::json() : nlohmann::json(unix_time_ns);
 }
 
 nlohmann::json to_json(const rpc::NodeStatusAnswer& node) {
-  nlohmann::json out = {{"node", node.node},
+  nlohmann::json out = {{"node", node.node.value},
                         {"server", node.address},
                         {"role", node.role},
-                        {"epoch", node.epoch},
+                        {"epoch", node.epoch.value},
                         {"serving", node.serving},
-                        {"vote", vote_name(node.vote)},
+                        {"vote", name_of(node.vote)},
                         {"coordinator_problem", node.coordinator},
-                        {"leader", node.leader},
-                        {"source", node.source},
+                        {"leader", node.leader.value},
+                        {"source", node.source.value},
                         {"leader_address", node.leader_address},
-                        {"begin", node.begin},
-                        {"checkpointed", node.checkpointed},
-                        {"applied", node.applied},
-                        {"committed", node.committed},
-                        {"durable", node.durable},
-                        {"tail", node.tail},
+                        {"begin", node.begin.value},
+                        {"checkpointed", node.checkpointed.value},
+                        {"applied", node.applied.value},
+                        {"committed", node.committed.value},
+                        {"durable", node.durable.value},
+                        {"tail", node.tail.value},
                         {"log_disk_bytes", node.log_disk_bytes},
                         {"store_used_bytes", node.store_used_bytes},
                         {"store_capacity_bytes", node.store_capacity_bytes},
                         {"live_records", node.live_records},
                         {"store_log",
-                         {{"begin", node.store_log_begin},
-                          {"head", node.store_log_head},
-                          {"read_only", node.store_log_read_only},
-                          {"tail", node.store_log_tail}}},
+                         {{"begin", node.store_log.begin},
+                          {"head", node.store_log.head},
+                          {"read_only", node.store_log.read_only},
+                          {"tail", node.store_log.tail}}},
                         {"log_time_ns", time_json(node.log_time_ns)},
                         {"problem", node.problem},
                         {"healthy", node.unhealthy.empty()},
                         {"unhealthy", node.unhealthy},
                         {"diverged", node.diverged},
-                        {"last_compared", node.last_compared}};
+                        {"last_compared", node.last_compared.value}};
   if (!node.copy.stage.empty() && node.copy.stage != "idle") {
     out["state_copy"] = {{"stage", node.copy.stage},
-                         {"from", node.copy.from},
+                         {"from", node.copy.from.value},
                          {"received", node.copy.received},
                          {"bytes", node.copy.bytes},
                          {"problem", node.copy.problem}};
@@ -72,67 +68,70 @@ nlohmann::json to_json(const rpc::NodeStatusAnswer& node) {
   out["cluster_identity"] = node.cluster_identity;
   out["anchors"] = nlohmann::json::object();
   for (const auto& [name, address] : node.anchors)
-    out["anchors"][name] = address;
+    out["anchors"][name] = address.value;
   if (node.role != "leader" && node.followers.empty()) return out;
   out["followers"] = nlohmann::json::array();
   for (const auto& follower : node.followers) {
-    out["followers"].push_back({{"node", follower.node},
+    out["followers"].push_back({{"node", follower.node.value},
                                 {"voter", follower.voter},
-                                {"vote", vote_name(follower.vote)},
+                                {"vote", name_of(follower.vote)},
                                 {"connected", follower.connected},
-                                {"relayed_by", follower.relayed_by},
+                                {"relayed_by", follower.relayed_by.value},
                                 {"needs_checkpoint", follower.needs_checkpoint},
-                                {"durable", follower.durable},
-                                {"applied", follower.applied},
+                                {"durable", follower.durable.value},
+                                {"applied", follower.applied.value},
                                 {"lag_bytes", follower.lag_bytes},
                                 {"lag_seconds", follower.lag_seconds},
                                 {"healthy", follower.unhealthy.empty()},
                                 {"unhealthy", follower.unhealthy},
-                                {"last_compared", follower.last_compared}});
+                                {"last_compared", follower.last_compared.value}});
   }
   return out;
 }
 
 void print_text(const rpc::NodeStatusAnswer& node) {
-  print_out("node {} at {}: {}, epoch {}{}{}\n", node.node, node.address, node.role, node.epoch,
-            node.role == "leader" && !node.serving ? ", not serving yet" : "",
+  print_out("node {} at {}: {}, epoch {}{}{}\n", node.node.value, node.address, node.role,
+            node.epoch.value, node.role == "leader" && !node.serving ? ", not serving yet" : "",
             node.cluster_version != 0 && node.cluster_version < replication::kClusterVersion
                 ? fmt::format(", cluster version {}", node.cluster_version)
                 : "");
   print_out("  begin {}  checkpointed {}  applied {}  committed {}  durable {}  tail {}\n",
-            node.begin, node.checkpointed, node.applied, node.committed, node.durable, node.tail);
-  if (node.begin > fasterlog::kFirstAddress.value)
+            node.begin.value, node.checkpointed.value, node.applied.value, node.committed.value,
+            node.durable.value, node.tail.value);
+  if (node.begin > fasterlog::kFirstAddress)
     print_out(
         "  events before address {} were truncated; state_machine.retention_bytes keeps more\n",
-        node.begin);
+        node.begin.value);
   print_out("  log {} on disk, store {} of {}, {} pairs\n", bytes_text(node.log_disk_bytes),
             bytes_text(node.store_used_bytes), bytes_text(node.store_capacity_bytes),
             node.live_records);
   print_out("  store's log: begin {}  in memory from {}  updated in place from {}  tail {}\n",
-            node.store_log_begin, node.store_log_head, node.store_log_read_only,
-            node.store_log_tail);
+            node.store_log.begin, node.store_log.head, node.store_log.read_only,
+            node.store_log.tail);
   for (const auto& follower : node.followers) {
     print_out("  {} {}: {}, durable {}, behind by {} and {:.3f} s\n",
-              !follower.voter      ? "learner"
-              : follower.vote == 0 ? "follower without a vote yet"
-                                   : "follower",
-              follower.node,
+              !follower.voter                ? "learner"
+              : follower.vote == Vote::kNone ? "follower without a vote yet"
+                                             : "follower",
+              follower.node.value,
               follower.needs_checkpoint ? "needs a checkpoint"
               : follower.connected      ? "connected"
                                         : "not connected",
-              follower.durable, bytes_text(follower.lag_bytes), follower.lag_seconds);
-    if (follower.relayed_by != 0) print_out("    fed by node {}\n", follower.relayed_by);
+              follower.durable.value, bytes_text(follower.lag_bytes), follower.lag_seconds);
+    if (follower.relayed_by != NodeId{})
+      print_out("    fed by node {}\n", follower.relayed_by.value);
     if (!follower.unhealthy.empty()) print_out("    unhealthy: {}\n", follower.unhealthy);
   }
-  if (node.source != 0 && node.source != node.leader)
-    print_out("  fed by node {}, its upstream\n", node.source);
-  if (node.last_compared != 0) print_out("  state compared at {}\n", node.last_compared);
+  if (node.source != NodeId{} && node.source != node.leader)
+    print_out("  fed by node {}, its upstream\n", node.source.value);
+  if (node.last_compared != Address{})
+    print_out("  state compared at {}\n", node.last_compared.value);
   if (!node.unhealthy.empty()) print_out("  unhealthy: {}\n", node.unhealthy);
   if (!node.coordinator.empty()) print_out("  coordinator: {}\n", node.coordinator);
   if (!node.problem.empty()) print_out("  problem: {}\n", node.problem);
   if (!node.copy.stage.empty() && node.copy.stage != "idle") {
-    print_out("  copies the state of node {}: {}, {} of {}{}{}\n", node.copy.from, node.copy.stage,
-              bytes_text(node.copy.received), bytes_text(node.copy.bytes),
+    print_out("  copies the state of node {}: {}, {} of {}{}{}\n", node.copy.from.value,
+              node.copy.stage, bytes_text(node.copy.received), bytes_text(node.copy.bytes),
               node.copy.problem.empty() ? "" : "; ", node.copy.problem);
   }
 }

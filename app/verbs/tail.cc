@@ -70,7 +70,7 @@ int tail(const TailVerbOptions& options) {
   auto what = parse(options);
   if (!what) return report(what.error());
   what->started = [from_begin = options.from == "begin"](Address from) {
-    if (from_begin) warn_of_truncation(from.value, "");
+    if (from_begin) warn_of_truncation(from, "");
   };
   auto client = options.client.connect();
   if (!client) return report(client.error());

@@ -70,7 +70,7 @@ Result<Nodes> find_nodes(rpc::Client& client, const VerifyOptions& options) {
           named ? server : server + ", a member (--only-named compares --server alone)",
           status.error()));
     nodes.servers.push_back(server);
-    nodes.begin = std::max(nodes.begin, Address{status->begin});
+    nodes.begin = std::max(nodes.begin, status->begin);
   }
   return nodes;
 }

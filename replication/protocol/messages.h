@@ -10,18 +10,11 @@
 
 #include "core/address.h"
 #include "core/cluster_identity.h"
+#include "core/vote.h"
 #include "fasterlog/types/records.h"
 #include "statemachine/types/copy_plan.h"
 
 namespace tailrace::replication {
-
-/// How far a voter's word counts. A new disk begins with kNone: what its predecessor acknowledged
-/// is gone with it, so it may not help to choose a leader until it holds all of that again.
-enum class Vote : uint8_t {
-  kNone = 0,
-  kProvisional = 1,  // counts; the cluster is in its first hours and may still lack a majority
-  kFull = 2,         // counts, and so does a majority of the others: the cluster has begun
-};
 
 /// One life of a node: its disk, and one start of its process on that disk.
 struct Life {

@@ -46,8 +46,8 @@ Result<DigestAnswer> read_digest(const Reply& reply) {
   if (!reply) return tl::unexpected(reply.error());
   if (!reply->isDigest()) return tl::unexpected(unexpected_answer());
   const auto from = reply->getDigest();
-  return DigestAnswer{from.getBegin(), from.getStateHigh(), from.getStateLow(),
-                      from.getPairs(), from.getLogHigh(),   from.getLogLow()};
+  return DigestAnswer{Address{from.getBegin()}, from.getStateHigh(), from.getStateLow(),
+                      from.getPairs(),          from.getLogHigh(),   from.getLogLow()};
 }
 
 }  // namespace
@@ -207,10 +207,10 @@ void ClientImpl::async_get(ByteSpan key, ReadOptions options,
   queue_for(options).submit(std::move(request));
 }
 
-Result<> ClientImpl::transfer(uint32_t node) {
+Result<> ClientImpl::transfer(NodeId node) {
   ClientRequest request = command(wire::Operation::NONE, {});
   request.verb = ClientRequest::Verb::kTransfer;
-  request.node = NodeId{node};
+  request.node = node;
   return submit<void>(leader_, std::move(request), read_done).get();
 }
 
@@ -221,10 +221,10 @@ Result<> ClientImpl::set_member(const NodeStatusAnswer::Member& member) {
   return submit<void>(leader_, std::move(request), read_done).get();
 }
 
-Result<> ClientImpl::remove_member(uint32_t node) {
+Result<> ClientImpl::remove_member(NodeId node) {
   ClientRequest request = command(wire::Operation::NONE, {});
   request.verb = ClientRequest::Verb::kRemoveMember;
-  request.node = NodeId{node};
+  request.node = node;
   return submit<void>(leader_, std::move(request), read_done).get();
 }
 

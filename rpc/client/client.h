@@ -15,6 +15,7 @@
 #include "core/bytes.h"
 #include "core/record_kind.h"
 #include "core/result.h"
+#include "rpc/wire/status.h"
 #include "statemachine/command/command.h"
 
 namespace tailrace::rpc {
@@ -51,58 +52,8 @@ struct CommandAnswer {
   statemachine::Answer answer;
 };
 
-struct NodeStatusAnswer {
-  uint32_t node = 0;
-  std::string address;  // the server that was asked
-  std::string role, problem;
-  /// Of another node's state, that comes in; its stage is "idle" when there is none.
-  struct Copy {
-    std::string stage, problem;
-    uint32_t from = 0;
-    uint64_t received = 0, bytes = 0;
-  } copy;
-  uint64_t epoch = 0;
-  uint32_t leader = 0;
-  uint32_t source = 0;  // who streams the log to it; 0: nobody
-  std::string leader_address;
-  bool serving = false;
-  uint64_t begin = 0, checkpointed = 0, applied = 0, committed = 0, durable = 0, tail = 0;
-  uint64_t log_disk_bytes = 0, store_used_bytes = 0, store_capacity_bytes = 0, live_records = 0;
-  /// Addresses of the store's own log: below head on disk only, from read_only on updated in place.
-  uint64_t store_log_begin = 0, store_log_head = 0, store_log_read_only = 0, store_log_tail = 0;
-  uint64_t log_time_ns = 0;    // unix time; what has expired is decided by it
-  uint8_t vote = 0;            // whether its word counts: 0 no, 1 provisionally, 2 yes
-  std::string coordinator;     // why it cannot be asked; empty if it can
-  std::string unhealthy;       // why it answers no reads; empty if it does
-  bool diverged = false;       // its state is not the cluster's
-  uint64_t last_compared = 0;  // newest address where its state was compared; 0: none
-  struct Follower {
-    uint32_t node = 0;
-    bool voter = true;
-    uint8_t vote = 0;
-    bool connected = false, needs_checkpoint = false;
-    uint32_t relayed_by = 0;  // it has its stream from that node; 0: from the one that says so
-    uint64_t durable = 0, applied = 0, lag_bytes = 0;
-    double lag_seconds = 0;
-    std::string unhealthy;  // as far as the leader knows
-    uint64_t last_compared = 0;
-  };
-  std::vector<Follower> followers;
-  struct Member {
-    uint32_t node = 0;
-    bool voter = true, joining = false;  // joining: becomes a voter once it has caught up
-    std::string peer_address, client_address;
-  };
-  std::vector<Member> members;   // as its log has them
-  bool members_in_log = false;   // else its file names them: a young cluster
-  bool removed = false;          // it is none of them
-  uint32_t cluster_version = 0;  // all members know its formats and rules; 0: of before 2
-  std::string cluster_identity;  // 32 hexadecimal digits; empty: it has none yet
-  std::vector<std::pair<std::string, uint64_t>> anchors;
-};
-
 struct DigestAnswer {
-  uint64_t begin = 0;  // of the node's log
+  Address begin;  // of the node's log
   uint64_t state_high = 0, state_low = 0, pairs = 0;
   uint64_t log_high = 0, log_low = 0;  // of [log_from, address)
 };
@@ -203,14 +154,14 @@ class Client {
   virtual Result<NodeStatusAnswer> leader_status() = 0;
   /// The leader hands its lead to `node` (0: to the voter that has most) and has given it up when
   /// this returns; it may take a moment until that one serves.
-  virtual Result<> transfer(uint32_t node) = 0;
+  virtual Result<> transfer(NodeId node) = 0;
   /// Adds `member`, or makes it what this says (`joining` is not looked at; empty addresses of one
   /// that is there stay); committed when this returns. One that is to vote begins as joining:
   /// status() tells when it does. kUnavailable while an earlier change is not committed;
   /// kUnknownOutcome when the leader was lost: asked again it does no harm.
   virtual Result<> set_member(const NodeStatusAnswer::Member& member) = 0;
   /// As set_member(); nothing is done when `node` is no member.
-  virtual Result<> remove_member(uint32_t node) = 0;
+  virtual Result<> remove_member(NodeId node) = 0;
   /// `server` seeks the lead; status() tells when it has it.
   virtual Result<> promote(const std::string& server) = 0;
   /// One server's checkpoint; returns its address.

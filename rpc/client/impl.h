@@ -61,9 +61,9 @@ class ClientImpl : public Client {
   std::vector<ServerStatus> status() override;
   std::vector<ServerStatus> cluster_status() override;
   Result<NodeStatusAnswer> leader_status() override;
-  Result<> transfer(uint32_t node) override;
+  Result<> transfer(NodeId node) override;
   Result<> set_member(const NodeStatusAnswer::Member& member) override;
-  Result<> remove_member(uint32_t node) override;
+  Result<> remove_member(NodeId node) override;
   Result<> promote(const std::string& server) override;
   Result<Address> checkpoint(const std::string& server) override;
   Result<Address> request_digest() override;

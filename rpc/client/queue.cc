@@ -391,7 +391,7 @@ void RequestQueue::write_request(uint64_t id, ClientRequest& request) {
       break;
     case Verb::kSetMember: {
       auto member = to.initChangeMember().initSet();
-      member.setNode(request.member.node);
+      member.setNode(request.member.node.value);
       member.setVoter(request.member.voter);
       member.setPeerAddress(request.member.peer_address.c_str());
       member.setClientAddress(request.member.client_address.c_str());

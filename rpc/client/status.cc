@@ -4,6 +4,7 @@
 #include <set>
 
 #include "rpc/client/impl.h"
+#include "rpc/wire/status_codec.h"
 
 namespace tailrace::rpc {
 namespace {
@@ -11,70 +12,11 @@ namespace {
 // What servers tell of others is theirs to say: it must not cost more than this.
 constexpr size_t kMostServers = 128;
 
-Result<NodeStatusAnswer> read_status(const Reply& reply, const std::string& server) {
+Result<NodeStatusAnswer> status_of(const Reply& reply, const std::string& server) {
   if (!reply) return tl::unexpected(reply.error());
   if (!reply->isStatus()) return tl::unexpected(unexpected_answer());
-  const auto from = reply->getStatus();
-  NodeStatusAnswer answer;
-  answer.node = from.getNode();
+  NodeStatusAnswer answer = read_status(reply->getStatus());
   answer.address = server;
-  answer.role = to_string(from.getRole());
-  answer.problem = to_string(from.getProblem());
-  answer.copy.stage = to_string(from.getCopy().getStage());
-  answer.copy.from = from.getCopy().getFrom();
-  answer.copy.received = from.getCopy().getReceived();
-  answer.copy.bytes = from.getCopy().getBytes();
-  answer.copy.problem = to_string(from.getCopy().getProblem());
-  answer.epoch = from.getEpoch();
-  answer.leader = from.getLeader();
-  answer.vote = from.getVote();
-  answer.source = from.getSource();
-  answer.coordinator = to_string(from.getCoordinator());
-  answer.unhealthy = to_string(from.getUnhealthy());
-  answer.last_compared = from.getLastCompared();
-  answer.diverged = from.getDiverged();
-  answer.leader_address = to_string(from.getLeaderAddress());
-  answer.serving = from.getServing();
-  answer.begin = from.getBegin();
-  answer.checkpointed = from.getCheckpointed();
-  answer.applied = from.getApplied();
-  answer.committed = from.getCommitted();
-  answer.durable = from.getDurable();
-  answer.tail = from.getTail();
-  answer.log_disk_bytes = from.getLogDiskBytes();
-  answer.store_used_bytes = from.getStoreUsedBytes();
-  answer.store_capacity_bytes = from.getStoreCapacityBytes();
-  answer.live_records = from.getLiveRecords();
-  answer.store_log_begin = from.getStoreLogBegin();
-  answer.store_log_head = from.getStoreLogHead();
-  answer.store_log_read_only = from.getStoreLogReadOnly();
-  answer.store_log_tail = from.getStoreLogTail();
-  answer.log_time_ns = from.getLogTimeNs();
-  for (const auto one : from.getFollowers()) {
-    NodeStatusAnswer::Follower follower;
-    follower.node = one.getNode();
-    follower.voter = one.getVoter();
-    follower.vote = one.getVote();
-    follower.connected = one.getConnected();
-    follower.relayed_by = one.getRelayedBy();
-    follower.needs_checkpoint = one.getNeedsCheckpoint();
-    follower.durable = one.getDurable();
-    follower.applied = one.getApplied();
-    follower.lag_bytes = one.getLagBytes();
-    follower.lag_seconds = one.getLagSeconds();
-    follower.unhealthy = to_string(one.getUnhealthy());
-    follower.last_compared = one.getLastCompared();
-    answer.followers.push_back(follower);
-  }
-  for (const auto one : from.getMembers())
-    answer.members.push_back({one.getNode(), one.getVoter(), one.getJoining(),
-                              to_string(one.getPeerAddress()), to_string(one.getClientAddress())});
-  answer.members_in_log = from.getMembersInLog();
-  answer.removed = from.getRemoved();
-  answer.cluster_version = from.getClusterVersion();
-  answer.cluster_identity = to_string(from.getClusterIdentity());
-  for (const auto one : from.getAnchors())
-    answer.anchors.emplace_back(to_string(one.getName()), one.getAddress());
   return answer;
 }
 
@@ -82,10 +24,10 @@ Result<NodeStatusAnswer> read_status(const Reply& reply, const std::string& serv
 constexpr std::chrono::milliseconds kLongerThanARefusal{1000};
 
 /// Where `answer` says that other members are, but for those of which `known` are.
-void add_members(const NodeStatusAnswer& answer, const std::set<uint32_t>& known,
+void add_members(const NodeStatusAnswer& answer, const std::set<NodeId>& known,
                  std::vector<std::string>& to) {
   if (answer.removed) return;  // its word is of long ago
-  const auto add = [&](uint32_t node, const std::string& address) {
+  const auto add = [&](NodeId node, const std::string& address) {
     if (!address.empty() && !known.contains(node)) to.push_back(address);
   };
   add(answer.leader, answer.leader_address);
@@ -102,7 +44,7 @@ std::vector<Client::ServerStatus> ClientImpl::ask_status(const std::vector<std::
     ClientRequest request = command(wire::Operation::NONE, {});
     request.verb = ClientRequest::Verb::kStatus;
     request.deadline = deadline;
-    auto read = [server](const Reply& reply) { return read_status(reply, server); };
+    auto read = [server](const Reply& reply) { return status_of(reply, server); };
     asked.push_back(submit<NodeStatusAnswer>(queue_to(server), std::move(request), read));
   }
   std::vector<ServerStatus> answers;
@@ -141,7 +83,7 @@ std::vector<Client::ServerStatus> ClientImpl::cluster_status() {
         named ? ask_named() : ask_status(next, std::chrono::steady_clock::now() + options_.timeout),
         std::back_inserter(answers));
     next.clear();
-    std::set<uint32_t> known;  // by whatever address
+    std::set<NodeId> known;  // by whatever address
     for (const auto& [server, answer] : answers)
       if (answer) known.insert(answer->node);
     std::vector<std::string> told;
@@ -158,7 +100,7 @@ std::vector<Client::ServerStatus> ClientImpl::cluster_status() {
 Result<NodeStatusAnswer> ClientImpl::leader_status() {
   ClientRequest request = command(wire::Operation::NONE, {});
   request.verb = ClientRequest::Verb::kStatus;
-  const auto read = [](const Reply& reply) { return read_status(reply, {}); };
+  const auto read = [](const Reply& reply) { return status_of(reply, {}); };
   return submit<NodeStatusAnswer>(leader_, std::move(request), read).get();
 }
 

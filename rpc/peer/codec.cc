@@ -25,7 +25,6 @@ using replication::Sealed;
 using replication::StateCompared;
 using replication::Subscribe;
 using replication::TakeOver;
-using replication::Vote;
 
 using Bytes = std::shared_ptr<const std::vector<std::byte>>;
 

@@ -1,6 +1,8 @@
 // Status, checkpoint, digest, transfer, promote, changes of the members.
 #include "core/host_port.h"
 #include "rpc/server/connection.h"
+#include "rpc/server/status_answer.h"
+#include "rpc/wire/status_codec.h"
 
 namespace tailrace::rpc {
 namespace {
@@ -16,91 +18,10 @@ constexpr uint32_t kMostDigestsInFlight = 2;
 
 void Connection::handle_status(uint64_t id) {
   const Asked asked{id, RequestKind::kStatus, std::chrono::steady_clock::now()};
-  const auto& to = context_.to;
-  status_ = to.node->status();
-  const replication::NodeStatus& now = *status_;
-  const statemachine::WatermarkSnapshot marks = to.watermarks->snapshot();
+  status_ = context_.to.node->status();
   OutgoingMessage message;
-  auto answer = begin_response(message, id).initStatus();
-  answer.setNode(now.self.value);
-  answer.setRole(std::string(replication::name_of(now.role)).c_str());
-  std::string problem = now.problem;
-  if (const auto failure = to.log->failure(); failure && problem.empty())
-    problem = failure->message;
-  if (const auto failure = to.state_machine->failure(); failure && problem.empty())
-    problem = failure->message;
-  if (problem.empty()) problem = now.disagreement;
-  if (problem.empty()) problem = now.store_full;
-  if (problem.empty()) problem = now.no_leader;
-  answer.setProblem(shown(problem).c_str());
-  answer.setEpoch(now.epoch.value);
-  answer.setLeader(now.leader.value);
-  answer.setLeaderAddress(now.leader_client_address.c_str());
-  answer.setServing(now.serving);
-  answer.setVote(static_cast<uint8_t>(now.vote));
-  answer.setSource(now.source.value);
-  answer.setUnhealthy(shown(now.unhealthy).c_str());
-  answer.setLastCompared(now.last_compared.value);
-  answer.setDiverged(now.diverged);
-  answer.setCoordinator(now.coordinator.problem.c_str());
-  auto copy = answer.initCopy();
-  copy.setStage(std::string(name_of(now.copy.stage)).c_str());
-  copy.setFrom(now.copy.from.value);
-  copy.setReceived(now.copy.received);
-  copy.setBytes(now.copy.bytes);
-  copy.setProblem(shown(now.copy.problem).c_str());
-  answer.setBegin(marks.begin.value);
-  answer.setCheckpointed(marks.checkpointed.value);
-  answer.setApplied(marks.applied.value);
-  answer.setCommitted(marks.committed.value);
-  answer.setDurable(marks.durable.value);
-  answer.setTail(marks.tail.value);
-  answer.setLogDiskBytes(to.log->disk_bytes());
-  const statemachine::StoreStatus store = to.state_machine->store_status();
-  answer.setStoreUsedBytes(store.used_bytes);
-  answer.setStoreCapacityBytes(store.capacity_bytes);
-  answer.setLiveRecords(store.live_records);
-  answer.setStoreLogBegin(store.log.begin);
-  answer.setStoreLogHead(store.log.head);
-  answer.setStoreLogReadOnly(store.log.read_only);
-  answer.setStoreLogTail(store.log.tail);
-  answer.setLogTimeNs(to.state_machine->log_time_ns());
-  auto followers = answer.initFollowers(static_cast<unsigned>(now.followers.size()));
-  for (unsigned i = 0; i < now.followers.size(); ++i) {
-    const replication::FollowerStatus& follower = now.followers[i];
-    auto one = followers[i];
-    one.setNode(follower.id.value);
-    one.setVoter(follower.voter);
-    one.setVote(static_cast<uint8_t>(follower.vote));
-    one.setConnected(follower.connected);
-    one.setRelayedBy(follower.relayed_by.value);
-    one.setNeedsCheckpoint(follower.needs_checkpoint);
-    one.setDurable(follower.durable.value);
-    one.setApplied(follower.applied.value);
-    one.setLagBytes(follower.lag_bytes);
-    one.setLagSeconds(follower.lag_seconds);
-    one.setUnhealthy(shown(follower.unhealthy).c_str());
-    one.setLastCompared(follower.last_compared.value);
-  }
-  auto members = answer.initMembers(static_cast<unsigned>(now.members.size()));
-  for (unsigned i = 0; i < now.members.size(); ++i) {
-    const replication::Member& member = now.members[i];
-    members[i].setNode(member.id.value);
-    members[i].setVoter(member.voter);
-    members[i].setJoining(member.joining);
-    members[i].setPeerAddress(member.peer_address.c_str());
-    members[i].setClientAddress(member.client_address.c_str());
-  }
-  answer.setMembersInLog(now.members_in_log);
-  answer.setRemoved(now.removed);
-  answer.setClusterVersion(now.cluster_version);
-  answer.setClusterIdentity(text_of(now.identity).c_str());
-  const auto named = to.anchors->all();
-  auto anchors = answer.initAnchors(static_cast<unsigned>(named.size()));
-  for (unsigned i = 0; i < named.size(); ++i) {
-    anchors[i].setName(named[i].first.c_str());
-    anchors[i].setAddress(named[i].second.value);
-  }
+  write_status(status_answer(context_.to, *status_, context_.options.data_directory),
+               begin_response(message, id).initStatus());
   reply(asked, message);
 }
 

@@ -335,6 +335,8 @@ class FindingTheServer(VerbTest):
         self.expect(DONE, "verify", "--only-named", server=last, says="nothing to compare it with")
         told = json.loads(self.expect(DONE, "member", "list", "--json", server=last).stdout)
         self.assertEqual(told["leader"], told["told_by"])
+        self.assertEqual([one.get("connected") for one in told["members"]],
+                         [None if one["node"] == told["leader"] else True for one in told["members"]])
 
     def test_a_transfer_to_a_node_that_was_not_named_is_a_success(self):
         one = three.leader.server

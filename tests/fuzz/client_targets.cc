@@ -372,7 +372,7 @@ void call(rpc::Client& client, const std::string& server, uint8_t verb) {
     case 6:
       return void(client.status());
     case 7:
-      return void(client.transfer(2));
+      return void(client.transfer(NodeId{2}));
     case 8:
       return void(client.promote(server));
     case 9:

@@ -137,9 +137,7 @@ class FillFields {
   void fill(Epoch& to) { fill(to.value); }
   void fill(Address& to) { fill(to.value); }
   void fill(NodeId& to) { fill(to.value); }
-  void fill(replication::Vote& to) {
-    to = static_cast<replication::Vote>(input_.take<uint8_t>() % 3);
-  }
+  void fill(Vote& to) { to = static_cast<Vote>(input_.take<uint8_t>() % 3); }
   void fill(replication::RefusalReason& to) {
     to = static_cast<replication::RefusalReason>(input_.take<uint8_t>());
   }

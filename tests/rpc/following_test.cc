@@ -347,9 +347,9 @@ TEST(ClusterStatus, AsksTheMembersThatAreNotGiven) {
   ASSERT_EQ(all.size(), 3u);
   EXPECT_EQ(all[0].first, given.address());
   ASSERT_TRUE(all[1].second) << all[1].second.error().message;
-  EXPECT_EQ(all[1].second->node, 2u);
+  EXPECT_EQ(all[1].second->node, NodeId{2});
   EXPECT_FALSE(all[2].second);
-  EXPECT_EQ(client->leader_status()->node, 1u);
+  EXPECT_EQ(client->leader_status()->node, NodeId{1});
 }
 
 }  // namespace

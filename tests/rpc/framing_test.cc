@@ -180,14 +180,14 @@ replication::Message round_trip(const replication::Message& message) {
 }
 
 TEST(PeerCodec, EveryMessageComesBackAsItWas) {
-  const auto subscribe = std::get<replication::Subscribe>(round_trip(replication::Subscribe{
-      Epoch{1}, Epoch{2}, Address{3}, Address{4}, 5, replication::Vote::kProvisional}));
+  const auto subscribe = std::get<replication::Subscribe>(round_trip(
+      replication::Subscribe{Epoch{1}, Epoch{2}, Address{3}, Address{4}, 5, Vote::kProvisional}));
   EXPECT_EQ(subscribe.promised, Epoch{1});
   EXPECT_EQ(subscribe.last_epoch, Epoch{2});
   EXPECT_EQ(subscribe.begin, Address{3});
   EXPECT_EQ(subscribe.durable, Address{4});
   EXPECT_EQ(subscribe.incarnation, 5u);
-  EXPECT_EQ(subscribe.vote, replication::Vote::kProvisional);
+  EXPECT_EQ(subscribe.vote, Vote::kProvisional);
   const auto accept = std::get<replication::Accept>(
       round_trip(replication::Accept{Epoch{1}, Address{2}, Address{3}}));
   EXPECT_EQ(accept.epoch, Epoch{1});
@@ -199,15 +199,15 @@ TEST(PeerCodec, EveryMessageComesBackAsItWas) {
   EXPECT_EQ(refuse.epoch, Epoch{8});
   EXPECT_EQ(refuse.leader, NodeId{3});
   EXPECT_EQ(refuse.message, "because");
-  const auto acknowledge = std::get<replication::Acknowledge>(round_trip(
-      replication::Acknowledge{Epoch{1}, Address{2}, Address{3}, 4, std::chrono::nanoseconds(5),
-                               replication::Vote::kFull, 6, NodeId{7}}));
+  const auto acknowledge = std::get<replication::Acknowledge>(
+      round_trip(replication::Acknowledge{Epoch{1}, Address{2}, Address{3}, 4,
+                                          std::chrono::nanoseconds(5), Vote::kFull, 6, NodeId{7}}));
   EXPECT_EQ(acknowledge.epoch, Epoch{1});
   EXPECT_EQ(acknowledge.durable, Address{2});
   EXPECT_EQ(acknowledge.applied, Address{3});
   EXPECT_EQ(acknowledge.round, 4u);
   EXPECT_EQ(acknowledge.sent, std::chrono::nanoseconds(5));
-  EXPECT_EQ(acknowledge.vote, replication::Vote::kFull);
+  EXPECT_EQ(acknowledge.vote, Vote::kFull);
   EXPECT_EQ(acknowledge.incarnation, 6u);
   EXPECT_EQ(acknowledge.relayed_by, NodeId{7});
   for (const size_t bytes : {size_t{0}, size_t{1}, size_t{4096}, size_t{1} << 20}) {

@@ -180,7 +180,7 @@ struct Show {
       text += std::to_string(field) + " ";
     return text;
   }
-  static uint64_t of(replication::Vote vote) { return static_cast<uint64_t>(vote); }
+  static uint64_t of(Vote vote) { return static_cast<uint64_t>(vote); }
   static uint64_t of(std::chrono::nanoseconds time) { return static_cast<uint64_t>(time.count()); }
   std::string operator()(const replication::Subscribe& m) const {
     return join({m.promised.value, m.last_epoch.value, m.begin.value, m.durable.value,
@@ -279,7 +279,7 @@ TEST(PeerTransport, AVoteThatThisVersionDoesNotKnowCountsForNone) {
   frame.initGrantVote().setVote(3);
   const auto decoded = decode_peer(frame.asReader());
   ASSERT_TRUE(decoded);
-  EXPECT_EQ(std::get<replication::GrantVote>(*decoded).vote, replication::Vote::kNone);
+  EXPECT_EQ(std::get<replication::GrantVote>(*decoded).vote, Vote::kNone);
 }
 
 TEST(PeerTransport, ADroppedConnectionComesBackByItself) {

@@ -1,0 +1,186 @@
+#include "rpc/wire/status_codec.h"
+
+#include "rpc/wire/message.h"
+
+namespace tailrace::rpc {
+namespace {
+
+capnp::Text::Reader to_text(const std::string& text) {
+  return {text.c_str(), text.size()};
+}
+
+Vote to_vote(uint8_t vote) {
+  return vote > static_cast<uint8_t>(Vote::kFull) ? Vote::kNone : static_cast<Vote>(vote);
+}
+
+void write_copy(const NodeStatusAnswer::Copy& copy, wire::StateCopy::Builder to) {
+  to.setStage(to_text(copy.stage));
+  to.setFrom(copy.from.value);
+  to.setReceived(copy.received);
+  to.setBytes(copy.bytes);
+  to.setProblem(to_text(copy.problem));
+}
+
+NodeStatusAnswer::Copy read_copy(wire::StateCopy::Reader from) {
+  return {.stage = to_string(from.getStage()),
+          .problem = to_string(from.getProblem()),
+          .from = NodeId{from.getFrom()},
+          .received = from.getReceived(),
+          .bytes = from.getBytes()};
+}
+
+void write_follower(const NodeStatusAnswer::Follower& follower, wire::Follower::Builder to) {
+  to.setNode(follower.node.value);
+  to.setVoter(follower.voter);
+  to.setVote(static_cast<uint8_t>(follower.vote));
+  to.setConnected(follower.connected);
+  to.setRelayedBy(follower.relayed_by.value);
+  to.setNeedsCheckpoint(follower.needs_checkpoint);
+  to.setDurable(follower.durable.value);
+  to.setApplied(follower.applied.value);
+  to.setLagBytes(follower.lag_bytes);
+  to.setLagSeconds(follower.lag_seconds);
+  to.setUnhealthy(to_text(follower.unhealthy));
+  to.setLastCompared(follower.last_compared.value);
+}
+
+NodeStatusAnswer::Follower read_follower(wire::Follower::Reader from) {
+  return {.node = NodeId{from.getNode()},
+          .voter = from.getVoter(),
+          .vote = to_vote(from.getVote()),
+          .connected = from.getConnected(),
+          .needs_checkpoint = from.getNeedsCheckpoint(),
+          .relayed_by = NodeId{from.getRelayedBy()},
+          .durable = Address{from.getDurable()},
+          .applied = Address{from.getApplied()},
+          .lag_bytes = from.getLagBytes(),
+          .lag_seconds = from.getLagSeconds(),
+          .unhealthy = to_string(from.getUnhealthy()),
+          .last_compared = Address{from.getLastCompared()}};
+}
+
+void write_member(const NodeStatusAnswer::Member& member, wire::Member::Builder to) {
+  to.setNode(member.node.value);
+  to.setVoter(member.voter);
+  to.setJoining(member.joining);
+  to.setPeerAddress(to_text(member.peer_address));
+  to.setClientAddress(to_text(member.client_address));
+}
+
+NodeStatusAnswer::Member read_member(wire::Member::Reader from) {
+  return {.node = NodeId{from.getNode()},
+          .voter = from.getVoter(),
+          .joining = from.getJoining(),
+          .peer_address = to_string(from.getPeerAddress()),
+          .client_address = to_string(from.getClientAddress())};
+}
+
+// The log and the store.
+
+void write_stores(const NodeStatusAnswer& status, wire::Status::Builder to) {
+  to.setBegin(status.begin.value);
+  to.setCheckpointed(status.checkpointed.value);
+  to.setApplied(status.applied.value);
+  to.setCommitted(status.committed.value);
+  to.setDurable(status.durable.value);
+  to.setTail(status.tail.value);
+  to.setLogDiskBytes(status.log_disk_bytes);
+  to.setStoreUsedBytes(status.store_used_bytes);
+  to.setStoreCapacityBytes(status.store_capacity_bytes);
+  to.setLiveRecords(status.live_records);
+  to.setStoreLogBegin(status.store_log.begin);
+  to.setStoreLogHead(status.store_log.head);
+  to.setStoreLogReadOnly(status.store_log.read_only);
+  to.setStoreLogTail(status.store_log.tail);
+  to.setLogTimeNs(status.log_time_ns);
+}
+
+void read_stores(wire::Status::Reader from, NodeStatusAnswer& status) {
+  status.begin = Address{from.getBegin()};
+  status.checkpointed = Address{from.getCheckpointed()};
+  status.applied = Address{from.getApplied()};
+  status.committed = Address{from.getCommitted()};
+  status.durable = Address{from.getDurable()};
+  status.tail = Address{from.getTail()};
+  status.log_disk_bytes = from.getLogDiskBytes();
+  status.store_used_bytes = from.getStoreUsedBytes();
+  status.store_capacity_bytes = from.getStoreCapacityBytes();
+  status.live_records = from.getLiveRecords();
+  status.store_log = {.begin = from.getStoreLogBegin(),
+                      .head = from.getStoreLogHead(),
+                      .read_only = from.getStoreLogReadOnly(),
+                      .tail = from.getStoreLogTail()};
+  status.log_time_ns = from.getLogTimeNs();
+}
+
+template <typename All>
+unsigned count_of(const All& all) {
+  return static_cast<unsigned>(all.size());
+}
+
+}  // namespace
+
+void write_status(const NodeStatusAnswer& status, wire::Status::Builder to) {
+  to.setNode(status.node.value);
+  to.setRole(to_text(status.role));
+  to.setProblem(to_text(status.problem));
+  write_copy(status.copy, to.initCopy());
+  to.setEpoch(status.epoch.value);
+  to.setLeader(status.leader.value);
+  to.setSource(status.source.value);
+  to.setLeaderAddress(to_text(status.leader_address));
+  to.setServing(status.serving);
+  write_stores(status, to);
+  to.setVote(static_cast<uint8_t>(status.vote));
+  to.setCoordinator(to_text(status.coordinator));
+  to.setUnhealthy(to_text(status.unhealthy));
+  to.setDiverged(status.diverged);
+  to.setLastCompared(status.last_compared.value);
+  auto followers = to.initFollowers(count_of(status.followers));
+  for (unsigned i = 0; i < followers.size(); ++i)
+    write_follower(status.followers[i], followers[i]);
+  auto members = to.initMembers(count_of(status.members));
+  for (unsigned i = 0; i < members.size(); ++i)
+    write_member(status.members[i], members[i]);
+  to.setMembersInLog(status.members_in_log);
+  to.setRemoved(status.removed);
+  to.setClusterVersion(status.cluster_version);
+  to.setClusterIdentity(to_text(status.cluster_identity));
+  auto anchors = to.initAnchors(count_of(status.anchors));
+  for (unsigned i = 0; i < anchors.size(); ++i) {
+    anchors[i].setName(to_text(status.anchors[i].first));
+    anchors[i].setAddress(status.anchors[i].second.value);
+  }
+}
+
+NodeStatusAnswer read_status(wire::Status::Reader from) {
+  NodeStatusAnswer status;
+  status.node = NodeId{from.getNode()};
+  status.role = to_string(from.getRole());
+  status.problem = to_string(from.getProblem());
+  status.copy = read_copy(from.getCopy());
+  status.epoch = Epoch{from.getEpoch()};
+  status.leader = NodeId{from.getLeader()};
+  status.source = NodeId{from.getSource()};
+  status.leader_address = to_string(from.getLeaderAddress());
+  status.serving = from.getServing();
+  read_stores(from, status);
+  status.vote = to_vote(from.getVote());
+  status.coordinator = to_string(from.getCoordinator());
+  status.unhealthy = to_string(from.getUnhealthy());
+  status.diverged = from.getDiverged();
+  status.last_compared = Address{from.getLastCompared()};
+  for (const auto one : from.getFollowers())
+    status.followers.push_back(read_follower(one));
+  for (const auto one : from.getMembers())
+    status.members.push_back(read_member(one));
+  status.members_in_log = from.getMembersInLog();
+  status.removed = from.getRemoved();
+  status.cluster_version = from.getClusterVersion();
+  status.cluster_identity = to_string(from.getClusterIdentity());
+  for (const auto one : from.getAnchors())
+    status.anchors.emplace_back(to_string(one.getName()), Address{one.getAddress()});
+  return status;
+}
+
+}  // namespace tailrace::rpc
