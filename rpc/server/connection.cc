@@ -327,24 +327,20 @@ void Connection::fill_hello(wire::Hello::Builder ours) {
 
 void Connection::tell_members() {
   if (!greeted_ || closed()) return;
-  status_.reset();
   OutgoingMessage message;
   fill_hello(begin_response(message, 0).initHello());
   send(message.builder());
   if (const auto member = check_member(); !member) end_tails(member.error());
   flush();
-  status_.reset();
 }
 
 void Connection::on_frames_taken() {
-  status_.reset();
   used_ = std::chrono::steady_clock::now();
   flush();
   account();
 }
 
 void Connection::on_written() {
-  status_.reset();
   answer_what_waits();
   flush();
   account();
@@ -354,7 +350,6 @@ void Connection::on_written() {
 
 void Connection::answered() {
   touched_ = false;
-  status_.reset();
   if (!held_for_limit_ || held_for_limits()) return;
   held_for_limit_ = false;
   resume();
@@ -362,7 +357,6 @@ void Connection::answered() {
 
 void Connection::try_again() {
   if (closed()) return;
-  status_.reset();
   answer_what_waits();
   flush();
   if (tail_has_no_room_) pump_tails();
@@ -392,8 +386,7 @@ void Connection::on_closed(const std::string& reason) {
 }
 
 const replication::NodeStatus& Connection::status() {
-  if (!status_) status_ = context_.to.node->status();
-  return *status_;
+  return status_.get(*context_.to.node, thread_.turn());
 }
 
 SteadyTime Connection::deadline(uint32_t timeout_ms) const {

@@ -14,6 +14,7 @@
 
 #include "rpc/server/io_thread.h"
 #include "rpc/server/memory_budget.h"
+#include "rpc/server/status_of_turn.h"
 #include "rpc/wire/framed_socket.h"
 #include "rpc/wire/message.h"
 #include "rpc/wire/schema/client.capnp.h"
@@ -206,7 +207,7 @@ class Connection : public FramedSocket {
 
   IoThread& thread_;
   ServerContext& context_;
-  std::shared_ptr<const replication::NodeStatus> status_;  // of this turn; null: ask again
+  StatusOfTurn status_;
   asio::steady_timer hello_timer_;
   uint32_t in_flight_ = 0;
   uint32_t cas_in_flight_ = 0, scans_in_flight_ = 0, cold_in_flight_ = 0;  // among these

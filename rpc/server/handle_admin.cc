@@ -18,9 +18,9 @@ constexpr uint32_t kMostDigestsInFlight = 2;
 
 void Connection::handle_status(uint64_t id) {
   const Asked asked{id, RequestKind::kStatus, std::chrono::steady_clock::now()};
-  status_ = context_.to.node->status();
+  status_.look_anew();
   OutgoingMessage message;
-  write_status(status_answer(context_.to, *status_, context_.options.data_directory),
+  write_status(status_answer(context_.to, status(), context_.options.data_directory),
                begin_response(message, id).initStatus());
   reply(asked, message);
 }

@@ -219,7 +219,7 @@ FramedSocket::Take Connection::enqueue(const Asked& asked,
   }
   if (!range && range.error().code == ErrorCode::kFailedPrecondition) {
     // Between the look at the status and now it ceased to lead, or leads anew.
-    status_.reset();
+    status_.look_anew();
     reply_error(asked, Error{ErrorCode::kNotLeader,
                              fmt::format("node {} has just lost the lead of epoch {}",
                                          status().self.value, epoch.value)});

@@ -156,7 +156,7 @@ void Connection::read_arrived(uint64_t wait, Result<> arrived) {
   auto answer = [read = std::move(taken.mapped()),
                  arrived = std::move(arrived)](Connection& connection) mutable {
     connection.ended(read.key_bytes);
-    connection.status_.reset();
+    connection.status_.look_anew();  // what it waited for has come in this turn
     if (arrived) arrived = connection.check_health();
     if (arrived) arrived = connection.check_point(read.needs);
     read.then(connection, std::move(arrived));

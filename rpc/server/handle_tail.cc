@@ -153,7 +153,6 @@ void Connection::pump_tails() {
   }
   // What has no credit need not hear of news.
   if (!hungry) thread_.set_tailing(*this, false);
-  status_.reset();  // not of a turn that takes frames: the next one looks anew
   flush();
   // Unsent bytes: on_written() goes on. Else let others have their turn first.
   if (!more || pump_posted_ || unsent_bytes() > kMostTailUnsentBytes) return;

@@ -69,7 +69,10 @@ IoThread::~IoThread() {
 
 void IoThread::start() {
   arm_clock();
-  thread_ = std::thread([this] { io_.run(); });
+  thread_ = std::thread([this] {
+    while (io_.run_one() != 0)
+      ++turn_;
+  });
 }
 
 void IoThread::stop() {

@@ -115,6 +115,8 @@ class IoThread {
 
   // ---- On its thread.
   ServerContext& context() { return context_; }
+  /// Each handler is a turn of its own.
+  uint64_t turn() const { return turn_; }
   void adopt(asio::ip::tcp::socket socket);
   /// Closes the connection with a place that is idle for longest, if that is for long enough, or
   /// else the one that has waited in vain for longest (connection.h); and,
@@ -179,6 +181,7 @@ class IoThread {
   ColdReads cold_reads_;
 
   // On its thread only.
+  uint64_t turn_ = 1;
   std::set<std::shared_ptr<Connection>> connections_;
   std::map<uint64_t, Connection*> unplaced_;  // those without a place, as they came
   uint64_t last_number_ = 0;                  // of the connections
