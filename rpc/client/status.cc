@@ -12,7 +12,7 @@ namespace {
 constexpr size_t kMostServers = 128;
 
 Result<NodeStatusAnswer> read_status(const Reply& reply, const std::string& server) {
-  if (!reply) return tl::unexpected(reply.error());
+  TAILRACE_RETURN_IF_ERROR(reply);
   if (!reply->isStatus()) return tl::unexpected(unexpected_answer());
   const auto from = reply->getStatus();
   NodeStatusAnswer answer;
