@@ -60,8 +60,26 @@ Error with_context(std::string_view context, Error error);
 }  // namespace tailrace
 
 /// Evaluates a Result expression and returns its error from the enclosing function.
-#define TAILRACE_RETURN_IF_ERROR(expression)                                           \
+#define TAILRACE_RETURN_IF_ERROR(...)                                                  \
   do {                                                                                 \
-    auto tailrace_result_ = (expression);                                              \
+    auto tailrace_result_ = (__VA_ARGS__);                                             \
     if (!tailrace_result_) return tl::unexpected(std::move(tailrace_result_).error()); \
   } while (false)
+
+/// Evaluates a Result expression and returns its error from the enclosing function, or moves its
+/// value into what is declared or named first:
+///   TAILRACE_ASSIGN_OR_RETURN(const auto file, files.open(path));
+///   TAILRACE_ASSIGN_OR_RETURN(member_, make());
+/// These are several statements: not the body of an if or a loop without braces. The first argument
+/// has no comma. Two cannot share a line, and a macro with a lambda in its arguments is one line.
+#define TAILRACE_ASSIGN_OR_RETURN(declaration, ...) \
+  TAILRACE_ASSIGN_OR_RETURN_AT_(declaration, __LINE__, __VA_ARGS__)
+
+// The result is named after the line, so that a function may have many; two levels, so that the
+// number is there before it is joined.
+#define TAILRACE_ASSIGN_OR_RETURN_AT_(declaration, line, ...) \
+  TAILRACE_ASSIGN_OR_RETURN_AS_(declaration, line, __VA_ARGS__)
+#define TAILRACE_ASSIGN_OR_RETURN_AS_(declaration, line, ...)                                    \
+  auto tailrace_result_##line = (__VA_ARGS__);                                                   \
+  if (!tailrace_result_##line) return tl::unexpected(std::move(tailrace_result_##line).error()); \
+  declaration = *std::move(tailrace_result_##line)

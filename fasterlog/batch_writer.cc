@@ -18,9 +18,8 @@ Result<> BatchWriter::add(RecordKind kind, ByteSpan payload, SteadyTime deadline
   if (log_bytes_ + bytes > most_log_bytes_) {
     TAILRACE_RETURN_IF_ERROR(enqueue(deadline));
     if (bytes > most_log_bytes_) {
-      auto range = log_.enqueue(kind, payload, deadline);
-      if (!range) return tl::unexpected(std::move(range).error());
-      enqueued_end_ = range->end;
+      TAILRACE_ASSIGN_OR_RETURN(auto range, log_.enqueue(kind, payload, deadline));
+      enqueued_end_ = range.end;
       return {};
     }
   }
@@ -33,9 +32,8 @@ Result<> BatchWriter::add(RecordKind kind, ByteSpan payload, SteadyTime deadline
 
 Result<AddressRange> BatchWriter::enqueue(SteadyTime deadline) {
   if (records_.empty()) return AddressRange{enqueued_end(), enqueued_end()};
-  auto range = log_.enqueue_batch(records_, deadline);
-  if (!range) return range;
-  enqueued_end_ = range->end;
+  TAILRACE_ASSIGN_OR_RETURN(auto range, log_.enqueue_batch(records_, deadline));
+  enqueued_end_ = range.end;
   records_.clear();
   bytes_.clear();
   log_bytes_ = 0;

@@ -57,10 +57,9 @@ Result<> LogImpl::wait_durable(Address address, SteadyTime deadline, std::stop_t
     } else {
       awaited.emplace(flusher_, address);
     }
-    auto waited = core_->wait_for(
+    TAILRACE_RETURN_IF_ERROR(core_->wait_for(
         [&] { return durable() >= address || core_->cuts_over.load() != cuts; },
-        "address " + std::to_string(address.value) + " is not durable", deadline, stop);
-    if (!waited) return waited;
+        "address " + std::to_string(address.value) + " is not durable", deadline, stop));
     // A cut forgets what was requested.
   }
 }

@@ -59,9 +59,9 @@ Result<std::unique_ptr<Consumer>> LogImpl::open_consumer(const std::string& name
   // A truncation between choosing a new one's position and storing it would leave it behind.
   const std::lock_guard truncating(truncate_mutex_);
   const Address fresh = options.from_end ? durable() : begin();
-  auto position = core_->consumers.open(name, fresh, options.most_pinned_bytes);
-  if (!position) return tl::unexpected(std::move(position).error());
-  return std::make_unique<ConsumerImpl>(*core_, name, make_scanner(*core_, *position, {}));
+  TAILRACE_ASSIGN_OR_RETURN(auto position,
+                            core_->consumers.open(name, fresh, options.most_pinned_bytes));
+  return std::make_unique<ConsumerImpl>(*core_, name, make_scanner(*core_, position, {}));
 }
 
 Result<> LogImpl::remove_consumer(const std::string& name) {

@@ -34,9 +34,8 @@ Result<LogMetadata> read_or_create(storage::FileSystem& file_system, const LogOp
     return metadata;
   }
   if (metadata.error().code != ErrorCode::kNotFound) return metadata;
-  auto names = file_system.list(options.directory);
-  if (!names) return tl::unexpected(std::move(names).error());
-  for (const std::string& name : *names) {
+  TAILRACE_ASSIGN_OR_RETURN(auto names, file_system.list(options.directory));
+  for (const std::string& name : names) {
     if (parse_segment_name(name))
       return make_error(ErrorCode::kCorruption,
                         options.directory.string() + " has the segment " + name + " but no " +
@@ -85,9 +84,8 @@ Result<> Log::create_at(storage::FileSystem& file_system, const LogOptions& opti
                       "a log that begins at " + std::to_string(begin.value) +
                           " cannot have had these configurations before");
   TAILRACE_RETURN_IF_ERROR(file_system.make_directory(options.directory));
-  auto names = file_system.list(options.directory);
-  if (!names) return tl::unexpected(std::move(names).error());
-  for (const std::string& name : *names) {
+  TAILRACE_ASSIGN_OR_RETURN(auto names, file_system.list(options.directory));
+  for (const std::string& name : names) {
     if (name == kMetadataName || parse_segment_name(name))
       return make_error(ErrorCode::kFailedPrecondition,
                         options.directory.string() + " holds a log already");
@@ -106,43 +104,41 @@ Result<std::unique_ptr<Log>> Log::open(storage::FileSystem& file_system, LogOpti
                                        const Clock& clock) {
   TAILRACE_RETURN_IF_ERROR(check_options(options));
   TAILRACE_RETURN_IF_ERROR(file_system.make_directory(options.directory));
-  auto lock = file_system.lock(options.directory);
-  if (!lock) return tl::unexpected(std::move(lock).error());
-  auto metadata = read_or_create(file_system, options);
-  if (!metadata) return tl::unexpected(std::move(metadata).error());
+  TAILRACE_ASSIGN_OR_RETURN(auto lock, file_system.lock(options.directory));
+  TAILRACE_ASSIGN_OR_RETURN(auto metadata, read_or_create(file_system, options));
 
-  auto core = std::make_unique<LogCore>(file_system, std::move(options), clock, *metadata);
+  auto core = std::make_unique<LogCore>(file_system, std::move(options), clock, metadata);
   TAILRACE_RETURN_IF_ERROR(core->segments.open_existing(true));
-  auto found = scan_log(file_system, core->segments, *metadata, core->options.on_recovery_progress);
-  if (!found) return tl::unexpected(std::move(found).error());
+  TAILRACE_ASSIGN_OR_RETURN(auto found, scan_log(file_system, core->segments, metadata,
+                                                 core->options.on_recovery_progress));
   TAILRACE_RETURN_IF_ERROR(core->consumers.load());
-  auto queue = file_system.make_queue(Flusher::queue_depth(core->options));
-  if (!queue) return tl::unexpected(std::move(queue).error());
+  TAILRACE_ASSIGN_OR_RETURN(auto queue,
+                            file_system.make_queue(Flusher::queue_depth(core->options)));
   TAILRACE_RETURN_IF_ERROR(PageRing::allocate(
       core->ring, core->options.page_bytes, core->options.buffer_pages, core->options.huge_pages));
   // Everything is parsed and all memory is there; from here on the disk is changed.
   TAILRACE_RETURN_IF_ERROR(core->keeper.update([](LogMetadata& next) { next.clean = false; }));
   TAILRACE_RETURN_IF_ERROR(core->consumers.reserve());
-  const Address durable = found->report.durable;
-  if (core->options.time) core->options.time->marked(found->newest_time_ns);
-  TAILRACE_RETURN_IF_ERROR(sync_unproven(core->segments, metadata->proven, durable));
-  TAILRACE_RETURN_IF_ERROR(discard_beyond(core->segments, found->report.begin, durable));
-  core->proven_at_open = metadata->proven;
-  if (metadata->cut != Address{}) {
+  const Address durable = found.report.durable;
+  if (core->options.time) core->options.time->marked(found.newest_time_ns);
+  TAILRACE_RETURN_IF_ERROR(sync_unproven(core->segments, metadata.proven, durable));
+  TAILRACE_RETURN_IF_ERROR(discard_beyond(core->segments, found.report.begin, durable));
+  core->proven_at_open = metadata.proven;
+  if (metadata.cut != Address{}) {
     TAILRACE_RETURN_IF_ERROR(core->keeper.update([](LogMetadata& next) { next.cut = Address{}; }));
   }
   TAILRACE_RETURN_IF_ERROR(load_tail_page(*core, durable));
-  core->begin.store(found->report.begin.value);
+  core->begin.store(found.report.begin.value);
   // A crash between a suffix truncation's META and the consumers' file left a position too far.
   TAILRACE_RETURN_IF_ERROR(core->consumers.cut_at(durable));
   core->durable.store(durable.value);
-  core->epoch.store(found->report.last_epoch.value);
-  core->marks = std::move(found->marks);
-  core->epochs = std::move(found->epochs);
+  core->epoch.store(found.report.last_epoch.value);
+  core->marks = std::move(found.marks);
+  core->epochs = std::move(found.epochs);
   core->configurations =
-      std::make_shared<const ConfigurationTable>(std::move(found->configurations));
-  return std::unique_ptr<Log>(std::make_unique<LogImpl>(std::move(*lock), std::move(core),
-                                                        std::move(*queue), found->report));
+      std::make_shared<const ConfigurationTable>(std::move(found.configurations));
+  return std::unique_ptr<Log>(
+      std::make_unique<LogImpl>(std::move(lock), std::move(core), std::move(queue), found.report));
 }
 
 }  // namespace tailrace::fasterlog

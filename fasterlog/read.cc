@@ -20,10 +20,9 @@ tl::unexpected<Error> LogImpl::out_of_range(Address address) const {
 Result<Record> LogImpl::read(Address address, std::vector<std::byte>& buffer) {
   LogSource source(*core_);
   RecordReader reader(source, core_->options.page_bytes, storage::kBlockBytes);
-  auto record = read_one(source, reader, address);
-  if (!record) return record;
-  buffer.assign(record->payload.begin(), record->payload.end());
-  record->payload = buffer;
+  TAILRACE_ASSIGN_OR_RETURN(auto record, read_one(source, reader, address));
+  buffer.assign(record.payload.begin(), record.payload.end());
+  record.payload = buffer;
   return record;
 }
 
@@ -34,9 +33,8 @@ Result<> LogImpl::read_batch(std::span<const Address> addresses,
   const uint64_t cuts = core_->cut_count.load();
   for (const Address address : addresses) {
     if (core_->cut_count.load() != cuts) reader.forget();
-    auto record = read_one(source, reader, address);
-    if (!record) return tl::unexpected(std::move(record).error());
-    visit(*record);
+    TAILRACE_ASSIGN_OR_RETURN(auto record, read_one(source, reader, address));
+    visit(record);
   }
   return {};
 }

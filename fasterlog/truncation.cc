@@ -12,9 +12,7 @@ Result<Address> LogImpl::truncate_before(Address address) {
     return make_error(ErrorCode::kOutOfRange, "address " + std::to_string(address.value) +
                                                   " is above durable (" +
                                                   std::to_string(durable().value) + ")");
-  auto lands = begin_not_above(address);
-  if (!lands) return lands;
-  const Address to = *lands;
+  TAILRACE_ASSIGN_OR_RETURN(const Address to, begin_not_above(address));
   if (to > begin()) {
     auto written = core_->keeper.update([&](LogMetadata& metadata) {
       // What is truncated was durable: META may say so at once.
@@ -96,12 +94,11 @@ Result<Address> LogImpl::mark_end_not_above(Address address) const {
   Address found = from;
   const Address limit = durable();
   while (reader.position() < address) {
-    auto step = reader.next(limit);
-    if (!step) return tl::unexpected(std::move(step).error());
-    if (step->status == RecordReader::Status::kBad)
-      return tl::unexpected(source.bad_record(step->bad_at, step->reason));
-    if (step->status == RecordReader::Status::kEnd || step->record.end > address) break;
-    if (step->record.kind == RecordKind::kCommitMark) found = step->record.end;
+    TAILRACE_ASSIGN_OR_RETURN(auto step, reader.next(limit));
+    if (step.status == RecordReader::Status::kBad)
+      return tl::unexpected(source.bad_record(step.bad_at, step.reason));
+    if (step.status == RecordReader::Status::kEnd || step.record.end > address) break;
+    if (step.record.kind == RecordKind::kCommitMark) found = step.record.end;
   }
   return found;
 }

@@ -34,9 +34,8 @@ class ServerImpl final : public Server, public Connection::Owner {
   }
 
   Result<> listen() {
-    auto acceptor = net::listen_on(io_, options.listen);
-    if (!acceptor) return tl::unexpected(std::move(acceptor).error());
-    acceptor_.emplace(std::move(*acceptor));
+    TAILRACE_ASSIGN_OR_RETURN(auto acceptor, net::listen_on(io_, options.listen));
+    acceptor_.emplace(std::move(acceptor));
     std::error_code ignored;
     acceptor_->non_blocking(true, ignored);
     port_ = acceptor_->local_endpoint(ignored).port();

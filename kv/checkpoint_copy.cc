@@ -25,10 +25,9 @@ tl::unexpected<Error> no_copy(const storage::Path& path, const std::string& what
 
 /// The only MANIFEST there.
 Result<Manifest> find_manifest(const CheckpointDirectory& directory, const storage::Path& path) {
-  const auto tokens = directory.tokens();
-  if (!tokens) return tl::unexpected(tokens.error());
+  TAILRACE_ASSIGN_OR_RETURN(const auto tokens, directory.tokens());
   std::optional<Manifest> found;
-  for (const uint64_t token : *tokens) {
+  for (const uint64_t token : tokens) {
     auto manifest = directory.manifest(token);
     if (!manifest) {
       if (manifest.error().code == ErrorCode::kNotFound) continue;
@@ -85,9 +84,8 @@ class CopyCheck {
  private:
   /// Whatever else opening would look at.
   Result<> check_names() const {
-    const auto tokens = directory_.tokens();
-    if (!tokens) return tl::unexpected(tokens.error());
-    for (const uint64_t token : *tokens) {
+    TAILRACE_ASSIGN_OR_RETURN(const auto tokens, directory_.tokens());
+    for (const uint64_t token : tokens) {
       if (!std::binary_search(layout_.tokens().begin(), layout_.tokens().end(), token)) {
         return no_copy(root_, directory_.path_of(token).string() + " does not belong to it");
       }
@@ -107,14 +105,12 @@ class CopyCheck {
 
   Result<> check_size(const CopyLayout::Part& part) const {
     const storage::Path path = root_ / part.name;
-    const auto file = file_system_.open(path, {});
-    if (!file) return tl::unexpected(file.error());
-    const auto size = (*file)->size();
-    if (!size) return tl::unexpected(size.error());
-    if (*size == part.bytes) return {};
+    TAILRACE_ASSIGN_OR_RETURN(const auto file, file_system_.open(path, {}));
+    TAILRACE_ASSIGN_OR_RETURN(const auto size, file->size());
+    if (size == part.bytes) return {};
     return damaged(
-        path, std::min(*size, part.bytes),
-        "the file has " + std::to_string(*size) + " bytes, not " + std::to_string(part.bytes));
+        path, std::min(size, part.bytes),
+        "the file has " + std::to_string(size) + " bytes, not " + std::to_string(part.bytes));
   }
 
   /// What no checksum covers: before the log's first block, and from where it ends.
@@ -128,16 +124,15 @@ class CopyCheck {
   }
 
   Result<> check_zeros_of(LogAddress from, LogAddress until) {
-    auto memory = storage::AlignedBuffer::allocate(kCheckPieceBytes);
-    if (!memory) return tl::unexpected(std::move(memory.error()));
+    TAILRACE_ASSIGN_OR_RETURN(auto memory, storage::AlignedBuffer::allocate(kCheckPieceBytes));
     while (from < until) {
       const LogAddress segment_end =
           align_down(from, manifest_.segment_bytes) + manifest_.segment_bytes;
       const MutableByteSpan piece =
-          memory->span().first(std::min({kCheckPieceBytes, until - from, segment_end - from}));
-      const auto got = segments_.file_of(from)->read_at(segments_.offset_of(from), piece);
-      if (!got) return tl::unexpected(got.error());
-      if (*got < piece.size() || !is_blank(from, piece)) return left_over(from);
+          memory.span().first(std::min({kCheckPieceBytes, until - from, segment_end - from}));
+      TAILRACE_ASSIGN_OR_RETURN(const auto got,
+                                segments_.file_of(from)->read_at(segments_.offset_of(from), piece));
+      if (got < piece.size() || !is_blank(from, piece)) return left_over(from);
       from += piece.size();
     }
     return {};
@@ -170,33 +165,31 @@ class CopyCheck {
 Result<> adopt_checkpoint_copy(storage::FileSystem& file_system, const StoreOptions& options,
                                std::string_view from) {
   CheckpointDirectory directory(file_system, options.directory);
-  auto manifest = find_manifest(directory, options.directory);
-  if (!manifest) return tl::unexpected(std::move(manifest.error()));
-  if (manifest->owner == options.owner) return {};
-  if (manifest->owner != from) {
+  TAILRACE_ASSIGN_OR_RETURN(auto manifest, find_manifest(directory, options.directory));
+  if (manifest.owner == options.owner) return {};
+  if (manifest.owner != from) {
     return make_error(ErrorCode::kFailedPrecondition,
-                      directory.path_of(manifest->token()).string() + " belongs to '" +
-                          manifest->owner + "', not to '" + std::string(from) +
+                      directory.path_of(manifest.token()).string() + " belongs to '" +
+                          manifest.owner + "', not to '" + std::string(from) +
                           "' whose copy it should be; nothing was changed");
   }
-  manifest->owner = options.owner;
-  return directory.publish(*manifest);
+  manifest.owner = options.owner;
+  return directory.publish(manifest);
 }
 
 Result<CheckpointInfo> check_checkpoint_copy(storage::FileSystem& file_system,
                                              const StoreOptions& options) {
   const CheckpointDirectory directory(file_system, options.directory);
-  auto manifest = find_manifest(directory, options.directory);
-  if (!manifest) return tl::unexpected(std::move(manifest.error()));
-  TAILRACE_RETURN_IF_ERROR(check_settings(directory, *manifest, options));
-  if (auto checked = CopyCheck(file_system, options, directory, *manifest).run(); !checked) {
+  TAILRACE_ASSIGN_OR_RETURN(auto manifest, find_manifest(directory, options.directory));
+  TAILRACE_RETURN_IF_ERROR(check_settings(directory, manifest, options));
+  if (auto checked = CopyCheck(file_system, options, directory, manifest).run(); !checked) {
     // A missing file is damage as much as a changed one.
     if (checked.error().code == ErrorCode::kNotFound) {
       checked.error().code = ErrorCode::kCorruption;
     }
     return tl::unexpected(std::move(checked.error()));
   }
-  return std::move(manifest->info);
+  return std::move(manifest.info);
 }
 
 }  // namespace tailrace::kv

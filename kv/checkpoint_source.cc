@@ -20,14 +20,11 @@ constexpr uint64_t kReadPieceBytes = 8u << 20;
 
 Result<std::vector<std::byte>> whole_file(storage::FileSystem& file_system,
                                           const storage::Path& path) {
-  const auto file = file_system.open(path, {});
-  if (!file) return tl::unexpected(file.error());
-  const auto size = (*file)->size();
-  if (!size) return tl::unexpected(size.error());
-  std::vector<std::byte> bytes(*size);
-  const auto got = (*file)->read_at(0, bytes);
-  if (!got) return tl::unexpected(got.error());
-  bytes.resize(*got);
+  TAILRACE_ASSIGN_OR_RETURN(const auto file, file_system.open(path, {}));
+  TAILRACE_ASSIGN_OR_RETURN(const auto size, file->size());
+  std::vector<std::byte> bytes(size);
+  TAILRACE_ASSIGN_OR_RETURN(const auto got, file->read_at(0, bytes));
+  bytes.resize(got);
   return bytes;
 }
 
@@ -41,12 +38,9 @@ class SourceImpl final : public CheckpointSource {
   Result<> open(storage::FileSystem& file_system, const CheckpointDirectory& directory,
                 const storage::Path& store_directory, const LogSegments& segments) {
     // Read here, so that the files are those of the MANIFEST whose bytes are given.
-    auto manifest = whole_file(file_system, directory.manifest_path(info_.token));
-    if (!manifest) return tl::unexpected(std::move(manifest.error()));
-    manifest_ = std::move(*manifest);
-    if (const auto valid = directory.manifest(info_.token); !valid) {
-      return tl::unexpected(valid.error());
-    }
+    TAILRACE_ASSIGN_OR_RETURN(manifest_,
+                              whole_file(file_system, directory.manifest_path(info_.token)));
+    TAILRACE_RETURN_IF_ERROR(directory.manifest(info_.token));
     for (const CopyLayout::Part& part : layout_.parts()) {
       std::shared_ptr<storage::File> file;
       if (part.segment) {
@@ -56,9 +50,8 @@ class SourceImpl final : public CheckpointSource {
                             segments.path_of(*part.segment).string() + " is missing");
         }
       } else {
-        auto opened = file_system.open(store_directory / part.name, {.direct = true});
-        if (!opened) return tl::unexpected(std::move(opened.error()));
-        file = std::move(*opened);
+        TAILRACE_ASSIGN_OR_RETURN(file,
+                                  file_system.open(store_directory / part.name, {.direct = true}));
       }
       handles_.push_back(std::move(file));
       add(part.name, part.bytes);
@@ -117,11 +110,11 @@ class SourceImpl final : public CheckpointSource {
     if (into.empty()) return {};
     const uint64_t end = align_up(at + into.size(), storage::kBlockBytes);
     const uint64_t first = align_down(at, storage::kBlockBytes);
-    auto memory = storage::AlignedBuffer::allocate(std::min(end - first, kReadPieceBytes));
-    if (!memory) return tl::unexpected(std::move(memory.error()));
+    TAILRACE_ASSIGN_OR_RETURN(
+        auto memory, storage::AlignedBuffer::allocate(std::min(end - first, kReadPieceBytes)));
     for (uint64_t from = first; from < end;) {
       const MutableByteSpan piece =
-          memory->span().first(std::min<uint64_t>(end - from, memory->size()));
+          memory.span().first(std::min<uint64_t>(end - from, memory.size()));
       TAILRACE_RETURN_IF_ERROR(read_blocks(file, from, piece));
       const uint64_t skipped = from < at ? at - from : 0;
       const size_t here = std::min<uint64_t>(piece.size() - skipped, into.size());
@@ -149,11 +142,10 @@ class SourceImpl final : public CheckpointSource {
   }
 
   Result<> read_disk(size_t number, uint64_t at, MutableByteSpan blocks) const {
-    const auto got = handles_[number]->read_at(at, blocks);
-    if (!got) return tl::unexpected(got.error());
-    if (*got == blocks.size()) return {};
+    TAILRACE_ASSIGN_OR_RETURN(const auto got, handles_[number]->read_at(at, blocks));
+    if (got == blocks.size()) return {};
     return make_error(ErrorCode::kCorruption, handles_[number]->path().string() + ", offset " +
-                                                  std::to_string(at + *got) +
+                                                  std::to_string(at + got) +
                                                   ": the file ends where the checkpoint goes on");
   }
 
@@ -172,20 +164,19 @@ class SourceImpl final : public CheckpointSource {
 
 Result<std::unique_ptr<CheckpointSource>> StoreImpl::open_checkpoint_source(
     std::optional<uint64_t> token) {
-  auto manifest = checkpoints_->start_reading(token);
-  if (!manifest) return tl::unexpected(std::move(manifest.error()));
-  const auto done = [this, reading = manifest->token()] { checkpoints_->done_reading(reading); };
-  const bool is_index = manifest->info.kind == CheckpointKind::kIndexOnly;
-  if (is_index || manifest->format == 1) {
+  TAILRACE_ASSIGN_OR_RETURN(auto manifest, checkpoints_->start_reading(token));
+  const auto done = [this, reading = manifest.token()] { checkpoints_->done_reading(reading); };
+  const bool is_index = manifest.info.kind == CheckpointKind::kIndexOnly;
+  if (is_index || manifest.format == 1) {
     done();
-    const std::string name = "checkpoint " + std::to_string(manifest->token());
+    const std::string name = "checkpoint " + std::to_string(manifest.token());
     if (is_index) {
       return make_error(ErrorCode::kNotFound, name + " is an index image only, not a state");
     }
     return make_error(ErrorCode::kUnsupported,
                       name + " is of format version 1, which cannot be copied; take a new one");
   }
-  auto source = std::make_unique<SourceImpl>(*manifest, done);
+  auto source = std::make_unique<SourceImpl>(manifest, done);
   if (auto opened =
           source->open(file_system_, directory_, options_.directory, engine_->log().segments());
       !opened) {

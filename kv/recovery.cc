@@ -70,8 +70,7 @@ class Recovery {
 
   Result<std::unique_ptr<Engine>> run() {
     TAILRACE_RETURN_IF_ERROR(read_manifests());
-    auto engine = load_newest();
-    if (!engine) return engine;
+    TAILRACE_ASSIGN_OR_RETURN(auto engine, load_newest());
     TAILRACE_RETURN_IF_ERROR(give_up_later_ones());
     // An opening that the embedder refused afterwards is tried again: it hears the reason again.
     const uint64_t chosen = manifests_.empty() ? 0 : manifests_.back().token();
@@ -81,7 +80,7 @@ class Recovery {
                        " was found damaged by an earlier opening and is not used: " +
                        directory_.path_of(token).string());
     }
-    if (*engine) return engine;
+    if (engine) return engine;
     return manifests_.empty() ? loader_.empty() : loader_.load_pairs(manifests_.back());
   }
 
@@ -97,9 +96,7 @@ class Recovery {
   };
 
   Result<> read_manifests() {
-    auto tokens = directory_.tokens();
-    if (!tokens) return tl::unexpected(std::move(tokens.error()));
-    tokens_ = std::move(*tokens);
+    TAILRACE_ASSIGN_OR_RETURN(tokens_, directory_.tokens());
     for (const uint64_t token : tokens_) {
       auto manifest = directory_.manifest(token);
       if (!manifest) {
@@ -212,16 +209,12 @@ class Recovery {
 Result<> StoreImpl::recover() {
   TAILRACE_RETURN_IF_ERROR(validate(options_));
   TAILRACE_RETURN_IF_ERROR(file_system_.make_directory(options_.directory));
-  auto lock = file_system_.lock(options_.directory);
-  if (!lock) return tl::unexpected(std::move(lock.error()));
-  lock_ = std::move(*lock);
+  TAILRACE_ASSIGN_OR_RETURN(lock_, file_system_.lock(options_.directory));
 
   CheckpointLoader loader(file_system_, options_, directory_, protection_, log_probe_,
                           engine_probe_);
   Recovery recovery(options_, directory_, loader, notes_);
-  auto engine = recovery.run();
-  if (!engine) return tl::unexpected(std::move(engine.error()));
-  engine_ = std::move(*engine);
+  TAILRACE_ASSIGN_OR_RETURN(engine_, recovery.run());
   HybridLog& log = engine_->log();
   coordinator_.set_tail_source([&log] { return log.tail(); });
 

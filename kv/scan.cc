@@ -128,10 +128,9 @@ Result<> StoreImpl::for_each(const Scan::Filter* wanted, const Scan::Visitor& vi
   now.point.end = now.point.boundary = engine_->log().tail();
   ScanImpl scan(*this, std::move(now), {}, wanted, nullptr);
   for (;;) {
-    auto more = scan.next(SIZE_MAX, kProgressBytes, visit);
-    if (!more) return tl::unexpected(std::move(more.error()));
+    TAILRACE_ASSIGN_OR_RETURN(auto more, scan.next(SIZE_MAX, kProgressBytes, visit));
     if (progress) progress(scan.fraction());
-    if (!*more) return {};
+    if (!more) return {};
   }
 }
 

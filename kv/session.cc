@@ -63,9 +63,8 @@ Result<> Session::read(ByteSpan key, std::string& value) {
 }
 
 [[gnu::noinline]] Result<> Session::read_anywhere(ByteSpan key, std::string& value) {
-  auto found = core_->read(hashed(key), value);
-  if (!found) return tl::unexpected(std::move(found.error()));
-  if (!*found) return tl::unexpected(not_found());
+  TAILRACE_ASSIGN_OR_RETURN(auto found, core_->read(hashed(key), value));
+  if (!found) return tl::unexpected(not_found());
   return {};
 }
 
@@ -79,17 +78,15 @@ Result<> Session::upsert(ByteSpan key, ByteSpan value, Serial serial) {
   Engine::Change change;
   change.kind = Engine::WriteKind::kUpsert;
   change.value = value;
-  auto written = core_->write(hashed(key), change, serial);
-  if (!written) return tl::unexpected(std::move(written.error()));
+  TAILRACE_RETURN_IF_ERROR(core_->write(hashed(key), change, serial));
   return {};
 }
 
 Result<bool> Session::erase(ByteSpan key, Serial serial) {
   Engine::Change change;
   change.kind = Engine::WriteKind::kErase;
-  auto written = core_->write(hashed(key), change, serial);
-  if (!written) return tl::unexpected(std::move(written.error()));
-  return *written == Outcome::kDone;
+  TAILRACE_ASSIGN_OR_RETURN(auto written, core_->write(hashed(key), change, serial));
+  return written == Outcome::kDone;
 }
 
 Result<Modification> Session::rmw(ByteSpan key, Modify modify, Serial serial) {
@@ -106,25 +103,22 @@ Result<Modification> Session::rmw(ByteSpan key, Modify modify, Serial serial) {
   change.kind = Engine::WriteKind::kRmw;
   change.modify = modify;
   change.decision = &decision;
-  auto written = core_->write(hashed(key), change, serial);
-  if (!written) return tl::unexpected(std::move(written.error()));
+  TAILRACE_RETURN_IF_ERROR(core_->write(hashed(key), change, serial));
   return decision;
 }
 
 Result<bool> Session::insert_if_absent(ByteSpan key, ByteSpan value, Serial serial,
                                        std::string* present) {
   const InsertIfAbsent insert{value, present};
-  auto decision = rmw(key, insert, serial);
-  if (!decision) return tl::unexpected(std::move(decision.error()));
-  return *decision == Modification::kWrite;
+  TAILRACE_ASSIGN_OR_RETURN(auto decision, rmw(key, insert, serial));
+  return decision == Modification::kWrite;
 }
 
 Result<bool> Session::compare_and_swap(ByteSpan key, ByteSpan expected, ByteSpan value,
                                        Serial serial, std::string* present) {
   const CompareAndSwap swap{expected, value, present};
-  auto decision = rmw(key, swap, serial);
-  if (!decision) return tl::unexpected(std::move(decision.error()));
-  return *decision == Modification::kWrite;
+  TAILRACE_ASSIGN_OR_RETURN(auto decision, rmw(key, swap, serial));
+  return decision == Modification::kWrite;
 }
 
 Result<> Session::run(std::span<Operation> operations, size_t* done_count) {
@@ -145,8 +139,7 @@ size_t Session::poll() {
 
 Result<> Session::wait_pending() {
   while (core_->pending() > 0) {
-    auto completed = core_->poll(kPollInterval);
-    if (!completed) return tl::unexpected(std::move(completed.error()));
+    TAILRACE_RETURN_IF_ERROR(core_->poll(kPollInterval));
   }
   return {};
 }

@@ -73,9 +73,8 @@ Result<> Store::read(ByteSpan key_text, std::string& value) {
       value = std::move(read);
       promise.set_value(std::move(found));
     });
-    auto found = promise.get_future().get();
-    if (!found) return tl::unexpected(std::move(found.error()));
-    outcome = *found ? ReadOutcome::kFound : ReadOutcome::kAbsent;
+    TAILRACE_ASSIGN_OR_RETURN(auto found, promise.get_future().get());
+    outcome = found ? ReadOutcome::kFound : ReadOutcome::kAbsent;
   }
   if (outcome == ReadOutcome::kFound) return {};
   return make_error(ErrorCode::kNotFound, "no such key");

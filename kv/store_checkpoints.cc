@@ -19,26 +19,22 @@ Result<StoreImpl::Moment> StoreImpl::freeze_moment() {
 }
 
 Result<std::vector<CheckpointInfo>> StoreImpl::checkpoints() const {
-  const auto tokens = directory_.tokens();
-  if (!tokens) return tl::unexpected(tokens.error());
+  TAILRACE_ASSIGN_OR_RETURN(const auto tokens, directory_.tokens());
   std::vector<CheckpointInfo> found;
-  for (const uint64_t token : *tokens) {
+  for (const uint64_t token : tokens) {
     if (auto manifest = directory_.manifest(token)) found.push_back(std::move(manifest->info));
   }
   return found;
 }
 
 Result<> StoreImpl::validate_checkpoint(uint64_t token) const {
-  auto kept = checkpoints_->start_reading(token);
-  if (!kept) return tl::unexpected(std::move(kept.error()));
+  TAILRACE_RETURN_IF_ERROR(checkpoints_->start_reading(token));
   const auto check = [&]() -> Result<> {
-    auto manifest = directory_.manifest(token);
-    if (!manifest) return tl::unexpected(std::move(manifest.error()));
-    if (manifest->format == 1) {
-      return read_legacy_pairs(directory_, *manifest,
-                               [](ByteSpan, ByteSpan) { return Result<>{}; });
+    TAILRACE_ASSIGN_OR_RETURN(auto manifest, directory_.manifest(token));
+    if (manifest.format == 1) {
+      return read_legacy_pairs(directory_, manifest, [](ByteSpan, ByteSpan) { return Result<>{}; });
     }
-    return check_contents(directory_, *manifest, engine_->log().segments(), {});
+    return check_contents(directory_, manifest, engine_->log().segments(), {});
   };
   auto checked = check();
   checkpoints_->done_reading(token);

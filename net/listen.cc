@@ -9,14 +9,12 @@
 namespace tailrace::net {
 
 Result<std::pair<std::string, std::string>> parse_endpoint(const std::string& text) {
-  auto parsed = parse_host_port(text);
-  if (!parsed) return tl::unexpected(std::move(parsed).error());
-  return std::pair{std::move(parsed->host), std::to_string(parsed->port)};
+  TAILRACE_ASSIGN_OR_RETURN(auto parsed, parse_host_port(text));
+  return std::pair{std::move(parsed.host), std::to_string(parsed.port)};
 }
 
 Result<asio::ip::tcp::acceptor> listen_on(asio::io_context& io, const std::string& address) {
-  auto endpoint = parse_endpoint(address);
-  if (!endpoint) return tl::unexpected(std::move(endpoint).error());
+  TAILRACE_ASSIGN_OR_RETURN(auto endpoint, parse_endpoint(address));
   const auto failed = [&](const char* what, const std::error_code& error) {
     const bool in_use = error == asio::error::address_in_use;
     return make_error(
@@ -28,7 +26,7 @@ Result<asio::ip::tcp::acceptor> listen_on(asio::io_context& io, const std::strin
   std::error_code error;
   asio::ip::tcp::resolver resolver(io);
   const auto found =
-      resolver.resolve(endpoint->first, endpoint->second, asio::ip::tcp::resolver::passive, error);
+      resolver.resolve(endpoint.first, endpoint.second, asio::ip::tcp::resolver::passive, error);
   if (error || found.empty()) return failed("resolve", error);
   const asio::ip::tcp::endpoint local = found.begin()->endpoint();
   asio::ip::tcp::acceptor acceptor(io);
@@ -44,8 +42,7 @@ Result<asio::ip::tcp::acceptor> listen_on(asio::io_context& io, const std::strin
 
 Result<> check_listen(const std::string& address) {
   asio::io_context io;
-  const auto acceptor = listen_on(io, address);
-  if (!acceptor) return tl::unexpected(acceptor.error());
+  TAILRACE_RETURN_IF_ERROR(listen_on(io, address));
   return {};
 }
 

@@ -32,8 +32,8 @@ Result<std::optional<Divergence>> DivergenceFile::read() const {
 }
 
 Result<> DivergenceFile::reserve() {
-  const auto reserved = storage::reserve_atomic_file(file_system_, path_, sizeof(Content));
-  return reserved ? Result<>{} : tl::unexpected(reserved.error());
+  TAILRACE_RETURN_IF_ERROR(storage::reserve_atomic_file(file_system_, path_, sizeof(Content)));
+  return {};
 }
 
 Result<> DivergenceFile::write(const Divergence& divergence, uint64_t unix_time_ns) {

@@ -124,9 +124,8 @@ Driver::~Driver() {
 Result<> Driver::start() {
   if (running_) return make_error(ErrorCode::kFailedPrecondition, "the node runs already");
   if (std::optional<Error> failure = log_.failure()) return tl::unexpected(*failure);
-  Result<Promise> promise = open_promise();
-  if (!promise) return tl::unexpected(std::move(promise).error());
-  incarnation_ = promise->incarnation;
+  TAILRACE_ASSIGN_OR_RETURN(Promise promise, open_promise());
+  incarnation_ = promise.incarnation;
   TAILRACE_RETURN_IF_ERROR(recall_divergence());
   running_ = true;
   auto on_flush = [this, link = link_, told = log_.durable()](Address durable,
@@ -144,10 +143,10 @@ Result<> Driver::start() {
   log_listener_ = log_.add_flush_listener(std::move(on_flush));
   const Address committed = std::max(watermarks_.committed(), watermarks_.applied());
   checkpoint_receiver_.start();
-  promised_at_start_ = promise->leader;
+  promised_at_start_ = promise.leader;
   if (!has_coordinator_) coordinator_.reset();  // whom an earlier start chose
   const ClusterIdentity drawn{random_seed(), random_seed() | 1};
-  handle(Started{position(), *promise, committed, now(), random_seed() | 1, drawn});
+  handle(Started{position(), promise, committed, now(), random_seed() | 1, drawn});
   warn_of_other_members();
   if (has_coordinator_) start_coordinator();
   // Only now, for the transport tells at once of those that are connected.

@@ -163,10 +163,9 @@ Result<std::shared_ptr<const std::vector<std::byte>>> Driver::bytes_to_ship(
     if (auto same = shipped_.bytes.lock()) return same;
   }
   auto bytes = std::make_shared<std::vector<std::byte>>();
-  const Result<> read = action.flushing
-                            ? log_.read_raw_flushing(action.from, action.most_bytes, *bytes)
-                            : log_.read_raw(action.from, action.most_bytes, *bytes);
-  if (!read) return tl::unexpected(read.error());
+  TAILRACE_RETURN_IF_ERROR(action.flushing
+                               ? log_.read_raw_flushing(action.from, action.most_bytes, *bytes)
+                               : log_.read_raw(action.from, action.most_bytes, *bytes));
   shipped_ = {action.from, action.most_bytes, action.flushing, bytes};
   return bytes;
 }

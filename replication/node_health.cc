@@ -50,10 +50,9 @@ NodeId Driver::compared_successor() const {
 
 /// Before anything is served: a restart makes no state right.
 Result<> Driver::recall_divergence() {
-  auto found = divergence_file_.read();
-  if (!found) return tl::unexpected(std::move(found).error());
-  if (!*found) return divergence_file_.reserve();
-  comparison_.known_before(**found);
+  TAILRACE_ASSIGN_OR_RETURN(auto found, divergence_file_.read());
+  if (!found) return divergence_file_.reserve();
+  comparison_.known_before(*found);
   divergence_kept_ = true;
   observability::log_error("{}", unhealthy());
   return {};

@@ -48,16 +48,16 @@ Result<Promise> PromiseFile::open(uint64_t new_incarnation) {
 
 Result<> PromiseFile::keep_room() {
   if (room_ == Room::kKept) return {};
-  const auto reserved =
-      storage::reserve_atomic_file(file_system_, path_, kFixedBytes + cluster_.size());
-  if (!reserved) return tl::unexpected(reserved.error());
-  if (!*reserved && std::exchange(room_, Room::kMissing) != Room::kMissing)
+  TAILRACE_ASSIGN_OR_RETURN(
+      const auto reserved,
+      storage::reserve_atomic_file(file_system_, path_, kFixedBytes + cluster_.size()));
+  if (!reserved && std::exchange(room_, Room::kMissing) != Room::kMissing)
     observability::log_warning(
         "{}: the disk has no room to reserve for the next promises: this node may have to stop "
         "when "
         "the leader changes. Free disk space; it is tried again until there is some",
         path_.string());
-  if (*reserved) room_ = Room::kKept;
+  if (reserved) room_ = Room::kKept;
   return {};
 }
 

@@ -91,25 +91,22 @@ Result<> Applier::recover(Address from, const std::function<void(double)>& progr
     std::memcpy(bytes.data(), value.data(), std::min(value.size(), bytes.size()));
     return load<uint64_t>(bytes.data());
   };
-  const auto noted = number(kFormatKey);
-  if (!noted) return tl::unexpected(noted.error());
+  TAILRACE_ASSIGN_OR_RETURN(const auto noted, number(kFormatKey));
   // Format 1 did not note itself.
-  const uint64_t format = format_ = *noted == 0 && store_.recovered() ? 1 : *noted;
+  const uint64_t format = format_ = noted == 0 && store_.recovered() ? 1 : noted;
   if (format > kStateFormat)
     return make_error(ErrorCode::kUnsupported,
                       "the state in the checkpoint is of format " + std::to_string(format) +
                           ", this version knows " + std::to_string(kStateFormat) +
                           "; upgrade this node");
-  const auto log_time = number(kLogTimeKey);
-  if (!log_time) return tl::unexpected(log_time.error());
-  log_time_ns_.store(*log_time, std::memory_order_release);
+  TAILRACE_ASSIGN_OR_RETURN(const auto log_time, number(kLogTimeKey));
+  log_time_ns_.store(log_time, std::memory_order_release);
   if (format > kStateFormatBeforeRules) {
     std::string value;
     TAILRACE_RETURN_IF_ERROR(store_.read(as_bytes(kRulesKey), value));
-    const auto rules = decode_rules(as_bytes(value));
-    if (!rules) return tl::unexpected(rules.error());
-    sessions_.take_rules(*rules);
-    rules_.in_force = *rules;
+    TAILRACE_ASSIGN_OR_RETURN(const auto rules, decode_rules(as_bytes(value)));
+    sessions_.take_rules(rules);
+    rules_.in_force = rules;
     rules_.in_log = true;
     auto evicted = store_.read(as_bytes(kEvictedKey), value);
     if (!evicted && evicted.error().code != ErrorCode::kNotFound) return evicted;
@@ -118,9 +115,8 @@ Result<> Applier::recover(Address from, const std::function<void(double)>& progr
   TAILRACE_RETURN_IF_ERROR(load_state(format, progress));
   marks_.emplace_back(from, log_time_ns());
   // What is committed must be applied: the budget is the leader's to keep (StateMachine::admit).
-  auto session = store_.start_session(kApplierSession, {.beyond_disk_budget = true});
-  if (!session) return tl::unexpected(session.error());
-  session_ = std::move(*session);
+  TAILRACE_ASSIGN_OR_RETURN(session_,
+                            store_.start_session(kApplierSession, {.beyond_disk_budget = true}));
   if (format >= kStateFormatBeforeRules) {
     session_->refresh(from.value);
     return {};
@@ -186,8 +182,7 @@ Result<> Applier::upgrade(kv::Serial at) {
       encode_state_value(*present, 0, next);
       return kv::Modification::kWrite;
     };
-    if (auto done = session_->rmw(as_bytes(key), wrap, at); !done)
-      return tl::unexpected(done.error());
+    TAILRACE_RETURN_IF_ERROR(session_->rmw(as_bytes(key), wrap, at));
   }
   TAILRACE_RETURN_IF_ERROR(sessions_.write_all(*session_, at));
   return note_format(kStateFormatBeforeRules, at);
@@ -357,9 +352,7 @@ Result<> Applier::apply_record(const RecordsAhead::Item& item, AppliedBatch& bat
     answer = std::move(*known);
   } else {
     if (command->operation != Operation::kDigest && command->operation != Operation::kCompare) {
-      auto applied = apply_command(*command, item.key, at);
-      if (!applied) return tl::unexpected(applied.error());
-      answer = std::move(*applied);
+      TAILRACE_ASSIGN_OR_RETURN(answer, apply_command(*command, item.key, at));
     }
     if (command->session) {
       TAILRACE_RETURN_IF_ERROR(
@@ -392,9 +385,8 @@ Result<> Applier::digest(Address at) {
     begin_background(at, BackgroundDigest::Purpose::kRequest);
     return {};
   }
-  const auto sum = digest_of(store_, at, log_time_ns());
-  if (!sum) return tl::unexpected(sum.error());
-  keep(*sum);
+  TAILRACE_ASSIGN_OR_RETURN(const auto sum, digest_of(store_, at, log_time_ns()));
+  keep(sum);
   return {};
 }
 
@@ -500,8 +492,7 @@ Result<Answer> Applier::modify(const Command& command, const std::string& key, k
     }
     TAILRACE_FATAL("a command that modifies no key came to where keys are modified");
   };
-  if (auto done = session_->rmw(as_bytes(key), decide, at); !done)
-    return tl::unexpected(done.error());
+  TAILRACE_RETURN_IF_ERROR(session_->rmw(as_bytes(key), decide, at));
   if (!readable)
     return make_error(ErrorCode::kCorruption, "the store holds a value that does not parse");
   if (command.expires_at_ns != 0 && answer.outcome == Outcome::kDone)
@@ -510,18 +501,17 @@ Result<Answer> Applier::modify(const Command& command, const std::string& key, k
 }
 
 Result<Answer> Applier::apply_rules(ByteSpan value, kv::Serial at) {
-  auto rules = decode_rules(value);
-  if (!rules) return tl::unexpected(rules.error());
+  TAILRACE_ASSIGN_OR_RETURN(auto rules, decode_rules(value));
   // What a version does not have stays as it is. (Who leads a cluster of a later one writes that.)
   const Rules before = this->rules().in_force;
-  if (!rules->limits) rules->limits = before.limits;
+  if (!rules.limits) rules.limits = before.limits;
   std::vector<std::byte> bytes;
-  encode(*rules, bytes);
+  encode(rules, bytes);
   TAILRACE_RETURN_IF_ERROR(session_->upsert(as_bytes(kRulesKey), bytes, at));
-  if (format_ < format_of(*rules)) TAILRACE_RETURN_IF_ERROR(note_format(format_of(*rules), at));
-  sessions_.take_rules(*rules);
+  if (format_ < format_of(rules)) TAILRACE_RETURN_IF_ERROR(note_format(format_of(rules), at));
+  sessions_.take_rules(rules);
   const std::lock_guard lock(mutex_);
-  rules_.in_force = *rules;
+  rules_.in_force = rules;
   rules_.in_log = true;
   return Answer{};
 }
@@ -542,9 +532,8 @@ std::optional<uint64_t> Applier::log_time_at(Address address) const {
 }
 
 Result<> Applier::apply_mark(const fasterlog::Record& record) {
-  auto mark = fasterlog::parse_commit_mark(record);
-  if (!mark) return tl::unexpected(mark.error());
-  const uint64_t before_ns = log_time_ns(), now_ns = mark->unix_time_ns;
+  TAILRACE_ASSIGN_OR_RETURN(auto mark, fasterlog::parse_commit_mark(record));
+  const uint64_t before_ns = log_time_ns(), now_ns = mark.unix_time_ns;
   if (now_ns <= before_ns) return {};  // log time never goes back
   std::byte time[8];
   tailrace::store(time, now_ns);

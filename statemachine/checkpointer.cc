@@ -94,7 +94,7 @@ Result<> Checkpointer::truncate(Address point) {
   }
   const Address limit = std::min(anchors_.limit().first, log_.durable());
   if (limit <= log_.begin()) return {};
-  if (auto done = log_.truncate_before(limit); !done) return tl::unexpected(done.error());
+  TAILRACE_RETURN_IF_ERROR(log_.truncate_before(limit));
   return {};
 }
 
@@ -166,14 +166,13 @@ Result<Address> Checkpointer::take() {
   auto result = published->get_future();
   kv::CheckpointHooks hooks;
   hooks.before_publish = [this](const kv::CheckpointInfo& info) -> Result<std::string> {
-    const auto point = point_of(info);
-    if (!point) return tl::unexpected(point.error());
-    TAILRACE_RETURN_IF_ERROR(log_.wait_durable(*point, SteadyTime::max(), stop_.get_token()));
+    TAILRACE_ASSIGN_OR_RETURN(const auto point, point_of(info));
+    TAILRACE_RETURN_IF_ERROR(log_.wait_durable(point, SteadyTime::max(), stop_.get_token()));
     // The point may lie within the stretch that is being applied.
-    TAILRACE_RETURN_IF_ERROR(applier_.wait_applied(*point, SteadyTime::max()));
+    TAILRACE_RETURN_IF_ERROR(applier_.wait_applied(point, SteadyTime::max()));
     // After a failure half of a command may be in the store: nothing is published then.
     if (auto failed = applier_.failure()) return tl::unexpected(*failed);
-    return std::to_string(point->value);
+    return std::to_string(point.value);
   };
   hooks.done = [published](const Result<kv::CheckpointInfo>& info) { published->set_value(info); };
   kv::CheckpointRequest request;
@@ -181,17 +180,15 @@ Result<Address> Checkpointer::take() {
   request.hooks = std::move(hooks);
   const Applier::Hurry hurry(applier_);
   TAILRACE_RETURN_IF_ERROR(store_.start_checkpoint(std::move(request)));
-  const Result<kv::CheckpointInfo> info = result.get();
-  if (!info) return tl::unexpected(info.error());
-  const auto point = point_of(*info);
-  if (!point) return tl::unexpected(point.error());
-  watermarks_.advance_checkpointed(*point);
+  TAILRACE_ASSIGN_OR_RETURN(const kv::CheckpointInfo info, result.get());
+  TAILRACE_ASSIGN_OR_RETURN(const auto point, point_of(info));
+  watermarks_.advance_checkpointed(point);
   if (options_.expiry_horizon) options_.expiry_horizon->advance(log_time_ns);
   probe_.checkpoints.add();
   probe_.checkpoint_seconds.set(std::chrono::duration<double>(clock_.now() - began).count());
-  recovered(*info, *point);
-  TAILRACE_RETURN_IF_ERROR(truncate(*point));
-  return *point;
+  recovered(info, point);
+  TAILRACE_RETURN_IF_ERROR(truncate(point));
+  return point;
 }
 
 }  // namespace tailrace::statemachine

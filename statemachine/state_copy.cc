@@ -76,10 +76,10 @@ std::vector<std::byte> encode(const SavedPlan& saved) {
 
 Result<SavedPlan> read_plan(storage::FileSystem& file_system, const storage::Path& directory) {
   const storage::Path path = directory / kPlanName;
-  auto content = storage::read_atomic_file(file_system, path, {kKind, kVersion});
-  if (!content) return tl::unexpected(std::move(content).error());
+  TAILRACE_ASSIGN_OR_RETURN(auto content,
+                            storage::read_atomic_file(file_system, path, {kKind, kVersion}));
   SavedPlan saved;
-  kv::FieldReader in(content->bytes);
+  kv::FieldReader in(content.bytes);
   saved.complete = in.take<uint8_t>() != 0;
   saved.received = in.take<uint64_t>();
   saved.plan.token = in.take<uint64_t>();
@@ -96,7 +96,7 @@ Result<SavedPlan> read_plan(storage::FileSystem& file_system, const storage::Pat
     std::string name = in.take_text();
     saved.plan.files.push_back({std::move(name), in.take<uint64_t>()});
   }
-  if (content->version > kWithoutConfigurations) {
+  if (content.version > kWithoutConfigurations) {
     for (uint32_t left = in.take_count(28); left > 0; --left) {
       const Address start{in.take<uint64_t>()}, end{in.take<uint64_t>()};
       const Epoch epoch{in.take<uint64_t>()};
@@ -123,21 +123,18 @@ bool stays_below(const std::string& name) {
 }
 
 Result<> remove_if_there(storage::FileSystem& file_system, const storage::Path& path) {
-  const auto there = file_system.exists(path);
-  if (!there) return tl::unexpected(there.error());
-  return *there ? file_system.remove_directory(path) : Result<>{};
+  TAILRACE_ASSIGN_OR_RETURN(const auto there, file_system.exists(path));
+  return there ? file_system.remove_directory(path) : Result<>{};
 }
 
 /// Puts `incoming` in the place of `directory`, unless that was done already.
 Result<> install(storage::FileSystem& file_system, const storage::Path& incoming,
                  const storage::Path& directory) {
-  const auto there = file_system.exists(incoming);
-  if (!there) return tl::unexpected(there.error());
+  TAILRACE_ASSIGN_OR_RETURN(const auto there, file_system.exists(incoming));
   const storage::Path parent = directory.parent_path();
-  if (!*there) {
-    const auto done = file_system.exists(directory);
-    if (!done) return tl::unexpected(done.error());
-    if (*done) return {};
+  if (!there) {
+    TAILRACE_ASSIGN_OR_RETURN(const auto done, file_system.exists(directory));
+    if (done) return {};
     return make_error(ErrorCode::kCorruption,
                       "a copied state is to be installed, but neither " + incoming.string() +
                           " nor " + directory.string() +
@@ -187,22 +184,21 @@ Result<> check_plan(const StateCopyPlan& plan) {
 Result<std::unique_ptr<StateCopySource>> StateCopySource::open(fasterlog::Log& log,
                                                                kv::Store& store, std::string owner,
                                                                uint64_t token) {
-  auto files =
-      store.open_checkpoint_source(token == 0 ? std::nullopt : std::optional<uint64_t>(token));
-  if (!files) return tl::unexpected(std::move(files).error());
-  const auto applied = point_of((*files)->info());
-  if (!applied) return tl::unexpected(applied.error());
+  TAILRACE_ASSIGN_OR_RETURN(
+      auto files,
+      store.open_checkpoint_source(token == 0 ? std::nullopt : std::optional<uint64_t>(token)));
+  TAILRACE_ASSIGN_OR_RETURN(const auto applied, point_of(files->info()));
   auto result = std::make_unique<StateCopySource>();
   StateCopyPlan& plan = result->plan_;
-  plan.token = (*files)->info().token;
-  plan.fingerprint = (*files)->fingerprint();
+  plan.token = files->info().token;
+  plan.fingerprint = files->fingerprint();
   plan.owner = std::move(owner);
-  plan.applied = *applied;
-  plan.files = (*files)->files();
+  plan.applied = applied;
+  plan.files = files->files();
   // A checkpoint's point is a record's end, a log begins and ends with whole batches.
-  const auto first = log.mark_end_at(*applied);
+  const auto first = log.mark_end_at(applied);
   if (!first) return tl::unexpected(with_context("copy the state", first.error()));
-  if (*first < *applied) TAILRACE_RETURN_IF_ERROR(log.read_raw(*first, 1, result->log_bytes_));
+  if (*first < applied) TAILRACE_RETURN_IF_ERROR(log.read_raw(*first, 1, result->log_bytes_));
   plan.log = {*first, *first + result->log_bytes_.size()};
   for (const fasterlog::EpochStart& epoch : log.epoch_table())
     if (epoch.start < *first) plan.epochs.push_back(epoch);
@@ -212,7 +208,7 @@ Result<std::unique_ptr<StateCopySource>> StateCopySource::open(fasterlog::Log& l
   plan.fingerprint = with_configurations(plan.fingerprint, plan.configurations);
   if (log.begin() > *first || plan.log.end < plan.applied)
     return make_error(ErrorCode::kTruncated, "the log moved on while its state was to be copied");
-  result->files_ = std::move(*files);
+  result->files_ = std::move(files);
   TAILRACE_RETURN_IF_ERROR(check_plan(plan));
   return result;
 }
@@ -262,13 +258,12 @@ Result<> IncomingState::load() {
 Result<> IncomingState::begin(StateCopyPlan plan) {
   TAILRACE_RETURN_IF_ERROR(check_plan(plan));
   TAILRACE_RETURN_IF_ERROR(drop());
-  const auto space = file_system_.space(options_.directory);
-  if (!space) return tl::unexpected(space.error());
-  if (plan.bytes() > space->available_bytes)
+  TAILRACE_ASSIGN_OR_RETURN(const auto space, file_system_.space(options_.directory));
+  if (plan.bytes() > space.available_bytes)
     return make_error(ErrorCode::kResourceExhausted,
                       "the leader's state takes " + std::to_string(plan.bytes()) +
                           " bytes, and the disk of " + options_.directory.string() + " has " +
-                          std::to_string(space->available_bytes) +
+                          std::to_string(space.available_bytes) +
                           " to spare: make room, and it begins by itself");
   plan_ = std::move(plan);
   return write_plan(0, false);
@@ -311,9 +306,8 @@ Result<> IncomingState::close_file() {
 
 Result<> IncomingState::save() {
   if (!file_.is_open()) return write_plan(received_, false);
-  const auto saved = file_.save();
-  if (!saved) return tl::unexpected(saved.error());
-  return write_plan(file_begin_ + *saved, false);
+  TAILRACE_ASSIGN_OR_RETURN(const auto saved, file_.save());
+  return write_plan(file_begin_ + saved, false);
 }
 
 Result<> IncomingState::write_plan(uint64_t received, bool complete) {
@@ -330,13 +324,11 @@ Result<> IncomingState::check() {
   kv::StoreOptions store = options_.store;
   store.directory = store_directory();
   TAILRACE_RETURN_IF_ERROR(kv::adopt_checkpoint_copy(file_system_, store, plan_.owner));
-  const auto info = kv::check_checkpoint_copy(file_system_, store);
-  if (!info) return tl::unexpected(info.error());
-  const auto applied = point_of(*info);
-  if (!applied) return tl::unexpected(applied.error());
-  if (*applied != plan_.applied)
+  TAILRACE_ASSIGN_OR_RETURN(const auto info, kv::check_checkpoint_copy(file_system_, store));
+  TAILRACE_ASSIGN_OR_RETURN(const auto applied, point_of(info));
+  if (applied != plan_.applied)
     return make_error(ErrorCode::kCorruption, "the copied checkpoint ends at " +
-                                                  std::to_string(applied->value) +
+                                                  std::to_string(applied.value) +
                                                   " and not, as its source said, at " +
                                                   std::to_string(plan_.applied.value));
   TAILRACE_RETURN_IF_ERROR(make_log());
@@ -356,15 +348,14 @@ Result<> IncomingState::make_log() {
   options.on_recovery_progress = nullptr;
   TAILRACE_RETURN_IF_ERROR(fasterlog::Log::create_at(file_system_, options, plan_.log.first,
                                                      plan_.epochs, plan_.configurations));
-  auto log = fasterlog::Log::open(file_system_, options);
-  if (!log) return tl::unexpected(std::move(log).error());
-  TAILRACE_RETURN_IF_ERROR((*log)->become_copy());
+  TAILRACE_ASSIGN_OR_RETURN(auto log, fasterlog::Log::open(file_system_, options));
+  TAILRACE_RETURN_IF_ERROR(log->become_copy());
   if (!log_bytes_.empty()) {
-    TAILRACE_RETURN_IF_ERROR((*log)->try_append_raw(plan_.log.first, log_bytes_));
-    TAILRACE_RETURN_IF_ERROR((*log)->wait_durable(plan_.log.end));
+    TAILRACE_RETURN_IF_ERROR(log->try_append_raw(plan_.log.first, log_bytes_));
+    TAILRACE_RETURN_IF_ERROR(log->wait_durable(plan_.log.end));
   }
-  TAILRACE_RETURN_IF_ERROR((*log)->close());
-  log->reset();
+  TAILRACE_RETURN_IF_ERROR(log->close());
+  log.reset();
   return file_system_.sync_directory(options_.directory);
 }
 

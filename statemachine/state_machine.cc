@@ -78,9 +78,7 @@ class StateMachineImpl final : public StateMachine {
     Address from = log_.begin();
     const auto& recovered = store_.recovered();
     if (recovered) {
-      const auto point = point_of(*recovered);
-      if (!point) return tl::unexpected(point.error());
-      from = *point;
+      TAILRACE_ASSIGN_OR_RETURN(from, point_of(*recovered));
       if (from < log_.begin()) {
         std::string message = "the log begins at " + std::to_string(log_.begin().value) +
                               ", above the checkpoint at " + std::to_string(from.value) +
@@ -149,17 +147,15 @@ class StateMachineImpl final : public StateMachine {
   }
   Result<> read(ByteSpan key, std::string& value) const override {
     TAILRACE_RETURN_IF_ERROR(store_.read(as_bytes(user_key(key)), value));
-    const auto found = unwrap(value, applier_.log_time_ns());
-    if (!found) return tl::unexpected(found.error());
-    if (*found) return {};
+    TAILRACE_ASSIGN_OR_RETURN(const auto found, unwrap(value, applier_.log_time_ns()));
+    if (found) return {};
     return make_error(ErrorCode::kNotFound, "the key has expired");
   }
   Result<ReadOutcome> try_read(ByteSpan key, std::string& value) const override {
     const ReadOutcome outcome = store_.try_read(as_bytes(user_key(key)), value);
     if (outcome != ReadOutcome::kFound) return outcome;
-    const auto found = unwrap(value, applier_.log_time_ns());
-    if (!found) return tl::unexpected(found.error());
-    return *found ? ReadOutcome::kFound : ReadOutcome::kAbsent;
+    TAILRACE_ASSIGN_OR_RETURN(const auto found, unwrap(value, applier_.log_time_ns()));
+    return found ? ReadOutcome::kFound : ReadOutcome::kAbsent;
   }
   void read_async(ByteSpan key, ReadDone done) const override {
     auto wrapped = [this, done = std::move(done)](Result<bool> found, std::string value) {

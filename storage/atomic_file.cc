@@ -70,12 +70,12 @@ Result<> sync_names(FileSystem& file_system, const Path& path) {
 
 Result<> replace_by_new_file(FileSystem& file_system, const Path& path, ByteSpan bytes) {
   const Path temporary = temporary_of(path);
-  auto file = file_system.open(temporary, {OpenMode::kCreateReadWrite, false});
-  if (!file) return tl::unexpected(file.error());
-  TAILRACE_RETURN_IF_ERROR((*file)->truncate(0));
-  TAILRACE_RETURN_IF_ERROR((*file)->write_at(0, bytes));
-  TAILRACE_RETURN_IF_ERROR((*file)->sync());
-  file->reset();
+  TAILRACE_ASSIGN_OR_RETURN(auto file,
+                            file_system.open(temporary, {OpenMode::kCreateReadWrite, false}));
+  TAILRACE_RETURN_IF_ERROR(file->truncate(0));
+  TAILRACE_RETURN_IF_ERROR(file->write_at(0, bytes));
+  TAILRACE_RETURN_IF_ERROR(file->sync());
+  file.reset();
   TAILRACE_RETURN_IF_ERROR(file_system.rename(temporary, path));
   return sync_names(file_system, path);
 }
@@ -92,14 +92,12 @@ Result<> sync_reserve(FileSystem& file_system, const Path& path, const Path& res
 Result<> replace_by_reserve(FileSystem& file_system, const Path& path, const Path& reserve,
                             std::unique_ptr<File> file, ByteSpan bytes) {
   std::byte mark[sizeof(uint32_t)] = {};
-  const auto got = file->read_at(0, mark);
-  if (!got) return tl::unexpected(got.error());
+  TAILRACE_RETURN_IF_ERROR(file->read_at(0, mark));
   if (load<uint32_t>(mark) != 0) TAILRACE_RETURN_IF_ERROR(sync_reserve(file_system, path, reserve));
 
   TAILRACE_RETURN_IF_ERROR(file->write_at(0, bytes));
-  const auto size = file->size();
-  if (!size) return tl::unexpected(size.error());
-  if (*size > bytes.size()) TAILRACE_RETURN_IF_ERROR(file->truncate(bytes.size()));
+  TAILRACE_ASSIGN_OR_RETURN(const auto size, file->size());
+  if (size > bytes.size()) TAILRACE_RETURN_IF_ERROR(file->truncate(bytes.size()));
   TAILRACE_RETURN_IF_ERROR(file->sync());
   file.reset();
 
@@ -111,10 +109,9 @@ Result<> replace_by_reserve(FileSystem& file_system, const Path& path, const Pat
   TAILRACE_RETURN_IF_ERROR(exchanged);
   TAILRACE_RETURN_IF_ERROR(sync_reserve(file_system, path, reserve));
   if (!both) return {};
-  auto old = file_system.open(reserve, {OpenMode::kReadWrite, false});
-  if (!old) return tl::unexpected(std::move(old).error());
+  TAILRACE_ASSIGN_OR_RETURN(auto old, file_system.open(reserve, {OpenMode::kReadWrite, false}));
   store(mark, uint32_t{0});
-  Result<> marked = (*old)->write_at(0, mark);
+  Result<> marked = old->write_at(0, mark);
   if (!marked && marked.error().code == ErrorCode::kResourceExhausted) return {};
   return marked;
 }
@@ -123,9 +120,8 @@ Result<> replace_by_reserve(FileSystem& file_system, const Path& path, const Pat
 
 Result<> replace_atomic_file(FileSystem& file_system, const Path& path, AtomicFileFormat format,
                              ByteSpan content) {
-  const auto bytes = encode(path, format, content);
-  if (!bytes) return tl::unexpected(bytes.error());
-  return replace_by_new_file(file_system, path, *bytes);
+  TAILRACE_ASSIGN_OR_RETURN(const auto bytes, encode(path, format, content));
+  return replace_by_new_file(file_system, path, bytes);
 }
 
 Path reserve_of(const Path& path) {
@@ -139,9 +135,8 @@ Result<bool> reserve_atomic_file(FileSystem& file_system, const Path& path, size
   auto file = file_system.open(reserve_of(path), {OpenMode::kCreateReadWrite, false});
   if (!file && file.error().code == ErrorCode::kResourceExhausted) return false;
   if (!file) return tl::unexpected(std::move(file).error());
-  const auto size = (*file)->size();
-  if (!size) return tl::unexpected(size.error());
-  if (*size >= wanted) return true;
+  TAILRACE_ASSIGN_OR_RETURN(const auto size, (*file)->size());
+  if (size >= wanted) return true;
   auto allocated = (*file)->allocate(wanted);
   if (!allocated && allocated.error().code == ErrorCode::kResourceExhausted) return false;
   if (!allocated) return tl::unexpected(std::move(allocated).error());
@@ -150,22 +145,20 @@ Result<bool> reserve_atomic_file(FileSystem& file_system, const Path& path, size
 
 Result<> replace_reserved_file(FileSystem& file_system, const Path& path, AtomicFileFormat format,
                                ByteSpan content) {
-  const auto bytes = encode(path, format, content);
-  if (!bytes) return tl::unexpected(bytes.error());
+  TAILRACE_ASSIGN_OR_RETURN(const auto bytes, encode(path, format, content));
   const Path reserve = reserve_of(path);
   auto file = file_system.open(reserve, {OpenMode::kReadWrite, false});
   if (!file && file.error().code != ErrorCode::kNotFound)
     return tl::unexpected(std::move(file).error());
-  Result<> replaced = file
-                          ? replace_by_reserve(file_system, path, reserve, std::move(*file), *bytes)
-                          : replace_by_new_file(file_system, path, *bytes);
+  Result<> replaced = file ? replace_by_reserve(file_system, path, reserve, std::move(*file), bytes)
+                           : replace_by_new_file(file_system, path, bytes);
   if (!replaced && replaced.error().code == ErrorCode::kResourceExhausted)
     return make_error(ErrorCode::kResourceExhausted,
                       replaced.error().message + "; there was no room yet to reserve for " +
                           path.string() + ", and nothing was changed: free disk space");
   if (!replaced) return replaced;
-  auto kept = reserve_atomic_file(file_system, path, content.size());
-  return kept ? Result<>{} : tl::unexpected(std::move(kept).error());
+  TAILRACE_RETURN_IF_ERROR(reserve_atomic_file(file_system, path, content.size()));
+  return {};
 }
 
 Result<> remove_reserved_file(FileSystem& file_system, const Path& path) {
@@ -182,20 +175,17 @@ namespace {
 
 Result<AtomicFileContent> read_once(FileSystem& file_system, const Path& path,
                                     AtomicFileFormat format) {
-  auto file = file_system.open(path, {OpenMode::kReadOnly, false});
-  if (!file) return tl::unexpected(file.error());
-  const auto size = (*file)->size();
-  if (!size) return tl::unexpected(size.error());
-  if (*size < sizeof(Header)) {
-    return damaged(path, "only " + std::to_string(*size) + " bytes, too short for its header");
+  TAILRACE_ASSIGN_OR_RETURN(auto file, file_system.open(path, {OpenMode::kReadOnly, false}));
+  TAILRACE_ASSIGN_OR_RETURN(const auto size, file->size());
+  if (size < sizeof(Header)) {
+    return damaged(path, "only " + std::to_string(size) + " bytes, too short for its header");
   }
-  if (*size > sizeof(Header) + kMostContentBytes) {
-    return damaged(path, std::to_string(*size) + " bytes are more than such a file can have");
+  if (size > sizeof(Header) + kMostContentBytes) {
+    return damaged(path, std::to_string(size) + " bytes are more than such a file can have");
   }
-  std::vector<std::byte> bytes(*size);
-  const auto got = (*file)->read_at(0, bytes);
-  if (!got) return tl::unexpected(got.error());
-  if (*got != bytes.size()) return damaged(path, "it ends at byte " + std::to_string(*got));
+  std::vector<std::byte> bytes(size);
+  TAILRACE_ASSIGN_OR_RETURN(const auto got, file->read_at(0, bytes));
+  if (got != bytes.size()) return damaged(path, "it ends at byte " + std::to_string(got));
 
   const auto header = load<Header>(bytes.data());
   if (header.magic != kMagic) return damaged(path, "no tailrace file: wrong magic at byte 0");

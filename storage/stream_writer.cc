@@ -19,16 +19,13 @@ Result<> StreamWriter::open(const Path& path, uint64_t bytes, uint64_t offset) {
   TAILRACE_CHECK(!file_ && offset % kBlockBytes == 0 && offset <= bytes, "a stream's beginning");
   if (failure_) return tl::unexpected(*failure_);
   if (!queue_) {
-    auto queue = file_system_.make_queue(kPieces);
-    if (!queue) return tl::unexpected(std::move(queue).error());
-    queue_ = std::move(*queue);
+    TAILRACE_ASSIGN_OR_RETURN(queue_, file_system_.make_queue(kPieces));
   }
-  auto file = file_system_.open(path, {OpenMode::kCreateReadWrite, true});
-  if (!file) return tl::unexpected(std::move(file).error());
+  TAILRACE_ASSIGN_OR_RETURN(auto file, file_system_.open(path, {OpenMode::kCreateReadWrite, true}));
   // With the last block, which is written whole. close() cuts off the rest of it.
-  if (bytes > 0) TAILRACE_RETURN_IF_ERROR((*file)->allocate(align_up(bytes, kBlockBytes)));
+  if (bytes > 0) TAILRACE_RETURN_IF_ERROR(file->allocate(align_up(bytes, kBlockBytes)));
   TAILRACE_RETURN_IF_ERROR(file_system_.sync_directory(path.parent_path()));
-  file_ = std::move(*file);
+  file_ = std::move(file);
   file_bytes_ = bytes;
   piece_begin_ = offset;
   return {};

@@ -59,9 +59,7 @@ class ApplyLoad {
     fasterlog::LogOptions log_options;
     log_options.directory = options_.directory / "log";
     log_options.owner = "bench";
-    auto log = fasterlog::Log::open(file_system_, log_options);
-    if (!log) return tl::unexpected(std::move(log).error());
-    log_ = std::move(*log);
+    TAILRACE_ASSIGN_OR_RETURN(log_, fasterlog::Log::open(file_system_, log_options));
     TAILRACE_RETURN_IF_ERROR(log_->become_writer(Epoch{1}));
     kv::StoreOptions store_options;
     store_options.directory = options_.directory / "store";
@@ -69,17 +67,14 @@ class ApplyLoad {
     // Room for keys, sessions and their answers; nothing is to be read from the disk.
     store_options.memory_bytes = std::max<uint64_t>(options_.keys * 128, 512u << 20);
     store_options.index_buckets = std::bit_ceil(std::max<uint64_t>(options_.keys / 3, 1024));
-    auto store = kv::Store::open(file_system_, store_options);
-    if (!store) return tl::unexpected(std::move(store).error());
-    store_ = std::move(*store);
+    TAILRACE_ASSIGN_OR_RETURN(store_, kv::Store::open(file_system_, store_options));
     watermarks_ = std::make_unique<statemachine::Watermarks>(*log_);
     statemachine::StateMachineOptions state_options;
     state_options.checkpoint_interval = std::chrono::seconds(0);
     state_options.checkpoint_log_bytes = 0;
-    auto machine =
-        statemachine::StateMachine::create(*log_, *store_, *watermarks_, anchors_, state_options);
-    if (!machine) return tl::unexpected(std::move(machine).error());
-    state_machine_ = std::move(*machine);
+    TAILRACE_ASSIGN_OR_RETURN(
+        state_machine_,
+        statemachine::StateMachine::create(*log_, *store_, *watermarks_, anchors_, state_options));
     state_machine_->start();
     return {};
   }
@@ -102,8 +97,7 @@ class ApplyLoad {
     TAILRACE_RETURN_IF_ERROR(state_machine_->wait_applied(end, SteadyTime::max()));
     result.seconds += seconds_since(began);
     if (end - log_->begin() > kKeptLogBytes) {
-      auto cut = log_->truncate_before(end);
-      if (!cut) return tl::unexpected(std::move(cut).error());
+      TAILRACE_RETURN_IF_ERROR(log_->truncate_before(end));
     }
     return {};
   }
@@ -130,19 +124,16 @@ class ApplyLoad {
       encode(command, bytes);
       TAILRACE_RETURN_IF_ERROR(writer.add(statemachine::kCommandRecord, ByteSpan(bytes)));
     }
-    auto written = writer.enqueue();
-    if (!written) return tl::unexpected(std::move(written).error());
-    return log_->wait_durable(written->end);
+    TAILRACE_ASSIGN_OR_RETURN(auto written, writer.enqueue());
+    return log_->wait_durable(written.end);
   }
 
   Result<> scan(Address from, Address end) const {
     const auto scanner = log_->scan(from);
     for (;;) {
-      auto record = scanner->next(end);
-      if (!record) return tl::unexpected(std::move(record).error());
-      if (!*record) return {};
-      if (auto command = statemachine::decode((*record)->payload); !command)
-        return tl::unexpected(std::move(command).error());
+      TAILRACE_ASSIGN_OR_RETURN(auto record, scanner->next(end));
+      if (!record) return {};
+      TAILRACE_RETURN_IF_ERROR(statemachine::decode(record->payload));
     }
   }
 

@@ -37,13 +37,11 @@ class Enqueuer {
     options.commit = fasterlog::CommitPolicy::on_request();
     options.pressure_fraction = 0.5;
     options.buffer_pages = pages;
-    auto log = Log::open(file_system, options);
-    if (!log) return tl::unexpected(std::move(log).error());
-    TAILRACE_RETURN_IF_ERROR((*log)->become_writer(Epoch{1}));
+    TAILRACE_ASSIGN_OR_RETURN(auto log, Log::open(file_system, options));
+    TAILRACE_RETURN_IF_ERROR(log->become_writer(Epoch{1}));
     // A quarter of the memory: below what presses the flusher.
     const uint64_t round_bytes = uint64_t{options.page_bytes} * pages / 4;
-    return std::make_unique<Enqueuer>(std::move(*log), load,
-                                      round_bytes / (load.record_bytes + 32));
+    return std::make_unique<Enqueuer>(std::move(log), load, round_bytes / (load.record_bytes + 32));
   }
 
   Enqueuer(std::unique_ptr<Log> log, const LogLoadOptions& load, uint64_t round)
@@ -57,18 +55,18 @@ class Enqueuer {
     for (uint64_t done = 0; done < round_ / threads; ++done) {
       if (load_.gather_bytes > 0) {
         TAILRACE_RETURN_IF_ERROR(gathered.add(RecordKind::kData, as_bytes(payload_)));
-      } else if (auto range = log_->try_enqueue(RecordKind::kData, as_bytes(payload_)); !range) {
-        return tl::unexpected(std::move(range).error());
+      } else {
+        TAILRACE_RETURN_IF_ERROR(log_->try_enqueue(RecordKind::kData, as_bytes(payload_)));
       }
     }
-    auto rest = gathered.enqueue();
-    return rest ? Result<>{} : tl::unexpected(std::move(rest).error());
+    TAILRACE_RETURN_IF_ERROR(gathered.enqueue());
+    return {};
   }
 
   Result<> make_room() {
     TAILRACE_RETURN_IF_ERROR(log_->wait_durable(log_->request_commit()));
-    auto cut = log_->truncate_before(log_->durable());
-    return cut ? Result<>{} : tl::unexpected(std::move(cut).error());
+    TAILRACE_RETURN_IF_ERROR(log_->truncate_before(log_->durable()));
+    return {};
   }
 
  private:
@@ -110,19 +108,19 @@ Result<> measure_enqueue(storage::FileSystem& file_system, const LogLoadOptions&
   for (uint32_t i = 0; i <= options.threads; ++i) {
     if (i == 1 && options.threads == 1) break;
     const uint32_t pages = i == 0 ? kBufferPages : std::max(4u, kBufferPages / options.threads);
-    auto log = Enqueuer::create(file_system, options.directory / ("enqueue-" + std::to_string(i)),
-                                options, pages);
-    if (!log) return tl::unexpected(std::move(log).error());
-    (i == 0 ? shared : apart).push_back(std::move(*log));
+    TAILRACE_ASSIGN_OR_RETURN(
+        auto log,
+        Enqueuer::create(file_system, options.directory / ("enqueue-" + std::to_string(i)), options,
+                         pages));
+    (i == 0 ? shared : apart).push_back(std::move(log));
   }
   std::vector<double> together, one, each;
   for (int round = 0; round < kUnseenRounds + kRounds; ++round) {
     const auto take = [&](const auto& logs, uint32_t threads,
                           std::vector<double>& into) -> Result<> {
-      auto seconds = timed_round(logs, threads);
-      if (!seconds) return tl::unexpected(std::move(seconds).error());
+      TAILRACE_ASSIGN_OR_RETURN(auto seconds, timed_round(logs, threads));
       const auto records = static_cast<double>(logs[0]->round_records() * logs.size());
-      if (round >= kUnseenRounds) into.push_back(records / *seconds);
+      if (round >= kUnseenRounds) into.push_back(records / seconds);
       return {};
     };
     TAILRACE_RETURN_IF_ERROR(take(shared, 1, one));

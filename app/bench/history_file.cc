@@ -69,12 +69,11 @@ nlohmann::ordered_json describe(const HistoryEntry& entry) {
 
 Result<std::unique_ptr<HistoryFile>> HistoryFile::create(storage::FileSystem& file_system,
                                                          const storage::Path& path) {
-  auto file = file_system.open(path, {.mode = storage::OpenMode::kCreateReadWrite});
-  if (!file) return tl::unexpected(std::move(file).error());
-  const auto size = (*file)->size();
-  if (!size) return tl::unexpected(size.error());
-  if (*size > 0) TAILRACE_RETURN_IF_ERROR((*file)->truncate(0));
-  return std::make_unique<HistoryFile>(std::move(*file));
+  TAILRACE_ASSIGN_OR_RETURN(auto file,
+                            file_system.open(path, {.mode = storage::OpenMode::kCreateReadWrite}));
+  TAILRACE_ASSIGN_OR_RETURN(const auto size, file->size());
+  if (size > 0) TAILRACE_RETURN_IF_ERROR(file->truncate(0));
+  return std::make_unique<HistoryFile>(std::move(file));
 }
 
 Result<SteadyTime> HistoryFile::add(const HistoryEntry& entry) {

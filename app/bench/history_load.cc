@@ -222,12 +222,10 @@ Result<LoadResult> run_history_load(const rpc::ClientOptions& client_options,
 
   std::vector<std::unique_ptr<Source>> sources;
   for (uint32_t i = 0; i < options.clients; ++i) {
-    auto client = rpc::Client::create(client_options);
-    if (!client) return tl::unexpected(std::move(client).error());
-    if (auto reached = (*client)->get(as_bytes(shared.prefix + "counter"), {}); !reached)
-      return tl::unexpected(std::move(reached).error());
+    TAILRACE_ASSIGN_OR_RETURN(auto client, rpc::Client::create(client_options));
+    TAILRACE_RETURN_IF_ERROR(client->get(as_bytes(shared.prefix + "counter"), {}));
     sources.push_back(std::make_unique<Source>());
-    sources.back()->client = std::move(*client);
+    sources.back()->client = std::move(client);
     sources.back()->number = i;
   }
 

@@ -49,9 +49,8 @@ uint64_t key_of(uint64_t index) {
 Result<KeySequence> KeySequence::make(KeyDistribution distribution, uint64_t keys,
                                       double write_fraction, bool huge_pages, uint64_t seed) {
   KeySequence sequence;
-  auto memory = storage::AlignedBuffer::allocate(kLength * sizeof(uint64_t), huge_pages);
-  if (!memory) return tl::unexpected(std::move(memory).error());
-  sequence.memory_ = std::move(*memory);
+  TAILRACE_ASSIGN_OR_RETURN(
+      sequence.memory_, storage::AlignedBuffer::allocate(kLength * sizeof(uint64_t), huge_pages));
   auto* draws = reinterpret_cast<uint64_t*>(sequence.memory_.data());
   sequence.draws_ = draws;
   Random random(seed);

@@ -144,19 +144,17 @@ class KvLoad {
 
   Result<> draw() {
     return each_thread([&](uint32_t i) -> Result<> {
-      auto made = KeySequence::make(options_.distribution, options_.keys,
-                                    write_fraction(options_.mix), options_.huge_pages, i + 1);
-      if (!made) return tl::unexpected(std::move(made).error());
-      workers_[i].keys = std::move(*made);
+      TAILRACE_ASSIGN_OR_RETURN(
+          workers_[i].keys,
+          KeySequence::make(options_.distribution, options_.keys, write_fraction(options_.mix),
+                            options_.huge_pages, i + 1));
       return {};
     });
   }
 
   Result<> open() {
     metrics_.emplace();
-    auto store = kv::Store::open(file_system_, store_options(options_));
-    if (!store) return tl::unexpected(std::move(store).error());
-    store_ = std::move(*store);
+    TAILRACE_ASSIGN_OR_RETURN(store_, kv::Store::open(file_system_, store_options(options_)));
     store_->register_metrics(*metrics_);
     return {};
   }
@@ -165,8 +163,7 @@ class KvLoad {
   Result<> load(KvLoadResult& result) {
     const Clock::time_point began = Clock::now();
     auto loaded = each_thread([&](uint32_t i) -> Result<> {
-      auto session = store_->start_session(i + 1);
-      if (!session) return tl::unexpected(std::move(session).error());
+      TAILRACE_ASSIGN_OR_RETURN(auto session, store_->start_session(i + 1));
       const uint64_t first = options_.keys * i / options_.threads;
       const uint64_t end = options_.keys * (i + 1) / options_.threads;
       constexpr size_t kBatch = 32;
@@ -181,7 +178,7 @@ class KvLoad {
           operations[count].value = bytes_of(kZero);
           operations[count].serial = at - first + 1;
         }
-        TAILRACE_RETURN_IF_ERROR((*session)->run({operations, count}));
+        TAILRACE_RETURN_IF_ERROR(session->run({operations, count}));
       }
       return {};
     });
@@ -232,8 +229,7 @@ class KvLoad {
       // From then on they are written over the files of removed ones.
       stage("taking the first checkpoints");
       for (uint32_t i = 0; i < kFirstSnapshots; ++i) {
-        if (auto info = take_checkpoint(kv::CheckpointKind::kSnapshot); !info)
-          return tl::unexpected(std::move(info).error());
+        TAILRACE_RETURN_IF_ERROR(take_checkpoint(kv::CheckpointKind::kSnapshot));
       }
     }
     for (uint32_t i = 0; options_.checkpoint && i < kCheckpoints && !stop_.load(); ++i) {
@@ -265,15 +261,13 @@ class KvLoad {
     kv::CheckpointRequest request;
     request.kind = kind;
     request.hooks.done = [done](const Result<kv::CheckpointInfo>& info) { done->set_value(info); };
-    if (auto started = store_->start_checkpoint(std::move(request)); !started)
-      return tl::unexpected(std::move(started).error());
+    TAILRACE_RETURN_IF_ERROR(store_->start_checkpoint(std::move(request)));
     return published.get();
   }
 
   Result<> recover(KvLoadResult& result) {
-    auto info = take_checkpoint(kv::CheckpointKind::kFoldOver);
-    if (!info) return tl::unexpected(std::move(info).error());
-    result.recovery_bytes = info->end - info->begin + store_->index_buckets() * 64;
+    TAILRACE_ASSIGN_OR_RETURN(auto info, take_checkpoint(kv::CheckpointKind::kFoldOver));
+    result.recovery_bytes = info.end - info.begin + store_->index_buckets() * 64;
     metrics_.reset();
     store_.reset();
     const Clock::time_point began = Clock::now();
@@ -289,17 +283,15 @@ class KvLoad {
   }
 
   Result<> work(Worker& worker, kv::SessionId id) {
-    auto session = store_->start_session(id);
-    if (!session) return tl::unexpected(std::move(session).error());
-    if (options_.batch > 1) return batches(worker, **session);
-    if (options_.pending > 0) return pending_reads(worker, **session);
-    return single_calls(worker, **session);
+    TAILRACE_ASSIGN_OR_RETURN(auto session, store_->start_session(id));
+    if (options_.batch > 1) return batches(worker, *session);
+    if (options_.pending > 0) return pending_reads(worker, *session);
+    return single_calls(worker, *session);
   }
 
   Result<> write(kv::Session& session, const uint64_t& key, kv::Serial serial) const {
     if (options_.mix != KvMix::kRmw) return session.upsert(bytes_of(key), bytes_of(serial), serial);
-    if (auto done = session.rmw(bytes_of(key), kAddOne, serial); !done)
-      return tl::unexpected(std::move(done).error());
+    TAILRACE_RETURN_IF_ERROR(session.rmw(bytes_of(key), kAddOne, serial));
     return {};
   }
 

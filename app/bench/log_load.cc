@@ -36,9 +36,8 @@ LogOptions log_options(const storage::Path& directory) {
 }
 
 Result<std::unique_ptr<Log>> open_writer(storage::FileSystem& file_system, LogOptions options) {
-  auto log = Log::open(file_system, std::move(options));
-  if (!log) return log;
-  TAILRACE_RETURN_IF_ERROR((*log)->become_writer(Epoch{1}));
+  TAILRACE_ASSIGN_OR_RETURN(auto log, Log::open(file_system, std::move(options)));
+  TAILRACE_RETURN_IF_ERROR(log->become_writer(Epoch{1}));
   return log;
 }
 
@@ -83,9 +82,9 @@ Result<uint64_t> write_records(Log& log, const LogLoadOptions& options, double s
 /// service would. The first turn, into segments never written before, is not counted.
 Result<> durable_append(storage::FileSystem& file_system, const LogLoadOptions& options,
                         RawDisk& raw, LogLoadResult& result) {
-  auto opened = open_writer(file_system, log_options(options.directory / "durable"));
-  if (!opened) return tl::unexpected(std::move(opened).error());
-  Log& log = **opened;
+  TAILRACE_ASSIGN_OR_RETURN(auto opened,
+                            open_writer(file_system, log_options(options.directory / "durable")));
+  Log& log = *opened;
   std::jthread truncator([&](std::stop_token stop) {
     while (!stop.stop_requested()) {
       std::this_thread::sleep_for(std::chrono::milliseconds(50));
@@ -96,17 +95,15 @@ Result<> durable_append(storage::FileSystem& file_system, const LogLoadOptions& 
   TAILRACE_RETURN_IF_ERROR(write_records(log, options, options.seconds / 10));
   std::vector<double> raw_rates, rates, record_rates;
   for (int turn = 0; turn < kTurns; ++turn) {
-    auto raw_rate = raw.write_bytes_per_s(options.seconds / kTurns / 2);
-    if (!raw_rate) return tl::unexpected(std::move(raw_rate).error());
+    TAILRACE_ASSIGN_OR_RETURN(auto raw_rate, raw.write_bytes_per_s(options.seconds / kTurns / 2));
     const Clock::time_point began = Clock::now();
     const Address first = log.tail();
-    auto records = write_records(log, options, options.seconds / kTurns);
-    if (!records) return tl::unexpected(std::move(records).error());
+    TAILRACE_ASSIGN_OR_RETURN(auto records, write_records(log, options, options.seconds / kTurns));
     const double seconds = seconds_since(began);
-    raw_rates.push_back(*raw_rate);
+    raw_rates.push_back(raw_rate);
     rates.push_back(static_cast<double>(log.durable() - first) / seconds);
-    record_rates.push_back(static_cast<double>(*records) / seconds);
-    result.durable_ratios.push_back(rates.back() / *raw_rate);
+    record_rates.push_back(static_cast<double>(records) / seconds);
+    result.durable_ratios.push_back(rates.back() / raw_rate);
   }
   truncator.request_stop();
   truncator.join();
@@ -121,9 +118,8 @@ Result<> commit_one_by_one(Log& log, const std::string& payload, size_t commits,
                            std::vector<double>& took_us) {
   for (size_t i = 0; i < commits; ++i) {
     const Clock::time_point began = Clock::now();
-    auto range = log.enqueue(RecordKind::kData, as_bytes(payload));
-    if (!range) return tl::unexpected(std::move(range).error());
-    TAILRACE_RETURN_IF_ERROR(log.wait_durable(range->end));
+    TAILRACE_ASSIGN_OR_RETURN(auto range, log.enqueue(RecordKind::kData, as_bytes(payload)));
+    TAILRACE_RETURN_IF_ERROR(log.wait_durable(range.end));
     took_us.push_back(seconds_since(began) * 1e6);
   }
   return {};
@@ -131,9 +127,9 @@ Result<> commit_one_by_one(Log& log, const std::string& payload, size_t commits,
 
 Result<> commit_latency(storage::FileSystem& file_system, const LogLoadOptions& options,
                         RawDisk& raw, LogLoadResult& result) {
-  auto opened = open_writer(file_system, log_options(options.directory / "commit"));
-  if (!opened) return tl::unexpected(std::move(opened).error());
-  Log& log = **opened;
+  TAILRACE_ASSIGN_OR_RETURN(auto opened,
+                            open_writer(file_system, log_options(options.directory / "commit")));
+  Log& log = *opened;
   const std::string payload = payload_of(options.record_bytes);
   std::vector<double> fresh;
   TAILRACE_RETURN_IF_ERROR(commit_one_by_one(log, payload, kFreshCommits, fresh));
@@ -142,11 +138,9 @@ Result<> commit_latency(storage::FileSystem& file_system, const LogLoadOptions& 
   // Four segments and a half, truncated on the way: the tail is in a recycled one then.
   const uint64_t segment_bytes = LogOptions().segment_bytes;
   while (log.tail().value < segment_bytes * 9 / 2) {
-    if (auto range = log.enqueue(RecordKind::kData, as_bytes(payload)); !range)
-      return tl::unexpected(std::move(range).error());
+    TAILRACE_RETURN_IF_ERROR(log.enqueue(RecordKind::kData, as_bytes(payload)));
     if (log.durable() - log.begin() < segment_bytes * 3 / 2) continue;
-    if (auto cut = log.truncate_before(log.durable()); !cut)
-      return tl::unexpected(std::move(cut).error());
+    TAILRACE_RETURN_IF_ERROR(log.truncate_before(log.durable()));
   }
   TAILRACE_RETURN_IF_ERROR(log.wait_durable(log.tail()));
   std::vector<double> all, all_raw;
@@ -171,9 +165,8 @@ Result<std::pair<uint64_t, double>> scan_all(Log& log, Address from) {
   const auto scanner = log.scan(from);
   uint64_t records = 0;
   for (;;) {
-    auto record = scanner->next(Address::max());
-    if (!record) return tl::unexpected(std::move(record).error());
-    if (!*record) return std::pair{records, seconds_since(began)};
+    TAILRACE_ASSIGN_OR_RETURN(auto record, scanner->next(Address::max()));
+    if (!record) return std::pair{records, seconds_since(began)};
     ++records;
   }
 }
@@ -183,12 +176,10 @@ Result<> recovery_and_scan(storage::FileSystem& file_system, const LogLoadOption
   const LogOptions log_of = log_options(options.directory / "recovery");
   const std::string payload = payload_of(options.record_bytes);
   {
-    auto opened = open_writer(file_system, log_of);
-    if (!opened) return tl::unexpected(std::move(opened).error());
-    Log& log = **opened;
+    TAILRACE_ASSIGN_OR_RETURN(auto opened, open_writer(file_system, log_of));
+    Log& log = *opened;
     while (log.tail().value < kRecoveryBytes) {
-      if (auto range = log.enqueue(RecordKind::kData, as_bytes(payload)); !range)
-        return tl::unexpected(std::move(range).error());
+      TAILRACE_RETURN_IF_ERROR(log.enqueue(RecordKind::kData, as_bytes(payload)));
     }
     TAILRACE_RETURN_IF_ERROR(log.wait_durable(log.tail()));
     // What the buffer still holds for readers: at least an eighth of it.
@@ -198,24 +189,21 @@ Result<> recovery_and_scan(storage::FileSystem& file_system, const LogLoadOption
     double seconds = 0;
     uint64_t records = 0;
     for (int i = 0; i < 10; ++i) {
-      auto scanned = scan_all(log, from->position());
-      if (!scanned) return tl::unexpected(std::move(scanned).error());
-      records += scanned->first;
-      seconds += scanned->second;
+      TAILRACE_ASSIGN_OR_RETURN(auto scanned, scan_all(log, from->position()));
+      records += scanned.first;
+      seconds += scanned.second;
     }
     result.scan_records_per_s = static_cast<double>(records) / seconds;
     TAILRACE_RETURN_IF_ERROR(log.close());
   }
   const Clock::time_point began = Clock::now();
-  auto log = Log::open(file_system, log_of);
-  if (!log) return tl::unexpected(std::move(log).error());
+  TAILRACE_ASSIGN_OR_RETURN(auto log, Log::open(file_system, log_of));
   result.recovery_bytes_per_s =
-      static_cast<double>((*log)->recovery().scanned_bytes) / seconds_since(began);
-  auto scanned = scan_all(**log, (*log)->begin());
-  if (!scanned) return tl::unexpected(std::move(scanned).error());
+      static_cast<double>(log->recovery().scanned_bytes) / seconds_since(began);
+  TAILRACE_ASSIGN_OR_RETURN(auto scanned, scan_all(*log, log->begin()));
   result.scan_disk_bytes_per_s =
-      static_cast<double>((*log)->durable() - (*log)->begin()) / scanned->second;
-  return (*log)->close();
+      static_cast<double>(log->durable() - log->begin()) / scanned.second;
+  return log->close();
 }
 
 }  // namespace
@@ -224,22 +212,17 @@ Result<LogLoadResult> run_log_load(storage::FileSystem& file_system, const LogLo
                                    const std::function<void(const std::string&)>& stage) {
   LogLoadResult result;
   stage("the disk alone");
-  auto raw = RawDisk::create(file_system, options.directory);
-  if (!raw) return tl::unexpected(std::move(raw).error());
-  result.raw_fresh_bytes_per_s = raw->fresh_write_bytes_per_s();
+  TAILRACE_ASSIGN_OR_RETURN(auto raw, RawDisk::create(file_system, options.directory));
+  result.raw_fresh_bytes_per_s = raw.fresh_write_bytes_per_s();
   const double seconds = std::min(1.0, options.seconds);
-  auto read = raw->read_bytes_per_s(seconds);
-  if (!read) return tl::unexpected(std::move(read).error());
-  result.raw_read_bytes_per_s = *read;
-  auto copied = memcpy_bytes_per_s(seconds / 2);
-  if (!copied) return tl::unexpected(std::move(copied).error());
-  result.memcpy_bytes_per_s = *copied;
+  TAILRACE_ASSIGN_OR_RETURN(result.raw_read_bytes_per_s, raw.read_bytes_per_s(seconds));
+  TAILRACE_ASSIGN_OR_RETURN(result.memcpy_bytes_per_s, memcpy_bytes_per_s(seconds / 2));
   stage("enqueue into memory");
   TAILRACE_RETURN_IF_ERROR(measure_enqueue(file_system, options, result));
   stage("commit of one record");
-  TAILRACE_RETURN_IF_ERROR(commit_latency(file_system, options, *raw, result));
+  TAILRACE_RETURN_IF_ERROR(commit_latency(file_system, options, raw, result));
   stage("durable append");
-  TAILRACE_RETURN_IF_ERROR(durable_append(file_system, options, *raw, result));
+  TAILRACE_RETURN_IF_ERROR(durable_append(file_system, options, raw, result));
   stage("recovery and scan");
   TAILRACE_RETURN_IF_ERROR(recovery_and_scan(file_system, options, result));
   return result;

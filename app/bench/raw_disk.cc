@@ -34,17 +34,12 @@ class RawDisk::Impl {
   Impl& operator=(const Impl&) = delete;
 
   Result<> create(size_t queue_depth) {
-    auto file = file_system_.open(path_, {storage::OpenMode::kCreateReadWrite, true});
-    if (!file) return tl::unexpected(std::move(file).error());
-    file_ = std::move(*file);
+    TAILRACE_ASSIGN_OR_RETURN(
+        file_, file_system_.open(path_, {storage::OpenMode::kCreateReadWrite, true}));
     TAILRACE_RETURN_IF_ERROR(file_->allocate(kFileBytes));
     TAILRACE_RETURN_IF_ERROR(file_->sync());
-    auto queue = file_system_.make_queue(queue_depth);
-    if (!queue) return tl::unexpected(std::move(queue).error());
-    queue_ = std::move(*queue);
-    auto memory = storage::AlignedBuffer::allocate(kDepth * kPieceBytes);
-    if (!memory) return tl::unexpected(std::move(memory).error());
-    memory_ = std::move(*memory);
+    TAILRACE_ASSIGN_OR_RETURN(queue_, file_system_.make_queue(queue_depth));
+    TAILRACE_ASSIGN_OR_RETURN(memory_, storage::AlignedBuffer::allocate(kDepth * kPieceBytes));
     // Not zeros: some devices take those for free.
     for (size_t i = 0; i < memory_.size(); ++i)
       memory_.data()[i] = static_cast<std::byte>(i * 2654435761u >> 13);
@@ -83,12 +78,12 @@ class RawDisk::Impl {
 
   /// Single blocks at random places, `depth` in flight all the time.
   Result<double> random_reads_per_s(size_t depth, double seconds) {
-    auto memory = storage::AlignedBuffer::allocate(depth * storage::kBlockBytes);
-    if (!memory) return tl::unexpected(std::move(memory).error());
+    TAILRACE_ASSIGN_OR_RETURN(auto memory,
+                              storage::AlignedBuffer::allocate(depth * storage::kBlockBytes));
     Random random(1);
     const auto submit = [&](uint64_t slot) {
       queue_->read(*file_, random.below(kFileBytes / storage::kBlockBytes) * storage::kBlockBytes,
-                   memory->span().subspan(slot * storage::kBlockBytes, storage::kBlockBytes), slot);
+                   memory.span().subspan(slot * storage::kBlockBytes, storage::kBlockBytes), slot);
     };
     for (uint64_t slot = 0; slot < depth; ++slot)
       submit(slot);
@@ -97,10 +92,9 @@ class RawDisk::Impl {
     const Clock::time_point began = Clock::now();
     while (seconds_since(began) < seconds) {
       completions.clear();
-      auto waited = queue_->wait(completions, std::chrono::seconds(10));
-      if (!waited) return tl::unexpected(std::move(waited).error());
+      TAILRACE_RETURN_IF_ERROR(queue_->wait(completions, std::chrono::seconds(10)));
       for (const storage::Completion& completion : completions) {
-        if (!completion.bytes) return tl::unexpected(completion.bytes.error());
+        TAILRACE_RETURN_IF_ERROR(completion.bytes);
         submit(completion.token);
         ++reads;
       }
@@ -133,10 +127,9 @@ class RawDisk::Impl {
     std::vector<storage::Completion> completions;
     while (queue_->in_flight() > 0) {
       completions.clear();
-      auto waited = queue_->wait(completions, std::chrono::seconds(10));
-      if (!waited) return tl::unexpected(std::move(waited).error());
+      TAILRACE_RETURN_IF_ERROR(queue_->wait(completions, std::chrono::seconds(10)));
       for (const storage::Completion& completion : completions) {
-        if (!completion.bytes) return tl::unexpected(completion.bytes.error());
+        TAILRACE_RETURN_IF_ERROR(completion.bytes);
       }
     }
     return {};
@@ -154,9 +147,7 @@ Result<RawDisk> RawDisk::create(storage::FileSystem& file_system, const storage:
                                 size_t most_depth) {
   RawDisk raw(std::make_unique<Impl>(file_system, directory / "raw.tmp"));
   TAILRACE_RETURN_IF_ERROR(raw.impl_->create(std::max(most_depth, 2 * kDepth)));
-  auto fresh = raw.impl_->write(0, true);
-  if (!fresh) return tl::unexpected(std::move(fresh).error());
-  raw.fresh_write_bytes_per_s_ = *fresh;
+  TAILRACE_ASSIGN_OR_RETURN(raw.fresh_write_bytes_per_s_, raw.impl_->write(0, true));
   return raw;
 }
 
@@ -178,18 +169,16 @@ Result<> RawDisk::commit(size_t times, std::vector<double>& took_us) {
 }
 
 Result<double> memcpy_bytes_per_s(double seconds) {
-  auto from = storage::AlignedBuffer::allocate(kMemoryBytes, true);
-  if (!from) return tl::unexpected(std::move(from).error());
-  auto to = storage::AlignedBuffer::allocate(kMemoryBytes, true);
-  if (!to) return tl::unexpected(std::move(to).error());
-  std::memset(from->data(), 1, kMemoryBytes);
-  std::memset(to->data(), 2, kMemoryBytes);
+  TAILRACE_ASSIGN_OR_RETURN(auto from, storage::AlignedBuffer::allocate(kMemoryBytes, true));
+  TAILRACE_ASSIGN_OR_RETURN(auto to, storage::AlignedBuffer::allocate(kMemoryBytes, true));
+  std::memset(from.data(), 1, kMemoryBytes);
+  std::memset(to.data(), 2, kMemoryBytes);
   const Clock::time_point began = Clock::now();
   uint64_t bytes = 0;
   while (seconds_since(began) < seconds) {
-    std::memcpy(to->data(), from->data(), kMemoryBytes);
+    std::memcpy(to.data(), from.data(), kMemoryBytes);
     // The copy must not be thought away.
-    asm volatile("" : : "r"(to->data()) : "memory");
+    asm volatile("" : : "r"(to.data()) : "memory");
     bytes += kMemoryBytes;
   }
   return static_cast<double>(bytes) / seconds_since(began);

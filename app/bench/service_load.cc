@@ -140,11 +140,9 @@ Result<LoadResult> run_load(const rpc::ClientOptions& client_options, const Load
   for (uint32_t i = 0; i < options.clients; ++i) {
     rpc::ClientOptions mine = client_options;
     std::ranges::rotate(mine.servers, mine.servers.begin() + i % mine.servers.size());
-    auto client = rpc::Client::create(mine);
-    if (!client) return tl::unexpected(std::move(client).error());
-    if (auto reached = (*client)->get(as_bytes("bench/0"), options.read); !reached)
-      return tl::unexpected(std::move(reached).error());
-    loops.push_back(std::make_unique<RequestLoop>(std::move(*client), options, random_seed()));
+    TAILRACE_ASSIGN_OR_RETURN(auto client, rpc::Client::create(mine));
+    TAILRACE_RETURN_IF_ERROR(client->get(as_bytes("bench/0"), options.read));
+    loops.push_back(std::make_unique<RequestLoop>(std::move(client), options, random_seed()));
   }
 
   const Clock::time_point began = Clock::now();

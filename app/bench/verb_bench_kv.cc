@@ -178,19 +178,14 @@ Result<DiskLimits> measure_disk(storage::FileSystem& files, const BenchKvOptions
   disk.depth = std::min(load.threads * std::max({load.batch, load.pending, 1u}), 1024u);
   const bool sequential = load.checkpoint || load.recovery;
   if (!sequential && !misses) return disk;
-  auto raw = RawDisk::create(files, load.directory, disk.depth);
-  if (!raw) return tl::unexpected(std::move(raw).error());
+  TAILRACE_ASSIGN_OR_RETURN(auto raw, RawDisk::create(files, load.directory, disk.depth));
   if (sequential) {
-    auto written = raw->write_bytes_per_s(seconds);
-    if (!written) return tl::unexpected(std::move(written).error());
-    auto read = raw->read_bytes_per_s(seconds);
-    if (!read) return tl::unexpected(std::move(read).error());
-    disk.sequential = {*written, raw->fresh_write_bytes_per_s(), *read};
+    TAILRACE_ASSIGN_OR_RETURN(auto written, raw.write_bytes_per_s(seconds));
+    TAILRACE_ASSIGN_OR_RETURN(auto read, raw.read_bytes_per_s(seconds));
+    disk.sequential = {written, raw.fresh_write_bytes_per_s(), read};
   }
   if (misses) {
-    auto reads = raw->random_reads_per_s(disk.depth, seconds);
-    if (!reads) return tl::unexpected(std::move(reads).error());
-    disk.random_reads_per_s = *reads;
+    TAILRACE_ASSIGN_OR_RETURN(disk.random_reads_per_s, raw.random_reads_per_s(disk.depth, seconds));
   }
   return disk;
 }

@@ -76,9 +76,8 @@ Result<rpc::ClientOptions> ClientFlags::client_options() const {
 }
 
 Result<std::unique_ptr<rpc::Client>> ClientFlags::connect() const {
-  auto options = client_options();
-  if (!options) return tl::unexpected(std::move(options).error());
-  return rpc::Client::create(std::move(*options));
+  TAILRACE_ASSIGN_OR_RETURN(auto options, client_options());
+  return rpc::Client::create(std::move(options));
 }
 
 Result<rpc::ReadOptions> parse_read_level(const std::string& text) {

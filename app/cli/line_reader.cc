@@ -54,22 +54,20 @@ Result<> LineReader::read_more() {
   text_.erase(0, begin_);
   scanned_ -= begin_;
   begin_ = 0;
-  const auto more = read_onto(text_, descriptor_, name_);
-  if (!more) return tl::unexpected(more.error());
-  ended_ = !*more;
+  TAILRACE_ASSIGN_OR_RETURN(const auto more, read_onto(text_, descriptor_, name_));
+  ended_ = !more;
   return {};
 }
 
 Result<std::string> read_whole(int descriptor, const std::string& name, size_t most_bytes) {
   std::string text;
   for (;;) {
-    const auto more = read_onto(text, descriptor, name);
-    if (!more) return tl::unexpected(more.error());
+    TAILRACE_ASSIGN_OR_RETURN(const auto more, read_onto(text, descriptor, name));
     if (text.size() > most_bytes)
       return make_error(ErrorCode::kInvalidArgument,
                         fmt::format("{} has more than {} bytes, the most that a value may have",
                                     name, most_bytes));
-    if (!*more) return text;
+    if (!more) return text;
   }
 }
 

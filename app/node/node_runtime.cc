@@ -55,19 +55,15 @@ Result<> NodeRuntime::start() {
   TAILRACE_RETURN_IF_ERROR(look_at_system());
   const storage::Path root(config_.data_dir);
   TAILRACE_RETURN_IF_ERROR(file_system_.make_directory(root));
-  auto lock = file_system_.lock(root);
-  if (!lock) return tl::unexpected(std::move(lock).error());
-  lock_ = std::move(*lock);
+  TAILRACE_ASSIGN_OR_RETURN(lock_, file_system_.lock(root));
 
   observability::register_process_metrics(metrics_, process_metrics_);
-  auto monitoring = http::Monitoring::start(
-      config_.metrics, metrics_, [this] { return healthz(); }, [this] { return readyz(); });
-  if (!monitoring) return tl::unexpected(std::move(monitoring).error());
-  monitoring_ = std::move(*monitoring);
+  TAILRACE_ASSIGN_OR_RETURN(
+      monitoring_,
+      http::Monitoring::start(
+          config_.metrics, metrics_, [this] { return healthz(); }, [this] { return readyz(); }));
 
-  auto transport = rpc::PeerTransport::create(config_.peers);
-  if (!transport) return tl::unexpected(std::move(transport).error());
-  transport_ = std::move(*transport);
+  TAILRACE_ASSIGN_OR_RETURN(transport_, rpc::PeerTransport::create(config_.peers));
   transport_->register_metrics(metrics_);
   // It is bound last, but a port that is taken refuses before anything on the disk is changed.
   TAILRACE_RETURN_IF_ERROR(net::check_listen(config_.server.listen));
@@ -81,10 +77,8 @@ Result<> NodeRuntime::start() {
   set_stage("reading the state");
   auto options = config_.state_machine;
   options.on_recovery_progress = [this](double part) { tell_progress("reading the state", part); };
-  auto state_machine =
-      statemachine::StateMachine::create(*log_, *store_, *watermarks_, anchors_, options);
-  if (!state_machine) return tl::unexpected(std::move(state_machine).error());
-  state_machine_ = std::move(*state_machine);
+  TAILRACE_ASSIGN_OR_RETURN(state_machine_, statemachine::StateMachine::create(
+                                                *log_, *store_, *watermarks_, anchors_, options));
   log_time_->follow(state_machine_->log_time_ns());
   state_machine_->register_metrics(metrics_);
 
@@ -97,18 +91,16 @@ Result<> NodeRuntime::start() {
   }
   config_.node.log = config_.log;
   config_.node.store = config_.store;
-  auto node =
+  TAILRACE_ASSIGN_OR_RETURN(
+      node_,
       replication::Node::create(file_system_, config_.node, *log_, *state_machine_, *watermarks_,
-                                anchors_, *transport_, *transport_, std::move(coordinator));
-  if (!node) return tl::unexpected(std::move(node).error());
-  node_ = std::move(*node);
+                                anchors_, *transport_, *transport_, std::move(coordinator)));
   node_->register_metrics(metrics_);
 
-  auto server =
+  TAILRACE_ASSIGN_OR_RETURN(
+      server_,
       rpc::Server::create(config_.server, {log_.get(), state_machine_.get(), watermarks_.get(),
-                                           &anchors_, node_.get(), log_time_.get()});
-  if (!server) return tl::unexpected(std::move(server).error());
-  server_ = std::move(*server);
+                                           &anchors_, node_.get(), log_time_.get()}));
   server_->register_metrics(metrics_);
 
   TAILRACE_RETURN_IF_ERROR(start_replication());
@@ -160,10 +152,11 @@ Result<> NodeRuntime::check_promise() {
 Result<> NodeRuntime::install_copy() {
   set_stage("installing a copied state");
   const replication::DivergenceFile divergence(file_system_, config_.node.directory);
-  const auto installed = statemachine::install_state_copy(
-      file_system_, {config_.data_dir, config_.log, config_.store, {divergence.path()}});
-  if (!installed) return tl::unexpected(installed.error());
-  if (*installed)
+  TAILRACE_ASSIGN_OR_RETURN(
+      const auto installed,
+      statemachine::install_state_copy(
+          file_system_, {config_.data_dir, config_.log, config_.store, {divergence.path()}}));
+  if (installed)
     observability::log_info("log and store are now a copy of another node's; theirs are gone");
   return {};
 }
@@ -179,9 +172,7 @@ Result<> NodeRuntime::open_log() {
       tell_progress("recovering the log",
                     static_cast<double>(scanned) / static_cast<double>(total));
   };
-  auto log = fasterlog::Log::open(file_system_, std::move(options));
-  if (!log) return tl::unexpected(std::move(log).error());
-  log_ = std::move(*log);
+  TAILRACE_ASSIGN_OR_RETURN(log_, fasterlog::Log::open(file_system_, std::move(options)));
   log_->register_metrics(metrics_);
 
   const fasterlog::RecoveryReport& found = log_->recovery();
@@ -209,9 +200,7 @@ Result<> NodeRuntime::open_store() {
       tell_progress(fmt::format("recovering the store's {}", stage),
                     static_cast<double>(done) / static_cast<double>(total));
   };
-  auto store = kv::Store::open(file_system_, std::move(options));
-  if (!store) return tl::unexpected(std::move(store).error());
-  store_ = std::move(*store);
+  TAILRACE_ASSIGN_OR_RETURN(store_, kv::Store::open(file_system_, std::move(options)));
   store_->register_metrics(metrics_);
   for (const std::string& note : store_->recovery_notes())
     observability::log_warning("store: {}", note);

@@ -130,13 +130,11 @@ Result<config::NodeConfig> configuration(const ServeOptions& options) {
     config.state_machine.retention_bytes = options.retention_bytes;
     return config;
   }
-  auto config = config::load_node_config(options.config);
-  if (!config) return config;
-  if (!options.data_dir.empty()) config::place_in_directory(*config, options.data_dir);
-  config->node.members_in_file = [file = options.config]() -> Result<replication::Members> {
-    auto now = config::load_node_config(file);
-    if (!now) return tl::unexpected(std::move(now).error());
-    return std::move(now->node.members);
+  TAILRACE_ASSIGN_OR_RETURN(auto config, config::load_node_config(options.config));
+  if (!options.data_dir.empty()) config::place_in_directory(config, options.data_dir);
+  config.node.members_in_file = [file = options.config]() -> Result<replication::Members> {
+    TAILRACE_ASSIGN_OR_RETURN(auto now, config::load_node_config(file));
+    return std::move(now.node.members);
   };
   return config;
 }

@@ -119,12 +119,11 @@ Result<> Loader::send_command(const DumpedLine& line) {
   }
   TAILRACE_RETURN_IF_ERROR(settle(0));
   resume_ = line.address;
-  const auto answer = call(line);
-  if (!answer) return tl::unexpected(answer.error());
-  TAILRACE_RETURN_IF_ERROR(check_outcome(answer->answer));
+  TAILRACE_ASSIGN_OR_RETURN(const auto answer, call(line));
+  TAILRACE_RETURN_IF_ERROR(check_outcome(answer.answer));
   ++totals_.commands;
-  note_end(*answer);
-  if (answer->answer.outcome != Outcome::kDone) ++totals_.without_effect;
+  note_end(answer);
+  if (answer.answer.outcome != Outcome::kDone) ++totals_.without_effect;
   resume_ = line.end;
   return {};
 }

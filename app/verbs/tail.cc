@@ -53,14 +53,10 @@ Result<rpc::Client::TailOptions> parse(const TailVerbOptions& options) {
   tail.follow = options.follow;
   tail.from_end = options.from == "end";
   if (options.from != "begin" && options.from != "end") {
-    auto from = parse_address(options.from, "--from", "'begin' or 'end'");
-    if (!from) return tl::unexpected(std::move(from).error());
-    tail.from = *from;
+    TAILRACE_ASSIGN_OR_RETURN(tail.from, parse_address(options.from, "--from", "'begin' or 'end'"));
   }
   if (options.to != "end") {
-    auto to = parse_address(options.to, "--to", "'end'");
-    if (!to) return tl::unexpected(std::move(to).error());
-    tail.to = *to;
+    TAILRACE_ASSIGN_OR_RETURN(tail.to, parse_address(options.to, "--to", "'end'"));
   }
   if (tail.from && tail.to) TAILRACE_RETURN_IF_ERROR(check_order(*tail.from, *tail.to));
   return tail;

@@ -100,14 +100,11 @@ bool worth_another_attempt(const Error& error) {
 
 Result<Verification> compare(rpc::Client& client, const VerifyOptions& options) {
   Verification result;
-  const auto nodes = find_nodes(client, options);
-  if (!nodes) return tl::unexpected(nodes.error());
-  result.log_from = nodes->begin;
-  auto address = client.request_digest();
-  if (!address) return tl::unexpected(std::move(address).error());
-  result.address = *address;
+  TAILRACE_ASSIGN_OR_RETURN(const auto nodes, find_nodes(client, options));
+  result.log_from = nodes.begin;
+  TAILRACE_ASSIGN_OR_RETURN(result.address, client.request_digest());
   const auto patience = options.client.client_options()->timeout;
-  for (const std::string& server : nodes->servers) {
+  for (const std::string& server : nodes.servers) {
     auto digest = digest_of(client, server, result.address, result.log_from, patience);
     if (!digest) return tl::unexpected(with_context(server, std::move(digest).error()));
     result.nodes.emplace_back(server, *digest);

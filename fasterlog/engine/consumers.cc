@@ -89,9 +89,9 @@ Result<> ConsumerTable::reserve() const {
   size_t bytes = kHeaderBytesOfFile;
   for (const auto& [name, entry] : entries_)
     bytes += kEntryBytes + name.size();
-  const auto reserved =
-      storage::reserve_atomic_file(file_system_, directory_ / kConsumersName, bytes);
-  return reserved ? Result<>{} : tl::unexpected(reserved.error());
+  TAILRACE_RETURN_IF_ERROR(
+      storage::reserve_atomic_file(file_system_, directory_ / kConsumersName, bytes));
+  return {};
 }
 
 Result<Address> ConsumerTable::open(const std::string& name, Address fresh_position,

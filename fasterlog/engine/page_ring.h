@@ -28,9 +28,8 @@ class PageRing {
   };
 
   static Result<> allocate(PageRing& ring, uint64_t page_bytes, uint64_t pages, bool huge) {
-    auto memory = storage::AlignedBuffer::allocate(page_bytes * pages, huge);
-    if (!memory) return tl::unexpected(std::move(memory).error());
-    ring.memory_ = std::move(*memory);
+    TAILRACE_ASSIGN_OR_RETURN(ring.memory_,
+                              storage::AlignedBuffer::allocate(page_bytes * pages, huge));
     ring.page_bytes_ = page_bytes;
     ring.mask_ = page_bytes * pages - 1;
     return {};

@@ -48,33 +48,31 @@ Result<> look_beyond(const SegmentFiles& segments, uint64_t page_bytes, Address 
                      Address hole, RecoveredLog& found) {
   DiskSource source(segments);
   // A page at a time and one more: a mark never crosses a page.
-  auto page = storage::AlignedBuffer::allocate(page_bytes);
-  if (!page) return tl::unexpected(std::move(page).error());
+  TAILRACE_ASSIGN_OR_RETURN(auto page, storage::AlignedBuffer::allocate(page_bytes));
   for (const uint64_t index : segments.indexes()) {
     const Address segment_begin{index * segments.segment_bytes()};
     const Address segment_end = segment_begin + segments.segment_bytes();
     if (segment_end <= durable) continue;
     for (Address at = std::max(segment_begin, Address{align_down(durable.value, page_bytes)});
          at < segment_end; at = at + page_bytes) {
-      TAILRACE_RETURN_IF_ERROR(source.read(at, page_bytes, page->span()));
+      TAILRACE_RETURN_IF_ERROR(source.read(at, page_bytes, page.span()));
       const uint64_t skip = at < durable ? durable - at : 0;
-      const ByteSpan bytes = ByteSpan(page->span()).subspan(skip);
+      const ByteSpan bytes = ByteSpan(page.span()).subspan(skip);
       if (all_zero(bytes)) continue;
       for (uint64_t offset = skip; offset + kLeastMarkBytes <= page_bytes;
            offset += kRecordAlignment) {
-        if (page->data()[offset + offsetof(RecordHeader, kind)] !=
+        if (page.data()[offset + offsetof(RecordHeader, kind)] !=
                 std::byte{static_cast<uint8_t>(RecordKind::kCommitMark)} ||
             at + offset <= hole)
           continue;
         const ParseOutcome outcome =
-            parse_record(at + offset, ByteSpan(page->span()).subspan(offset), page_bytes);
+            parse_record(at + offset, ByteSpan(page.span()).subspan(offset), page_bytes);
         if (outcome.status != ParseStatus::kOk || mark_of(outcome.record).batch_begin < durable)
           continue;
         found.report.discarded_end = std::max(found.report.discarded_end, outcome.record.end);
         if (found.report.valid_beyond_hole) continue;
-        auto whole = batch_is_whole(source, outcome.record, page_bytes);
-        if (!whole) return tl::unexpected(std::move(whole).error());
-        found.report.valid_beyond_hole = *whole;
+        TAILRACE_ASSIGN_OR_RETURN(found.report.valid_beyond_hole,
+                                  batch_is_whole(source, outcome.record, page_bytes));
       }
     }
   }
@@ -105,9 +103,8 @@ Result<RecoveredLog> scan_log(storage::FileSystem& file_system, const SegmentFil
   ConfigurationTable unfinished_configurations;
   found.marks.push_back(metadata.begin);
 
-  auto source = ReadAheadSource::create(file_system, segments, end);
-  if (!source) return tl::unexpected(std::move(source).error());
-  RecordReader reader(**source, metadata.page_bytes, kReadAheadStep);
+  TAILRACE_ASSIGN_OR_RETURN(auto source, ReadAheadSource::create(file_system, segments, end));
+  RecordReader reader(*source, metadata.page_bytes, kReadAheadStep);
   reader.seek(metadata.begin);
   uint64_t told = 0;
   const auto hole = [&](Address at, std::string_view reason) {
@@ -115,26 +112,24 @@ Result<RecoveredLog> scan_log(storage::FileSystem& file_system, const SegmentFil
     found.hole_reason = reason;
   };
   if (metadata.begin == kFirstAddress && segments.file(0)) {
-    auto first = storage::AlignedBuffer::allocate(storage::kBlockBytes);
-    if (!first) return tl::unexpected(std::move(first).error());
-    TAILRACE_RETURN_IF_ERROR(segments.read_aligned(Address{}, first->span()));
-    if (!all_zero(ByteSpan(first->span()).first(kFirstAddress.value)))
+    TAILRACE_ASSIGN_OR_RETURN(auto first, storage::AlignedBuffer::allocate(storage::kBlockBytes));
+    TAILRACE_RETURN_IF_ERROR(segments.read_aligned(Address{}, first.span()));
+    if (!all_zero(ByteSpan(first.span()).first(kFirstAddress.value)))
       return make_error(ErrorCode::kCorruption,
                         segments.path_of(Address{}).string() +
                             ": the bytes before the first record are not zero");
   }
   for (;;) {
-    auto step = reader.next(end);
-    if (!step) return tl::unexpected(std::move(step).error());
-    if (step->status == RecordReader::Status::kEnd) {
+    TAILRACE_ASSIGN_OR_RETURN(auto step, reader.next(end));
+    if (step.status == RecordReader::Status::kEnd) {
       hole(next_record_address(reader.position(), metadata.page_bytes), "the files end here");
       break;
     }
-    if (step->status == RecordReader::Status::kBad) {
-      hole(step->bad_at, step->reason);
+    if (step.status == RecordReader::Status::kBad) {
+      hole(step.bad_at, step.reason);
       break;
     }
-    const ParsedRecord& record = step->record;
+    const ParsedRecord& record = step.record;
     if (unfinished.empty() || record.epoch > unfinished.back().epoch) {
       unfinished.push_back({record.epoch, record.address});
     } else if (record.epoch < unfinished.back().epoch) {
@@ -200,14 +195,13 @@ Result<> discard_beyond(SegmentFiles& segments, Address begin, Address durable) 
   const uint64_t kept_below =
       align_up(durable.value, storage::kBlockBytes) - index * segments.segment_bytes();
   if (block_begin != durable) {
-    auto block = storage::AlignedBuffer::allocate(storage::kBlockBytes);
-    if (!block) return tl::unexpected(std::move(block).error());
+    TAILRACE_ASSIGN_OR_RETURN(auto block, storage::AlignedBuffer::allocate(storage::kBlockBytes));
     const uint64_t kept = durable - block_begin;
     TAILRACE_RETURN_IF_ERROR(
-        segments.read_aligned(block_begin, block->span(), durable == kFirstAddress ? 0 : kept));
-    std::memset(block->data() + kept, 0, storage::kBlockBytes - kept);
+        segments.read_aligned(block_begin, block.span(), durable == kFirstAddress ? 0 : kept));
+    std::memset(block.data() + kept, 0, storage::kBlockBytes - kept);
     TAILRACE_RETURN_IF_ERROR(
-        file->write_at(block_begin.value % segments.segment_bytes(), block->span()));
+        file->write_at(block_begin.value % segments.segment_bytes(), block.span()));
   }
   return segments.zero_from(index, kept_below);
 }

@@ -21,9 +21,8 @@ Result<> SegmentMaker::start(Address end, Address first_end) {
   wanted_.store(first_end.value);
   full_.store(false);
   while (end_.load() < first_end.value) {
-    auto made = make_next();
-    if (!made) return tl::unexpected(std::move(made).error());
-    if (!*made) break;
+    TAILRACE_ASSIGN_OR_RETURN(auto made, make_next());
+    if (!made) break;
   }
   stopping_ = false;
   thread_ = std::thread([this] { run(); });
@@ -78,11 +77,10 @@ Result<bool> SegmentMaker::make_next() {
   };
   // A recycled segment has its blocks already.
   if (!core_.segments.has_spare()) {
-    auto space = core_.file_system.space(options.directory);
-    if (!space) return tl::unexpected(std::move(space).error());
+    TAILRACE_ASSIGN_OR_RETURN(auto space, core_.file_system.space(options.directory));
     const uint64_t least = options.segment_bytes + options.reserve_disk_bytes;
-    if (space->available_bytes < least)
-      return full("the disk has " + std::to_string(space->available_bytes) + " bytes to spare, " +
+    if (space.available_bytes < least)
+      return full("the disk has " + std::to_string(space.available_bytes) + " bytes to spare, " +
                   std::to_string(least) + " are needed");
   }
   if (auto made = core_.segments.make(end_.load() / options.segment_bytes); !made) {

@@ -88,12 +88,11 @@ Result<> write_log_metadata(storage::FileSystem& file_system, const storage::Pat
 Result<LogMetadata> read_log_metadata(storage::FileSystem& file_system,
                                       const storage::Path& directory) {
   const storage::Path path = directory / kMetadataName;
-  auto content = read_atomic_file(file_system, path, {kKind, kVersion});
-  if (!content) return tl::unexpected(std::move(content).error());
+  TAILRACE_ASSIGN_OR_RETURN(auto content, read_atomic_file(file_system, path, {kKind, kVersion}));
   const auto wrong = [&](std::string_view what) {
     return make_error(ErrorCode::kCorruption, path.string() + ": " + std::string(what));
   };
-  const std::vector<std::byte>& bytes = content->bytes;
+  const std::vector<std::byte>& bytes = content.bytes;
   if (bytes.size() < kFixedBytes) return wrong("shorter than its fixed part");
   LogMetadata metadata;
   metadata.page_bytes = load<uint32_t>(bytes.data());
@@ -105,7 +104,7 @@ Result<LogMetadata> read_log_metadata(storage::FileSystem& file_system,
   const auto epochs = load<uint32_t>(bytes.data() + 36);
   metadata.cut = Address{load<uint64_t>(bytes.data() + 40)};
   const uint64_t owner_end = kFixedBytes + uint64_t{epochs} * 16 + owner_bytes;
-  const bool more = content->version > kWithoutConfigurations;
+  const bool more = content.version > kWithoutConfigurations;
   if (more ? bytes.size() < owner_end : bytes.size() != owner_end)
     return wrong("its length does not agree with its counts");
   metadata.clean = (flags & kCleanFlag) != 0;

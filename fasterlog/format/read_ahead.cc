@@ -15,14 +15,10 @@ Result<std::unique_ptr<ReadAheadSource>> ReadAheadSource::create(storage::FileSy
                                                                  const SegmentFiles& segments,
                                                                  Address end) {
   std::unique_ptr<ReadAheadSource> source(new ReadAheadSource(segments, end));
-  auto queue = file_system.make_queue(kPieces);
-  if (!queue) return tl::unexpected(std::move(queue).error());
-  source->queue_ = std::move(*queue);
+  TAILRACE_ASSIGN_OR_RETURN(source->queue_, file_system.make_queue(kPieces));
   for (size_t i = 0; i < kPieces; ++i) {
     auto piece = std::make_unique<Piece>();
-    auto memory = storage::AlignedBuffer::allocate(kPieceBytes);
-    if (!memory) return tl::unexpected(std::move(memory).error());
-    piece->memory = std::move(*memory);
+    TAILRACE_ASSIGN_OR_RETURN(piece->memory, storage::AlignedBuffer::allocate(kPieceBytes));
     source->idle_.push_back(std::move(piece));
   }
   return source;
@@ -56,11 +52,10 @@ Result<> ReadAheadSource::wait_for_first() {
   std::vector<storage::Completion> completions;
   while (!window_.front()->there) {
     completions.clear();
-    auto waited = queue_->wait(completions, kLongestWait);
-    if (!waited) return tl::unexpected(std::move(waited).error());
+    TAILRACE_RETURN_IF_ERROR(queue_->wait(completions, kLongestWait));
     for (const storage::Completion& completion : completions) {
       auto* piece = reinterpret_cast<Piece*>(completion.token);
-      if (!completion.bytes) return tl::unexpected(completion.bytes.error());
+      TAILRACE_RETURN_IF_ERROR(completion.bytes);
       // What lies beyond a file's end reads as zeros.
       std::memset(piece->memory.data() + *completion.bytes, 0, piece->bytes - *completion.bytes);
       piece->there = true;
@@ -72,8 +67,7 @@ Result<> ReadAheadSource::wait_for_first() {
 Result<> ReadAheadSource::drain() {
   std::vector<storage::Completion> completions;
   while (queue_->in_flight() > 0) {
-    auto waited = queue_->wait(completions, kLongestWait);
-    if (!waited) return tl::unexpected(std::move(waited).error());
+    TAILRACE_RETURN_IF_ERROR(queue_->wait(completions, kLongestWait));
   }
   for (auto& piece : window_)
     idle_.push_back(std::move(piece));

@@ -12,10 +12,9 @@ Result<ByteSpan> RecordReader::bytes_at(Address from, uint64_t bytes, Address li
     const uint64_t room = align_up(wanted, storage::kBlockBytes);
     base_ = base_end_ = Address{};
     if (buffer_.size() < room) {
-      auto bigger = storage::AlignedBuffer::allocate(
-          std::max(room, align_up(std::min(read_ahead_, page_bytes_), storage::kBlockBytes)));
-      if (!bigger) return tl::unexpected(std::move(bigger).error());
-      buffer_ = std::move(*bigger);
+      TAILRACE_ASSIGN_OR_RETURN(
+          buffer_, storage::AlignedBuffer::allocate(std::max(
+                       room, align_up(std::min(read_ahead_, page_bytes_), storage::kBlockBytes))));
     }
     TAILRACE_RETURN_IF_ERROR(source_.read(base, wanted, buffer_.span().first(room)));
     base_ = base;
@@ -28,18 +27,16 @@ Result<RecordReader::Step> RecordReader::next(Address limit) {
   const Address address = next_record_address(position_, page_bytes_);
   if (address >= limit) return Step{};
   if (address != position_) {
-    auto gap = bytes_at(position_, address - position_, limit);
-    if (!gap) return tl::unexpected(std::move(gap).error());
-    if (!all_zero(gap->first(address - position_)))
+    TAILRACE_ASSIGN_OR_RETURN(auto gap, bytes_at(position_, address - position_, limit));
+    if (!all_zero(gap.first(address - position_)))
       return Step{Status::kBad, {}, position_, "the unused end of the page is not zero"};
   }
   uint64_t needed = kHeaderBytes;
   for (;;) {
     if (address + needed > limit)
       return Step{Status::kBad, {}, address, "the record is cut off by the end of the log"};
-    auto bytes = bytes_at(address, needed, limit);
-    if (!bytes) return tl::unexpected(std::move(bytes).error());
-    ParseOutcome outcome = parse_record(address, *bytes, page_bytes_);
+    TAILRACE_ASSIGN_OR_RETURN(auto bytes, bytes_at(address, needed, limit));
+    ParseOutcome outcome = parse_record(address, bytes, page_bytes_);
     switch (outcome.status) {
       case ParseStatus::kOk:
         position_ = outcome.record.end;

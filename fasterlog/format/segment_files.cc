@@ -16,14 +16,11 @@ constexpr uint64_t kZeroedAtOnce = 1u << 20;
 
 // What is zero already, which most of it is, is only read.
 Result<> overwrite_with_zeros(storage::File& file, uint64_t from, uint64_t end) {
-  auto buffer = storage::AlignedBuffer::allocate(kZeroedAtOnce);
-  if (!buffer) return tl::unexpected(std::move(buffer).error());
+  TAILRACE_ASSIGN_OR_RETURN(auto buffer, storage::AlignedBuffer::allocate(kZeroedAtOnce));
   while (from < end) {
-    const MutableByteSpan part =
-        buffer->span().first(std::min<uint64_t>(kZeroedAtOnce, end - from));
-    const auto got = file.read_at(from, part);
-    if (!got) return tl::unexpected(got.error());
-    if (*got < part.size() || !all_zero(part)) {
+    const MutableByteSpan part = buffer.span().first(std::min<uint64_t>(kZeroedAtOnce, end - from));
+    TAILRACE_ASSIGN_OR_RETURN(const auto got, file.read_at(from, part));
+    if (got < part.size() || !all_zero(part)) {
       std::memset(part.data(), 0, part.size());
       TAILRACE_RETURN_IF_ERROR(file.write_at(from, part));
     }
@@ -54,9 +51,8 @@ storage::Path SegmentFiles::path_of(Address address) const {
 }
 
 Result<> SegmentFiles::open_existing(bool writable) {
-  auto names = file_system_.list(directory_);
-  if (!names) return tl::unexpected(std::move(names).error());
-  for (const std::string& name : *names) {
+  TAILRACE_ASSIGN_OR_RETURN(auto names, file_system_.list(directory_));
+  for (const std::string& name : names) {
     if (name.ends_with(kSpareSuffix)) {
       const std::lock_guard lock(mutex_);
       spares_.push_back(directory_ / name);
@@ -69,22 +65,19 @@ Result<> SegmentFiles::open_existing(bool writable) {
       return make_error(ErrorCode::kCorruption, (directory_ / name).string() + ": no segment of " +
                                                     std::to_string(segment_bytes_) +
                                                     " bytes begins at that address");
-    auto file = file_system_.open(
-        directory_ / name,
-        {writable ? storage::OpenMode::kReadWrite : storage::OpenMode::kReadOnly, true});
-    if (!file) return tl::unexpected(std::move(file).error());
+    const auto mode = writable ? storage::OpenMode::kReadWrite : storage::OpenMode::kReadOnly;
+    TAILRACE_ASSIGN_OR_RETURN(auto file, file_system_.open(directory_ / name, {mode, true}));
     const std::lock_guard lock(mutex_);
-    files_[*first / segment_bytes_] = std::move(*file);
+    files_[*first / segment_bytes_] = std::move(file);
     count();
   }
   return {};
 }
 
 Result<std::vector<std::string>> SegmentFiles::open_readable() {
-  auto names = file_system_.list(directory_);
-  if (!names) return tl::unexpected(std::move(names).error());
+  TAILRACE_ASSIGN_OR_RETURN(auto names, file_system_.list(directory_));
   std::vector<std::string> misplaced;
-  for (const std::string& name : *names) {
+  for (const std::string& name : names) {
     const std::optional<uint64_t> first = parse_segment_name(name);
     if (!first) continue;
     if (*first % segment_bytes_ != 0) {
@@ -127,24 +120,24 @@ Result<> SegmentFiles::make(uint64_t index) {
     TAILRACE_RETURN_IF_ERROR(create(path));
   }
   TAILRACE_RETURN_IF_ERROR(file_system_.sync_directory(directory_));
-  auto file = file_system_.open(path, {storage::OpenMode::kReadWrite, true});
-  if (!file) return tl::unexpected(std::move(file).error());
+  TAILRACE_ASSIGN_OR_RETURN(auto file,
+                            file_system_.open(path, {storage::OpenMode::kReadWrite, true}));
   const std::lock_guard lock(mutex_);
-  files_[index] = std::move(*file);
+  files_[index] = std::move(file);
   count();
   return {};
 }
 
 Result<> SegmentFiles::create(const storage::Path& path) {
-  auto file = file_system_.open(path, {storage::OpenMode::kCreateReadWrite, true});
-  if (!file) return tl::unexpected(std::move(file).error());
-  if (auto allocated = (*file)->allocate(segment_bytes_); !allocated) {
+  TAILRACE_ASSIGN_OR_RETURN(auto file,
+                            file_system_.open(path, {storage::OpenMode::kCreateReadWrite, true}));
+  if (auto allocated = file->allocate(segment_bytes_); !allocated) {
     // Nothing was written: giving the half-made file back leaves the log as it was.
-    file->reset();
+    file.reset();
     (void)file_system_.remove(path);
     return allocated;
   }
-  return (*file)->sync();
+  return file->sync();
 }
 
 Result<> SegmentFiles::remove_before(uint64_t index) {
@@ -200,11 +193,10 @@ Result<> SegmentFiles::remove_in_order(const std::vector<uint64_t>& all, bool ma
 
 Result<> SegmentFiles::zero_from(uint64_t index, uint64_t offset) {
   const std::shared_ptr<storage::File> segment = file(index);
-  const auto space = file_system_.space(directory_);
-  if (!space) return tl::unexpected(space.error());
+  TAILRACE_ASSIGN_OR_RETURN(const auto space, file_system_.space(directory_));
   // Blocks that are given back and taken anew read as zeros. Where few are left, another program
   // might take them in between.
-  if (space->available_bytes >= segment_bytes_) {
+  if (space.available_bytes >= segment_bytes_) {
     TAILRACE_RETURN_IF_ERROR(segment->truncate(offset));
     TAILRACE_RETURN_IF_ERROR(segment->allocate(segment_bytes_));
   } else {
@@ -236,14 +228,13 @@ Result<> SegmentFiles::read_aligned(Address from, MutableByteSpan into, uint64_t
     if (!segment)
       return make_error(ErrorCode::kNotFound,
                         "segment file " + path_of(from).string() + " is absent");
-    auto got = segment->read_at(offset, into.first(part));
-    if (!got) return tl::unexpected(std::move(got).error());
-    if (*got < std::min<uint64_t>(part, written))
+    TAILRACE_ASSIGN_OR_RETURN(auto got, segment->read_at(offset, into.first(part)));
+    if (got < std::min<uint64_t>(part, written))
       return make_error(ErrorCode::kCorruption,
                         path_of(from).string() + ": it ends at byte " +
-                            std::to_string(offset + *got) + ", but was written up to byte " +
+                            std::to_string(offset + got) + ", but was written up to byte " +
                             std::to_string(offset + std::min<uint64_t>(part, written)));
-    if (*got < part) std::memset(into.data() + *got, 0, part - *got);
+    if (got < part) std::memset(into.data() + got, 0, part - got);
     written -= std::min<uint64_t>(part, written);
     from = from + part;
     into = into.subspan(part);

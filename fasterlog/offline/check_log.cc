@@ -106,23 +106,21 @@ class Look {
         report_.notes.push_back(path +
                                 ": below begin, left by a truncation that a crash cut "
                                 "short; the next open deletes it");
-      const auto size = files_.segments->file(index)->size();
-      if (!size) return tl::unexpected(size.error());
-      if (*size != segment_bytes)
-        report_.notes.push_back(path + ": " + std::to_string(*size) +
-                                " bytes long; a segment has " + std::to_string(segment_bytes));
+      TAILRACE_ASSIGN_OR_RETURN(const auto size, files_.segments->file(index)->size());
+      if (size != segment_bytes)
+        report_.notes.push_back(path + ": " + std::to_string(size) + " bytes long; a segment has " +
+                                std::to_string(segment_bytes));
     }
     return {};
   }
 
   Result<> look_at_first_bytes() {
     if (start_ != kFirstAddress || !files_.segments->file(0)) return {};
-    auto block = storage::AlignedBuffer::allocate(storage::kBlockBytes);
-    if (!block) return tl::unexpected(std::move(block).error());
+    TAILRACE_ASSIGN_OR_RETURN(auto block, storage::AlignedBuffer::allocate(storage::kBlockBytes));
     std::string unreadable;
     TAILRACE_RETURN_IF_ERROR(
-        read_around_bad_blocks(*files_.segments, Address{}, block->span(), unreadable));
-    const ByteSpan bytes = ByteSpan(block->span()).first(kFirstAddress.value);
+        read_around_bad_blocks(*files_.segments, Address{}, block.span(), unreadable));
+    const ByteSpan bytes = ByteSpan(block.span()).first(kFirstAddress.value);
     if (!unreadable.empty() || all_zero(bytes)) return {};
     BadStretch bad;
     bad.end = kFirstAddress;
@@ -206,16 +204,15 @@ class Look {
     walker.seek(start_, report_.checked_to);
     uint64_t told = 0;
     for (;;) {
-      auto step = walker.next();
-      if (!step) return tl::unexpected(std::move(step).error());
-      if (step->status == DamageWalker::Status::kEnd) break;
-      if (step->status == DamageWalker::Status::kRecord) {
-        take(step->record);
+      TAILRACE_ASSIGN_OR_RETURN(auto step, walker.next());
+      if (step.status == DamageWalker::Status::kEnd) break;
+      if (step.status == DamageWalker::Status::kRecord) {
+        take(step.record);
       } else {
-        add(step->bad);
-        if (!step->bad.holds_nothing) {
+        add(step.bad);
+        if (!step.bad.holds_nothing) {
           report_.records_outside += std::exchange(pending_, 0);
-          tracker_.damage(step->bad.end);
+          tracker_.damage(step.bad.end);
         }
       }
       const uint64_t checked = walker.position() > start_ ? walker.position() - start_ : 0;
@@ -340,14 +337,11 @@ Result<CheckReport> check_log(storage::FileSystem& file_system, const storage::P
                               const CheckOptions& options) {
   bool moved = false;
   for (int look = 1;; ++look) {
-    auto files = open_log_files(file_system, directory, options.sizes);
-    if (!files) return tl::unexpected(std::move(files).error());
-    auto report = Look(file_system, *files, options).run();
-    if (!report) return report;
-    auto done = settled(file_system, *files, *report);
-    if (!done) return tl::unexpected(std::move(done).error());
-    report->in_use = report->in_use || moved;
-    if (*done || look == kLooks) return report;
+    TAILRACE_ASSIGN_OR_RETURN(auto files, open_log_files(file_system, directory, options.sizes));
+    TAILRACE_ASSIGN_OR_RETURN(auto report, Look(file_system, files, options).run());
+    TAILRACE_ASSIGN_OR_RETURN(auto done, settled(file_system, files, report));
+    report.in_use = report.in_use || moved;
+    if (done || look == kLooks) return report;
     moved = true;
   }
 }

@@ -35,9 +35,7 @@ void DamageWalker::seek(Address from, Address end) {
 
 Result<> DamageWalker::load_page() {
   if (page_.size() == 0) {
-    auto page = storage::AlignedBuffer::allocate(page_bytes_);
-    if (!page) return tl::unexpected(std::move(page).error());
-    page_ = std::move(*page);
+    TAILRACE_ASSIGN_OR_RETURN(page_, storage::AlignedBuffer::allocate(page_bytes_));
   }
   const Address begin{align_down(position_.value, page_bytes_)};
   page_begin_ = page_end_ = begin;

@@ -29,13 +29,12 @@ class Dump {
     DamageWalker walker(*files_.segments, files_.metadata.page_bytes);
     walker.seek(start_, end);
     while (!over_) {
-      auto step = walker.next();
-      if (!step) return tl::unexpected(std::move(step).error());
-      if (step->status == DamageWalker::Status::kEnd) break;
-      if (step->status == DamageWalker::Status::kRecord) {
-        TAILRACE_RETURN_IF_ERROR(take(step->record));
+      TAILRACE_ASSIGN_OR_RETURN(auto step, walker.next());
+      if (step.status == DamageWalker::Status::kEnd) break;
+      if (step.status == DamageWalker::Status::kRecord) {
+        TAILRACE_RETURN_IF_ERROR(take(step.record));
       } else {
-        TAILRACE_RETURN_IF_ERROR(damage(step->bad));
+        TAILRACE_RETURN_IF_ERROR(damage(step.bad));
       }
     }
     // Without META nothing tells a damaged last batch from one that was never finished.
@@ -152,13 +151,12 @@ class Dump {
 
 Result<> dump_log(storage::FileSystem& file_system, const storage::Path& directory,
                   const DumpOptions& options, const DumpVisitor& visitor) {
-  auto files = open_log_files(file_system, directory, options.sizes);
-  if (!files) return tl::unexpected(std::move(files).error());
-  Dump dump(*files, options, visitor);
+  TAILRACE_ASSIGN_OR_RETURN(auto files, open_log_files(file_system, directory, options.sizes));
+  Dump dump(files, options, visitor);
   auto done = dump.run();
   if (done || done.error().code != ErrorCode::kCorruption) return done;
   // Flushes of a log in use arrive in any order: the log ends before the first that is missing.
-  if (dump.bad_at() >= files->metadata.proven && !files->metadata_error) {
+  if (dump.bad_at() >= files.metadata.proven && !files.metadata_error) {
     const auto unlocked = file_system.check_unlocked(directory);
     if (!unlocked && unlocked.error().code == ErrorCode::kInUse) return {};
   }

@@ -53,18 +53,17 @@ Result<InspectReport> look(storage::FileSystem& file_system, const LogFiles& fil
   std::array<InspectReport::Totals, 256> kinds{}, whole{};  // by kind; of whole batches
   bool nothing_behind = false;
   for (;;) {
-    auto step = reader.next(end);
-    if (!step) return tl::unexpected(std::move(step).error());
-    if (step->status != RecordReader::Status::kRecord) {
-      const bool bad = step->status == RecordReader::Status::kBad;
-      report.first_bad = bad ? step->bad_at : reader.position();
-      report.first_bad_reason = bad ? step->reason : "the files end here";
+    TAILRACE_ASSIGN_OR_RETURN(auto step, reader.next(end));
+    if (step.status != RecordReader::Status::kRecord) {
+      const bool bad = step.status == RecordReader::Status::kBad;
+      report.first_bad = bad ? step.bad_at : reader.position();
+      report.first_bad_reason = bad ? step.reason : "the files end here";
       nothing_behind = next_record_address(report.durable, metadata.page_bytes) ==
                            next_record_address(report.first_bad, metadata.page_bytes) &&
-                       (!bad || step->reason == kNothingWritten);
+                       (!bad || step.reason == kNothingWritten);
       break;
     }
-    const ParsedRecord& record = step->record;
+    const ParsedRecord& record = step.record;
     const BatchTracker::Verdict verdict = tracker.take(record);
     if (verdict == BatchTracker::Verdict::kBroken) {
       report.first_bad = record.address;
@@ -102,18 +101,17 @@ Result<bool> settled(storage::FileSystem& file_system, const LogFiles& files,
                      InspectReport& report) {
   if (files.metadata_error) return true;
   // Segments are given away, and overwritten, and bytes cut off, only after META said so.
-  auto now = read_log_metadata(file_system, files.directory);
-  if (!now) return tl::unexpected(std::move(now).error());
-  report.in_use = *now != files.metadata;
+  TAILRACE_ASSIGN_OR_RETURN(auto now, read_log_metadata(file_system, files.directory));
+  report.in_use = now != files.metadata;
   // Also where META had proven nothing beyond the begin: the log did not end there.
-  const bool truncated = report.first_bad < now->begin;
+  const bool truncated = report.first_bad < now.begin;
   if (!report.in_use || (!report.damaged && !truncated)) return true;
-  const bool cut = now->cut != Address{} || now->proven < files.metadata.proven;
+  const bool cut = now.cut != Address{} || now.proven < files.metadata.proven;
   if (!truncated && !cut) return false;
   report.damaged = false;
-  report.durable = std::max(report.metadata.begin, std::min(now->proven, files.metadata.proven));
+  report.durable = std::max(report.metadata.begin, std::min(now.proven, files.metadata.proven));
   report.first_bad_reason = truncated ? "the log in use was truncated up to " +
-                                            std::to_string(now->begin.value) + " meanwhile"
+                                            std::to_string(now.begin.value) + " meanwhile"
                                       : std::string("the log in use was cut meanwhile");
   return false;
 }
@@ -124,14 +122,11 @@ Result<InspectReport> inspect(storage::FileSystem& file_system, const storage::P
                               LogSizes sizes) {
   bool moved = false;
   for (int number = 1;; ++number) {
-    auto files = open_log_files(file_system, directory, sizes);
-    if (!files) return tl::unexpected(std::move(files).error());
-    auto report = look(file_system, *files);
-    if (!report) return report;
-    auto done = settled(file_system, *files, *report);
-    if (!done) return tl::unexpected(std::move(done).error());
-    report->in_use = report->in_use || moved;
-    if (*done || number == kInspections) return report;
+    TAILRACE_ASSIGN_OR_RETURN(auto files, open_log_files(file_system, directory, sizes));
+    TAILRACE_ASSIGN_OR_RETURN(auto report, look(file_system, files));
+    TAILRACE_ASSIGN_OR_RETURN(auto done, settled(file_system, files, report));
+    report.in_use = report.in_use || moved;
+    if (done || number == kInspections) return report;
     moved = true;
   }
 }

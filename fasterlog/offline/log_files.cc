@@ -26,9 +26,8 @@ Result<uint64_t> find_segment_bytes(storage::FileSystem& file_system,
     auto file = file_system.open(directory / name, {storage::OpenMode::kReadOnly, false});
     if (!file && file.error().code == ErrorCode::kNotFound) continue;
     if (!file) return tl::unexpected(std::move(file).error());
-    const auto size = (*file)->size();
-    if (!size) return tl::unexpected(size.error());
-    longest = std::max(longest, *size);
+    TAILRACE_ASSIGN_OR_RETURN(const auto size, (*file)->size());
+    longest = std::max(longest, size);
     if (*first != 0) alignment = std::min(alignment, uint64_t{1} << std::countr_zero(*first));
   }
   if (longest > alignment || std::bit_ceil(longest) > alignment)
@@ -51,14 +50,13 @@ Result<Evidence> read_with(const SegmentFiles& segments, uint64_t page_bytes, Ad
   walker.seek(from, std::min(end, from + kEvidenceBytes));
   Evidence evidence;
   for (bool interrupted = false;;) {
-    auto step = walker.next();
-    if (!step) return tl::unexpected(std::move(step).error());
-    if (step->status == DamageWalker::Status::kEnd) return evidence;
-    if (step->status == DamageWalker::Status::kBad) {
+    TAILRACE_ASSIGN_OR_RETURN(auto step, walker.next());
+    if (step.status == DamageWalker::Status::kEnd) return evidence;
+    if (step.status == DamageWalker::Status::kBad) {
       interrupted = true;
       continue;
     }
-    evidence.sound_bytes += step->record.end - step->record.address;
+    evidence.sound_bytes += step.record.end - step.record.address;
     evidence.interruptions += interrupted ? 1 : 0;
     interrupted = false;
   }
@@ -71,16 +69,15 @@ Result<std::vector<uint32_t>> find_page_bytes(const SegmentFiles& segments, Addr
   Evidence most;
   for (uint64_t page_bytes = kLeastPageBytes;
        page_bytes <= std::min(kMostPageBytes, segments.segment_bytes()); page_bytes *= 2) {
-    auto evidence = read_with(segments, page_bytes, from, end);
-    if (!evidence) return tl::unexpected(std::move(evidence).error());
+    TAILRACE_ASSIGN_OR_RETURN(auto evidence, read_with(segments, page_bytes, from, end));
     const bool equal =
-        evidence->sound_bytes == most.sound_bytes && evidence->interruptions == most.interruptions;
+        evidence.sound_bytes == most.sound_bytes && evidence.interruptions == most.interruptions;
     const bool better =
-        evidence->sound_bytes > most.sound_bytes ||
-        (evidence->sound_bytes == most.sound_bytes && evidence->interruptions < most.interruptions);
+        evidence.sound_bytes > most.sound_bytes ||
+        (evidence.sound_bytes == most.sound_bytes && evidence.interruptions < most.interruptions);
     if (best.empty() || better) {
       best.clear();
-      most = *evidence;
+      most = evidence;
     } else if (!equal) {
       continue;
     }
@@ -97,16 +94,13 @@ Result<> find_without_metadata(storage::FileSystem& file_system, LogSizes known,
   }
   uint64_t segment_bytes = known.segment_bytes;
   if (segment_bytes == 0) {
-    auto found = find_segment_bytes(file_system, files.directory, files.names);
-    if (!found) return tl::unexpected(std::move(found).error());
-    segment_bytes = *found;
+    TAILRACE_ASSIGN_OR_RETURN(segment_bytes,
+                              find_segment_bytes(file_system, files.directory, files.names));
   }
   TAILRACE_RETURN_IF_ERROR(
       check_log_sizes(known.page_bytes == 0 ? kLeastPageBytes : known.page_bytes, segment_bytes));
   files.segments = std::make_unique<SegmentFiles>(file_system, files.directory, segment_bytes);
-  auto misplaced = files.segments->open_readable();
-  if (!misplaced) return tl::unexpected(std::move(misplaced).error());
-  files.misplaced = std::move(*misplaced);
+  TAILRACE_ASSIGN_OR_RETURN(files.misplaced, files.segments->open_readable());
   files.metadata.segment_bytes = segment_bytes;
   const std::vector<uint64_t> indexes = files.segments->indexes();
   const uint64_t first = indexes.empty() ? 0 : indexes.front() * segment_bytes;
@@ -114,9 +108,8 @@ Result<> find_without_metadata(storage::FileSystem& file_system, LogSizes known,
   if (known.page_bytes != 0) {
     files.possible_page_bytes = {static_cast<uint32_t>(known.page_bytes)};
   } else {
-    auto found = find_page_bytes(*files.segments, files.metadata.begin, files.end());
-    if (!found) return tl::unexpected(std::move(found).error());
-    files.possible_page_bytes = std::move(*found);
+    TAILRACE_ASSIGN_OR_RETURN(files.possible_page_bytes,
+                              find_page_bytes(*files.segments, files.metadata.begin, files.end()));
   }
   const auto usual = std::find(files.possible_page_bytes.begin(), files.possible_page_bytes.end(),
                                LogOptions{}.page_bytes);
@@ -141,17 +134,13 @@ Result<LogFiles> open_log_files(storage::FileSystem& file_system, const storage:
                                 LogSizes known) {
   LogFiles files;
   files.directory = directory;
-  auto names = file_system.list(directory);
-  if (!names) return tl::unexpected(std::move(names).error());
-  files.names = std::move(*names);
+  TAILRACE_ASSIGN_OR_RETURN(files.names, file_system.list(directory));
   auto metadata = read_log_metadata(file_system, directory);
   if (metadata) {
     files.metadata = std::move(*metadata);
     files.segments =
         std::make_unique<SegmentFiles>(file_system, directory, files.metadata.segment_bytes);
-    auto misplaced = files.segments->open_readable();
-    if (!misplaced) return tl::unexpected(std::move(misplaced).error());
-    files.misplaced = std::move(*misplaced);
+    TAILRACE_ASSIGN_OR_RETURN(files.misplaced, files.segments->open_readable());
     return files;
   }
   const ErrorCode code = metadata.error().code;

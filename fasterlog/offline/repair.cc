@@ -73,9 +73,7 @@ class Planner {
   Result<RepairPlan> run() {
     const CheckReport& report = plan_.report;
     TAILRACE_RETURN_IF_ERROR(check_rebuild(options_, report));
-    auto names = file_system_.list(directory_);
-    if (!names) return tl::unexpected(std::move(names).error());
-    names_ = std::move(*names);
+    TAILRACE_ASSIGN_OR_RETURN(names_, file_system_.list(directory_));
     plan_.kept_records = report.records;
     choose_cut();
     take_files_away();
@@ -206,20 +204,19 @@ class Planner {
 
 Result<RepairPlan> make_plan(storage::FileSystem& file_system, const storage::Path& directory,
                              const RepairOptions& options) {
-  auto report = check_log(file_system, directory, options.check);
-  if (!report) return tl::unexpected(std::move(report).error());
-  return Planner(file_system, directory, options, std::move(*report)).run();
+  TAILRACE_ASSIGN_OR_RETURN(auto report, check_log(file_system, directory, options.check));
+  return Planner(file_system, directory, options, std::move(report)).run();
 }
 
 Result<> make_zero(SegmentFiles& segments, AddressRange range) {
   const Address from{align_down(range.first.value, storage::kBlockBytes)};
-  auto blocks = storage::AlignedBuffer::allocate(align_up(range.end.value, storage::kBlockBytes) -
-                                                 from.value);
-  if (!blocks) return tl::unexpected(std::move(blocks).error());
-  TAILRACE_RETURN_IF_ERROR(segments.read_aligned(from, blocks->span()));
-  std::fill_n(blocks->data() + (range.first - from), range.bytes(), std::byte{0});
+  TAILRACE_ASSIGN_OR_RETURN(auto blocks,
+                            storage::AlignedBuffer::allocate(
+                                align_up(range.end.value, storage::kBlockBytes) - from.value));
+  TAILRACE_RETURN_IF_ERROR(segments.read_aligned(from, blocks.span()));
+  std::fill_n(blocks.data() + (range.first - from), range.bytes(), std::byte{0});
   const auto file = segments.file(segments.index_of(from));
-  TAILRACE_RETURN_IF_ERROR(file->write_at(from.value % segments.segment_bytes(), blocks->span()));
+  TAILRACE_RETURN_IF_ERROR(file->write_at(from.value % segments.segment_bytes(), blocks.span()));
   return file->sync();
 }
 
@@ -270,25 +267,23 @@ Result<RepairResult> repair_log(storage::FileSystem& file_system, const storage:
                                 const std::function<std::string(const RepairPlan&)>& report_of) {
   // Taking the lock creates its file: not in a directory that is no log.
   TAILRACE_RETURN_IF_ERROR(open_log_files(file_system, directory, options.check.sizes));
-  auto lock = file_system.lock(directory);
-  if (!lock) return tl::unexpected(std::move(lock).error());
-  auto plan = make_plan(file_system, directory, options);
-  if (!plan) return tl::unexpected(std::move(plan).error());
+  TAILRACE_ASSIGN_OR_RETURN(const auto lock, file_system.lock(directory));
+  TAILRACE_ASSIGN_OR_RETURN(auto plan, make_plan(file_system, directory, options));
   RepairResult result;
-  if (!plan->nothing_to_do()) {
-    std::vector<std::string> names = plan->changed;
-    names.insert(names.end(), plan->removed.begin(), plan->removed.end());
-    auto copies = copy_for_repair(file_system, directory, names, report_of(*plan));
+  if (!plan.nothing_to_do()) {
+    std::vector<std::string> names = plan.changed;
+    names.insert(names.end(), plan.removed.begin(), plan.removed.end());
+    auto copies = copy_for_repair(file_system, directory, names, report_of(plan));
     if (!copies)
       return tl::unexpected(with_context("copy before the repair (the log was not changed)",
                                          std::move(copies).error()));
     result.copies = std::move(*copies);
-    if (auto done = carry_out(file_system, directory, *plan); !done)
+    if (auto done = carry_out(file_system, directory, plan); !done)
       return tl::unexpected(with_context(
           "repair (the copies in " + result.copies.string() + " are whole; run it again)",
           std::move(done).error()));
   }
-  result.plan = std::move(*plan);
+  result.plan = std::move(plan);
   return result;
 }
 

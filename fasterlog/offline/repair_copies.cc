@@ -31,26 +31,23 @@ Result<size_t> read_chunk(storage::File& file, uint64_t offset, MutableByteSpan 
 
 Result<> copy_file(storage::FileSystem& file_system, const storage::Path& from,
                    const storage::Path& to) {
-  auto source = file_system.open(from, {storage::OpenMode::kReadOnly, false});
-  if (!source) return tl::unexpected(std::move(source).error());
-  auto target = file_system.open(to, {storage::OpenMode::kCreateReadWrite, false});
-  if (!target) return tl::unexpected(std::move(target).error());
-  auto buffer = storage::AlignedBuffer::allocate(kChunkBytes);
-  if (!buffer) return tl::unexpected(std::move(buffer).error());
-  const auto size = (*source)->size();
-  if (!size) return tl::unexpected(size.error());
+  TAILRACE_ASSIGN_OR_RETURN(auto source,
+                            file_system.open(from, {storage::OpenMode::kReadOnly, false}));
+  TAILRACE_ASSIGN_OR_RETURN(auto target,
+                            file_system.open(to, {storage::OpenMode::kCreateReadWrite, false}));
+  TAILRACE_ASSIGN_OR_RETURN(auto buffer, storage::AlignedBuffer::allocate(kChunkBytes));
+  TAILRACE_ASSIGN_OR_RETURN(const auto size, source->size());
   // A segment is allocated whole and mostly zeros at the log's end: those stay a hole.
-  TAILRACE_RETURN_IF_ERROR((*target)->truncate(*size));
-  for (uint64_t at = 0; at < *size; at += kChunkBytes) {
-    const MutableByteSpan chunk = buffer->span().first(std::min<uint64_t>(kChunkBytes, *size - at));
-    auto got = read_chunk(**source, at, chunk);
-    if (!got) return tl::unexpected(std::move(got).error());
-    if (*got != chunk.size())
+  TAILRACE_RETURN_IF_ERROR(target->truncate(size));
+  for (uint64_t at = 0; at < size; at += kChunkBytes) {
+    const MutableByteSpan chunk = buffer.span().first(std::min<uint64_t>(kChunkBytes, size - at));
+    TAILRACE_ASSIGN_OR_RETURN(auto got, read_chunk(*source, at, chunk));
+    if (got != chunk.size())
       return make_error(ErrorCode::kIo, from.string() + ": it became shorter while it was copied");
     if (all_zero(chunk)) continue;
-    TAILRACE_RETURN_IF_ERROR((*target)->write_at(at, chunk));
+    TAILRACE_RETURN_IF_ERROR(target->write_at(at, chunk));
   }
-  return (*target)->sync();
+  return target->sync();
 }
 
 }  // namespace
@@ -65,18 +62,17 @@ Result<storage::Path> copy_for_repair(storage::FileSystem& file_system,
   for (int number = 1;; ++number) {
     copies = beside;
     copies += ".repair-" + std::to_string(number);
-    auto taken = file_system.exists(copies);
-    if (!taken) return tl::unexpected(std::move(taken).error());
-    if (!*taken) break;
+    TAILRACE_ASSIGN_OR_RETURN(auto taken, file_system.exists(copies));
+    if (!taken) break;
   }
   TAILRACE_RETURN_IF_ERROR(file_system.make_directory(copies));
   for (const std::string& name : names)
     TAILRACE_RETURN_IF_ERROR(copy_file(file_system, directory / name, copies / name));
-  auto file =
-      file_system.open(copies / "report.json", {storage::OpenMode::kCreateReadWrite, false});
-  if (!file) return tl::unexpected(std::move(file).error());
-  TAILRACE_RETURN_IF_ERROR((*file)->write_at(0, as_bytes(report)));
-  TAILRACE_RETURN_IF_ERROR((*file)->sync());
+  TAILRACE_ASSIGN_OR_RETURN(
+      auto file,
+      file_system.open(copies / "report.json", {storage::OpenMode::kCreateReadWrite, false}));
+  TAILRACE_RETURN_IF_ERROR(file->write_at(0, as_bytes(report)));
+  TAILRACE_RETURN_IF_ERROR(file->sync());
   TAILRACE_RETURN_IF_ERROR(file_system.sync_directory(copies));
   return copies;
 }

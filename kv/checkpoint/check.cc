@@ -13,8 +13,7 @@ namespace {
 /// Every block that is not in the log's files, as recovery puts them together.
 Result<> check_snapshots(const CheckpointDirectory& directory, const Manifest& manifest) {
   if (manifest.snapshots.empty()) return {};
-  auto merge = SnapshotMerge::create(directory, manifest);
-  if (!merge) return tl::unexpected(std::move(merge.error()));
+  TAILRACE_ASSIGN_OR_RETURN(auto merge, SnapshotMerge::create(directory, manifest));
   const uint64_t first_offset = page_header_bytes(manifest.page_bytes);
   std::vector<std::byte> page(manifest.page_bytes);
   LogAddress at = manifest.flushed;
@@ -23,11 +22,11 @@ Result<> check_snapshots(const CheckpointDirectory& directory, const Manifest& m
     at = std::max(at, start + first_offset);
     const LogAddress end = std::min(manifest.info.end, start + manifest.page_bytes);
     if (at < end) {
-      TAILRACE_RETURN_IF_ERROR((*merge)->fill(at, MutableByteSpan(page).first(end - at)));
+      TAILRACE_RETURN_IF_ERROR(merge->fill(at, MutableByteSpan(page).first(end - at)));
     }
     at = start + manifest.page_bytes;
   }
-  return (*merge)->finish();
+  return merge->finish();
 }
 
 }  // namespace
@@ -63,9 +62,9 @@ Result<> check_contents(const CheckpointDirectory& directory, const Manifest& ma
   if (manifest.info.kind == CheckpointKind::kIndexOnly) return {};
   TAILRACE_RETURN_IF_ERROR(check_snapshots(directory, manifest));
   if (manifest.info.begin == manifest.flushed) return {};
-  auto verifier = LogVerifier::create(file_system, segments, manifest.page_bytes);
-  if (!verifier) return tl::unexpected(std::move(verifier.error()));
-  return (*verifier)->verify(manifest.info.begin, manifest.flushed, 0, log_sink);
+  TAILRACE_ASSIGN_OR_RETURN(auto verifier,
+                            LogVerifier::create(file_system, segments, manifest.page_bytes));
+  return verifier->verify(manifest.info.begin, manifest.flushed, 0, log_sink);
 }
 
 }  // namespace tailrace::kv

@@ -50,19 +50,16 @@ Result<std::unique_ptr<ChunkWriter>> ChunkWriter::create(storage::FileSystem& fi
   storage::OpenOptions options;
   options.mode = storage::OpenMode::kCreateReadWrite;
   options.direct = true;
-  auto file = file_system.open(path, options);
-  if (!file) return tl::unexpected(std::move(file.error()));
-  auto queue = file_system.make_queue(kChunksInFlight);
-  if (!queue) return tl::unexpected(std::move(queue.error()));
+  TAILRACE_ASSIGN_OR_RETURN(auto file, file_system.open(path, options));
+  TAILRACE_ASSIGN_OR_RETURN(auto queue, file_system.make_queue(kChunksInFlight));
   std::unique_ptr<ChunkWriter> writer(
-      new ChunkWriter(std::move(*file), std::move(*queue), magic, token));
+      new ChunkWriter(std::move(file), std::move(queue), magic, token));
   const uint64_t blocks = (expected_bytes + storage::kBlockBytes - 1) / storage::kBlockBytes;
   const uint64_t chunks = (blocks + kBlocksOfChunk - 1) / kBlocksOfChunk;
   const uint64_t wanted = (blocks + chunks) * storage::kBlockBytes;
-  const auto has = writer->file_->size();
-  if (!has) return tl::unexpected(has.error());
-  if (*has < wanted) TAILRACE_RETURN_IF_ERROR(writer->file_->allocate(wanted));
-  writer->allocated_bytes_ = std::max(*has, wanted);
+  TAILRACE_ASSIGN_OR_RETURN(const auto has, writer->file_->size());
+  if (has < wanted) TAILRACE_RETURN_IF_ERROR(writer->file_->allocate(wanted));
+  writer->allocated_bytes_ = std::max(has, wanted);
   return writer;
 }
 
@@ -95,10 +92,9 @@ Result<> ChunkWriter::begin_chunk() {
   if (current_ && used_bytes_ == kPayloadBytesOfChunk) TAILRACE_RETURN_IF_ERROR(end_chunk());
   if (current_) return {};
   if (free_.empty() && buffers_.size() < kChunksInFlight) {
-    auto buffer = storage::AlignedBuffer::allocate(kChunkBytes);
-    if (!buffer) return tl::unexpected(std::move(buffer.error()));
+    TAILRACE_ASSIGN_OR_RETURN(auto buffer, storage::AlignedBuffer::allocate(kChunkBytes));
     free_.push_back(buffers_.size());
-    buffers_.push_back(std::move(*buffer));
+    buffers_.push_back(std::move(buffer));
   }
   TAILRACE_RETURN_IF_ERROR(wait(false));
   current_ = free_.back();
@@ -189,8 +185,7 @@ Result<std::unique_ptr<ChunkReader>> ChunkReader::create(storage::FileSystem& fi
     if (file.error().code == ErrorCode::kNotFound) return damaged(path, 0, "the file is missing");
     return tl::unexpected(std::move(file.error()));
   }
-  const auto size = (*file)->size();
-  if (!size) return tl::unexpected(size.error());
+  TAILRACE_ASSIGN_OR_RETURN(const auto size, (*file)->size());
   const uint64_t full = what.chunks == 0 ? 0 : (what.chunks - 1) * kChunkBytes;
   if (what.bytes % storage::kBlockBytes != 0 || what.bytes < full ||
       what.bytes - full > kChunkBytes ||
@@ -199,20 +194,18 @@ Result<std::unique_ptr<ChunkReader>> ChunkReader::create(storage::FileSystem& fi
                    "its manifest's " + std::to_string(what.bytes) + " bytes cannot be " +
                        std::to_string(what.chunks) + " chunks");
   }
-  if (*size < what.bytes) {
-    return damaged(path, *size,
+  if (size < what.bytes) {
+    return damaged(path, size,
                    "the file ends before the " + std::to_string(what.bytes) +
                        " bytes that its MANIFEST names");
   }
   const size_t depth = std::clamp<size_t>(what.chunks, 1, kChunksInFlight);
-  auto queue = file_system.make_queue(depth);
-  if (!queue) return tl::unexpected(std::move(queue.error()));
+  TAILRACE_ASSIGN_OR_RETURN(auto queue, file_system.make_queue(depth));
   std::unique_ptr<ChunkReader> reader(
-      new ChunkReader(path, std::move(*file), std::move(*queue), magic, what));
+      new ChunkReader(path, std::move(*file), std::move(queue), magic, what));
   for (size_t i = 0; i < depth; ++i) {
-    auto buffer = storage::AlignedBuffer::allocate(kChunkBytes);
-    if (!buffer) return tl::unexpected(std::move(buffer.error()));
-    reader->buffers_.push_back(std::move(*buffer));
+    TAILRACE_ASSIGN_OR_RETURN(auto buffer, storage::AlignedBuffer::allocate(kChunkBytes));
+    reader->buffers_.push_back(std::move(buffer));
   }
   reader->arrived_.resize(depth);
   return reader;
@@ -305,20 +298,17 @@ Result<std::optional<ChunkReader::Chunk>> ChunkReader::next() {
   }
   start_reads();
   TAILRACE_RETURN_IF_ERROR(wait_for(next_));
-  auto chunk = check(next_);
-  if (!chunk) return tl::unexpected(std::move(chunk.error()));
+  TAILRACE_ASSIGN_OR_RETURN(auto chunk, check(next_));
   ++next_;
-  return std::optional<Chunk>(*chunk);
+  return std::optional<Chunk>(chunk);
 }
 
 Result<> check_chunks(storage::FileSystem& file_system, const storage::Path& path, uint32_t magic,
                       const ChunkFile& what) {
-  auto reader = ChunkReader::create(file_system, path, magic, what);
-  if (!reader) return tl::unexpected(std::move(reader.error()));
+  TAILRACE_ASSIGN_OR_RETURN(auto reader, ChunkReader::create(file_system, path, magic, what));
   for (;;) {
-    auto chunk = (*reader)->next();
-    if (!chunk) return tl::unexpected(std::move(chunk.error()));
-    if (!*chunk) return {};
+    TAILRACE_ASSIGN_OR_RETURN(auto chunk, reader->next());
+    if (!chunk) return {};
   }
 }
 
@@ -327,16 +317,14 @@ Result<> check_chunks(storage::FileSystem& file_system, const storage::Path& pat
 Result<std::unique_ptr<SnapshotReader>> SnapshotReader::create(storage::FileSystem& file_system,
                                                                const storage::Path& path,
                                                                const ChunkFile& what) {
-  auto chunks = ChunkReader::create(file_system, path, kSnapshotChunk, what);
-  if (!chunks) return tl::unexpected(std::move(chunks.error()));
-  return std::unique_ptr<SnapshotReader>(new SnapshotReader(std::move(*chunks)));
+  TAILRACE_ASSIGN_OR_RETURN(auto chunks,
+                            ChunkReader::create(file_system, path, kSnapshotChunk, what));
+  return std::unique_ptr<SnapshotReader>(new SnapshotReader(std::move(chunks)));
 }
 
 Result<std::optional<SnapshotReader::Block>> SnapshotReader::next_below(LogAddress limit) {
   while (!ended_ && (!chunk_ || block_ == chunk_->items)) {
-    auto chunk = chunks_->next();
-    if (!chunk) return tl::unexpected(std::move(chunk.error()));
-    chunk_ = *chunk;
+    TAILRACE_ASSIGN_OR_RETURN(chunk_, chunks_->next());
     block_ = 0;
     ended_ = !chunk_.has_value();
     if (chunk_ && (chunk_->items > kBlocksOfChunk ||

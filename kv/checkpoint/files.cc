@@ -313,18 +313,16 @@ Result<> CheckpointDirectory::remove(uint64_t token, bool to_spare) {
 }
 
 Result<> CheckpointDirectory::take_spare(uint64_t token) {
-  const auto there = has_spare();
-  if (!there) return tl::unexpected(there.error());
-  if (!*there) return {};
+  TAILRACE_ASSIGN_OR_RETURN(const auto there, has_spare());
+  if (!there) return {};
   TAILRACE_RETURN_IF_ERROR(file_system_.rename(spare_path(), snapshot_path(token)));
   // Were the old name to come back beside the new one, a later snapshot would be written over this.
   return file_system_.sync_directory(spare_path().parent_path());
 }
 
 Result<> CheckpointDirectory::drop_spare() {
-  const auto there = has_spare();
-  if (!there) return tl::unexpected(there.error());
-  return *there ? file_system_.remove(spare_path()) : Result<>{};
+  TAILRACE_ASSIGN_OR_RETURN(const auto there, has_spare());
+  return there ? file_system_.remove(spare_path()) : Result<>{};
 }
 
 Result<> CheckpointDirectory::set_aside(uint64_t token, std::string_view suffix) {
@@ -345,15 +343,15 @@ Result<> CheckpointDirectory::publish(const Manifest& manifest) {
 
 Result<Manifest> CheckpointDirectory::manifest(uint64_t token) const {
   const storage::Path path = manifest_path(token);
-  auto content = storage::read_atomic_file(file_system_, path, kManifestFormat);
-  if (!content) return tl::unexpected(content.error());
-  auto manifest = content->version == 1 ? decode_legacy_manifest(path, content->bytes)
-                                        : decode(path, content->bytes);
-  if (!manifest) return manifest;
-  if (manifest->info.token != token) {
-    return damaged(path, 0, "is the manifest of checkpoint " + std::to_string(manifest->token()));
+  TAILRACE_ASSIGN_OR_RETURN(auto content,
+                            storage::read_atomic_file(file_system_, path, kManifestFormat));
+  TAILRACE_ASSIGN_OR_RETURN(auto manifest, content.version == 1
+                                               ? decode_legacy_manifest(path, content.bytes)
+                                               : decode(path, content.bytes));
+  if (manifest.info.token != token) {
+    return damaged(path, 0, "is the manifest of checkpoint " + std::to_string(manifest.token()));
   }
-  TAILRACE_RETURN_IF_ERROR(check_manifest(path, *manifest));
+  TAILRACE_RETURN_IF_ERROR(check_manifest(path, manifest));
   return manifest;
 }
 

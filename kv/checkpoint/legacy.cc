@@ -91,10 +91,9 @@ Result<> read_legacy_pairs(const CheckpointDirectory& directory, const Manifest&
     return tl::unexpected(opened.error());
   }
   storage::File& file = **opened;
-  const auto size = file.size();
-  if (!size) return tl::unexpected(size.error());
-  if (*size < manifest.info.bytes) {
-    return damaged(path, *size,
+  TAILRACE_ASSIGN_OR_RETURN(const auto size, file.size());
+  if (size < manifest.info.bytes) {
+    return damaged(path, size,
                    "the file ends before the " + std::to_string(manifest.info.bytes) +
                        " bytes that its MANIFEST names");
   }
@@ -108,9 +107,8 @@ Result<> read_legacy_pairs(const CheckpointDirectory& directory, const Manifest&
     if (offset > manifest.info.bytes || manifest.info.bytes - offset < sizeof(LegacyChunkHeader)) {
       return damaged(path, offset, "a chunk is missing");
     }
-    auto got = file.read_at(offset, chunk);
-    if (!got) return tl::unexpected(got.error());
-    if (*got < chunk.size()) return damaged(path, offset, "the file ends within a chunk");
+    TAILRACE_ASSIGN_OR_RETURN(auto got, file.read_at(offset, chunk));
+    if (got < chunk.size()) return damaged(path, offset, "the file ends within a chunk");
     const auto header = load<LegacyChunkHeader>(chunk.data());
     if (header.magic != kChunkMagic || header.token != manifest.info.token ||
         header.number != number || header.reserved != 0 ||
@@ -118,9 +116,9 @@ Result<> read_legacy_pairs(const CheckpointDirectory& directory, const Manifest&
       return damaged(path, offset, "not the header of chunk " + std::to_string(number));
     }
     chunk.resize(sizeof header + header.payload_bytes);
-    got = file.read_at(offset + sizeof header, MutableByteSpan(chunk).subspan(sizeof header));
-    if (!got) return tl::unexpected(got.error());
-    if (*got < header.payload_bytes ||
+    TAILRACE_ASSIGN_OR_RETURN(
+        got, file.read_at(offset + sizeof header, MutableByteSpan(chunk).subspan(sizeof header)));
+    if (got < header.payload_bytes ||
         crc32c(ByteSpan(chunk).subspan(kLegacyChecked)) != header.crc32c) {
       return damaged(path, offset,
                      "the checksum of chunk " + std::to_string(number) + " does not match");

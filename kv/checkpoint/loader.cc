@@ -118,8 +118,7 @@ Result<std::unique_ptr<Engine>> CheckpointLoader::load(const Manifest& manifest)
 
 Result<std::unique_ptr<HybridLog>> CheckpointLoader::load_log(const Manifest& manifest) {
   const CheckpointInfo& info = manifest.info;
-  auto snapshots = SnapshotMerge::create(directory_, manifest);
-  if (!snapshots) return tl::unexpected(std::move(snapshots.error()));
+  TAILRACE_ASSIGN_OR_RETURN(auto snapshots, SnapshotMerge::create(directory_, manifest));
   HybridLog::Start start;
   start.begin = info.begin;
   start.flushed = manifest.flushed;
@@ -129,14 +128,13 @@ Result<std::unique_ptr<HybridLog>> CheckpointLoader::load_log(const Manifest& ma
   loading.threads = threads();
   if (!manifest.snapshots.empty()) {
     loading.fill = [&](LogAddress address, MutableByteSpan into) {
-      return (*snapshots)->fill(address, into);
+      return snapshots->fill(address, into);
     };
   }
   loading.progress = [&](uint64_t done, uint64_t total) { tell("log", done, total); };
-  auto log = HybridLog::recover(file_system_, log_options(options_), protection_, log_probe_, start,
-                                loading);
-  if (!log) return log;
-  TAILRACE_RETURN_IF_ERROR((*snapshots)->finish());
+  TAILRACE_ASSIGN_OR_RETURN(auto log, HybridLog::recover(file_system_, log_options(options_),
+                                                         protection_, log_probe_, start, loading));
+  TAILRACE_RETURN_IF_ERROR(snapshots->finish());
   return log;
 }
 
@@ -214,25 +212,23 @@ Result<> CheckpointLoader::load_index(Engine& engine, const Manifest& manifest) 
 
 Result<> CheckpointLoader::load_image(Engine& engine, const IndexImage& image) {
   const storage::Path path = directory_.index_path(image.file.token);
-  auto reader = ChunkReader::create(file_system_, path, kIndexChunk, image.file);
-  if (!reader) return tl::unexpected(std::move(reader.error()));
+  TAILRACE_ASSIGN_OR_RETURN(auto reader,
+                            ChunkReader::create(file_system_, path, kIndexChunk, image.file));
   const uint64_t total = (image.buckets + image.overflow_buckets) * HashTable::kBucketBytes;
   uint64_t done = 0;
   ByteSpan rest;  // of the present chunk
   const auto next_chunk = [&]() -> Result<bool> {
-    auto chunk = (*reader)->next();
-    if (!chunk) return tl::unexpected(std::move(chunk.error()));
-    if (!*chunk) return false;
-    rest = (*chunk)->payload.first((*chunk)->items * HashTable::kBucketBytes);
+    TAILRACE_ASSIGN_OR_RETURN(auto chunk, reader->next());
+    if (!chunk) return false;
+    rest = chunk->payload.first(chunk->items * HashTable::kBucketBytes);
     return true;
   };
   TAILRACE_RETURN_IF_ERROR(
       engine.index().load_image(image.overflow_buckets, [&](MutableByteSpan into) -> Result<> {
         while (!into.empty()) {
           if (rest.empty()) {
-            const auto more = next_chunk();
-            if (!more) return tl::unexpected(more.error());
-            if (!*more) return damaged(path, image.file.bytes, "buckets are missing");
+            TAILRACE_ASSIGN_OR_RETURN(const auto more, next_chunk());
+            if (!more) return damaged(path, image.file.bytes, "buckets are missing");
           }
           const size_t now = std::min(into.size(), rest.size());
           std::memcpy(into.data(), rest.data(), now);
@@ -243,9 +239,8 @@ Result<> CheckpointLoader::load_image(Engine& engine, const IndexImage& image) {
         tell("index", done, total);
         return {};
       }));
-  const auto more = next_chunk();
-  if (!more) return tl::unexpected(more.error());
-  if (*more || !rest.empty()) return damaged(path, image.file.bytes, "buckets are left over");
+  TAILRACE_ASSIGN_OR_RETURN(const auto more, next_chunk());
+  if (more || !rest.empty()) return damaged(path, image.file.bytes, "buckets are left over");
   return {};
 }
 
@@ -271,15 +266,14 @@ Result<> CheckpointLoader::scan(Engine& engine, LogAddress from, LogAddress unti
 Result<> CheckpointLoader::scan_disk(Engine& engine, LogAddress from, LogAddress until,
                                      unsigned worker, SharedProgress& progress) {
   EntrySetter entries(engine, engine.log().begin());
-  auto walker = LogWalker::create(file_system_, engine.log(), from, until);
-  if (!walker) return tl::unexpected(std::move(walker.error()));
+  TAILRACE_ASSIGN_OR_RETURN(auto walker,
+                            LogWalker::create(file_system_, engine.log(), from, until));
   LogAddress told = from;
   for (uint64_t count = 1;; ++count) {
-    auto item = (*walker)->next();
-    if (!item) return tl::unexpected(std::move(item.error()));
-    if (!*item) break;
-    const LogAddress address = (*item)->address;
-    const Record& record = *(*item)->record;
+    TAILRACE_ASSIGN_OR_RETURN(auto item, walker->next());
+    if (!item) break;
+    const LogAddress address = item->address;
+    const Record& record = *item->record;
     if (count % kToldAtATime == 0) {
       progress.add(worker, address - std::exchange(told, address));
     }
@@ -316,9 +310,9 @@ Result<> CheckpointLoader::scan_memory(Engine& engine, LogAddress from, LogAddre
 // --- without a log ---
 
 Result<std::unique_ptr<Engine>> CheckpointLoader::empty() {
-  auto log = HybridLog::create(file_system_, log_options(options_), protection_, log_probe_);
-  if (!log) return tl::unexpected(std::move(log.error()));
-  auto engine = std::make_unique<Engine>(std::move(*log), protection_, engine_probe_);
+  TAILRACE_ASSIGN_OR_RETURN(
+      auto log, HybridLog::create(file_system_, log_options(options_), protection_, log_probe_));
+  auto engine = std::make_unique<Engine>(std::move(log), protection_, engine_probe_);
   TAILRACE_RETURN_IF_ERROR(
       engine->create_index(HashIndex::new_shape(options_.index_buckets), options_.huge_pages));
   return engine;
@@ -329,14 +323,13 @@ Result<> CheckpointLoader::check_pairs(const Manifest& manifest) {
 }
 
 Result<std::unique_ptr<Engine>> CheckpointLoader::load_pairs(const Manifest& manifest) {
-  auto engine = empty();
-  if (!engine) return engine;
+  TAILRACE_ASSIGN_OR_RETURN(auto engine, empty());
   WriteVersion version;
   version.version = static_cast<uint32_t>(manifest.info.version);
   ColdFound cold;
   Engine::Waiting waiting;
   const auto write = [&](ByteSpan key, ByteSpan value) -> Result<> {
-    if (key.size() + value.size() > (*engine)->max_record_bytes()) {
+    if (key.size() + value.size() > engine->max_record_bytes()) {
       return make_error(ErrorCode::kResourceExhausted,
                         "checkpoint " + std::to_string(manifest.token()) + " holds a pair of " +
                             std::to_string(key.size() + value.size()) +
@@ -349,14 +342,14 @@ Result<std::unique_ptr<Engine>> CheckpointLoader::load_pairs(const Manifest& man
       Engine::Outcome outcome;
       {
         const storage::EpochProtection::Guard guard(protection_);
-        outcome = (*engine)->write(HashedKey(key), change, {version, cold, waiting});
+        outcome = engine->write(HashedKey(key), change, {version, cold, waiting});
       }
       if (outcome == Engine::Outcome::kDone) return {};
       if (outcome != Engine::Outcome::kNeedsRoom) {
         return make_error(ErrorCode::kResourceExhausted,
                           "the system has no memory for the store's index");
       }
-      TAILRACE_RETURN_IF_ERROR((*engine)->log().wait_for_room(waiting.bytes));
+      TAILRACE_RETURN_IF_ERROR(engine->log().wait_for_room(waiting.bytes));
     }
   };
   TAILRACE_RETURN_IF_ERROR(read_legacy_pairs(directory_, manifest, write));

@@ -143,13 +143,11 @@ Result<SnapshotCapture::Captured> SnapshotCapture::write(storage::FileSystem& fi
   // Of an incremental one nobody knows; the file then grows as it is written.
   const LogAddress first = align_down(from, kBlockBytes);
   const uint64_t expected = changes || first >= until ? 0 : until - first;
-  auto writer = ChunkWriter::create(file_system, path, kSnapshotChunk, token, expected);
-  if (!writer) return tl::unexpected(std::move(writer.error()));
-  auto captured_from = Capturing(*this, **writer).run();
-  if (!captured_from) return tl::unexpected(std::move(captured_from.error()));
-  auto file = (*writer)->finish();
-  if (!file) return tl::unexpected(std::move(file.error()));
-  return Captured{*file, *captured_from};
+  TAILRACE_ASSIGN_OR_RETURN(
+      auto writer, ChunkWriter::create(file_system, path, kSnapshotChunk, token, expected));
+  TAILRACE_ASSIGN_OR_RETURN(auto captured_from, Capturing(*this, *writer).run());
+  TAILRACE_ASSIGN_OR_RETURN(auto file, writer->finish());
+  return Captured{file, captured_from};
 }
 
 }  // namespace tailrace::kv

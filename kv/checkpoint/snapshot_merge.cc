@@ -14,10 +14,10 @@ Result<std::unique_ptr<SnapshotMerge>> SnapshotMerge::create(const CheckpointDir
   std::unique_ptr<SnapshotMerge> merge(
       new SnapshotMerge(manifest, directory.snapshot_path(manifest.token())));
   for (const ChunkFile& file : manifest.snapshots) {
-    auto reader =
-        SnapshotReader::create(directory.file_system(), directory.snapshot_path(file.token), file);
-    if (!reader) return tl::unexpected(std::move(reader.error()));
-    merge->readers_.push_back(std::move(*reader));
+    TAILRACE_ASSIGN_OR_RETURN(
+        auto reader,
+        SnapshotReader::create(directory.file_system(), directory.snapshot_path(file.token), file));
+    merge->readers_.push_back(std::move(reader));
   }
   return merge;
 }
@@ -28,15 +28,14 @@ Result<> SnapshotMerge::fill(LogAddress address, MutableByteSpan into) {
   filled_.assign((end - first + kBlockBytes - 1) / kBlockBytes, false);
   for (const auto& reader : readers_) {
     for (;;) {
-      auto block = reader->next_below(end);
-      if (!block) return tl::unexpected(std::move(block.error()));
-      if (!*block) break;
-      const LogAddress at = (*block)->address;
+      TAILRACE_ASSIGN_OR_RETURN(auto block, reader->next_below(end));
+      if (!block) break;
+      const LogAddress at = block->address;
       // What was flushed while the snapshot was written is read from the log's files.
       if (at < first) continue;
       const LogAddress from = std::max(at, address);
       const uint64_t bytes = std::min(end, at + kBlockBytes) - from;
-      std::memcpy(into.data() + (from - address), (*block)->bytes.data() + (from - at), bytes);
+      std::memcpy(into.data() + (from - address), block->bytes.data() + (from - at), bytes);
       filled_[(at - first) / kBlockBytes] = true;
     }
   }
@@ -48,11 +47,11 @@ Result<> SnapshotMerge::fill(LogAddress address, MutableByteSpan into) {
 
 Result<> SnapshotMerge::finish() {
   for (const auto& reader : readers_) {
-    auto block = reader->next_below(std::numeric_limits<LogAddress>::max());
-    if (!block) return tl::unexpected(std::move(block.error()));
-    if (*block) {
+    TAILRACE_ASSIGN_OR_RETURN(auto block,
+                              reader->next_below(std::numeric_limits<LogAddress>::max()));
+    if (block) {
       return damaged(newest_, 0,
-                     "the log's block at " + std::to_string((*block)->address) +
+                     "the log's block at " + std::to_string(block->address) +
                          " lies beyond the checkpoint's end");
     }
   }

@@ -95,23 +95,22 @@ Result<> CheckpointThread::write_index(Manifest& manifest) {
   const uint64_t expected =
       (image.buckets + index.overflow_bucket_count()) * HashTable::kBucketBytes;
   expect(expected);
-  auto writer =
+  TAILRACE_ASSIGN_OR_RETURN(
+      auto writer,
       ChunkWriter::create(context_.file_system, context_.directory.index_path(manifest.token()),
-                          kIndexChunk, manifest.token(), expected);
-  if (!writer) return tl::unexpected(std::move(writer.error()));
+                          kIndexChunk, manifest.token(), expected));
   uint64_t buckets = 0;
   const auto put = [&](ByteSpan bytes) -> Result<> {
-    TAILRACE_RETURN_IF_ERROR((*writer)->put(bytes, HashTable::kBucketBytes));
+    TAILRACE_RETURN_IF_ERROR(writer->put(bytes, HashTable::kBucketBytes));
     buckets += bytes.size() / HashTable::kBucketBytes;
-    return note_written((*writer)->bytes_written());
+    return note_written(writer->bytes_written());
   };
   TAILRACE_RETURN_IF_ERROR(index.write_image(put));
-  auto file = (*writer)->finish();
-  if (!file) return tl::unexpected(std::move(file.error()));
-  image.file = *file;
+  TAILRACE_ASSIGN_OR_RETURN(auto file, writer->finish());
+  image.file = file;
   image.overflow_buckets = buckets - image.buckets;
-  context_.probe.written_bytes.add(file->bytes);
-  TAILRACE_RETURN_IF_ERROR(note_part(expected, file->bytes));
+  context_.probe.written_bytes.add(file.bytes);
+  TAILRACE_RETURN_IF_ERROR(note_part(expected, file.bytes));
   manifest.index = image;
   return {};
 }
@@ -154,9 +153,7 @@ Result<> CheckpointThread::write_state(Manifest& manifest) {
 
   const bool fold_over = info.kind == CheckpointKind::kFoldOver;
   const LogAddress flushed = log_.flushed();
-  auto end = log_.seal_tail(fold_over);
-  if (!end) return tl::unexpected(std::move(end.error()));
-  info.end = *end;
+  TAILRACE_ASSIGN_OR_RETURN(info.end, log_.seal_tail(fold_over));
   manifest.index_buckets = buckets_in_use();
   manifest.index_tag_shift = engine.index().tag_shift();
   for (const UndoneRange& range : engine.undone().ranges()) {
@@ -229,9 +226,7 @@ Result<> CheckpointThread::note_part(uint64_t expected, uint64_t bytes) {
 Result<> CheckpointThread::publish(Manifest& manifest, const CheckpointRequest& request) {
   CheckpointInfo& info = manifest.info;
   if (request.hooks.before_publish) {
-    auto metadata = request.hooks.before_publish(info);
-    if (!metadata) return tl::unexpected(std::move(metadata.error()));
-    info.user_metadata = std::move(*metadata);
+    TAILRACE_ASSIGN_OR_RETURN(info.user_metadata, request.hooks.before_publish(info));
   }
   TAILRACE_RETURN_IF_ERROR(check_manifest(context_.directory.manifest_path(info.token), manifest));
   TAILRACE_RETURN_IF_ERROR(context_.directory.publish(manifest));

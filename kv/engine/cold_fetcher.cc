@@ -6,9 +6,7 @@ namespace tailrace::kv {
 
 Result<> ColdFetcher::open() {
   if (reader_) return {};
-  auto reader = ColdReader::create(file_system_, engine_.log());
-  if (!reader) return tl::unexpected(std::move(reader.error()));
-  reader_ = std::move(*reader);
+  TAILRACE_ASSIGN_OR_RETURN(reader_, ColdReader::create(file_system_, engine_.log()));
   return {};
 }
 

@@ -21,9 +21,8 @@ Engine::Engine(std::unique_ptr<HybridLog> log, storage::EpochProtection& protect
     : protection_(protection), probe_(probe), log_(std::move(log)) {}
 
 Result<> Engine::create_index(HashIndex::Shape shape, bool huge_pages) {
-  auto index = HashIndex::create(shape, huge_pages, protection_, [this] { return log_->begin(); });
-  if (!index) return tl::unexpected(std::move(index.error()));
-  index_ = std::move(*index);
+  TAILRACE_ASSIGN_OR_RETURN(
+      index_, HashIndex::create(shape, huge_pages, protection_, [this] { return log_->begin(); }));
   return {};
 }
 

@@ -53,23 +53,20 @@ Result<bool> RecordStream::open_walker() {
   if (walker_ && address_ < walked_until_) return true;
   walked_until_ = std::min(engine_.log().safe_read_only(), until_);
   if (address_ >= walked_until_) return false;
-  auto walker = LogWalker::create(file_system_, engine_.log(), address_, walked_until_);
-  if (!walker) return tl::unexpected(std::move(walker.error()));
-  walker_ = std::move(*walker);
+  TAILRACE_ASSIGN_OR_RETURN(
+      walker_, LogWalker::create(file_system_, engine_.log(), address_, walked_until_));
   return true;
 }
 
 Result<> RecordStream::fill(RecordWindow& window) {
   HybridLog& log = engine_.log();
   while (address_ < until_ && !window.full()) {
-    auto walking = open_walker();
-    if (!walking) return tl::unexpected(std::move(walking.error()));
-    if (*walking) {
-      auto item = walker_->next();
-      if (!item) return tl::unexpected(std::move(item.error()));
-      if (*item) {
-        window.add((*item)->address, *(*item)->record);
-        address_ = (*item)->address + (*item)->record->bytes();
+    TAILRACE_ASSIGN_OR_RETURN(auto walking, open_walker());
+    if (walking) {
+      TAILRACE_ASSIGN_OR_RETURN(auto item, walker_->next());
+      if (item) {
+        window.add(item->address, *item->record);
+        address_ = item->address + item->record->bytes();
       } else {
         // What is left are the zeros that end a block or a page.
         address_ = std::max(address_, align_up(walked_until_, kLogBlockBytes));

@@ -11,9 +11,8 @@ Result<std::unique_ptr<HashTable>> HashTable::create(uint64_t buckets, bool huge
     return make_error(ErrorCode::kResourceExhausted, "no index has so many buckets");
   }
   std::unique_ptr<HashTable> table(new HashTable);
-  auto memory = storage::AlignedBuffer::allocate(buckets * sizeof(Bucket), huge_pages);
-  if (!memory) return tl::unexpected(std::move(memory.error()));
-  table->memory_ = std::move(*memory);
+  TAILRACE_ASSIGN_OR_RETURN(table->memory_,
+                            storage::AlignedBuffer::allocate(buckets * sizeof(Bucket), huge_pages));
   table->buckets_ = reinterpret_cast<Bucket*>(table->memory_.data());
   table->mask_ = buckets - 1;
   return table;

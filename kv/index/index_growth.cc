@@ -23,7 +23,7 @@ Result<> HashIndex::grow() {
   auto next = HashTable::create(from.bucket_count() * 2, huge_pages_);
   if (!next) return tl::unexpected(with_context("a larger hash index", std::move(next.error())));
   HashTable& to = **next;
-  if (auto begun = from.begin_move(std::move(*next)); !begun) return begun;
+  TAILRACE_RETURN_IF_ERROR(from.begin_move(std::move(*next)));
   growing_.store(true, std::memory_order_release);
   for (uint64_t chunk = 0; chunk < from.bucket_count(); chunk += kChunkBuckets) {
     const storage::EpochProtection::Guard guard(protection_);
@@ -93,16 +93,14 @@ Result<> HashIndex::write_image(const std::function<Result<>(ByteSpan buckets)>&
         const uint64_t link = bucket.link.load(std::memory_order_acquire) & HashTable::kNumberMask;
         *word++ = link <= most_link ? link : 0;
       }
-      if (auto done = put(std::as_bytes(std::span(words.data(), count * kWords))); !done) {
-        return done;
-      }
+      TAILRACE_RETURN_IF_ERROR(put(std::as_bytes(std::span(words.data(), count * kWords))));
       first += count;
     }
     return {};
   };
-  auto done = write(0, table.bucket_count(), UINT64_MAX,
-                    [&](uint64_t number) -> const Bucket& { return table.bucket(number); });
-  if (!done) return done;
+  TAILRACE_RETURN_IF_ERROR(
+      write(0, table.bucket_count(), UINT64_MAX,
+            [&](uint64_t number) -> const Bucket& { return table.bucket(number); }));
   const uint64_t overflow = table.overflow_count();
   return write(1, overflow + 1, overflow,
                [&](uint64_t number) -> const Bucket& { return *table.overflow(number); });
@@ -111,7 +109,7 @@ Result<> HashIndex::write_image(const std::function<Result<>(ByteSpan buckets)>&
 Result<> HashIndex::load_image(uint64_t overflow_buckets,
                                const std::function<Result<>(MutableByteSpan buckets)>& get) {
   HashTable& table = *table_;
-  if (auto made = table.make_overflow(overflow_buckets); !made) return made;
+  TAILRACE_RETURN_IF_ERROR(table.make_overflow(overflow_buckets));
   constexpr size_t kWords = HashTable::kEntries + 1;
   std::vector<uint64_t> words(kImagePieceBuckets * kWords);
   std::vector<bool> linked(overflow_buckets + 1);
@@ -122,7 +120,7 @@ Result<> HashIndex::load_image(uint64_t overflow_buckets,
     while (first < end) {
       const uint64_t count = std::min<uint64_t>(kImagePieceBuckets, end - first);
       const std::span piece(words.data(), count * kWords);
-      if (auto done = get(std::as_writable_bytes(piece)); !done) return done;
+      TAILRACE_RETURN_IF_ERROR(get(std::as_writable_bytes(piece)));
       const uint64_t* word = words.data();
       for (uint64_t number = first; number < first + count; ++number) {
         Bucket& bucket = bucket_of(number);
@@ -138,12 +136,11 @@ Result<> HashIndex::load_image(uint64_t overflow_buckets,
     }
     return {};
   };
-  auto done = read(0, table.bucket_count(),
-                   [&](uint64_t number) -> Bucket& { return table.bucket(number); });
-  if (!done) return done;
-  done = read(1, overflow_buckets + 1,
-              [&](uint64_t number) -> Bucket& { return *table.overflow(number); });
-  if (!done) return done;
+  TAILRACE_RETURN_IF_ERROR(read(0, table.bucket_count(),
+                                [&](uint64_t number) -> Bucket& { return table.bucket(number); }));
+  TAILRACE_RETURN_IF_ERROR(read(1, overflow_buckets + 1, [&](uint64_t number) -> Bucket& {
+    return *table.overflow(number);
+  }));
 
   // A tag that lost its place to another one and got a second while the image was taken may be
   // there twice. The greater address is the newer one; the other chain was below the log's

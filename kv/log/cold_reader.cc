@@ -19,17 +19,13 @@ Result<std::unique_ptr<ColdReader>> ColdReader::create(storage::FileSystem& file
                                                        HybridLog& log, size_t depth) {
   depth = std::max<size_t>(depth, 1);
   std::unique_ptr<ColdReader> reader(new ColdReader(log));
-  auto memory = storage::AlignedBuffer::allocate(depth * kSmallBytes);
-  if (!memory) return tl::unexpected(std::move(memory).error());
-  reader->memory_ = std::move(*memory);
+  TAILRACE_ASSIGN_OR_RETURN(reader->memory_, storage::AlignedBuffer::allocate(depth * kSmallBytes));
   reader->slots_.resize(depth);
   for (size_t index = depth; index-- > 0;) {
     reader->slots_[index].small = reader->memory_.span().subspan(index * kSmallBytes, kSmallBytes);
     reader->free_.push_back(index);
   }
-  auto queue = file_system.make_queue(depth);
-  if (!queue) return tl::unexpected(std::move(queue).error());
-  reader->queue_ = std::move(*queue);
+  TAILRACE_ASSIGN_OR_RETURN(reader->queue_, file_system.make_queue(depth));
   return reader;
 }
 
@@ -158,8 +154,7 @@ Result<> ColdReader::poll(std::vector<Completion>& completions, std::chrono::nan
       left = std::max<std::chrono::nanoseconds>(left, deadline - std::chrono::steady_clock::now());
     }
     arrived_.clear();
-    const auto waited = queue_->wait(arrived_, left);
-    if (!waited) return tl::unexpected(waited.error());
+    TAILRACE_RETURN_IF_ERROR(queue_->wait(arrived_, left));
     for (const storage::Completion& arrival : arrived_) {
       auto completion = finish(slots_[arrival.token], arrival.bytes);
       if (!completion) continue;

@@ -27,9 +27,8 @@ constexpr std::chrono::nanoseconds kIdle = std::chrono::seconds(1);
 
 Result<std::unique_ptr<LogFlusher>> LogFlusher::create(storage::FileSystem& file_system,
                                                        HybridLog& log) {
-  auto queue = file_system.make_queue(kMostWrites + 2);
-  if (!queue) return tl::unexpected(std::move(queue).error());
-  return std::unique_ptr<LogFlusher>(new LogFlusher(log, std::move(*queue)));
+  TAILRACE_ASSIGN_OR_RETURN(auto queue, file_system.make_queue(kMostWrites + 2));
+  return std::unique_ptr<LogFlusher>(new LogFlusher(log, std::move(queue)));
 }
 
 LogFlusher::~LogFlusher() {

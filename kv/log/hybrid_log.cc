@@ -77,16 +77,12 @@ Result<std::unique_ptr<HybridLog>> HybridLog::make(storage::FileSystem& file_sys
   TAILRACE_RETURN_IF_ERROR(check(options));
   std::unique_ptr<HybridLog> log(new HybridLog(file_system, options, protection, probe));
   // Touched only as pages are opened.
-  auto memory =
-      storage::AlignedBuffer::allocate(log->pages_ * log->page_bytes_, options.huge_pages);
-  if (!memory) return tl::unexpected(std::move(memory).error());
-  log->memory_ = std::move(*memory);
+  TAILRACE_ASSIGN_OR_RETURN(log->memory_, storage::AlignedBuffer::allocate(
+                                              log->pages_ * log->page_bytes_, options.huge_pages));
   for (uint64_t frame = log->pages_; frame-- > 0;) {
     log->free_frames_.push_back(log->memory_.data() + frame * log->page_bytes_);
   }
-  auto flusher = LogFlusher::create(file_system, *log);
-  if (!flusher) return tl::unexpected(std::move(flusher).error());
-  log->flusher_ = std::move(*flusher);
+  TAILRACE_ASSIGN_OR_RETURN(log->flusher_, LogFlusher::create(file_system, *log));
   return log;
 }
 
@@ -94,9 +90,8 @@ Result<std::unique_ptr<HybridLog>> HybridLog::create(storage::FileSystem& file_s
                                                      const Options& options,
                                                      storage::EpochProtection& protection,
                                                      LogProbe& probe) {
-  auto log = make(file_system, options, protection, probe);
-  if (!log) return log;
-  HybridLog& made = **log;
+  TAILRACE_ASSIGN_OR_RETURN(auto log, make(file_system, options, protection, probe));
+  HybridLog& made = *log;
   TAILRACE_RETURN_IF_ERROR(made.segments_->clear());
   TAILRACE_RETURN_IF_ERROR(made.segments_->reserve(0, made.page_bytes_));
   made.reserved_end_ = made.page_bytes_;

@@ -19,10 +19,10 @@ Result<std::unique_ptr<LogVerifier>> LogVerifier::create(storage::FileSystem& fi
                                                          LogSegments& segments,
                                                          uint64_t page_bytes) {
   std::unique_ptr<LogVerifier> verifier(new LogVerifier(segments, page_bytes));
-  auto reader = LogReadAhead::create(
-      file_system, segments, std::max(kLoadPieceBytes, page_header_bytes(page_bytes)), kLoadPieces);
-  if (!reader) return tl::unexpected(std::move(reader).error());
-  verifier->reader_ = std::move(*reader);
+  TAILRACE_ASSIGN_OR_RETURN(
+      verifier->reader_,
+      LogReadAhead::create(file_system, segments,
+                           std::max(kLoadPieceBytes, page_header_bytes(page_bytes)), kLoadPieces));
   return verifier;
 }
 
@@ -51,11 +51,10 @@ Result<> LogVerifier::verify(LogAddress from, LogAddress until, LogAddress heade
   std::vector<uint32_t> sums(page_bytes_ / kLogBlockBytes);
   for (;;) {
     read_ahead();
-    auto piece = reader_->next();
-    if (!piece) return tl::unexpected(std::move(piece).error());
-    if (!*piece) return {};
-    LogAddress at = (*piece)->address;
-    ByteSpan bytes = (*piece)->bytes;
+    TAILRACE_ASSIGN_OR_RETURN(auto piece, reader_->next());
+    if (!piece) return {};
+    LogAddress at = piece->address;
+    ByteSpan bytes = piece->bytes;
     if (at % page_bytes_ == 0) {
       std::memcpy(sums.data(), bytes.data(), sums.size() * sizeof sums[0]);
       if (sink.header) sink.header(at / page_bytes_, bytes.first(header_bytes));
@@ -163,10 +162,10 @@ Result<> LogLoader::read_pages(storage::FileSystem& file_system) {
   // Nothing is left but perhaps the header.
   if (log_.offset_of(flushed_) > log_.first_offset_ &&
       log_.segments_->file_of(flushed_) != nullptr) {
-    auto verifier = LogVerifier::create(file_system, *log_.segments_, log_.page_bytes_);
-    if (!verifier) return tl::unexpected(std::move(verifier).error());
+    TAILRACE_ASSIGN_OR_RETURN(auto verifier,
+                              LogVerifier::create(file_system, *log_.segments_, log_.page_bytes_));
     sink.progress = loading_.progress;
-    return (*verifier)->verify(flushed_, flushed_, 0, sink);
+    return verifier->verify(flushed_, flushed_, 0, sink);
   }
   return {};
 }
@@ -177,9 +176,8 @@ Result<> LogLoader::check_parts(storage::FileSystem& file_system, const LogVerif
   SharedProgress progress(total, loading_.progress);
   std::vector<std::unique_ptr<LogVerifier>> verifiers(threads_for(loading_.threads, total));
   for (auto& verifier : verifiers) {
-    auto made = LogVerifier::create(file_system, *log_.segments_, log_.page_bytes_);
-    if (!made) return tl::unexpected(std::move(made).error());
-    verifier = std::move(*made);
+    TAILRACE_ASSIGN_OR_RETURN(verifier,
+                              LogVerifier::create(file_system, *log_.segments_, log_.page_bytes_));
   }
   const LogAddress headers_until = loading_.check_all ? 0 : first_in_memory;
   const auto check = [&](unsigned worker, LogAddress from, LogAddress until) {
@@ -217,10 +215,9 @@ Result<std::unique_ptr<HybridLog>> HybridLog::recover(storage::FileSystem& file_
                                                       storage::EpochProtection& protection,
                                                       LogProbe& probe, const Start& start,
                                                       const Loading& loading) {
-  auto log = make(file_system, options, protection, probe);
-  if (!log) return log;
-  TAILRACE_RETURN_IF_ERROR(LogLoader(**log, start, loading).load(file_system));
-  (*log)->flusher_->start();
+  TAILRACE_ASSIGN_OR_RETURN(auto log, make(file_system, options, protection, probe));
+  TAILRACE_RETURN_IF_ERROR(LogLoader(*log, start, loading).load(file_system));
+  log->flusher_->start();
   return log;
 }
 

@@ -8,17 +8,14 @@ Result<std::unique_ptr<LogReadAhead>> LogReadAhead::create(storage::FileSystem& 
                                                            LogSegments& segments,
                                                            uint64_t piece_bytes, size_t pieces) {
   std::unique_ptr<LogReadAhead> reader(new LogReadAhead(segments, piece_bytes));
-  auto memory = storage::AlignedBuffer::allocate(piece_bytes * pieces);
-  if (!memory) return tl::unexpected(std::move(memory).error());
-  reader->memory_ = std::move(*memory);
+  TAILRACE_ASSIGN_OR_RETURN(reader->memory_,
+                            storage::AlignedBuffer::allocate(piece_bytes * pieces));
   reader->slots_.resize(pieces);
   for (size_t slot = 0; slot < pieces; ++slot) {
     reader->slots_[slot].memory = reader->memory_.span().subspan(slot * piece_bytes, piece_bytes);
     reader->free_.push_back(slot);
   }
-  auto queue = file_system.make_queue(pieces);
-  if (!queue) return tl::unexpected(std::move(queue).error());
-  reader->queue_ = std::move(*queue);
+  TAILRACE_ASSIGN_OR_RETURN(reader->queue_, file_system.make_queue(pieces));
   return reader;
 }
 
@@ -61,8 +58,7 @@ Result<std::optional<LogReadAhead::Piece>> LogReadAhead::next() {
   Slot& slot = slots_[index];
   while (!slot.done) {
     completions_.clear();
-    const auto waited = queue_->wait(completions_, std::chrono::seconds(1));
-    if (!waited) return tl::unexpected(waited.error());
+    TAILRACE_RETURN_IF_ERROR(queue_->wait(completions_, std::chrono::seconds(1)));
     for (storage::Completion& completion : completions_) {
       Slot& finished = slots_[completion.token];
       finished.done = true;

@@ -11,10 +11,9 @@ std::string LogSegments::place_of(LogAddress address) const {
 }
 
 Result<std::vector<LogAddress>> LogSegments::list() const {
-  const auto names = file_system_.list(directory_);
-  if (!names) return tl::unexpected(names.error());
+  TAILRACE_ASSIGN_OR_RETURN(const auto names, file_system_.list(directory_));
   std::vector<LogAddress> result;
-  for (const std::string& name : *names) {
+  for (const std::string& name : names) {
     const auto first = parse_segment_file_name(name);
     if (!first) continue;
     if (*first % segment_bytes_ != 0) {
@@ -31,10 +30,9 @@ Result<std::vector<LogAddress>> LogSegments::list() const {
 Result<> LogSegments::clear() {
   TAILRACE_RETURN_IF_ERROR(file_system_.make_directory(directory_));
   // A log of another segment size may have been here: by name, not by list().
-  const auto names = file_system_.list(directory_);
-  if (!names) return tl::unexpected(names.error());
+  TAILRACE_ASSIGN_OR_RETURN(const auto names, file_system_.list(directory_));
   bool removed = false;
-  for (const std::string& name : *names) {
+  for (const std::string& name : names) {
     if (!parse_segment_file_name(name)) continue;
     TAILRACE_RETURN_IF_ERROR(file_system_.remove(directory_ / name));
     removed = true;
@@ -44,15 +42,14 @@ Result<> LogSegments::clear() {
 }
 
 Result<> LogSegments::open_existing(LogAddress begin, bool writable) {
-  const auto found = list();
-  if (!found) return tl::unexpected(found.error());
+  TAILRACE_ASSIGN_OR_RETURN(const auto found, list());
   const std::lock_guard lock(mutex_);
-  for (const LogAddress first : *found) {
-    auto file = file_system_.open(path_of(first), {.mode = writable ? storage::OpenMode::kReadWrite
-                                                                    : storage::OpenMode::kReadOnly,
-                                                   .direct = true});
-    if (!file) return tl::unexpected(std::move(file).error());
-    segments_[first].file = std::move(*file);
+  for (const LogAddress first : found) {
+    TAILRACE_ASSIGN_OR_RETURN(
+        segments_[first].file,
+        file_system_.open(path_of(first), {.mode = writable ? storage::OpenMode::kReadWrite
+                                                            : storage::OpenMode::kReadOnly,
+                                           .direct = true}));
   }
   LogAddress lowest = align_down(begin, segment_bytes_);
   if (!segments_.empty()) lowest = std::min(lowest, segments_.begin()->first);
@@ -66,10 +63,9 @@ Result<> LogSegments::reserve(LogAddress from, LogAddress to) {
   const LogAddress first = align_down(from, segment_bytes_);
   FilePointer file = file_of(first);
   if (file == nullptr) {
-    auto opened = file_system_.open(path_of(first),
-                                    {.mode = storage::OpenMode::kCreateReadWrite, .direct = true});
-    if (!opened) return tl::unexpected(std::move(opened).error());
-    file = std::move(*opened);
+    TAILRACE_ASSIGN_OR_RETURN(
+        file, file_system_.open(path_of(first),
+                                {.mode = storage::OpenMode::kCreateReadWrite, .direct = true}));
     const std::lock_guard lock(mutex_);
     segments_[first].file = file;
     made_ = true;

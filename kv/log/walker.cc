@@ -19,10 +19,10 @@ Result<std::unique_ptr<LogWalker>> LogWalker::create(storage::FileSystem& file_s
                                                      LogAddress until) {
   TAILRACE_CHECK(until <= log.safe_read_only(), "what is walked must not change");
   std::unique_ptr<LogWalker> walker(new LogWalker(log, from, until));
-  auto reader = LogReadAhead::create(file_system, log.segments(),
-                                     std::min(kWalkPieceBytes, log.page_bytes()), kWalkPieces);
-  if (!reader) return tl::unexpected(std::move(reader).error());
-  walker->reader_ = std::move(*reader);
+  TAILRACE_ASSIGN_OR_RETURN(
+      walker->reader_,
+      LogReadAhead::create(file_system, log.segments(), std::min(kWalkPieceBytes, log.page_bytes()),
+                           kWalkPieces));
   return walker;
 }
 
@@ -135,25 +135,22 @@ Result<std::optional<LogWalker::Item>> LogWalker::next() {
       address_ = align_down(address_, log_.page_bytes_) + log_.first_offset_;
     }
     if (address_ >= until_) return std::nullopt;
-    auto bytes = view(sizeof(Record));
-    if (!bytes) return tl::unexpected(std::move(bytes).error());
-    auto* record = reinterpret_cast<Record*>(*bytes);
+    TAILRACE_ASSIGN_OR_RETURN(auto bytes, view(sizeof(Record)));
+    auto* record = reinterpret_cast<Record*>(bytes);
     if (!record->is_present()) {
       address_ = align_down(address_, kLogBlockBytes) + kLogBlockBytes;
       continue;
     }
     if ((record->state.load(std::memory_order_relaxed) & Record::kWide) != 0) {
-      bytes = view(2 * sizeof(Record));
-      if (!bytes) return tl::unexpected(std::move(bytes).error());
-      record = reinterpret_cast<Record*>(*bytes);
+      TAILRACE_ASSIGN_OR_RETURN(bytes, view(2 * sizeof(Record)));
+      record = reinterpret_cast<Record*>(bytes);
     }
     const uint64_t length = record->bytes();
     if (length > log_.page_bytes_ - log_.offset_of(address_)) {
       return tl::unexpected(corrupt(address_, "the record there goes beyond its page"));
     }
-    bytes = view(length);
-    if (!bytes) return tl::unexpected(std::move(bytes).error());
-    const Item item{address_, reinterpret_cast<Record*>(*bytes)};
+    TAILRACE_ASSIGN_OR_RETURN(bytes, view(length));
+    const Item item{address_, reinterpret_cast<Record*>(bytes)};
     address_ += length;
     return item;
   }

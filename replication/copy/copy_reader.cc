@@ -39,9 +39,7 @@ Result<> CopyReader::move_to(uint64_t offset) {
 Result<> CopyReader::fill(Stretch& stretch, uint64_t offset) const {
   stretch.size = 0;
   if (stretch.memory.size() == 0) {
-    auto memory = storage::AlignedBuffer::allocate(kStretchBytes);
-    if (!memory) return tl::unexpected(std::move(memory).error());
-    stretch.memory = std::move(*memory);
+    TAILRACE_ASSIGN_OR_RETURN(stretch.memory, storage::AlignedBuffer::allocate(kStretchBytes));
   }
   stretch.from = align_down(offset, storage::kBlockBytes);
   const size_t size = std::min(kStretchBytes, bytes_ - stretch.from);

@@ -9,7 +9,7 @@ namespace tailrace::rpc {
 namespace {
 
 Result<CommandAnswer> read_command(const Reply& reply) {
-  if (!reply) return tl::unexpected(reply.error());
+  TAILRACE_RETURN_IF_ERROR(reply);
   if (!reply->isCommand()) return tl::unexpected(unexpected_answer());
   const auto from = reply->getCommand();
   CommandAnswer answer;
@@ -24,7 +24,7 @@ Result<CommandAnswer> read_command(const Reply& reply) {
 }
 
 Result<ReadAnswer> read_get(const Reply& reply) {
-  if (!reply) return tl::unexpected(reply.error());
+  TAILRACE_RETURN_IF_ERROR(reply);
   if (!reply->isGet()) return tl::unexpected(unexpected_answer());
   const auto from = reply->getGet();
   ReadAnswer answer;
@@ -37,13 +37,13 @@ Result<ReadAnswer> read_get(const Reply& reply) {
 }
 
 Result<> read_done(const Reply& reply) {
-  if (!reply) return tl::unexpected(reply.error());
+  TAILRACE_RETURN_IF_ERROR(reply);
   if (!reply->isDone()) return tl::unexpected(unexpected_answer());
   return {};
 }
 
 Result<DigestAnswer> read_digest(const Reply& reply) {
-  if (!reply) return tl::unexpected(reply.error());
+  TAILRACE_RETURN_IF_ERROR(reply);
   if (!reply->isDigest()) return tl::unexpected(unexpected_answer());
   const auto from = reply->getDigest();
   return DigestAnswer{Address{from.getBegin()}, from.getStateHigh(), from.getStateLow(),
@@ -56,8 +56,7 @@ Result<std::unique_ptr<Client>> Client::create(ClientOptions options) {
   if (options.servers.empty())
     return make_error(ErrorCode::kInvalidArgument, "a client needs at least one server");
   for (const std::string& server : options.servers) {
-    auto parsed = net::parse_endpoint(server);
-    if (!parsed) return tl::unexpected(std::move(parsed).error());
+    TAILRACE_RETURN_IF_ERROR(net::parse_endpoint(server));
   }
   return std::make_unique<ClientImpl>(std::move(options));
 }
@@ -238,7 +237,7 @@ Result<Address> ClientImpl::checkpoint(const std::string& server) {
   ClientRequest request = command(wire::Operation::NONE, {});
   request.verb = ClientRequest::Verb::kCheckpoint;
   const auto read = [](const Reply& reply) -> Result<Address> {
-    if (!reply) return tl::unexpected(reply.error());
+    TAILRACE_RETURN_IF_ERROR(reply);
     if (!reply->isCheckpoint()) return tl::unexpected(unexpected_answer());
     return Address{reply->getCheckpoint()};
   };
@@ -246,9 +245,8 @@ Result<Address> ClientImpl::checkpoint(const std::string& server) {
 }
 
 Result<Address> ClientImpl::request_digest() {
-  auto answer = wait_for_command(command(wire::Operation::DIGEST, {}));
-  if (!answer) return tl::unexpected(std::move(answer).error());
-  return answer->range.end;
+  TAILRACE_ASSIGN_OR_RETURN(auto answer, wait_for_command(command(wire::Operation::DIGEST, {})));
+  return answer.range.end;
 }
 
 Result<DigestAnswer> ClientImpl::digest(const std::string& server, Address address,

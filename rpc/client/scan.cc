@@ -17,7 +17,7 @@ struct Slice {
 };
 
 Result<Slice> read_slice(const Result<wire::Response::Reader>& reply) {
-  if (!reply) return tl::unexpected(reply.error());
+  TAILRACE_RETURN_IF_ERROR(reply);
   if (!reply->isScan())
     return make_error(ErrorCode::kUnsupported,
                       "the server answered with something else than was asked");

@@ -13,7 +13,7 @@ namespace {
 constexpr size_t kMostServers = 128;
 
 Result<NodeStatusAnswer> status_of(const Reply& reply, const std::string& server) {
-  if (!reply) return tl::unexpected(reply.error());
+  TAILRACE_RETURN_IF_ERROR(reply);
   if (!reply->isStatus()) return tl::unexpected(unexpected_answer());
   NodeStatusAnswer answer = read_status(reply->getStatus());
   answer.address = server;

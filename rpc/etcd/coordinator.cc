@@ -206,8 +206,7 @@ Result<std::string> read_password(const std::string& file) {
 }  // namespace
 
 Result<> check_etcd_endpoint(const std::string& text) {
-  auto endpoint = parse_http_endpoint(text);
-  if (!endpoint) return tl::unexpected(std::move(endpoint).error());
+  TAILRACE_RETURN_IF_ERROR(parse_http_endpoint(text));
   return {};
 }
 
@@ -218,22 +217,17 @@ Result<std::unique_ptr<replication::Coordinator>> make_etcd_coordinator(
   client.username = options.username;
   bool tls = false;
   for (const std::string& text : options.endpoints) {
-    auto endpoint = parse_http_endpoint(text);
-    if (!endpoint) return tl::unexpected(std::move(endpoint).error());
-    tls = tls || endpoint->tls;
-    client.endpoints.push_back(std::move(*endpoint));
+    TAILRACE_ASSIGN_OR_RETURN(auto endpoint, parse_http_endpoint(text));
+    tls = tls || endpoint.tls;
+    client.endpoints.push_back(std::move(endpoint));
   }
   if (client.endpoints.empty())
     return make_error(ErrorCode::kInvalidArgument, "no endpoint of etcd is given");
   if (tls) {
-    auto context = make_tls_context(options.tls);
-    if (!context) return tl::unexpected(std::move(context).error());
-    client.tls = std::move(*context);
+    TAILRACE_ASSIGN_OR_RETURN(client.tls, make_tls_context(options.tls));
   }
   if (!options.username.empty()) {
-    auto password = read_password(options.password_file);
-    if (!password) return tl::unexpected(std::move(password).error());
-    client.password = std::move(*password);
+    TAILRACE_ASSIGN_OR_RETURN(client.password, read_password(options.password_file));
   }
   return std::make_unique<EtcdCoordinator>(std::move(options), std::move(client), executor);
 }

@@ -58,9 +58,8 @@ class PeerTransportImpl : public PeerTransport {
 
   Result<> listen() {
     if (options_.listen.empty()) return {};
-    auto acceptor = net::listen_on(io_, options_.listen);
-    if (!acceptor) return tl::unexpected(std::move(acceptor).error());
-    acceptor_.emplace(std::move(*acceptor));
+    TAILRACE_ASSIGN_OR_RETURN(auto acceptor, net::listen_on(io_, options_.listen));
+    acceptor_.emplace(std::move(acceptor));
     std::error_code ignored;
     port_ = acceptor_->local_endpoint(ignored).port();
     return {};

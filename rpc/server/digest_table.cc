@@ -126,15 +126,13 @@ bool DigestTable::anyone_waits(const Question& question) {
 }
 
 Result<DigestTable::Answer> DigestTable::answer(const Question& question) {
-  const auto state = machine_.digest_at(question.address);
-  if (!state) return tl::unexpected(state.error());
+  TAILRACE_ASSIGN_OR_RETURN(const auto state, machine_.digest_at(question.address));
   const auto kept = std::find_if(kept_.begin(), kept_.end(),
                                  [&](const auto& one) { return one.first == question; });
   // What is truncated meanwhile cannot be compared any more.
   if (kept != kept_.end() && kept->second.begin == log_.begin()) return kept->second;
-  auto found = with_log(question, *state);
-  if (!found) return tl::unexpected(std::move(found).error());
-  kept_.emplace_back(question, *found);
+  TAILRACE_ASSIGN_OR_RETURN(auto found, with_log(question, state));
+  kept_.emplace_back(question, found);
   if (kept_.size() > kAnswersKept) kept_.pop_front();
   return found;
 }
@@ -144,16 +142,13 @@ Result<DigestTable::Answer> DigestTable::with_log(const Question& question,
   Answer answer{log_.begin(), state, {}};
   const Address from = question.log_from == Address{} ? answer.begin : question.log_from;
   // The digest command stands inside a batch: the log is compared up to the batch before.
-  const auto end = log_.mark_end_at(question.address);
-  if (!end) return tl::unexpected(end.error());
+  TAILRACE_ASSIGN_OR_RETURN(const auto end, log_.mark_end_at(question.address));
   if (from < answer.begin)
     return make_error(ErrorCode::kTruncated, fmt::format("the log begins at address {}, above {}",
                                                          answer.begin.value, from.value));
-  if (from < *end) {
-    auto log =
-        machine_.log_digest(AddressRange{from, *end}, [&] { return anyone_waits(question); });
-    if (!log) return tl::unexpected(std::move(log).error());
-    answer.log = *log;
+  if (from < end) {
+    const auto wanted = [&] { return anyone_waits(question); };
+    TAILRACE_ASSIGN_OR_RETURN(answer.log, machine_.log_digest(AddressRange{from, end}, wanted));
   }
   return answer;
 }

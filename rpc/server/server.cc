@@ -38,9 +38,9 @@ class ServerImpl : public Server {
   ~ServerImpl() override { stop(); }
 
   Result<> listen() {
-    auto acceptor = net::listen_on(threads_[0]->io(), context_.options.listen);
-    if (!acceptor) return tl::unexpected(std::move(acceptor).error());
-    acceptor_.emplace(std::move(*acceptor));
+    TAILRACE_ASSIGN_OR_RETURN(auto acceptor,
+                              net::listen_on(threads_[0]->io(), context_.options.listen));
+    acceptor_.emplace(std::move(acceptor));
     retry_.emplace(threads_[0]->io());
     std::error_code ignored;
     port_ = acceptor_->local_endpoint(ignored).port();

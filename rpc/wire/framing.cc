@@ -83,10 +83,9 @@ Result<std::optional<size_t>> FrameDecoder::announced_bytes() const {
 
 Result<std::optional<ByteSpan>> FrameDecoder::peek() {
   if (frame_bytes_ == 0) {
-    auto announced = announced_bytes();
-    if (!announced) return tl::unexpected(std::move(announced).error());
-    if (!*announced) return std::nullopt;
-    frame_bytes_ = **announced;
+    TAILRACE_ASSIGN_OR_RETURN(auto announced, announced_bytes());
+    if (!announced) return std::nullopt;
+    frame_bytes_ = *announced;
   }
   if (end_ - begin_ < frame_bytes_) return std::nullopt;
   return ByteSpan{data() + begin_, frame_bytes_};

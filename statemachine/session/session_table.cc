@@ -20,8 +20,7 @@ tl::unexpected<Error> inconsistent() {
 }
 
 Result<> erase(kv::Session& session, const std::string& key, kv::Serial at) {
-  if (auto erased = session.erase(as_bytes(key), at); !erased)
-    return tl::unexpected(erased.error());
+  TAILRACE_RETURN_IF_ERROR(session.erase(as_bytes(key), at));
   return {};
 }
 
@@ -35,14 +34,12 @@ Result<> SessionTable::load_pair(ByteSpan key, ByteSpan value) {
     return found != kNoSession ? found : sessions_.add(client);
   };
   if (as_text(key).front() == kSessionKey) {
-    const auto client = client_of_session(key);
-    if (!client) return tl::unexpected(client.error());
-    return decode_session(value, sessions_[slot_of(*client)]);
+    TAILRACE_ASSIGN_OR_RETURN(const auto client, client_of_session(key));
+    return decode_session(value, sessions_[slot_of(client)]);
   }
-  const auto whose = client_and_serial_of_answer(key);
-  if (!whose) return tl::unexpected(whose.error());
-  const SessionSlot slot = slot_of(whose->first);
-  KeptAnswer answer{slot, whose->second, 0, {}};
+  TAILRACE_ASSIGN_OR_RETURN(const auto whose, client_and_serial_of_answer(key));
+  const SessionSlot slot = slot_of(whose.first);
+  KeptAnswer answer{slot, whose.second, 0, {}};
   TAILRACE_RETURN_IF_ERROR(decode_answer(value, answer));
   answers_.add(sessions_[slot].answers, std::move(answer));
   return {};
@@ -78,23 +75,19 @@ void SessionTable::sort() {
 }
 
 Result<> SessionTable::load_evicted(ByteSpan value) {
-  const auto evicted = decode_evicted(value);
-  if (!evicted) return tl::unexpected(evicted.error());
-  evicted_ = *evicted;
+  TAILRACE_ASSIGN_OR_RETURN(evicted_, decode_evicted(value));
   return {};
 }
 
 Result<> SessionTable::load_pair_of_format_1(ByteSpan key, ByteSpan value) {
-  const auto client = client_of_session(key);
-  if (!client) return tl::unexpected(client.error());
-  auto found = decode_session_of_format_1(value);
-  if (!found) return tl::unexpected(found.error());
-  const SessionSlot slot = sessions_.add(*client);
+  TAILRACE_ASSIGN_OR_RETURN(const auto client, client_of_session(key));
+  TAILRACE_ASSIGN_OR_RETURN(auto found, decode_session_of_format_1(value));
+  const SessionSlot slot = sessions_.add(client);
   ClientSession& entry = sessions_[slot];
-  entry.last_serial = found->session.last_serial;
-  entry.last_time_ns = found->session.last_time_ns;
-  entry.forgotten = found->session.forgotten;
-  for (KeptAnswer& answer : found->answers) {
+  entry.last_serial = found.session.last_serial;
+  entry.last_time_ns = found.session.last_time_ns;
+  entry.forgotten = found.session.forgotten;
+  for (KeptAnswer& answer : found.answers) {
     answer.session = slot;
     answers_.add(entry.answers, std::move(answer));
   }
