@@ -54,6 +54,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void close();
   /// For the next request, or the rest of one; until its answer is read; or for its end.
   bool waits_for_other_side() const { return stage_ != Stage::kAnswering; }
+  /// Whether it has said anything yet.
+  bool has_spoken() const { return answered_ > 0 || parser_.begun(); }
   bool accepted_before(SteadyTime time) const { return accepted_ < time; }
 
  private:

@@ -97,8 +97,8 @@ class ServerImpl final : public Server, public Connection::Owner {
     connections_.back()->begin();
   }
 
-  /// The oldest that waits for its other side, of those that have been here for a while; in a flood
-  /// there may be none.
+  /// The oldest that waits for its other side, of those that have been here for a while. In a flood
+  /// there may be none: then one that has spoken, for who has just come may be about to.
   void make_room() {
     const SteadyTime young = system_clock().now() - options.least_stay;
     const auto stays = [&](const auto& each) { return each->accepted_before(young); };
@@ -106,6 +106,10 @@ class ServerImpl final : public Server, public Connection::Owner {
       return stays(each) && each->waits_for_other_side();
     };
     auto oldest = std::find_if(connections_.begin(), connections_.end(), waits);
+    if (oldest == connections_.end())
+      oldest = std::find_if(connections_.begin(), connections_.end(), [](const auto& each) {
+        return each->waits_for_other_side() && each->has_spoken();
+      });
     if (oldest == connections_.end())
       oldest = std::find_if(connections_.begin(), connections_.end(), stays);
     const auto connection = oldest != connections_.end() ? *oldest : connections_.front();

@@ -157,6 +157,27 @@ TEST_F(HttpServerTest, AnswersBesideAnyNumberOfSilentConnections) {
   EXPECT_TRUE(told("tailrace_http_connections 50"));
 }
 
+// Promise: nor does a flood of requests that stop in the middle send away who has just connected
+// and asks a moment later, however many come in between.
+TEST_F(HttpServerTest, AnswersWhoAsksALittleLaterThanAFloodOfHalfRequests) {
+  ServerOptions options;
+  options.max_connections = 20;
+  options.least_stay = std::chrono::seconds(60);
+  const int port = serve(options);
+  std::vector<std::unique_ptr<RawClient>> halves;
+  const auto flood = [&](int count) {
+    for (int i = 0; i < count; ++i) {
+      halves.push_back(std::make_unique<RawClient>(port));
+      halves.back()->send("GET /metr");
+      std::this_thread::sleep_for(milliseconds(1));
+    }
+  };
+  flood(20);
+  RawClient probe(port);
+  flood(60);
+  EXPECT_EQ(probe.ask(kGet).body, "GET /a");
+}
+
 // Promise: connections that ask and do not read their answers keep out nobody who has just come:
 // not even one that asks a moment after it was accepted, when it alone waits for a request.
 TEST_F(HttpServerTest, AnswersWhoHasJustComeBesideConnectionsThatReadNoAnswers) {
