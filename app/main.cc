@@ -67,25 +67,8 @@ int main(int argc, char** argv) {
   app.footer(dashed);  // of each verb
   app.require_subcommand(1);
   int exit_code = kDone;
-  add_serve_verb(app, exit_code);
-  add_put_verb(app, exit_code);
-  add_get_verb(app, exit_code);
-  add_delete_verb(app, exit_code);
-  add_add_verb(app, exit_code);
-  add_cas_verb(app, exit_code);
-  add_expire_verb(app, exit_code);
-  add_scan_verb(app, exit_code);
-  add_append_verb(app, exit_code);
-  add_tail_verb(app, exit_code);
-  add_load_verb(app, exit_code);
-  add_status_verb(app, exit_code);
-  add_transfer_verb(app, exit_code);
-  add_promote_verb(app, exit_code);
-  add_member_verb(app, exit_code);
-  add_checkpoint_verb(app, exit_code);
-  add_verify_verb(app, exit_code);
-  add_log_verbs(app, exit_code);
-  add_bench_verbs(app, exit_code);
+  CLI::App& parent = app;
+  TAILRACE_VERBS(TAILRACE_ADD_VERB)
   app.footer(
       "help [VERB] shows the help of a verb, version the program's version. --server and\n"
       "--timeout may stand before the verb.\n" +

@@ -27,34 +27,29 @@ int report(const Error& error);
 /// not misused.
 int report_answer(const Error& error);
 
-void add_serve_verb(CLI::App& app, int& exit_code);
-void add_put_verb(CLI::App& app, int& exit_code);
-void add_get_verb(CLI::App& app, int& exit_code);
-void add_delete_verb(CLI::App& app, int& exit_code);
-void add_add_verb(CLI::App& app, int& exit_code);
-void add_cas_verb(CLI::App& app, int& exit_code);
-void add_expire_verb(CLI::App& app, int& exit_code);
-void add_scan_verb(CLI::App& app, int& exit_code);
-void add_append_verb(CLI::App& app, int& exit_code);
-void add_tail_verb(CLI::App& app, int& exit_code);
-void add_load_verb(CLI::App& app, int& exit_code);
-void add_status_verb(CLI::App& app, int& exit_code);
-void add_transfer_verb(CLI::App& app, int& exit_code);
-void add_member_verb(CLI::App& app, int& exit_code);
-void add_promote_verb(CLI::App& app, int& exit_code);
-void add_checkpoint_verb(CLI::App& app, int& exit_code);
-void add_verify_verb(CLI::App& app, int& exit_code);
-void add_log_verbs(CLI::App& app, int& exit_code);
-void add_bench_verbs(CLI::App& app, int& exit_code);
-// Of `log`.
-void add_log_inspect_verb(CLI::App& log, int& exit_code);
-void add_log_check_verb(CLI::App& log, int& exit_code);
-void add_log_dump_verb(CLI::App& log, int& exit_code);
-void add_log_repair_verb(CLI::App& log, int& exit_code);
-// Of `bench`.
-void add_bench_service_verb(CLI::App& bench, int& exit_code);
-void add_bench_log_verb(CLI::App& bench, int& exit_code);
-void add_bench_apply_verb(CLI::App& bench, int& exit_code);
-void add_bench_kv_verb(CLI::App& bench, int& exit_code);
+/// Every verb, in the order of --help: each stands here once. Its file defines add_NAME_verb(),
+/// which adds it to the parser.
+// clang-format off
+#define TAILRACE_VERBS(VERB) \
+  VERB(serve) \
+  VERB(put) VERB(get) VERB(delete) VERB(add) VERB(cas) VERB(expire) VERB(scan) \
+  VERB(append) VERB(tail) VERB(load) \
+  VERB(status) VERB(transfer) VERB(promote) VERB(member) VERB(checkpoint) VERB(verify) \
+  VERB(log) VERB(bench)
+// clang-format on
+/// Those of `log`, and of `bench`.
+#define TAILRACE_LOG_VERBS(VERB) VERB(log_inspect) VERB(log_check) VERB(log_dump) VERB(log_repair)
+#define TAILRACE_BENCH_VERBS(VERB) \
+  VERB(bench_apply) VERB(bench_kv) VERB(bench_log) VERB(bench_service)
+
+#define TAILRACE_DECLARE_VERB(name) void add_##name##_verb(CLI::App& parent, int& exit_code);
+TAILRACE_VERBS(TAILRACE_DECLARE_VERB)
+TAILRACE_LOG_VERBS(TAILRACE_DECLARE_VERB)
+TAILRACE_BENCH_VERBS(TAILRACE_DECLARE_VERB)
+#undef TAILRACE_DECLARE_VERB
+
+/// For the parent of some verbs: TAILRACE_LOG_VERBS(TAILRACE_ADD_VERB), with the names `parent` and
+/// `exit_code` in scope.
+#define TAILRACE_ADD_VERB(name) add_##name##_verb(parent, exit_code);
 
 }  // namespace tailrace::app

@@ -4,13 +4,10 @@
 
 namespace tailrace::app {
 
-void add_log_verbs(CLI::App& app, int& exit_code) {
-  CLI::App* log = app.add_subcommand("log", "Looks at a log's files without a server");
-  log->require_subcommand(1);
-  add_log_inspect_verb(*log, exit_code);
-  add_log_check_verb(*log, exit_code);
-  add_log_dump_verb(*log, exit_code);
-  add_log_repair_verb(*log, exit_code);
+void add_log_verb(CLI::App& app, int& exit_code) {
+  CLI::App& parent = *app.add_subcommand("log", "Looks at a log's files without a server");
+  parent.require_subcommand(1);
+  TAILRACE_LOG_VERBS(TAILRACE_ADD_VERB)
 }
 
 }  // namespace tailrace::app

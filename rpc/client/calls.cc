@@ -4,6 +4,7 @@
 
 #include "net/listen.h"
 #include "rpc/client/impl.h"
+#include "rpc/wire/operation.h"
 
 namespace tailrace::rpc {
 namespace {
@@ -107,19 +108,27 @@ RequestQueue& ClientImpl::queue_for(const ReadOptions& options) {
   return options.level == ReadOptions::Level::kLinearizable ? leader_ : any_;
 }
 
-ClientRequest ClientImpl::command(wire::Operation operation, ByteSpan key) const {
+ClientRequest ClientImpl::request_of(ClientRequest::Verb verb, ByteSpan key) const {
   ClientRequest request;
-  request.verb = ClientRequest::Verb::kCommand;
-  request.operation = operation;
+  request.verb = verb;
   request.key = to_string(key);
   request.deadline = std::chrono::steady_clock::now() + options_.timeout;
   return request;
 }
 
+ClientRequest ClientImpl::write_request(const Write& write) const {
+  ClientRequest request = request_of(ClientRequest::Verb::kCommand, write.key);
+  request.operation = to_wire(write.operation);
+  request.value = to_string(write.value);
+  request.expected = to_string(write.expected);
+  request.delta = write.delta;
+  request.time_to_live_ms = static_cast<uint64_t>(write.time_to_live.count());
+  return request;
+}
+
 ClientRequest ClientImpl::append_request(std::string_view stream,
                                          const std::vector<ByteSpan>& events) const {
-  ClientRequest request = command(wire::Operation::NONE, as_bytes(stream));
-  request.verb = ClientRequest::Verb::kAppend;
+  ClientRequest request = request_of(ClientRequest::Verb::kAppend, as_bytes(stream));
   size_t bytes = 0;
   for (const ByteSpan event : events)
     bytes += event.size();
@@ -133,8 +142,7 @@ ClientRequest ClientImpl::append_request(std::string_view stream,
 }
 
 ClientRequest ClientImpl::get_request(ByteSpan key, ReadOptions options) const {
-  ClientRequest request = command(wire::Operation::NONE, key);
-  request.verb = ClientRequest::Verb::kGet;
+  ClientRequest request = request_of(ClientRequest::Verb::kGet, key);
   request.read = options;
   return request;
 }
@@ -143,37 +151,8 @@ Result<CommandAnswer> ClientImpl::wait_for_command(ClientRequest request) {
   return submit<CommandAnswer>(leader_, std::move(request), read_command).get();
 }
 
-Result<CommandAnswer> ClientImpl::put(ByteSpan key, ByteSpan value,
-                                      std::chrono::milliseconds time_to_live) {
-  ClientRequest request = command(wire::Operation::PUT, key);
-  request.value = to_string(value);
-  request.time_to_live_ms = static_cast<uint64_t>(time_to_live.count());
-  return wait_for_command(std::move(request));
-}
-
-Result<CommandAnswer> ClientImpl::expire(ByteSpan key, std::chrono::milliseconds time_to_live) {
-  ClientRequest request = command(wire::Operation::EXPIRE, key);
-  request.time_to_live_ms = static_cast<uint64_t>(time_to_live.count());
-  return wait_for_command(std::move(request));
-}
-
-Result<CommandAnswer> ClientImpl::erase(ByteSpan key) {
-  return wait_for_command(command(wire::Operation::DELETE, key));
-}
-
-Result<CommandAnswer> ClientImpl::add(ByteSpan key, int64_t delta) {
-  ClientRequest request = command(wire::Operation::ADD, key);
-  request.delta = delta;
-  return wait_for_command(std::move(request));
-}
-
-Result<CommandAnswer> ClientImpl::cas(ByteSpan key, std::optional<ByteSpan> expected,
-                                      ByteSpan value, std::chrono::milliseconds time_to_live) {
-  ClientRequest request = command(expected ? wire::Operation::CAS : wire::Operation::INSERT, key);
-  if (expected) request.expected = to_string(*expected);
-  request.value = to_string(value);
-  request.time_to_live_ms = static_cast<uint64_t>(time_to_live.count());
-  return wait_for_command(std::move(request));
+Result<CommandAnswer> ClientImpl::write(const Write& write) {
+  return wait_for_command(write_request(write));
 }
 
 Result<CommandAnswer> ClientImpl::append(std::string_view stream,
@@ -185,9 +164,8 @@ Result<ReadAnswer> ClientImpl::get(ByteSpan key, ReadOptions options) {
   return submit<ReadAnswer>(queue_for(options), get_request(key, options), read_get).get();
 }
 
-void ClientImpl::async_put(ByteSpan key, ByteSpan value, CommandCallback done) {
-  ClientRequest request = command(wire::Operation::PUT, key);
-  request.value = to_string(value);
+void ClientImpl::async_write(const Write& write, CommandCallback done) {
+  ClientRequest request = write_request(write);
   request.done = [done = std::move(done)](Reply reply) { done(read_command(reply)); };
   leader_.submit(std::move(request));
 }
@@ -207,35 +185,30 @@ void ClientImpl::async_get(ByteSpan key, ReadOptions options,
 }
 
 Result<> ClientImpl::transfer(NodeId node) {
-  ClientRequest request = command(wire::Operation::NONE, {});
-  request.verb = ClientRequest::Verb::kTransfer;
+  ClientRequest request = request_of(ClientRequest::Verb::kTransfer);
   request.node = node;
   return submit<void>(leader_, std::move(request), read_done).get();
 }
 
 Result<> ClientImpl::set_member(const NodeStatusAnswer::Member& member) {
-  ClientRequest request = command(wire::Operation::NONE, {});
-  request.verb = ClientRequest::Verb::kSetMember;
+  ClientRequest request = request_of(ClientRequest::Verb::kSetMember);
   request.member = member;
   return submit<void>(leader_, std::move(request), read_done).get();
 }
 
 Result<> ClientImpl::remove_member(NodeId node) {
-  ClientRequest request = command(wire::Operation::NONE, {});
-  request.verb = ClientRequest::Verb::kRemoveMember;
+  ClientRequest request = request_of(ClientRequest::Verb::kRemoveMember);
   request.node = node;
   return submit<void>(leader_, std::move(request), read_done).get();
 }
 
 Result<> ClientImpl::promote(const std::string& server) {
-  ClientRequest request = command(wire::Operation::NONE, {});
-  request.verb = ClientRequest::Verb::kPromote;
+  ClientRequest request = request_of(ClientRequest::Verb::kPromote);
   return submit<void>(queue_to(server), std::move(request), read_done).get();
 }
 
 Result<Address> ClientImpl::checkpoint(const std::string& server) {
-  ClientRequest request = command(wire::Operation::NONE, {});
-  request.verb = ClientRequest::Verb::kCheckpoint;
+  ClientRequest request = request_of(ClientRequest::Verb::kCheckpoint);
   const auto read = [](const Reply& reply) -> Result<Address> {
     TAILRACE_RETURN_IF_ERROR(reply);
     if (!reply->isCheckpoint()) return tl::unexpected(unexpected_answer());
@@ -245,14 +218,13 @@ Result<Address> ClientImpl::checkpoint(const std::string& server) {
 }
 
 Result<Address> ClientImpl::request_digest() {
-  TAILRACE_ASSIGN_OR_RETURN(auto answer, wait_for_command(command(wire::Operation::DIGEST, {})));
+  TAILRACE_ASSIGN_OR_RETURN(auto answer, write({.operation = statemachine::Operation::kDigest}));
   return answer.range.end;
 }
 
 Result<DigestAnswer> ClientImpl::digest(const std::string& server, Address address,
                                         Address log_from) {
-  ClientRequest request = command(wire::Operation::NONE, {});
-  request.verb = ClientRequest::Verb::kDigest;
+  ClientRequest request = request_of(ClientRequest::Verb::kDigest);
   request.address = address;
   request.log_from = log_from;
   return submit<DigestAnswer>(queue_to(server), std::move(request), read_digest).get();

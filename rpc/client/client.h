@@ -9,6 +9,7 @@
 #include <stop_token>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "core/address.h"
@@ -76,21 +77,47 @@ class Client {
   /// have happened (kUnknownOutcome). Not to be called by what a call calls.
   virtual ~Client() = default;
 
+  /// One command; what each takes is said below, where it has a name.
+  struct Write {
+    statemachine::Operation operation;
+    ByteSpan key = {}, value = {}, expected = {};
+    int64_t delta = 0;
+    std::chrono::milliseconds time_to_live{0};
+  };
+  virtual Result<CommandAnswer> write(const Write& command) = 0;
+
   /// With a time to live the key is absent once the log's time has passed it; 0: for ever.
-  virtual Result<CommandAnswer> put(
-      ByteSpan key, ByteSpan value,
-      std::chrono::milliseconds time_to_live = std::chrono::milliseconds(0)) = 0;
+  Result<CommandAnswer> put(ByteSpan key, ByteSpan value,
+                            std::chrono::milliseconds time_to_live = std::chrono::milliseconds(0)) {
+    return write({.operation = statemachine::Operation::kPut,
+                  .key = key,
+                  .value = value,
+                  .time_to_live = time_to_live});
+  }
   /// Sets the time to live of a key that is there, or takes it away (0).
-  virtual Result<CommandAnswer> expire(ByteSpan key, std::chrono::milliseconds time_to_live) = 0;
-  virtual Result<CommandAnswer> erase(ByteSpan key) = 0;
-  virtual Result<CommandAnswer> add(ByteSpan key, int64_t delta) = 0;
+  Result<CommandAnswer> expire(ByteSpan key, std::chrono::milliseconds time_to_live) {
+    return write(
+        {.operation = statemachine::Operation::kExpire, .key = key, .time_to_live = time_to_live});
+  }
+  Result<CommandAnswer> erase(ByteSpan key) {
+    return write({.operation = statemachine::Operation::kDelete, .key = key});
+  }
+  Result<CommandAnswer> add(ByteSpan key, int64_t delta) {
+    return write({.operation = statemachine::Operation::kAdd, .key = key, .delta = delta});
+  }
   /// Sets the key if its value is `expected`; nothing: if there is no such key, or it has expired.
   /// Against absent kFailedPrecondition (an older server: kUnsupported) until all nodes of the
   /// cluster know that; only then a time to live may be given (0: for ever), as for a lock that
   /// ends with its holder. A key that is there keeps its own.
-  virtual Result<CommandAnswer> cas(
-      ByteSpan key, std::optional<ByteSpan> expected, ByteSpan value,
-      std::chrono::milliseconds time_to_live = std::chrono::milliseconds(0)) = 0;
+  Result<CommandAnswer> cas(ByteSpan key, std::optional<ByteSpan> expected, ByteSpan value,
+                            std::chrono::milliseconds time_to_live = std::chrono::milliseconds(0)) {
+    return write(
+        {.operation = expected ? statemachine::Operation::kCas : statemachine::Operation::kInsert,
+         .key = key,
+         .value = value,
+         .expected = expected.value_or(ByteSpan{}),
+         .time_to_live = time_to_live});
+  }
   /// One atomic batch of events; its range covers all of them.
   virtual Result<CommandAnswer> append(std::string_view stream,
                                        const std::vector<ByteSpan>& events) = 0;
@@ -116,7 +143,11 @@ class Client {
   /// Any command without waiting; `done` runs on the client's thread. Order of commands given from
   /// one thread is kept. For load.
   using CommandCallback = std::function<void(Result<CommandAnswer>)>;
-  virtual void async_put(ByteSpan key, ByteSpan value, CommandCallback done) = 0;
+  virtual void async_write(const Write& command, CommandCallback done) = 0;
+  void async_put(ByteSpan key, ByteSpan value, CommandCallback done) {
+    async_write({.operation = statemachine::Operation::kPut, .key = key, .value = value},
+                std::move(done));
+  }
   virtual void async_append(std::string_view stream, const std::vector<ByteSpan>& events,
                             CommandCallback done) = 0;
   virtual void async_get(ByteSpan key, ReadOptions options,

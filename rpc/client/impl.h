@@ -39,19 +39,13 @@ class ClientImpl : public Client {
   explicit ClientImpl(ClientOptions options);
   ~ClientImpl() override;
 
-  Result<CommandAnswer> put(ByteSpan key, ByteSpan value,
-                            std::chrono::milliseconds time_to_live) override;
-  Result<CommandAnswer> expire(ByteSpan key, std::chrono::milliseconds time_to_live) override;
-  Result<CommandAnswer> erase(ByteSpan key) override;
-  Result<CommandAnswer> add(ByteSpan key, int64_t delta) override;
-  Result<CommandAnswer> cas(ByteSpan key, std::optional<ByteSpan> expected, ByteSpan value,
-                            std::chrono::milliseconds time_to_live) override;
+  Result<CommandAnswer> write(const Write& write) override;
   Result<CommandAnswer> append(std::string_view stream,
                                const std::vector<ByteSpan>& events) override;
   Result<ReadAnswer> get(ByteSpan key, ReadOptions options) override;
   Result<ScanEnd> scan(ByteSpan prefix, const ScanOptions& options,
                        const PairVisitor& visit) override;
-  void async_put(ByteSpan key, ByteSpan value, CommandCallback done) override;
+  void async_write(const Write& write, CommandCallback done) override;
   void async_append(std::string_view stream, const std::vector<ByteSpan>& events,
                     CommandCallback done) override;
   void async_get(ByteSpan key, ReadOptions options,
@@ -71,7 +65,9 @@ class ClientImpl : public Client {
                               Address log_from) override;
 
  private:
-  ClientRequest command(wire::Operation operation, ByteSpan key) const;
+  /// Of that verb, with the client's deadline.
+  ClientRequest request_of(ClientRequest::Verb verb, ByteSpan key = {}) const;
+  ClientRequest write_request(const Write& write) const;
   ClientRequest append_request(std::string_view stream, const std::vector<ByteSpan>& events) const;
   ClientRequest get_request(ByteSpan key, ReadOptions options) const;
   RequestQueue& queue_for(const ReadOptions& options);

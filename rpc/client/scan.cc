@@ -36,8 +36,7 @@ Result<Client::ScanEnd> ClientImpl::scan(ByteSpan prefix, const ScanOptions& opt
   const Call call(*this);
   RequestQueue& queue = queue_for(options.read);
   const auto ask = [&](uint64_t scan, uint64_t slice, uint32_t pairs) {
-    ClientRequest request = command(wire::Operation::NONE, prefix);
-    request.verb = ClientRequest::Verb::kScan;
+    ClientRequest request = request_of(ClientRequest::Verb::kScan, prefix);
     request.read = options.read;
     request.scan = scan;
     request.slice = slice;

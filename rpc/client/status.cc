@@ -41,8 +41,7 @@ std::vector<Client::ServerStatus> ClientImpl::ask_status(const std::vector<std::
                                                          SteadyTime deadline) {
   std::vector<std::future<Result<NodeStatusAnswer>>> asked;
   for (const std::string& server : servers) {
-    ClientRequest request = command(wire::Operation::NONE, {});
-    request.verb = ClientRequest::Verb::kStatus;
+    ClientRequest request = request_of(ClientRequest::Verb::kStatus);
     request.deadline = deadline;
     auto read = [server](const Reply& reply) { return status_of(reply, server); };
     asked.push_back(submit<NodeStatusAnswer>(queue_to(server), std::move(request), read));
@@ -98,8 +97,7 @@ std::vector<Client::ServerStatus> ClientImpl::cluster_status() {
 }
 
 Result<NodeStatusAnswer> ClientImpl::leader_status() {
-  ClientRequest request = command(wire::Operation::NONE, {});
-  request.verb = ClientRequest::Verb::kStatus;
+  ClientRequest request = request_of(ClientRequest::Verb::kStatus);
   const auto read = [](const Reply& reply) { return status_of(reply, {}); };
   return submit<NodeStatusAnswer>(leader_, std::move(request), read).get();
 }

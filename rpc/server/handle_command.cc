@@ -5,6 +5,7 @@
 
 #include "fasterlog/format/record.h"
 #include "rpc/server/connection.h"
+#include "rpc/wire/operation.h"
 #include "statemachine/command/command_table.h"
 #include "statemachine/event.h"
 
@@ -18,33 +19,6 @@ constexpr uint64_t kLeastExtraInFlight = 64u << 20;
 constexpr std::chrono::milliseconds kMostWaitForRoom{1500};
 // Scans that hold what could be cleared away have to give way to it.
 constexpr std::chrono::milliseconds kScansMayHold{500};
-
-struct Known {
-  statemachine::Operation operation;
-  RequestKind kind;
-};
-
-std::optional<Known> known(wire::Operation operation) {
-  switch (operation) {
-    case wire::Operation::PUT:
-      return Known{statemachine::Operation::kPut, RequestKind::kPut};
-    case wire::Operation::DELETE:
-      return Known{statemachine::Operation::kDelete, RequestKind::kDelete};
-    case wire::Operation::ADD:
-      return Known{statemachine::Operation::kAdd, RequestKind::kAdd};
-    case wire::Operation::CAS:
-      return Known{statemachine::Operation::kCas, RequestKind::kCas};
-    case wire::Operation::INSERT:
-      return Known{statemachine::Operation::kInsert, RequestKind::kCas};
-    case wire::Operation::EXPIRE:
-      return Known{statemachine::Operation::kExpire, RequestKind::kExpire};
-    case wire::Operation::DIGEST:
-      return Known{statemachine::Operation::kDigest, RequestKind::kDigest};
-    case wire::Operation::NONE:
-      break;
-  }
-  return std::nullopt;  // or of a newer client
-}
 
 /// In log time, once: the command carries the moment, not the time left. What is applied may be
 /// ahead of all clocks here.
@@ -102,21 +76,21 @@ bool Connection::held_for_backlog() {
 
 FramedSocket::Take Connection::handle_command(uint64_t id, wire::Command::Reader request) {
   Asked asked{id, RequestKind::kPut, std::chrono::steady_clock::now()};
-  const auto operation = known(request.getOperation());
+  const auto operation = from_wire(request.getOperation());
   if (!operation) {
     reply_error(asked, Error{ErrorCode::kUnsupported, "this server does not know the command"});
     return Take::kDone;
   }
-  asked.kind = operation->kind;
+  asked.kind = kind_of(*operation);
   if (info_of(asked.kind).answered_by != AnsweredBy::kAnyNode && refuse_unless_leader(asked))
     return Take::kDone;
-  if (refuse_unless_known(asked, operation->operation)) return Take::kDone;
+  if (refuse_unless_known(asked, *operation)) return Take::kDone;
   if (held_for_backlog()) return Take::kHold;
-  const bool digest = operation->operation == statemachine::Operation::kDigest;
+  const bool digest = *operation == statemachine::Operation::kDigest;
   if (digest && held_for_digest()) return Take::kHold;
 
   statemachine::Command command;
-  command.operation = operation->operation;
+  command.operation = *operation;
   command.key = to_span(request.getKey());
   command.value = to_span(request.getValue());
   command.expected = to_span(request.getExpected());

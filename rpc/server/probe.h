@@ -11,6 +11,7 @@
 #include "core/result.h"
 #include "observability/metrics.h"
 #include "rpc/wire/framed_socket.h"
+#include "statemachine/command/command_table.h"
 
 namespace tailrace::rpc {
 
@@ -75,6 +76,14 @@ constexpr bool requests_are_in_order() {
 static_assert(requests_are_in_order());
 constexpr const RequestInfo& info_of(RequestKind kind) {
   return kRequests[static_cast<size_t>(kind)];
+}
+
+/// What a command is counted as: the request that has its name.
+constexpr RequestKind kind_of(statemachine::Operation operation) {
+  if (operation == statemachine::Operation::kInsert) return RequestKind::kCas;  // against absent
+  for (const RequestInfo& request : kRequests)
+    if (request.name == info_of(operation).name) return request.kind;
+  return RequestKind::kPut;
 }
 
 enum class RequestResult : uint8_t {
