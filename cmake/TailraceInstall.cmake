@@ -14,7 +14,8 @@ set(TAILRACE_PKGCONFIG_DIR "${CMAKE_INSTALL_LIBDIR}/pkgconfig")
 # The headers that an embedder may include, and what they include in turn. All others are internal:
 # they may change with any release and are not installed.
 set(TAILRACE_PUBLIC_HEADERS
-  core/address.h core/bytes.h core/clock.h core/cluster_identity.h core/counter.h
+  core/address.h core/bytes.h core/clock.h core/cluster_identity.h core/cluster_version.h
+  core/counter.h
   core/record_kind.h core/result.h core/vote.h
   statemachine/command/command.h
   rpc/client/client.h rpc/wire/status.h

@@ -12,19 +12,16 @@ namespace tailrace::replication {
 
 class LeaderRules {
  public:
-  /// From these versions of a cluster on all members know such records, and limits in them.
-  static constexpr uint32_t kVersion = 2, kLimitsVersion = 3;
-
   /// What of those that the file wants all members know.
   static statemachine::Rules known(statemachine::Rules wanted, uint32_t cluster_version) {
-    if (cluster_version < kLimitsVersion) wanted.limits.reset();
+    if (!knows(cluster_version, Feature::kSessionLimits)) wanted.limits.reset();
     return wanted;
   }
 
   bool is_due(const CoreState& state, const statemachine::RulesStatus& rules,
               Address applied) const {
     if (state.role != Role::kLeader || !state.leadership.serving ||
-        state.cluster_version < kVersion)
+        !knows(state.cluster_version, Feature::kRules))
       return false;
     // What its predecessors wrote, and what it has asked for itself, counts once it is applied.
     if (applied < state.leadership.epoch_start.end) return false;

@@ -17,6 +17,8 @@ CoreOptions core_options(const NodeOptions& options, bool others_may_lead) {
   CoreOptions result;
   if (others_may_lead) result.give_up_after = options.give_up_after;
   result.transfer_timeout = options.transfer_timeout;
+  result.finalize_after = options.finalize_after;
+  result.most_cluster_version = options.most_cluster_version;
   result.self = options.self;
   result.members = options.members;
   result.upstream = find_member(options.members, options.self)->upstream;

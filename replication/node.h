@@ -47,6 +47,11 @@ struct NodeOptions {
   std::chrono::milliseconds digest_interval{60000};
   /// A node that has applied nothing for so long, although more is committed, is unhealthy.
   std::chrono::milliseconds apply_stall_after{10000};
+  /// When all members know a newer cluster version, the leader waits for so long before the cluster
+  /// goes over to it (core/cluster_version.h); until then the program before can be put back.
+  std::chrono::milliseconds finalize_after{600000};
+  /// The newest version that the cluster goes over to.
+  uint32_t most_cluster_version = kClusterVersion;
   uint64_t window_bytes = 16u << 20;         // shipped beyond a follower's acknowledgement
   uint32_t batch_bytes = 1u << 20;           // most bytes in one Data message
   uint64_t follower_pin_bytes = 4ull << 30;  // log kept for a follower; past it the pin falls
@@ -111,7 +116,11 @@ struct NodeStatus {
   bool members_in_log = false;  // else the file names them: a young cluster
   bool removed = false;         // this node is none of them
   uint32_t cluster_version = 1;  // what all members know of formats and rules, as the log says
-  ClusterIdentity identity;      // of the cluster that this node belongs to
+  /// Leader: the newer version that all members know, and when the cluster goes over to it; 0:
+  /// there is none.
+  uint32_t next_version = 0;
+  std::chrono::milliseconds next_version_in{0};
+  ClusterIdentity identity;  // of the cluster that this node belongs to
   std::vector<FollowerStatus> followers;
   CheckpointCopyStatus copy;  // of another node's state, that comes in
 };

@@ -70,7 +70,9 @@ void Driver::tick_health() {
   comparison_.tick(leads ? state.epoch : Epoch{}, progress, now());
   for (auto& [peer, question] : comparison_.due(state.connected, now()))
     transport_.send(peer, question);
-  if (comparison_.wants_digest(state.connected, now())) ask_for_digest();
+  if (knows(state.cluster_version, Feature::kCompare) &&
+      comparison_.wants_digest(state.connected, now()))
+    ask_for_digest();
   remember_divergence();
   if (leads && comparison_.divergence()) step_down_diverged();
 }

@@ -35,6 +35,13 @@ std::shared_ptr<NodeStatus> Driver::make_status() const {
   result->members_in_log = !state.members_record.empty();
   result->removed = !core_.is_member(options_.self) || state.outsider;
   result->cluster_version = state.cluster_version;
+  const Leadership& lead = state.leadership;
+  if (lead.known_version > state.cluster_version) {
+    const auto left = lead.known_since + options_.finalize_after - state.now;
+    result->next_version = lead.known_version;
+    result->next_version_in =
+        std::max(std::chrono::milliseconds(0), std::chrono::ceil<std::chrono::milliseconds>(left));
+  }
   result->identity = state.promise.identity;
   result->serving = state.leadership.serving && !failed_ && running_;
   result->connected_to_leader = state.following.streaming;

@@ -6,8 +6,8 @@
 #include "app/cli/output.h"
 #include "app/cli/verbs.h"
 #include "app/verbs/member_json.h"
+#include "core/cluster_version.h"
 #include "fasterlog/log.h"
-#include "replication/protocol/membership.h"
 
 namespace tailrace::app {
 
@@ -65,6 +65,9 @@ nlohmann::json to_json(const rpc::NodeStatusAnswer& node) {
   out["members"] = members_json(node);
   out["removed"] = node.removed;
   out["cluster_version"] = node.cluster_version;
+  if (node.next_version != 0)
+    out["next_cluster_version"] = {{"version", node.next_version},
+                                   {"in_ms", node.next_version_in_ms}};
   out["cluster_identity"] = node.cluster_identity;
   out["anchors"] = nlohmann::json::object();
   for (const auto& [name, address] : node.anchors)
@@ -89,12 +92,20 @@ nlohmann::json to_json(const rpc::NodeStatusAnswer& node) {
   return out;
 }
 
+/// Nothing where it is the newest that this program knows.
+std::string version_text(const rpc::NodeStatusAnswer& node) {
+  if (node.cluster_version == 0 || node.cluster_version >= kClusterVersion) return {};
+  std::string text = fmt::format(", cluster version {}", node.cluster_version);
+  if (node.next_version != 0)
+    text += fmt::format(" (all nodes know {}, to which it goes over in {} s)", node.next_version,
+                        (node.next_version_in_ms + 999) / 1000);
+  return text;
+}
+
 void print_text(const rpc::NodeStatusAnswer& node) {
   print_out("node {} at {}: {}, epoch {}{}{}\n", node.node.value, node.address, node.role,
             node.epoch.value, node.role == "leader" && !node.serving ? ", not serving yet" : "",
-            node.cluster_version != 0 && node.cluster_version < replication::kClusterVersion
-                ? fmt::format(", cluster version {}", node.cluster_version)
-                : "");
+            version_text(node));
   print_out("  begin {}  checkpointed {}  applied {}  committed {}  durable {}  tail {}\n",
             node.begin.value, node.checkpointed.value, node.applied.value, node.committed.value,
             node.durable.value, node.tail.value);

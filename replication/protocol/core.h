@@ -83,6 +83,7 @@ struct ProtocolFaults {
   bool epoch_for_two_lives = false;  // an epoch is promised to a number, whichever life asks
   bool seals_for_doubted = false;    // a candidate that may be a copy beside its original is sealed
   bool believes_identity_early = false;  // the identity of a record that is not committed is kept
+  bool raises_early = false;  // the leader writes what it knows itself, whatever others know
   bool operator==(const ProtocolFaults&) const = default;
 };
 
@@ -100,6 +101,11 @@ struct CoreOptions {
   std::chrono::nanoseconds transfer_timeout{std::chrono::milliseconds(2000)};
   /// So long at most a new life waits to hear the other voters before its word counts.
   std::chrono::nanoseconds hearing_time{std::chrono::milliseconds(1000)};
+  /// All members have known a newer version for so long before the cluster goes over to it: until
+  /// then a program before can be put back.
+  std::chrono::nanoseconds finalize_after{0};
+  /// The cluster goes over to nothing newer, whatever all know.
+  uint32_t most_cluster_version = kClusterVersion;
   uint64_t window_bytes = 16u << 20;
   uint64_t batch_bytes = 1u << 20;
   uint64_t follower_pin_bytes = 4ull << 30;
@@ -167,6 +173,8 @@ struct Leadership {
   bool changing = false;       // AppendMembers is under way
   NodeId transferring{};       // hand-over to this node; 0: none
   std::chrono::nanoseconds transfer_began{0};
+  uint32_t known_version = 0;  // by all members, since then
+  std::chrono::nanoseconds known_since{0};
   std::deque<std::pair<uint64_t, std::chrono::nanoseconds>> rounds{};  // asked, not confirmed: when
 };
 
@@ -351,8 +359,10 @@ class Core {
   void keep_identity(Actions& actions);
   /// Whoever is alone need not ask what others know.
   uint32_t version_without_record() const {
-    return options_.members.size() == 1 ? kClusterVersion : 1;
+    return options_.members.size() == 1 ? options_.most_cluster_version : kOldestClusterVersion;
   }
+  /// Whether it may be written (core/cluster_version.h).
+  bool all_know(Feature feature) const { return knows(state_.cluster_version, feature); }
 
   // disks.cc
   void on(const GoOnAsked& event, Actions& actions);
@@ -378,6 +388,7 @@ class Core {
   void count_starts(Actions& actions);
   size_t able_voters(const Members& members) const;
   void leader_replace_disk(Actions& actions);
+  uint32_t version_of_all() const;
   void leader_raise_version(Actions& actions);
   void leader_go_on(Actions& actions);
 

@@ -205,7 +205,8 @@ struct ActionInWords {
     return fmt::format("writes the first record of epoch {} to its log", it.epoch.value);
   }
   std::string operator()(const AppendMembers& it) const {
-    return fmt::format("writes a record of the members to its log: {}", list_of(it.record.members));
+    return fmt::format("writes a record of the members to its log, of cluster version {}: {}",
+                       it.record.cluster_version, list_of(it.record.members));
   }
   std::string operator()(const MembersChanged&) const { return "goes by other members"; }
   std::string operator()(const BecomeCopy&) const { return "takes its log for a copy from now on"; }

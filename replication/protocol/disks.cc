@@ -364,9 +364,9 @@ void Core::become_another_disk(const Refuse& refused, NodeId by, Actions& action
   set_problem("node " + text(by) + ": " + refused.message, actions);
 }
 
-/// From cluster version 2 on; a file of before has no place for the count.
+/// A file of before has no place for the count.
 void Core::count_starts(Actions& actions) {
-  if (state_.cluster_version < 2 || state_.promise.starts != 0) return;
+  if (!all_know(Feature::kPromiseCountsStarts) || state_.promise.starts != 0) return;
   state_.promise.starts = 1;
   actions.push_back(PersistPromise{state_.promise});
 }
@@ -390,7 +390,7 @@ size_t Core::able_voters(const Members& members) const {
 /// A voter with another disk than the one which votes, this leader itself perhaps, joins anew,
 /// provided that this can be committed without it.
 void Core::leader_replace_disk(Actions& actions) {
-  if (state_.cluster_version < 2 || !state_.leadership.serving || !may_change()) return;
+  if (!all_know(Feature::kDisksOfVotes) || !state_.leadership.serving || !may_change()) return;
   for (const Member& member : state_.members) {
     if (!member.voter) continue;
     uint64_t incarnation = state_.persisted.incarnation;
@@ -423,28 +423,45 @@ void Core::leader_go_on(Actions& actions) {
   append_members(std::move(next), actions);
 }
 
-/// When all members have said that they know a newer version, and have votes, the log says so: from
-/// that record on it is written. It is the newest that all know, not only this program's own. A
-/// node that is alone writes who the members are as soon as it leads, whatever they know: what its
-/// file says of other voters later changes nothing any more, they are added.
-void Core::leader_raise_version(Actions& actions) {
-  if (!state_.leadership.serving || !may_change()) return;
-  uint32_t version = kClusterVersion;
+/// The newest version that all members know who are connected, and all are; never less than the
+/// cluster's.
+uint32_t Core::version_of_all() const {
+  uint32_t version = options_.most_cluster_version;
   for (const Member& member : state_.members) {
-    if (member.id == options_.self) continue;
+    if (member.id == options_.self || options_.faults.raises_early) continue;
     const auto introduced = state_.introduced.find(member.id);
     version =
         std::min(version, introduced == state_.introduced.end() ? 0 : introduced->second.version);
   }
-  version = std::max(version, state_.cluster_version);
-  const bool begins = state_.members_record.empty() && is_only_voter();
+  return std::max(version, state_.cluster_version);
+}
+
+/// When all members have known a newer version for long enough, and have votes, the log says so:
+/// from that record on it is written. It is the newest that all know, not only this program's own.
+/// A log without such a record was written by no release: it does not wait. A node that is alone
+/// writes who the members are as soon as it leads, whatever they know: what its file says of other
+/// voters later changes nothing any more, they are added.
+void Core::leader_raise_version(Actions& actions) {
+  if (!state_.leadership.serving) return;
+  const uint32_t version = version_of_all();
+  if (std::exchange(state_.leadership.known_version, version) != version) {
+    state_.leadership.known_since = state_.now;
+    actions.push_back(StateChanged{});
+  }
+  if (!may_change()) return;
+  const bool young = state_.members_record.empty();
+  const bool begins = young && is_only_voter();
   if (version <= state_.cluster_version && !begins) return;
+  if (!young && !options_.faults.raises_early &&
+      state_.now - state_.leadership.known_since < options_.finalize_after)
+    return;
   if (is_only_voter()) promise_vote(Vote::kFull, actions);
   if (state_.persisted.vote != Vote::kFull) return;
   Members next = state_.members;
   for (Member& member : next) {
-    // A disk that a record of version 2 names keeps the vote: replacing it takes two records.
-    if (version < 2 || member.incarnation != 0 || !member.voter) continue;
+    // A disk that an earlier record names keeps the vote: replacing it takes two records.
+    if (!knows(version, Feature::kDisksOfVotes) || member.incarnation != 0 || !member.voter)
+      continue;
     member.incarnation = state_.persisted.incarnation;
     if (member.id == options_.self) continue;
     const FollowerState& follower = state_.followers.at(member.id);

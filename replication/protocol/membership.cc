@@ -80,12 +80,12 @@ std::string wrong_with(const Members& members) {
 
 std::string wrong_with(const MembersRecord& record) {
   if (std::string what = wrong_with(record.members); !what.empty()) return what;
-  if (record.identity.known() != (record.cluster_version >= kIdentityVersion))
+  if (record.identity.known() != knows(record.cluster_version, Feature::kClusterIdentity))
     return record.identity.known() ? "an identity of the cluster, which is of a version before"
                                    : "the cluster has no identity";
   for (const Member& member : record.members) {
     const bool named = member.incarnation != 0;
-    if (named != (member.voter && record.cluster_version >= 2))
+    if (named != (member.voter && knows(record.cluster_version, Feature::kDisksOfVotes)))
       return named ? "a disk is named for " + node(member.id) + ", which has no vote"
                    : "no disk is named that votes for " + node(member.id);
   }
@@ -93,9 +93,9 @@ std::string wrong_with(const MembersRecord& record) {
 }
 
 std::vector<std::byte> encode_members(const MembersRecord& record) {
-  const bool layout2 = record.cluster_version >= 2;
+  const bool layout2 = knows(record.cluster_version, Feature::kDisksOfVotes);
   std::vector<std::byte> bytes;
-  const bool layout3 = record.cluster_version >= kIdentityVersion;
+  const bool layout3 = knows(record.cluster_version, Feature::kClusterIdentity);
   append(bytes, layout3 ? kLayout3 : layout2 ? kLayout2 : kLayout1);
   append(bytes, static_cast<uint16_t>(record.members.size()));
   if (layout2) append(bytes, record.cluster_version);
@@ -150,9 +150,9 @@ Result<MembersRecord> decode_members(ByteSpan payload) {
                         "the cluster is of version " + std::to_string(record.cluster_version) +
                             ", this program knows versions up to " +
                             std::to_string(kClusterVersion) + ": upgrade this node");
-    const uint32_t least = layout >= kLayout3 ? kIdentityVersion : 2;
-    const bool later = layout < kLayout3 && record.cluster_version >= kIdentityVersion;
-    if (taker.good() && (record.cluster_version < least || later))
+    const bool disks = knows(record.cluster_version, Feature::kDisksOfVotes);
+    const bool identity = knows(record.cluster_version, Feature::kClusterIdentity);
+    if (taker.good() && (!disks || identity != (layout >= kLayout3)))
       return wrong("its layout is of another version");
   }
   if (layout >= kLayout3) {

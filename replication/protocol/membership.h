@@ -4,9 +4,9 @@
 // it is committed (Ongaro, "Consensus: Bridging Theory and Practice", section 4).
 //
 // The record also says which version of formats and rules all members know: nothing newer is
-// written (MembersRecord::cluster_version). From version 2 on a voter is a disk, not a number: the
-// record names the incarnation that votes for each, and no other disk's word counts. From version 4
-// on it also says which cluster it is (MembersRecord::identity).
+// written (MembersRecord::cluster_version, core/cluster_version.h). From version 2 on a voter is a
+// disk, not a number: the record names the incarnation that votes for each, and no other disk's
+// word counts. From version 4 on it also says which cluster it is (MembersRecord::identity).
 //
 // The record's payload (docs/formats/members.md): one byte version, u16 count, from layout 2 on u32
 // cluster_version, from layout 3 on u64 and u64 identity, and for each member, by ascending id: u32
@@ -19,6 +19,7 @@
 #include "core/address.h"
 #include "core/bytes.h"
 #include "core/cluster_identity.h"
+#include "core/cluster_version.h"
 #include "core/result.h"
 
 namespace tailrace::replication {
@@ -40,14 +41,6 @@ struct Member {
 };
 using Members = std::vector<Member>;
 
-/// The newest version of formats and rules that this program knows. What each brings:
-///   2: votes by incarnation (above), epochs promised to a life, rules of the state in the log;
-///   3: rules with limits of what all sessions take;
-///   4: an identity of the cluster; the command `insert`, a compare-and-swap against absent.
-inline constexpr uint32_t kClusterVersion = 4;
-/// From this one on the record holds the cluster's identity.
-inline constexpr uint32_t kIdentityVersion = 4;
-
 /// What the log says of the members.
 struct MembersRecord {
   Members members;
@@ -63,8 +56,8 @@ size_t count_voters(const Members& members);
 /// What a record may hold: ids ascending and not 0, at least one voter, no voter that is joining.
 /// Says what is wrong, or nothing.
 std::string wrong_with(const Members& members);
-/// As well: from version 2 on each voter, and no other member, has an incarnation; from version 4
-/// on the cluster has an identity, and not before.
+/// As well: each voter, and no other member, has an incarnation from Feature::kDisksOfVotes on; the
+/// cluster has an identity from Feature::kClusterIdentity on, and not before.
 std::string wrong_with(const MembersRecord& record);
 
 /// Layout 1 for cluster version 1, which nodes of before can read.

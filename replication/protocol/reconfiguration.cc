@@ -195,7 +195,7 @@ void Core::on(const ChangeAsked& event, Actions& actions) {
 void Core::append_members(Members next, Actions& actions) {
   // The first record of a node that was alone.
   for (Member& member : next)
-    if (state_.cluster_version >= 2 && member.voter && member.incarnation == 0)
+    if (all_know(Feature::kDisksOfVotes) && member.voter && member.incarnation == 0)
       member.incarnation = state_.promise.incarnation;
   append_members(std::move(next), state_.cluster_version, actions);
 }
@@ -203,7 +203,7 @@ void Core::append_members(Members next, Actions& actions) {
 void Core::append_members(Members next, uint32_t version, Actions& actions) {
   state_.leadership.changing = true;
   ClusterIdentity identity;
-  if (version >= kIdentityVersion) {
+  if (knows(version, Feature::kClusterIdentity)) {
     identity = state_.promise.identity;
     if (!identity.known()) identity = state_.identity;
     if (!identity.known()) identity = state_.drawn;
@@ -238,7 +238,7 @@ void Core::leader_promote(Actions& actions) {
     Member& joined = *std::ranges::find(next, member.id, &Member::id);
     joined.voter = true;
     joined.joining = false;
-    if (state_.cluster_version >= 2) joined.incarnation = incarnation;
+    if (all_know(Feature::kDisksOfVotes)) joined.incarnation = incarnation;
     append_members(std::move(next), actions);
     return;
   }

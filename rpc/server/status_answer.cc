@@ -90,6 +90,8 @@ NodeStatusAnswer status_answer(const ServerDependencies& to, const replication::
   answer.members_in_log = now.members_in_log;
   answer.removed = now.removed;
   answer.cluster_version = now.cluster_version;
+  answer.next_version = now.next_version;
+  answer.next_version_in_ms = static_cast<uint64_t>(now.next_version_in.count());
   answer.cluster_identity = text_of(now.identity);
   return answer;
 }

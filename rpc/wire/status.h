@@ -69,6 +69,10 @@ struct NodeStatusAnswer {
   bool members_in_log = false;   // else its file names them: a young cluster
   bool removed = false;          // it is none of them
   uint32_t cluster_version = 0;  // all members know its formats and rules; 0: of before 2
+  /// Of a leader: a newer version that all members know (0: none), and when the cluster goes over
+  /// to it.
+  uint32_t next_version = 0;
+  uint64_t next_version_in_ms = 0;
   std::string cluster_identity;  // 32 hexadecimal digits; empty: it has none yet
   std::vector<std::pair<std::string, Address>> anchors;
 

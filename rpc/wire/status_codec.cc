@@ -145,6 +145,8 @@ void write_status(const NodeStatusAnswer& status, wire::Status::Builder to) {
   to.setMembersInLog(status.members_in_log);
   to.setRemoved(status.removed);
   to.setClusterVersion(status.cluster_version);
+  to.setNextVersion(status.next_version);
+  to.setNextVersionInMs(status.next_version_in_ms);
   to.setClusterIdentity(to_text(status.cluster_identity));
   auto anchors = to.initAnchors(count_of(status.anchors));
   for (unsigned i = 0; i < anchors.size(); ++i) {
@@ -177,6 +179,8 @@ NodeStatusAnswer read_status(wire::Status::Reader from) {
   status.members_in_log = from.getMembersInLog();
   status.removed = from.getRemoved();
   status.cluster_version = from.getClusterVersion();
+  status.next_version = from.getNextVersion();
+  status.next_version_in_ms = from.getNextVersionInMs();
   status.cluster_identity = to_string(from.getClusterIdentity());
   for (const auto one : from.getAnchors())
     status.anchors.emplace_back(to_string(one.getName()), Address{one.getAddress()});

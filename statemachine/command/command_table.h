@@ -9,6 +9,7 @@
 #include <optional>
 #include <string_view>
 
+#include "core/cluster_version.h"
 #include "statemachine/command/command.h"
 
 namespace tailrace::statemachine {
@@ -41,7 +42,7 @@ struct CommandInfo {
   std::string_view title;  // in messages
   uint8_t fields;
   /// The cluster's version from which on all members know it; an older node stops where it meets
-  /// it, so before that it must not enter the log (replication/protocol/membership.h).
+  /// it, so before that it must not enter the log (core/cluster_version.h).
   uint32_t since;
   Effect effect;
   Bytes stored, answered;
@@ -58,9 +59,9 @@ inline constexpr std::array kCommands{
     CommandInfo{Operation::kDigest,  "digest",  "a digest",    kNoFields, 1, Effect::kNothing, Bytes::kNone, Bytes::kNone},
     CommandInfo{Operation::kExpire,  "expire",  "an expire",   kHasKey | kHasTime, 1, Effect::kModifies, Bytes::kOfAnyValue, Bytes::kNone},
     CommandInfo{Operation::kTime,    "time",    "a time",      kNoFields, 1, Effect::kNothing, Bytes::kNone, Bytes::kNone},
-    CommandInfo{Operation::kCompare, "compare", "a comparison", kNoFields, 1, Effect::kNothing, Bytes::kNone, Bytes::kNone},
-    CommandInfo{Operation::kRules,   "rules",   "rules",       kNoFields, 2, Effect::kRules, Bytes::kNone, Bytes::kNone},
-    CommandInfo{Operation::kInsert,  "insert",  "a compare-and-swap against an absent key", kHasKey | kHasValue | kHasTime, 4, Effect::kModifies, Bytes::kOfValue, Bytes::kOfAnswer},
+    CommandInfo{Operation::kCompare, "compare", "a comparison", kNoFields, tailrace::since(Feature::kCompare), Effect::kNothing, Bytes::kNone, Bytes::kNone},
+    CommandInfo{Operation::kRules,   "rules",   "rules",       kNoFields, tailrace::since(Feature::kRules), Effect::kRules, Bytes::kNone, Bytes::kNone},
+    CommandInfo{Operation::kInsert,  "insert",  "a compare-and-swap against an absent key", kHasKey | kHasValue | kHasTime, tailrace::since(Feature::kInsert), Effect::kModifies, Bytes::kOfValue, Bytes::kOfAnswer},
 };
 // clang-format on
 

@@ -61,6 +61,8 @@ struct Given {
   Members members = three_voters_and_a_learner();
   std::chrono::milliseconds give_up_after{0};
   NodeId upstream = {};
+  std::chrono::milliseconds finalize_after{0};
+  uint32_t most_cluster_version = kClusterVersion;
   bool check_invariants = true;
 };
 
@@ -240,6 +242,8 @@ class Driven {
     result.batch_bytes = 400;
     result.follower_pin_bytes = 5000;
     result.check_invariants = given.check_invariants;
+    result.finalize_after = given.finalize_after;
+    result.most_cluster_version = given.most_cluster_version;
     return result;
   }
   void cut_to(Address to) {

@@ -222,7 +222,7 @@ TEST(LeaderRules, AreWrittenOnceWhereTheyDifferAndAllThatWasBeforeIsApplied) {
   CoreState state;
   state.role = Role::kLeader;
   state.leadership.serving = true;
-  state.cluster_version = LeaderRules::kVersion;
+  state.cluster_version = since(Feature::kRules);
   state.epoch = Epoch{3};
   state.leadership.epoch_start = {Address{100}, Address{200}};
   statemachine::RulesStatus rules;
@@ -236,7 +236,7 @@ TEST(LeaderRules, AreWrittenOnceWhereTheyDifferAndAllThatWasBeforeIsApplied) {
   rules.wanted.limits.emplace();
   EXPECT_FALSE(leader.is_due(state, rules, Address{300})) << "not all members know limits";
   EXPECT_EQ(LeaderRules::known(rules.wanted, state.cluster_version), rules.in_force);
-  state.cluster_version = LeaderRules::kLimitsVersion;
+  state.cluster_version = since(Feature::kSessionLimits);
   EXPECT_TRUE(leader.is_due(state, rules, Address{300}));
   EXPECT_EQ(LeaderRules::known(rules.wanted, state.cluster_version), rules.wanted);
   rules.in_force = rules.wanted;

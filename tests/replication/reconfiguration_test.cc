@@ -12,7 +12,7 @@ using Kind = MemberChange::Kind;
 
 /// A leader of epoch 5 with one other voter and the learner at its log's end, 100, all of it
 /// committed.
-Driven leading() {
+Driven leading_to_change() {
   Driven core(kOne);
   core.lead(Epoch{5});
   core.caught_up(kTwo);
@@ -30,7 +30,7 @@ void commit(Driven& core, const std::vector<NodeId>& by) {
 
 /// Node 5 joins, by a record that is committed.
 Driven joined() {
-  Driven core = leading();
+  Driven core = leading_to_change();
   core.feed(PeerConnected{kFive});
   core.ask(Kind::kSet, member_of(kFive));
   core.append_members();
@@ -48,7 +48,7 @@ Driven ready() {
 }
 
 TEST(Reconfiguration, ANewNodeIsFedFromItsRecordOnAndCountsForNoMajority) {
-  Driven core = leading();
+  Driven core = leading_to_change();
   core.feed(PeerConnected{kFive});
   core.ask(Kind::kSet, member_of(kFive));
   ASSERT_NE(core.wants<AppendMembers>(), nullptr);
@@ -62,7 +62,7 @@ TEST(Reconfiguration, ANewNodeIsFedFromItsRecordOnAndCountsForNoMajority) {
 }
 
 TEST(Reconfiguration, OneChangeAtATime) {
-  Driven core = leading();
+  Driven core = leading_to_change();
   core.ask(Kind::kSet, member_of(kFive));
   core.append_members();
   core.ask(Kind::kRemove, member_of(kThree));
@@ -82,7 +82,7 @@ TEST(Reconfiguration, NoneBeforeTheEpochStartRecordIsCommitted) {
 }
 
 TEST(Reconfiguration, WithoutRoomInTheLogNothingHasChangedAndItCanBeAskedAgain) {
-  Driven core = leading();
+  Driven core = leading_to_change();
   core.ask(Kind::kSet, member_of(kFive));
   core.feed(MembersAppended{core.state().log});
   EXPECT_FALSE(core.core().is_member(kFive));
@@ -249,7 +249,7 @@ TEST(Reconfiguration, TheNewMajorityCountsFromTheRecordOn) {
 }
 
 TEST(Reconfiguration, WhoIsRemovedCountsNoMoreAndIsFedUntilItKnows) {
-  Driven core = leading();
+  Driven core = leading_to_change();
   core.ask(Kind::kRemove, member_of(kThree));
   core.append_members();
   const uint64_t end = core.state().log.tail.value;
@@ -271,7 +271,7 @@ TEST(Reconfiguration, WhoIsRemovedCountsNoMoreAndIsFedUntilItKnows) {
 }
 
 TEST(Reconfiguration, WhoIsRemovedAndDoesNotListenIsForgotten) {
-  Driven core = leading();
+  Driven core = leading_to_change();
   core.feed(PeerDisconnected{kThree});
   core.ask(Kind::kRemove, member_of(kThree));
   core.append_members();
@@ -280,7 +280,7 @@ TEST(Reconfiguration, WhoIsRemovedAndDoesNotListenIsForgotten) {
 }
 
 TEST(Reconfiguration, ARemovalThatLeavesNoMajorityOfThoseWhoFollowIsRefused) {
-  Driven core = leading();
+  Driven core = leading_to_change();
   core.feed(PeerDisconnected{kThree});
   const MemberChange removal{Kind::kRemove, member_of(kTwo)};
   EXPECT_EQ(core.core().after_change(removal).error().code, ErrorCode::kFailedPrecondition);

@@ -133,6 +133,17 @@ void TraceCluster::append(uint32_t leader, const std::string& why) {
   run();
 }
 
+void TraceCluster::truncate(std::vector<uint32_t> nodes, const std::string& why) {
+  heading(why);
+  for (const uint32_t id : nodes) {
+    Node& node = at(id);
+    node.log.begin = node.committed;
+    trace_ += fmt::format("node {}: its log begins at {}\n", id, node.log.begin.value);
+    feed(node, LogMoved{node.log.position(), node.committed});
+  }
+  run();
+}
+
 void TraceCluster::ask(uint32_t node, const Event& event, const std::string& why) {
   heading(why);
   feed(at(node), event);
@@ -167,6 +178,8 @@ void TraceCluster::up(Node& node) {
                                fmt::format("client{}", node.id.value)});
   if (self != nullptr && !self->voter) options.upstream = upstream_;
   options.check_invariants = true;
+  options.finalize_after = std::chrono::seconds(10);
+  options.most_cluster_version = node.version;
   node.core = std::make_unique<Core>(options);
   feed(node, Started{node.log.position(), node.promise, node.committed, now_,
                      1000 * node.id.value + node.runs, ClusterIdentity{1, node.id.value}});
@@ -179,8 +192,10 @@ void TraceCluster::connect_all() {
           cuts_.contains(std::minmax(one.id, other.id)))
         continue;
       links_.insert({one.id, other.id});
-      const Introduction of_one = one.core->introduction();
-      feed(one, PeerConnected{other.id, other.core->introduction()});
+      Introduction of_one = one.core->introduction(), of_other = other.core->introduction();
+      of_one.version = one.version;
+      of_other.version = other.version;
+      feed(one, PeerConnected{other.id, of_other});
       feed(other, PeerConnected{one.id, of_one});
     }
 }
@@ -263,6 +278,11 @@ void TraceCluster::perform(Node& node, const Action& action) {
   } else if (const auto* append = std::get_if<AppendRaw>(&action)) {
     ASSERT_TRUE(node.log.append_raw(append->at, ByteSpan(*append->bytes).subspan(append->skip)));
     flush(node);
+  } else if (const auto* fetch = std::get_if<FetchCheckpoint>(&action)) {
+    work_.push_back([this, id = node.id.value, run = node.runs, from = fetch->from.value] {
+      Node& now = at(id);
+      if (now.core && now.runs == run && at(from).core) install_copy(now, at(from));
+    });
   } else if (const auto* committed = std::get_if<AdvanceCommitted>(&action)) {
     node.committed = committed->committed;
   }
@@ -276,6 +296,20 @@ void TraceCluster::flush(Node& node) {
     if (!now.holds) now.log.make_durable(std::min(upto, now.log.tail()));
     feed(now, LogMoved{now.log.position(), now.committed});
   });
+}
+
+/// The node ends, and starts anew with the state and the log of the other one.
+void TraceCluster::install_copy(Node& node, Node& source) {
+  node.core.reset();
+  for (auto& [id, other] : nodes_)
+    unlink(node.id, other.id);
+  node.log = source.log;
+  node.log.cut(source.committed);
+  node.committed = node.log.begin;
+  trace_ +=
+      fmt::format("node {} starts anew with a copy of the state of node {}: its log is [{}, {})\n",
+                  node.id.value, source.id.value, node.log.begin.value, node.log.tail().value);
+  up(node);
 }
 
 // ---- What is shown. ----------------------------------------------------------------------------

@@ -44,10 +44,15 @@ class TraceCluster {
   void pass(std::chrono::milliseconds time, const std::string& why);
   /// A node that was not there before, as its configuration file would say.
   void add_node(uint32_t node);
+  /// These have confirmed checkpoints of all that is committed, and drop the log below.
+  void truncate(std::vector<uint32_t> nodes, const std::string& why);
+  /// The newest cluster version that its program knows, from its next start on.
+  void set_version(uint32_t node, uint32_t version) { at(node).version = version; }
 
   const CoreState& state(uint32_t node) { return at(node).core->state(); }
   const simulation::ModelLog& log(uint32_t node) { return at(node).log; }
   const std::string& trace() const { return trace_; }
+  void forget_trace() { trace_.clear(); }
 
  private:
   struct Node {
@@ -57,6 +62,7 @@ class TraceCluster {
     Address committed = fasterlog::kFirstAddress;
     std::unique_ptr<Core> core;  // null: it is down
     uint64_t runs = 0;
+    uint32_t version = kClusterVersion;
     bool holds = false;
     std::map<NodeId, std::string> last_said;  // of what repeats itself
     std::string last_state;
@@ -70,6 +76,7 @@ class TraceCluster {
   void feed(Node& node, const Event& event);
   void perform(Node& node, const Action& action);
   void flush(Node& node);
+  void install_copy(Node& node, Node& source);
   void run();  // until nothing is left to be done
   void heading(const std::string& why);
   void show(Node& node, const Event& event, const std::vector<Action>& actions);

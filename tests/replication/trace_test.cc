@@ -7,6 +7,7 @@
 #include <fstream>
 #include <sstream>
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include "tests/replication/trace_cluster.h"
@@ -104,6 +105,52 @@ TEST(Trace, RelayIsLost) {
   cluster.append(1, "It has the next record from there.");
   EXPECT_EQ(cluster.state(4).following.source, NodeId{1});
   expect_page("relay_is_lost", cluster.trace());
+}
+
+TEST(Trace, RelayComesBack) {
+  TraceCluster cluster = TraceCluster::running(3, 1, NodeId{2});
+  cluster.stop(2, "Node 2, from which node 4, a learner, has its log, is killed.");
+  cluster.pass(seconds(4), "The learner goes to the leader.");
+  cluster.start({2}, "Node 2 comes back.");
+  cluster.pass(seconds(60), "After a while the learner gives it another chance.");
+  EXPECT_EQ(cluster.state(4).following.source, NodeId{2});
+  expect_page("relay_comes_back", cluster.trace());
+}
+
+TEST(Trace, StateIsCopied) {
+  TraceCluster cluster = TraceCluster::running(3);
+  cluster.lose_disk(3, "Node 3 stops, and its disk is lost.");
+  cluster.append(1, "A record is committed without it.");
+  cluster.truncate({1, 2}, "Checkpoints hold all of that: the log before them is dropped.");
+  cluster.start({3}, "Node 3 comes back empty, too late for the log: it copies the state.");
+  cluster.pass(seconds(2), "It has all, and gets its vote.");
+  EXPECT_EQ(cluster.state(3).persisted.vote, Vote::kFull);
+  EXPECT_EQ(cluster.log(3).tail(), cluster.log(1).tail());
+  expect_page("state_is_copied", cluster.trace());
+}
+
+TEST(Trace, ANewerVersionIsFinalised) {
+  TraceCluster cluster(3);
+  for (const uint32_t node : {1u, 2u, 3u})
+    cluster.set_version(node, 3);
+  cluster.start({1, 2, 3}, "");
+  cluster.grant(1, "");
+  cluster.pass(seconds(2), "");
+  cluster.forget_trace();
+  for (const uint32_t node : {2u, 3u}) {
+    cluster.stop(node, fmt::format("Node {} is upgraded.", node));
+    cluster.set_version(node, 4);
+    cluster.start({node}, "It comes back with the newer program.");
+  }
+  cluster.stop(1, "Node 1, which leads, is upgraded.");
+  cluster.set_version(1, 4);
+  cluster.grant(2, "Node 2 is let seek the lead.");
+  cluster.start({1}, "Node 1 comes back.");
+  cluster.pass(seconds(8), "All know version 4 now: any of them may still go back.");
+  EXPECT_EQ(cluster.state(2).cluster_version, 3u);
+  cluster.pass(seconds(3), "After ten seconds (ten minutes, by default) the log says so.");
+  EXPECT_EQ(cluster.state(1).cluster_version, 4u);
+  expect_page("a_newer_version_is_finalised", cluster.trace());
 }
 
 TEST(Trace, HandOver) {

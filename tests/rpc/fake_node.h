@@ -460,7 +460,7 @@ class FakeReplication : public replication::Node {
     status.leader = NodeId{1};
     status.serving = true;
     status.alone = true;
-    status.cluster_version = replication::kClusterVersion;
+    status.cluster_version = kClusterVersion;
     set(status);
   }
   Result<> start() override { return {}; }

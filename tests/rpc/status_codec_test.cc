@@ -51,6 +51,8 @@ NodeStatusAnswer full() {
   status.members_in_log = true;
   status.removed = true;
   status.cluster_version = 40;
+  status.next_version = 43;
+  status.next_version_in_ms = 44;
   status.cluster_identity = "0123456789abcdef0123456789abcdef";
   status.anchors = {{"checkpoint", Address{41}}, {"follower-2", Address{42}}};
   return status;

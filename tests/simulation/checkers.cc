@@ -99,6 +99,22 @@ void Cluster::check_change(const Members& before, const Members& now) {
   if (differences > 1) violate("two voters change at once");
 }
 
+/// A cluster goes over to what all members know, and have known for long enough: until then any of
+/// them may be given its program of before.
+void Cluster::check_version(const SimNode& leader, const MembersRecord& record) {
+  const MembersRecord before = record_in(leader.log.batches());
+  if (record.cluster_version < before.cluster_version) violate("the cluster's version is lowered");
+  if (record.cluster_version <= before.cluster_version) return;
+  for (const Member& member : record.members) {
+    const SimNode& node = at(member.id);
+    if (node.version < record.cluster_version)
+      violate("the cluster goes over to a version that node " + std::to_string(node.id.value) +
+              " does not know");
+    else if (before.cluster_version > 1 && now_ - node.version_since < kFinalizeAfter)
+      violate("the cluster goes over to a version that all have not known for long");
+  }
+}
+
 /// Leader completeness: whoever leads holds everything that was committed in earlier epochs. (A
 /// leader that is late may exist beside a later one; it can commit nothing.)
 void Cluster::check_leads(const SimNode& node) {

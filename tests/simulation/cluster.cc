@@ -136,8 +136,11 @@ Time Cluster::between(int64_t low_us, int64_t high_us) {
 void Cluster::start(SimNode& node) {
   node.boot = ++boots_;
   // Up to the newest, or only some of the way.
-  if (random_.chance(1, 2) || !faults_)
+  if (random_.chance(1, 2) || !faults_) {
+    const uint32_t before = node.version;
     node.version = faults_ && boots_ % 2 == 0 ? std::max(node.version, 2u) : kClusterVersion;
+    if (node.version != before) node.version_since = now_;
+  }
   if (node.promise.starts != 0) ++node.promise.starts;
   CoreOptions options;
   options.self = node.id;
@@ -150,6 +153,8 @@ void Cluster::start(SimNode& node) {
   options.give_up_after = std::chrono::milliseconds(400);
   options.transfer_timeout = std::chrono::milliseconds(150);
   options.hearing_time = std::chrono::milliseconds(100);
+  options.finalize_after = kFinalizeAfter;
+  options.most_cluster_version = node.version;  // as an older program would
   options.window_bytes = 8192;
   options.batch_bytes = 2048;
   options.faults = options_.faults;
@@ -264,6 +269,7 @@ void Cluster::perform(SimNode& node, const Action& action) {
     flush(node);
     feed(node, WriterReady{record, node.log.position()});
   } else if (const auto* members = std::get_if<AppendMembers>(&action)) {
+    check_version(node, members->record);
     (void)node.log.append_members(node.core->state().epoch, members->record);
     flush(node);
     feed(node, MembersAppended{node.log.position()});

@@ -46,6 +46,9 @@ struct ClusterOptions {
   bool names_node_epoch = false;  // a read names the node's epoch, not that of its record
 };
 
+/// CoreOptions::finalize_after of all nodes.
+inline constexpr Time kFinalizeAfter = std::chrono::milliseconds(100);
+
 struct Outcome {
   std::optional<std::string> violation;  // the first broken sentence
   uint64_t acknowledged = 0;             // writes
@@ -104,7 +107,8 @@ class Cluster {
   };
   struct SimNode {
     NodeId id;
-    uint32_t version = replication::kClusterVersion;
+    uint32_t version = kClusterVersion;
+    Time version_since{0};
     /// What its configuration file names: with a new disk, the members of that time.
     replication::Members file;
     uint64_t boot = 0;  // counts starts; 0 while down
@@ -185,6 +189,7 @@ class Cluster {
     return record_in(batches).members;
   }
   replication::MembersRecord record_in(const std::vector<Batch>& batches) const;
+  void check_version(const SimNode& leader, const replication::MembersRecord& record);
   void meet(SimNode& node, SimNode& other);
   void connect(SimNode& a, SimNode& b, bool beside = false);
   void after(Time delay, std::function<void()> run);

@@ -284,6 +284,10 @@ TEST(ReplicationSimulation, NoticesAnIdentityThatIsBelievedBeforeItIsCommitted) 
   expect_caught([](ClusterOptions& o) { o.faults.believes_identity_early = true; },
                 "keep different identities");
 }
+TEST(ReplicationSimulation, NoticesAVersionThatNotAllKnow) {
+  expect_caught([](ClusterOptions& o) { o.upgrades = o.faults.raises_early = true; },
+                "goes over to a version that node");
+}
 TEST(ReplicationSimulation, NoticesALogThatWasNotCompared) {
   expect_caught([](ClusterOptions& o) { o.faults.skip_log_check = true; }, "");
 }
@@ -297,7 +301,7 @@ TEST(ReplicationSimulation, NoticesAnAnswerThatIsMatchedByItsAddressAlone) {
         o.servers = true;
         o.answers.by_address_alone = true;
       },
-      "a client was told \"done\" of a record that is not committed", 1160);
+      "a client was told \"done\" of a record that is not committed", 2813);
 }
 TEST(ReplicationSimulation, NoticesAReadThatNamesTheEpochOfItsNode) {
   expect_caught(

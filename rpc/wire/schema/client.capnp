@@ -241,6 +241,8 @@ struct Status {
   removed @33 :Bool;          # it is none of them
   clusterVersion @34 :UInt32;  # all members know its formats and rules; 0: of before 2
   clusterIdentity @35 :Text;   # 32 hexadecimal digits; empty: it has none yet
+  nextVersion @36 :UInt32;     # leader: a newer one that all know; 0: there is none
+  nextVersionInMs @37 :UInt64;  # until the cluster goes over to it
 }
 
 # A copy of another node's state that comes in.

@@ -1,0 +1,128 @@
+"""The program of the last release and this one in one cluster, both ways, until the cluster goes over to
+the newer version. scripts/test-upgrade builds the older program and runs this.
+
+Usage: upgrade_test.py OLD NEW [unittest arguments]
+"""
+import json
+import pathlib
+import sys
+import unittest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "integration"))
+from cluster import Cluster, explained_tests, wait_until  # noqa: E402
+
+OLD, NEW = sys.argv[1:3]
+PATIENCE = 60
+
+
+@explained_tests
+class Upgrade(unittest.TestCase):
+    """Three voters. `written` is what every node must have in the end."""
+
+    def start(self, program, nodes=3, keys=""):
+        self.nodes = Cluster(program, nodes=nodes)
+        self.configs = {}
+        self.written = {}
+        for node in self.nodes.nodes:
+            self.configure(node, keys)
+        self.nodes.__enter__()
+        self.addCleanup(self.nodes.__exit__)
+        self.nodes.program = NEW  # its client, from here on
+        return self.nodes.nodes
+
+    def describe(self):
+        return self.nodes.describe()
+
+    def configure(self, node, keys):
+        plain = self.configs.setdefault(node.number, node.config.read_text())
+        node.config.write_text(plain.replace("replication:\n", "replication:\n" + keys))
+
+    def put(self, count=20):
+        for _ in range(count):
+            key = f"key-{len(self.written)}"
+            self.nodes.run("put", key, key, "--timeout", PATIENCE)
+            self.written[key] = key
+
+    def becomes(self, node, program, keys=""):
+        """The node ends and starts again as the other program, with more keys in its file."""
+        if self.nodes.serving(PATIENCE) is node:
+            self.nodes.transfer(node.number % len(self.nodes.nodes) + 1, PATIENCE)
+        node.stop()
+        node.program = program
+        self.configure(node, keys)
+        node.start().wait_ready(PATIENCE)
+        self.put()
+
+    def version(self):
+        return max(node.get("cluster_version", 0) for node in self.nodes.status())
+
+    def check_all(self):
+        self.nodes.wait_equal(PATIENCE)
+        for node in self.nodes.nodes:
+            scan = self.nodes.run("scan", "--json", "--read", "any", server=node.server).stdout.decode()
+            pairs = [json.loads(line) for line in scan.splitlines()]
+            self.assertEqual({pair["key"]: pair["value"] for pair in pairs}, self.written)
+        self.nodes.run("verify")
+
+    def test_node_by_node_and_back_again(self):
+        """While the newer version waits, any node may have either program."""
+        nodes = self.start(OLD)
+        before = wait_until("the cluster has its version", self.version)
+        self.put()
+        for node in reversed(nodes):
+            self.becomes(node, NEW, "  finalize_after: 1 h\n")
+        self.check_all()
+        self.assertEqual(self.version(), before)
+        for node in nodes:
+            self.becomes(node, OLD)
+        self.check_all()
+
+    def test_a_cluster_goes_over_to_the_newer_version(self):
+        """Then the old program refuses the data, says why, and changes nothing."""
+        nodes = self.start(OLD)
+        before = wait_until("the cluster has its version", self.version)
+        self.put()
+        for node in reversed(nodes):
+            self.becomes(node, NEW, "  finalize_after: 3 s\n")
+        single = Cluster(NEW, nodes=1)
+        with single:
+            newest = wait_until("its version", lambda: json.loads(
+                single.run("status", "--json").stdout)[0]["cluster_version"])
+        wait_until(f"version {newest}", lambda: self.version() == newest, PATIENCE)
+        self.check_all()
+        if newest == before:
+            self.skipTest(f"both programs know version {newest} and no newer one")
+        node = self.nodes.serving(PATIENCE)
+        node = next(one for one in nodes if one is not node)
+        node.stop()
+        self.configure(node, "")
+        node.program = OLD
+        node.start()
+        self.assertNotEqual(wait_until("it ends", lambda: node.process.poll(), PATIENCE), 0)
+        self.assertIn("upgrade", node.errors())
+        node.program = NEW
+        node.start().wait_ready(PATIENCE)
+        self.put()
+        self.check_all()
+
+    def test_an_old_node_joins_a_cluster_that_is_held(self):
+        nodes = self.start(OLD, nodes=1)
+        before = wait_until("the cluster has its version", self.version)
+        self.nodes.__exit__()
+        nodes = self.start(NEW, nodes=3, keys=f"  cluster_version: {before}\n")
+        self.put()
+        self.assertLessEqual(self.version(), before)
+        node = self.nodes.new_node()
+        node.program = OLD
+        node.start()
+        self.nodes.add_member(node, timeout=PATIENCE)
+        self.put()
+        self.nodes.transfer(node.number, PATIENCE)
+        self.put()
+        self.assertLessEqual(self.version(), before)
+        self.check_all()
+        self.assertEqual(len(nodes), 3)
+
+
+if __name__ == "__main__":
+    unittest.main(argv=[sys.argv[0], *sys.argv[3:]], verbosity=2)
