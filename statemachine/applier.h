@@ -3,15 +3,14 @@
 // applied, so a checkpoint's point is a log address at which scanning can begin again.
 
 #include <atomic>
-#include <condition_variable>
 #include <deque>
 #include <functional>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <string>
 #include <thread>
 
+#include "core/mutex.h"
 #include "fasterlog/log.h"
 #include "kv/store.h"
 #include "statemachine/background_digest.h"
@@ -115,15 +114,15 @@ class Applier {
   ExpirySchedule expiries_;
   std::atomic<int> hurries_{0};
 
-  mutable std::mutex mutex_;
-  std::condition_variable work_, progress_;
-  bool stopping_ = false;            // guarded by mutex_
-  bool woken_ = false;               // guarded by mutex_
-  std::optional<Error> failure_;     // guarded by mutex_
-  RulesStatus rules_;                // guarded by mutex_
-  std::deque<StateDigest> digests_;  // guarded by mutex_
-  /// Ends of the last commit marks, and their times; guarded by mutex_, ascending.
-  std::deque<std::pair<Address, uint64_t>> marks_;
+  mutable Mutex mutex_;
+  Condition work_, progress_;
+  bool stopping_ TAILRACE_GUARDED_BY(mutex_) = false;
+  bool woken_ TAILRACE_GUARDED_BY(mutex_) = false;
+  std::optional<Error> failure_ TAILRACE_GUARDED_BY(mutex_);
+  RulesStatus rules_ TAILRACE_GUARDED_BY(mutex_);
+  std::deque<StateDigest> digests_ TAILRACE_GUARDED_BY(mutex_);
+  /// Ends of the last commit marks, and their times; ascending.
+  std::deque<std::pair<Address, uint64_t>> marks_ TAILRACE_GUARDED_BY(mutex_);
   std::thread thread_;
 };
 
