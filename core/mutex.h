@@ -1,14 +1,16 @@
 #pragma once
-// Locks that clang can check. The standard library's std::mutex carries no annotations, so the
-// compiler cannot know which data it guards. Mutex, MutexLock and Condition are std::mutex,
-// std::unique_lock and std::condition_variable with annotations, at the same cost.
+// Locks that clang can check. The std::mutex of g++'s library carries no annotations, so clang
+// cannot know when it is held. Mutex, MutexLock and Condition are std::mutex, std::unique_lock and
+// std::condition_variable with annotations, at the same cost.
 //
 //   Mutex mutex_;
 //   uint64_t count_ TAILRACE_GUARDED_BY(mutex_) = 0;    // only with mutex_ held
 //   void trim() TAILRACE_REQUIRES(mutex_);              // the caller holds mutex_
 //   changed_.wait(lock, [this]() TAILRACE_REQUIRES(mutex_) { return count_ > 0; });
 //
-// With -Wthread-safety clang refuses an access without the lock. Other compilers see no annotation.
+// With -Wthread-safety clang refuses an access without the lock. It looks at each function by
+// itself, also at a lambda: so that says, too, what its caller holds. Other compilers see no
+// annotation.
 
 #include <chrono>
 #include <condition_variable>
@@ -23,8 +25,6 @@
 
 /// Data: what is read or written only with the mutex held.
 #define TAILRACE_GUARDED_BY(mutex) TAILRACE_THREAD_ATTRIBUTE(guarded_by(mutex))
-/// A pointer: the mutex guards what it points to.
-#define TAILRACE_PT_GUARDED_BY(mutex) TAILRACE_THREAD_ATTRIBUTE(pt_guarded_by(mutex))
 /// A function: the caller holds these, before and after.
 #define TAILRACE_REQUIRES(...) TAILRACE_THREAD_ATTRIBUTE(requires_capability(__VA_ARGS__))
 /// A function: the caller must not hold these; it takes them itself.
@@ -35,8 +35,6 @@
 #define TAILRACE_ACQUIRE(...) TAILRACE_THREAD_ATTRIBUTE(acquire_capability(__VA_ARGS__))
 #define TAILRACE_RELEASE(...) TAILRACE_THREAD_ATTRIBUTE(release_capability(__VA_ARGS__))
 #define TAILRACE_TRY_ACQUIRE(...) TAILRACE_THREAD_ATTRIBUTE(try_acquire_capability(__VA_ARGS__))
-/// A function that the check cannot follow. A comment says why.
-#define TAILRACE_NO_THREAD_SAFETY_ANALYSIS TAILRACE_THREAD_ATTRIBUTE(no_thread_safety_analysis)
 
 namespace tailrace {
 

@@ -87,7 +87,7 @@ class Applier {
   void begin_background(Address at, BackgroundDigest::Purpose purpose);
   Result<> apply_mark(const fasterlog::Record& record);
   Result<Answer> apply_rules(ByteSpan value, kv::Serial at);
-  void fail(Error error);
+  void fail(Error error) TAILRACE_EXCLUDES(mutex_);
   /// What is held in memory beside the store.
   Result<> load_state(uint64_t format, const std::function<void(double)>& progress);
   /// From the format that the recovered state is of to the present one.

@@ -35,7 +35,7 @@ class BackgroundDigest {
   enum class Purpose { kComparison, kRequest };
   void begin(Address address, uint64_t log_time_ns, Purpose purpose);
   /// Instead of begin(), when it would have to wait.
-  void skip(Address address, Purpose purpose);
+  void skip(Address address, Purpose purpose) TAILRACE_EXCLUDES(mutex_);
 
   /// But `moved`.
   DigestProgress progress() const;

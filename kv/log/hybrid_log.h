@@ -198,7 +198,7 @@ class HybridLog {
   /// Null when there is none.
   std::byte* take_frame() TAILRACE_REQUIRES(mutex_);
   void raise_read_only(LogAddress to);
-  void set_failure(Error error);
+  void set_failure(Error error) TAILRACE_EXCLUDES(mutex_);
   tl::unexpected<Error> no_disk() const;
 
   storage::FileSystem& file_system_;

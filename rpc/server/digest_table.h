@@ -61,12 +61,12 @@ class DigestTable {
   /// kWouldBlock while the state's digest is still computed.
   Result<Answer> answer(const Question& question);
   Result<Answer> with_log(const Question& question, const statemachine::StateDigest& state);
-  bool anyone_waits(const Question& question);
+  bool anyone_waits(const Question& question) TAILRACE_EXCLUDES(mutex_);
   void drop_gone(std::vector<Asker>& askers) TAILRACE_REQUIRES(mutex_);
   void drop_all_gone() TAILRACE_REQUIRES(mutex_);
   /// Of the question in front: takes out all, or those whose deadline has come; it goes behind the
   /// others then.
-  std::vector<Asker> take_askers(const Question& question, bool all);
+  std::vector<Asker> take_askers(const Question& question, bool all) TAILRACE_EXCLUDES(mutex_);
 
   fasterlog::Log& log_;
   const statemachine::StateMachine& machine_;
