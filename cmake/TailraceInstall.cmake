@@ -15,8 +15,7 @@ set(TAILRACE_PKGCONFIG_DIR "${CMAKE_INSTALL_LIBDIR}/pkgconfig")
 # they may change with any release and are not installed.
 set(TAILRACE_PUBLIC_HEADERS
   core/address.h core/bytes.h core/clock.h core/cluster_identity.h core/cluster_version.h
-  core/counter.h
-  core/record_kind.h core/result.h core/vote.h
+  core/counter.h core/mutex.h core/record_kind.h core/result.h core/vote.h
   statemachine/command/command.h
   rpc/client/client.h rpc/wire/status.h
   observability/logging.h observability/metrics.h observability/process_metrics.h

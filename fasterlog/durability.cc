@@ -5,7 +5,7 @@ namespace tailrace::fasterlog {
 
 Flusher::Awaited::Awaited(Flusher& flusher, Address address) : flusher_(flusher) {
   {
-    const std::lock_guard lock(flusher_.awaited_mutex_);
+    const MutexLock lock(flusher_.awaited_mutex_);
     place_ = flusher_.awaited_.insert(address.value);
     flusher_.note_least_awaited();
   }
@@ -15,7 +15,7 @@ Flusher::Awaited::Awaited(Flusher& flusher, Address address) : flusher_(flusher)
 
 Flusher::Awaited::~Awaited() {
   {
-    const std::lock_guard lock(flusher_.awaited_mutex_);
+    const MutexLock lock(flusher_.awaited_mutex_);
     flusher_.awaited_.erase(place_);
     flusher_.note_least_awaited();
   }
@@ -26,7 +26,7 @@ Flusher::Awaited::~Awaited() {
 Address Flusher::next_awaited() const {
   const Address least{least_awaited_.load()};
   if (least > flushed_) return least;
-  const std::lock_guard lock(awaited_mutex_);
+  const MutexLock lock(awaited_mutex_);
   const auto next = awaited_.upper_bound(flushed_.value);
   return next == awaited_.end() ? Address::max() : Address{*next};
 }
@@ -78,12 +78,12 @@ Log::ListenerHandle LogImpl::add_flush_listener(DurableListener listener) {
 
 Log::ListenerHandle LogImpl::add_listener(DurableListener listener, bool of_begins) {
   const auto listeners = core_->listeners;
-  const std::lock_guard lock(listeners->mutex);
+  const MutexLock lock(listeners->mutex);
   const auto place = listeners->all.insert(listeners->all.end(), {std::move(listener), of_begins});
   listeners->note_counts();
   if (listeners->closed) place->call(durable(), &*listeners->closed);
   return {this, [listeners, place](void*) {
-            const std::lock_guard erasing(listeners->mutex);
+            const MutexLock erasing(listeners->mutex);
             listeners->all.erase(place);
             listeners->note_counts();
           }};

@@ -154,7 +154,7 @@ Result<AddressRange> LogImpl::until_room(SteadyTime deadline, Try attempt) {
     const uint64_t cuts = core_->cuts_over.load();
     range = attempt();
     if (range || range.error().code != ErrorCode::kWouldBlock) return range;
-    std::unique_lock lock(core_->wait_mutex);
+    MutexLock lock(core_->wait_mutex);
     core_->room_waiters.fetch_add(1);
     const auto moved = [&] {
       return core_->ring.writer_limit() != limit || core_->cuts_over.load() != cuts ||

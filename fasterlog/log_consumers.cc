@@ -57,7 +57,7 @@ Result<std::unique_ptr<Consumer>> LogImpl::open_consumer(const std::string& name
                                                          ConsumerOptions options) {
   if (core_->closed.load()) return make_error(ErrorCode::kClosed, "the log was closed");
   // A truncation between choosing a new one's position and storing it would leave it behind.
-  const std::lock_guard truncating(truncate_mutex_);
+  const MutexLock truncating(truncate_mutex_);
   const Address fresh = options.from_end ? durable() : begin();
   TAILRACE_ASSIGN_OR_RETURN(auto position,
                             core_->consumers.open(name, fresh, options.most_pinned_bytes));

@@ -3,10 +3,10 @@
 // enqueue.cc, copy.cc, durability.cc, read.cc, truncation.cc, log_metrics.cc.
 
 #include <memory>
-#include <mutex>
 #include <string_view>
 #include <vector>
 
+#include "core/mutex.h"
 #include "fasterlog/engine/flusher.h"
 #include "fasterlog/engine/log_core.h"
 #include "fasterlog/engine/log_source.h"
@@ -136,7 +136,7 @@ class LogImpl final : public Log {
   tl::unexpected<Error> refuse_role(std::string_view role) const;
   static tl::unexpected<Error> refuse_epoch(Epoch asked, Epoch present);
   /// Ends the present role: nobody writes any more, and all that was written is durable.
-  Result<> settle();
+  Result<> settle() TAILRACE_REQUIRES(role_mutex_);
   void note_epoch(Epoch epoch, Address start);
   void note_configurations(ConfigurationTable found);
   void forget_unwritten_epoch();
@@ -151,16 +151,17 @@ class LogImpl final : public Log {
   tl::unexpected<Error> give_up(Error error);
 
   // suffix_truncation.cc
-  Result<> cut_at(Address to, Mode role);
+  Result<> cut_at(Address to, Mode role) TAILRACE_REQUIRES(role_mutex_, truncate_mutex_);
 
   std::unique_ptr<storage::DirectoryLock> lock_;
   std::unique_ptr<LogCore> core_;
   const RecoveryReport report_;
   Flusher flusher_;
-  std::mutex role_mutex_;      // one change of role at a time
-  std::mutex truncate_mutex_;  // one truncation at a time
-  std::mutex raw_memory_mutex_;
-  storage::AlignedBuffer raw_memory_;  // guarded by raw_memory_mutex_; between calls of read_raw()
+  Mutex role_mutex_;      // one change of role at a time
+  Mutex truncate_mutex_;  // one truncation at a time
+  Mutex raw_memory_mutex_;
+  /// Between calls of read_raw().
+  storage::AlignedBuffer raw_memory_ TAILRACE_GUARDED_BY(raw_memory_mutex_);
   // Of the one thread that appends as a copy (and of the change to that role).
   Address last_mark_end_;
   Epoch copied_epoch_;

@@ -133,10 +133,13 @@ Result<std::unique_ptr<Log>> Log::open(storage::FileSystem& file_system, LogOpti
   TAILRACE_RETURN_IF_ERROR(core->consumers.cut_at(durable));
   core->durable.store(durable.value);
   core->epoch.store(found.report.last_epoch.value);
-  core->marks = std::move(found.marks);
-  core->epochs = std::move(found.epochs);
-  core->configurations =
-      std::make_shared<const ConfigurationTable>(std::move(found.configurations));
+  {
+    const MutexLock tables(core->index_mutex);
+    core->marks = std::move(found.marks);
+    core->epochs = std::move(found.epochs);
+    core->configurations =
+        std::make_shared<const ConfigurationTable>(std::move(found.configurations));
+  }
   return std::unique_ptr<Log>(
       std::make_unique<LogImpl>(std::move(lock), std::move(core), std::move(queue), found.report));
 }

@@ -80,13 +80,13 @@ Result<> LogImpl::read_raw_flushing(Address from, size_t most_bytes, std::vector
 // A leader ships some thousand times a second: new memory, zeroed by the system, would cost it more
 // than the copy.
 storage::AlignedBuffer LogImpl::take_raw_memory() {
-  const std::lock_guard lock(raw_memory_mutex_);
+  const MutexLock lock(raw_memory_mutex_);
   return std::move(raw_memory_);
 }
 
 void LogImpl::keep_raw_memory(storage::AlignedBuffer memory) {
   if (memory.size() > kMostRawMemory) return;
-  const std::lock_guard lock(raw_memory_mutex_);
+  const MutexLock lock(raw_memory_mutex_);
   if (raw_memory_.size() < memory.size()) raw_memory_ = std::move(memory);
 }
 

@@ -7,7 +7,7 @@
 namespace tailrace::fasterlog {
 
 Result<> LogImpl::become_writer(Epoch epoch) {
-  const std::lock_guard role(role_mutex_);
+  const MutexLock role(role_mutex_);
   TAILRACE_RETURN_IF_ERROR(settle());
   if (epoch < last_epoch())
     return make_error(ErrorCode::kFailedPrecondition, "epoch " + std::to_string(epoch.value) +
@@ -21,7 +21,7 @@ Result<> LogImpl::become_writer(Epoch epoch) {
 }
 
 Result<> LogImpl::become_copy() {
-  const std::lock_guard role(role_mutex_);
+  const MutexLock role(role_mutex_);
   TAILRACE_RETURN_IF_ERROR(settle());
   last_mark_end_ = core_->ring.tail();
   forget_unwritten_epoch();
@@ -30,7 +30,7 @@ Result<> LogImpl::become_copy() {
 }
 
 Result<> LogImpl::close() {
-  const std::lock_guard role(role_mutex_);
+  const MutexLock role(role_mutex_);
   if (core_->closed.load()) return {};
   // A copy stays one while its last bytes are flushed: they bring their own mark.
   if (core_->mode.load() != Mode::kCopy) core_->mode.store(Mode::kClosed);
@@ -38,7 +38,7 @@ Result<> LogImpl::close() {
   flusher_.stop();
   core_->mode.store(Mode::kClosed);
   {
-    const std::lock_guard lock(core_->wait_mutex);
+    const MutexLock lock(core_->wait_mutex);
     core_->closed.store(true);
     core_->durable_moved.notify_all();
     core_->room_made.notify_all();
@@ -78,7 +78,7 @@ Result<> LogImpl::settle() {
 }
 
 void LogImpl::note_epoch(Epoch epoch, Address start) {
-  const std::lock_guard lock(core_->index_mutex);
+  const MutexLock lock(core_->index_mutex);
   auto& epochs = core_->epochs;
   start = next_record_address(start, core_->options.page_bytes);
   // An epoch in which nothing was written leaves no trace.
@@ -90,7 +90,7 @@ void LogImpl::note_epoch(Epoch epoch, Address start) {
 // The epoch in which this log was to be written; a copy may get records of one before it.
 void LogImpl::forget_unwritten_epoch() {
   {
-    const std::lock_guard lock(core_->index_mutex);
+    const MutexLock lock(core_->index_mutex);
     while (!core_->epochs.empty() && core_->epochs.back().start >= core_->ring.tail())
       core_->epochs.pop_back();
   }
@@ -99,7 +99,7 @@ void LogImpl::forget_unwritten_epoch() {
 }
 
 Epoch LogImpl::last_record_epoch() const {
-  const std::lock_guard lock(core_->index_mutex);
+  const MutexLock lock(core_->index_mutex);
   return core_->epochs.empty() ? Epoch{} : core_->epochs.back().epoch;
 }
 
@@ -112,7 +112,7 @@ void LogImpl::drop_epochs_before(Address begin, std::vector<EpochStart>& epochs)
 
 void LogImpl::note_configurations(ConfigurationTable found) {
   if (found.empty()) return;
-  const std::lock_guard lock(core_->index_mutex);
+  const MutexLock lock(core_->index_mutex);
   auto table = std::make_shared<ConfigurationTable>(*core_->configurations);
   for (ConfigurationRecord& each : found) {
     // Writers come here in any order of their addresses.
@@ -133,12 +133,12 @@ void LogImpl::drop_configurations_before(Address begin, ConfigurationTable& tabl
 }
 
 std::shared_ptr<const ConfigurationTable> LogImpl::configurations() const {
-  const std::lock_guard lock(core_->index_mutex);
+  const MutexLock lock(core_->index_mutex);
   return core_->configurations;
 }
 
 Epoch LogImpl::epoch_before(Address end) const {
-  const std::lock_guard lock(core_->index_mutex);
+  const MutexLock lock(core_->index_mutex);
   // The newest ones are asked for most.
   for (auto each = core_->epochs.rbegin(); each != core_->epochs.rend(); ++each)
     if (each->start < end) return each->epoch;
@@ -146,7 +146,7 @@ Epoch LogImpl::epoch_before(Address end) const {
 }
 
 std::vector<EpochStart> LogImpl::epoch_table() const {
-  const std::lock_guard lock(core_->index_mutex);
+  const MutexLock lock(core_->index_mutex);
   std::vector<EpochStart> table = core_->epochs;
   // An epoch that has written nothing yet has no first address.
   while (!table.empty() && table.back().start >= core_->ring.tail())

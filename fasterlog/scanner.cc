@@ -1,4 +1,5 @@
 #include "fasterlog/engine/log_source.h"
+#include "fasterlog/log.h"
 
 namespace tailrace::fasterlog {
 

@@ -12,8 +12,8 @@
 namespace tailrace::fasterlog {
 
 Result<Address> LogImpl::truncate_after(Address address) {
-  const std::lock_guard role(role_mutex_);
-  const std::lock_guard truncating(truncate_mutex_);
+  const MutexLock role(role_mutex_);
+  const MutexLock truncating(truncate_mutex_);
   if (core_->closed.load()) return make_error(ErrorCode::kClosed, "the log was closed");
   if (address < begin() || address > tail())
     return make_error(ErrorCode::kOutOfRange, "address " + std::to_string(address.value) +
@@ -36,7 +36,7 @@ Result<Address> LogImpl::truncate_after(Address address) {
   flusher_.start();
   core_->mode.store(mode);
   core_->cuts_over.fetch_add(1);
-  const std::lock_guard lock(core_->wait_mutex);
+  const MutexLock lock(core_->wait_mutex);
   core_->durable_moved.notify_all();
   core_->room_made.notify_all();
   return to;
@@ -47,7 +47,7 @@ Result<> LogImpl::cut_at(Address to, Mode role) {
   std::vector<EpochStart> epochs;
   std::shared_ptr<const ConfigurationTable> configurations;
   {
-    const std::lock_guard lock(core.index_mutex);
+    const MutexLock lock(core.index_mutex);
     while (core.epochs.size() > 1 && core.epochs.back().start >= to)
       core.epochs.pop_back();
     if (!core.epochs.empty() && core.epochs.back().start >= to && to == kFirstAddress)
@@ -72,7 +72,7 @@ Result<> LogImpl::cut_at(Address to, Mode role) {
     // After durable: who sees the cut must not go by the old one any more. Before the bytes change:
     // who met others than he looked for finds out why. Before the consumers' positions: what is
     // acknowledged later is checked against it.
-    const std::lock_guard lock(core.index_mutex);
+    const MutexLock lock(core.index_mutex);
     core.cuts.push_back(to);
     core.cut_count.store(core.cuts.size());
   }

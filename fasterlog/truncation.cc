@@ -7,7 +7,7 @@ namespace tailrace::fasterlog {
 
 Result<Address> LogImpl::truncate_before(Address address) {
   if (core_->closed.load()) return make_error(ErrorCode::kClosed, "the log was closed");
-  const std::lock_guard truncating(truncate_mutex_);
+  const MutexLock truncating(truncate_mutex_);
   if (address > durable())
     return make_error(ErrorCode::kOutOfRange, "address " + std::to_string(address.value) +
                                                   " is above durable (" +
@@ -23,7 +23,7 @@ Result<Address> LogImpl::truncate_before(Address address) {
       drop_configurations_before(to, metadata.configurations);
     });
     if (!written) return give_up(std::move(written).error());
-    const std::lock_guard lock(core_->index_mutex);
+    const MutexLock lock(core_->index_mutex);
     core_->begin.store(to.value);
     drop_epochs_before(to, core_->epochs);
     if (core_->configurations->size() > 1) {
@@ -84,7 +84,7 @@ Result<Address> LogImpl::mark_end_at(Address address) const {
 Result<Address> LogImpl::mark_end_not_above(Address address) const {
   Address from;
   {
-    const std::lock_guard lock(core_->index_mutex);
+    const MutexLock lock(core_->index_mutex);
     const auto above = std::upper_bound(core_->marks.begin(), core_->marks.end(), address);
     from = above == core_->marks.begin() ? begin() : *std::prev(above);
   }

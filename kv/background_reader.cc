@@ -13,7 +13,7 @@ constexpr std::chrono::milliseconds kPollInterval{100};
 
 BackgroundReader::~BackgroundReader() {
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     stopping_ = true;
     wake_.notify_all();
     if (started_) fetcher_.wake();
@@ -37,7 +37,7 @@ void BackgroundReader::read(const HashedKey& key, LogAddress from, Store::ReadDo
   request->fetch.key = HashedKey(as_bytes(request->key), key.hash);
   Result<> accepted;
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     accepted = stopping_ ? make_error(ErrorCode::kClosed, "the store is closing") : start();
     if (accepted) {
       wanted_.push_back(std::move(request));
@@ -53,8 +53,10 @@ void BackgroundReader::run() {
   for (;;) {
     std::deque<std::unique_ptr<Request>> taken;
     {
-      std::unique_lock lock(mutex_);
-      wake_.wait(lock, [&] { return stopping_ || !wanted_.empty() || !active_.empty(); });
+      MutexLock lock(mutex_);
+      wake_.wait(lock, [&]() TAILRACE_REQUIRES(mutex_) {
+        return stopping_ || !wanted_.empty() || !active_.empty();
+      });
       taken = std::exchange(wanted_, {});
       if (stopping_ && taken.empty() && active_.empty()) return;
     }

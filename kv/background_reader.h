@@ -2,14 +2,13 @@
 // A thread that reads from disk for callers that have no session or may not wait (Store::read,
 // Store::read_async). Started when the first record on disk is asked for.
 
-#include <condition_variable>
 #include <deque>
 #include <memory>
-#include <mutex>
 #include <string>
 #include <thread>
 #include <vector>
 
+#include "core/mutex.h"
 #include "kv/engine/cold_fetcher.h"
 #include "kv/store.h"
 
@@ -33,7 +32,7 @@ class BackgroundReader {
     ColdFetcher::Fetch fetch;
   };
 
-  Result<> start();
+  Result<> start() TAILRACE_REQUIRES(mutex_);
   void run();
   void settle(std::unique_ptr<Request> request);
 
@@ -41,11 +40,11 @@ class BackgroundReader {
   ColdFetcher fetcher_;                           // the thread's own, but for wake()
   std::vector<std::unique_ptr<Request>> active_;  // the thread's own
 
-  std::mutex mutex_;
-  std::deque<std::unique_ptr<Request>> wanted_;  // guarded by mutex_
-  bool started_ = false;                         // guarded by mutex_
-  bool stopping_ = false;                        // guarded by mutex_
-  std::condition_variable wake_;
+  Mutex mutex_;
+  std::deque<std::unique_ptr<Request>> wanted_ TAILRACE_GUARDED_BY(mutex_);
+  bool started_ TAILRACE_GUARDED_BY(mutex_) = false;
+  bool stopping_ TAILRACE_GUARDED_BY(mutex_) = false;
+  Condition wake_;
   std::thread thread_;
 };
 

@@ -37,7 +37,7 @@ void Compactor::start() {
 
 void Compactor::stop() {
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     stopping_ = true;
   }
   wake_.notify_all();
@@ -47,7 +47,7 @@ void Compactor::stop() {
 
 void Compactor::pause(bool paused) {
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     paused_ = paused;
   }
   wake_.notify_all();
@@ -65,13 +65,13 @@ Result<LogAddress> Compactor::compact(LogAddress until) {
   return compact_range(until, Pace::kManual);
 }
 
-std::unique_lock<std::mutex> Compactor::hold(bool wait) {
+std::unique_lock<Mutex> Compactor::hold(bool wait) {
   if (wait) return std::unique_lock(work_mutex_);
   return {work_mutex_, std::try_to_lock};
 }
 
 bool Compactor::request_room() {
-  std::unique_lock lock(mutex_);
+  MutexLock lock(mutex_);
   if (!store_.options().compaction.automatic || paused_ || !thread_.joinable()) return false;
   // Where nearly all of the log lives, moving it wins no room: it would go round and round.
   if (!store_.has_garbage()) return false;
@@ -89,9 +89,10 @@ bool Compactor::request_room() {
 // --- the thread ---
 
 void Compactor::run() {
-  std::unique_lock lock(mutex_);
+  MutexLock lock(mutex_);
   while (!stopping_) {
-    wake_.wait_for(lock, kLookInterval, [&] { return stopping_ || requested_ > answered_; });
+    wake_.wait_for(lock, kLookInterval,
+                   [&]() TAILRACE_REQUIRES(mutex_) { return stopping_ || requested_ > answered_; });
     if (stopping_) break;
     const uint64_t ticket = requested_;
     const bool room = ticket > answered_;
@@ -182,7 +183,7 @@ bool Compactor::compact_some(Pace pace) {
 // --- the work ---
 
 Result<LogAddress> Compactor::compact_range(LogAddress until, Pace pace) {
-  const std::lock_guard work(work_mutex_);
+  const MutexLock work(work_mutex_);
   const LogAddress from = std::max(log_.begin(), walked_until_);
   until = std::min(until, log_.safe_read_only());
   if (from < until) {
@@ -243,7 +244,7 @@ Result<> Compactor::settle(RecordWindow& window, uint64_t& moved_bytes) {
     // A record of the next version, while some sessions still write the one before: its copy can
     // only be of the next one too.
     if (stopping_) return make_error(ErrorCode::kCancelled, "the store is closing");
-    std::unique_lock lock(mutex_);
+    MutexLock lock(mutex_);
     wake_.wait_for(lock, kCrossingInterval);
     return {};
   };
@@ -274,7 +275,7 @@ Result<LogAddress> Compactor::advance_begin(Pace pace) {
       held_since_ns_ = 0;
       return begin;
     }
-    std::unique_lock lock(mutex_);
+    MutexLock lock(mutex_);
     wake_.wait_for(lock, kCrossingInterval);
   }
 }
@@ -284,8 +285,10 @@ void Compactor::keep_pace(Pace pace, SteadyClock::time_point since, uint64_t byt
   if (pace != Pace::kPolicy || rate == 0) return;
   const auto due = since + std::chrono::nanoseconds(static_cast<int64_t>(
                                static_cast<double>(bytes) / static_cast<double>(rate) * 1e9));
-  std::unique_lock lock(mutex_);
-  wake_.wait_until(lock, due, [&] { return must_stop(pace) || requested_ > answered_; });
+  MutexLock lock(mutex_);
+  wake_.wait_until(lock, due, [&]() TAILRACE_REQUIRES(mutex_) {
+    return must_stop(pace) || requested_ > answered_;
+  });
 }
 
 }  // namespace tailrace::kv

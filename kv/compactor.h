@@ -15,12 +15,12 @@
 
 #include <atomic>
 #include <chrono>
-#include <condition_variable>
 #include <cstdint>
 #include <mutex>
 #include <optional>
 #include <thread>
 
+#include "core/mutex.h"
 #include "core/result.h"
 #include "kv/engine/record_window.h"
 
@@ -42,7 +42,7 @@ class Compactor {
   /// The policy's compaction. One that is under way stops where it is.
   void pause(bool paused);
   /// Store::hold_compaction().
-  std::unique_lock<std::mutex> hold(bool wait);
+  std::unique_lock<Mutex> hold(bool wait);
   /// For a writer that the disk budget has refused: compacts until some disk space has been given
   /// back. False when there is nothing to be had. Outside protection.
   bool request_room();
@@ -57,7 +57,7 @@ class Compactor {
   bool compact_some(Pace pace);
   Result<LogAddress> compact_range(LogAddress until, Pace pace);
   Result<> settle(RecordWindow& window, uint64_t& moved_bytes);
-  Result<LogAddress> advance_begin(Pace pace);
+  Result<LogAddress> advance_begin(Pace pace) TAILRACE_REQUIRES(work_mutex_);
   bool must_stop(Pace pace) const;
   void keep_pace(Pace pace, std::chrono::steady_clock::time_point since, uint64_t bytes);
   bool is_quiet_hour() const;
@@ -66,14 +66,15 @@ class Compactor {
   Engine& engine_;
   HybridLog& log_;
 
-  std::mutex work_mutex_;        // one compaction at a time
-  LogAddress walked_until_ = 0;  // guarded by work_mutex_; nothing lives in the log below it
+  Mutex work_mutex_;  // one compaction at a time
+  /// Nothing lives in the log below it.
+  LogAddress walked_until_ TAILRACE_GUARDED_BY(work_mutex_) = 0;
 
-  mutable std::mutex mutex_;
-  std::condition_variable wake_;  // the compactor's thread
-  std::condition_variable room_;  // writers that have asked for room
-  uint64_t requested_ = 0;        // guarded by mutex_
-  uint64_t answered_ = 0;         // guarded by mutex_
+  mutable Mutex mutex_;
+  Condition wake_;  // the compactor's thread
+  Condition room_;  // writers that have asked for room
+  uint64_t requested_ TAILRACE_GUARDED_BY(mutex_) = 0;
+  uint64_t answered_ TAILRACE_GUARDED_BY(mutex_) = 0;
   std::atomic<bool> stopping_{false};
   std::atomic<bool> paused_{false};
   // Since when begin cannot move because sessions of two versions write; 0: it can.

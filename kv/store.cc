@@ -111,7 +111,7 @@ Result<> Store::for_each(const Scan::Filter& wanted, const Scan::Visitor& visit,
 Result<LogAddress> Store::compact(LogAddress until) {
   return impl_->compactor_->compact(until);
 }
-std::unique_lock<std::mutex> Store::hold_compaction(bool wait) {
+std::unique_lock<Mutex> Store::hold_compaction(bool wait) {
   return impl_->compactor_->hold(wait);
 }
 void Store::pause_compaction(bool paused) {
@@ -292,7 +292,7 @@ Result<> StoreImpl::wait_for_room(uint64_t bytes) {
 }
 
 Result<> StoreImpl::grow_index() {
-  const std::lock_guard lock(grow_mutex_);
+  const MutexLock lock(grow_mutex_);
   return engine_->index().grow();
 }
 

@@ -20,6 +20,7 @@
 
 #include "core/bytes.h"
 #include "core/clock.h"
+#include "core/mutex.h"
 #include "core/result.h"
 #include "kv/session.h"
 #include "kv/types/checkpoint.h"
@@ -117,7 +118,7 @@ class Store final {
   /// While it is held nothing is compacted, so for_each() meets no record that is being written as
   /// long as no session writes. Owns nothing when something is being compacted now and `wait` is
   /// false. Whoever waits must have no session: compaction waits for them.
-  [[nodiscard]] std::unique_lock<std::mutex> hold_compaction(bool wait);
+  [[nodiscard]] std::unique_lock<Mutex> hold_compaction(bool wait);
   /// Doubles the index now. Blocks; any thread but one that is in a session's call.
   Result<> grow_index();
 

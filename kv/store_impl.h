@@ -3,16 +3,15 @@
 // together.
 
 #include <atomic>
-#include <condition_variable>
 #include <deque>
 #include <functional>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <string>
 #include <thread>
 #include <vector>
 
+#include "core/mutex.h"
 #include "kv/checkpoint/coordinator.h"
 #include "kv/checkpoint/files.h"
 #include "kv/checkpoint/thread.h"
@@ -110,7 +109,7 @@ class StoreImpl final {
   std::unique_ptr<BackgroundReader> reader_;
 
   /// Held while the index grows, and while its image is taken.
-  std::mutex grow_mutex_;
+  Mutex grow_mutex_;
 
   std::optional<CheckpointInfo> recovered_;
   std::vector<std::string> notes_;

@@ -3,6 +3,7 @@
 #include <prometheus/metric_family.h>
 #include <prometheus/text_serializer.h>
 
+#include "core/mutex.h"
 #include "observability/metrics.h"
 
 namespace tailrace::observability {
@@ -44,12 +45,12 @@ struct MetricRegistry::Registration::State {
     std::function<void(std::vector<prometheus::ClientMetric>&)> collect;
   };
 
-  mutable std::mutex mutex;
-  uint64_t next_id = 1;                // guarded by mutex
-  std::map<uint64_t, Source> sources;  // guarded by mutex; in the order of addition
+  mutable Mutex mutex;
+  uint64_t next_id TAILRACE_GUARDED_BY(mutex) = 1;
+  std::map<uint64_t, Source> sources TAILRACE_GUARDED_BY(mutex);  // in the order of addition
 
   uint64_t add(Source source) {
-    const std::lock_guard lock(mutex);
+    const MutexLock lock(mutex);
     const uint64_t id = next_id++;
     sources.emplace(id, std::move(source));
     return id;
@@ -78,7 +79,7 @@ MetricRegistry::Registration& MetricRegistry::Registration::operator=(
 MetricRegistry::Registration::~Registration() {
   if (!state_) return;
   // Under the lock of expose(): when this returns, nothing reads the module any more.
-  const std::lock_guard lock(state_->mutex);
+  const MutexLock lock(state_->mutex);
   for (const uint64_t id : ids_) {
     state_->sources.erase(id);
   }
@@ -144,7 +145,7 @@ std::string MetricRegistry::expose() const {
   std::vector<prometheus::MetricFamily> families;
   std::map<std::string, size_t> places;
   {
-    const std::lock_guard lock(state_->mutex);
+    const MutexLock lock(state_->mutex);
     for (const auto& [id, source] : state_->sources) {
       const auto [place, is_new] = places.try_emplace(source.name, families.size());
       if (is_new) families.push_back({source.name, source.help, source.type, {}});

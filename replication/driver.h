@@ -8,11 +8,11 @@
 #include <functional>
 #include <map>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "core/mutex.h"
 #include "replication/coordinator.h"
 #include "replication/copy/checkpoint_receiver.h"
 #include "replication/copy/checkpoint_sender.h"
@@ -60,8 +60,8 @@ class Driver final : public Node, public TransportHandler {
  private:
   /// Lets a posted function find out that the driver is gone.
   struct Link {
-    std::mutex mutex;
-    Driver* driver = nullptr;  // guarded by mutex
+    Mutex mutex;
+    Driver* driver TAILRACE_GUARDED_BY(mutex) = nullptr;
     std::atomic<bool> posted{false};
     std::atomic<bool> leads{false};  // only then a flush that begins is of interest
   };
@@ -221,8 +221,8 @@ class Driver final : public Node, public TransportHandler {
   std::function<void()> restart_listener_;
   fasterlog::Log::ListenerHandle log_listener_;
 
-  mutable std::mutex status_mutex_;
-  std::shared_ptr<const NodeStatus> status_;  // guarded by status_mutex_
+  mutable Mutex status_mutex_;
+  std::shared_ptr<const NodeStatus> status_ TAILRACE_GUARDED_BY(status_mutex_);
 };
 
 }  // namespace tailrace::replication

@@ -119,7 +119,7 @@ Driver::~Driver() {
     log_listener_.reset();
     transport_.set_handler(nullptr);
   }
-  std::lock_guard lock(link_->mutex);
+  MutexLock lock(link_->mutex);
   link_->driver = nullptr;
 }
 
@@ -138,7 +138,7 @@ Result<> Driver::start() {
     if (link->posted.exchange(true, std::memory_order_acq_rel)) return;
     executor_.post([link] {
       link->posted.store(false, std::memory_order_release);
-      std::lock_guard lock(link->mutex);
+      MutexLock lock(link->mutex);
       if (link->driver != nullptr) link->driver->on_log_moved();
     });
   };
@@ -275,7 +275,7 @@ void Driver::tick() {
 std::function<void(std::function<void()>)> Driver::poster() {
   return [&executor = executor_, link = link_](std::function<void()> function) {
     executor.post([link, function = std::move(function)] {
-      std::lock_guard lock(link->mutex);
+      MutexLock lock(link->mutex);
       if (link->driver != nullptr) function();
     });
   };
@@ -334,7 +334,7 @@ bool Driver::about_checkpoint(NodeId peer, Message& message) {
 
 void Driver::post(std::function<void(Driver&)> function) {
   executor_.post([link = link_, function = std::move(function)] {
-    std::lock_guard lock(link->mutex);
+    MutexLock lock(link->mutex);
     if (link->driver != nullptr) function(*link->driver);
   });
 }

@@ -141,12 +141,12 @@ std::string Driver::why_no_leader() const {
 
 void Driver::publish() {
   std::shared_ptr<const NodeStatus> next = make_status();
-  std::lock_guard lock(status_mutex_);
+  MutexLock lock(status_mutex_);
   status_.swap(next);
 }
 
 std::shared_ptr<const NodeStatus> Driver::status() const {
-  std::lock_guard lock(status_mutex_);
+  MutexLock lock(status_mutex_);
   return status_;
 }
 

@@ -3,17 +3,17 @@
 namespace tailrace::statemachine {
 
 void AnchorRegistry::set(const std::string& name, Address address) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   anchors_[name] = address;
 }
 
 void AnchorRegistry::remove(const std::string& name) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   anchors_.erase(name);
 }
 
 std::pair<Address, std::string> AnchorRegistry::limit() const {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   // Only a published checkpoint makes any of the log dispensable, whatever the others say.
   if (!anchors_.contains("checkpoint")) return {Address{0}, "none"};
   std::pair<Address, std::string> least{Address::max(), ""};
@@ -24,7 +24,7 @@ std::pair<Address, std::string> AnchorRegistry::limit() const {
 }
 
 std::vector<std::pair<std::string, Address>> AnchorRegistry::all() const {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   return {anchors_.begin(), anchors_.end()};
 }
 

@@ -3,12 +3,12 @@
 
 #include <cstdint>
 #include <map>
-#include <mutex>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "core/address.h"
+#include "core/mutex.h"
 
 namespace tailrace::statemachine {
 
@@ -24,8 +24,8 @@ class AnchorRegistry {
   std::vector<std::pair<std::string, Address>> all() const;
 
  private:
-  mutable std::mutex mutex_;
-  std::map<std::string, Address> anchors_;  // guarded by mutex_
+  mutable Mutex mutex_;
+  std::map<std::string, Address> anchors_ TAILRACE_GUARDED_BY(mutex_);
 };
 
 }  // namespace tailrace::statemachine

@@ -106,14 +106,20 @@ Result<> Applier::recover(Address from, const std::function<void(double)>& progr
     TAILRACE_RETURN_IF_ERROR(store_.read(as_bytes(kRulesKey), value));
     TAILRACE_ASSIGN_OR_RETURN(const auto rules, decode_rules(as_bytes(value)));
     sessions_.take_rules(rules);
-    rules_.in_force = rules;
-    rules_.in_log = true;
+    {
+      const MutexLock lock(mutex_);
+      rules_.in_force = rules;
+      rules_.in_log = true;
+    }
     auto evicted = store_.read(as_bytes(kEvictedKey), value);
     if (!evicted && evicted.error().code != ErrorCode::kNotFound) return evicted;
     if (evicted) TAILRACE_RETURN_IF_ERROR(sessions_.load_evicted(as_bytes(value)));
   }
   TAILRACE_RETURN_IF_ERROR(load_state(format, progress));
-  marks_.emplace_back(from, log_time_ns());
+  {
+    const MutexLock lock(mutex_);
+    marks_.emplace_back(from, log_time_ns());
+  }
   // What is committed must be applied: the budget is the leader's to keep (StateMachine::admit).
   TAILRACE_ASSIGN_OR_RETURN(session_,
                             store_.start_session(kApplierSession, {.beyond_disk_budget = true}));
@@ -201,7 +207,7 @@ void Applier::start() {
 
 void Applier::stop() {
   {
-    std::lock_guard lock(mutex_);
+    MutexLock lock(mutex_);
     stopping_ = true;
   }
   work_.notify_all();
@@ -212,20 +218,20 @@ void Applier::stop() {
 
 void Applier::wake() {
   {
-    std::lock_guard lock(mutex_);
+    MutexLock lock(mutex_);
     woken_ = true;
   }
   work_.notify_one();
 }
 
 std::optional<Error> Applier::failure() const {
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   return failure_;
 }
 
 Result<> Applier::wait_applied(Address address, SteadyTime deadline) {
-  std::unique_lock lock(mutex_);
-  const auto over = [&] {
+  MutexLock lock(mutex_);
+  const auto over = [&]() TAILRACE_REQUIRES(mutex_) {
     return watermarks_.applied() >= address || failure_.has_value() || stopping_;
   };
   if (deadline == SteadyTime::max()) {
@@ -241,7 +247,7 @@ Result<> Applier::wait_applied(Address address, SteadyTime deadline) {
 }
 
 void Applier::keep(const StateDigest& digest) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   digests_.push_back(digest);
   if (digests_.size() > kDigestsKept) digests_.pop_front();
 }
@@ -253,7 +259,7 @@ Result<StateDigest> Applier::digest_at(Address address) const {
                       "the digest at " + std::to_string(address.value) +
                           " is being computed: " + std::to_string(static_cast<int>(*done * 100)) +
                           " % of the state is read");
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   for (const StateDigest& digest : digests_)
     if (digest.address == address) return digest;
   return make_error(
@@ -266,10 +272,10 @@ Result<StateDigest> Applier::digest_at(Address address) const {
 void Applier::run() {
   for (;;) {
     while (apply_stretch()) {
-      std::lock_guard lock(mutex_);
+      MutexLock lock(mutex_);
       if (stopping_) return;
     }
-    std::unique_lock lock(mutex_);
+    MutexLock lock(mutex_);
     if (stopping_) return;
     if (failure_) {
       lock.unlock();
@@ -282,7 +288,7 @@ void Applier::run() {
     const bool checkpointing =
         hurries_.load() > 0 || store_.checkpoint_progress().phase != kv::CheckpointPhase::kRest;
     work_.wait_for(lock, std::chrono::milliseconds(checkpointing ? 1 : 100),
-                   [&] { return woken_ || stopping_; });
+                   [&]() TAILRACE_REQUIRES(mutex_) { return woken_ || stopping_; });
     woken_ = false;
   }
 }
@@ -328,7 +334,7 @@ bool Applier::apply_stretch() {
 void Applier::stretch_applied(std::shared_ptr<AppliedBatch> batch, size_t records) {
   const AddressRange range = batch->range;
   {
-    std::lock_guard lock(mutex_);  // so that no waiter misses it
+    MutexLock lock(mutex_);  // so that no waiter misses it
     watermarks_.advance_applied(range.end, batch->epoch);
   }
   probe_.applied_records.add(records);
@@ -380,7 +386,7 @@ void Applier::compare(Address at) {
 Result<> Applier::digest(Address at) {
   const kv::Store::LogExtent extent = store_.log_extent();
   const bool small = extent.tail - extent.begin <= kSmallStateBytes;
-  const auto quiet = small ? store_.hold_compaction(false) : std::unique_lock<std::mutex>();
+  const auto quiet = small ? store_.hold_compaction(false) : std::unique_lock<Mutex>();
   if (!quiet.owns_lock()) {
     begin_background(at, BackgroundDigest::Purpose::kRequest);
     return {};
@@ -510,21 +516,21 @@ Result<Answer> Applier::apply_rules(ByteSpan value, kv::Serial at) {
   TAILRACE_RETURN_IF_ERROR(session_->upsert(as_bytes(kRulesKey), bytes, at));
   if (format_ < format_of(rules)) TAILRACE_RETURN_IF_ERROR(note_format(format_of(rules), at));
   sessions_.take_rules(rules);
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   rules_.in_force = rules;
   rules_.in_log = true;
   return Answer{};
 }
 
 RulesStatus Applier::rules() const {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   RulesStatus rules = rules_;
   rules.floor_ns = sessions_.floor_ns();
   return rules;
 }
 
 std::optional<uint64_t> Applier::log_time_at(Address address) const {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   const auto after = std::partition_point(marks_.begin(), marks_.end(),
                                           [&](const auto& mark) { return mark.first <= address; });
   if (after == marks_.begin()) return std::nullopt;
@@ -543,7 +549,7 @@ Result<> Applier::apply_mark(const fasterlog::Record& record) {
   TAILRACE_RETURN_IF_ERROR(
       sessions_.log_time_moved(*session_, before_ns, now_ns, record.end.value));
   expiries_.passed(now_ns);
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   marks_.emplace_back(record.end, now_ns);
   if (marks_.size() > kMarksKept) marks_.pop_front();
   log_time_ns_.store(now_ns, std::memory_order_release);
@@ -553,7 +559,7 @@ Result<> Applier::apply_mark(const fasterlog::Record& record) {
 void Applier::fail(Error error) {
   observability::log_error("applying stopped: {}", error.message);
   {
-    std::lock_guard lock(mutex_);
+    MutexLock lock(mutex_);
     failure_ = std::move(error);
   }
   progress_.notify_all();

@@ -3,15 +3,14 @@
 // applied, so a checkpoint's point is a log address at which scanning can begin again.
 
 #include <atomic>
-#include <condition_variable>
 #include <deque>
 #include <functional>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <string>
 #include <thread>
 
+#include "core/mutex.h"
 #include "fasterlog/log.h"
 #include "kv/store.h"
 #include "statemachine/background_digest.h"
@@ -88,7 +87,7 @@ class Applier {
   void begin_background(Address at, BackgroundDigest::Purpose purpose);
   Result<> apply_mark(const fasterlog::Record& record);
   Result<Answer> apply_rules(ByteSpan value, kv::Serial at);
-  void fail(Error error);
+  void fail(Error error) TAILRACE_EXCLUDES(mutex_);
   /// What is held in memory beside the store.
   Result<> load_state(uint64_t format, const std::function<void(double)>& progress);
   /// From the format that the recovered state is of to the present one.
@@ -115,15 +114,15 @@ class Applier {
   ExpirySchedule expiries_;
   std::atomic<int> hurries_{0};
 
-  mutable std::mutex mutex_;
-  std::condition_variable work_, progress_;
-  bool stopping_ = false;            // guarded by mutex_
-  bool woken_ = false;               // guarded by mutex_
-  std::optional<Error> failure_;     // guarded by mutex_
-  RulesStatus rules_;                // guarded by mutex_
-  std::deque<StateDigest> digests_;  // guarded by mutex_
-  /// Ends of the last commit marks, and their times; guarded by mutex_, ascending.
-  std::deque<std::pair<Address, uint64_t>> marks_;
+  mutable Mutex mutex_;
+  Condition work_, progress_;
+  bool stopping_ TAILRACE_GUARDED_BY(mutex_) = false;
+  bool woken_ TAILRACE_GUARDED_BY(mutex_) = false;
+  std::optional<Error> failure_ TAILRACE_GUARDED_BY(mutex_);
+  RulesStatus rules_ TAILRACE_GUARDED_BY(mutex_);
+  std::deque<StateDigest> digests_ TAILRACE_GUARDED_BY(mutex_);
+  /// Ends of the last commit marks, and their times; ascending.
+  std::deque<std::pair<Address, uint64_t>> marks_ TAILRACE_GUARDED_BY(mutex_);
   std::thread thread_;
 };
 

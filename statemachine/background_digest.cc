@@ -31,7 +31,7 @@ BackgroundDigest::~BackgroundDigest() {
 
 void BackgroundDigest::start() {
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     stopping_ = false;
   }
   thread_ = std::thread([this] { run(); });
@@ -39,7 +39,7 @@ void BackgroundDigest::start() {
 
 void BackgroundDigest::stop() {
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     stopping_ = true;
   }
   changed_.notify_all();
@@ -48,18 +48,20 @@ void BackgroundDigest::stop() {
 
 void BackgroundDigest::skip(Address address, Purpose purpose) {
   probe_.digests_skipped.add();
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   if (purpose == Purpose::kComparison) asked_ = address;
 }
 
 void BackgroundDigest::begin(Address address, uint64_t log_time_ns, Purpose purpose) {
-  std::unique_lock lock(mutex_);
+  MutexLock lock(mutex_);
   const SteadyTime patience = std::chrono::steady_clock::now() + kPatience;
   if (purpose == Purpose::kRequest && stage_ == Stage::kReading &&
       job_.purpose == Purpose::kComparison) {
     superseded_ = true;
     changed_.notify_all();
-    changed_.wait_until(lock, patience, [this] { return stage_ == Stage::kIdle || stopping_; });
+    changed_.wait_until(lock, patience, [this]() TAILRACE_REQUIRES(mutex_) {
+      return stage_ == Stage::kIdle || stopping_;
+    });
   }
   if (stopping_ || stage_ != Stage::kIdle) {
     lock.unlock();
@@ -72,11 +74,13 @@ void BackgroundDigest::begin(Address address, uint64_t log_time_ns, Purpose purp
   stage_ = Stage::kAsked;
   changed_.notify_all();
   // Should it give up, the thread finds that the session has gone past the address.
-  changed_.wait_until(lock, patience, [this] { return stage_ != Stage::kAsked || stopping_; });
+  changed_.wait_until(lock, patience, [this]() TAILRACE_REQUIRES(mutex_) {
+    return stage_ != Stage::kAsked || stopping_;
+  });
 }
 
 DigestProgress BackgroundDigest::progress() const {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   DigestProgress progress;
   progress.asked = asked_;
   progress.newest = newest_;
@@ -87,15 +91,16 @@ DigestProgress BackgroundDigest::progress() const {
 }
 
 std::optional<double> BackgroundDigest::runs_at(Address address) const {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   if (stage_ == Stage::kIdle || job_.address != address) return std::nullopt;
   return part_done_;
 }
 
 void BackgroundDigest::run() {
-  std::unique_lock lock(mutex_);
+  MutexLock lock(mutex_);
   for (;;) {
-    changed_.wait(lock, [this] { return stopping_ || stage_ == Stage::kAsked; });
+    changed_.wait(
+        lock, [this]() TAILRACE_REQUIRES(mutex_) { return stopping_ || stage_ == Stage::kAsked; });
     if (stopping_) break;
     const Job job = job_;
     lock.unlock();
@@ -132,7 +137,7 @@ std::optional<StateDigest> BackgroundDigest::compute(const Job& job) {
       exact |= point.session == kApplierSession && point.point == job.address.value;
   }
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     stage_ = Stage::kReading;
   }
   changed_.notify_all();
@@ -165,9 +170,10 @@ std::optional<StateDigest> BackgroundDigest::compute(const Job& job) {
 }
 
 bool BackgroundDigest::rest_until(SteadyTime time, double part_done) {
-  std::unique_lock lock(mutex_);
+  MutexLock lock(mutex_);
   part_done_ = part_done;
-  changed_.wait_until(lock, time, [this] { return stopping_ || superseded_; });
+  changed_.wait_until(lock, time,
+                      [this]() TAILRACE_REQUIRES(mutex_) { return stopping_ || superseded_; });
   return !stopping_ && !superseded_;
 }
 

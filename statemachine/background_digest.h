@@ -4,12 +4,11 @@
 // stops for it.
 
 #include <chrono>
-#include <condition_variable>
 #include <functional>
-#include <mutex>
 #include <optional>
 #include <thread>
 
+#include "core/mutex.h"
 #include "kv/store.h"
 #include "statemachine/state_machine.h"
 #include "statemachine/types/probe.h"
@@ -36,7 +35,7 @@ class BackgroundDigest {
   enum class Purpose { kComparison, kRequest };
   void begin(Address address, uint64_t log_time_ns, Purpose purpose);
   /// Instead of begin(), when it would have to wait.
-  void skip(Address address, Purpose purpose);
+  void skip(Address address, Purpose purpose) TAILRACE_EXCLUDES(mutex_);
 
   /// But `moved`.
   DigestProgress progress() const;
@@ -62,16 +61,16 @@ class BackgroundDigest {
   Probe& probe_;
   const Keep keep_;
 
-  mutable std::mutex mutex_;
-  std::condition_variable changed_;
-  bool stopping_ = true;        // guarded by mutex_, as all below
-  Stage stage_ = Stage::kIdle;  // of job_
-  Job job_;
-  double part_done_ = 0;     // of job_
-  bool superseded_ = false;  // job_ is to make room for another
-  Address asked_;
-  std::optional<StateDigest> newest_;
-  std::chrono::nanoseconds took_{0};
+  mutable Mutex mutex_;
+  Condition changed_;
+  bool stopping_ TAILRACE_GUARDED_BY(mutex_) = true;
+  Stage stage_ TAILRACE_GUARDED_BY(mutex_) = Stage::kIdle;  // of job_
+  Job job_ TAILRACE_GUARDED_BY(mutex_);
+  double part_done_ TAILRACE_GUARDED_BY(mutex_) = 0;     // of job_
+  bool superseded_ TAILRACE_GUARDED_BY(mutex_) = false;  // job_ is to make room for another
+  Address asked_ TAILRACE_GUARDED_BY(mutex_);
+  std::optional<StateDigest> newest_ TAILRACE_GUARDED_BY(mutex_);
+  std::chrono::nanoseconds took_ TAILRACE_GUARDED_BY(mutex_){0};
   std::thread thread_;
 };
 

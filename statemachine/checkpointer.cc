@@ -41,7 +41,7 @@ void Checkpointer::start() {
 
 void Checkpointer::stop() {
   {
-    std::lock_guard lock(mutex_);
+    MutexLock lock(mutex_);
     stopping_ = true;
   }
   stop_.request_stop();
@@ -49,7 +49,7 @@ void Checkpointer::stop() {
   if (thread_.joinable()) thread_.join();
   std::vector<Done> left;
   {
-    std::lock_guard lock(mutex_);
+    MutexLock lock(mutex_);
     left.swap(requests_);
   }
   for (Done& done : left)
@@ -58,7 +58,7 @@ void Checkpointer::stop() {
 
 void Checkpointer::request(Done done) {
   {
-    std::unique_lock lock(mutex_);
+    MutexLock lock(mutex_);
     if (stopping_) {
       lock.unlock();
       done(make_error(ErrorCode::kClosed, "the state machine is stopping"));
@@ -71,7 +71,7 @@ void Checkpointer::request(Done done) {
 
 CheckpointStatus Checkpointer::status() const {
   const kv::CheckpointProgress progress = store_.checkpoint_progress();
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   CheckpointStatus status = status_;
   status.phase = progress.phase;
   status.progress = progress.fraction;
@@ -80,7 +80,7 @@ CheckpointStatus Checkpointer::status() const {
 
 void Checkpointer::recovered(const kv::CheckpointInfo& info, Address point) {
   probe_.checkpoint_bytes.set(static_cast<double>(info.bytes));
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   status_.last_address = point;
   status_.last_unix_time_ns = info.unix_time_ns;
 }
@@ -128,8 +128,10 @@ void Checkpointer::run() {
     if (auto truncated = truncate(point); !truncated)
       observability::log_error("truncation: {}", truncated.error().message);
   }
-  std::unique_lock lock(mutex_);
-  const auto ready = [this] { return due() && (!requests_.empty() || !applier_.failure()); };
+  MutexLock lock(mutex_);
+  const auto ready = [this]() TAILRACE_REQUIRES(mutex_) {
+    return due() && (!requests_.empty() || !applier_.failure());
+  };
   while (!stopping_) {
     if (!ready()) {
       lock.unlock();

@@ -2,14 +2,13 @@
 // Takes checkpoints and then truncates the log, in the one safe order: the store's data fsynced,
 // the log durable past the point, the manifest published, the anchor moved, the log truncated.
 
-#include <condition_variable>
 #include <functional>
-#include <mutex>
 #include <stop_token>
 #include <string>
 #include <thread>
 #include <vector>
 
+#include "core/mutex.h"
 #include "statemachine/applier.h"
 
 namespace tailrace::statemachine {
@@ -38,7 +37,7 @@ class Checkpointer {
   /// up. Without writes no other checkpoint would come to free them.
   void reclaim();
   Result<Address> take();
-  bool due() const;  // mutex_ held
+  bool due() const TAILRACE_REQUIRES(mutex_);
 
   fasterlog::Log& log_;
   kv::Store& store_;
@@ -49,12 +48,12 @@ class Checkpointer {
   const Clock& clock_;
   Probe& probe_;
 
-  mutable std::mutex mutex_;
-  std::condition_variable work_;
-  bool stopping_ = false;       // guarded by mutex_
-  std::vector<Done> requests_;  // guarded by mutex_: for the next, or the running one
-  SteadyTime last_;             // guarded by mutex_: the last attempt
-  CheckpointStatus status_;     // guarded by mutex_
+  mutable Mutex mutex_;
+  Condition work_;
+  bool stopping_ TAILRACE_GUARDED_BY(mutex_) = false;
+  std::vector<Done> requests_ TAILRACE_GUARDED_BY(mutex_);  // for the next, or the running one
+  SteadyTime last_ TAILRACE_GUARDED_BY(mutex_);             // the last attempt
+  CheckpointStatus status_ TAILRACE_GUARDED_BY(mutex_);
   std::stop_source stop_;
   Address reclaimed_;  // up to where that was tried; of the thread
   std::thread thread_;

@@ -11,7 +11,7 @@ constexpr uint64_t kSecond = 1'000'000'000;
 void ExpirySchedule::note(uint64_t expires_at_ns) {
   const uint64_t rounded =
       expires_at_ns > UINT64_MAX - kSecond ? UINT64_MAX : (expires_at_ns / kSecond + 1) * kSecond;
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   if (rounded <= log_time_ns_) return;
   times_ns_.insert(rounded);
   // The soonest are given up: no moment is missed, some are looked at in vain.
@@ -22,13 +22,13 @@ void ExpirySchedule::note(uint64_t expires_at_ns) {
 }
 
 void ExpirySchedule::passed(uint64_t log_time_ns) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   log_time_ns_ = std::max(log_time_ns_, log_time_ns);
   times_ns_.erase(times_ns_.begin(), times_ns_.upper_bound(log_time_ns_));
 }
 
 bool ExpirySchedule::due(uint64_t unix_time_ns) const {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   if (!times_ns_.empty() && *times_ns_.begin() <= unix_time_ns) return true;
   return log_time_ns_ < dense_until_ns_ && log_time_ns_ + kSecond <= unix_time_ns;
 }

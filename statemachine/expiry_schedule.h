@@ -3,8 +3,9 @@
 // is something that expires by it.
 
 #include <cstdint>
-#include <mutex>
 #include <set>
+
+#include "core/mutex.h"
 
 namespace tailrace::statemachine {
 
@@ -20,11 +21,12 @@ class ExpirySchedule {
 
  private:
   static constexpr size_t kMostSeconds = 65536;
-  mutable std::mutex mutex_;
-  uint64_t log_time_ns_ = 0;     // guarded by mutex_
-  std::set<uint64_t> times_ns_;  // guarded by mutex_; rounded up to seconds, all above log_time_ns_
-  /// Guarded by mutex_: there were too many; up to here every second counts as one of them.
-  uint64_t dense_until_ns_ = 0;
+  mutable Mutex mutex_;
+  uint64_t log_time_ns_ TAILRACE_GUARDED_BY(mutex_) = 0;
+  /// Rounded up to seconds, all above log_time_ns_.
+  std::set<uint64_t> times_ns_ TAILRACE_GUARDED_BY(mutex_);
+  /// There were too many; up to here every second counts as one of them.
+  uint64_t dense_until_ns_ TAILRACE_GUARDED_BY(mutex_) = 0;
 };
 
 }  // namespace tailrace::statemachine

@@ -117,7 +117,7 @@ uint64_t EpochProtection::bump() {
 void EpochProtection::bump(std::function<void()> action) {
   const uint64_t before = table_->current.fetch_add(1, std::memory_order_seq_cst);
   {
-    const std::lock_guard lock(table_->mutex);
+    const MutexLock lock(table_->mutex);
     table_->actions.emplace_back(before, std::move(action));
     table_->action_count.store(table_->actions.size(), std::memory_order_seq_cst);
   }
@@ -142,7 +142,7 @@ void EpochProtection::wait_safe(uint64_t epoch) {
 void EpochProtection::drain() {
   std::vector<std::function<void()>> ready;
   {
-    const std::lock_guard lock(table_->mutex);
+    const MutexLock lock(table_->mutex);
     std::erase_if(table_->actions, [&](auto& entry) {
       if (!is_safe(entry.first)) return false;
       ready.push_back(std::move(entry.second));

@@ -9,9 +9,10 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
-#include <mutex>
 #include <utility>
 #include <vector>
+
+#include "core/mutex.h"
 
 namespace tailrace::storage {
 
@@ -75,15 +76,15 @@ class EpochProtection {
   struct alignas(64) Slot {
     std::atomic<uint64_t> epoch{0};  // 0: outside
     std::atomic<bool> taken{false};
-    uint32_t depth = 0;  // guarded by the thread that took the slot
+    uint32_t depth = 0;  // of the thread that took the slot
   };
   struct Table {  // outlives this object while a thread still holds a slot of it
     std::atomic<uint64_t> current{1};
     std::atomic<size_t> action_count{0};
     std::array<Slot, kMostThreads> slots;
 
-    std::mutex mutex;
-    std::vector<std::pair<uint64_t, std::function<void()>>> actions;  // guarded by mutex
+    Mutex mutex;
+    std::vector<std::pair<uint64_t, std::function<void()>>> actions TAILRACE_GUARDED_BY(mutex);
   };
   friend struct ThreadSlots;
   // The slots of the tables that the thread has entered lately; it goes to and fro between the

@@ -1,9 +1,9 @@
 #include "storage/posix_queue.h"
 
-#include <condition_variable>
 #include <deque>
 #include <functional>
-#include <mutex>
+
+#include "core/mutex.h"
 
 namespace tailrace::storage {
 
@@ -39,11 +39,11 @@ class PosixQueue final : public IoQueue {
   Result<size_t> wait(std::vector<Completion>& completions,
                       std::chrono::nanoseconds timeout) override {
     if (requests_.empty()) {
-      std::unique_lock lock(mutex_);
-      woken_signal_.wait_for(lock, timeout, [&] { return woken_; });
+      MutexLock lock(mutex_);
+      woken_signal_.wait_for(lock, timeout, [&]() TAILRACE_REQUIRES(mutex_) { return woken_; });
     }
     {
-      const std::lock_guard lock(mutex_);
+      const MutexLock lock(mutex_);
       woken_ = false;
     }
     const size_t count = requests_.size();
@@ -56,7 +56,7 @@ class PosixQueue final : public IoQueue {
 
   void wake() override {
     {
-      const std::lock_guard lock(mutex_);
+      const MutexLock lock(mutex_);
       woken_ = true;
     }
     woken_signal_.notify_one();
@@ -68,9 +68,9 @@ class PosixQueue final : public IoQueue {
     std::function<Result<size_t>()> run;
   };
   std::deque<Request> requests_;  // the owner's thread
-  std::mutex mutex_;
-  std::condition_variable woken_signal_;
-  bool woken_ = false;  // guarded by mutex_
+  Mutex mutex_;
+  Condition woken_signal_;
+  bool woken_ TAILRACE_GUARDED_BY(mutex_) = false;
 };
 
 }  // namespace

@@ -20,8 +20,8 @@ ORDER = ["core", "net", "statemachine/command", "rpc/wire", "rpc/client", "obser
 # The protocol is pure: events in, actions out. Of the project it may include core/, its own folder and
 # these headers of types, which are held to the same; and nothing of the system that does anything.
 TYPES = ["fasterlog/types/records.h", "statemachine/types/copy_plan.h", "kv/types/copied_file.h"]
-DOES_SOMETHING = re.compile(r"(thread|mutex|shared_mutex|condition_variable|future|fstream|filesystem"
-                            r"|unistd\.h|fcntl\.h|pthread\.h|sys/.*|netinet/.*|asio.*)$")
+DOES_SOMETHING = re.compile(r"(thread|(core/)?mutex(\.h)?|shared_mutex|condition_variable|future|fstream"
+                            r"|filesystem|unistd\.h|fcntl\.h|pthread\.h|sys/.*|netinet/.*|asio.*)$")
 # Neither includes the other, nor does what stands beside them.
 APART = [{"rpc/client", "rpc/server", "rpc/peer", "rpc/etcd"}]
 # Library -> (its headers, the folders that may include them).
@@ -84,7 +84,8 @@ def self_check():
     assert not include_errors("rpc/server", "x", "#include <asio/io_context.hpp>")
     assert include_errors("http", "x", "#include <http_parser.h>")
     assert include_errors("kv/log", "x", '#include "kv/store.h"')
-    for what in ('"fasterlog/log.h"', '"fasterlog/types/options.h"', "<thread>", "<sys/socket.h>"):
+    for what in ('"fasterlog/log.h"', '"fasterlog/types/options.h"', '"core/mutex.h"', "<thread>",
+                 "<sys/socket.h>"):
         assert include_errors("replication/protocol", "x", "#include " + what)
     assert include_errors("kv/types", "kv/types/copied_file.h", '#include "kv/types/options.h"')
     assert not include_errors("replication/protocol", "x", '#include "fasterlog/types/records.h"')

@@ -78,7 +78,7 @@ Result<std::unique_ptr<HistoryFile>> HistoryFile::create(storage::FileSystem& fi
 
 Result<SteadyTime> HistoryFile::add(const HistoryEntry& entry) {
   nlohmann::ordered_json out = describe(entry);
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   if (failed_) return tl::unexpected(*failed_);
   // Under the lock: the order of the lines is that of these times. An interval that is longer by
   // the wait is no less true.

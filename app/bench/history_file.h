@@ -4,12 +4,12 @@
 
 #include <cstdint>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <string>
 #include <string_view>
 
 #include "core/clock.h"
+#include "core/mutex.h"
 #include "core/result.h"
 #include "storage/file_system.h"
 
@@ -54,9 +54,9 @@ class HistoryFile {
 
  private:
   const std::unique_ptr<storage::File> file_;
-  std::mutex mutex_;
-  uint64_t end_ = 0;             // guarded
-  std::optional<Error> failed_;  // guarded
+  Mutex mutex_;
+  uint64_t end_ TAILRACE_GUARDED_BY(mutex_) = 0;
+  std::optional<Error> failed_ TAILRACE_GUARDED_BY(mutex_);
 };
 
 }  // namespace tailrace::app

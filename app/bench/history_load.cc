@@ -3,12 +3,12 @@
 #include <algorithm>
 #include <atomic>
 #include <memory>
-#include <mutex>
 #include <thread>
 #include <unordered_map>
 
 #include <fmt/format.h>
 
+#include "core/mutex.h"
 #include "core/random.h"
 
 namespace tailrace::app {
@@ -47,10 +47,10 @@ struct Shared {
   std::atomic<uint64_t> answered{0};
   std::atomic<bool> file_failed{false};
 
-  std::mutex mutex;
-  /// Of each key, what was seen or written there last. Guarded.
-  std::unordered_map<uint64_t, std::string> newest;
-  std::optional<Error> file_error;  // guarded
+  Mutex mutex;
+  /// Of each key, what was seen or written there last.
+  std::unordered_map<uint64_t, std::string> newest TAILRACE_GUARDED_BY(mutex);
+  std::optional<Error> file_error TAILRACE_GUARDED_BY(mutex);
 };
 
 /// A client of its own session, and the number of its next value.
@@ -72,7 +72,7 @@ class HistoryLoop {
       ask(entry);
       const auto returned = shared_.file.add(entry);
       if (!returned) {
-        const std::lock_guard lock(shared_.mutex);
+        const MutexLock lock(shared_.mutex);
         shared_.file_error = returned.error();
         shared_.file_failed = true;
         return;
@@ -111,7 +111,7 @@ class HistoryLoop {
     if (entry.operation != Operation::kGet && entry.operation != Operation::kDelete)
       entry.value = fmt::format("{}:{}", source_.number, ++source_.next_value);
     if (entry.operation == Operation::kCas) {
-      const std::lock_guard lock(shared_.mutex);
+      const MutexLock lock(shared_.mutex);
       entry.expected = shared_.newest[key];
     }
     return entry;
@@ -199,7 +199,7 @@ class HistoryLoop {
         entry.done.value_or(false);
     const bool writes = entry.operation == Operation::kPut || swapped;
     if (!writes && !entry.seen) return;
-    const std::lock_guard lock(shared_.mutex);
+    const MutexLock lock(shared_.mutex);
     shared_.newest[key_] = writes ? entry.value : *entry.seen;
   }
 
@@ -250,7 +250,10 @@ Result<LoadResult> run_history_load(const rpc::ClientOptions& client_options,
   }
   threads.clear();
   on_progress(1, shared.answered);
-  if (shared.file_error) return tl::unexpected(*shared.file_error);
+  {
+    const MutexLock lock(shared.mutex);
+    if (shared.file_error) return tl::unexpected(*shared.file_error);
+  }
 
   LoadResult result;
   SteadyTime last = shared.deadline;

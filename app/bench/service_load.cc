@@ -2,11 +2,10 @@
 
 #include <algorithm>
 #include <atomic>
-#include <condition_variable>
 #include <memory>
-#include <mutex>
 #include <thread>
 
+#include "core/mutex.h"
 #include "core/random.h"
 
 namespace tailrace::app {
@@ -33,25 +32,29 @@ class RequestLoop {
   void start(Clock::time_point deadline) {
     deadline_ = deadline;
     for (uint32_t i = 0; i < options_.in_flight; ++i) {
-      const std::lock_guard lock(mutex_);
+      const MutexLock lock(mutex_);
       ++outstanding_;
       issue();
     }
   }
 
   void wait() {
-    std::unique_lock lock(mutex_);
-    idle_.wait(lock, [&] { return outstanding_ == 0; });
+    MutexLock lock(mutex_);
+    idle_.wait(lock, [&]() TAILRACE_REQUIRES(mutex_) { return outstanding_ == 0; });
   }
 
   uint64_t operations() const { return operations_.load(std::memory_order_relaxed); }
-  uint64_t errors() const { return errors_; }
-  const std::optional<Error>& first_error() const { return first_error_; }
-  const std::vector<float>& latencies_us() const { return latencies_us_; }
-  Clock::time_point last_answer() const { return last_answer_; }
+  /// What came of it, into `result` and `latencies_us`; returns when the last answer came.
+  Clock::time_point add_to(LoadResult& result, std::vector<float>& latencies_us) const {
+    const MutexLock lock(mutex_);
+    latencies_us.insert(latencies_us.end(), latencies_us_.begin(), latencies_us_.end());
+    if (result.errors == 0) result.first_error = first_error_;
+    result.errors += errors_;
+    return last_answer_;
+  }
 
  private:
-  void issue() {
+  void issue() TAILRACE_REQUIRES(mutex_) {
     const Clock::time_point began = Clock::now();
     const auto written = [this, began](const Result<rpc::CommandAnswer>& answer) {
       answered(began, answer ? nullptr : &answer.error());
@@ -87,7 +90,7 @@ class RequestLoop {
 
   void answered(Clock::time_point began, const Error* error) {
     const Clock::time_point now = Clock::now();
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     last_answer_ = now;
     if (error == nullptr) {
       operations_.fetch_add(1, std::memory_order_relaxed);
@@ -104,17 +107,18 @@ class RequestLoop {
   Clock::time_point deadline_;
   std::atomic<uint64_t> operations_{0};
 
-  std::mutex mutex_;
-  std::condition_variable idle_;
-  // Guarded by mutex_, which nobody contends for once all loops have started.
-  Random random_;
-  std::string key_, value_;
-  std::vector<ByteSpan> events_;
-  uint32_t outstanding_ = 0;
-  uint64_t errors_ = 0;
-  std::optional<Error> first_error_;
-  std::vector<float> latencies_us_;
-  Clock::time_point last_answer_;
+  // Nobody contends for it once all loops have started.
+  mutable Mutex mutex_;
+  Condition idle_;
+  Random random_ TAILRACE_GUARDED_BY(mutex_);
+  std::string key_ TAILRACE_GUARDED_BY(mutex_);
+  std::string value_ TAILRACE_GUARDED_BY(mutex_);
+  std::vector<ByteSpan> events_ TAILRACE_GUARDED_BY(mutex_);
+  uint32_t outstanding_ TAILRACE_GUARDED_BY(mutex_) = 0;
+  uint64_t errors_ TAILRACE_GUARDED_BY(mutex_) = 0;
+  std::optional<Error> first_error_ TAILRACE_GUARDED_BY(mutex_);
+  std::vector<float> latencies_us_ TAILRACE_GUARDED_BY(mutex_);
+  Clock::time_point last_answer_ TAILRACE_GUARDED_BY(mutex_);
 };
 
 double percentile(const std::vector<float>& sorted, double share) {
@@ -139,7 +143,8 @@ Result<LoadResult> run_load(const rpc::ClientOptions& client_options, const Load
   std::vector<std::unique_ptr<RequestLoop>> loops;
   for (uint32_t i = 0; i < options.clients; ++i) {
     rpc::ClientOptions mine = client_options;
-    std::ranges::rotate(mine.servers, mine.servers.begin() + i % mine.servers.size());
+    std::rotate(mine.servers.begin(), mine.servers.begin() + i % mine.servers.size(),
+                mine.servers.end());
     TAILRACE_ASSIGN_OR_RETURN(auto client, rpc::Client::create(mine));
     TAILRACE_RETURN_IF_ERROR(client->get(as_bytes("bench/0"), options.read));
     loops.push_back(std::make_unique<RequestLoop>(std::move(client), options, random_seed()));
@@ -169,10 +174,7 @@ Result<LoadResult> run_load(const rpc::ClientOptions& client_options, const Load
   Clock::time_point last = deadline;
   std::vector<float> latencies;
   for (const auto& loop : loops) {
-    last = std::max(last, loop->last_answer());
-    latencies.insert(latencies.end(), loop->latencies_us().begin(), loop->latencies_us().end());
-    if (result.errors == 0) result.first_error = loop->first_error();
-    result.errors += loop->errors();
+    last = std::max(last, loop->add_to(result, latencies));
   }
   result.seconds = std::chrono::duration<double>(last - began).count();
   result.operations = operations();

@@ -302,7 +302,7 @@ void NodeRuntime::tell_progress(std::string_view what, double fraction) {
 }
 
 void NodeRuntime::set_stage(std::string stage) {
-  const std::lock_guard lock(stage_mutex_);
+  const MutexLock lock(stage_mutex_);
   stage_ = std::move(stage);
 }
 
@@ -334,7 +334,7 @@ http::Health NodeRuntime::healthz() const {
 
 http::Health NodeRuntime::readyz() const {
   {
-    const std::lock_guard lock(stage_mutex_);
+    const MutexLock lock(stage_mutex_);
     if (!stage_.empty()) return {false, stage_};
   }
   if (const auto failure = first_failure()) return {false, failure->message};

@@ -20,11 +20,11 @@
 #include <atomic>
 #include <functional>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <string>
 
 #include "config/node_config.h"
+#include "core/mutex.h"
 #include "core/result.h"
 #include "fasterlog/log.h"
 #include "fasterlog/time/log_time.h"
@@ -87,9 +87,9 @@ class NodeRuntime {
   const std::function<void()> on_restart_;
   storage::FileSystem& file_system_;
 
-  mutable std::mutex stage_mutex_;
-  std::string stage_ = "starting";  // guarded by stage_mutex_; empty once everything runs
-  SteadyTime progress_told_ = system_clock().now();  // the starting thread's
+  mutable Mutex stage_mutex_;
+  std::string stage_ TAILRACE_GUARDED_BY(stage_mutex_) = "starting";  // empty once everything runs
+  SteadyTime progress_told_ = system_clock().now();                   // the starting thread's
   // Set when all the modules below exist; monitoring's thread looks at them only then.
   std::atomic<bool> composed_{false};
   std::atomic<bool> failed_{false};

@@ -5,7 +5,6 @@
 #include <filesystem>
 #include <functional>
 #include <memory>
-#include <mutex>
 #include <optional>
 
 #include <CLI/CLI.hpp>
@@ -21,6 +20,7 @@
 #include "app/node/node_runtime.h"
 #include "config/node_config.h"
 #include "core/host_port.h"
+#include "core/mutex.h"
 #include "fasterlog/format/log_metadata.h"
 #include "observability/logging.h"
 #include "replication/promise_file.h"
@@ -64,7 +64,7 @@ class StopRequest {
   /// Any thread.
   void fail(const Error& error) {
     {
-      const std::lock_guard lock(mutex_);
+      const MutexLock lock(mutex_);
       if (!failure_) failure_ = error;
     }
     const uint64_t one = 1;
@@ -74,7 +74,7 @@ class StopRequest {
   /// Any thread: the node is to be made anew.
   void restart() {
     {
-      const std::lock_guard lock(mutex_);
+      const MutexLock lock(mutex_);
       restart_ = true;
     }
     const uint64_t one = 1;
@@ -82,7 +82,7 @@ class StopRequest {
   }
   /// Whether that is all that was wanted; forgets it.
   bool take_restart() {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     return std::exchange(restart_, false) && !signalled_;
   }
 
@@ -101,17 +101,17 @@ class StopRequest {
       uint64_t count = 0;
       [[maybe_unused]] const ssize_t got = ::read(event_, &count, sizeof count);
     }
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     return failure_;
   }
 
  private:
   int signals_ = -1;
   const int event_;
-  std::mutex mutex_;
-  std::optional<Error> failure_;  // guarded by mutex_
-  bool restart_ = false;          // guarded by mutex_
-  bool signalled_ = false;        // of wait()'s thread
+  Mutex mutex_;
+  std::optional<Error> failure_ TAILRACE_GUARDED_BY(mutex_);
+  bool restart_ TAILRACE_GUARDED_BY(mutex_) = false;
+  bool signalled_ = false;  // of wait()'s thread
 };
 
 Result<config::NodeConfig> configuration(const ServeOptions& options) {

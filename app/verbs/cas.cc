@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include "app/cli/client_options.h"
+#include "app/cli/option_values.h"
 #include "app/cli/output.h"
 #include "app/cli/verbs.h"
 

@@ -36,8 +36,8 @@ Result<> check_outcome(const statemachine::Answer& answer) {
 }  // namespace
 
 Loader::~Loader() {
-  std::unique_lock lock(mutex_);
-  changed_.wait(lock, [this] { return in_flight_ == 0; });
+  MutexLock lock(mutex_);
+  changed_.wait(lock, [this]() TAILRACE_REQUIRES(mutex_) { return in_flight_ == 0; });
 }
 
 bool Loader::is_wanted(DumpedSessions::Verdict verdict, Address address) {
@@ -52,15 +52,18 @@ bool Loader::is_wanted(DumpedSessions::Verdict verdict, Address address) {
 
 Result<> Loader::take(DumpedLine line) {
   const DumpedSessions::Verdict verdict = sessions_.take(line);
-  if (!line.operation) {
-    ++totals_.own;
-    return {};
+  {
+    const MutexLock lock(mutex_);
+    if (!line.operation) {
+      ++totals_.own;
+      return {};
+    }
+    if (line.address < from_) {
+      ++totals_.before;
+      return {};
+    }
+    if (!is_wanted(verdict, line.address)) return {};
   }
-  if (line.address < from_) {
-    ++totals_.before;
-    return {};
-  }
-  if (!is_wanted(verdict, line.address)) return {};
   if (*line.operation == Operation::kEvent) return append(std::move(line));
   TAILRACE_RETURN_IF_ERROR(send_events());
   return send_command(line);
@@ -76,7 +79,10 @@ Result<> Loader::append(DumpedLine line) {
     const bool same = events_.back().key == line.key && events_.back().batch == line.batch;
     const bool full =
         events_.size() >= kMostEvents || event_bytes_ + line.value.size() > kMostEventBatchBytes;
-    if (same && full && line.batch != Address{}) ++totals_.divided;
+    if (same && full && line.batch != Address{}) {
+      const MutexLock lock(mutex_);
+      ++totals_.divided;
+    }
     if (!same || full) TAILRACE_RETURN_IF_ERROR(send_events());
   }
   event_bytes_ += line.value.size();
@@ -94,17 +100,24 @@ Result<> Loader::send_events() {
 }
 
 Result<> Loader::send_events(size_t first, size_t count) {
-  resume_ = events_[first].address;
+  {
+    const MutexLock lock(mutex_);
+    resume_ = events_[first].address;
+  }
   std::vector<ByteSpan> batch;
   for (size_t i = first; i < first + count; ++i)
     batch.push_back(as_bytes(events_[i].value));
   const auto answer = client_.append(events_[first].key, batch);
   if (!answer && answer.error().code == ErrorCode::kInvalidArgument && count > 1) {
-    ++totals_.divided;
+    {
+      const MutexLock lock(mutex_);
+      ++totals_.divided;
+    }
     TAILRACE_RETURN_IF_ERROR(send_events(first, count / 2));
     return send_events(first + count / 2, count - count / 2);
   }
   if (!answer) return tl::unexpected(answer.error());
+  const MutexLock lock(mutex_);
   totals_.events += count;
   note_end(*answer);
   resume_ = events_[first + count - 1].end;
@@ -118,9 +131,13 @@ Result<> Loader::send_command(const DumpedLine& line) {
     return {};
   }
   TAILRACE_RETURN_IF_ERROR(settle(0));
-  resume_ = line.address;
+  {
+    const MutexLock lock(mutex_);
+    resume_ = line.address;
+  }
   TAILRACE_ASSIGN_OR_RETURN(const auto answer, call(line));
   TAILRACE_RETURN_IF_ERROR(check_outcome(answer.answer));
+  const MutexLock lock(mutex_);
   ++totals_.commands;
   note_end(answer);
   if (answer.answer.outcome != Outcome::kDone) ++totals_.without_effect;
@@ -163,14 +180,14 @@ Result<rpc::CommandAnswer> Loader::call(const DumpedLine& line) {
 /// Puts may be in flight together: sent again from the first that failed on, they come to the same.
 void Loader::flow(const DumpedLine& line) {
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     if (in_flight_ == 0) resume_ = line.address;
     ++in_flight_;
   }
   const Address address = line.address, end = line.end;
   client_.async_put(as_bytes(line.key), as_bytes(line.value),
                     [this, address, end](const Result<rpc::CommandAnswer>& answer) {
-                      const std::lock_guard lock(mutex_);
+                      const MutexLock lock(mutex_);
                       --in_flight_;
                       Result<> checked =
                           answer ? check_outcome(answer->answer) : tl::unexpected(answer.error());
@@ -186,10 +203,11 @@ void Loader::flow(const DumpedLine& line) {
 }
 
 Result<> Loader::settle(size_t most_in_flight) {
-  std::unique_lock lock(mutex_);
-  changed_.wait(lock, [&] { return in_flight_ <= most_in_flight || failed_; });
+  MutexLock lock(mutex_);
+  changed_.wait(
+      lock, [&]() TAILRACE_REQUIRES(mutex_) { return in_flight_ <= most_in_flight || failed_; });
   if (!failed_) return {};
-  changed_.wait(lock, [&] { return in_flight_ == 0; });
+  changed_.wait(lock, [&]() TAILRACE_REQUIRES(mutex_) { return in_flight_ == 0; });
   resume_ = failed_->first;
   return tl::unexpected(failed_->second);
 }

@@ -14,9 +14,7 @@
 //
 // One thread.
 
-#include <condition_variable>
 #include <functional>
-#include <mutex>
 #include <optional>
 #include <string>
 #include <utility>
@@ -24,6 +22,7 @@
 
 #include "app/cli/dumped_record.h"
 #include "app/verbs/dumped_sessions.h"
+#include "core/mutex.h"
 #include "rpc/client/client.h"
 
 namespace tailrace::app {
@@ -55,46 +54,49 @@ class Loader {
   Result<> finish();
 
   /// All records before this are in; that one may be, when the error is kUnknownOutcome.
-  Address resume() const { return resume_; }
+  Address resume() const {
+    const MutexLock lock(mutex_);
+    return resume_;
+  }
   /// The end of the last record in the cluster's log; epoch 0: there is none.
   std::pair<Epoch, Address> log_end() const {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     return log_end_;
   }
   bool expiry_unknown() const { return sessions_.expiry_unknown(); }
   Totals totals() const {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     return totals_;
   }
 
  private:
-  bool is_wanted(DumpedSessions::Verdict verdict, Address address);
+  bool is_wanted(DumpedSessions::Verdict verdict, Address address) TAILRACE_REQUIRES(mutex_);
   Result<> append(DumpedLine line);
   Result<> send_events();
   Result<> send_events(size_t first, size_t count);
   Result<> send_command(const DumpedLine& line);
   Result<rpc::CommandAnswer> call(const DumpedLine& line);
   void flow(const DumpedLine& line);
-  Result<> settle(size_t most_in_flight);
-  void note_end(const rpc::CommandAnswer& answer);
+  Result<> settle(size_t most_in_flight) TAILRACE_EXCLUDES(mutex_);
+  void note_end(const rpc::CommandAnswer& answer) TAILRACE_REQUIRES(mutex_);
 
   rpc::Client& client_;
   const Address from_;
   const bool apply_unknown_;
-  Address resume_;
-  Totals totals_;
-  std::pair<Epoch, Address> log_end_;
   DumpedSessions sessions_;
   // One batch, of one stream.
   std::vector<DumpedLine> events_;
   size_t event_bytes_ = 0;
 
-  // Puts in flight; all guarded by mutex_, which guards totals_, log_end_ and resume_, too, while
-  // there are any.
-  mutable std::mutex mutex_;
-  std::condition_variable changed_;
-  size_t in_flight_ = 0;
-  std::optional<std::pair<Address, Error>> failed_;  // the first of them
+  mutable Mutex mutex_;
+  Condition changed_;
+  Address resume_ TAILRACE_GUARDED_BY(mutex_);
+  Totals totals_ TAILRACE_GUARDED_BY(mutex_);
+  std::pair<Epoch, Address> log_end_ TAILRACE_GUARDED_BY(mutex_);
+  // Puts.
+  size_t in_flight_ TAILRACE_GUARDED_BY(mutex_) = 0;
+  /// The first of them.
+  std::optional<std::pair<Address, Error>> failed_ TAILRACE_GUARDED_BY(mutex_);
 };
 
 }  // namespace tailrace::app

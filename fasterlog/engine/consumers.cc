@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "fasterlog/format/record.h"
 #include "storage/atomic_file.h"
 
 namespace tailrace::fasterlog {
@@ -57,7 +58,7 @@ Result<> ConsumerTable::load() {
     at += name_bytes;
   }
   if (at != bytes.size()) return wrong("bytes behind its last entry");
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   entries_ = std::move(entries);
   return {};
 }
@@ -84,7 +85,7 @@ Result<> ConsumerTable::replace(Entries next) {
 }
 
 Result<> ConsumerTable::reserve() const {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   if (entries_.empty()) return {};
   size_t bytes = kHeaderBytesOfFile;
   for (const auto& [name, entry] : entries_)
@@ -98,7 +99,7 @@ Result<Address> ConsumerTable::open(const std::string& name, Address fresh_posit
                                     uint64_t most_pinned_bytes) {
   if (name.empty() || name.size() > kMostNameBytes)
     return make_error(ErrorCode::kInvalidArgument, "a consumer's name has 1 to 255 bytes");
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   Entries next = entries_;
   auto [found, fresh] = next.try_emplace(name, Entry{fresh_position, most_pinned_bytes, false});
   if (found->second.open)
@@ -115,13 +116,13 @@ Result<Address> ConsumerTable::open(const std::string& name, Address fresh_posit
 }
 
 void ConsumerTable::close(const std::string& name) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   if (const auto found = entries_.find(name); found != entries_.end()) found->second.open = false;
 }
 
 Result<> ConsumerTable::acknowledge(const std::string& name, Address position,
                                     const std::function<Result<>()>& allowed) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   TAILRACE_RETURN_IF_ERROR(allowed());
   Entries next = entries_;
   if (position <= next[name].position) return {};
@@ -130,13 +131,13 @@ Result<> ConsumerTable::acknowledge(const std::string& name, Address position,
 }
 
 Address ConsumerTable::position(const std::string& name) const {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   const auto found = entries_.find(name);
   return found == entries_.end() ? Address{} : found->second.position;
 }
 
 Result<> ConsumerTable::remove(const std::string& name) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   Entries next = entries_;
   const auto found = next.find(name);
   if (found == next.end())
@@ -149,7 +150,7 @@ Result<> ConsumerTable::remove(const std::string& name) {
 }
 
 Result<> ConsumerTable::cut_at(Address end) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   Entries next = entries_;
   bool changed = false;
   for (auto& [name, entry] : next) {
@@ -160,7 +161,7 @@ Result<> ConsumerTable::cut_at(Address end) {
 }
 
 Address ConsumerTable::limit(Address durable) const {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   Address least = Address::max();
   for (const auto& [name, entry] : entries_) {
     if (entry.pins(durable)) least = std::min(least, entry.position);
@@ -169,7 +170,7 @@ Address ConsumerTable::limit(Address durable) const {
 }
 
 std::vector<ConsumerStatus> ConsumerTable::all(Address durable) const {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   std::vector<ConsumerStatus> result;
   for (const auto& [name, entry] : entries_)
     result.push_back({name, entry.position, entry.most_pinned_bytes, entry.pins(durable)});

@@ -17,10 +17,10 @@
 
 #include <functional>
 #include <map>
-#include <mutex>
 #include <string>
 #include <vector>
 
+#include "core/mutex.h"
 #include "fasterlog/types/options.h"
 #include "fasterlog/types/records.h"
 #include "storage/file_system.h"
@@ -67,14 +67,15 @@ class ConsumerTable {
     }
   };
   using Entries = std::map<std::string, Entry>;
-  /// Makes `next` durable, then takes it over; mutex_ is held.
-  Result<> replace(Entries next);
+  /// Makes `next` durable, then takes it over.
+  Result<> replace(Entries next) TAILRACE_REQUIRES(mutex_);
 
   storage::FileSystem& file_system_;
   const storage::Path directory_;
-  mutable std::mutex mutex_;
-  Entries entries_;      // guarded by mutex_
-  bool unsure_ = false;  // guarded by mutex_; whether the file holds entries_: a replacement failed
+  mutable Mutex mutex_;
+  Entries entries_ TAILRACE_GUARDED_BY(mutex_);
+  /// Whether the file holds entries_: a replacement failed.
+  bool unsure_ TAILRACE_GUARDED_BY(mutex_) = false;
 };
 
 }  // namespace tailrace::fasterlog

@@ -262,7 +262,7 @@ Flusher::Flush* Flusher::begin_flush(FlushReason reason) {
   flushed_ = end;
   core_.flushing.store(end.value);
   if (core_.durable_waiters.load() > 0) {
-    const std::lock_guard lock(core_.wait_mutex);
+    const MutexLock lock(core_.wait_mutex);
     core_.durable_moved.notify_all();
   }
   last_work_ = flush.started;
@@ -365,7 +365,7 @@ void Flusher::advance(uint32_t own_waiters) {
   nothing_waited_ = !unflushed();
   last_work_ = now;
   {
-    const std::lock_guard lock(core_.index_mutex);
+    const MutexLock lock(core_.index_mutex);
     if (durable - core_.marks.back() >= core_.options.page_bytes) core_.marks.push_back(durable);
   }
   core_.durable.store(durable.value);
@@ -373,7 +373,7 @@ void Flusher::advance(uint32_t own_waiters) {
   lone_waiter_.store(waiters + own_waiters <= 1, std::memory_order_relaxed);
   if (waiters + own_waiters == 1) lone_flush_ = now;
   if (waiters > 0) {
-    const std::lock_guard lock(core_.wait_mutex);
+    const MutexLock lock(core_.wait_mutex);
     core_.durable_moved.notify_all();
   }
 }
@@ -404,7 +404,7 @@ void Flusher::make_room() {
     core_.refused_for_room.store(false);
     core_.disk_full.store(full);
     if (core_.room_waiters.load() > 0) {
-      const std::lock_guard lock(core_.wait_mutex);
+      const MutexLock lock(core_.wait_mutex);
       core_.room_made.notify_all();
     }
   }
@@ -416,7 +416,7 @@ void Flusher::make_room() {
   if (writer <= ring.writer_limit() && raw <= ring.raw_limit()) return;
   ring.set_limits(std::max(writer, ring.writer_limit()), std::max(raw, ring.raw_limit()));
   if (core_.room_waiters.load() > 0) {
-    const std::lock_guard lock(core_.wait_mutex);
+    const MutexLock lock(core_.wait_mutex);
     core_.room_made.notify_all();
   }
 }
@@ -438,7 +438,7 @@ void Flusher::note_proven_if_due(SteadyTime now) {
 
 void Flusher::fail(Error error) {
   {
-    const std::lock_guard lock(core_.wait_mutex);
+    const MutexLock lock(core_.wait_mutex);
     if (core_.failure) return;
     error = with_context("the log stopped taking writes", std::move(error));
     core_.failure = error;

@@ -3,15 +3,14 @@
 // waiter that finds it idle.
 
 #include <atomic>
-#include <condition_variable>
 #include <deque>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <set>
 #include <thread>
 #include <vector>
 
+#include "core/mutex.h"
 #include "fasterlog/engine/log_core.h"
 #include "fasterlog/engine/proven_writer.h"
 #include "fasterlog/engine/segment_maker.h"
@@ -141,7 +140,7 @@ class Flusher {
   std::optional<FlushReason> due(SteadyTime now) const;
   /// Notes since when bytes wait, and from which address on enqueued() is to wake this thread.
   void note_waiting(SteadyTime now);
-  void note_least_awaited();
+  void note_least_awaited() TAILRACE_REQUIRES(awaited_mutex_);
   /// The least awaited address that no flush reaches yet.
   Address next_awaited() const;
   /// How long the thread may sleep before due() changes by time alone.
@@ -184,17 +183,19 @@ class Flusher {
   std::atomic<uint64_t> requested_{0};
   std::atomic<uint64_t> wake_at_{0};
   std::atomic<bool> room_wanted_{false};
-  mutable std::mutex awaited_mutex_;
-  std::multiset<uint64_t> awaited_;  // guarded by awaited_mutex_
+  mutable Mutex awaited_mutex_;
+  std::multiset<uint64_t> awaited_ TAILRACE_GUARDED_BY(awaited_mutex_);
   std::atomic<uint64_t> least_awaited_{Address::max().value};
   std::atomic<bool> lone_waiter_{true};  // no more than one waited for the newest flush
 
-  std::mutex baton_mutex_;
-  std::condition_variable baton_changed_;
-  bool baton_taken_ = true;    // guarded by baton_mutex_, as are the next three
-  bool woken_ = false;         // the thread shall look for work
-  bool bytes_came_ = false;    // the same, unless whoever flushes now takes them along
-  bool thread_wants_ = false;  // the thread shall have the baton next
+  Mutex baton_mutex_;
+  Condition baton_changed_;
+  bool baton_taken_ TAILRACE_GUARDED_BY(baton_mutex_) = true;
+  bool woken_ TAILRACE_GUARDED_BY(baton_mutex_) = false;  // the thread shall look for work
+  /// The same, unless whoever flushes now takes them along.
+  bool bytes_came_ TAILRACE_GUARDED_BY(baton_mutex_) = false;
+  /// The thread shall have the baton next.
+  bool thread_wants_ TAILRACE_GUARDED_BY(baton_mutex_) = false;
 
   // The rest belongs to whoever holds the baton: the thread, when it runs, or its starter.
   std::vector<Flush> flushes_;

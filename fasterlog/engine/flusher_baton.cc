@@ -13,7 +13,7 @@ void Flusher::wake() {
   const Sleep before = sleep_.exchange(Sleep::kAwake);
   if (before == Sleep::kInQueue) queue_->wake();
   {
-    const std::lock_guard lock(baton_mutex_);
+    const MutexLock lock(baton_mutex_);
     woken_ = true;
   }
   baton_changed_.notify_one();
@@ -23,7 +23,7 @@ void Flusher::wake_for_bytes() {
   Sleep before = Sleep::kIdle;
   if (sleep_.compare_exchange_strong(before, Sleep::kIdleNudged)) {
     {
-      const std::lock_guard lock(baton_mutex_);
+      const MutexLock lock(baton_mutex_);
       bytes_came_ = true;
       // Whoever flushes now looks for them when it is done.
       if (baton_taken_) return;
@@ -40,21 +40,22 @@ bool Flusher::nap_is_due(SteadyTime now) const {
 }
 
 void Flusher::sleep_idle(std::chrono::nanoseconds timeout, bool nap) {
-  std::unique_lock lock(baton_mutex_);
+  MutexLock lock(baton_mutex_);
   baton_taken_ = false;
   do {
-    (void)baton_changed_.wait_for(lock, timeout,
-                                  [&] { return (woken_ || bytes_came_) && !baton_taken_; });
+    (void)baton_changed_.wait_for(lock, timeout, [&]() TAILRACE_REQUIRES(baton_mutex_) {
+      return (woken_ || bytes_came_) && !baton_taken_;
+    });
     // Whoever flushes now looks for more himself, and wakes the thread for it.
   } while (nap && baton_taken_);
   thread_wants_ = true;
-  baton_changed_.wait(lock, [&] { return !baton_taken_; });
+  baton_changed_.wait(lock, [&]() TAILRACE_REQUIRES(baton_mutex_) { return !baton_taken_; });
   baton_taken_ = true;
   thread_wants_ = woken_ = bytes_came_ = false;
 }
 
 bool Flusher::try_take_baton() {
-  const std::lock_guard lock(baton_mutex_);
+  const MutexLock lock(baton_mutex_);
   if (baton_taken_ || woken_ || thread_wants_) return false;
   baton_taken_ = true;
   return true;
@@ -65,7 +66,7 @@ void Flusher::give_baton_back() {
   note_waiting(now);
   bool wake_thread = false;
   {
-    const std::lock_guard lock(baton_mutex_);
+    const MutexLock lock(baton_mutex_);
     bytes_came_ = false;
     // Idle first, then a last look, as the thread itself does it.
     if (Sleep nudged = Sleep::kIdleNudged; !woken_)

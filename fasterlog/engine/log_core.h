@@ -9,13 +9,13 @@
 #include <iterator>
 #include <list>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <stop_token>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "core/mutex.h"
 #include "fasterlog/engine/consumers.h"
 #include "fasterlog/engine/page_ring.h"
 #include "fasterlog/engine/probe.h"
@@ -44,7 +44,7 @@ class MetadataKeeper {
   /// follow each other.
   template <typename Change>
   Result<> update(Change change) {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     LogMetadata next = metadata_;
     change(next);
     TAILRACE_RETURN_IF_ERROR(write_log_metadata(file_system_, directory_, next));
@@ -55,8 +55,8 @@ class MetadataKeeper {
  private:
   storage::FileSystem& file_system_;
   const storage::Path directory_;
-  std::mutex mutex_;
-  LogMetadata metadata_;  // guarded by mutex_
+  Mutex mutex_;
+  LogMetadata metadata_ TAILRACE_GUARDED_BY(mutex_);
 };
 
 /// The page that `tail` lies in must be in memory, for its next bytes are written beside the old
@@ -98,15 +98,15 @@ struct LogCore {
   /// Something was refused for that since; of use only while disk_full.
   mutable std::atomic<bool> refused_for_room{false};
 
-  mutable std::mutex index_mutex;
-  MarkIndex marks;                 // guarded by index_mutex; first entry <= begin
-  std::vector<EpochStart> epochs;  // guarded by index_mutex
-  /// Guarded by index_mutex; the table itself never changes.
-  std::shared_ptr<const ConfigurationTable> configurations =
+  mutable Mutex index_mutex;
+  MarkIndex marks TAILRACE_GUARDED_BY(index_mutex);  // first entry <= begin
+  std::vector<EpochStart> epochs TAILRACE_GUARDED_BY(index_mutex);
+  /// The table itself never changes.
+  std::shared_ptr<const ConfigurationTable> configurations TAILRACE_GUARDED_BY(index_mutex) =
       std::make_shared<const ConfigurationTable>();
   /// Where truncate_after() has cut the log since it was opened, in this order. The count is raised
   /// after durable went down and before any byte changes.
-  std::vector<Address> cuts;  // guarded by index_mutex
+  std::vector<Address> cuts TAILRACE_GUARDED_BY(index_mutex);
   std::atomic<uint64_t> cut_count{0};
   /// Calls of truncate_after() that are over, whatever came of them: who waits looks again.
   std::atomic<uint64_t> cuts_over{0};
@@ -114,7 +114,7 @@ struct LogCore {
   /// Puts what lies below `metadata.proven` of the two tables into `metadata`. As the tables are
   /// now: inside MetadataKeeper::update, so that no older look at them follows a newer one there.
   void describe_proven(LogMetadata& metadata) const {
-    const std::lock_guard lock(index_mutex);
+    const MutexLock lock(index_mutex);
     metadata.epochs.clear();
     std::copy_if(epochs.begin(), epochs.end(), std::back_inserter(metadata.epochs),
                  [&](const EpochStart& each) { return each.start < metadata.proven; });
@@ -127,25 +127,26 @@ struct LogCore {
   /// The least of the cuts after the first `seen`; nothing when there were none.
   std::optional<Address> least_cut_since(uint64_t seen) {
     if (cut_count.load() == seen) return std::nullopt;
-    const std::lock_guard lock(index_mutex);
+    const MutexLock lock(index_mutex);
     return *std::min_element(cuts.begin() + static_cast<std::ptrdiff_t>(seen), cuts.end());
   }
 
   // Waiters for durable, for room, and for the failure. A waiter counts itself, then looks; the
   // flusher changes, then looks at the count: one of them sees the other.
-  std::mutex wait_mutex;
-  std::condition_variable_any durable_moved;  // or flushing
-  std::condition_variable_any room_made;
+  Mutex wait_mutex;
+  /// Or flushing. No Condition, for a std::stop_token ends its waits too.
+  std::condition_variable_any durable_moved;
+  Condition room_made;
   std::atomic<uint32_t> durable_waiters{0};
   std::atomic<uint32_t> room_waiters{0};
   std::atomic<bool> failed{false};
-  std::optional<Error> failure;  // guarded by wait_mutex, set once, before `failed`
+  std::optional<Error> failure TAILRACE_GUARDED_BY(wait_mutex);  // set once, before `failed`
   std::atomic<bool> closed{false};
 
   /// Waits until `there()`; else kTimedOut, kCancelled, kClosed or the failure.
   template <typename There>
   Result<> wait_for(There there, std::string_view what, SteadyTime deadline, std::stop_token stop) {
-    std::unique_lock lock(wait_mutex);
+    MutexLock lock(wait_mutex);
     durable_waiters.fetch_add(1);
     const auto over = [&] { return there() || failed.load() || closed.load(); };
     // wait_until converts the deadline; the greatest time point would overflow there.
@@ -168,32 +169,31 @@ struct LogCore {
       DurableListener call;
       bool of_begins;  // also when a flush has begun
     };
-    std::mutex mutex;                  // held while they run
-    std::list<One> all;                // guarded by mutex
-    std::atomic<size_t> count{0};      // of all
-    std::atomic<size_t> of_begins{0};  // of those
-    std::optional<Error> closed;       // guarded by mutex: what those hear who come too late
+    Mutex mutex;  // held while they run
+    std::list<One> all TAILRACE_GUARDED_BY(mutex);
+    std::atomic<size_t> count{0};                            // of all
+    std::atomic<size_t> of_begins{0};                        // of those
+    std::optional<Error> closed TAILRACE_GUARDED_BY(mutex);  // what those hear who come too late
 
-    /// Under mutex.
-    void note_counts() {
+    void note_counts() TAILRACE_REQUIRES(mutex) {
       count.store(all.size());
       of_begins.store(static_cast<size_t>(
           std::count_if(all.begin(), all.end(), [](const One& one) { return one.of_begins; })));
     }
 
     void close(Address durable) {
-      const std::lock_guard lock(mutex);
+      const MutexLock lock(mutex);
       closed = Error{ErrorCode::kClosed, "the log was closed"};
       for (const One& one : all)
         one.call(durable, &*closed);
     }
     void tell(Address durable, const Error* failure) {
-      const std::lock_guard lock(mutex);
+      const MutexLock lock(mutex);
       for (const One& one : all)
         one.call(durable, failure);
     }
     void tell_begun(Address durable) {
-      const std::lock_guard lock(mutex);
+      const MutexLock lock(mutex);
       for (const One& one : all)
         if (one.of_begins) one.call(durable, nullptr);
     }
@@ -202,7 +202,7 @@ struct LogCore {
 
   std::optional<Error> failure_copy() {
     if (!failed.load()) return std::nullopt;
-    const std::lock_guard lock(wait_mutex);
+    const MutexLock lock(wait_mutex);
     return failure;
   }
 };

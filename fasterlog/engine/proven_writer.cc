@@ -15,14 +15,17 @@ ProvenWriter::~ProvenWriter() {
 }
 
 void ProvenWriter::start() {
-  stopping_ = false;
+  {
+    const MutexLock lock(mutex_);
+    stopping_ = false;
+  }
   busy_.store(false);
   thread_ = std::thread([this] { run(); });
 }
 
 void ProvenWriter::stop() {
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     stopping_ = true;
   }
   wake_.notify_all();
@@ -31,7 +34,7 @@ void ProvenWriter::stop() {
 
 void ProvenWriter::want(Address durable) {
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     wanted_ = durable;
     busy_.store(true, std::memory_order_release);
   }
@@ -39,9 +42,9 @@ void ProvenWriter::want(Address durable) {
 }
 
 void ProvenWriter::run() {
-  std::unique_lock lock(mutex_);
+  MutexLock lock(mutex_);
   for (;;) {
-    wake_.wait(lock, [this] { return stopping_ || busy_.load(); });
+    wake_.wait(lock, [this]() TAILRACE_REQUIRES(mutex_) { return stopping_ || busy_.load(); });
     // What waits is left to the next start, or to who closes the log.
     if (stopping_) return;
     const Address durable = wanted_;

@@ -3,12 +3,11 @@
 // fsyncs, in which no batch would become durable.
 
 #include <atomic>
-#include <condition_variable>
 #include <functional>
-#include <mutex>
 #include <thread>
 
 #include "core/address.h"
+#include "core/mutex.h"
 #include "core/result.h"
 
 namespace tailrace::fasterlog {
@@ -47,10 +46,10 @@ class ProvenWriter {
   const std::function<void(Error)> failed_;
   std::atomic<uint64_t> proven_{0};
   std::atomic<bool> busy_{false};
-  std::mutex mutex_;
-  std::condition_variable wake_;
-  Address wanted_;         // guarded by mutex_, of use while busy_
-  bool stopping_ = false;  // guarded by mutex_
+  Mutex mutex_;
+  Condition wake_;
+  Address wanted_ TAILRACE_GUARDED_BY(mutex_);  // of use while busy_
+  bool stopping_ TAILRACE_GUARDED_BY(mutex_) = false;
   std::thread thread_;
 };
 

@@ -24,14 +24,17 @@ Result<> SegmentMaker::start(Address end, Address first_end) {
     TAILRACE_ASSIGN_OR_RETURN(auto made, make_next());
     if (!made) break;
   }
-  stopping_ = false;
+  {
+    const MutexLock lock(mutex_);
+    stopping_ = false;
+  }
   thread_ = std::thread([this] { run(); });
   return {};
 }
 
 void SegmentMaker::stop() {
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     stopping_ = true;
   }
   wake_.notify_all();
@@ -41,14 +44,14 @@ void SegmentMaker::stop() {
 void SegmentMaker::want(Address end) {
   if (end.value <= wanted_.load(std::memory_order_relaxed)) return;
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     wanted_.store(end.value);
   }
   wake_.notify_all();
 }
 
 void SegmentMaker::run() {
-  std::unique_lock lock(mutex_);
+  MutexLock lock(mutex_);
   while (!stopping_) {
     if (end_.load() >= wanted_.load()) {
       wake_.wait(lock);
@@ -62,7 +65,8 @@ void SegmentMaker::run() {
     }
     listener_.changed();
     lock.lock();
-    if (!*made) wake_.wait_for(lock, kRetryWhenFull, [&] { return stopping_; });
+    if (!*made)
+      wake_.wait_for(lock, kRetryWhenFull, [&]() TAILRACE_REQUIRES(mutex_) { return stopping_; });
   }
 }
 

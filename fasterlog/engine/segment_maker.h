@@ -2,12 +2,11 @@
 // Makes segments ahead of the flusher, on a thread of its own: allocating a file and syncing it and
 // its directory takes milliseconds, in which no batch would become durable.
 
-#include <condition_variable>
 #include <functional>
-#include <mutex>
 #include <optional>
 #include <thread>
 
+#include "core/mutex.h"
 #include "fasterlog/format/segment_files.h"
 
 namespace tailrace::fasterlog {
@@ -47,9 +46,9 @@ class SegmentMaker {
   std::atomic<uint64_t> end_{0};
   std::atomic<uint64_t> wanted_{0};
   std::atomic<bool> full_{false};
-  std::mutex mutex_;
-  std::condition_variable wake_;
-  bool stopping_ = false;  // guarded by mutex_
+  Mutex mutex_;
+  Condition wake_;
+  bool stopping_ TAILRACE_GUARDED_BY(mutex_) = false;
   std::thread thread_;
 };
 

@@ -3,6 +3,7 @@
 #include <bit>
 #include <optional>
 
+#include "fasterlog/format/record.h"
 #include "storage/atomic_file.h"
 
 namespace tailrace::fasterlog {

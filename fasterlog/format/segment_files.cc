@@ -54,7 +54,7 @@ Result<> SegmentFiles::open_existing(bool writable) {
   TAILRACE_ASSIGN_OR_RETURN(auto names, file_system_.list(directory_));
   for (const std::string& name : names) {
     if (name.ends_with(kSpareSuffix)) {
-      const std::lock_guard lock(mutex_);
+      const MutexLock lock(mutex_);
       spares_.push_back(directory_ / name);
       count();
       continue;
@@ -67,7 +67,7 @@ Result<> SegmentFiles::open_existing(bool writable) {
                                                     " bytes begins at that address");
     const auto mode = writable ? storage::OpenMode::kReadWrite : storage::OpenMode::kReadOnly;
     TAILRACE_ASSIGN_OR_RETURN(auto file, file_system_.open(directory_ / name, {mode, true}));
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     files_[*first / segment_bytes_] = std::move(file);
     count();
   }
@@ -88,7 +88,7 @@ Result<std::vector<std::string>> SegmentFiles::open_readable() {
     // A truncation of the log in use deletes and renames under us.
     if (!file && file.error().code == ErrorCode::kNotFound) continue;
     if (!file) return tl::unexpected(std::move(file).error());
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     files_[*first / segment_bytes_] = std::move(*file);
     count();
   }
@@ -100,7 +100,7 @@ void SegmentFiles::count() {
 }
 
 bool SegmentFiles::has_spare() const {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   return !spares_.empty();
 }
 
@@ -108,7 +108,7 @@ Result<> SegmentFiles::make(uint64_t index) {
   const storage::Path path = path_of(Address{index * segment_bytes_});
   std::optional<storage::Path> spare;
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     if (!spares_.empty()) {
       spare = std::move(spares_.back());
       spares_.pop_back();
@@ -122,7 +122,7 @@ Result<> SegmentFiles::make(uint64_t index) {
   TAILRACE_RETURN_IF_ERROR(file_system_.sync_directory(directory_));
   TAILRACE_ASSIGN_OR_RETURN(auto file,
                             file_system_.open(path, {storage::OpenMode::kReadWrite, true}));
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   files_[index] = std::move(file);
   count();
   return {};
@@ -147,12 +147,12 @@ Result<> SegmentFiles::remove_before(uint64_t index) {
 }
 
 size_t SegmentFiles::count_before(uint64_t index) const {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   return static_cast<size_t>(std::distance(files_.begin(), files_.lower_bound(index)));
 }
 
 uint64_t SegmentFiles::bytes_freed_by_removing(size_t segments) const {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   const size_t room = most_spares_ - std::min<size_t>(most_spares_, spares_.size());
   return (segments - std::min(segments, room)) * segment_bytes_;
 }
@@ -171,7 +171,7 @@ Result<> SegmentFiles::remove_in_order(const std::vector<uint64_t>& all, bool ma
     const storage::Path path = path_of(Address{each * segment_bytes_});
     bool keep = false;
     {
-      const std::lock_guard lock(mutex_);
+      const MutexLock lock(mutex_);
       files_.erase(each);
       keep = may_become_spares && spares_.size() < most_spares_;
       count();
@@ -180,7 +180,7 @@ Result<> SegmentFiles::remove_in_order(const std::vector<uint64_t>& all, bool ma
       storage::Path spare = path;
       spare.replace_extension(kSpareSuffix);
       TAILRACE_RETURN_IF_ERROR(file_system_.rename(path, spare));
-      const std::lock_guard lock(mutex_);
+      const MutexLock lock(mutex_);
       spares_.push_back(std::move(spare));
       count();
       continue;
@@ -207,13 +207,13 @@ Result<> SegmentFiles::zero_from(uint64_t index, uint64_t offset) {
 }
 
 std::shared_ptr<storage::File> SegmentFiles::file(uint64_t index) const {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   const auto found = files_.find(index);
   return found == files_.end() ? nullptr : found->second;
 }
 
 std::vector<uint64_t> SegmentFiles::indexes() const {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   std::vector<uint64_t> result;
   for (const auto& [index, file] : files_)
     result.push_back(index);

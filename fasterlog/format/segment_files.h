@@ -5,12 +5,12 @@
 #include <atomic>
 #include <map>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "core/address.h"
+#include "core/mutex.h"
 #include "core/result.h"
 #include "storage/file_system.h"
 
@@ -79,15 +79,15 @@ class SegmentFiles {
   /// Takes these segments away one after the other, then syncs the directory.
   Result<> remove_in_order(const std::vector<uint64_t>& all, bool may_become_spares);
   Result<> create(const storage::Path& path);
-  void count();  // mutex_ held
+  void count() TAILRACE_REQUIRES(mutex_);
 
   storage::FileSystem& file_system_;
   const storage::Path directory_;
   const uint64_t segment_bytes_;
   const uint32_t most_spares_;
-  mutable std::mutex mutex_;
-  std::map<uint64_t, std::shared_ptr<storage::File>> files_;  // guarded by mutex_
-  std::vector<storage::Path> spares_;                         // guarded by mutex_
+  mutable Mutex mutex_;
+  std::map<uint64_t, std::shared_ptr<storage::File>> files_ TAILRACE_GUARDED_BY(mutex_);
+  std::vector<storage::Path> spares_ TAILRACE_GUARDED_BY(mutex_);
   std::atomic<uint64_t> count_{0};
 };
 

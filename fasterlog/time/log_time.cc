@@ -119,7 +119,7 @@ void LogTime::see(uint64_t applied_log_time_ns, const ClockReading& now) {
 
 void LogTime::begin() {
   const ClockReading now = read();
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   see(0, now);
   rule_.begin();
   publish();
@@ -127,7 +127,7 @@ void LogTime::begin() {
 
 uint64_t LogTime::stamp() {
   const ClockReading now = read();
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   const uint64_t stamp = rule_.advance(now);
   publish();
   return stamp;
@@ -137,7 +137,7 @@ void LogTime::write(uint64_t applied_log_time_ns) {
   const ClockReading now = read();
   std::string told;
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     see(applied_log_time_ns, now);
     rule_.advance(now);
     publish();
@@ -149,7 +149,7 @@ void LogTime::write(uint64_t applied_log_time_ns) {
 
 void LogTime::follow(uint64_t applied_log_time_ns) {
   const ClockReading now = read();
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   rule_.end();
   see(applied_log_time_ns, now);
   publish();
@@ -200,7 +200,7 @@ void LogTime::register_metrics(observability::MetricRegistry& registry) {
   metrics_ = registry.registration();
   const auto gauge = [&](const char* name, const char* help, auto read) {
     registry.add_gauge(metrics_, name, help, {}, [this, read] {
-      const std::lock_guard lock(mutex_);
+      const MutexLock lock(mutex_);
       return static_cast<double>(read(rule_));
     });
   };
@@ -211,7 +211,7 @@ void LogTime::register_metrics(observability::MetricRegistry& registry) {
         [](const LogTimeRule& rule) { return rule.doubts(); });
   const auto counter = [&](const char* name, const char* help, auto read) {
     registry.add_counter(metrics_, name, help, {}, [this, read] {
-      const std::lock_guard lock(mutex_);
+      const MutexLock lock(mutex_);
       return static_cast<double>(read(rule_));
     });
   };

@@ -30,11 +30,11 @@
 
 #include <atomic>
 #include <cstdint>
-#include <mutex>
 #include <optional>
 #include <string>
 
 #include "core/clock.h"
+#include "core/mutex.h"
 #include "observability/metrics.h"
 
 namespace tailrace::fasterlog {
@@ -126,18 +126,19 @@ class LogTime {
  private:
   ClockReading read() const { return {clock_.unix_time_ns(), clock_.elapsed()}; }
   uint64_t now(const std::atomic<int64_t>& offset_ns) const;
-  void see(uint64_t applied_log_time_ns, const ClockReading& now);
-  void publish();
+  void see(uint64_t applied_log_time_ns, const ClockReading& now) TAILRACE_REQUIRES(mutex_);
+  void publish() TAILRACE_REQUIRES(mutex_);
   /// What is to be told of the clock now; empty: nothing.
-  std::string warning(const ClockReading& now);
+  std::string warning(const ClockReading& now) TAILRACE_REQUIRES(mutex_);
 
   const Clock& clock_;
-  mutable std::mutex mutex_;
-  LogTimeRule rule_;                             // guarded by mutex_
-  std::optional<Nanoseconds> warned_;            // guarded by mutex_: when
-  uint64_t doubts_warned_ = 0, jumps_told_ = 0;  // guarded by mutex_
-  std::atomic<int64_t> offset_ns_{0};            // of log time from elapsed time
-  std::atomic<int64_t> reckoned_offset_ns_{0};   // as well
+  mutable Mutex mutex_;
+  LogTimeRule rule_ TAILRACE_GUARDED_BY(mutex_);
+  std::optional<Nanoseconds> warned_ TAILRACE_GUARDED_BY(mutex_);  // when
+  uint64_t doubts_warned_ TAILRACE_GUARDED_BY(mutex_) = 0;
+  uint64_t jumps_told_ TAILRACE_GUARDED_BY(mutex_) = 0;
+  std::atomic<int64_t> offset_ns_{0};           // of log time from elapsed time
+  std::atomic<int64_t> reckoned_offset_ns_{0};  // as well
   std::atomic<bool> known_{false};
   std::atomic<uint64_t> marked_ns_{0};                   // the greatest
   observability::MetricRegistry::Registration metrics_;  // last: goes before what it reads

@@ -5,14 +5,14 @@
 namespace tailrace::kv {
 
 void CheckpointCoordinator::set_tail_source(std::function<LogAddress()> tail) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   tail_ = std::move(tail);
 }
 
 // --- sessions ---
 
 Result<> CheckpointCoordinator::open(SessionState& session) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   for (const SessionState* other : sessions_) {
     if (other->id == session.id) {
       return make_error(ErrorCode::kAlreadyExists,
@@ -32,7 +32,7 @@ Result<> CheckpointCoordinator::open(SessionState& session) {
 }
 
 void CheckpointCoordinator::close(SessionState& session) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   if (session.torn) {
     torn_ = "session " + std::to_string(session.id) + " ended in the middle of serial " +
             std::to_string(session.last_serial()) + ", of which a write had failed";
@@ -47,12 +47,12 @@ void CheckpointCoordinator::close(SessionState& session) {
 }
 
 size_t CheckpointCoordinator::open_sessions() const {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   return sessions_.size();
 }
 
 void CheckpointCoordinator::adopt(SessionState& session, bool between_serials) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   const uint64_t word = word_.load(std::memory_order_relaxed);
   const uint32_t version = version_of(word);
   const LogAddress boundary = boundary_.load(std::memory_order_relaxed);
@@ -78,8 +78,8 @@ void CheckpointCoordinator::cross(SessionState& session, uint32_t to) {
 }
 
 Result<> CheckpointCoordinator::wait_one_version() {
-  std::unique_lock lock(mutex_);
-  changed_.wait(lock, [&] {
+  MutexLock lock(mutex_);
+  changed_.wait(lock, [&]() TAILRACE_REQUIRES(mutex_) {
     const CheckpointPhase phase = phase_of(word_.load(std::memory_order_relaxed));
     return cancelled_ ||
            (phase != CheckpointPhase::kInProgress && phase != CheckpointPhase::kWaitPending);
@@ -92,7 +92,7 @@ Result<> CheckpointCoordinator::wait_one_version() {
 
 void CheckpointCoordinator::recovered(uint32_t version, const std::vector<SessionPoint>& points,
                                       LogAddress end) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   TAILRACE_CHECK(sessions_.empty(), "recovered with sessions open");
   boundary_.store(end, std::memory_order_release);
   word_.store(word_of(CheckpointPhase::kRest, version), std::memory_order_seq_cst);
@@ -148,7 +148,7 @@ void CheckpointCoordinator::perform(PhaseAction action, uint32_t& version) {
 }
 
 bool CheckpointCoordinator::prepare(uint32_t& version) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   const uint64_t word = word_.load(std::memory_order_relaxed);
   if (phase_of(word) != CheckpointPhase::kRest) return false;
   version = version_of(word);
@@ -157,28 +157,28 @@ bool CheckpointCoordinator::prepare(uint32_t& version) {
 }
 
 void CheckpointCoordinator::abandon() {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   go(CheckpointEvent::kAbandon);
 }
 
 LogAddress CheckpointCoordinator::cross_over(const std::function<void()>& in_progress) {
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     go(CheckpointEvent::kCrossOver);
   }
   if (in_progress) in_progress();
   // Not under the mutex: a call that is waited for may want it.
   protection_.wait_safe(protection_.bump());
 
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   go(CheckpointEvent::kInformed);
   return boundary_.load(std::memory_order_relaxed);
 }
 
 Result<> CheckpointCoordinator::wait_crossed() {
-  std::unique_lock lock(mutex_);
+  MutexLock lock(mutex_);
   const uint32_t version = version_of(word_.load(std::memory_order_relaxed));
-  changed_.wait(lock, [&] {
+  changed_.wait(lock, [&]() TAILRACE_REQUIRES(mutex_) {
     return cancelled_ || std::none_of(sessions_.begin(), sessions_.end(), [&](SessionState* one) {
              return one->written_version == version;
            });
@@ -188,7 +188,7 @@ Result<> CheckpointCoordinator::wait_crossed() {
 }
 
 Result<std::vector<SessionPoint>> CheckpointCoordinator::begin_flush() {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   go(CheckpointEvent::kCrossed);
   if (torn_) return make_error(ErrorCode::kFailedPrecondition, "no checkpoint: " + *torn_);
   std::vector<SessionPoint> points;
@@ -198,12 +198,12 @@ Result<std::vector<SessionPoint>> CheckpointCoordinator::begin_flush() {
 }
 
 void CheckpointCoordinator::finish() {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   go(CheckpointEvent::kFinish);
 }
 
 void CheckpointCoordinator::cancel() {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   cancelled_ = true;
   changed_.notify_all();
 }

@@ -22,15 +22,14 @@
 
 #include <algorithm>
 #include <atomic>
-#include <condition_variable>
 #include <cstdint>
 #include <functional>
 #include <map>
-#include <mutex>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "core/mutex.h"
 #include "kv/checkpoint/phases.h"
 #include "kv/engine/engine.h"
 #include "kv/types/checkpoint.h"
@@ -153,24 +152,22 @@ class CheckpointCoordinator {
   static uint32_t version_of(uint64_t word) { return static_cast<uint32_t>(word); }
 
   void adopt(SessionState& session, bool between_serials);
-  // All below: mutex_ held.
-  void cross(SessionState& session, uint32_t to);
-  void go(CheckpointEvent event);
-  void perform(PhaseAction action, uint32_t& version);
+  void cross(SessionState& session, uint32_t to) TAILRACE_REQUIRES(mutex_);
+  void go(CheckpointEvent event) TAILRACE_REQUIRES(mutex_);
+  void perform(PhaseAction action, uint32_t& version) TAILRACE_REQUIRES(mutex_);
 
   storage::EpochProtection& protection_;
-  std::function<LogAddress()> tail_;
   std::atomic<uint64_t> word_{word_of(CheckpointPhase::kRest, 1)};
   std::atomic<LogAddress> boundary_{0};
 
-  mutable std::mutex mutex_;
-  std::condition_variable changed_;  // a session has crossed or ended, or the phase is another
-  // All below guarded by mutex_.
-  std::vector<SessionState*> sessions_;
-  std::map<SessionId, Serial> ended_points_;
-  std::map<SessionId, Serial> checkpoint_points_;
-  std::optional<std::string> torn_;
-  bool cancelled_ = false;
+  mutable Mutex mutex_;
+  Condition changed_;  // a session has crossed or ended, or the phase is another
+  std::function<LogAddress()> tail_ TAILRACE_GUARDED_BY(mutex_);
+  std::vector<SessionState*> sessions_ TAILRACE_GUARDED_BY(mutex_);
+  std::map<SessionId, Serial> ended_points_ TAILRACE_GUARDED_BY(mutex_);
+  std::map<SessionId, Serial> checkpoint_points_ TAILRACE_GUARDED_BY(mutex_);
+  std::optional<std::string> torn_ TAILRACE_GUARDED_BY(mutex_);
+  bool cancelled_ TAILRACE_GUARDED_BY(mutex_) = false;
 };
 
 }  // namespace tailrace::kv

@@ -46,7 +46,7 @@ Result<CheckpointInfo> CheckpointThread::take(const CheckpointRequest& request) 
   if (phase == CheckpointPhase::kWaitFlush) coordinator.finish();
   if (!stuck) tell(CheckpointPhase::kRest);
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     running_begin_.reset();
     if (written) kept_.add(manifest);
   }
@@ -85,7 +85,7 @@ Result<> CheckpointThread::write(Manifest& manifest, const CheckpointRequest& re
 
 Result<> CheckpointThread::write_index(Manifest& manifest) {
   const HashIndex& index = context_.engine.index();
-  const std::lock_guard lock(context_.grow_mutex);
+  const MutexLock lock(context_.grow_mutex);
   IndexImage image;
   image.from = log_.tail();
   // Who allocated a record below has put it into the index by then, or never will.
@@ -131,7 +131,7 @@ Result<> CheckpointThread::write_state(Manifest& manifest) {
   const auto version = static_cast<uint32_t>(info.version);
   {
     // What is moved from here on may be moved in the next version: recovery needs the original.
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     info.begin = log_.begin();
     running_begin_ = info.begin;
   }
@@ -246,7 +246,7 @@ void CheckpointThread::remove_old(CheckpointKind published) {
   if (!on_disk) return;  // tried again after the next one
   KeptCheckpoints::Plan plan;
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     plan = kept_.plan(*on_disk, image_ ? image_->file.token : 0, being_read_);
     leaving_ = {plan.remove.begin(), plan.remove.end()};
     leaving_.insert(plan.retire.begin(), plan.retire.end());
@@ -258,7 +258,7 @@ void CheckpointThread::remove_old(CheckpointKind published) {
                       : to_spare ? directory.remove_to_spare(token)
                                  : directory.remove(token);
     if (!done) return false;
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     kept_.forget(token);
     return true;
   };

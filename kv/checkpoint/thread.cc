@@ -19,7 +19,7 @@ CheckpointThread::CheckpointThread(const Context& context, Start start)
 
 CheckpointThread::~CheckpointThread() {
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     stopping_ = true;
     wake_.notify_all();
   }
@@ -28,7 +28,7 @@ CheckpointThread::~CheckpointThread() {
 }
 
 Result<> CheckpointThread::start(CheckpointRequest request) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   if (is_stopping()) return make_error(ErrorCode::kClosed, "the store is closing");
   if (checkpoint_wanted_) {
     return make_error(ErrorCode::kFailedPrecondition, "a checkpoint is being taken already");
@@ -41,7 +41,7 @@ Result<> CheckpointThread::start(CheckpointRequest request) {
 
 CheckpointProgress CheckpointThread::progress() const {
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     if (!checkpoint_wanted_) return {};
   }
   // From the request on, so that nobody misses a short one.
@@ -78,8 +78,8 @@ void CheckpointThread::run() {
   for (;;) {
     Job job;
     {
-      std::unique_lock lock(mutex_);
-      wake_.wait(lock, [&] { return is_stopping() || !jobs_.empty(); });
+      MutexLock lock(mutex_);
+      wake_.wait(lock, [&]() TAILRACE_REQUIRES(mutex_) { return is_stopping() || !jobs_.empty(); });
       if (jobs_.empty()) return;
       job = std::move(jobs_.front());
       jobs_.pop_front();
@@ -111,7 +111,7 @@ void CheckpointThread::run_checkpoint(const CheckpointRequest& request) {
   flush_to_.store(0, std::memory_order_relaxed);
   flush_from_.store(0, std::memory_order_relaxed);
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     checkpoint_wanted_ = false;
   }
   if (request.hooks.done) request.hooks.done(info);
@@ -122,7 +122,7 @@ void CheckpointThread::run_checkpoint(const CheckpointRequest& request) {
 Result<CheckpointThread::Moment> CheckpointThread::freeze_moment() {
   std::future<Result<Moment>> moment;
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     if (is_stopping()) return make_error(ErrorCode::kClosed, "the store is closing");
     Job job;
     moment = job.moment.get_future();
@@ -166,7 +166,7 @@ Result<CheckpointThread::Moment> CheckpointThread::take_moment() {
 // --- what is needed ---
 
 LogAddress CheckpointThread::begin_needed() const {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   return std::min(kept_.begin(), running_begin_.value_or(kept_.begin()));
 }
 
@@ -177,7 +177,7 @@ Result<> CheckpointThread::release_disk() {
 }
 
 Result<Manifest> CheckpointThread::start_reading(std::optional<uint64_t> token) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   const Manifest* manifest = token ? kept_.find(*token) : kept_.newest_state();
   if (manifest == nullptr || leaving_.contains(manifest->token())) {
     return make_error(ErrorCode::kNotFound,
@@ -189,7 +189,7 @@ Result<Manifest> CheckpointThread::start_reading(std::optional<uint64_t> token) 
 }
 
 void CheckpointThread::done_reading(uint64_t token) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   being_read_.erase(being_read_.find(token));
 }
 

@@ -11,17 +11,16 @@
 // An index image alone ends in PREPARE.
 
 #include <atomic>
-#include <condition_variable>
 #include <deque>
 #include <functional>
 #include <future>
-#include <mutex>
 #include <optional>
 #include <set>
 #include <thread>
 #include <vector>
 
 #include "core/clock.h"
+#include "core/mutex.h"
 #include "kv/checkpoint/coordinator.h"
 #include "kv/checkpoint/files.h"
 #include "kv/checkpoint/kept.h"
@@ -43,7 +42,7 @@ class CheckpointThread {
     CheckpointCoordinator& coordinator;
     CheckpointDirectory& directory;
     LogPins& pins;
-    std::mutex& grow_mutex;  // held while the index's image is taken
+    Mutex& grow_mutex;  // held while the index's image is taken
     CheckpointProbe& probe;
   };
   /// What recovery found.
@@ -130,15 +129,15 @@ class CheckpointThread {
   std::atomic<LogAddress> flush_to_{0};
   std::atomic<bool> stopping_{false};
 
-  mutable std::mutex mutex_;
-  std::condition_variable wake_;
-  // All below guarded by mutex_.
-  std::deque<Job> jobs_;
-  bool checkpoint_wanted_ = false;  // waits or runs
-  KeptCheckpoints kept_;
-  std::optional<LogAddress> running_begin_;
-  std::multiset<uint64_t> being_read_;
-  std::set<uint64_t> leaving_;  // being removed or retired: nobody may begin to read them
+  mutable Mutex mutex_;
+  Condition wake_;
+  std::deque<Job> jobs_ TAILRACE_GUARDED_BY(mutex_);
+  bool checkpoint_wanted_ TAILRACE_GUARDED_BY(mutex_) = false;  // waits or runs
+  KeptCheckpoints kept_ TAILRACE_GUARDED_BY(mutex_);
+  std::optional<LogAddress> running_begin_ TAILRACE_GUARDED_BY(mutex_);
+  std::multiset<uint64_t> being_read_ TAILRACE_GUARDED_BY(mutex_);
+  /// Being removed or retired: nobody may begin to read them.
+  std::set<uint64_t> leaving_ TAILRACE_GUARDED_BY(mutex_);
 
   std::thread thread_;
 };

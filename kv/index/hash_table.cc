@@ -48,12 +48,12 @@ void HashTable::hang_on(Bucket& last) {
 }
 
 bool HashTable::append_overflow(Bucket& last) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   if (last.link.load(std::memory_order_relaxed) != 0) return true;
   if (!have_room(reserved_ + 1)) return false;
   if (HashTable* const next = next_.load(std::memory_order_relaxed)) {
     // Moving must not run out of memory half way.
-    const std::lock_guard next_lock(next->mutex_);
+    const MutexLock next_lock(next->mutex_);
     if (!next->have_room(next->reserved_ + 2)) return false;
     next->reserved_ += 2;
   }
@@ -62,7 +62,7 @@ bool HashTable::append_overflow(Bucket& last) {
 }
 
 Result<> HashTable::make_overflow(uint64_t count) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   if (!have_room(count)) {
     return make_error(ErrorCode::kResourceExhausted, "no memory for the index");
   }
@@ -71,11 +71,11 @@ Result<> HashTable::make_overflow(uint64_t count) {
 }
 
 Result<> HashTable::begin_move(std::unique_ptr<HashTable> next) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   // A bucket's entries go to two chains, neither longer than the one they come from.
   const uint64_t reserve = 2 * overflow_used_.load(std::memory_order_relaxed);
   {
-    const std::lock_guard next_lock(next->mutex_);
+    const MutexLock next_lock(next->mutex_);
     if (!next->have_room(reserve)) {
       return make_error(ErrorCode::kResourceExhausted, "no memory for a larger index");
     }
@@ -87,7 +87,7 @@ Result<> HashTable::begin_move(std::unique_ptr<HashTable> next) {
 }
 
 std::unique_ptr<HashTable> HashTable::end_move() {
-  const std::lock_guard lock(next_owner_->mutex_);
+  const MutexLock lock(next_owner_->mutex_);
   next_owner_->reserved_ = 0;
   return std::move(next_owner_);
 }
@@ -101,7 +101,7 @@ void HashTable::add_moved(uint64_t bucket_number, uint64_t entry) {
       return;
     }
     if (next_of(*bucket) != nullptr) continue;
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     TAILRACE_CHECK(reserved_ > 0, "a chain of buckets became longer as it was moved");
     --reserved_;
     hang_on(*bucket);

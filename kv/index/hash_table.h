@@ -14,8 +14,8 @@
 #include <bit>
 #include <cstdint>
 #include <memory>
-#include <mutex>
 
+#include "core/mutex.h"
 #include "core/result.h"
 #include "observability/metrics.h"
 #include "storage/aligned_buffer.h"
@@ -108,9 +108,8 @@ class HashTable {
     const auto width = static_cast<size_t>(std::bit_width(at));
     return {width - std::bit_width(kFirstChunk), at - (1ull << (width - 1))};
   }
-  // All under mutex_.
-  bool have_room(uint64_t count);
-  void hang_on(Bucket& last);
+  bool have_room(uint64_t count) TAILRACE_REQUIRES(mutex_);
+  void hang_on(Bucket& last) TAILRACE_REQUIRES(mutex_);
 
   Bucket* buckets_ = nullptr;
   uint64_t mask_ = 0;
@@ -121,10 +120,10 @@ class HashTable {
   std::array<std::atomic<Bucket*>, kMostChunks> chunks_{};
   std::atomic<uint64_t> overflow_used_{0};
   std::atomic<uint64_t> overflow_capacity_{0};
-  std::mutex mutex_;
-  std::array<storage::AlignedBuffer, kMostChunks> chunk_memory_;  // guarded by mutex_
-  // What the table before this one may still move here; writers leave it alone. Guarded by mutex_.
-  uint64_t reserved_ = 0;
+  Mutex mutex_;
+  std::array<storage::AlignedBuffer, kMostChunks> chunk_memory_ TAILRACE_GUARDED_BY(mutex_);
+  // What the table before this one may still move here; writers leave it alone.
+  uint64_t reserved_ TAILRACE_GUARDED_BY(mutex_) = 0;
 };
 
 }  // namespace tailrace::kv

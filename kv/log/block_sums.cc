@@ -18,14 +18,14 @@ uint32_t* BlockSums::page_sums(uint64_t page) {
 }
 
 void BlockSums::put(LogAddress address, std::span<const uint32_t> sums) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   uint32_t* page = page_sums(address / page_bytes_);
   std::copy(sums.begin(), sums.end(), page + address % page_bytes_ / kLogBlockBytes);
 }
 
 bool BlockSums::copy(LogAddress address, std::span<uint32_t> sums) const {
   const uint64_t page = address / page_bytes_;
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   if (page < first_page_ || page >= first_page_ + pages_.size()) return false;
   const uint32_t* known = pages_[page - first_page_].get();
   if (known == nullptr) return false;
@@ -36,14 +36,14 @@ bool BlockSums::copy(LogAddress address, std::span<uint32_t> sums) const {
 
 void BlockSums::fill_header(uint64_t page, MutableByteSpan header) const {
   std::fill(header.begin(), header.end(), std::byte{0});
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   if (page < first_page_ || page >= first_page_ + pages_.size()) return;
   const uint32_t* known = pages_[page - first_page_].get();
   if (known != nullptr) std::memcpy(header.data(), known, blocks_ * sizeof *known);
 }
 
 void BlockSums::load_header(uint64_t page, ByteSpan header, uint64_t from, uint64_t to) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   uint32_t* sums = page_sums(page);
   for (uint64_t block = from / kLogBlockBytes; block < to / kLogBlockBytes; ++block) {
     sums[block] = load<uint32_t>(header.data() + block * sizeof(uint32_t));
@@ -52,7 +52,7 @@ void BlockSums::load_header(uint64_t page, ByteSpan header, uint64_t from, uint6
 
 void BlockSums::drop_before(LogAddress address) {
   const uint64_t page = address / page_bytes_;
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   while (!pages_.empty() && first_page_ < page) {
     pages_.pop_front();
     ++first_page_;

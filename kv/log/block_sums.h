@@ -5,10 +5,10 @@
 #include <cstdint>
 #include <deque>
 #include <memory>
-#include <mutex>
 #include <span>
 
 #include "core/bytes.h"
+#include "core/mutex.h"
 #include "kv/log/format.h"
 
 namespace tailrace::kv {
@@ -31,13 +31,14 @@ class BlockSums {
   void drop_before(LogAddress address);
 
  private:
-  uint32_t* page_sums(uint64_t page);  // mutex_ held; made when absent
+  uint32_t* page_sums(uint64_t page) TAILRACE_REQUIRES(mutex_);  // made when absent
 
   const uint64_t page_bytes_;
   const uint64_t blocks_;  // of a page
-  mutable std::mutex mutex_;
-  uint64_t first_page_ = 0;                        // guarded by mutex_
-  std::deque<std::unique_ptr<uint32_t[]>> pages_;  // guarded by mutex_; from first_page_ on
+  mutable Mutex mutex_;
+  uint64_t first_page_ TAILRACE_GUARDED_BY(mutex_) = 0;
+  /// From first_page_ on.
+  std::deque<std::unique_ptr<uint32_t[]>> pages_ TAILRACE_GUARDED_BY(mutex_);
 };
 
 }  // namespace tailrace::kv

@@ -73,9 +73,9 @@ void LogFlusher::run() {
   }
 }
 
-void LogFlusher::announce(std::condition_variable& waiters) {
+void LogFlusher::announce(Condition& waiters) {
   // With the mutex a waiter is either before its look at the marks or already waiting.
-  { const std::lock_guard lock(log_.mutex_); }
+  { const MutexLock lock(log_.mutex_); }
   waiters.notify_all();
 }
 
@@ -118,7 +118,7 @@ bool LogFlusher::begin_job() {
   // Two writes of one header would have no order. The one before ends first.
   if (!jobs_.empty() && jobs_.back().from >= page_start) return false;
   {
-    const std::lock_guard lock(log_.mutex_);
+    const MutexLock lock(log_.mutex_);
     if (page_end > log_.reserved_end_) return false;
   }
   Job job;
@@ -201,7 +201,7 @@ bool LogFlusher::complete(std::vector<storage::Completion>& completions) {
 bool LogFlusher::evict() {
   uint64_t free = evicted_.size();
   {
-    const std::lock_guard lock(log_.mutex_);
+    const MutexLock lock(log_.mutex_);
     free += log_.free_frames_.size();
   }
   const uint64_t first = log_.head() >> log_.page_shift_;
@@ -232,7 +232,7 @@ bool LogFlusher::recycle() {
   oldest.zeroed_bytes += bytes;
   if (oldest.zeroed_bytes < log_.page_bytes_) return true;
   {
-    const std::lock_guard lock(log_.mutex_);
+    const MutexLock lock(log_.mutex_);
     log_.free_frames_.push_back(oldest.frame);
   }
   log_.room_.notify_all();
@@ -244,7 +244,7 @@ bool LogFlusher::reserve() {
   LogAddress from = 0;
   uint64_t wanted_page = 0;
   {
-    const std::lock_guard lock(log_.mutex_);
+    const MutexLock lock(log_.mutex_);
     from = log_.reserved_end_;
     wanted_page = log_.wanted_page_;
   }
@@ -272,7 +272,7 @@ bool LogFlusher::reserve() {
   }
   disk_was_full_ = !reserved;
   {
-    const std::lock_guard lock(log_.mutex_);
+    const MutexLock lock(log_.mutex_);
     log_.disk_is_full_ = !reserved;
     if (reserved) log_.reserved_end_ = to;
   }

@@ -10,6 +10,7 @@
 #include <thread>
 #include <vector>
 
+#include "core/mutex.h"
 #include "core/result.h"
 #include "kv/log/hybrid_log.h"
 #include "kv/log/segments.h"
@@ -61,7 +62,7 @@ class LogFlusher {
   void write_piece(Job& job);
   bool complete(std::vector<storage::Completion>& completions);
   bool ends_job(const Job& job) const { return job.issued == job.to && job.writes_left == 0; }
-  void announce(std::condition_variable& waiters);
+  void announce(Condition& waiters);
 
   HybridLog& log_;
 

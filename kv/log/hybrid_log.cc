@@ -79,8 +79,11 @@ Result<std::unique_ptr<HybridLog>> HybridLog::make(storage::FileSystem& file_sys
   // Touched only as pages are opened.
   TAILRACE_ASSIGN_OR_RETURN(log->memory_, storage::AlignedBuffer::allocate(
                                               log->pages_ * log->page_bytes_, options.huge_pages));
-  for (uint64_t frame = log->pages_; frame-- > 0;) {
-    log->free_frames_.push_back(log->memory_.data() + frame * log->page_bytes_);
+  {
+    const MutexLock lock(log->mutex_);
+    for (uint64_t frame = log->pages_; frame-- > 0;) {
+      log->free_frames_.push_back(log->memory_.data() + frame * log->page_bytes_);
+    }
   }
   TAILRACE_ASSIGN_OR_RETURN(log->flusher_, LogFlusher::create(file_system, *log));
   return log;
@@ -94,8 +97,11 @@ Result<std::unique_ptr<HybridLog>> HybridLog::create(storage::FileSystem& file_s
   HybridLog& made = *log;
   TAILRACE_RETURN_IF_ERROR(made.segments_->clear());
   TAILRACE_RETURN_IF_ERROR(made.segments_->reserve(0, made.page_bytes_));
-  made.reserved_end_ = made.page_bytes_;
-  made.frames_[0] = made.take_frame();
+  {
+    const MutexLock lock(made.mutex_);
+    made.reserved_end_ = made.page_bytes_;
+    made.frames_[0] = made.take_frame();
+  }
   const LogAddress first = made.first_address();
   for (auto* mark : {&made.begin_, &made.head_, &made.flushed_, &made.safe_read_only_,
                      &made.read_only_, &made.tail_}) {
@@ -154,7 +160,7 @@ bool HybridLog::open_page(LogAddress tail, Budget budget) {
   const uint64_t page = next_page(tail);
   const LogAddress start = page << page_shift_;
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     tail = tail_.load(std::memory_order_acquire);
     if (tail > start) return true;  // another thread was faster
     want(page, budget);
@@ -194,7 +200,7 @@ tl::unexpected<Error> HybridLog::no_disk() const {
 Result<> HybridLog::wait_for_room(uint64_t bytes, Budget budget) {
   TAILRACE_CHECK(bytes <= max_record_bytes(), "a record larger than a page");
   bool counted = false;
-  std::unique_lock lock(mutex_);
+  MutexLock lock(mutex_);
   for (;;) {
     if (failure_) return tl::unexpected(*failure_);
     const LogAddress tail = tail_.load(std::memory_order_acquire);
@@ -218,14 +224,14 @@ Result<> HybridLog::wait_for_room(uint64_t bytes, Budget budget) {
 void HybridLog::wait_safe(LogAddress address) {
   if (safe_read_only() > address) return;
   flusher_->wake();
-  std::unique_lock lock(mutex_);
+  MutexLock lock(mutex_);
   // Safety does not need the disk: it comes after a failure too.
-  progress_.wait(lock, [&] { return safe_read_only() > address; });
+  progress_.wait(lock, [&]() TAILRACE_REQUIRES(mutex_) { return safe_read_only() > address; });
 }
 
 Result<LogAddress> HybridLog::seal_tail(bool freeze) {
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     if (failure_) return tl::unexpected(*failure_);
   }
   // A page's end is a block's end: the tail then stays there until somebody opens the next page.
@@ -244,12 +250,18 @@ Result<LogAddress> HybridLog::seal_tail(bool freeze) {
 Result<> HybridLog::make_durable(LogAddress until, const std::function<void()>& progress) {
   TAILRACE_CHECK(until <= read_only(), "what is not frozen is never flushed");
   {
-    std::unique_lock lock(mutex_);
+    MutexLock lock(mutex_);
     // Only the part of a recovered log that was not on disk may find none.
-    const auto finds_no_disk = [&] { return disk_is_full_ && until > reserved_end_; };
-    const auto is_over = [&] { return failure_ || flushed() >= until || finds_no_disk(); };
+    const auto finds_no_disk = [&]() TAILRACE_REQUIRES(mutex_) {
+      return disk_is_full_ && until > reserved_end_;
+    };
+    const auto is_over = [&]() TAILRACE_REQUIRES(mutex_) {
+      return failure_ || flushed() >= until || finds_no_disk();
+    };
     for (LogAddress seen = flushed(); !is_over(); seen = flushed()) {
-      progress_.wait(lock, [&] { return is_over() || (progress && flushed() != seen); });
+      progress_.wait(lock, [&]() TAILRACE_REQUIRES(mutex_) {
+        return is_over() || (progress && flushed() != seen);
+      });
       if (!progress) continue;
       lock.unlock();
       progress();
@@ -287,7 +299,7 @@ Result<> HybridLog::release_disk(LogAddress address) {
   sums_->drop_before(disk_begin());
   probe_.released_bytes.add(*bytes);
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     disk_is_full_ = false;
   }
   room_.notify_all();
@@ -304,7 +316,7 @@ uint64_t HybridLog::disk_capacity_bytes() const {
   const auto space = segments_->space();
   LogAddress reserved = 0;
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     reserved = reserved_end_;
   }
   const uint64_t used = reserved > disk_begin() ? reserved - disk_begin() : 0;
@@ -312,13 +324,13 @@ uint64_t HybridLog::disk_capacity_bytes() const {
 }
 
 std::optional<Error> HybridLog::failure() const {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   return failure_;
 }
 
 void HybridLog::set_failure(Error error) {
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     if (!failure_) failure_ = std::move(error);
     failed_.store(true, std::memory_order_relaxed);
   }

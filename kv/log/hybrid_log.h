@@ -30,14 +30,13 @@
 // seal_tail; safe_read_only, flushed and head the log's own thread; begin set_begin().
 
 #include <atomic>
-#include <condition_variable>
 #include <cstdint>
 #include <functional>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <vector>
 
+#include "core/mutex.h"
 #include "core/result.h"
 #include "kv/log/record.h"
 #include "kv/types/probe.h"
@@ -192,13 +191,14 @@ class HybridLog {
   /// Opens the page after the one of `tail`, unless another thread has. False: there is none now.
   bool open_page(LogAddress tail, Budget budget);
   enum class Room : uint8_t { kNow, kLater, kNoDisk };
-  Room room_for(uint64_t page, Budget budget) const;  // mutex_ held
+  Room room_for(uint64_t page, Budget budget) const TAILRACE_REQUIRES(mutex_);
   bool is_in_budget(uint64_t page, Budget budget) const;
-  void want(uint64_t page, Budget budget);  // mutex_ held
-  void note_waste(uint64_t bytes);          // mutex_ held
-  std::byte* take_frame();                  // mutex_ held; null when there is none
+  void want(uint64_t page, Budget budget) TAILRACE_REQUIRES(mutex_);
+  void note_waste(uint64_t bytes) TAILRACE_REQUIRES(mutex_);
+  /// Null when there is none.
+  std::byte* take_frame() TAILRACE_REQUIRES(mutex_);
   void raise_read_only(LogAddress to);
-  void set_failure(Error error);
+  void set_failure(Error error) TAILRACE_EXCLUDES(mutex_);
   tl::unexpected<Error> no_disk() const;
 
   storage::FileSystem& file_system_;
@@ -225,14 +225,17 @@ class HybridLog {
   std::atomic<uint64_t> reserve_bytes_{0};  // of the disk budget
   alignas(64) std::atomic<LogAddress> tail_{0};
 
-  alignas(64) mutable std::mutex mutex_;
-  std::condition_variable room_;         // a page can be opened, or never will be
-  std::condition_variable progress_;     // safe_read_only_ or flushed_ has moved, or failure
-  std::optional<Error> failure_;         // guarded by mutex_
-  std::vector<std::byte*> free_frames_;  // guarded by mutex_; zeroed
-  LogAddress reserved_end_ = 0;          // guarded by mutex_; disk space is there below it
-  bool disk_is_full_ = false;            // guarded by mutex_; the last try to reserve says so
-  uint64_t wanted_page_ = 0;          // guarded by mutex_; somebody may have it beyond the budget
+  alignas(64) mutable Mutex mutex_;
+  Condition room_;      // a page can be opened, or never will be
+  Condition progress_;  // safe_read_only_ or flushed_ has moved, or failure
+  std::optional<Error> failure_ TAILRACE_GUARDED_BY(mutex_);
+  std::vector<std::byte*> free_frames_ TAILRACE_GUARDED_BY(mutex_);  // zeroed
+  /// Disk space is there below it.
+  LogAddress reserved_end_ TAILRACE_GUARDED_BY(mutex_) = 0;
+  /// The last try to reserve says so.
+  bool disk_is_full_ TAILRACE_GUARDED_BY(mutex_) = false;
+  /// Somebody may have it beyond the budget.
+  uint64_t wanted_page_ TAILRACE_GUARDED_BY(mutex_) = 0;
   std::atomic<bool> writing_{false};  // somebody wanted a page since the log was opened
   // Bytes of a page that no record has, a moving average. Written under mutex_, once a page.
   std::atomic<uint64_t> page_waste_bytes_;

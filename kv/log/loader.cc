@@ -114,6 +114,7 @@ Result<> LogLoader::load(storage::FileSystem& file_system) {
   log_.read_only_.store(flushed_);
   log_.tail_.store(start_.tail);
   // What the tail's page needs beyond `flushed` is asked for by the log's thread.
+  const MutexLock lock(log_.mutex_);
   log_.reserved_end_ = flushed_ % log_.page_bytes_ > log_.first_offset_
                            ? align_up(flushed_, log_.page_bytes_)
                            : align_down(flushed_, log_.page_bytes_);
@@ -136,6 +137,7 @@ Result<> LogLoader::take_frames() {
   const uint64_t wanted = log_.pages_ - log_.spare_pages_;
   first_page_ = end_page > wanted ? end_page - wanted : 0;
   first_page_ = std::max(std::min(first_page_, unflushed_page), begin_page);
+  const MutexLock lock(log_.mutex_);
   for (uint64_t page = first_page_; page < end_page; ++page) {
     log_.frames_[page & log_.frame_mask_] = log_.take_frame();
   }

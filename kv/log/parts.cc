@@ -1,13 +1,13 @@
 #include "kv/log/parts.h"
 
 #include <algorithm>
-#include <mutex>
 #include <optional>
 #include <system_error>
 #include <thread>
 #include <vector>
 
 #include "core/bytes.h"
+#include "core/mutex.h"
 
 namespace tailrace::kv {
 
@@ -34,14 +34,14 @@ class Parts {
       LogAddress from = 0;
       LogAddress to = 0;
       {
-        const std::lock_guard lock(mutex_);
+        const MutexLock lock(mutex_);
         if (next_ >= until_ || error_) return;
         from = next_;
         to = next_ = std::min(align_down(from, page_bytes_) + part_bytes_, until_);
       }
       auto done = work_(worker, from, to);
       if (done) continue;
-      const std::lock_guard lock(mutex_);
+      const MutexLock lock(mutex_);
       if (!error_ || from < failed_from_) {
         error_ = std::move(done.error());
         failed_from_ = from;
@@ -51,6 +51,7 @@ class Parts {
   }
 
   Result<> result() {
+    const MutexLock lock(mutex_);
     if (error_) return tl::unexpected(std::move(*error_));
     return {};
   }
@@ -60,10 +61,10 @@ class Parts {
   const uint64_t part_bytes_;
   const LogAddress until_;
   const WorkOnPart& work_;
-  std::mutex mutex_;
-  LogAddress next_;             // guarded by mutex_
-  std::optional<Error> error_;  // guarded by mutex_ while threads run
-  LogAddress failed_from_ = 0;  // guarded by mutex_
+  Mutex mutex_;
+  LogAddress next_ TAILRACE_GUARDED_BY(mutex_);
+  std::optional<Error> error_ TAILRACE_GUARDED_BY(mutex_);
+  LogAddress failed_from_ TAILRACE_GUARDED_BY(mutex_) = 0;
 };
 
 }  // namespace

@@ -6,8 +6,8 @@
 #include <cstdint>
 #include <limits>
 #include <map>
-#include <mutex>
 
+#include "core/mutex.h"
 #include "kv/log/record.h"
 
 namespace tailrace::kv {
@@ -18,41 +18,41 @@ class LogPins {
   /// Nothing from `address` on goes away until remove(). What is already below the log's begin is
   /// gone all the same, so who wants the present begin adds 0, reads it and then lifts the pin.
   uint64_t add(LogAddress address) {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     pins_.emplace(++last_, address);
     return last_;
   }
   void lift(uint64_t pin, LogAddress address) {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     pins_.at(pin) = address;
   }
   void remove(uint64_t pin) {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     pins_.erase(pin);
   }
   /// The greatest address there is when nothing is pinned.
   LogAddress least() const {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     return least_locked();
   }
   /// Calls `move` with `until` or the least pin: no pin is added meanwhile.
   template <typename Move>
   void up_to(LogAddress until, const Move& move) {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     move(std::min(until, least_locked()));
   }
 
  private:
-  LogAddress least_locked() const {
+  LogAddress least_locked() const TAILRACE_REQUIRES(mutex_) {
     LogAddress least = std::numeric_limits<LogAddress>::max();
     for (const auto& [pin, address] : pins_)
       least = std::min(least, address);
     return least;
   }
 
-  mutable std::mutex mutex_;
-  uint64_t last_ = 0;                    // guarded by mutex_
-  std::map<uint64_t, LogAddress> pins_;  // guarded by mutex_; few
+  mutable Mutex mutex_;
+  uint64_t last_ TAILRACE_GUARDED_BY(mutex_) = 0;
+  std::map<uint64_t, LogAddress> pins_ TAILRACE_GUARDED_BY(mutex_);  // few
 };
 
 }  // namespace tailrace::kv

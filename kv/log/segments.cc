@@ -43,7 +43,7 @@ Result<> LogSegments::clear() {
 
 Result<> LogSegments::open_existing(LogAddress begin, bool writable) {
   TAILRACE_ASSIGN_OR_RETURN(const auto found, list());
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   for (const LogAddress first : found) {
     TAILRACE_ASSIGN_OR_RETURN(
         segments_[first].file,
@@ -66,7 +66,7 @@ Result<> LogSegments::reserve(LogAddress from, LogAddress to) {
     TAILRACE_ASSIGN_OR_RETURN(
         file, file_system_.open(path_of(first),
                                 {.mode = storage::OpenMode::kCreateReadWrite, .direct = true}));
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     segments_[first].file = file;
     made_ = true;
   }
@@ -74,22 +74,22 @@ Result<> LogSegments::reserve(LogAddress from, LogAddress to) {
 }
 
 LogSegments::FilePointer LogSegments::file_of(LogAddress address) const {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   const auto found = segments_.find(align_down(address, segment_bytes_));
   return found == segments_.end() ? nullptr : found->second.file;
 }
 
 void LogSegments::note_written(LogAddress address) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   segments_[align_down(address, segment_bytes_)].written = true;
 }
 
 Result<> LogSegments::sync() {
-  const std::lock_guard one_at_a_time(sync_mutex_);
+  const MutexLock one_at_a_time(sync_mutex_);
   std::vector<FilePointer> files;
   bool made = false;
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     for (auto& [first, segment] : segments_) {
       if (!segment.written) continue;
       segment.written = false;  // before the sync: what is written during it counts for the next
@@ -109,7 +109,7 @@ Result<uint64_t> LogSegments::release(LogAddress address) {
   for (;;) {
     LogAddress first = 0;
     {
-      const std::lock_guard lock(mutex_);
+      const MutexLock lock(mutex_);
       if (segments_.empty() || segments_.begin()->first >= until) break;
       first = segments_.begin()->first;
       segments_.erase(segments_.begin());

@@ -5,10 +5,10 @@
 #include <cstdint>
 #include <map>
 #include <memory>
-#include <mutex>
 #include <string>
 #include <vector>
 
+#include "core/mutex.h"
 #include "core/result.h"
 #include "kv/log/format.h"
 #include "storage/file_system.h"
@@ -62,10 +62,10 @@ class LogSegments {
   const storage::Path directory_;
   const uint64_t segment_bytes_;
   std::atomic<LogAddress> begin_{0};
-  std::mutex sync_mutex_;  // held during sync(): who finds nothing to do must not overtake
-  mutable std::mutex mutex_;
-  std::map<LogAddress, Segment> segments_;  // guarded by mutex_; by first address
-  bool made_ = false;                       // guarded by mutex_; names the directory's sync misses
+  Mutex sync_mutex_;  // held during sync(): who finds nothing to do must not overtake
+  mutable Mutex mutex_;
+  std::map<LogAddress, Segment> segments_ TAILRACE_GUARDED_BY(mutex_);  // by first address
+  bool made_ TAILRACE_GUARDED_BY(mutex_) = false;  // names the directory's sync misses
 };
 
 }  // namespace tailrace::kv

@@ -54,7 +54,7 @@ CheckpointReceiver::~CheckpointReceiver() {
 
 void CheckpointReceiver::stop() {
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     stopping_ = true;
   }
   work_.notify_all();
@@ -271,7 +271,7 @@ void CheckpointReceiver::work_then(std::function<Result<>()> function,
 
 void CheckpointReceiver::work(Work work) {
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     if (stopping_) return;
     jobs_.push_back(std::move(work));
     if (!thread_.joinable()) thread_ = std::thread([this] { run(); });
@@ -280,9 +280,9 @@ void CheckpointReceiver::work(Work work) {
 }
 
 void CheckpointReceiver::run() {
-  std::unique_lock lock(mutex_);
+  MutexLock lock(mutex_);
   for (;;) {
-    work_.wait(lock, [&] { return stopping_ || !jobs_.empty(); });
+    work_.wait(lock, [&]() TAILRACE_REQUIRES(mutex_) { return stopping_ || !jobs_.empty(); });
     if (stopping_) return;
     const Work job = std::move(jobs_.front());
     jobs_.pop_front();

@@ -9,16 +9,15 @@
 // a copy that does not check begin anew after a pause.
 
 #include <chrono>
-#include <condition_variable>
 #include <deque>
 #include <functional>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <string>
 #include <thread>
 
 #include "core/clock.h"
+#include "core/mutex.h"
 #include "replication/copy/checkpoint_copy_status.h"
 #include "replication/protocol/messages.h"
 #include "replication/types/probe.h"
@@ -97,11 +96,11 @@ class CheckpointReceiver {
   uint64_t unsaved_bytes_ = 0;
   SteadyTime saved_at_{};
 
-  std::mutex mutex_;
-  std::condition_variable work_;
-  std::deque<Work> jobs_;  // guarded by mutex_; bounded by the window
-  bool stopping_ = false;  // guarded by mutex_
-  std::thread thread_;     // runs from the first job on
+  Mutex mutex_;
+  Condition work_;
+  std::deque<Work> jobs_ TAILRACE_GUARDED_BY(mutex_);  // bounded by the window
+  bool stopping_ TAILRACE_GUARDED_BY(mutex_) = false;
+  std::thread thread_;  // runs from the first job on
 };
 
 }  // namespace tailrace::replication

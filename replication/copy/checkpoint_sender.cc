@@ -37,7 +37,7 @@ CheckpointSender::~CheckpointSender() {
 
 void CheckpointSender::stop() {
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     stopping_ = true;
   }
   work_.notify_all();
@@ -46,7 +46,7 @@ void CheckpointSender::stop() {
 
 void CheckpointSender::add(Job job) {
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     if (stopping_ || jobs_.size() >= kMostJobs) return;
     jobs_.push_back(std::move(job));
     if (!thread_.joinable()) thread_ = std::thread([this] { run(); });
@@ -55,7 +55,7 @@ void CheckpointSender::add(Job job) {
 }
 
 void CheckpointSender::run() {
-  std::unique_lock lock(mutex_);
+  MutexLock lock(mutex_);
   while (!stopping_) {
     if (jobs_.empty()) {
       work_.wait_for(lock, kLook);
@@ -158,8 +158,9 @@ void CheckpointSender::answer(NodeId peer, const ReadCheckpoint& message) {
 
 bool CheckpointSender::wait_for_rate(uint64_t bytes) {
   if (options_.bytes_per_s == 0) return true;
-  std::unique_lock lock(mutex_);
-  if (work_.wait_until(lock, free_at_, [&] { return stopping_; })) return false;
+  MutexLock lock(mutex_);
+  if (work_.wait_until(lock, free_at_, [&]() TAILRACE_REQUIRES(mutex_) { return stopping_; }))
+    return false;
   const auto cost =
       std::chrono::duration_cast<std::chrono::steady_clock::duration>(std::chrono::duration<double>(
           static_cast<double>(bytes) / static_cast<double>(options_.bytes_per_s)));

@@ -8,17 +8,16 @@
 // too far behind (NodeOptions::follower_pin_bytes): then it has to begin anew.
 
 #include <chrono>
-#include <condition_variable>
 #include <deque>
 #include <functional>
 #include <map>
 #include <memory>
-#include <mutex>
 #include <string>
 #include <thread>
 #include <variant>
 
 #include "core/clock.h"
+#include "core/mutex.h"
 #include "replication/copy/copy_reader.h"
 #include "replication/protocol/messages.h"
 #include "replication/types/probe.h"
@@ -84,11 +83,11 @@ class CheckpointSender {
   SteadyTime free_at_{};  // when the rate allows the next part
 
   std::shared_ptr<std::atomic<bool>> taking_;  // a checkpoint that was asked for runs
-  std::mutex mutex_;
-  std::condition_variable work_;
-  std::deque<Job> jobs_;   // guarded by mutex_
-  bool stopping_ = false;  // guarded by mutex_
-  std::thread thread_;     // runs from the first job on
+  Mutex mutex_;
+  Condition work_;
+  std::deque<Job> jobs_ TAILRACE_GUARDED_BY(mutex_);
+  bool stopping_ TAILRACE_GUARDED_BY(mutex_) = false;
+  std::thread thread_;  // runs from the first job on
 };
 
 }  // namespace tailrace::replication

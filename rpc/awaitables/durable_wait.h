@@ -11,7 +11,6 @@
 #include <atomic>
 #include <map>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <string>
 #include <utility>
@@ -26,6 +25,7 @@
 #include <asio/steady_timer.hpp>
 #include <asio/use_awaitable.hpp>
 
+#include "core/mutex.h"
 #include "fasterlog/log.h"
 
 namespace tailrace::rpc {
@@ -140,17 +140,18 @@ class DurableWait {
 
     fasterlog::Log& log;
     std::atomic<uint64_t> next_number{0};
-    std::mutex mutex;
-    std::optional<Error> over;       // guarded by mutex: a failure, or the end
-    Address last_durable;            // guarded by mutex; once it is over, when the log may be gone
-    std::map<Key, Waiting> waiting;  // guarded by mutex
+    Mutex mutex;
+    std::optional<Error> over TAILRACE_GUARDED_BY(mutex);  // a failure, or the end
+    /// Once it is over, when the log may be gone.
+    Address last_durable TAILRACE_GUARDED_BY(mutex);
+    std::map<Key, Waiting> waiting TAILRACE_GUARDED_BY(mutex);
 
-    Address durable() const { return over ? last_durable : log.durable(); }
+    Address durable() const TAILRACE_REQUIRES(mutex) { return over ? last_durable : log.durable(); }
 
     void add(Key key, SteadyTime deadline, const std::shared_ptr<Wait>& wait) {
       Result<> answer;
       {
-        const std::lock_guard lock(mutex);
+        const MutexLock lock(mutex);
         if (key.first > durable()) {
           if (!over) {
             waiting.emplace(key, Waiting{wait, log.want_durable(key.first)});
@@ -174,7 +175,7 @@ class DurableWait {
     void give_up(Key key, Error error) {
       Waiting gone;
       {
-        const std::lock_guard lock(mutex);
+        const MutexLock lock(mutex);
         const auto found = waiting.find(key);
         if (found == waiting.end()) return;
         gone = std::move(found->second);
@@ -186,7 +187,7 @@ class DurableWait {
     void moved(const Error* failed) {
       std::vector<std::pair<Waiting, Result<>>> ready;
       {
-        const std::lock_guard lock(mutex);
+        const MutexLock lock(mutex);
         const Address now = durable();
         if (failed != nullptr && !over) {
           last_durable = now;

@@ -74,26 +74,26 @@ ClientImpl::~ClientImpl() {
   asio::post(io_, [this] {
     leader_.shut_down();
     any_.shut_down();
-    const std::lock_guard lock(servers_mutex_);
+    const MutexLock lock(servers_mutex_);
     for (auto& [address, queue] : servers_)
       queue->shut_down();
   });
   {
-    std::unique_lock lock(calls_mutex_);
-    calls_changed_.wait(lock, [this] { return calls_ == 0; });
+    MutexLock lock(calls_mutex_);
+    calls_changed_.wait(lock, [this]() TAILRACE_REQUIRES(calls_mutex_) { return calls_ == 0; });
   }
   asio::post(io_, [this] { io_.stop(); });
   thread_.join();
 }
 
 void ClientImpl::count_call(int more) {
-  const std::lock_guard lock(calls_mutex_);
+  const MutexLock lock(calls_mutex_);
   calls_ += more;
   calls_changed_.notify_all();
 }
 
 RequestQueue& ClientImpl::queue_to(const std::string& server) {
-  const std::lock_guard lock(servers_mutex_);
+  const MutexLock lock(servers_mutex_);
   auto& queue = servers_[server];
   if (!queue) {
     queue = std::make_unique<RequestQueue>(io_, options_, RequestQueue::Route::kOne,

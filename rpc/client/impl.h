@@ -1,11 +1,9 @@
 #pragma once
 // The client behind rpc/client/client.h: one io thread, and a queue for each destination. Internal.
 
-#include <condition_variable>
 #include <future>
 #include <map>
 #include <memory>
-#include <mutex>
 #include <stop_token>
 #include <string>
 #include <thread>
@@ -13,6 +11,7 @@
 #include <asio/executor_work_guard.hpp>
 #include <asio/io_context.hpp>
 
+#include "core/mutex.h"
 #include "rpc/client/client.h"
 #include "rpc/client/queue.h"
 
@@ -91,16 +90,16 @@ class ClientImpl : public Client {
 
   const ClientOptions options_;
   std::stop_source closing_;
-  std::mutex calls_mutex_;
-  std::condition_variable calls_changed_;
-  int calls_ = 0;  // guarded by calls_mutex_
+  Mutex calls_mutex_;
+  Condition calls_changed_;
+  int calls_ TAILRACE_GUARDED_BY(calls_mutex_) = 0;
   Traffic traffic_;
   KnownCluster cluster_;
   asio::io_context io_{1};
   asio::executor_work_guard<asio::io_context::executor_type> work_;
   RequestQueue leader_, any_;
-  std::mutex servers_mutex_;
-  std::map<std::string, std::unique_ptr<RequestQueue>> servers_;  // guarded
+  Mutex servers_mutex_;
+  std::map<std::string, std::unique_ptr<RequestQueue>> servers_ TAILRACE_GUARDED_BY(servers_mutex_);
   std::thread thread_;
 };
 

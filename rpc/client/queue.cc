@@ -93,7 +93,7 @@ void RequestQueue::take_bound(uint64_t log_time_ns, uint64_t session_ttl_ns) {
 
 void RequestQueue::submit(ClientRequest request) {
   {
-    const std::lock_guard lock(inbox_mutex_);
+    const MutexLock lock(inbox_mutex_);
     inbox_.push_back(std::move(request));
     if (inbox_posted_) return;
     inbox_posted_ = true;
@@ -104,7 +104,7 @@ void RequestQueue::submit(ClientRequest request) {
 void RequestQueue::take_inbox() {
   std::vector<ClientRequest> requests;
   {
-    const std::lock_guard lock(inbox_mutex_);
+    const MutexLock lock(inbox_mutex_);
     requests.swap(inbox_);
     inbox_posted_ = false;
   }

@@ -7,7 +7,6 @@
 #include <functional>
 #include <map>
 #include <memory>
-#include <mutex>
 #include <string>
 #include <vector>
 
@@ -15,6 +14,7 @@
 #include <asio/steady_timer.hpp>
 
 #include "core/clock.h"
+#include "core/mutex.h"
 #include "core/random.h"
 #include "rpc/client/client.h"
 #include "rpc/client/connection.h"
@@ -108,9 +108,9 @@ class RequestQueue {
   const Route route_;
   Traffic& traffic_;
   KnownCluster& cluster_;
-  std::mutex inbox_mutex_;
-  std::vector<ClientRequest> inbox_;  // guarded
-  bool inbox_posted_ = false;         // guarded
+  Mutex inbox_mutex_;
+  std::vector<ClientRequest> inbox_ TAILRACE_GUARDED_BY(inbox_mutex_);
+  bool inbox_posted_ TAILRACE_GUARDED_BY(inbox_mutex_) = false;
 
   // On the io thread only.
   std::vector<std::string> servers_;  // those that were given, then those that were learnt

@@ -8,6 +8,7 @@
 #include <asio/post.hpp>
 #include <fmt/format.h>
 
+#include "core/mutex.h"
 #include "rpc/client/impl.h"
 #include "rpc/client/server_search.h"
 #include "rpc/wire/hello.h"
@@ -28,22 +29,23 @@ constexpr std::chrono::milliseconds kNews{kNoNewsMs};
 
 /// What one subscription has brought; between the io thread and the caller's.
 struct Arrivals {
-  std::mutex mutex;
-  std::condition_variable_any changed;
-  // Guarded by mutex:
-  std::string server;    // that answers; empty: none yet
-  SteadyTime since;      // it does
-  SteadyTime heard;      // from it, last
-  uint64_t news_ms = 0;  // so old is what it knows of the leader
-  std::deque<TailRecord> records;
-  std::optional<Address> from, to, end;
-  std::optional<Error> refusal;     // the server's answer
-  std::optional<Error> broken;      // the connection's end
-  std::optional<Error> unreached;   // the last attempt to find a server
-  std::set<std::string> not_there;  // what these attempts said
+  Mutex mutex;
+  std::condition_variable_any changed;  // no Condition, for a std::stop_token ends its waits too
+  std::string server TAILRACE_GUARDED_BY(mutex);    // that answers; empty: none yet
+  SteadyTime since TAILRACE_GUARDED_BY(mutex);      // it does
+  SteadyTime heard TAILRACE_GUARDED_BY(mutex);      // from it, last
+  uint64_t news_ms TAILRACE_GUARDED_BY(mutex) = 0;  // so old is what it knows of the leader
+  std::deque<TailRecord> records TAILRACE_GUARDED_BY(mutex);
+  std::optional<Address> from TAILRACE_GUARDED_BY(mutex);
+  std::optional<Address> to TAILRACE_GUARDED_BY(mutex);
+  std::optional<Address> end TAILRACE_GUARDED_BY(mutex);
+  std::optional<Error> refusal TAILRACE_GUARDED_BY(mutex);     // the server's answer
+  std::optional<Error> broken TAILRACE_GUARDED_BY(mutex);      // the connection's end
+  std::optional<Error> unreached TAILRACE_GUARDED_BY(mutex);   // the last attempt to find a server
+  std::set<std::string> not_there TAILRACE_GUARDED_BY(mutex);  // what these attempts said
 
   void take(wire::Response::Reader response) {
-    const std::lock_guard lock(mutex);
+    const MutexLock lock(mutex);
     heard = std::chrono::steady_clock::now();
     news_ms = response.getStalenessBoundMs();
     switch (response.which()) {
@@ -106,7 +108,7 @@ class Subscription : public std::enable_shared_from_this<Subscription> {
       return true;
     };
     events.failed = [self = shared_from_this()](const Error& error) {
-      const std::lock_guard lock(self->arrivals_.mutex);
+      const MutexLock lock(self->arrivals_.mutex);
       self->arrivals_.unreached = error;
       self->arrivals_.not_there.insert(error.message);
       if (error.code == ErrorCode::kUnsupported) self->arrivals_.refusal = error;
@@ -155,13 +157,13 @@ class Subscription : public std::enable_shared_from_this<Subscription> {
     };
     events.closed = [self = shared_from_this()](const Error& error) {
       self->connection_.reset();
-      const std::lock_guard lock(self->arrivals_.mutex);
+      const MutexLock lock(self->arrivals_.mutex);
       self->arrivals_.broken = error;
       self->arrivals_.changed.notify_all();
     };
     connection->set_events(std::move(events));
     {
-      const std::lock_guard lock(arrivals_.mutex);
+      const MutexLock lock(arrivals_.mutex);
       arrivals_.server = connection->address();
       arrivals_.since = arrivals_.heard = std::chrono::steady_clock::now();
       arrivals_.changed.notify_all();
@@ -225,7 +227,7 @@ class Tailing {
       asio::post(io_, [subscription] { subscription->leave(); });
       if (ended) return *ended;
       {
-        const std::lock_guard lock(subscription->arrivals().mutex);
+        const MutexLock lock(subscription->arrivals().mutex);
         if (const auto late = look_at_time(subscription->arrivals())) return *late;
       }
       if (attempt % client_.servers.size() == 0) pause();
@@ -241,8 +243,8 @@ class Tailing {
     refusal_.reset();
   }
   void pause() {
-    std::mutex mutex;
-    std::unique_lock lock(mutex);
+    Mutex mutex;
+    MutexLock lock(mutex);
     std::condition_variable_any().wait_for(lock, stop_, kRetryPause, [] { return false; });
   }
 
@@ -254,10 +256,10 @@ class Tailing {
       std::deque<TailRecord> records;
       bool starts = false;
       {
-        std::unique_lock lock(arrivals.mutex);
+        MutexLock lock(arrivals.mutex);
         // From then on its silence counts.
         const bool connects = arrivals.server.empty();
-        const auto something = [&] {
+        const auto something = [&]() TAILRACE_REQUIRES(arrivals.mutex) {
           return (connects && !arrivals.server.empty()) || !arrivals.records.empty() ||
                  arrivals.end || arrivals.refusal || arrivals.broken || (arrivals.from && !begun_);
         };
@@ -265,7 +267,7 @@ class Tailing {
           if (stop_.stop_requested())
             return make_error(ErrorCode::kCancelled, "the tail was ended");
           if (const auto ended = look_at_time(arrivals)) return *ended;
-          if (!check_life(subscription, asked)) return leave(arrivals);
+          if (!check_life(subscription, arrivals, asked)) return leave(arrivals);
           continue;
         }
         if (arrivals.from) starts = take_start(arrivals);
@@ -284,7 +286,8 @@ class Tailing {
     }
   }
 
-  SteadyTime wake_up(const Arrivals& arrivals, const std::optional<SteadyTime>& asked) const {
+  SteadyTime wake_up(const Arrivals& arrivals, const std::optional<SteadyTime>& asked) const
+      TAILRACE_REQUIRES(arrivals.mutex) {
     SteadyTime time = waits_for_ever() ? SteadyTime::max() : give_up_;
     if (arrivals.server.empty()) return time;
     const bool owed = asked && *asked > arrivals.heard;
@@ -293,7 +296,7 @@ class Tailing {
   /// With a refusal in hand a tail ends in time whether it follows or not.
   bool waits_for_ever() const { return options_.follow && !refusal_; }
 
-  Ended look_at_time(const Arrivals& arrivals) {
+  Ended look_at_time(const Arrivals& arrivals) TAILRACE_REQUIRES(arrivals.mutex) {
     if (waits_for_ever() || std::chrono::steady_clock::now() < give_up_) return std::nullopt;
     if (refusal_) return tl::unexpected(*refusal_);
     if (arrivals.broken) {
@@ -314,8 +317,8 @@ class Tailing {
   }
 
   /// False when the server is to be left: silent, or cut off while another may have news.
-  bool check_life(Subscription& subscription, std::optional<SteadyTime>& asked) {
-    const Arrivals& arrivals = subscription.arrivals();
+  bool check_life(Subscription& subscription, const Arrivals& arrivals,
+                  std::optional<SteadyTime>& asked) TAILRACE_REQUIRES(arrivals.mutex) {
     if (arrivals.server.empty()) return true;
     const SteadyTime now = std::chrono::steady_clock::now();
     if (asked && *asked > arrivals.heard) {
@@ -334,7 +337,7 @@ class Tailing {
   }
 
   /// Makes absolute what the words mean; true the first time.
-  bool take_start(const Arrivals& arrivals) {
+  bool take_start(const Arrivals& arrivals) TAILRACE_REQUIRES(arrivals.mutex) {
     if (std::exchange(begun_, true)) return false;
     if (from_.value == 0 || from_end_) from_ = *arrivals.from;
     from_end_ = false;
@@ -360,7 +363,7 @@ class Tailing {
 
   /// What is wrong with the address is wrong everywhere; else each server is asked, for another may
   /// keep more of the log.
-  Ended refused(const Arrivals& arrivals) {
+  Ended refused(const Arrivals& arrivals) TAILRACE_REQUIRES(arrivals.mutex) {
     const Error& error = *arrivals.refusal;
     if (passes(error)) {
       problem_ = error;
@@ -378,7 +381,7 @@ class Tailing {
   }
 
   /// The next search begins behind this server.
-  Ended leave(const Arrivals& arrivals) {
+  Ended leave(const Arrivals& arrivals) TAILRACE_REQUIRES(arrivals.mutex) {
     const auto at = std::ranges::find(client_.servers, arrivals.server);
     const auto next = static_cast<size_t>(at - client_.servers.begin()) + 1;
     first_ = next < client_.servers.size() ? next : 0;

@@ -4,7 +4,6 @@
 #include <atomic>
 #include <fstream>
 #include <iterator>
-#include <mutex>
 #include <thread>
 #include <utility>
 
@@ -15,6 +14,7 @@
 
 #include "core/check.h"
 #include "core/clock.h"
+#include "core/mutex.h"
 #include "observability/logging.h"
 #include "rpc/etcd/client.h"
 #include "rpc/etcd/election.h"
@@ -37,7 +37,7 @@ class Contact {
   explicit Contact(std::string cluster) : cluster_(std::move(cluster)) {}
 
   void note(const Result<>& outcome) {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     const ErrorCode code = outcome ? ErrorCode::kInvalidArgument : outcome.error().code;
     const bool refused = !outcome && code == ErrorCode::kFailedPrecondition;
     // That a lease is gone is an answer as good as any.
@@ -56,11 +56,11 @@ class Contact {
     unreachable_ = outcome.error().message;
   }
   void set_problem(std::string problem) {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     problem_ = std::move(problem);
   }
   CoordinatorStatus status() const {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     const std::chrono::duration<double> since = system_clock().now() - last_;
     CoordinatorStatus status{reachable_, problem_, since.count()};
     if (problem_.empty() && is_refused()) status.problem = refusal_;
@@ -71,24 +71,26 @@ class Contact {
   }
 
  private:
-  void note_refusal(const std::string& message) {
+  void note_refusal(const std::string& message) TAILRACE_REQUIRES(mutex_) {
     if (!is_refused()) observability::log_warning("{}", message);
     refusal_ = message;
     refused_at_ = system_clock().now();
   }
   /// Refused calls are tried again, beside others that are not refused: it lasts while there are
   /// new ones.
-  bool is_refused() const {
+  bool is_refused() const TAILRACE_REQUIRES(mutex_) {
     return !refusal_.empty() && system_clock().now() - refused_at_ < kRefusalTime;
   }
 
   const std::string cluster_;
-  mutable std::mutex mutex_;
-  // All guarded by mutex_.
-  bool reachable_ = true;
-  std::string unreachable_, refusal_, problem_;
-  SteadyTime refused_at_;
-  SteadyTime last_ = system_clock().now();  // counted from the beginning when there was none yet
+  mutable Mutex mutex_;
+  bool reachable_ TAILRACE_GUARDED_BY(mutex_) = true;
+  std::string unreachable_ TAILRACE_GUARDED_BY(mutex_);
+  std::string refusal_ TAILRACE_GUARDED_BY(mutex_);
+  std::string problem_ TAILRACE_GUARDED_BY(mutex_);
+  SteadyTime refused_at_ TAILRACE_GUARDED_BY(mutex_);
+  /// Counted from the beginning when there was none yet.
+  SteadyTime last_ TAILRACE_GUARDED_BY(mutex_) = system_clock().now();
 };
 
 class EtcdCoordinator : public replication::Coordinator {

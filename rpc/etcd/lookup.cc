@@ -1,7 +1,6 @@
 #include "rpc/etcd/lookup.h"
 
 #include <atomic>
-#include <mutex>
 #include <system_error>
 #include <thread>
 #include <utility>
@@ -10,6 +9,8 @@
 #include <asio/post.hpp>
 #include <netdb.h>
 #include <sys/socket.h>
+
+#include "core/mutex.h"
 
 namespace tailrace::rpc {
 
@@ -43,9 +44,9 @@ Result<std::vector<std::string>> look_up(const std::string& host) {
 }  // namespace
 
 struct NameLookup::State {
-  std::mutex mutex;
-  asio::io_context* io;  // guarded by mutex; null when nobody waits any more
-  Done done;             // on the io thread
+  Mutex mutex;
+  asio::io_context* io TAILRACE_GUARDED_BY(mutex);  // null when nobody waits any more
+  Done done;                                        // on the io thread
 };
 
 NameLookup::NameLookup(asio::io_context& io, const std::string& host, Done done)
@@ -55,7 +56,7 @@ NameLookup::NameLookup(asio::io_context& io, const std::string& host, Done done)
   const auto answer = [](const std::shared_ptr<State>& state,
                          Result<std::vector<std::string>> found) {
     // While nobody has cancelled, which takes the lock, the io_context is there.
-    const std::lock_guard lock(state->mutex);
+    const MutexLock lock(state->mutex);
     if (state->io == nullptr) return;
     asio::post(*state->io, [state, found = std::move(found)]() mutable {
       if (const auto function = std::exchange(state->done, nullptr)) function(std::move(found));
@@ -78,7 +79,7 @@ NameLookup::~NameLookup() {
 }
 
 void NameLookup::cancel() {
-  const std::lock_guard lock(state_->mutex);
+  const MutexLock lock(state_->mutex);
   state_->io = nullptr;
   state_->done = nullptr;
 }

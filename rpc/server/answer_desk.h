@@ -15,11 +15,11 @@
 
 #include <atomic>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <utility>
 #include <vector>
 
+#include "core/mutex.h"
 #include "rpc/server/pending.h"
 
 namespace tailrace::rpc {
@@ -38,7 +38,7 @@ class AnswerDesk {
   /// on the desk's thread; one call takes all that has come by then.
   bool applied(Batch batch) {
     if (expecting_.fetch_or(0, std::memory_order_acq_rel) == 0) return false;
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     inbox_.push_back(std::move(batch));
     return !std::exchange(inbox_told_, true);
   }
@@ -65,7 +65,7 @@ class AnswerDesk {
   void take_applied(const Done& done, const Unknown& unknown) {
     std::vector<Batch> batches;
     {
-      const std::lock_guard lock(mutex_);
+      const MutexLock lock(mutex_);
       batches.swap(inbox_);
       inbox_told_ = false;
     }
@@ -84,9 +84,9 @@ class AnswerDesk {
 
  private:
   std::atomic<int> expecting_{0};  // 1: stretches are wanted
-  std::mutex mutex_;
-  std::vector<Batch> inbox_;  // guarded by mutex_
-  bool inbox_told_ = false;   // guarded by mutex_
+  Mutex mutex_;
+  std::vector<Batch> inbox_ TAILRACE_GUARDED_BY(mutex_);
+  bool inbox_told_ TAILRACE_GUARDED_BY(mutex_) = false;
 
   PendingQueue<Asker> pending_;
   AppliedWaiters waiters_;

@@ -14,7 +14,7 @@ CheckpointDesk::~CheckpointDesk() {
 
 void CheckpointDesk::stop() {
   {
-    const std::lock_guard lock(state_->mutex);
+    const MutexLock lock(state_->mutex);
     state_->stopping = true;
   }
   state_->changed.notify_all();
@@ -23,7 +23,7 @@ void CheckpointDesk::stop() {
 
 void CheckpointDesk::ask(std::weak_ptr<void> wanted, Done done) {
   {
-    const std::lock_guard lock(state_->mutex);
+    const MutexLock lock(state_->mutex);
     state_->waiting.push_back({std::move(wanted), std::move(done)});
   }
   state_->changed.notify_all();
@@ -31,10 +31,13 @@ void CheckpointDesk::ask(std::weak_ptr<void> wanted, Done done) {
 
 std::vector<CheckpointDesk::Asker> CheckpointDesk::next_askers(SteadyTime not_before) {
   State& state = *state_;
-  std::unique_lock lock(state.mutex);
+  MutexLock lock(state.mutex);
   for (;;) {
-    state.changed.wait(lock, [&] { return state.stopping || !state.waiting.empty(); });
-    state.changed.wait_until(lock, not_before, [&] { return state.stopping; });
+    state.changed.wait(lock, [&]() TAILRACE_REQUIRES(state.mutex) {
+      return state.stopping || !state.waiting.empty();
+    });
+    state.changed.wait_until(lock, not_before,
+                             [&]() TAILRACE_REQUIRES(state.mutex) { return state.stopping; });
     if (state.stopping) return {};
     std::erase_if(state.waiting, [](const Asker& asker) { return asker.wanted.expired(); });
     if (!state.waiting.empty()) return std::exchange(state.waiting, {});
@@ -48,12 +51,14 @@ void CheckpointDesk::run() {
     if (askers.empty()) return;
     const SteadyTime begun = std::chrono::steady_clock::now();
     take_([state = state_](Result<Address> outcome) {
-      const std::lock_guard lock(state->mutex);
+      const MutexLock lock(state->mutex);
       state->outcome = std::move(outcome);
       state->changed.notify_all();
     });
-    std::unique_lock lock(state_->mutex);
-    state_->changed.wait(lock, [this] { return state_->stopping || state_->outcome.has_value(); });
+    MutexLock lock(state_->mutex);
+    state_->changed.wait(lock, [this]() TAILRACE_REQUIRES(state_->mutex) {
+      return state_->stopping || state_->outcome.has_value();
+    });
     if (state_->stopping) return;
     const Result<Address> outcome = *std::exchange(state_->outcome, std::nullopt);
     lock.unlock();

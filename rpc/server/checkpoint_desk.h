@@ -7,16 +7,15 @@
 // served at once.
 
 #include <chrono>
-#include <condition_variable>
 #include <functional>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <thread>
 #include <vector>
 
 #include "core/address.h"
 #include "core/clock.h"
+#include "core/mutex.h"
 #include "core/result.h"
 
 namespace tailrace::rpc {
@@ -43,11 +42,12 @@ class CheckpointDesk {
   };
   /// Outlives the desk while a checkpoint is under way.
   struct State {
-    std::mutex mutex;
-    std::condition_variable changed;
-    std::vector<Asker> waiting;              // guarded by mutex, as all below
-    std::optional<Result<Address>> outcome;  // of the one that was begun
-    bool stopping = false;
+    Mutex mutex;
+    Condition changed;
+    std::vector<Asker> waiting TAILRACE_GUARDED_BY(mutex);
+    /// Of the one that was begun.
+    std::optional<Result<Address>> outcome TAILRACE_GUARDED_BY(mutex);
+    bool stopping TAILRACE_GUARDED_BY(mutex) = false;
   };
   void run();
   /// Those who still want the next one; empty: the desk stops.

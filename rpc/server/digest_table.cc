@@ -21,7 +21,7 @@ DigestTable::~DigestTable() {
 
 void DigestTable::stop() {
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     stopping_ = true;
   }
   changed_.notify_all();
@@ -29,7 +29,7 @@ void DigestTable::stop() {
 }
 
 void DigestTable::ask(Question question, Asker asker) {
-  std::unique_lock lock(mutex_);
+  MutexLock lock(mutex_);
   if (stopping_) return;
   if (askers_ >= kMostAskers) drop_all_gone();
   if (askers_ >= kMostAskers) {
@@ -67,9 +67,10 @@ void DigestTable::choose_next() {
 }
 
 void DigestTable::run() {
-  std::unique_lock lock(mutex_);
+  MutexLock lock(mutex_);
   for (;;) {
-    changed_.wait(lock, [this] { return stopping_ || !waiting_.empty(); });
+    changed_.wait(lock,
+                  [this]() TAILRACE_REQUIRES(mutex_) { return stopping_ || !waiting_.empty(); });
     if (stopping_) return;
     // In turn: one whose state is still being read does not hold up the others.
     choose_next();
@@ -90,12 +91,13 @@ void DigestTable::run() {
     for (const Asker& asker : take_askers(question, computed))
       asker.done(result);
     lock.lock();
-    if (!computed) changed_.wait_for(lock, kLookAgain, [this] { return stopping_; });
+    if (!computed)
+      changed_.wait_for(lock, kLookAgain, [this]() TAILRACE_REQUIRES(mutex_) { return stopping_; });
   }
 }
 
 std::vector<DigestTable::Asker> DigestTable::take_askers(const Question& question, bool all) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   Waiting& front = waiting_.front();
   const auto now = std::chrono::steady_clock::now();
   const auto stays =
@@ -116,7 +118,7 @@ void DigestTable::drop_gone(std::vector<Asker>& askers) {
 }
 
 bool DigestTable::anyone_waits(const Question& question) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   if (stopping_) return false;
   for (const Waiting& one : waiting_)
     if (one.question == question)

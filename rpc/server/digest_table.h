@@ -7,15 +7,14 @@
 // asks the same waits for the same answer, and the last answers are kept. A question whose askers
 // have all gone is given up, and the end of the server waits for none.
 
-#include <condition_variable>
 #include <deque>
 #include <functional>
 #include <memory>
-#include <mutex>
 #include <thread>
 #include <utility>
 #include <vector>
 
+#include "core/mutex.h"
 #include "fasterlog/log.h"
 #include "statemachine/state_machine.h"
 
@@ -57,28 +56,28 @@ class DigestTable {
     SteadyTime asked;  // first
   };
   void run();
-  /// Brings the next question to the front, from where it is answered. mutex_ held.
-  void choose_next();
+  /// Brings the next question to the front, from where it is answered.
+  void choose_next() TAILRACE_REQUIRES(mutex_);
   /// kWouldBlock while the state's digest is still computed.
   Result<Answer> answer(const Question& question);
   Result<Answer> with_log(const Question& question, const statemachine::StateDigest& state);
-  bool anyone_waits(const Question& question);
-  void drop_gone(std::vector<Asker>& askers);  // mutex_ held
-  void drop_all_gone();                        // mutex_ held
+  bool anyone_waits(const Question& question) TAILRACE_EXCLUDES(mutex_);
+  void drop_gone(std::vector<Asker>& askers) TAILRACE_REQUIRES(mutex_);
+  void drop_all_gone() TAILRACE_REQUIRES(mutex_);
   /// Of the question in front: takes out all, or those whose deadline has come; it goes behind the
   /// others then.
-  std::vector<Asker> take_askers(const Question& question, bool all);
+  std::vector<Asker> take_askers(const Question& question, bool all) TAILRACE_EXCLUDES(mutex_);
 
   fasterlog::Log& log_;
   const statemachine::StateMachine& machine_;
   std::deque<std::pair<Question, Answer>> kept_;  // of the thread only
 
-  std::mutex mutex_;
-  std::condition_variable changed_;
-  std::deque<Waiting> waiting_;  // guarded by mutex_, as all below
-  size_t askers_ = 0;
-  bool newest_first_ = false;
-  bool stopping_ = false;
+  Mutex mutex_;
+  Condition changed_;
+  std::deque<Waiting> waiting_ TAILRACE_GUARDED_BY(mutex_);
+  size_t askers_ TAILRACE_GUARDED_BY(mutex_) = 0;
+  bool newest_first_ TAILRACE_GUARDED_BY(mutex_) = false;
+  bool stopping_ TAILRACE_GUARDED_BY(mutex_) = false;
   std::thread thread_;
 };
 

@@ -44,12 +44,12 @@ bool on_thread(asio::io_context& io, std::function<bool()> function) {
 }  // namespace
 
 void Poster::post(std::function<void()> function) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   if (io_ != nullptr) asio::post(*io_, std::move(function));
 }
 
 void Poster::close() {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   io_ = nullptr;
 }
 

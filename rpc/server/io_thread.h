@@ -4,7 +4,6 @@
 #include <atomic>
 #include <map>
 #include <memory>
-#include <mutex>
 #include <set>
 #include <thread>
 #include <vector>
@@ -13,6 +12,7 @@
 #include <asio/io_context.hpp>
 #include <asio/steady_timer.hpp>
 
+#include "core/mutex.h"
 #include "rpc/server/answer_desk.h"
 #include "rpc/server/checkpoint_desk.h"
 #include "rpc/server/cold_reads.h"
@@ -84,8 +84,8 @@ class Poster {
   void close();
 
  private:
-  std::mutex mutex_;
-  asio::io_context* io_;  // guarded by mutex_; null after close()
+  Mutex mutex_;
+  asio::io_context* io_ TAILRACE_GUARDED_BY(mutex_);  // null after close()
 };
 
 class IoThread {

@@ -69,7 +69,7 @@ std::string without_folders(std::string_view message, std::string_view data_dire
 }
 
 bool WithheldMessages::is_news(const std::string& message, SteadyTime now) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   std::erase_if(logged_, [&](const auto& one) { return now - one.second >= kNoNewsFor; });
   // What clients can make it write is bounded.
   if (logged_.size() >= kMostKept) return false;

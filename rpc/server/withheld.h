@@ -3,11 +3,11 @@
 // node's own log.
 
 #include <map>
-#include <mutex>
 #include <string>
 #include <string_view>
 
 #include "core/clock.h"
+#include "core/mutex.h"
 
 namespace tailrace::rpc {
 
@@ -22,8 +22,8 @@ class WithheldMessages {
   bool is_news(const std::string& message, SteadyTime now);
 
  private:
-  std::mutex mutex_;
-  std::map<std::string, SteadyTime> logged_;  // guarded
+  Mutex mutex_;
+  std::map<std::string, SteadyTime> logged_ TAILRACE_GUARDED_BY(mutex_);
 };
 
 }  // namespace tailrace::rpc

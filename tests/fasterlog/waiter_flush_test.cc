@@ -1,10 +1,9 @@
 // A waiter that finds the flusher idle flushes itself. What others are promised stays.
 
 #include <atomic>
-#include <condition_variable>
-#include <mutex>
 #include <thread>
 
+#include "core/mutex.h"
 #include "observability/metrics.h"
 #include "tests/fasterlog/fault_options.h"
 #include "tests/fasterlog/log_fixture.h"
@@ -20,7 +19,7 @@ class Told {
  public:
   explicit Told(Log& log) {
     handle_ = log.add_durable_listener([this](Address durable, const Error* failure) {
-      const std::lock_guard lock(mutex_);
+      const MutexLock lock(mutex_);
       durable_ = durable;
       failed_ = failed_ || failure != nullptr;
       changed_.notify_all();
@@ -28,15 +27,15 @@ class Told {
   }
   template <typename There>
   bool wait(There there) {
-    std::unique_lock lock(mutex_);
+    MutexLock lock(mutex_);
     return changed_.wait_for(lock, std::chrono::seconds(30), [&] { return there(*this); });
   }
   Address durable() const { return durable_; }
   bool failed() const { return failed_; }
 
  private:
-  std::mutex mutex_;
-  std::condition_variable changed_;
+  Mutex mutex_;
+  Condition changed_;
   Address durable_;
   bool failed_ = false;
   Log::ListenerHandle handle_;

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <type_traits>
 
+#include "kv/checkpoint_source.h"
 #include "replication/protocol/messages.h"
 #include "tests/fuzz/log_bytes.h"
 

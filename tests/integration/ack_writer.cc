@@ -14,10 +14,8 @@
 //
 //     get KEY VALUE RESULT ADDRESS          (VALUE is - when the key is absent)
 #include <array>
-#include <condition_variable>
 #include <cstdio>
 #include <iostream>
-#include <mutex>
 #include <sstream>
 #include <string>
 #include <thread>
@@ -26,6 +24,7 @@
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
 
+#include "core/mutex.h"
 #include "rpc/client/client.h"
 
 namespace tailrace::test {
@@ -78,22 +77,22 @@ class Writer {
 
   void start() {
     for (uint32_t i = 0; i < options_.in_flight; ++i) {
-      const std::lock_guard lock(mutex_);
+      const MutexLock lock(mutex_);
       issue();
     }
   }
   void stop() {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     stopping_ = true;
   }
   void wait() {
-    std::unique_lock lock(mutex_);
-    idle_.wait(lock, [&] { return outstanding_ == 0; });
+    MutexLock lock(mutex_);
+    idle_.wait(lock, [&]() TAILRACE_REQUIRES(mutex_) { return outstanding_ == 0; });
   }
 
  private:
   /// Numbered and submitted under one lock, so that the order of the numbers is that of the puts.
-  void issue() {
+  void issue() TAILRACE_REQUIRES(mutex_) {
     if (stopping_ || (options_.count > 0 && number_ >= options_.count)) return;
     const uint64_t number = number_++;
     ++outstanding_;
@@ -113,7 +112,7 @@ class Writer {
     return [this, operation, key = std::move(key),
             value = std::move(value)](const Result<rpc::CommandAnswer>& answer) {
       print(operation, key, value, result_of(answer), answer ? answer->range.first : Address{});
-      const std::lock_guard lock(mutex_);
+      const MutexLock lock(mutex_);
       issue();
       if (--outstanding_ == 0) idle_.notify_all();
     };
@@ -121,10 +120,11 @@ class Writer {
 
   rpc::Client& client_;
   const WriterOptions& options_;
-  std::mutex mutex_;
-  std::condition_variable idle_;
-  uint64_t number_ = 0, outstanding_ = 0;  // guarded
-  bool stopping_ = false;                  // guarded
+  Mutex mutex_;
+  Condition idle_;
+  uint64_t number_ TAILRACE_GUARDED_BY(mutex_) = 0;
+  uint64_t outstanding_ TAILRACE_GUARDED_BY(mutex_) = 0;
+  bool stopping_ TAILRACE_GUARDED_BY(mutex_) = false;
 };
 
 /// Threads that share one client and one counter.
@@ -178,24 +178,24 @@ int read(const WriterOptions& options) {
     fmt::print(stderr, "ack_writer: {}\n", client.error().message);
     return 2;
   }
-  std::mutex mutex;
-  std::condition_variable idle;
+  Mutex mutex;
+  Condition idle;
   uint64_t outstanding = 0;
   for (std::string key; std::getline(std::cin, key);) {
     {
-      const std::lock_guard lock(mutex);
+      const MutexLock lock(mutex);
       ++outstanding;
     }
     (*client)->async_get(as_bytes(key), level, [&, key](const Result<rpc::ReadAnswer>& answer) {
       print("get", key, answer && answer->found ? answer->value : "-", answer ? "ok" : "fail",
             answer ? answer->applied : Address{});
       if (!answer) fmt::print(stderr, "ack_writer: {}: {}\n", key, answer.error().message);
-      const std::lock_guard lock(mutex);
+      const MutexLock lock(mutex);
       if (--outstanding == 0) idle.notify_all();
     });
   }
-  std::unique_lock lock(mutex);
-  idle.wait(lock, [&] { return outstanding == 0; });
+  MutexLock lock(mutex);
+  idle.wait(lock, [&]() TAILRACE_REQUIRES(mutex) { return outstanding == 0; });
   return std::fflush(stdout) == 0 ? 0 : 1;
 }
 

@@ -101,12 +101,12 @@ std::string PrefixRun::finish() {
   for (auto& thread : threads_)
     thread.join();
   threads_.clear();
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   return first_error_;
 }
 
 void PrefixRun::wrong(const std::string& what) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   if (first_error_.empty()) first_error_ = what;
   failed_ = true;
 }

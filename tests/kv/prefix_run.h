@@ -5,12 +5,12 @@
 #include <atomic>
 #include <functional>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <string>
 #include <thread>
 #include <vector>
 
+#include "core/mutex.h"
 #include "kv/store.h"
 #include "tests/kv/prefix_workload.h"
 
@@ -76,8 +76,8 @@ class PrefixRun {
   std::atomic<bool> stop_{false};
   std::atomic<bool> failed_{false};
   std::atomic<uint64_t> idle_{0}, published_{0}, scans_{0};
-  std::mutex mutex_;
-  std::string first_error_;  // guarded
+  Mutex mutex_;
+  std::string first_error_ TAILRACE_GUARDED_BY(mutex_);
   std::vector<std::thread> threads_;
 };
 

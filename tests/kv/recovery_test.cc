@@ -1,9 +1,9 @@
 // Recovery by several threads is recovery by one: the same state, and the same error.
 
 #include <atomic>
-#include <mutex>
 #include <thread>
 
+#include "core/mutex.h"
 #include "core/random.h"
 #include "kv/log/parts.h"
 #include "tests/kv/kv_support.h"
@@ -24,12 +24,12 @@ TEST(InParts, CoverTheRange) {
   constexpr uint64_t kPageBytes = 1u << 15;
   for (const unsigned threads : {1u, 3u, 8u}) {
     for (const LogAddress until : {LogAddress{100}, LogAddress{5} << 20, LogAddress{90} << 20}) {
-      std::mutex mutex;
+      Mutex mutex;
       std::map<LogAddress, LogAddress> parts;
       const auto done = in_parts(threads, kPageBytes, 16, until,
                                  [&](unsigned worker, LogAddress from, LogAddress to) -> Result<> {
                                    EXPECT_LT(worker, threads_for(threads, until - 16));
-                                   const std::lock_guard lock(mutex);
+                                   const MutexLock lock(mutex);
                                    EXPECT_TRUE(parts.emplace(from, to).second);
                                    return {};
                                  });

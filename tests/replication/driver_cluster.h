@@ -8,12 +8,12 @@
 #include <functional>
 #include <map>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <set>
 #include <utility>
 #include <vector>
 
+#include "core/mutex.h"
 #include "replication/node.h"
 #include "tests/support/log_double.h"
 #include "tests/support/temporary_directory.h"
@@ -232,7 +232,7 @@ class IdleStateMachine final : public statemachine::StateMachine {
 class HandExecutor final : public Executor {
  public:
   void post(std::function<void()> function) override {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     posted.push_back(std::move(function));
   }
   void run() {
@@ -243,13 +243,13 @@ class HandExecutor final : public Executor {
 
  private:
   std::function<void()> next() {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     if (posted.empty()) return nullptr;
     auto function = std::move(posted.front());
     posted.pop_front();
     return function;
   }
-  std::mutex mutex_;
+  Mutex mutex_;
 };
 
 class HandClock final : public Clock {

@@ -103,7 +103,7 @@ TEST_F(EtcdCoordinatorTest, OneOfThreeLeadsAndEachTermHasAHigherEpoch) {
   // No epoch was ever told to two nodes as theirs.
   std::set<Epoch> granted;
   for (EtcdNode* each : all) {
-    const std::lock_guard lock(each->mutex);
+    const MutexLock lock(each->mutex);
     EXPECT_TRUE(each->on_executor);
     Epoch before;
     for (const Grant& grant : each->told) {
@@ -222,7 +222,7 @@ TEST_F(EtcdCoordinatorTest, ARestartWithinTheLeaseIsANewEpochAtOnce) {
   const auto epoch = one->wins({}, 2s);
   ASSERT_TRUE(epoch);
   EXPECT_GT(epoch->value, static_cast<uint64_t>(before));
-  const std::lock_guard lock(one->mutex);
+  const MutexLock lock(one->mutex);
   for (const Grant& grant : one->told)
     EXPECT_NE(grant.epoch.value, static_cast<uint64_t>(before)) << "the dead process's epoch";
 }
@@ -257,7 +257,7 @@ TEST_F(EtcdCoordinatorTest, ALeaseThatIsRevokedBehindItsBackMeansANewEpoch) {
   }
   EXPECT_TRUE(one->wins(last));
   EXPECT_TRUE(eventually([&] { return !etcd_->range(key("members/1")).pairs.empty(); }));
-  const std::lock_guard lock(one->mutex);
+  const MutexLock lock(one->mutex);
   EXPECT_NE(std::find(one->told.begin(), one->told.end(), Grant{}), one->told.end());
 }
 

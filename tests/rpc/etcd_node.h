@@ -1,13 +1,12 @@
 #pragma once
 // One node's coordinator with an executor of its own, and all that it was told.
 
-#include <condition_variable>
 #include <deque>
-#include <mutex>
 #include <optional>
 #include <thread>
 #include <vector>
 
+#include "core/mutex.h"
 #include "rpc/etcd/coordinator.h"
 
 namespace tailrace::rpc::testing {
@@ -17,7 +16,7 @@ class ThreadExecutor : public replication::Executor {
   ThreadExecutor() : thread_([this] { run(); }) {}
   ~ThreadExecutor() override {
     {
-      const std::lock_guard lock(mutex_);
+      const MutexLock lock(mutex_);
       over_ = true;
     }
     wake_.notify_one();
@@ -25,32 +24,32 @@ class ThreadExecutor : public replication::Executor {
   }
   void post(std::function<void()> function) override {
     {
-      const std::lock_guard lock(mutex_);
+      const MutexLock lock(mutex_);
       queue_.push_back(std::move(function));
     }
     wake_.notify_one();
   }
   /// Waits until it is done.
   void run_here(const std::function<void()>& function) {
-    std::mutex mutex;
-    std::condition_variable done;
+    Mutex mutex;
+    Condition done;
     bool is_done = false;
     post([&] {
       function();
-      const std::lock_guard lock(mutex);
+      const MutexLock lock(mutex);
       is_done = true;
       done.notify_one();
     });
-    std::unique_lock lock(mutex);
-    done.wait(lock, [&] { return is_done; });
+    MutexLock lock(mutex);
+    done.wait(lock, [&]() TAILRACE_REQUIRES(mutex) { return is_done; });
   }
   bool is_here() const { return std::this_thread::get_id() == thread_.get_id(); }
 
  private:
   void run() {
-    std::unique_lock lock(mutex_);
+    MutexLock lock(mutex_);
     for (;;) {
-      wake_.wait(lock, [this] { return over_ || !queue_.empty(); });
+      wake_.wait(lock, [this]() TAILRACE_REQUIRES(mutex_) { return over_ || !queue_.empty(); });
       if (queue_.empty()) return;
       const auto function = std::move(queue_.front());
       queue_.pop_front();
@@ -60,10 +59,10 @@ class ThreadExecutor : public replication::Executor {
     }
   }
 
-  std::mutex mutex_;
-  std::condition_variable wake_;
-  std::deque<std::function<void()>> queue_;
-  bool over_ = false;
+  Mutex mutex_;
+  Condition wake_;
+  std::deque<std::function<void()>> queue_ TAILRACE_GUARDED_BY(mutex_);
+  bool over_ TAILRACE_GUARDED_BY(mutex_) = false;
   std::thread thread_;  // last: it uses the others
 };
 
@@ -79,7 +78,7 @@ class EtcdNode {
   void start(replication::Candidacy candidacy, Epoch known = {}) {
     executor.run_here([&] {
       coordinator->start(known, [this](replication::Grant grant) {
-        const std::lock_guard lock(mutex);
+        const MutexLock lock(mutex);
         on_executor = on_executor && executor.is_here();
         told.push_back(grant);
         changed.notify_all();
@@ -102,25 +101,27 @@ class EtcdNode {
 
   /// What was told last; leader 0 before anything was.
   replication::Grant now() {
-    const std::lock_guard lock(mutex);
+    const MutexLock lock(mutex);
     return told.empty() ? replication::Grant{} : told.back();
   }
   size_t times_told() {
-    const std::lock_guard lock(mutex);
+    const MutexLock lock(mutex);
     return told.size();
   }
   /// The grant of this node above `epoch`, once there is one; nothing when it takes too long.
   std::optional<Epoch> wins(Epoch above = {}, std::chrono::milliseconds most = kPatience) {
-    std::unique_lock lock(mutex);
-    const auto has = [&] {
+    MutexLock lock(mutex);
+    const auto has = [&]() TAILRACE_REQUIRES(mutex) {
       return !told.empty() && told.back().leader == self && told.back().epoch > above;
     };
     if (!changed.wait_for(lock, most, has)) return std::nullopt;
     return told.back().epoch;
   }
   bool hears_of(replication::Grant grant, std::chrono::milliseconds most = kPatience) {
-    std::unique_lock lock(mutex);
-    return changed.wait_for(lock, most, [&] { return !told.empty() && told.back() == grant; });
+    MutexLock lock(mutex);
+    return changed.wait_for(lock, most, [&]() TAILRACE_REQUIRES(mutex) {
+      return !told.empty() && told.back() == grant;
+    });
   }
 
   static constexpr std::chrono::milliseconds kPatience{20000};
@@ -128,10 +129,10 @@ class EtcdNode {
   const NodeId self;
   ThreadExecutor executor;
   std::unique_ptr<replication::Coordinator> coordinator;
-  std::mutex mutex;
-  std::condition_variable changed;
-  std::vector<replication::Grant> told;  // guarded by mutex
-  bool on_executor = true;               // guarded by mutex
+  Mutex mutex;
+  Condition changed;
+  std::vector<replication::Grant> told TAILRACE_GUARDED_BY(mutex);
+  bool on_executor TAILRACE_GUARDED_BY(mutex) = true;
 };
 
 }  // namespace tailrace::rpc::testing

@@ -3,12 +3,11 @@
 // thread (and can be held), so that the service is tested alone.
 
 #include <charconv>
-#include <condition_variable>
 #include <deque>
 #include <map>
-#include <mutex>
 #include <thread>
 
+#include "core/mutex.h"
 #include "replication/node.h"
 #include "replication/protocol/membership.h"
 #include "rpc/server/server.h"
@@ -27,7 +26,7 @@ class FakeLog : public tailrace::testing::LogDouble {
 
   Result<AddressRange> try_enqueue_batch(std::span<const fasterlog::RecordView> records,
                                          std::vector<Address>* addresses) override {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     if (would_block_ > 0) {
       --would_block_;
       return make_error(ErrorCode::kWouldBlock, "full");
@@ -61,12 +60,12 @@ class FakeLog : public tailrace::testing::LogDouble {
   }
   /// The lead is lost: what stands from `to` on is cut off, and another one's records come there.
   Result<> become_writer(Epoch epoch) override {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     epoch_ = epoch;
     return {};
   }
   void cut(Address to) {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     while (!records_.empty() && records_.back().end > to)
       records_.pop_back();
     while (!epochs_.empty() && epochs_.back().start >= to)
@@ -91,15 +90,15 @@ class FakeLog : public tailrace::testing::LogDouble {
   Address begin() const override { return fasterlog::kFirstAddress; }
   Address durable() const override { return tail(); }
   Address tail() const override {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     return tail_;
   }
   Epoch last_epoch() const override {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     return epoch_;
   }
   std::vector<fasterlog::EpochStart> epoch_table() const override {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     return epochs_;
   }
   const fasterlog::RecoveryReport& recovery() const override { return recovery_; }
@@ -121,39 +120,39 @@ class FakeLog : public tailrace::testing::LogDouble {
 
   /// The first record at or above `from` that ends at or below `limit`.
   std::optional<Stored> next(Address from, Address limit) const {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     auto it = std::lower_bound(records_.begin(), records_.end(), from,
                                [](const Stored& one, Address at) { return one.address < at; });
     if (it == records_.end() || it->end > limit) return std::nullopt;
     return *it;
   }
   size_t count() const {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     return records_.size();
   }
   void block_next(int times) {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     would_block_ = times;
   }
   std::function<void()> listener_;  // set before use
   /// What every scan comes to from now on.
   void fail_reads(Error error) {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     read_failure_ = std::move(error);
   }
   std::optional<Error> read_failure() const {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     return read_failure_;
   }
 
  private:
-  mutable std::mutex mutex_;
-  std::deque<Stored> records_;
-  std::optional<Error> read_failure_;
-  Address tail_ = fasterlog::kFirstAddress;
-  Epoch epoch_{1};
-  std::vector<fasterlog::EpochStart> epochs_;
-  int would_block_ = 0;
+  mutable Mutex mutex_;
+  std::deque<Stored> records_ TAILRACE_GUARDED_BY(mutex_);
+  std::optional<Error> read_failure_ TAILRACE_GUARDED_BY(mutex_);
+  Address tail_ TAILRACE_GUARDED_BY(mutex_) = fasterlog::kFirstAddress;
+  Epoch epoch_ TAILRACE_GUARDED_BY(mutex_){1};
+  std::vector<fasterlog::EpochStart> epochs_ TAILRACE_GUARDED_BY(mutex_);
+  int would_block_ TAILRACE_GUARDED_BY(mutex_) = 0;
   fasterlog::RecoveryReport recovery_;
 };
 
@@ -224,7 +223,7 @@ class FakeStateMachine : public statemachine::StateMachine {
   ~FakeStateMachine() override { stop(); }
 
   void set_applied_listener(Listener listener) override {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     listener_ = std::move(listener);
   }
   void start() override {
@@ -232,25 +231,25 @@ class FakeStateMachine : public statemachine::StateMachine {
   }
   void stop() override {
     {
-      const std::lock_guard lock(mutex_);
+      const MutexLock lock(mutex_);
       stop_ = true;
     }
     changed_.notify_all();
     if (thread_.joinable()) thread_.join();
   }
   void notify() override {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     ++turns_;
     changed_.notify_all();
   }
   /// As if all sessions had expired.
   void forget_sessions() {
-    const std::lock_guard lock(state_mutex_);
+    const MutexLock lock(state_mutex_);
     sessions_.clear();
   }
   /// While held, nothing is applied.
   void hold(bool held) {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     held_ = held;
     ++turns_;
     changed_.notify_all();
@@ -258,7 +257,7 @@ class FakeStateMachine : public statemachine::StateMachine {
   std::optional<Error> failure() const override { return std::nullopt; }
   Result<> admit(const statemachine::CommandCost&, uint64_t) const override { return {}; }
   Result<> read(ByteSpan key, std::string& value) const override {
-    const std::lock_guard lock(state_mutex_);
+    const MutexLock lock(state_mutex_);
     const auto found = state_.find(std::string(as_text(key)));
     if (found == state_.end()) return make_error(ErrorCode::kNotFound, "absent");
     value = found->second;
@@ -266,12 +265,12 @@ class FakeStateMachine : public statemachine::StateMachine {
   }
   /// What every read comes to from now on.
   void fail_reads(Error error) {
-    const std::lock_guard lock(state_mutex_);
+    const MutexLock lock(state_mutex_);
     read_failure_ = std::move(error);
   }
   Result<ReadOutcome> try_read(ByteSpan key, std::string& value) const override {
     {
-      const std::lock_guard lock(state_mutex_);
+      const MutexLock lock(state_mutex_);
       if (read_failure_) return tl::unexpected(*read_failure_);
     }
     if (cold) return ReadOutcome::kCold;
@@ -286,7 +285,7 @@ class FakeStateMachine : public statemachine::StateMachine {
     }).detach();
   }
   Result<std::unique_ptr<statemachine::StateScan>> start_scan(ByteSpan prefix) override {
-    const std::lock_guard lock(state_mutex_);
+    const MutexLock lock(state_mutex_);
     return std::make_unique<FakeScan>(marks_.applied(), to_string(prefix), state_);
   }
   uint64_t log_time_ns() const override { return log_time; }
@@ -336,16 +335,20 @@ class FakeStateMachine : public statemachine::StateMachine {
   Result<std::unique_ptr<statemachine::StateCopySource>> open_copy(std::string, uint64_t) override {
     return make_error(ErrorCode::kNotFound, "no checkpoint");
   }
-  uint64_t session_count() const override { return sessions_.size(); }
+  uint64_t session_count() const override {
+    const MutexLock lock(state_mutex_);
+    return sessions_.size();
+  }
   void register_metrics(observability::MetricRegistry&) override {}
 
  private:
   void run() {
     Address position = fasterlog::kFirstAddress;
-    std::unique_lock lock(mutex_);
+    MutexLock lock(mutex_);
     uint64_t seen = 0;  // what was notified before this thread ran counts too
     while (true) {
-      changed_.wait(lock, [&] { return stop_ || (turns_ != seen && !held_); });
+      changed_.wait(
+          lock, [&]() TAILRACE_REQUIRES(mutex_) { return stop_ || (turns_ != seen && !held_); });
       if (stop_) return;
       seen = turns_;
       const Listener listener = listener_;
@@ -376,7 +379,7 @@ class FakeStateMachine : public statemachine::StateMachine {
   statemachine::Answer apply(const statemachine::Command& command) {
     using statemachine::Operation;
     using statemachine::Outcome;
-    const std::lock_guard lock(state_mutex_);
+    const MutexLock lock(state_mutex_);
     if (command.session) {
       if (command.session->serial == 1) {
         last_bound_ns = command.session->begins_before_ns;
@@ -393,7 +396,8 @@ class FakeStateMachine : public statemachine::StateMachine {
     return change(command);
   }
 
-  statemachine::Answer change(const statemachine::Command& command) {
+  statemachine::Answer change(const statemachine::Command& command)
+      TAILRACE_REQUIRES(state_mutex_) {
     using statemachine::Operation;
     using statemachine::Outcome;
     const std::string key(as_text(command.key)), value(as_text(command.value));
@@ -438,15 +442,17 @@ class FakeStateMachine : public statemachine::StateMachine {
 
   FakeLog& log_;
   statemachine::Watermarks& marks_;
-  std::mutex mutex_;
-  std::condition_variable changed_;
-  Listener listener_;
-  bool stop_ = false, held_ = false;
-  uint64_t turns_ = 0;
-  mutable std::mutex state_mutex_;
-  std::optional<Error> read_failure_;  // guarded by it
-  std::map<std::string, std::string> state_;
-  std::map<statemachine::ClientId, std::pair<uint64_t, statemachine::Answer>> sessions_;
+  Mutex mutex_;
+  Condition changed_;
+  Listener listener_ TAILRACE_GUARDED_BY(mutex_);
+  bool stop_ TAILRACE_GUARDED_BY(mutex_) = false;
+  bool held_ TAILRACE_GUARDED_BY(mutex_) = false;
+  uint64_t turns_ TAILRACE_GUARDED_BY(mutex_) = 0;
+  mutable Mutex state_mutex_;
+  std::optional<Error> read_failure_ TAILRACE_GUARDED_BY(state_mutex_);
+  std::map<std::string, std::string> state_ TAILRACE_GUARDED_BY(state_mutex_);
+  std::map<statemachine::ClientId, std::pair<uint64_t, statemachine::Answer>> sessions_
+      TAILRACE_GUARDED_BY(state_mutex_);
   std::thread thread_;
 };
 
@@ -467,11 +473,11 @@ class FakeReplication : public replication::Node {
   void stop() override {}
   void tick() override {}
   std::shared_ptr<const replication::NodeStatus> status() const override {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     return status_;
   }
   void set(replication::NodeStatus status) {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     status_ = std::make_shared<const replication::NodeStatus>(std::move(status));
   }
   void set_role_listener(std::function<void(const replication::NodeStatus&)>) override {}
@@ -490,8 +496,8 @@ class FakeReplication : public replication::Node {
   void register_metrics(observability::MetricRegistry&) override {}
 
  private:
-  mutable std::mutex mutex_;
-  std::shared_ptr<const replication::NodeStatus> status_;
+  mutable Mutex mutex_;
+  std::shared_ptr<const replication::NodeStatus> status_ TAILRACE_GUARDED_BY(mutex_);
 };
 
 /// All of it, and a server on a free port.

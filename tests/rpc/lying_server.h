@@ -6,7 +6,6 @@
 #include <functional>
 #include <map>
 #include <memory>
-#include <mutex>
 #include <stdexcept>
 #include <string>
 #include <thread>
@@ -21,6 +20,7 @@
 #include <unistd.h>
 
 #include "core/check.h"
+#include "core/mutex.h"
 #include "rpc/wire/framing.h"
 #include "rpc/wire/hello.h"
 #include "rpc/wire/message.h"
@@ -85,7 +85,7 @@ class LyingServer {
 
   /// The next hello, or the next of the other requests, is answered with `lie`, then soundly, too.
   void answer_with(bool hello, Lie lie) {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     in_hello_ = hello;
     lie_ = std::move(lie);
     always_ = false;
@@ -93,7 +93,7 @@ class LyingServer {
   /// From now on no hello, or none of the other requests, is answered soundly.
   void always_answer_with(bool hello, Lie lie) {
     answer_with(hello, std::move(lie));
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     always_ = true;
   }
 
@@ -126,7 +126,7 @@ class LyingServer {
   void answer(int socket, wire::Request::Reader request) {
     std::vector<std::byte> frames;
     {
-      const std::lock_guard lock(mutex_);
+      const MutexLock lock(mutex_);
       if (lie_ && request.isHello() == in_hello_) {
         lie_(request.getId(), frames);
         if (!always_) lie_ = nullptr;
@@ -152,10 +152,10 @@ class LyingServer {
 
   const int listener_;
   int port_ = 0;
-  std::mutex mutex_;
-  bool in_hello_ = false;  // guarded
-  Lie lie_;                // guarded; null: it has lied
-  bool always_ = false;    // guarded
+  Mutex mutex_;
+  bool in_hello_ TAILRACE_GUARDED_BY(mutex_) = false;
+  Lie lie_ TAILRACE_GUARDED_BY(mutex_);  // null: it has lied
+  bool always_ TAILRACE_GUARDED_BY(mutex_) = false;
   std::thread thread_;
 };
 

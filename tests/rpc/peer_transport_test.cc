@@ -1,10 +1,9 @@
 #include <algorithm>
-#include <condition_variable>
-#include <mutex>
 #include <thread>
 
 #include <gtest/gtest.h>
 
+#include "core/mutex.h"
 #include "rpc/peer/codec.h"
 #include "rpc/peer/transport.h"
 #include "rpc/server/server.h"
@@ -32,26 +31,26 @@ struct Recorder : replication::TransportHandler {
   }
   bool may_send_batches(NodeId) const override { return true; }
   void on_connected(NodeId, const replication::Introduction& said) override {
-    const std::lock_guard lock(mutex);
+    const MutexLock lock(mutex);
     told = said;
     ++connected;
     changed.notify_all();
   }
   void on_disconnected(NodeId, const std::string& why) override {
-    const std::lock_guard lock(mutex);
+    const MutexLock lock(mutex);
     ++disconnected;
     reason = why;
     changed.notify_all();
   }
   void on_message(NodeId, replication::Message message) override {
-    const std::lock_guard lock(mutex);
+    const MutexLock lock(mutex);
     messages.push_back(std::move(message));
     changed.notify_all();
   }
-  template <typename Condition>
-  bool wait(Condition condition) {
-    std::unique_lock lock(mutex);
-    return changed.wait_for(lock, 20s, condition);
+  template <typename There>
+  bool wait(There there) {
+    MutexLock lock(mutex);
+    return changed.wait_for(lock, 20s, there);
   }
   struct Seen {
     int connected, disconnected;
@@ -59,11 +58,11 @@ struct Recorder : replication::TransportHandler {
   };
   /// How often until now; outside of wait() nothing else may be read while the transport runs.
   Seen seen() {
-    const std::lock_guard lock(mutex);
+    const MutexLock lock(mutex);
     return {connected, disconnected, reason};
   }
-  std::mutex mutex;
-  std::condition_variable changed;
+  Mutex mutex;
+  Condition changed;
   int connected = 0, disconnected = 0;
   std::string reason;
   std::vector<replication::Message> messages;
@@ -484,7 +483,7 @@ TEST(PeerTransport, WhereTwoConnectionsMeetBothKeepTheSame) {
     (round % 2 == 0 ? one : two).reset(round % 2 == 0 ? 2 : 1);
     // A message may go with a connection that is given up; not all of many.
     const auto heard = [round](Recorder& recorder) {
-      const std::lock_guard lock(recorder.mutex);
+      const MutexLock lock(recorder.mutex);
       for (const replication::Message& message : recorder.messages)
         if (std::get<replication::Seal>(message).epoch == Epoch{round}) return true;
       return false;

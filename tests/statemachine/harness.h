@@ -3,17 +3,16 @@
 
 #include <atomic>
 #include <chrono>
-#include <condition_variable>
 #include <cstdlib>
 #include <future>
 #include <memory>
-#include <mutex>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include <gtest/gtest.h>
 
+#include "core/mutex.h"
 #include "fasterlog/log.h"
 #include "kv/store.h"
 #include "model.h"
@@ -102,7 +101,7 @@ inline Result<Address> wait(std::future<Result<Address>> taken) {
 class Heard {
  public:
   void take(const AppliedBatch& batch) {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     if (batch.range.empty()) ADD_FAILURE() << "an empty stretch";
     size_t bytes = 0;
     for (const auto& [address, answer] : batch.answers)
@@ -122,23 +121,24 @@ class Heard {
   /// The answer of the command at `address`, once it was heard: that may be a moment after it
   /// counts as applied.
   Answer at(Address address) const {
-    std::unique_lock lock(mutex_);
-    EXPECT_TRUE(moved_.wait_until(lock, soon(), [&] { return end_ > address; }));
+    MutexLock lock(mutex_);
+    EXPECT_TRUE(moved_.wait_until(lock, soon(),
+                                  [&]() TAILRACE_REQUIRES(mutex_) { return end_ > address; }));
     for (const auto& [place, answer] : answers_)
       if (place == address) return answer;
     return {};
   }
   Address end() const {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     return end_;
   }
 
  private:
-  mutable std::mutex mutex_;
-  mutable std::condition_variable moved_;
-  Address end_;
-  Epoch epoch_;
-  std::vector<std::pair<Address, Answer>> answers_;
+  mutable Mutex mutex_;
+  mutable Condition moved_;
+  Address end_ TAILRACE_GUARDED_BY(mutex_);
+  Epoch epoch_ TAILRACE_GUARDED_BY(mutex_);
+  std::vector<std::pair<Address, Answer>> answers_ TAILRACE_GUARDED_BY(mutex_);
 };
 
 /// A store and its state machine on a log that several may share. What is committed is up to the

@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include "core/mutex.h"
 #include "harness.h"
 #include "tests/support/fault_file_system.h"
 
@@ -27,7 +28,7 @@ TEST(StateScan, ShowsTheStateOfItsAddressWhileCommandsGoOn) {
   ASSERT_TRUE(opened) << opened.error().message;
   Node& node = **opened;
   // Every command and where it ends, so that the state at any address can be said.
-  std::mutex mutex;
+  Mutex mutex;
   std::vector<std::pair<Address, OwnedCommand>> history;
   std::atomic<bool> stop{false};
   std::thread writer([&] {
@@ -35,7 +36,7 @@ TEST(StateScan, ShowsTheStateOfItsAddressWhileCommandsGoOn) {
     for (int i = 0; !stop.load() && i < 20'000; ++i) {
       const std::string key = (random.chance(1, 2) ? "a" : "b") + std::to_string(random.below(50));
       const OwnedCommand command = random.chance(1, 4) ? erase(key) : put(key, std::to_string(i));
-      const std::lock_guard lock(mutex);
+      const MutexLock lock(mutex);
       const auto range = append(node.log(), command);
       ASSERT_TRUE(range) << range.error().message;
       history.emplace_back(range->end, command);
@@ -51,7 +52,7 @@ TEST(StateScan, ShowsTheStateOfItsAddressWhileCommandsGoOn) {
     const auto seen = scan_all(**scan);
     ASSERT_TRUE(seen) << seen.error().message;
     Model model;
-    const std::lock_guard lock(mutex);
+    const MutexLock lock(mutex);
     for (const auto& [end, command] : history) {
       if (end <= (*scan)->address()) model.apply(command);
     }

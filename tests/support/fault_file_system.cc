@@ -35,12 +35,12 @@ class FaultFile final : public storage::File {
   const Path& path() const override { return path_; }
 
   Result<uint64_t> size() const override {
-    const std::lock_guard lock(disk_.mutex_);
+    const MutexLock lock(disk_.mutex_);
     return inode_->written.size();
   }
 
   Result<size_t> read_at(uint64_t offset, MutableByteSpan into) override {
-    const std::lock_guard lock(disk_.mutex_);
+    const MutexLock lock(disk_.mutex_);
     if (dead()) return tl::unexpected(io_error("read", path_.native(), EIO));
     const auto fault = disk_.read_faults_.find(disk_.reads_++);
     const bool strikes = fault != disk_.read_faults_.end();
@@ -54,14 +54,14 @@ class FaultFile final : public storage::File {
   }
 
   Result<> write_at(uint64_t offset, ByteSpan bytes) override {
-    const std::lock_guard lock(disk_.mutex_);
+    const MutexLock lock(disk_.mutex_);
     if (dead()) return tl::unexpected(io_error("write", path_.native(), EIO));
     if (!writable_) return tl::unexpected(io_error("write", path_.native(), EBADF));
     return disk_.write(*inode_, path_.native(), offset, bytes);
   }
 
   Result<> sync() override {
-    const std::lock_guard lock(disk_.mutex_);
+    const MutexLock lock(disk_.mutex_);
     if (dead()) return tl::unexpected(io_error("fdatasync", path_.native(), EIO));
     return disk_.sync(*inode_, path_.native());
   }
@@ -70,10 +70,12 @@ class FaultFile final : public storage::File {
   Result<> truncate(uint64_t bytes) override { return resize("ftruncate", bytes, false); }
 
  private:
-  bool dead() const { return generation_ != disk_.generation_ || disk_.power_is_cut_; }
+  bool dead() const TAILRACE_REQUIRES(disk_.mutex_) {
+    return generation_ != disk_.generation_ || disk_.power_is_cut_;
+  }
 
   Result<> resize(std::string_view call, uint64_t bytes, bool only_grow) {
-    const std::lock_guard lock(disk_.mutex_);
+    const MutexLock lock(disk_.mutex_);
     if (dead()) return tl::unexpected(io_error(call, path_.native(), EIO));
     return disk_.resize(*inode_, path_.native(), call, bytes, only_grow);
   }
@@ -118,17 +120,17 @@ class FaultQueue final : public storage::IoQueue {
   Result<size_t> wait(std::vector<Completion>& completions,
                       std::chrono::nanoseconds timeout) override {
     if (requests_.empty()) {
-      std::unique_lock lock(mutex_);
-      signal_.wait_for(lock, timeout, [&] { return woken_; });
+      MutexLock lock(mutex_);
+      signal_.wait_for(lock, timeout, [&]() TAILRACE_REQUIRES(mutex_) { return woken_; });
       woken_ = false;
       return size_t{0};
     }
     {
-      const std::lock_guard lock(mutex_);
+      const MutexLock lock(mutex_);
       woken_ = false;
     }
     for (size_t left = requests_.size(); left > 1; --left) {
-      const std::lock_guard lock(disk_.mutex_);
+      const MutexLock lock(disk_.mutex_);
       std::swap(requests_[left - 1], requests_[disk_.random_.below(left)]);
     }
     const size_t count = requests_.size();
@@ -141,7 +143,7 @@ class FaultQueue final : public storage::IoQueue {
 
   void wake() override {
     {
-      const std::lock_guard lock(mutex_);
+      const MutexLock lock(mutex_);
       woken_ = true;
     }
     signal_.notify_one();
@@ -154,9 +156,9 @@ class FaultQueue final : public storage::IoQueue {
   };
   FaultFileSystem& disk_;
   std::vector<Request> requests_;  // the owner's thread
-  std::mutex mutex_;
-  std::condition_variable signal_;
-  bool woken_ = false;  // guarded by mutex_
+  Mutex mutex_;
+  Condition signal_;
+  bool woken_ TAILRACE_GUARDED_BY(mutex_) = false;
 };
 
 class FaultLock final : public storage::DirectoryLock {
@@ -164,7 +166,7 @@ class FaultLock final : public storage::DirectoryLock {
   FaultLock(FaultFileSystem& disk, std::string directory, uint64_t generation)
       : disk_(disk), directory_(std::move(directory)), generation_(generation) {}
   ~FaultLock() override {
-    const std::lock_guard lock(disk_.mutex_);
+    const MutexLock lock(disk_.mutex_);
     const auto held = disk_.locks_.find(directory_);
     if (held != disk_.locks_.end() && held->second == generation_) disk_.locks_.erase(held);
   }
@@ -178,54 +180,54 @@ class FaultLock final : public storage::DirectoryLock {
 };
 
 uint64_t FaultFileSystem::operations() const {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   return operations_;
 }
 
 void FaultFileSystem::fail_at(uint64_t operation, FaultKind kind, uint64_t sectors) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   faults_[operation] = {kind, sectors};
 }
 
 void FaultFileSystem::fail_next(std::string_view call, const Path& path, FaultKind kind) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   named_faults_[{std::string(call), normal(path)}] = kind;
 }
 
 uint64_t FaultFileSystem::reads() const {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   return reads_;
 }
 
 void FaultFileSystem::fail_read_at(uint64_t read, FaultKind kind) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   read_faults_[read] = kind;
 }
 
 std::vector<uint64_t> FaultFileSystem::sectors_of_operations() const {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   return sectors_of_operations_;
 }
 
 void FaultFileSystem::set_capacity(uint64_t bytes) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   capacity_bytes_ = bytes;
   filled_ = false;
 }
 
 void FaultFileSystem::fill() {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   capacity_bytes_ = used_bytes();
   filled_ = true;
 }
 
 void FaultFileSystem::set_can_exchange(bool can) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   can_exchange_ = can;
 }
 
 void FaultFileSystem::crash(CrashPolicy policy) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   ++generation_;
   power_is_cut_ = false;
   faults_.clear();
@@ -233,7 +235,7 @@ void FaultFileSystem::crash(CrashPolicy policy) {
   read_faults_.clear();
   locks_.clear();
   if (policy == CrashPolicy::kProcessEnds) return;
-  const auto keeps = [&] {
+  const auto keeps = [&]() TAILRACE_REQUIRES(mutex_) {
     if (policy == CrashPolicy::kRandom) return random_.chance(1, 2);
     return policy == CrashPolicy::kKeepAll;
   };
@@ -292,13 +294,13 @@ void FaultFileSystem::crash(CrashPolicy policy) {
 }
 
 std::vector<std::byte> FaultFileSystem::content(const Path& path) const {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   const auto found = names_.find(normal(path));
   return found == names_.end() ? std::vector<std::byte>{} : found->second->written;
 }
 
 void FaultFileSystem::flip_bit(const Path& path, uint64_t byte, int bit) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   Inode& inode = *names_.at(normal(path));
   const auto mask = static_cast<std::byte>(1 << bit);
   inode.written.at(byte) ^= mask;
@@ -306,7 +308,7 @@ void FaultFileSystem::flip_bit(const Path& path, uint64_t byte, int bit) {
 }
 
 std::vector<Path> FaultFileSystem::files() const {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   std::vector<Path> result;
   for (const auto& [name, inode] : names_)
     result.emplace_back(name);
@@ -360,7 +362,7 @@ Result<> FaultFileSystem::write(Inode& inode, const std::string& path, uint64_t 
       inode.written[place] = bytes[place - offset];
   };
   // Most failed writes have done some of their sectors, no matter which.
-  const auto does = [&](uint64_t sector) {
+  const auto does = [&](uint64_t sector) TAILRACE_REQUIRES(mutex_) {
     if (!fault) return true;
     if (fault->kind == FaultKind::kShort) return sector < sectors / 2;
     if (fault->kind == FaultKind::kTorn) return sector < fault->sectors;
@@ -440,7 +442,7 @@ bool FaultFileSystem::has_room(const Inode& inode, uint64_t bytes) const {
 
 Result<std::unique_ptr<storage::File>> FaultFileSystem::open(const Path& path,
                                                              const storage::OpenOptions& options) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   const std::string name = normal(path);
   auto found = names_.find(name);
   if (found == names_.end()) {
@@ -463,13 +465,13 @@ Result<std::unique_ptr<storage::IoQueue>> FaultFileSystem::make_queue(size_t) {
 }
 
 Result<bool> FaultFileSystem::exists(const Path& path) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   const std::string name = normal(path);
   return names_.contains(name) || directories_.contains(name);
 }
 
 Result<std::vector<std::string>> FaultFileSystem::list(const Path& directory) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   const std::string name = normal(directory);
   if (!directories_.contains(name)) return tl::unexpected(io_error("list", name, ENOENT));
   std::vector<std::string> result;
@@ -484,7 +486,7 @@ Result<std::vector<std::string>> FaultFileSystem::list(const Path& directory) {
 }
 
 Result<> FaultFileSystem::make_directory(const Path& directory) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   for (Path path = normal(directory); !path.empty(); path = path.parent_path()) {
     directories_.insert(path.string());
     if (path == path.parent_path()) break;
@@ -513,7 +515,7 @@ void FaultFileSystem::move_directory(Names& names, const std::string& from, cons
 }
 
 Result<> FaultFileSystem::rename(const Path& from, const Path& to) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   if (const auto fault = next_operation()) return failure("rename", normal(from), *fault);
   const auto found = names_.find(normal(from));
   if (found == names_.end() && directories_.contains(normal(from))) {
@@ -530,7 +532,7 @@ Result<> FaultFileSystem::rename(const Path& from, const Path& to) {
 }
 
 Result<> FaultFileSystem::exchange(const Path& one, const Path& other) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   if (const auto fault = next_operation()) return failure("exchange", normal(one), *fault);
   if (!can_exchange_)
     return make_error(ErrorCode::kUnsupported, normal(one) + ": two files cannot be exchanged");
@@ -543,7 +545,7 @@ Result<> FaultFileSystem::exchange(const Path& one, const Path& other) {
 }
 
 Result<> FaultFileSystem::remove(const Path& path) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   if (const auto fault = next_operation()) return failure("unlink", normal(path), *fault);
   if (names_.erase(normal(path)) == 0) {
     return tl::unexpected(io_error("unlink", normal(path), ENOENT));
@@ -553,7 +555,7 @@ Result<> FaultFileSystem::remove(const Path& path) {
 }
 
 Result<> FaultFileSystem::remove_directory(const Path& directory) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   const std::string name = normal(directory);
   if (const auto fault = next_operation()) return failure("remove", name, *fault);
   const std::string below = name + "/";
@@ -564,7 +566,7 @@ Result<> FaultFileSystem::remove_directory(const Path& directory) {
 }
 
 Result<> FaultFileSystem::sync_directory(const Path& directory) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   const std::string name = normal(directory);
   if (const auto fault = next_operation()) return failure("fsync", name, *fault);
   for (const auto& [from, to] : unsynced_directory_renames_)
@@ -572,7 +574,7 @@ Result<> FaultFileSystem::sync_directory(const Path& directory) {
   std::erase_if(unsynced_directory_renames_,
                 [&](const auto& pair) { return parent_of(pair.second) == name; });
   // What a removed subdirectory held goes with it.
-  std::erase_if(durable_names_, [&](const auto& entry) {
+  std::erase_if(durable_names_, [&](const auto& entry) TAILRACE_REQUIRES(mutex_) {
     std::string parent = parent_of(entry.first);
     if (parent == name) return true;
     if (parent.rfind(name + "/", 0) != 0) return false;
@@ -589,7 +591,7 @@ Result<> FaultFileSystem::sync_directory(const Path& directory) {
 }
 
 Result<std::unique_ptr<storage::DirectoryLock>> FaultFileSystem::lock(const Path& directory) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   const std::string name = normal(directory);
   if (!locks_.emplace(name, generation_).second) {
     return make_error(ErrorCode::kInUse, name + " is in use by process 1");
@@ -598,14 +600,14 @@ Result<std::unique_ptr<storage::DirectoryLock>> FaultFileSystem::lock(const Path
 }
 
 Result<> FaultFileSystem::check_unlocked(const Path& directory) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   const std::string name = normal(directory);
   if (!locks_.contains(name)) return {};
   return make_error(ErrorCode::kInUse, name + " is in use by process 1");
 }
 
 Result<storage::SpaceInfo> FaultFileSystem::space(const Path&) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   const uint64_t used = used_bytes();
   return storage::SpaceInfo{capacity_bytes_, capacity_bytes_ > used ? capacity_bytes_ - used : 0};
 }

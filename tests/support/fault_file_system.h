@@ -6,10 +6,8 @@
 // its own, so writes come back torn and out of order; a rename's two names go the same way, as it
 // is atomic. Files opened before a crash fail from then on, as the process that had them is gone.
 
-#include <condition_variable>
 #include <map>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <set>
 #include <string>
@@ -17,6 +15,7 @@
 #include <utility>
 #include <vector>
 
+#include "core/mutex.h"
 #include "core/random.h"
 #include "storage/file_system.h"
 
@@ -107,39 +106,48 @@ class FaultFileSystem final : public storage::FileSystem {
     uint64_t sectors;
   };
   /// Counts an operation. Nothing: go on; else the fault that strikes it.
-  std::optional<Fault> next_fault(uint64_t sectors);
-  std::optional<FaultKind> next_operation();
-  void move_directory(Names& names, const std::string& from, const std::string& to);
+  std::optional<Fault> next_fault(uint64_t sectors) TAILRACE_REQUIRES(mutex_);
+  std::optional<FaultKind> next_operation() TAILRACE_REQUIRES(mutex_);
+  void move_directory(Names& names, const std::string& from, const std::string& to)
+      TAILRACE_REQUIRES(mutex_);
   /// The fault that waits for that call on that file, which is used up.
-  std::optional<FaultKind> take_named_fault(std::string_view call, const std::string& path);
-  tl::unexpected<Error> failure(std::string_view call, const std::string& path, FaultKind kind);
-  Result<> write(Inode& inode, const std::string& path, uint64_t offset, ByteSpan bytes);
+  std::optional<FaultKind> take_named_fault(std::string_view call, const std::string& path)
+      TAILRACE_REQUIRES(mutex_);
+  tl::unexpected<Error> failure(std::string_view call, const std::string& path, FaultKind kind)
+      TAILRACE_REQUIRES(mutex_);
+  Result<> write(Inode& inode, const std::string& path, uint64_t offset, ByteSpan bytes)
+      TAILRACE_REQUIRES(mutex_);
   Result<> resize(Inode& inode, const std::string& path, std::string_view call, uint64_t bytes,
-                  bool only_grow);
-  Result<> sync(Inode& inode, const std::string& path);
-  void take_what_is_free();
-  uint64_t used_bytes() const;
-  bool has_room(const Inode& inode, uint64_t bytes) const;
+                  bool only_grow) TAILRACE_REQUIRES(mutex_);
+  Result<> sync(Inode& inode, const std::string& path) TAILRACE_REQUIRES(mutex_);
+  void take_what_is_free() TAILRACE_REQUIRES(mutex_);
+  uint64_t used_bytes() const TAILRACE_REQUIRES(mutex_);
+  bool has_room(const Inode& inode, uint64_t bytes) const TAILRACE_REQUIRES(mutex_);
 
-  mutable std::mutex mutex_;  // guards all below
-  Random random_;
-  uint64_t operations_ = 0;
-  uint64_t generation_ = 0;  // how many crashes there were
-  bool power_is_cut_ = false;
-  std::map<uint64_t, Fault> faults_;
-  std::map<std::pair<std::string, std::string>, FaultKind> named_faults_;  // by call and path
-  uint64_t reads_ = 0;
-  std::map<uint64_t, FaultKind> read_faults_;  // by number
-  std::vector<uint64_t> sectors_of_operations_;
-  uint64_t capacity_bytes_ = uint64_t{1} << 40;
-  bool filled_ = false;
-  bool can_exchange_ = true;
-  Names names_;
-  Names durable_names_;
-  std::vector<std::pair<std::string, std::string>> unsynced_renames_;  // in their order
-  std::vector<std::pair<std::string, std::string>> unsynced_directory_renames_;
-  std::set<std::string> directories_;
-  std::map<std::string, uint64_t> locks_;  // held, and in which generation
+  mutable Mutex mutex_;
+  Random random_ TAILRACE_GUARDED_BY(mutex_);
+  uint64_t operations_ TAILRACE_GUARDED_BY(mutex_) = 0;
+  uint64_t generation_ TAILRACE_GUARDED_BY(mutex_) = 0;  // how many crashes there were
+  bool power_is_cut_ TAILRACE_GUARDED_BY(mutex_) = false;
+  std::map<uint64_t, Fault> faults_ TAILRACE_GUARDED_BY(mutex_);
+  /// By call and path.
+  std::map<std::pair<std::string, std::string>, FaultKind> named_faults_
+      TAILRACE_GUARDED_BY(mutex_);
+  uint64_t reads_ TAILRACE_GUARDED_BY(mutex_) = 0;
+  std::map<uint64_t, FaultKind> read_faults_ TAILRACE_GUARDED_BY(mutex_);  // by number
+  std::vector<uint64_t> sectors_of_operations_ TAILRACE_GUARDED_BY(mutex_);
+  uint64_t capacity_bytes_ TAILRACE_GUARDED_BY(mutex_) = uint64_t{1} << 40;
+  bool filled_ TAILRACE_GUARDED_BY(mutex_) = false;
+  bool can_exchange_ TAILRACE_GUARDED_BY(mutex_) = true;
+  Names names_ TAILRACE_GUARDED_BY(mutex_);
+  Names durable_names_ TAILRACE_GUARDED_BY(mutex_);
+  /// In their order.
+  std::vector<std::pair<std::string, std::string>> unsynced_renames_ TAILRACE_GUARDED_BY(mutex_);
+  std::vector<std::pair<std::string, std::string>> unsynced_directory_renames_
+      TAILRACE_GUARDED_BY(mutex_);
+  std::set<std::string> directories_ TAILRACE_GUARDED_BY(mutex_);
+  /// Held, and in which generation.
+  std::map<std::string, uint64_t> locks_ TAILRACE_GUARDED_BY(mutex_);
 };
 
 }  // namespace tailrace::testing

@@ -3,13 +3,12 @@
 // so a test can stand still between two steps of the disk.
 
 #include <algorithm>
-#include <condition_variable>
 #include <map>
 #include <memory>
-#include <mutex>
 #include <string>
 #include <vector>
 
+#include "core/mutex.h"
 #include "storage/file_system.h"
 
 namespace tailrace::testing {
@@ -22,33 +21,34 @@ class GateFileSystem final : public storage::FileSystem {
   // ---- The test's side. Any thread. -----------------------------------------------------------
   /// From now on the fsync of a file whose path contains `part` waits.
   void hold(std::string part) {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     held_ = std::move(part);
   }
   void let_go() {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     held_.clear();
     moved_.notify_all();
   }
   /// The disk has no more than `bytes` for all files together whose path contains `part`.
   void limit(std::string part, uint64_t bytes) {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     limited_ = std::move(part);
     limit_bytes_ = bytes;
   }
   /// Returns when a fsync waits at the gate; false when none comes.
   bool wait_held() {
-    std::unique_lock lock(mutex_);
-    return moved_.wait_for(lock, std::chrono::seconds(30), [&] { return waiting_ > 0; });
+    MutexLock lock(mutex_);
+    return moved_.wait_for(lock, std::chrono::seconds(30),
+                           [&]() TAILRACE_REQUIRES(mutex_) { return waiting_ > 0; });
   }
   /// "sync PATH", "rename PATH" (the new name; also of an exchange), "remove PATH", "sync_directory
   /// PATH", in order.
   std::vector<std::string> trace() const {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     return trace_;
   }
   void forget_trace() {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     trace_.clear();
   }
 
@@ -80,7 +80,7 @@ class GateFileSystem final : public storage::FileSystem {
   Result<> remove(const storage::Path& path) override {
     note("remove " + path.string());
     {
-      const std::lock_guard lock(mutex_);
+      const MutexLock lock(mutex_);
       allocated_.erase(path.string());
     }
     return below_.remove(path);
@@ -132,7 +132,7 @@ class GateFileSystem final : public storage::FileSystem {
   };
 
   Result<> take(const std::string& path, uint64_t bytes) {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     if (limited_.empty() || path.find(limited_) == std::string::npos) return {};
     uint64_t others = 0;
     for (const auto& [other, allocated] : allocated_)
@@ -143,17 +143,19 @@ class GateFileSystem final : public storage::FileSystem {
     return {};
   }
   void note(std::string what) {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     trace_.push_back(std::move(what));
   }
   void pass(const std::string& path) {
     {
-      std::unique_lock lock(mutex_);
-      const auto closed = [&] { return !held_.empty() && path.find(held_) != std::string::npos; };
+      MutexLock lock(mutex_);
+      const auto closed = [&]() TAILRACE_REQUIRES(mutex_) {
+        return !held_.empty() && path.find(held_) != std::string::npos;
+      };
       if (closed()) {
         ++waiting_;
         moved_.notify_all();
-        moved_.wait(lock, [&] { return !closed(); });
+        moved_.wait(lock, [&]() TAILRACE_REQUIRES(mutex_) { return !closed(); });
         --waiting_;
       }
     }
@@ -161,14 +163,15 @@ class GateFileSystem final : public storage::FileSystem {
   }
 
   storage::FileSystem& below_;
-  mutable std::mutex mutex_;
-  std::condition_variable moved_;
-  std::string held_;                           // guarded by mutex_
-  std::string limited_;                        // guarded by mutex_
-  uint64_t limit_bytes_ = 0;                   // guarded by mutex_
-  std::map<std::string, uint64_t> allocated_;  // guarded by mutex_; of the files limited_ names
-  int waiting_ = 0;                            // guarded by mutex_
-  std::vector<std::string> trace_;             // guarded by mutex_
+  mutable Mutex mutex_;
+  Condition moved_;
+  std::string held_ TAILRACE_GUARDED_BY(mutex_);
+  std::string limited_ TAILRACE_GUARDED_BY(mutex_);
+  uint64_t limit_bytes_ TAILRACE_GUARDED_BY(mutex_) = 0;
+  /// Of the files limited_ names.
+  std::map<std::string, uint64_t> allocated_ TAILRACE_GUARDED_BY(mutex_);
+  int waiting_ TAILRACE_GUARDED_BY(mutex_) = 0;
+  std::vector<std::string> trace_ TAILRACE_GUARDED_BY(mutex_);
 };
 
 }  // namespace tailrace::testing
