@@ -27,7 +27,7 @@ class AlignedBuffer {
  private:
   std::byte* data_ = nullptr;  // the aligned start of what is handed out
   size_t bytes_ = 0;
-  void* mapping_ = nullptr;  // what mmap gave
+  void* mapping_ = nullptr;  // what mmap gave; null: data_ is the allocator's
   size_t mapping_bytes_ = 0;
 };
 

@@ -16,6 +16,7 @@ namespace {
 constexpr std::chrono::milliseconds kTick{100};
 constexpr size_t kMostUnsentBytes = 4u << 20;
 constexpr size_t kMostLearnt = 64;
+constexpr std::chrono::milliseconds kLongestNamedWait{60000};
 
 using Verb = ClientRequest::Verb;
 
@@ -197,7 +198,8 @@ void RequestQueue::search() {
   KnownCluster* const cluster = route_ == Route::kOne ? nullptr : &cluster_;
   search_ = std::make_shared<ServerSearch>(io_, options_.max_frame_bytes, traffic_, cluster,
                                            std::move(order), std::move(events));
-  search_->set_patience(patience_);
+  // There is no other one to go to: each time it waits longer for its turn.
+  search_->set_patience(patience_, route_ == Route::kOne ? kLongestNamedWait : kLongestWait);
   search_->start();
 }
 

@@ -13,8 +13,6 @@ namespace {
 // How long a server has to say hello before another one is tried beside it.
 constexpr std::chrono::milliseconds kHeadStart{100};
 constexpr std::chrono::milliseconds kLongestPause{200};
-// A machine that comes back is noticed by then.
-constexpr std::chrono::milliseconds kLongestWait{8000};
 // What servers tell of others is theirs to say: it must not cost more than this.
 constexpr size_t kMostCandidates = 128;
 
@@ -106,8 +104,8 @@ void ServerSearch::dial(size_t index) {
   auto made = [self = shared_from_this(), index](Result<Connection> connection) {
     self->made(index, std::move(connection));
   };
-  ClientConnection::dial(io_, candidates_[index].address, candidates_[index].patience,
-                         max_frame_bytes_, traffic_, std::move(made));
+  ClientConnection::dial(io_, candidates_[index].address, kDialTime, max_frame_bytes_, traffic_,
+                         std::move(made));
 }
 
 void ServerSearch::made(size_t index, Result<Connection> connection) {
@@ -151,7 +149,7 @@ void ServerSearch::on_failed(size_t index, const Error& error) {
   if (candidate.connected &&
       std::chrono::steady_clock::now() - *candidate.connected >= candidate.patience)
     candidate.patience =
-        std::max(candidate.patience, std::min(2 * candidate.patience, kLongestWait));
+        std::max(candidate.patience, std::min(2 * candidate.patience, longest_wait_));
   const auto failed = events_.failed;
   failed(error);
   next();

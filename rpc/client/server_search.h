@@ -32,6 +32,9 @@ class KnownCluster {
   std::string identity_, server_;
 };
 
+/// A silent machine that comes back is noticed by then.
+inline constexpr std::chrono::milliseconds kLongestWait{8000};
+
 class ServerSearch : public std::enable_shared_from_this<ServerSearch> {
  public:
   using Connection = std::shared_ptr<ClientConnection>;
@@ -56,10 +59,11 @@ class ServerSearch : public std::enable_shared_from_this<ServerSearch> {
       longest = std::max(longest, candidate.patience);
     return longest;
   }
-  /// How long each server may take at first to say hello. Before start().
-  void set_patience(std::chrono::milliseconds patience) {
+  /// How long each server may take at first to say hello, and how long at most. Before start().
+  void set_patience(std::chrono::milliseconds first, std::chrono::milliseconds most) {
     for (Candidate& candidate : candidates_)
-      candidate.patience = patience;
+      candidate.patience = first;
+    longest_wait_ = most;
   }
   /// One more, after the others.
   void add(const std::string& address);
@@ -96,6 +100,7 @@ class ServerSearch : public std::enable_shared_from_this<ServerSearch> {
   std::vector<Candidate> candidates_;  // grows only
   asio::steady_timer timer_;           // for the next attempt, or the next round
   std::chrono::milliseconds pause_;
+  std::chrono::milliseconds longest_wait_ = kLongestWait;
   bool head_start_ = false;  // the one that was hinted at has it
   bool stopped_ = false;
 };

@@ -65,6 +65,7 @@ class Connection : public FramedSocket {
     std::unique_ptr<fasterlog::LogScanner> scanner;  // only while it is read from: it has memory
     Address position, to;
     int64_t credit = 0;
+    size_t large = 0;    // bytes of the next record, which had no room; else 0
     bool shown = false;  // a record was pushed
   };
   enum class Pumped { kIdle, kMore, kNoRoom, kEnded };
@@ -177,8 +178,10 @@ class Connection : public FramedSocket {
   void handle_promote(uint64_t id);
   void handle_change_member(uint64_t id, wire::MemberChange::Reader change);
   Pumped pump(Subscription& subscription);
-  /// From where it stands. Reads ahead no further than there is something to read.
-  std::unique_ptr<fasterlog::LogScanner> scan_to(const Subscription& subscription, Address limit);
+  /// From where it stands. Reads ahead no further than there is something to read, and than pushes
+  /// of that size send.
+  std::unique_ptr<fasterlog::LogScanner> scan_to(const Subscription& subscription, Address limit,
+                                                 size_t push);
 
   /// Epoch, applied and freshness on every answer, as they are now.
   wire::Response::Builder begin_response(OutgoingMessage& message, uint64_t id);

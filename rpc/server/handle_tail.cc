@@ -167,14 +167,17 @@ void Connection::pump_tails() {
 }
 
 std::unique_ptr<fasterlog::LogScanner> Connection::scan_to(const Subscription& subscription,
-                                                           Address limit) {
+                                                           Address limit, size_t push) {
   const Address from = subscription.position;
   const uint64_t there = limit > from ? limit - from : 0;
-  // No more than may be sent; and little while it is not known that a record begins there at all.
+  // No more than may be sent in this turn: the rest would be read, thrown away and read again, a
+  // hundred times where memory is short. And little while it is not known that a record begins
+  // there at all.
   const auto credit = static_cast<uint64_t>(std::max<int64_t>(subscription.credit, 0));
+  const uint64_t most = push == kPushBytes ? kMostReadAhead : kLeastReadAhead;
   const uint64_t wanted = subscription.shown ? std::min(there, credit) : 0;
   fasterlog::Log::ScanOptions options;
-  options.read_ahead_bytes = std::clamp(wanted, kLeastReadAhead, kMostReadAhead);
+  options.read_ahead_bytes = std::clamp(wanted, kLeastReadAhead, most);
   return context_.to.log->scan(from, options);
 }
 
@@ -182,6 +185,9 @@ Connection::Pumped Connection::pump(Subscription& subscription) {
   if (unsent_bytes() > kMostTailUnsentBytes) return Pumped::kMore;
   if (unsent_bytes() > 0 && !has_room_for(kSmallPushBytes)) return Pumped::kNoRoom;
   if (subscription.credit <= 0) return Pumped::kIdle;
+  // Its size is known: it is not read again to find that there is still no room.
+  if (subscription.large > 0 && !has_room_for(subscription.large)) return Pumped::kNoRoom;
+  subscription.large = 0;
   struct Found {
     fasterlog::Record record;
     size_t offset;
@@ -190,10 +196,10 @@ Connection::Pumped Connection::pump(Subscription& subscription) {
   std::vector<std::byte>& payloads = thread_.encode_buffer();
   payloads.clear();
   const Address limit = std::min(subscription.to, context_.to.watermarks->applicable());
-  if (!subscription.scanner) subscription.scanner = scan_to(subscription, limit);
+  const size_t most = has_room_for(kPushBytes) ? kPushBytes : kSmallPushBytes;
+  if (!subscription.scanner) subscription.scanner = scan_to(subscription, limit, most);
   std::optional<Error> failure;
   size_t bytes = 0;
-  const size_t most = has_room_for(kPushBytes) ? kPushBytes : kSmallPushBytes;
   bool no_room = false;
   while (bytes < most && found.size() < kPushRecords &&
          static_cast<int64_t>(bytes) < subscription.credit) {
@@ -201,13 +207,16 @@ Connection::Pumped Connection::pump(Subscription& subscription) {
     if (!next && next.error().code == ErrorCode::kOutOfRange) {
       // The client has committed records of another node that this one lacks, and what stood here
       // instead was cut off. None of that was shown: it waits at the same place.
-      subscription.scanner = scan_to(subscription, limit);
+      subscription.scanner = scan_to(subscription, limit, most);
       next = subscription.scanner->next(limit);
     }
     if (!next) failure = std::move(next).error();
     if (failure || !*next) break;
     no_room = (*next)->payload.size() > kSmallPushBytes && !has_room_for((*next)->payload.size());
-    if (no_room) break;
+    if (no_room) {
+      subscription.large = (*next)->payload.size();
+      break;
+    }
     found.push_back({**next, payloads.size()});
     payloads.insert(payloads.end(), (*next)->payload.begin(), (*next)->payload.end());
     bytes += (*next)->payload.size() + kRecordOverhead;

@@ -18,9 +18,11 @@ constexpr size_t kMostWaitersAtOnce = 256;
 constexpr int64_t kCostStep = 64 << 10;
 constexpr std::chrono::milliseconds kBetweenEvictions{10};
 constexpr std::chrono::milliseconds kTimeForRequest{100};
-// Each time that others wait for room, which is every 2 ms (server.cc). It bounds what a newcomer
-// waits behind thousands that come again and again; more would cost those who have a place.
-constexpr size_t kMostEvicted = 4;
+// While others wait for room one leaves in each of these times, however long a turn is: it bounds
+// what a newcomer waits behind thousands that come again and again, and what these cost those who
+// have a place.
+constexpr std::chrono::microseconds kEvictionTime{500};
+constexpr int64_t kMostEvicted = 64;
 // On average; who asks a few times in a row gets what was not used lately.
 constexpr std::chrono::milliseconds kBetweenLooksAround{100};
 constexpr int kLooksAroundSaved = 10;
@@ -117,8 +119,11 @@ void IoThread::evict_unplaced(SteadyTime now) {
   // By when they came, which nothing that they send can change: each newcomer has the time in which
   // so many others come, and what operators ask is mostly answered in less.
   const bool none = leave.empty();
+  const int64_t most =
+      std::clamp<int64_t>((now - unplaced_evicted_) / kEvictionTime, 1, kMostEvicted);
+  unplaced_evicted_ = now;
   for (const auto& [number, connection] : unplaced_) {
-    if (!none || leave.size() == kMostEvicted || now - connection->came() < kTimeForRequest) break;
+    if (!none || std::ssize(leave) == most || now - connection->came() < kTimeForRequest) break;
     leave.push_back(connection);
   }
   for (Connection* connection : leave) {

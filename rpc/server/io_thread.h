@@ -186,6 +186,7 @@ class IoThread {
   std::map<uint64_t, Connection*> unplaced_;  // those without a place, as they came
   uint64_t last_number_ = 0;                  // of the connections
   SteadyTime evicted_{};                      // when evict_idle() looked last
+  SteadyTime unplaced_evicted_{};             // and evict_unplaced()
   SteadyTime looked_around_{};                // up to when may_look_around() has used its time
   std::set<Connection*> tailing_;
   std::vector<std::shared_ptr<Connection>> touched_;

@@ -147,7 +147,7 @@ class Hostile(unittest.TestCase):
         horde.end()
         figures = json.loads(told)
         print(f"{name}: {horde.opened} connections, {(peak - self.before) >> 20} MiB more, /healthz "
-              f"{slowest_probe * 1000:.0f} ms at most, the honest client: {json.dumps(figures)[:300]}", flush=True)
+              f"{slowest_probe * 1000:.0f} ms at most, the honest client: {json.dumps(figures)[:900]}", flush=True)
         self.assertTrue(self.node.running())
         wait_until("all of them are gone", lambda: self.node.metric("tailrace_rpc_connections") <= 4)
         wait_until("its memory is free", lambda: self.node.metric("tailrace_rpc_memory_bytes") < 1 << 20)

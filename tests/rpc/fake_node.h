@@ -80,6 +80,7 @@ class FakeLog : public tailrace::testing::LogDouble {
   std::atomic<bool> strict{false};
   std::atomic<int> looks{0};
   std::atomic<size_t> most_read_ahead{0};  // of all other scans
+  std::atomic<int> scans{0};               // so many
   Result<> become_copy() override { return {}; }
   size_t max_payload_bytes() const override { return 4u << 20; }
   Result<> try_append_raw(Address, ByteSpan) override {
@@ -188,10 +189,12 @@ class FakeScanner : public fasterlog::LogScanner {
 };
 
 inline std::unique_ptr<fasterlog::LogScanner> FakeLog::scan(Address from, ScanOptions options) {
-  if (options.with_commit_marks)
+  if (options.with_commit_marks) {
     ++looks;
-  else
+  } else {
+    ++scans;
     most_read_ahead = std::max(most_read_ahead.load(), options.read_ahead_bytes);
+  }
   return std::make_unique<FakeScanner>(*this, from);
 }
 

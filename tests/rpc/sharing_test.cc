@@ -129,6 +129,36 @@ TEST(Sharing, ATailReadsAheadNoFurtherThanItsCredit) {
   EXPECT_GT(node.log.most_read_ahead, 256u << 10) << "it may have much: few reads";
 }
 
+// Nor is a record that has no room read again each time that there may be some: tails that nobody
+// reads cost those who write next to nothing. (Ten thousand of them once left six puts a second.)
+TEST(Sharing, ARecordThatHasNoRoomIsNotReadAgainAndAgain) {
+  ServerOptions options;
+  options.memory_bytes = 4u << 20;
+  FakeNode node(options);
+  observability::MetricRegistry registry;
+  node.server->register_metrics(registry);
+  auto writer = client_of(node);
+  for (int i = 0; i < 40; ++i)
+    ASSERT_TRUE(writer->append("s", {{as_bytes(std::string(400u << 10, 'e'))}}));
+  std::vector<std::unique_ptr<BareClient>> readers;
+  for (int i = 0; i < 8; ++i) {
+    readers.push_back(std::make_unique<BareClient>(node.port));
+    readers.back()->ask(1, [](wire::Request::Builder request) {
+      request.initTail().setFollow(true);
+      request.getTail().setCreditBytes(100'000'000);
+    });
+  }
+  int before = -1;
+  ASSERT_TRUE(soon([&] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(200));
+    return std::exchange(before, node.log.scans.load()) == node.log.scans &&
+           value_of(registry, "tailrace_rpc_memory_bytes") > 2e6;
+  })) << "nothing more is sent to them";
+  for (int i = 0; i < 50; ++i)
+    ASSERT_TRUE(writer->put(as_bytes("k"), as_bytes("v")));
+  EXPECT_LT(node.log.scans - before, 20);
+}
+
 // A tail without credit gets nothing, and keeps no place for ever that another one wants.
 TEST(Sharing, ATailWithoutCreditMakesRoom) {
   ServerOptions options;
