@@ -17,6 +17,7 @@ import socket
 import subprocess
 import tempfile
 import time
+import unittest
 import urllib.error
 import urllib.request
 
@@ -107,6 +108,8 @@ def explained(describe):
     """An error that comes out of the block is told with what `describe` returns."""
     try:
         yield
+    except unittest.SkipTest:
+        raise
     except BaseException as error:
         raise AssertionError(f"{error!r}\n{describe()}") from error
 
