@@ -166,6 +166,11 @@ Result<NodeConfig> load_node_config(const std::string& file) {
     const YAML::Node root = YAML::Load(text.str());
     YamlReader top(state, root, "");
     read_section(top, "", config);
+    // A key that is misspelt is told before another one is missed.
+    for (const char* section :
+         {"storage", "log", "store", "state_machine", "replication", "server", "metrics"})
+      (void)top.mapping(section);
+    top.finish();
     if (config.node.cluster.empty()) top.fail("cluster", "is missing; name the cluster");
     if (config.node.cluster.size() > kMostClusterBytes)
       top.fail("cluster", "has " + std::to_string(config.node.cluster.size()) +

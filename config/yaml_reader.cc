@@ -206,7 +206,7 @@ void YamlReader::power_of_two_size(const std::string& key, uint64_t least, uint6
   uint64_t value = into;
   size(key, least, most, value);
   if (!std::has_single_bit(value)) {
-    return fail(key, "is " + std::to_string(value) + " bytes; it must be a power of two");
+    return fail(key, "is " + std::to_string(value) + "; it must be a power of two");
   }
   into = value;
 }
@@ -223,7 +223,9 @@ void YamlReader::duration(const std::string& key, std::chrono::milliseconds& int
   if (!value) return;
   const auto duration = parse_duration(*value);
   if (!duration) {
-    return fail(key, "is '" + *value + "'; it must be a duration such as 250 ms, 10 s, 5 m or 1 h");
+    return fail(
+        key, "is '" + *value +
+                 "'; it must be a duration such as 250 ms, 10 s, 5 m or 1 h, of at most 366 days");
   }
   into = *duration;
 }

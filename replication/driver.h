@@ -162,6 +162,7 @@ class Driver final : public Node, public TransportHandler {
   CheckpointSender checkpoint_sender_;
   CheckpointReceiver checkpoint_receiver_;
   StateComparison comparison_;
+  uint32_t version_told_ = 0;  // of the cluster, in a line of the log; 0: none yet
   DivergenceFile divergence_file_;
   bool divergence_told_ = false;            // in the program's log
   bool divergence_kept_ = false;            // on disk

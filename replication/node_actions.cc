@@ -93,6 +93,10 @@ void Driver::perform_one(const MembersChanged&) {
               : member.joining ? " (joining)"
                                : " (learner)");
   observability::log_info("members: {}", names);
+  const uint32_t before = std::exchange(version_told_, state.cluster_version);
+  if (before != 0 && before < state.cluster_version)
+    observability::log_info("cluster version {} from now on: older programs refuse this data",
+                            state.cluster_version);
   transport_.set_members(state.members);
   comparison_.set_members(state.members);
 }

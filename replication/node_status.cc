@@ -65,7 +65,8 @@ std::shared_ptr<NodeStatus> Driver::make_status() const {
   const bool was_member = !core_.is_member(options_.self) || !state.members_record.empty();
   if (result->removed && was_member && !failed_)
     result->problem =
-        "this node was removed from the members of the cluster: stop it. It answers no reads";
+        "this node was removed from the members of the cluster: stop it, unless it is just being "
+        "added. It answers no reads";
   const Member* self = find_member(state.members, options_.self);
   if (result->problem.empty() && self != nullptr && self->voter &&
       !core_.is_its_disk(options_.self, state.promise.incarnation))

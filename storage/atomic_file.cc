@@ -33,7 +33,9 @@ uint32_t checksum(const std::byte* file, size_t content_bytes) {
 // What becomes of the file is its owner's to say.
 tl::unexpected<Error> damaged(const Path& path, const std::string& what) {
   return make_error(ErrorCode::kCorruption,
-                    path.string() + ": " + what + "; restore it from a copy or another node");
+                    path.string() + ": " + what +
+                        "; where other nodes have the data, move the data directory away and start "
+                        "the node; else restore the file from a copy");
 }
 
 Path temporary_of(const Path& path) {

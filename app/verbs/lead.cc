@@ -88,8 +88,8 @@ int promote(const LeadOptions& options) {
   if (at.empty())
     return report_answer(
         Error{ErrorCode::kUnavailable,
-              fmt::format("node {} is none of those that answer, or it is down; name its client "
-                          "address with --server",
+              fmt::format("node {} does not answer, or is not known to those that do; name its "
+                          "client address with --server",
                           options.node.value)});
   if (const auto promoted = (*client)->promote(at); !promoted)
     return report_answer(promoted.error());

@@ -64,8 +64,9 @@ int check(const CheckVerbOptions& options) {
     what += storage::Path(finding.file).filename().string();
   }
   print_error(
-      "tailrace: {} is damaged ({}); restore it from a copy or another node, or see "
-      "what `tailrace log repair{}` would do\n",
+      "tailrace: {} is damaged ({}); where other nodes have the data, move the data directory away "
+      "and "
+      "start the node, else see what `tailrace log repair{}` would do\n",
       options.log.directory, what,
       report->metadata_error ? " --rebuild-meta --owner CLUSTER/NODE" : "");
   return kNegative;

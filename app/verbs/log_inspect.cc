@@ -124,8 +124,11 @@ int inspect(const InspectOptions& options) {
   if (report->damaged) {
     print_error(
         "tailrace: damaged: the log was proven durable up to {} but reads only up to {}; "
-        "see {} at address {}; restore that file from a copy or another node; `tailrace "
-        "log check` lists all that is bad, `tailrace log repair` says what it would keep\n",
+        "see {} at address {}. Where other nodes have the data, move the data directory away and "
+        "start "
+        "the node; else `tailrace log check` lists all that is bad, `tailrace log repair` says "
+        "what "
+        "it would keep\n",
         report->metadata.proven.value, report->durable.value, report->first_bad_file,
         report->first_bad.value);
     return kNegative;

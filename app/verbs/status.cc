@@ -121,9 +121,9 @@ void print_text(const rpc::NodeStatusAnswer& node) {
             node.store_log.tail);
   for (const auto& follower : node.followers) {
     print_out("  {} {}: {}, durable {}, behind by {} and {:.3f} s\n",
-              !follower.voter                ? "learner"
-              : follower.vote == Vote::kNone ? "follower without a vote yet"
-                                             : "follower",
+              !follower.voter                                      ? "learner"
+              : follower.connected && follower.vote == Vote::kNone ? "follower without a vote yet"
+                                                                   : "follower",
               follower.node.value,
               follower.needs_checkpoint ? "needs a checkpoint"
               : follower.connected      ? "connected"

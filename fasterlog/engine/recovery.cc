@@ -168,9 +168,10 @@ Result<RecoveredLog> scan_log(storage::FileSystem& file_system, const SegmentFil
         segments.path_of(found.hole).string() + ": bad record at address " +
             std::to_string(found.hole.value) + " (" + found.hole_reason + "), below address " +
             std::to_string(metadata.proven.value) +
-            ", up to which this log was once on the disk. Nothing was changed. Copy the log from a "
-            "peer; where there is none, `tailrace log check` lists what is bad and `tailrace log "
-            "repair` says what it would keep.");
+            ", up to which this log was once on the disk. Nothing was changed. Where other nodes "
+            "have "
+            "the data, move the data directory away and start the node; on a single node `tailrace "
+            "log check` lists what is bad and `tailrace log repair` says what it would keep.");
   if (!metadata.clean && metadata.cut == Address{})
     TAILRACE_RETURN_IF_ERROR(
         look_beyond(segments, metadata.page_bytes, durable, found.hole, found));

@@ -20,6 +20,15 @@ constexpr std::chrono::milliseconds kMostWaitForRoom{1500};
 // Scans that hold what could be cleared away have to give way to it.
 constexpr std::chrono::milliseconds kScansMayHold{500};
 
+constexpr bool all_are_counted() {
+  for (const WireOperation& row : kWireOperations)
+    if (info_of(kind_of(row.operation)).name != info_of(row.operation).name &&
+        row.operation != statemachine::Operation::kInsert)
+      return false;
+  return true;
+}
+static_assert(all_are_counted(), "a command has no row in kRequests (probe.h)");
+
 /// In log time, once: the command carries the moment, not the time left. What is applied may be
 /// ahead of all clocks here.
 uint64_t expiry(uint64_t time_to_live_ms, const ServerDependencies& to) {
@@ -56,11 +65,13 @@ bool Connection::refuse_unless_known(const Asked& asked, statemachine::Operation
   const uint32_t version = status().cluster_version;
   const statemachine::CommandInfo& info = statemachine::info_of(operation);
   if (version >= info.since) return false;
-  reply_error(asked, Error{ErrorCode::kFailedPrecondition,
-                           fmt::format("{} needs cluster version {}, and this cluster is of "
-                                       "version {}: it can be used once all nodes of the cluster "
-                                       "are upgraded",
-                                       info.title, info.since, version)});
+  reply_error(asked,
+              Error{ErrorCode::kFailedPrecondition,
+                    fmt::format("{} needs cluster version {}, and this cluster is of "
+                                "version {}: it can be used once all nodes have been upgraded "
+                                "for replication.finalize_after; `tailrace status` shows "
+                                "when",
+                                info.title, info.since, version)});
   return true;
 }
 

@@ -87,11 +87,11 @@ void Connection::handle_tail(uint64_t id, wire::Tail::Reader request) {
                                                 "of it is kept by "
                                                 "state_machine.retention_bytes)"});
   if (from > readable && !request.getFollow())
-    return reply_error(asked,
-                       Error{ErrorCode::kOutOfRange,
-                             fmt::format("address {} is beyond the end of what is committed, which "
-                                         "is {} on node {}; with follow it would be waited for",
-                                         from.value, readable.value, status().self.value)});
+    return reply_error(
+        asked, Error{ErrorCode::kOutOfRange,
+                     fmt::format("address {} is beyond the end of what is committed, which "
+                                 "is {} on node {}; a tail that follows (--follow) waits for it",
+                                 from.value, readable.value, status().self.value)});
   Subscription subscription;
   subscription.asked = asked;
   subscription.to = to;
