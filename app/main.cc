@@ -43,7 +43,7 @@ int report_parse(const CLI::App& app, const CLI::ParseError& error, bool dashed_
   write_error(problem.str());
   if (code == 0) return kDone;
   if (dashed_word)
-    print_error("An argument that begins with '-' and is not an option stands behind --\n");
+    print_error("An argument that begins with '-' and is not an option goes after --\n");
   return kUsage;
 }
 
@@ -62,8 +62,7 @@ int main(int argc, char** argv) {
   keep_pages_of_batches();
   CLI::App app("Tailrace: a replicated log with an embedded state machine", "tailrace");
   app.set_version_flag("--version", "tailrace " TAILRACE_VERSION);
-  const std::string dashed =
-      "An argument that begins with '-' and is not an option stands behind --";
+  const std::string dashed = "An argument that begins with '-' and is not an option goes after --";
   app.footer(dashed);  // of each verb
   app.require_subcommand(1);
   int exit_code = kDone;

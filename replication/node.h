@@ -48,7 +48,7 @@ struct NodeOptions {
   /// A node that has applied nothing for so long, although more is committed, is unhealthy.
   std::chrono::milliseconds apply_stall_after{10000};
   /// When all members know a newer cluster version, the leader waits for so long before the cluster
-  /// goes over to it (core/cluster_version.h); until then the program before can be put back.
+  /// goes over to it (core/cluster_version.h); until then the older program can be put back.
   std::chrono::milliseconds finalize_after{600000};
   /// The newest version that the cluster goes over to.
   uint32_t most_cluster_version = kClusterVersion;

@@ -49,9 +49,7 @@ void add_add_verb(CLI::App& app, int& exit_code) {
       app.add_subcommand("add", "Adds to a key's integer (absent: 0) and prints the sum");
   const auto options = std::make_shared<AddOptions>();
   verb->add_option("KEY", options->key, kKeyHelp)->required();
-  verb->add_option("DELTA", options->delta,
-                   "What to add: a whole number from -2^63 to 2^63-1; write -- before a negative "
-                   "one: add -- KEY -1")
+  verb->add_option("DELTA", options->delta, "What to add: a whole number from -2^63 to 2^63-1")
       ->required();
   options->client.add_to(*verb);
   verb->callback([options, &exit_code] { exit_code = add(*options); });

@@ -71,9 +71,9 @@ void add_cas_verb(CLI::App& app, int& exit_code) {
       "EXPECTED", options->expected,
       "The value that the key must have; an absent key never has it. Not with --absent");
   verb->add_option("NEW", options->value, "The value that it gets then");
-  verb->add_flag(
-      "--absent", options->absent,
-      "The key must be absent, or have expired. Once all nodes of the cluster know that");
+  verb->add_flag("--absent", options->absent,
+                 "The key must be absent, or have expired. It needs cluster version 4: tailrace "
+                 "status says when");
   add_time_to_live(*verb, options->time_to_live_ms);
   options->client.add_to(*verb);
   verb->callback([options, &exit_code] {

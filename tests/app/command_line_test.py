@@ -273,8 +273,8 @@ class Keys(VerbTest):
         self.expect(DONE, "get", "--", "-k", out=b"--server")
         self.expect(DONE, "add", "--", "-n", "-3", out=b"-3\n")
         self.expect(DONE, "delete", "--", "-k")
-        self.expect(USAGE, "put", "-k", "v", says="stands behind --")
-        self.expect(USAGE, "put", "k", "-v", says="stands behind --")
+        self.expect(USAGE, "put", "-k", "v", says="goes after --")
+        self.expect(USAGE, "put", "k", "-v", says="goes after --")
 
     def test_binary_keys_and_values(self):
         key, value = b"\xff\xfe\x01 key\n", bytes(range(1, 256))
