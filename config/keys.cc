@@ -136,7 +136,7 @@ constexpr Key kKeys[] = {
    "A planned hand-over that takes longer is called off, and the leader goes on."},
   {"replication", "finalize_after", Form::kTime, 0, kLongest, "", TARGET(node.finalize_after), "",
    "When all members know a newer cluster version, the leader waits for so long before the cluster goes over to it. Until then the older program can be put back."},
-  {"replication", "cluster_version", Form::kNumber, kOldestClusterVersion, kClusterVersion, "", TARGET(node.most_cluster_version), "",
+  {"replication", "cluster_version", Form::kNumber, kOldestClusterVersion + 1, kClusterVersion, "", TARGET(node.most_cluster_version), "",
    "The newest version that the cluster goes over to. Lower than its own it changes nothing: no version is ever lowered."},
   {"replication", "digest_interval", Form::kTime, 0, 0, "", TARGET(node.digest_interval), "",
    "How often, at most, all nodes digest their states and the leader compares them. 0 s: never; else at least 1 s."},

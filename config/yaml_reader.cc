@@ -117,7 +117,11 @@ bool YamlReader::has(const std::string& key) {
 
 std::optional<std::string> YamlReader::scalar(const std::string& key) {
   const YAML::Node found = find(key);
-  if (!found || found.IsNull()) return std::nullopt;
+  if (!found) return std::nullopt;
+  if (found.IsNull()) {
+    state_.fail(found, full(key) + " has no value: give one, or leave the key out");
+    return std::nullopt;
+  }
   if (!found.IsScalar()) {
     state_.fail(found, full(key) + " must be a single value");
     return std::nullopt;

@@ -43,7 +43,7 @@ struct FeatureInfo {
 // clang-format off
 inline constexpr std::array kFeatures{
     FeatureInfo{Feature::kDisksOfVotes,        2, WrittenTo::kMembersRecord, "layout 2: the disk that votes for each voter"},
-    FeatureInfo{Feature::kPromiseCountsStarts, 2, WrittenTo::kPromiseFile,   "version 3: the disk's starts, and the lives of others that were seen"},
+    FeatureInfo{Feature::kPromiseCountsStarts, 2, WrittenTo::kPromiseFile,   "version 3: the disk's starts, and the lives of others that were seen (a new disk has it from the beginning)"},
     FeatureInfo{Feature::kRules,               2, WrittenTo::kCommand,       "`rules`: by what state is applied"},
     FeatureInfo{Feature::kCompare,             2, WrittenTo::kCommand,       "`compare`: all nodes digest their states"},
     FeatureInfo{Feature::kSessionLimits,       3, WrittenTo::kCommand,       "`rules` of version 2: limits of what all sessions take"},

@@ -12,6 +12,7 @@
 
 #include "core/clock.h"
 #include "http/connection.h"
+#include "net/descriptors.h"
 #include "net/listen.h"
 #include "observability/logging.h"
 
@@ -70,6 +71,8 @@ class ServerImpl final : public Server, public Connection::Owner {
       if (error == asio::error::would_block) break;
       if (error == asio::error::connection_aborted) continue;
       if (error) return pause(error);
+      if (net::leaves_too_few(socket.native_handle()))
+        return pause(std::make_error_code(std::errc::too_many_files_open));
       take(std::move(socket));
     }
     accept();
@@ -98,7 +101,7 @@ class ServerImpl final : public Server, public Connection::Owner {
   }
 
   /// The oldest that waits for its other side, of those that have been here for a while. In a flood
-  /// there may be none: then one that has spoken, for who has just come may be about to.
+  /// there may be none: then one that does what most of them do.
   void make_room() {
     const SteadyTime young = system_clock().now() - options.least_stay;
     const auto stays = [&](const auto& each) { return each->accepted_before(young); };
@@ -106,15 +109,23 @@ class ServerImpl final : public Server, public Connection::Owner {
       return stays(each) && each->waits_for_other_side();
     };
     auto oldest = std::find_if(connections_.begin(), connections_.end(), waits);
-    if (oldest == connections_.end())
-      oldest = std::find_if(connections_.begin(), connections_.end(), [](const auto& each) {
-        return each->waits_for_other_side() && each->has_spoken();
-      });
+    if (oldest == connections_.end()) oldest = oldest_of_the_flood();
     if (oldest == connections_.end())
       oldest = std::find_if(connections_.begin(), connections_.end(), stays);
     const auto connection = oldest != connections_.end() ? *oldest : connections_.front();
     probe.count_closed(Closed::kReplaced);
     connection->close();
+  }
+
+  /// Of those that it waits for, most are silent or most have spoken, and the others may be honest:
+  /// who has just come and is about to ask, or who asks one thing after the other.
+  std::list<std::shared_ptr<Connection>>::iterator oldest_of_the_flood() {
+    int64_t balance = 0;
+    for (const auto& each : connections_)
+      if (each->waits_for_other_side()) balance += each->has_spoken() ? 1 : -1;
+    return std::find_if(connections_.begin(), connections_.end(), [&](const auto& each) {
+      return each->waits_for_other_side() && each->has_spoken() == (balance > 0);
+    });
   }
 
   std::list<std::shared_ptr<Connection>>::iterator find(const Connection& connection) {

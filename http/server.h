@@ -5,8 +5,8 @@
 // What a stranger sends costs bounded memory and time. There are at most max_connections, and the
 // one beyond takes the place of the oldest that waits for its other side and has been there for a
 // while: silent connections, and those that send or read too slowly or not at all, keep nobody out,
-// and who has just come is not sent away before it has asked, nor in a flood of others that stop in
-// the middle of what they say. Each stage of a connection has a deadline.
+// and who has just come is not sent away before it has asked, nor in a flood of others that say
+// nothing, or stop in the middle of what they say. Each stage of a connection has a deadline.
 
 #include <chrono>
 #include <cstddef>

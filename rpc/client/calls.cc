@@ -151,7 +151,17 @@ Result<CommandAnswer> ClientImpl::wait_for_command(ClientRequest request) {
   return submit<CommandAnswer>(leader_, std::move(request), read_command).get();
 }
 
+namespace {
+
+Result<> check_time_to_live(const Client::Write& write) {
+  if (write.time_to_live.count() >= 0) return {};
+  return make_error(ErrorCode::kInvalidArgument, "a time to live is not negative");
+}
+
+}  // namespace
+
 Result<CommandAnswer> ClientImpl::write(const Write& write) {
+  TAILRACE_RETURN_IF_ERROR(check_time_to_live(write));
   return wait_for_command(write_request(write));
 }
 
@@ -165,6 +175,9 @@ Result<ReadAnswer> ClientImpl::get(ByteSpan key, ReadOptions options) {
 }
 
 void ClientImpl::async_write(const Write& write, CommandCallback done) {
+  if (const auto checked = check_time_to_live(write); !checked)
+    return asio::post(
+        io_, [done = std::move(done), error = checked.error()] { done(tl::unexpected(error)); });
   ClientRequest request = write_request(write);
   request.done = [done = std::move(done)](Reply reply) { done(read_command(reply)); };
   leader_.submit(std::move(request));

@@ -72,7 +72,7 @@ class ClientImpl : public Client {
   RequestQueue& queue_for(const ReadOptions& options);
   RequestQueue& queue_to(const std::string& server);
   Result<CommandAnswer> wait_for_command(ClientRequest request);
-  std::vector<ServerStatus> ask_named();
+  std::vector<ServerStatus> ask_named(SteadyTime deadline);
   std::vector<ServerStatus> ask_status(const std::vector<std::string>& servers,
                                        SteadyTime deadline);
   /// A call of several steps: the client's end waits for it.

@@ -54,8 +54,7 @@ std::vector<Client::ServerStatus> ClientImpl::ask_status(const std::vector<std::
 
 /// Where nobody has answered, and not for a refusal that came at once, they are asked again while
 /// there is time: a server that very many connect to takes a few attempts to reach.
-std::vector<Client::ServerStatus> ClientImpl::ask_named() {
-  const SteadyTime deadline = std::chrono::steady_clock::now() + options_.timeout;
+std::vector<Client::ServerStatus> ClientImpl::ask_named(SteadyTime deadline) {
   for (;;) {
     const SteadyTime began = std::chrono::steady_clock::now();
     auto answers = ask_status(options_.servers, deadline);
@@ -68,19 +67,19 @@ std::vector<Client::ServerStatus> ClientImpl::ask_named() {
 
 std::vector<Client::ServerStatus> ClientImpl::status() {
   const Call call(*this);
-  return ask_named();
+  return ask_named(std::chrono::steady_clock::now() + options_.timeout);
 }
 
 std::vector<Client::ServerStatus> ClientImpl::cluster_status() {
   const Call call(*this);
   std::vector<ServerStatus> answers;
   std::set<std::string> asked;
+  const SteadyTime deadline = std::chrono::steady_clock::now() + options_.timeout;
   for (std::vector<std::string> next = options_.servers; !next.empty();) {
     const bool named = asked.empty();
     asked.insert(next.begin(), next.end());
-    std::ranges::move(
-        named ? ask_named() : ask_status(next, std::chrono::steady_clock::now() + options_.timeout),
-        std::back_inserter(answers));
+    std::ranges::move(named ? ask_named(deadline) : ask_status(next, deadline),
+                      std::back_inserter(answers));
     next.clear();
     std::set<NodeId> known;  // by whatever address
     for (const auto& [server, answer] : answers)

@@ -11,6 +11,7 @@
 #include <asio/steady_timer.hpp>
 #include <fmt/format.h>
 
+#include "net/descriptors.h"
 #include "net/dial.h"
 #include "net/listen.h"
 #include "observability/logging.h"
@@ -286,8 +287,11 @@ class PeerTransportImpl : public PeerTransport {
     accepting_ = true;
     auto accepted = [this](const std::error_code& error, asio::ip::tcp::socket socket) {
       if (stopping_ || error == asio::error::operation_aborted) return;
-      if (error) {
-        observability::log_warning("accept on {}: {}", options_.listen, error.message());
+      // Other nodes may have half of what clients leave.
+      const bool scarce = !error && net::leaves_too_few(socket.native_handle(), net::kHeldBack / 2);
+      if (error || scarce) {
+        observability::log_warning("accept on {}: {}", options_.listen,
+                                   scarce ? "too many files are open" : error.message());
         accept_timer_.expires_after(kAcceptRetry);
         return accept_timer_.async_wait([this](const std::error_code& stopped) {
           if (!stopped) accept();

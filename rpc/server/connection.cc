@@ -350,6 +350,7 @@ void Connection::on_written() {
 
 void Connection::answered() {
   touched_ = false;
+  status_.look_anew();  // for what was held since an earlier one
   if (!held_for_limit_ || held_for_limits()) return;
   held_for_limit_ = false;
   resume();

@@ -5,6 +5,7 @@
 
 #include <asio/steady_timer.hpp>
 
+#include "net/descriptors.h"
 #include "net/listen.h"
 #include "observability/logging.h"
 #include "rpc/server/connection.h"
@@ -15,6 +16,8 @@ namespace {
 
 constexpr std::chrono::milliseconds kAcceptRetry{50};
 constexpr std::chrono::milliseconds kPlaceRetry{2};
+const std::string kTooFewFiles =
+    "nearly all files that may be open are: raise the limit (ulimit -n, LimitNOFILE)";
 constexpr std::chrono::seconds kAcceptWarning{10};  // not more often
 constexpr std::chrono::milliseconds kLongestGoodbye{1500};
 
@@ -119,12 +122,14 @@ class ServerImpl : public Server {
     IoThread& thread = *threads_[next_++ % threads_.size()];
     auto accepted = [this, &thread](const std::error_code& error, asio::ip::tcp::socket socket) {
       if (error == asio::error::operation_aborted || !acceptor_->is_open()) return;
-      if (error) {
-        // Out of descriptors, most likely: trying at once would spin.
+      const bool scarce = !error && net::leaves_too_few(socket.native_handle());
+      if (error || scarce) {
+        // Out of descriptors, most likely: trying at once would spin. (The socket closes here.)
         const auto now = std::chrono::steady_clock::now();
         if (now - accept_warned_ >= kAcceptWarning) {
           accept_warned_ = now;
-          observability::log_warning("accept on {}: {}", context_.options.listen, error.message());
+          observability::log_warning("accept on {}: {}", context_.options.listen,
+                                     scarce ? kTooFewFiles : error.message());
         }
         return accept_after(kAcceptRetry);
       }

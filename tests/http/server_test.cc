@@ -178,6 +178,28 @@ TEST_F(HttpServerTest, AnswersWhoAsksALittleLaterThanAFloodOfHalfRequests) {
   EXPECT_EQ(probe.ask(kGet).body, "GET /a");
 }
 
+// Promise: nor does a flood of silent connections send away who asks one thing after the other.
+TEST_F(HttpServerTest, AnswersWhoAsksAgainBesideAFloodOfSilentConnections) {
+  ServerOptions options;
+  options.max_connections = 20;
+  options.least_stay = std::chrono::seconds(60);
+  const int port = serve(options);
+  RawClient probe(port);
+  ASSERT_EQ(probe.ask(kGet).body, "GET /a");
+  std::vector<std::unique_ptr<RawClient>> silent;
+  for (int i = 0; i < 60; ++i) {
+    silent.push_back(std::make_unique<RawClient>(port));
+    std::this_thread::sleep_for(milliseconds(1));
+    if (i % 10 == 0) {
+      ASSERT_EQ(probe.ask(kGet).body, "GET /a") << i;
+    }
+  }
+  probe.send("GET /a HT");
+  for (int i = 0; i < 60; ++i)
+    silent.push_back(std::make_unique<RawClient>(port));
+  EXPECT_EQ(probe.ask("TP/1.1\r\nHost: h\r\n\r\n").body, "GET /a");
+}
+
 // Promise: connections that ask and do not read their answers keep out nobody who has just come:
 // not even one that asks a moment after it was accepted, when it alone waits for a request.
 TEST_F(HttpServerTest, AnswersWhoHasJustComeBesideConnectionsThatReadNoAnswers) {

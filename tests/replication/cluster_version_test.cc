@@ -145,6 +145,25 @@ TEST(ClusterVersion, IsHeldByTheConfiguration) {
   EXPECT_EQ(held.wants<AppendMembers>(), nullptr) << "and is never lowered";
 }
 
+/// Its first record was of version 1, for the learner had not said yet what it knows.
+TEST(ClusterVersion, ALearnerThatComesLateToANewClusterIsNotWaitedForTenMinutes) {
+  Given given;
+  given.members = {member_of(kOne), member_of(kTwo, false)};
+  given.finalize_after = milliseconds(600000);
+  Driven core(kOne, given);
+  core.feed(PeerDisconnected{kTwo});
+  core.lead(Epoch{5});
+  core.pass(milliseconds(50));
+  ASSERT_NE(core.wants<AppendMembers>(), nullptr);
+  EXPECT_EQ(core.wants<AppendMembers>()->record.cluster_version, 1u);
+  core.append_members();
+  core.durable(core.core().state().log.tail.value, Epoch{5});
+  core.feed(PeerConnected{kTwo, of(kDiskOfTwo, 1, 20)});
+  core.pass(milliseconds(50));
+  ASSERT_NE(core.wants<AppendMembers>(), nullptr);
+  EXPECT_EQ(core.wants<AppendMembers>()->record.cluster_version, kClusterVersion);
+}
+
 /// A log without a record that says a version was written by no release.
 TEST(ClusterVersion, AYoungClusterDoesNotWait) {
   Given given;
