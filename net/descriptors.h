@@ -3,13 +3,11 @@
 
 namespace tailrace::net {
 
-/// So many descriptors are left to the log, the store and the other nodes, however many connect.
-/// Short of them a node cannot open the next file of its log, and has to stop.
-inline constexpr int kHeldBack = 64;
-
-/// Whether a connection that was just accepted is one too many, and is to be closed. The system
-/// gives the lowest number that is free: one near the limit says that nearly all are taken. Any
-/// thread.
-bool leaves_too_few(int descriptor, int held_back = kHeldBack);
+/// Whether a connection that was just accepted is one too many, and is to be closed: three eighths
+/// of what may be open (64 to 1,024) are left to the log, the store and the other nodes. Short of
+/// them a node cannot open the next file of its log, and has to stop. The system gives the lowest
+/// number that is free, so one near the limit says that nearly all are taken. `of_nodes`: it came
+/// where other nodes do, who may have a quarter of that. Any thread.
+bool leaves_too_few(int descriptor, bool of_nodes = false);
 
 }  // namespace tailrace::net

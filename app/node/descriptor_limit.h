@@ -13,5 +13,9 @@ uint64_t raise_descriptor_limit();
 constexpr uint64_t connections_within(uint64_t limit) {
   return limit / 2;
 }
+/// And those that have no place yet so many.
+constexpr uint64_t newcomers_within(uint64_t limit) {
+  return limit / 8;
+}
 
 }  // namespace tailrace::app

@@ -125,6 +125,8 @@ Result<> NodeRuntime::look_at_system() {
         limit, most, config_.server.max_connections, uint64_t{2} * config_.server.max_connections);
     config_.server.max_connections = static_cast<uint32_t>(most);
   }
+  config_.server.max_unplaced = static_cast<uint32_t>(
+      std::min<uint64_t>(config_.server.max_unplaced, newcomers_within(limit)));
   const auto obstacle = config_.io == storage::IoChoice::kPosix
                             ? std::optional<std::string>("storage.io is posix")
                             : storage::io_uring_obstacle();

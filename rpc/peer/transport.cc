@@ -288,7 +288,7 @@ class PeerTransportImpl : public PeerTransport {
     auto accepted = [this](const std::error_code& error, asio::ip::tcp::socket socket) {
       if (stopping_ || error == asio::error::operation_aborted) return;
       // Other nodes may have half of what clients leave.
-      const bool scarce = !error && net::leaves_too_few(socket.native_handle(), net::kHeldBack / 2);
+      const bool scarce = !error && net::leaves_too_few(socket.native_handle(), true);
       if (error || scarce) {
         observability::log_warning("accept on {}: {}", options_.listen,
                                    scarce ? "too many files are open" : error.message());

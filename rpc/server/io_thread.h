@@ -53,8 +53,7 @@ struct ServerContext {
   /// Connections that have asked for nothing but what operators ask take up no place, so whoever
   /// only comes keeps nobody out. Beyond so many, who asks nothing for a moment makes room for the
   /// next, and then who has been there for longest, whatever is still owed to it.
-  static constexpr int64_t kMostUnplaced = 256;
-  bool too_many_unplaced() const { return unplaced.load() >= kMostUnplaced; }
+  bool too_many_unplaced() const { return unplaced.load() >= options.max_unplaced; }
 
   ServerOptions options;
   ServerDependencies to;

@@ -18,7 +18,7 @@ import time
 import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
-from cluster import Cluster, wait_until  # noqa: E402
+from cluster import SMALL_LOG, Cluster, wait_until  # noqa: E402
 from sockets import Recorder, frames_of, resident_bytes  # noqa: E402
 
 arguments = argparse.ArgumentParser()
@@ -187,6 +187,34 @@ class Hostile(unittest.TestCase):
 
     def test_half_requests_to_the_metrics(self):
         self.beside("probes", self.node.metrics_port, b"GET /metrics HTTP/1.1\r\nHost: x\r\n")
+
+
+class FewDescriptors(unittest.TestCase):
+    def test_strangers_leave_the_log_its_files(self):
+        """With a limit of 256 open files, and strangers on all three ports, the log goes on to make files."""
+        settings = SMALL_LOG.replace("segment_bytes: 2 MiB", "segment_bytes: 4 MiB").replace(
+            "segment_bytes: 4 MiB", "segment_bytes: 16 MiB")
+        cluster = Cluster(OPTIONS.tailrace, nodes=1, settings=settings)
+        node = cluster.leader
+        node.inside = ["bash", "-c", 'ulimit -n 256; exec "$0" "$@"']
+        cluster.__enter__()
+        self.addCleanup(cluster.__exit__)
+        load = subprocess.Popen(
+            [OPTIONS.tailrace, "bench", "service", "--clients", "1", "--in-flight", "4", "--value-bytes", "8192",
+             "--seconds", "8", "--json", "--server", node.server, "--timeout", "10"],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        wait_until("it writes", lambda: node.metric("tailrace_rpc_requests_total", kind="put", result="ok"))
+        hordes = [Horde(port, b"", 300) for port in (node.client_port, node.metrics_port, node.peer_port)]
+        for horde in hordes:
+            horde.start()
+            self.addCleanup(horde.end)
+        told, errors = load.communicate()
+        self.assertTrue(node.running(), node.errors())
+        self.assertEqual(load.returncode, 0, errors)
+        self.assertEqual(json.loads(told)["errors"], 0, told)
+        for horde in hordes:
+            horde.end()
+        cluster.run("put", "after", "all", "--timeout", "30")
 
 
 if __name__ == "__main__":
