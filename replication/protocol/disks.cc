@@ -438,9 +438,9 @@ uint32_t Core::version_of_all() const {
 
 /// When all members have known a newer version for long enough, and have votes, the log says so:
 /// from that record on it is written. It is the newest that all know, not only this program's own.
-/// A log of version 1 was written by no release: it does not wait. A node that is alone writes who
-/// the members are as soon as it leads, whatever they know: what its file says of other voters
-/// later changes nothing any more, they are added.
+/// A log that says none yet, or version 1, was written by no release: it does not wait. A node that
+/// is alone writes who the members are as soon as it leads, whatever they know: what its file says
+/// of other voters later changes nothing any more, they are added.
 void Core::leader_raise_version(Actions& actions) {
   if (!state_.leadership.serving) return;
   const uint32_t version = version_of_all();
@@ -449,8 +449,9 @@ void Core::leader_raise_version(Actions& actions) {
     actions.push_back(StateChanged{});
   }
   if (!may_change()) return;
-  const bool young = state_.cluster_version == kOldestClusterVersion;
-  const bool begins = state_.members_record.empty() && is_only_voter();
+  const bool unsaid = state_.members_record.empty();
+  const bool young = unsaid || state_.cluster_version == kOldestClusterVersion;
+  const bool begins = unsaid && is_only_voter();
   if (version <= state_.cluster_version && !begins) return;
   if (!young && !options_.faults.raises_early &&
       state_.now - state_.leadership.known_since < options_.finalize_after)

@@ -24,7 +24,8 @@ struct ServerOptions {
   size_t max_frame_bytes = 16u << 20;
   size_t max_value_bytes = 1u << 20;
   uint32_t max_connections = 1024;
-  /// And so many more that have no place yet, for they have asked for nothing but what operators ask.
+  /// And so many more that have no place yet, for they have asked for nothing but what operators
+  /// ask.
   uint32_t max_unplaced = 256;
   uint32_t max_in_flight = 4096;  // requests of one connection
   /// While more than this of the log is not applied, because a majority, the disk or the applier

@@ -145,6 +145,19 @@ TEST(ClusterVersion, IsHeldByTheConfiguration) {
   EXPECT_EQ(held.wants<AppendMembers>(), nullptr) << "and is never lowered";
 }
 
+TEST(ClusterVersion, ANodeThatIsAloneSaysItAtOnce) {
+  Given given;
+  given.members = {member_of(kOne)};
+  given.finalize_after = milliseconds(600000);
+  Driven core(kOne, given);
+  core.seek(Epoch{5});
+  core.enqueue_epoch_start();
+  core.durable(100, Epoch{5});
+  core.pass(milliseconds(50));
+  ASSERT_NE(core.wants<AppendMembers>(), nullptr);
+  EXPECT_EQ(core.wants<AppendMembers>()->record.cluster_version, kClusterVersion);
+}
+
 /// Its first record was of version 1, for the learner had not said yet what it knows.
 TEST(ClusterVersion, ALearnerThatComesLateToANewClusterIsNotWaitedForTenMinutes) {
   Given given;

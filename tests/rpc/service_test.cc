@@ -79,7 +79,7 @@ TEST(Service, ACasAgainstAbsentEntersNoLogBeforeAllMembersKnowIt) {
   const auto refused = client->cas(as_bytes("k"), std::nullopt, as_bytes("v"));
   ASSERT_FALSE(refused);
   EXPECT_EQ(refused.error().code, ErrorCode::kFailedPrecondition);
-  for (const char* part : {"needs cluster version 4", "is of version 3", "are upgraded"})
+  for (const char* part : {"needs cluster version 4", "is of version 3", "been upgraded"})
     EXPECT_NE(refused.error().message.find(part), std::string::npos) << refused.error().message;
   EXPECT_EQ(node.log.count(), before);
   EXPECT_EQ(client->cas(as_bytes("other"), as_bytes("v"), as_bytes("w"))->answer.outcome,
