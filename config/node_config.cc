@@ -167,9 +167,9 @@ Result<NodeConfig> load_node_config(const std::string& file) {
     YamlReader top(state, root, "");
     read_section(top, "", config);
     // A key that is misspelt is told before another one is missed.
-    for (const char* section :
-         {"storage", "log", "store", "state_machine", "replication", "server", "metrics"})
-      (void)top.mapping(section);
+    for (const Key& key : keys())
+      if (!key.section.empty())
+        (void)top.mapping(std::string(key.section.substr(0, key.section.find('.'))));
     top.finish();
     if (config.node.cluster.empty()) top.fail("cluster", "is missing; name the cluster");
     if (config.node.cluster.size() > kMostClusterBytes)

@@ -13,6 +13,11 @@ enum class Vote : uint8_t {
   kFull = 2,         // counts, and so does a majority of the others: the cluster has begun
 };
 
+/// As it is sent and kept; of a newer program: none is the safe reading.
+constexpr Vote vote_of(uint8_t number) {
+  return number <= static_cast<uint8_t>(Vote::kFull) ? static_cast<Vote>(number) : Vote::kNone;
+}
+
 /// "none", "provisional" or "full": as `status --json` has it.
 constexpr std::string_view name_of(Vote vote) {
   switch (vote) {

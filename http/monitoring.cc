@@ -17,9 +17,10 @@ class MonitoringImpl final : public Monitoring {
                  std::function<Health()> readyz)
       : metrics_(metrics), healthz_(std::move(healthz)), readyz_(std::move(readyz)) {}
 
-  Result<> open(const std::string& listen) {
+  Result<> open(const MonitoringOptions& from) {
     ServerOptions options;
-    options.listen = listen;
+    options.listen = from.listen;
+    options.max_connections = from.max_connections;
     auto server = Server::create(std::move(options), [this](const Request& request, Answer answer) {
       handle(request, std::move(answer));
     });
@@ -80,7 +81,7 @@ Result<std::unique_ptr<Monitoring>> Monitoring::start(const MonitoringOptions& o
                                                       std::function<Health()> readyz) {
   auto monitoring =
       std::make_unique<MonitoringImpl>(metrics, std::move(healthz), std::move(readyz));
-  TAILRACE_RETURN_IF_ERROR(monitoring->open(options.listen));
+  TAILRACE_RETURN_IF_ERROR(monitoring->open(options));
   return monitoring;
 }
 

@@ -20,6 +20,8 @@ struct Health {
 
 struct MonitoringOptions {
   std::string listen = "127.0.0.1:9100";  // HOST:PORT or [V6]:PORT; port 0 takes a free one
+  /// See ServerOptions. More than all who probe and scrape at the same time.
+  size_t max_connections = 128;
 };
 
 /// Serves /metrics, /healthz and /readyz by GET and HEAD until destroyed, and counts that in the

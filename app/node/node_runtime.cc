@@ -118,15 +118,19 @@ Result<> NodeRuntime::look_at_system() {
                       fmt::format("only {} files may be open at a time; a node needs {} or more: "
                                   "raise the limit (ulimit -n, LimitNOFILE)",
                                   limit, kLeastDescriptors));
-  if (const uint64_t most = connections_within(limit); config_.server.max_connections > most) {
+  const DescriptorShares shares(limit);
+  if (config_.server.max_connections > shares.clients) {
     observability::log_warning(
         "{} files may be open at a time, so at most {} clients are let in instead of "
         "server.max_connections {}: raise the limit (ulimit -n, LimitNOFILE) to {}",
-        limit, most, config_.server.max_connections, uint64_t{2} * config_.server.max_connections);
-    config_.server.max_connections = static_cast<uint32_t>(most);
+        limit, shares.clients, config_.server.max_connections,
+        (uint64_t{config_.server.max_connections} + 2) / 3 * 8);
+    config_.server.max_connections = static_cast<uint32_t>(shares.clients);
   }
-  config_.server.max_unplaced = static_cast<uint32_t>(
-      std::min<uint64_t>(config_.server.max_unplaced, newcomers_within(limit)));
+  config_.server.max_unplaced =
+      static_cast<uint32_t>(std::min<uint64_t>(config_.server.max_unplaced, shares.newcomers));
+  config_.metrics.max_connections =
+      std::min<size_t>(config_.metrics.max_connections, shares.probes);
   const auto obstacle = config_.io == storage::IoChoice::kPosix
                             ? std::optional<std::string>("storage.io is posix")
                             : storage::io_uring_obstacle();

@@ -423,8 +423,8 @@ void Core::leader_go_on(Actions& actions) {
   append_members(std::move(next), actions);
 }
 
-/// The newest version that all members know who are connected, and all are; never less than the
-/// cluster's.
+/// The newest version that all members know; while one of them is not connected, and never less
+/// than, the cluster's own.
 uint32_t Core::version_of_all() const {
   uint32_t version = options_.most_cluster_version;
   for (const Member& member : state_.members) {

@@ -240,10 +240,6 @@ CheckpointPart part_of(wire::CheckpointPart::Reader from) {
 }
 
 /// What a newer node may say of votes is taken for none: that can only cost time.
-Vote vote_of(uint8_t value) {
-  return value <= static_cast<uint8_t>(Vote::kFull) ? static_cast<Vote>(value) : Vote::kNone;
-}
-
 }  // namespace
 
 Bytes encode_peer(const replication::Message& message, wire::PeerFrame::Builder to) {

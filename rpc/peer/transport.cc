@@ -291,7 +291,7 @@ class PeerTransportImpl : public PeerTransport {
       const bool scarce = !error && net::leaves_too_few(socket.native_handle(), true);
       if (error || scarce) {
         observability::log_warning("accept on {}: {}", options_.listen,
-                                   scarce ? "too many files are open" : error.message());
+                                   scarce ? net::kTooFewLeft : error.message());
         accept_timer_.expires_after(kAcceptRetry);
         return accept_timer_.async_wait([this](const std::error_code& stopped) {
           if (!stopped) accept();

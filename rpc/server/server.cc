@@ -16,8 +16,6 @@ namespace {
 
 constexpr std::chrono::milliseconds kAcceptRetry{50};
 constexpr std::chrono::milliseconds kPlaceRetry{2};
-const std::string kTooFewFiles =
-    "nearly all files that may be open are: raise the limit (ulimit -n, LimitNOFILE)";
 constexpr std::chrono::seconds kAcceptWarning{10};  // not more often
 constexpr std::chrono::milliseconds kLongestGoodbye{1500};
 
@@ -129,7 +127,7 @@ class ServerImpl : public Server {
         if (now - accept_warned_ >= kAcceptWarning) {
           accept_warned_ = now;
           observability::log_warning("accept on {}: {}", context_.options.listen,
-                                     scarce ? kTooFewFiles : error.message());
+                                     scarce ? net::kTooFewLeft : error.message());
         }
         return accept_after(kAcceptRetry);
       }

@@ -9,10 +9,6 @@ capnp::Text::Reader to_text(const std::string& text) {
   return {text.c_str(), text.size()};
 }
 
-Vote to_vote(uint8_t vote) {
-  return vote > static_cast<uint8_t>(Vote::kFull) ? Vote::kNone : static_cast<Vote>(vote);
-}
-
 void write_copy(const NodeStatusAnswer::Copy& copy, wire::StateCopy::Builder to) {
   to.setStage(to_text(copy.stage));
   to.setFrom(copy.from.value);
@@ -47,7 +43,7 @@ void write_follower(const NodeStatusAnswer::Follower& follower, wire::Follower::
 NodeStatusAnswer::Follower read_follower(wire::Follower::Reader from) {
   return {.node = NodeId{from.getNode()},
           .voter = from.getVoter(),
-          .vote = to_vote(from.getVote()),
+          .vote = vote_of(from.getVote()),
           .connected = from.getConnected(),
           .needs_checkpoint = from.getNeedsCheckpoint(),
           .relayed_by = NodeId{from.getRelayedBy()},
@@ -167,7 +163,7 @@ NodeStatusAnswer read_status(wire::Status::Reader from) {
   status.leader_address = to_string(from.getLeaderAddress());
   status.serving = from.getServing();
   read_stores(from, status);
-  status.vote = to_vote(from.getVote());
+  status.vote = vote_of(from.getVote());
   status.coordinator = to_string(from.getCoordinator());
   status.unhealthy = to_string(from.getUnhealthy());
   status.diverged = from.getDiverged();

@@ -86,6 +86,19 @@ class Horde(threading.Thread):
         self.join()
 
 
+def recorded(test, port, *verb):
+    """The frames that the verb sends: hello first."""
+    recorder = Recorder(test, port)
+    child = subprocess.Popen([OPTIONS.tailrace, *verb, "--server", recorder.address, "--timeout", "2"],
+                             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                             stderr=subprocess.DEVNULL)
+    frames = wait_until("a request", lambda: (
+        found if len(found := frames_of(recorder.sent)) >= 2 else None))
+    child.kill()
+    child.wait()
+    return frames
+
+
 class Hostile(unittest.TestCase):
     """One node with less memory than by default, and fewer places than there are connections."""
 
@@ -104,17 +117,8 @@ class Hostile(unittest.TestCase):
         self.cluster.run("put", "big", "v" * 100_000)
         self.before = resident_bytes(self.node)
 
-    def recorded(self, *verb, server_port=None):
-        """The frames that the verb sends: hello first."""
-        recorder = Recorder(self, server_port or self.node.client_port)
-        child = subprocess.Popen([OPTIONS.tailrace, *verb, "--server", recorder.address, "--timeout", "2"],
-                                 stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                                 stderr=subprocess.DEVNULL)
-        frames = wait_until("a request", lambda: (
-            found if len(found := frames_of(recorder.sent)) >= 2 else None))
-        child.kill()
-        child.wait()
-        return frames
+    def recorded(self, *verb):
+        return recorded(self, self.node.client_port, *verb)
 
     def beside(self, name, port, say, newcomers=False):
         """An honest client, an operator and a probe while a horde does its worst; and where the horde is
@@ -190,15 +194,34 @@ class Hostile(unittest.TestCase):
 
 
 class FewDescriptors(unittest.TestCase):
+    """One node that may have 256 files open."""
+
+    def start(self, settings=SMALL_LOG):
+        cluster = Cluster(OPTIONS.tailrace, nodes=1, settings=settings)
+        cluster.leader.inside = ["bash", "-c", 'ulimit -n 256; exec "$0" "$@"']
+        cluster.__enter__()
+        self.addCleanup(cluster.__exit__)
+        return cluster, cluster.leader
+
+    def test_clients_in_all_places_leave_probes_and_operators_theirs(self):
+        cluster, node = self.start()
+        cluster.run("put", "k", "v")
+        hello, get = recorded(self, node.client_port, "get", "k")[:2]
+        horde = Horde(node.client_port, hello + get, 200)
+        horde.start()
+        self.addCleanup(horde.end)
+        wait_until("all places are taken", lambda: horde.opened >= 200)
+        time.sleep(1)
+        for _ in range(10):
+            self.assertEqual(node.http("/healthz")[0], 200)
+            cluster.run("status", "--timeout", "10")
+        self.assertTrue(node.running())
+
     def test_strangers_leave_the_log_its_files(self):
         """With a limit of 256 open files, and strangers on all three ports, the log goes on to make files."""
         settings = SMALL_LOG.replace("segment_bytes: 2 MiB", "segment_bytes: 4 MiB").replace(
             "segment_bytes: 4 MiB", "segment_bytes: 16 MiB")
-        cluster = Cluster(OPTIONS.tailrace, nodes=1, settings=settings)
-        node = cluster.leader
-        node.inside = ["bash", "-c", 'ulimit -n 256; exec "$0" "$@"']
-        cluster.__enter__()
-        self.addCleanup(cluster.__exit__)
+        cluster, node = self.start(settings)
         load = subprocess.Popen(
             [OPTIONS.tailrace, "bench", "service", "--clients", "1", "--in-flight", "4", "--value-bytes", "8192",
              "--seconds", "8", "--json", "--server", node.server, "--timeout", "10"],
