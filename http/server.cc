@@ -22,6 +22,7 @@ namespace {
 constexpr size_t kMostAccepts = 32;
 constexpr std::chrono::milliseconds kAcceptPause{100};
 constexpr std::chrono::minutes kAcceptComplaint{1};
+constexpr std::chrono::milliseconds kTimeToSpeak{20};
 
 class ServerImpl final : public Server, public Connection::Owner {
  public:
@@ -123,8 +124,16 @@ class ServerImpl final : public Server, public Connection::Owner {
     int64_t balance = 0;
     for (const auto& each : connections_)
       if (each->waits_for_other_side()) balance += each->has_spoken() ? 1 : -1;
+    // In a burst many are silent, for they have just come: each has a moment to speak.
+    const SteadyTime silent = system_clock().now() - kTimeToSpeak;
+    const auto oldest =
+        std::find_if(connections_.begin(), connections_.end(), [&](const auto& each) {
+          return balance <= 0 && each->waits_for_other_side() && !each->has_spoken() &&
+                 each->accepted_before(silent);
+        });
+    if (oldest != connections_.end()) return oldest;
     return std::find_if(connections_.begin(), connections_.end(), [&](const auto& each) {
-      return each->waits_for_other_side() && each->has_spoken() == (balance > 0);
+      return each->waits_for_other_side() && each->has_spoken();
     });
   }
 
