@@ -11,10 +11,13 @@
 #include <asio/steady_timer.hpp>
 #include <fmt/format.h>
 
+#include "core/thread.h"
 #include "net/descriptors.h"
 #include "net/dial.h"
 #include "net/listen.h"
+#include "net/loop_watch.h"
 #include "observability/logging.h"
+#include "observability/metric_table.h"
 #include "rpc/peer/connection.h"
 
 namespace tailrace::rpc {
@@ -70,7 +73,8 @@ class PeerTransportImpl : public PeerTransport {
     interval_ = interval;
     tick_ = std::move(tick);
     asio::post(io_, [this] { arm_tick(); });
-    thread_ = std::thread([this] { io_.run(); });
+    watch_.start();
+    thread_ = named_thread("nodes", [this] { io_.run(); });
   }
 
   void stop() override {
@@ -95,19 +99,20 @@ class PeerTransportImpl : public PeerTransport {
 
   void register_metrics(observability::MetricRegistry& registry) override {
     registration_ = registry.registration();
-    registry.add_counter(registration_, "tailrace_peer_received_bytes_total",
-                         "Bytes received from other nodes.", {}, traffic_.bytes_in);
-    registry.add_counter(registration_, "tailrace_peer_sent_bytes_total",
-                         "Bytes sent to other nodes.", {}, traffic_.bytes_out);
-    registry.add_counter(registration_, "tailrace_peer_bad_frames_total",
-                         "Peer connections closed because of a frame that is none.", {},
+    registry.add_counter(registration_, observability::metric("tailrace_peer_received_bytes_total"),
+                         {}, traffic_.bytes_in);
+    registry.add_counter(registration_, observability::metric("tailrace_peer_sent_bytes_total"), {},
+                         traffic_.bytes_out);
+    registry.add_counter(registration_, observability::metric("tailrace_peer_bad_frames_total"), {},
                          traffic_.bad_frames);
-    registry.add_counter(registration_, "tailrace_peer_connections_total",
-                         "Peer connections that came up.", {}, came_up_);
-    registry.add_counter(registration_, "tailrace_peer_failures_total",
-                         "Dials and hellos between nodes that failed.", {}, failures_);
-    registry.add_gauge(registration_, "tailrace_peer_connections", "Peer connections up now.", {},
+    registry.add_counter(registration_, observability::metric("tailrace_peer_connections_total"),
+                         {}, came_up_);
+    registry.add_counter(registration_, observability::metric("tailrace_peer_failures_total"), {},
+                         failures_);
+    registry.add_gauge(registration_, observability::metric("tailrace_peer_connections"), {},
                        [this] { return static_cast<double>(up_.load()); });
+    registry.add_histogram(registration_, observability::metric("tailrace_loop_lateness_seconds"),
+                           {{"loop", "nodes"}}, lateness_);
   }
 
   // ---- Executor: any thread.
@@ -503,6 +508,8 @@ class PeerTransportImpl : public PeerTransport {
   std::atomic<int64_t> up_{0};
   asio::io_context io_{1};
   asio::executor_work_guard<asio::io_context::executor_type> work_;
+  observability::Histogram lateness_{observability::lateness_bounds_s()};
+  net::LoopWatch watch_{io_, [this](double late) { lateness_.observe(late); }};
   std::optional<asio::ip::tcp::acceptor> acceptor_;
   std::thread thread_;
   int port_ = 0;

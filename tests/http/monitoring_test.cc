@@ -41,7 +41,8 @@ class MonitoringTest : public ::testing::Test {
 // and the connection goes on.
 TEST_F(MonitoringTest, ServesMetricsAndHealth) {
   auto registration = registry_.registration();
-  registry_.add_gauge(registration, "tailrace_x", "X.", {}, [] { return 7; });
+  registry_.add_gauge(registration, {"tailrace_x", observability::MetricType::kGauge, "", "", "X."},
+                      {}, [] { return 7; });
   auto monitoring = Monitoring::start({"127.0.0.1:0"}, registry_, healthy, unready);
   ASSERT_TRUE(monitoring) << monitoring.error().message;
   ASSERT_GT((*monitoring)->port(), 0);
@@ -99,13 +100,15 @@ class SlowGauge {
  public:
   explicit SlowGauge(observability::MetricRegistry& registry)
       : registration_(registry.registration()) {
-    registry.add_gauge(registration_, "tailrace_slow", "Slow.", {}, [this] {
-      if (++collections == 1) {
-        began.set_value();
-        released.get_future().wait();
-      }
-      return 1.0;
-    });
+    registry.add_gauge(registration_,
+                       {"tailrace_slow", observability::MetricType::kGauge, "", "", "Slow."}, {},
+                       [this] {
+                         if (++collections == 1) {
+                           began.set_value();
+                           released.get_future().wait();
+                         }
+                         return 1.0;
+                       });
   }
 
   std::atomic<int> collections{0};
