@@ -12,7 +12,7 @@
 #include "app/cli/arguments.h"
 #include "app/cli/output.h"
 #include "app/cli/verbs.h"
-#include "app/version.h"
+#include "app/cli/version.h"
 
 namespace tailrace::app {
 namespace {

@@ -71,6 +71,11 @@ Family under_old_name(const Family& family, const OldName& old) {
   return result;
 }
 
+bool is_old(const MetricInfo& info) {
+  return std::any_of(std::begin(kOldMetrics), std::end(kOldMetrics),
+                     [&](const MetricInfo& old) { return old.name == info.name; });
+}
+
 }  // namespace
 
 struct MetricRegistry::Registration::State {
@@ -97,6 +102,7 @@ struct MetricRegistry::Registration::State {
     std::vector<Family> families;
     std::map<std::string_view, size_t> places;
     for (const auto& [id, source] : sources) {
+      if (!old_names && is_old(source.info)) continue;
       const auto [place, is_new] = places.try_emplace(source.info.name, families.size());
       if (is_new)
         families.push_back({std::string(source.info.name),

@@ -8,6 +8,7 @@
 // log end in _address_bytes, times of something in _timestamp_seconds, the most of something in
 // _limit, what is only known of the newest of something begins with last_.
 
+#include <string>
 #include <string_view>
 
 #include "observability/metrics.h"
@@ -217,6 +218,12 @@ inline constexpr OldName kOldNames[] = {
     {"tailrace_rpc_request_seconds", "tailrace_rpc_request_duration_seconds", "", ""},
     {"tailrace_coordinator_seconds_since_contact", "tailrace_coordinator_since_contact_seconds", "", ""},
 };
+
+/// Metrics of before whose values are told otherwise now; told as long.
+inline constexpr MetricInfo kOldMetrics[] = {
+    {"tailrace_replication_vote", MetricType::kGauge, "", "", "Old form of tailrace_replication_vote_state: 0 none, 1 provisional, 2 full."},
+    {"tailrace_replication_source_node", MetricType::kGauge, "", "", "Old form of tailrace_replication_source_info: the number of the node; 0: none."},
+};
 // clang-format on
 
 /// The row of a metric.
@@ -225,5 +232,13 @@ consteval const MetricInfo& metric(std::string_view name) {
     if (each.name == name) return each;
   throw "no such metric: add it to kMetrics";
 }
+consteval const MetricInfo& old_metric(std::string_view name) {
+  for (const MetricInfo& each : kOldMetrics)
+    if (each.name == name) return each;
+  throw "no such metric of before";
+}
+
+/// docs/reference/metrics.md.
+std::string metrics_page();
 
 }  // namespace tailrace::observability

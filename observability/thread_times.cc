@@ -25,7 +25,7 @@ std::pair<std::string, double> parse_thread_stat(const std::string& line, double
   if (name.starts_with("iou-")) name = "io_uring";
   if (is_main) name = "main";
   size_t at = close + 1;
-  for (int field = 0; field < 12 && at != std::string::npos; ++field)
+  for (int field = 0; field < 11 && at != std::string::npos; ++field)
     at = line.find(' ', at + 1);
   if (at == std::string::npos) return {};
   char* end = nullptr;

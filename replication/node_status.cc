@@ -191,6 +191,10 @@ void Driver::register_metrics(observability::MetricRegistry& registry) {
                      [this] { return status()->serving ? 1.0 : 0.0; });
   registry.add_gauge(to, observability::metric("tailrace_replication_connected_to_leader"), {},
                      [this] { return status()->connected_to_leader ? 1.0 : 0.0; });
+  registry.add_gauge(to, observability::old_metric("tailrace_replication_vote"), {},
+                     [this] { return static_cast<double>(status()->vote); });
+  registry.add_gauge(to, observability::old_metric("tailrace_replication_source_node"), {},
+                     [this] { return static_cast<double>(status()->source.value); });
   registry.add_series(to, observability::metric("tailrace_replication_source_info"), [this] {
     Samples samples;
     if (const NodeId source = status()->source; source != NodeId{})

@@ -1,6 +1,6 @@
 #include "app/node/node_metrics.h"
 
-#include "app/version.h"
+#include "app/cli/version.h"
 #include "observability/logging.h"
 #include "observability/metric_table.h"
 #include "observability/process_metrics.h"
