@@ -135,7 +135,8 @@ class Keys(VerbTest):
 
     def test_get_says_as_json_where_its_state_stands_and_how_old_it_may_be(self):
         self.expect(DONE, "put", "k", "v", cluster=three)
-        for level in ("linearizable", "bounded=60000ms"):
+        for level in ("linearizable", "bounded=60000ms", "bounded=60000", "bounded=60s", "bounded=60 s",
+                      "bounded=1m"):
             told = json.loads(self.expect(DONE, "get", "--json", "--read", level, "k", cluster=three).stdout)
             self.assertEqual((told["key"], told["found"], told["value"]), ("k", True, "v"))
             self.assertGreater(told["epoch"], 0)
@@ -161,7 +162,7 @@ class Keys(VerbTest):
         for cluster in (single, three):
             self.expect(DONE, "put", "ttl/short", "v", "--ttl", "1500ms", cluster=cluster, out=b"")
             self.expect(DONE, "put", "ttl/long", "v", "--ttl", "1h", cluster=cluster)
-            self.expect(DONE, "put", "ttl/changed", "v", "--ttl", "1h", cluster=cluster)
+            self.expect(DONE, "put", "ttl/changed", "v", "--ttl", "1 h", cluster=cluster)
             self.expect(DONE, "expire", "ttl/changed", "--ttl", "1s", cluster=cluster, out=b"")
             # Nobody writes meanwhile.
             wait_until("the keys expire",
@@ -174,7 +175,7 @@ class Keys(VerbTest):
             scan = self.expect(DONE, "scan", "ttl/", cluster=cluster, out=b"ttl/long\tv\n")
             self.assertIn(b"1 pairs at address", scan.stderr)
             self.expect(DONE, "verify", cluster=cluster)
-        for wrong in (["30"], ["0s"], ["-1s"], ["soon"]):
+        for wrong in (["30"], ["0s"], ["0 s"], ["-1s"], ["1  s"], ["soon"]):
             self.expect(USAGE, "put", "k", "v", "--ttl", *wrong)
         self.expect(USAGE, "expire", "k")
         self.expect(USAGE, "expire", "k", "--never", "--ttl", "1s")
@@ -312,7 +313,9 @@ class Reads(VerbTest):
 
     def test_a_level_that_is_none_is_a_usage_error(self):
         for level in ("", "all", "at-least", "at-least=", "at-least=1", "at-least=1:x",
-                      "at-least=-1:2", "at-least=1:2:3"):
+                      "at-least=-1:2", "at-least=1:2:3", "bounded", "bounded=", "bounded=x", "bounded=s",
+                      "bounded=-1s", "bounded=1.5s", "bounded=1  s", "bounded= 1s", "bounded=1s ",
+                      "bounded=367d", "bounded=99999999999999999999ms"):
             self.expect(USAGE, "get", "k", "--read", level, says="--read")
 
 
