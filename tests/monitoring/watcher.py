@@ -38,6 +38,7 @@ class Watcher:
         for file in rules.FILES:
             (self.directory / file.name).write_text(rules.scaled(file.read_text(), factor))
         self.firing, self.began = {}, {}  # (name, node): the texts; and the time since when
+        self.errors = set()  # of rules that could not be evaluated
         self.lock = threading.Lock()
         self.stopping = threading.Event()
 
@@ -84,8 +85,12 @@ class Watcher:
                     labels = alert["labels"]
                     name = labels["alertname"].removeprefix("Tailrace")
                     firing[name, int(labels.get("node", 0))] = alert["annotations"]
+            told = self.ask("rules") or {"groups": []}
+            errors = {f"{rule['name']}: {rule['lastError']}" for group in told["groups"] for rule in group["rules"]
+                      if rule.get("lastError")}
             now = time.monotonic()
             with self.lock:
+                self.errors |= errors
                 self.began = {key: self.began.get(key, now) for key in firing}
                 self.firing = firing
 
