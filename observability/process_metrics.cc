@@ -12,21 +12,6 @@ namespace tailrace::observability {
 
 namespace {
 
-double resident_bytes() {
-  std::ifstream file("/proc/self/statm");
-  double total_pages = 0;
-  double resident_pages = 0;
-  file >> total_pages >> resident_pages;
-  return resident_pages * static_cast<double>(sysconf(_SC_PAGESIZE));
-}
-
-double cpu_seconds() {
-  rusage usage{};
-  if (getrusage(RUSAGE_SELF, &usage) != 0) return 0;
-  return static_cast<double>(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
-         1e-6 * static_cast<double>(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec);
-}
-
 double open_fds() {
   DIR* directory = opendir("/proc/self/fd");
   if (directory == nullptr) return 0;
@@ -63,10 +48,26 @@ double start_time() {
 
 }  // namespace
 
+double process_resident_bytes() {
+  std::ifstream file("/proc/self/statm");
+  double total_pages = 0;
+  double resident_pages = 0;
+  file >> total_pages >> resident_pages;
+  return resident_pages * static_cast<double>(sysconf(_SC_PAGESIZE));
+}
+
+double process_cpu_seconds() {
+  rusage usage{};
+  if (getrusage(RUSAGE_SELF, &usage) != 0) return 0;
+  return static_cast<double>(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
+         1e-6 * static_cast<double>(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec);
+}
+
 void register_process_metrics(MetricRegistry& registry, MetricRegistry::Registration& to) {
-  registry.add_gauge(to, "process_resident_memory_bytes", "Resident memory.", {}, resident_bytes);
+  registry.add_gauge(to, "process_resident_memory_bytes", "Resident memory.", {},
+                     process_resident_bytes);
   registry.add_counter(to, "process_cpu_seconds_total", "User and system time spent.", {},
-                       cpu_seconds);
+                       process_cpu_seconds);
   registry.add_gauge(to, "process_open_fds", "Open file descriptors.", {}, open_fds);
   registry.add_gauge(to, "process_start_time_seconds", "Start, in seconds since 1970.", {},
                      [start = start_time()] { return start; });

@@ -38,7 +38,7 @@ bool can_be_told(const std::string& address) {
 }
 
 /// Nothing: a command, which says itself what it is, or no request that is answered.
-std::optional<RequestKind> kind_of(wire::Request::Reader request) {
+std::optional<RequestKind> kind_of_request(wire::Request::Reader request) {
   switch (request.which()) {
     case wire::Request::APPEND:
       return RequestKind::kAppend;
@@ -170,7 +170,8 @@ FramedSocket::Take Connection::dispatch(wire::Request::Reader request) {
   }
   const Place place = place_for(request);
   if (place != Place::kHas) return place == Place::kWaits ? Take::kHold : Take::kDone;
-  if (const auto kind = kind_of(request); kind && info_of(*kind).answered_by == AnsweredBy::kLeader)
+  if (const auto kind = kind_of_request(request);
+      kind && info_of(*kind).answered_by == AnsweredBy::kLeader)
     if (refuse_unless_leader({id, *kind, std::chrono::steady_clock::now()})) return Take::kDone;
   switch (request.which()) {
     case wire::Request::HELLO:
@@ -220,7 +221,7 @@ FramedSocket::Take Connection::dispatch(wire::Request::Reader request) {
 
 Connection::Place Connection::place_for(wire::Request::Reader request) {
   if (has_place_) return Place::kHas;
-  const auto kind = kind_of(request);
+  const auto kind = kind_of_request(request);
   if (request.isHello() || (kind && info_of(*kind).of_operators)) return Place::kHas;
   const int64_t most = context_.options.max_connections;
   if (context_.probe.connections.load() - context_.unplaced.load() < most) {

@@ -220,6 +220,8 @@ FramedSocket::Take Connection::enqueue(const Asked& asked,
     context_.digests_asked.end.store(range->end);
     context_.digests_asked.time.store(asked.started);
   }
+  context_.probe.records[static_cast<size_t>(asked.kind)].add(records.size());
+  context_.probe.record_bytes[static_cast<size_t>(asked.kind)].add(range->bytes());
   thread_.desk().owe(
       {epoch, *range, last, {std::move(self), asked.id, asked.kind, asked.started, extra}});
   thread_.note_cost(static_cast<int64_t>(extra));

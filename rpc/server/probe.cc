@@ -18,6 +18,24 @@ std::string_view name_of(RequestResult result) {
   return "unknown";
 }
 
+std::string_view name_of(Stage stage) {
+  switch (stage) {
+    case Stage::kHeld:
+      return "held";
+    case Stage::kEnqueue:
+      return "enqueue";
+    case Stage::kFlush:
+      return "flush";
+    case Stage::kCommit:
+      return "commit";
+    case Stage::kApply:
+      return "apply";
+    case Stage::kAnswer:
+      return "answer";
+  }
+  return "unknown";
+}
+
 RequestResult result_of(ErrorCode code) {
   switch (code) {
     case ErrorCode::kNotLeader:
@@ -39,6 +57,8 @@ RequestResult result_of(ErrorCode code) {
 
 Probe::Probe() {
   for (auto& histogram : seconds)
+    histogram = std::make_unique<observability::Histogram>(observability::latency_bounds_s());
+  for (auto& histogram : stages)
     histogram = std::make_unique<observability::Histogram>(observability::latency_bounds_s());
 }
 

@@ -94,6 +94,11 @@ enum class RequestResult : uint8_t {
   kFailed,
   kLast = kFailed
 };
+/// Where the time of a write goes, on the leader.
+enum class Stage : uint8_t { kHeld, kEnqueue, kFlush, kCommit, kApply, kAnswer, kLast = kAnswer };
+inline constexpr size_t kStages = static_cast<size_t>(Stage::kLast) + 1;
+std::string_view name_of(Stage stage);
+
 inline constexpr size_t kRequestResults = static_cast<size_t>(RequestResult::kLast) + 1;
 std::string_view name_of(RequestResult result);
 RequestResult result_of(ErrorCode code);
@@ -111,6 +116,8 @@ struct Probe {
 
   std::array<std::array<observability::Counter, kRequestResults>, kRequestKinds> requests;
   std::array<std::unique_ptr<observability::Histogram>, kRequestKinds> seconds;
+  std::array<std::unique_ptr<observability::Histogram>, kStages> stages;
+  std::array<observability::Counter, kRequestKinds> records, record_bytes;
   Traffic traffic;
   observability::Counter accepted, evicted, timed_out, stalls;
   std::atomic<int64_t> connections{0}, in_flight{0};
