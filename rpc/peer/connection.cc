@@ -17,7 +17,7 @@ PeerConnection::PeerConnection(asio::ip::tcp::socket socket, PeerIdentity self,
     : FramedSocket(std::move(socket), max_frame_bytes, traffic),
       self_(std::move(self)),
       hello_timer_(executor()) {
-  // Another process of the same number is let in only once this one has gone (peer_transport.cc).
+  // Another process of the same number is let in only once this one has gone (transport_hello.cc).
   notice_when_it_is_gone(1, 1);
 }
 

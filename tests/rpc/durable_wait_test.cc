@@ -8,7 +8,7 @@
 #include <gtest/gtest.h>
 
 #include "core/clock.h"
-#include "tests/rpc/fake_node.h"
+#include "tests/rpc/fake_log.h"
 #include "tests/rpc/small_log.h"
 #include "tests/support/fault_file_system.h"
 

@@ -120,6 +120,10 @@ class FaultFileSystem final : public storage::FileSystem {
   Result<> resize(Inode& inode, const std::string& path, std::string_view call, uint64_t bytes,
                   bool only_grow) TAILRACE_REQUIRES(mutex_);
   Result<> sync(Inode& inode, const std::string& path) TAILRACE_REQUIRES(mutex_);
+  /// Whether a crash keeps one thing that was not synced.
+  bool keeps(CrashPolicy policy) TAILRACE_REQUIRES(mutex_);
+  Names names_after(CrashPolicy policy) TAILRACE_REQUIRES(mutex_);
+  void lose_sectors(const Names& names, CrashPolicy policy) TAILRACE_REQUIRES(mutex_);
   void take_what_is_free() TAILRACE_REQUIRES(mutex_);
   uint64_t used_bytes() const TAILRACE_REQUIRES(mutex_);
   bool has_room(const Inode& inode, uint64_t bytes) const TAILRACE_REQUIRES(mutex_);

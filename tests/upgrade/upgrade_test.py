@@ -63,6 +63,15 @@ class Upgrade(unittest.TestCase):
             for node in self.nodes.status()), PATIENCE)
         return self.version()
 
+    def start_old_and_replace_all(self, finalize_after):
+        """Gives each node in turn the newer program. Returns the nodes and the version of before."""
+        nodes = self.start(OLD)
+        before = self.first_version()
+        self.put()
+        for node in reversed(nodes):
+            self.becomes(node, NEW, f"  finalize_after: {finalize_after}\n")
+        return nodes, before
+
     def check_all(self):
         self.nodes.wait_equal(PATIENCE)
         for node in self.nodes.nodes:
@@ -73,11 +82,7 @@ class Upgrade(unittest.TestCase):
 
     def test_node_by_node_and_back_again(self):
         """While the newer version waits, any node may have either program."""
-        nodes = self.start(OLD)
-        before = self.first_version()
-        self.put()
-        for node in reversed(nodes):
-            self.becomes(node, NEW, "  finalize_after: 1 h\n")
+        nodes, before = self.start_old_and_replace_all("1 h")
         self.check_all()
         self.assertEqual(self.version(), before)
         for node in nodes:
@@ -86,11 +91,7 @@ class Upgrade(unittest.TestCase):
 
     def test_a_cluster_goes_over_to_the_newer_version(self):
         """Then the old program refuses the data, says why, and changes nothing."""
-        nodes = self.start(OLD)
-        before = self.first_version()
-        self.put()
-        for node in reversed(nodes):
-            self.becomes(node, NEW, "  finalize_after: 3 s\n")
+        nodes, before = self.start_old_and_replace_all("3 s")
         single = Cluster(NEW, nodes=1)
         with single:
             newest = wait_until("its version", lambda: json.loads(

@@ -1,6 +1,6 @@
 // The model's named consumers.
 
-#include "tests/fasterlog/log_model_run.h"
+#include "tests/fasterlog/model/log_model_run.h"
 
 namespace tailrace::fasterlog {
 

@@ -6,7 +6,7 @@
 
 #include "core/random.h"
 #include "fasterlog/format/record.h"
-#include "tests/fasterlog/log_model.h"
+#include "tests/fasterlog/model/log_model.h"
 #include "tests/fasterlog/saved_log.h"
 #include "tests/support/fault_file_system.h"
 

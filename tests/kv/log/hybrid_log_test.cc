@@ -8,7 +8,7 @@
 
 #include <gtest/gtest.h>
 
-#include "tests/kv/log_support.h"
+#include "tests/kv/log/log_support.h"
 #include "tests/support/fault_file_system.h"
 
 namespace tailrace::kv {

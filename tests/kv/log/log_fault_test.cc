@@ -6,7 +6,7 @@
 #include <gtest/gtest.h>
 
 #include "kv/log/hybrid_log.h"
-#include "tests/kv/log_support.h"
+#include "tests/kv/log/log_support.h"
 #include "tests/support/fault_file_system.h"
 
 namespace tailrace::kv {

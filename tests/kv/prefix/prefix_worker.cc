@@ -21,7 +21,7 @@
 #include <CLI/CLI.hpp>
 #include <unistd.h>
 
-#include "tests/kv/prefix_run.h"
+#include "tests/kv/prefix/prefix_run.h"
 
 namespace tailrace::kv {
 namespace {

@@ -5,7 +5,7 @@
 #include <cstdlib>
 
 #include "observability/logging.h"
-#include "tests/fasterlog/log_model_run.h"
+#include "tests/fasterlog/model/log_model_run.h"
 
 namespace tailrace::fasterlog {
 namespace {

@@ -1,4 +1,4 @@
-#include "tests/kv/prefix_run.h"
+#include "tests/kv/prefix/prefix_run.h"
 
 #include <chrono>
 #include <deque>

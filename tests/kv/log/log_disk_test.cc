@@ -9,7 +9,7 @@
 #include "kv/checkpoint/snapshot_capture.h"
 #include "kv/log/hybrid_log.h"
 #include "kv/log/segments.h"
-#include "tests/kv/log_support.h"
+#include "tests/kv/log/log_support.h"
 #include "tests/support/fault_file_system.h"
 #include "tests/support/temporary_directory.h"
 

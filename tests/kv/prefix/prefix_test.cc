@@ -4,7 +4,7 @@
 // many.
 
 #include "tests/kv/kv_support.h"
-#include "tests/kv/prefix_run.h"
+#include "tests/kv/prefix/prefix_run.h"
 #include "tests/support/fault_file_system.h"
 
 namespace tailrace::kv {

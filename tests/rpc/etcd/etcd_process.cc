@@ -1,4 +1,4 @@
-#include "tests/rpc/etcd_process.h"
+#include "tests/rpc/etcd/etcd_process.h"
 
 #include <chrono>
 #include <cstdlib>

@@ -5,8 +5,8 @@
 
 #include <gtest/gtest.h>
 
-#include "tests/rpc/etcd_node.h"
-#include "tests/rpc/etcd_process.h"
+#include "tests/rpc/etcd/etcd_node.h"
+#include "tests/rpc/etcd/etcd_process.h"
 
 namespace tailrace::rpc {
 namespace {

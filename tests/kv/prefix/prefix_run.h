@@ -12,7 +12,7 @@
 
 #include "core/mutex.h"
 #include "kv/store.h"
-#include "tests/kv/prefix_workload.h"
+#include "tests/kv/prefix/prefix_workload.h"
 
 namespace tailrace::kv {
 

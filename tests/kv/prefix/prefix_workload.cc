@@ -1,4 +1,4 @@
-#include "tests/kv/prefix_workload.h"
+#include "tests/kv/prefix/prefix_workload.h"
 
 #include <cctype>
 
