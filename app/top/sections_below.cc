@@ -131,26 +131,29 @@ Lines room_lines(const View& view, size_t width) {
 }
 
 Lines help_lines(size_t width) {
-  constexpr std::string_view kHelp[] = {
-      "HEALTH  ok, or what is wrong in one word. The lines at the top say more.",
-      "LAG, TIME  how far the node is behind the leader, in bytes and in time.",
-      "APPLIED/S  bytes of the log that the node applies in a second.",
-      "FLIGHT  requests that are not answered yet.  CONN, TAILS  open ones.",
-      "CPU  100% is one processor.  MEM  resident memory.  FREE  room on the disk.",
-      "STORE  how much of store.disk_bytes is used.  UP  since the start.",
+  // One paragraph a line.
+  constexpr std::string_view kHelp =
+      "HEALTH  ok, or what is wrong in one word. The lines at the top say more.\n"
+      "LAG, TIME  how far the node is behind the leader, in bytes and in time.\n"
+      "APPLIED/S  bytes of the log that the node applies in a second.\n"
+      "FLIGHT  requests that are not answered yet.  CONN, TAILS  open ones.\n"
+      "CPU  100% is one processor.  MEM  resident memory.  FREE  room on the disk.\n"
+      "STORE  how much of store.disk_bytes is used.  UP  since the start.\n"
       "WATERMARKS  each bar is a node's log, all on one axis of addresses. A character says how "
-      "far all that it stands for has come.",
+      "far all that it stands for has come.\n"
       "STAGES  held: the write waited for room. enqueue: it was checked and put into the log. "
       "flush: until it was durable here. commit: until a majority had it. apply: until it was "
-      "applied. answer: until the answer was sent.",
+      "applied. answer: until the answer was sent.\n"
       "TRUNCATION  who needs the oldest part of the log, how much that is, and how much could go "
-      "without this one.",
+      "without this one.\n"
       "Sizes are in units of 1024, counts in units of 1000. - is what is not known: there are no "
-      "two answers yet, the node was started anew, or it is of an older version."};
+      "two answers yet, the node was started anew, or it is of an older version.\n";
   Lines lines;
-  for (const std::string_view text : kHelp) {
-    Lines one = wrapped(text, width, 2, Style::kPlain);
+  for (size_t at = 0; at < kHelp.size();) {
+    const size_t end = kHelp.find('\n', at);
+    const Lines one = wrapped(kHelp.substr(at, end - at), width, 2, Style::kPlain);
     lines.insert(lines.end(), one.begin(), one.end());
+    at = end + 1;
   }
   return lines;
 }

@@ -19,17 +19,19 @@ const Answer* find_node(const Snapshot* snapshot, NodeId node) {
 
 /// Two readings of one process, and the time between them.
 struct Between {
-  const Answer* before = nullptr;
-  const Answer* now = nullptr;
-  double seconds = 0;  // 0: nothing can be compared
+  const Answer* before = nullptr;  // null: nothing can be compared
+  double seconds = 0;
 
-  bool has_activity() const { return seconds > 0 && before->activity && now->activity; }
+  /// Null: it does not tell.
+  const Activity* activity() const {
+    return before != nullptr && before->activity ? &*before->activity : nullptr;
+  }
 };
 
 Between between(const Snapshot* before, const Snapshot& now, const Answer& answer) {
   const Answer* earlier = find_node(before, answer.node);
-  if (earlier == nullptr) return {};
-  Between both{earlier, &answer, std::chrono::duration<double>(now.at - before->at).count()};
+  if (before == nullptr || earlier == nullptr) return {};
+  Between both{earlier, std::chrono::duration<double>(now.at - before->at).count()};
   // The servers' own time says when they counted; it goes back when one was started anew.
   if (earlier->activity && answer.activity)
     both.seconds = answer.activity->uptime_s - earlier->activity->uptime_s;
@@ -37,17 +39,14 @@ Between between(const Snapshot* before, const Snapshot& now, const Answer& answe
   return both;
 }
 
-Rates rates_of(const Between& both) {
-  if (!both.has_activity()) return {};
-  const Activity& before = *both.before->activity;
-  const Activity& now = *both.now->activity;
+Rates rates_of(const Activity& before, const Activity& now, double seconds) {
   Rates rates;
-  rates.writes = rate(before.writes, now.writes, both.seconds);
-  rates.reads = rate(before.reads, now.reads, both.seconds);
-  rates.events = rate(before.events, now.events, both.seconds);
-  rates.record_bytes = rate(before.record_bytes, now.record_bytes, both.seconds);
-  const Figure refused = rate(before.refused, now.refused, both.seconds);
-  const Figure failed = rate(before.failed, now.failed, both.seconds);
+  rates.writes = rate(before.writes, now.writes, seconds);
+  rates.reads = rate(before.reads, now.reads, seconds);
+  rates.events = rate(before.events, now.events, seconds);
+  rates.record_bytes = rate(before.record_bytes, now.record_bytes, seconds);
+  const Figure refused = rate(before.refused, now.refused, seconds);
+  const Figure failed = rate(before.failed, now.failed, seconds);
   if (refused && failed) rates.errors = *refused + *failed;
   return rates;
 }
@@ -62,9 +61,10 @@ void fill_activity(const Between& both, const Activity& now, NodeRow& row) {
     row.disk_free_bytes = now.disk_free_bytes;
     row.disk_capacity_bytes = now.disk_capacity_bytes;
   }
-  row.rates = rates_of(both);
-  if (!both.has_activity()) return;
-  const double used = now.cpu_s - both.before->activity->cpu_s;
+  const Activity* before = both.activity();
+  if (before == nullptr) return;
+  row.rates = rates_of(*before, now, both.seconds);
+  const double used = now.cpu_s - before->cpu_s;
   if (used >= 0) row.cpu_share = used / both.seconds;
 }
 
@@ -91,7 +91,7 @@ NodeRow row_of(const Answer& answer, const std::string& server, const Between& b
   row.store_used_bytes = answer.store_used_bytes;
   row.store_capacity_bytes = answer.store_capacity_bytes;
   row.live_records = answer.live_records;
-  if (both.seconds > 0)
+  if (both.before != nullptr)
     row.applied_bytes = rate(both.before->applied.value, answer.applied.value, both.seconds);
   if (answer.activity) fill_activity(both, *answer.activity, row);
   return row;
@@ -178,10 +178,9 @@ std::vector<StageRow> stages_of(const Between& both, const Activity& now) {
   std::vector<StageRow> rows;
   for (const Activity::Stage& stage : now.stages) {
     StageRow row{stage.name, {}, {}, {}};
-    if (both.has_activity()) {
-      const Activity& before = *both.before->activity;
-      const auto same = std::ranges::find(before.stages, stage.name, &Activity::Stage::name);
-      if (same != before.stages.end() && before.stage_bounds_s == now.stage_bounds_s) {
+    if (const Activity* before = both.activity()) {
+      const auto same = std::ranges::find(before->stages, stage.name, &Activity::Stage::name);
+      if (same != before->stages.end() && before->stage_bounds_s == now.stage_bounds_s) {
         if (const Number more = sum_of(same->counts, stage.counts))
           row.rate = static_cast<double>(*more) / both.seconds;
         row.p50 = quantile(now.stage_bounds_s, same->counts, stage.counts, 0.5);

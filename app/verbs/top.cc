@@ -171,7 +171,7 @@ Result<> run_screen(const TopOptions& options, const rpc::ClientOptions& client)
   TAILRACE_ASSIGN_OR_RETURN(auto terminal, top::Terminal::open());
   TAILRACE_ASSIGN_OR_RETURN(auto poller, top::Poller::create(client));
   top::Live live(std::move(poller), options.interval());
-  const auto done = show(options, *terminal, live);
+  auto done = show(options, *terminal, live);
   terminal.reset();  // before a poll that is under way is waited for
   return done;
 }
