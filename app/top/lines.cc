@@ -31,7 +31,7 @@ std::string_view code_of(Style style, bool colours) {
 }
 
 size_t width_of(const Column& column) {
-  size_t width = column.heading.size();
+  size_t width = std::max(column.heading.size(), column.least);
   for (const Cell& cell : column.cells)
     width = std::max(width, cell.text.size());
   return width;

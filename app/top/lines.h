@@ -52,6 +52,7 @@ struct Column {
   std::string heading;
   bool right = true;  // numbers; words stand at the left
   int priority = 0;   // where the width does not suffice, the columns of the highest number go
+  size_t least = 0;   // its width, unless a cell is wider: so that it stands still
   std::vector<Cell> cells;
 };
 /// A line of headings and one a row.

@@ -44,8 +44,11 @@ std::string share_or_dash(const Number& used, const Number& capacity) {
   return fmt::format("{:.0f}%", 100 * std::min(share, 9.99));
 }
 
-Column column(std::string heading, int priority, bool right = true) {
-  return Column{std::move(heading), right, priority, {}};
+Column numbers(std::string heading, int priority, size_t least = 0) {
+  return Column{std::move(heading), true, priority, least, {}};
+}
+Column words(std::string heading, int priority, size_t least = 0) {
+  return Column{std::move(heading), false, priority, least, {}};
 }
 
 }  // namespace
@@ -94,13 +97,12 @@ Lines problem_lines(const View& view, size_t width, size_t most) {
 }
 
 Lines node_lines(const View& view, const std::vector<size_t>& shown, size_t width) {
-  std::vector<Column> columns{
-      column("NODE", 0),        column("ROLE", 1, false), column("HEALTH", 1, false),
-      column("VOTE", 4, false), column("LAG", 2),         column("TIME", 2),
-      column("APPLIED/S", 3),   column("FLIGHT", 5),      column("CPU", 3),
-      column("MEM", 4),         column("FREE", 4),        column("STORE", 6),
-      column("CONN", 7),        column("TAILS", 8),       column("WRITES/S", 9),
-      column("READS/S", 9),     column("UP", 10),         column("SERVER", 11, false)};
+  std::vector<Column> columns{numbers("NODE", 0),      words("ROLE", 1, 9),  words("HEALTH", 1, 9),
+                              words("VOTE", 4),        numbers("LAG", 2, 4), numbers("TIME", 2, 7),
+                              numbers("APPLIED/S", 3), numbers("FLIGHT", 5), numbers("CPU", 3, 4),
+                              numbers("MEM", 4, 4),    numbers("FREE", 4),   numbers("STORE", 6),
+                              numbers("CONN", 7),      numbers("TAILS", 8),  numbers("WRITES/S", 9),
+                              numbers("READS/S", 9),   numbers("UP", 10, 3), words("SERVER", 11)};
   for (const size_t i : shown) {
     const NodeRow& row = view.nodes[i];
     const bool leads = row.node == view.leader && row.node != NodeId{};

@@ -30,15 +30,17 @@ double share_of(const Number& used, const Number& capacity) {
   return static_cast<double>(*used) / static_cast<double>(*capacity);
 }
 
-/// The one whose store is the fullest; null: none is known.
+/// The one whose store is the fullest, the leader where that makes next to no difference; null:
+/// none is known.
 const NodeRow* fullest(const View& view) {
-  const NodeRow* most = nullptr;
-  for (const NodeRow& row : view.nodes) {
-    if (row.store_capacity_bytes.value_or(0) == 0) continue;
-    if (most == nullptr || share_of(row.store_used_bytes, row.store_capacity_bytes) >
-                               share_of(most->store_used_bytes, most->store_capacity_bytes))
+  constexpr double kDifference = 0.01;
+  const auto used = [](const NodeRow& row) {
+    return share_of(row.store_used_bytes, row.store_capacity_bytes);
+  };
+  const NodeRow* most = view.leader == NodeId{} ? nullptr : find_row(view, view.leader);
+  for (const NodeRow& row : view.nodes)
+    if (row.store_capacity_bytes && (most == nullptr || used(row) > used(*most) + kDifference))
       most = &row;
-  }
   return most;
 }
 

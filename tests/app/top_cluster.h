@@ -1,6 +1,7 @@
 #pragma once
 // A made-up cluster, as its servers would describe it.
 
+#include <algorithm>
 #include <string>
 #include <utility>
 #include <vector>
@@ -70,7 +71,7 @@ inline Answer node_at(uint32_t node, const Moment& at, uint32_t nodes = 3) {
   answer.tail = Address{leads ? at.tail : at.tail - used / 16};
   answer.durable = Address{at.tail - used / 16};
   answer.committed = Address{at.tail - used / 8};
-  answer.applied = Address{at.tail - used / 8 * node};
+  answer.applied = Address{at.tail - used / 16 * std::min(1 + node, 7u)};
   answer.store_used_bytes = uint64_t{120} << 20;
   answer.store_capacity_bytes = uint64_t{1} << 30;
   answer.live_records = 41'000;
