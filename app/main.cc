@@ -12,10 +12,7 @@
 #include "app/cli/arguments.h"
 #include "app/cli/output.h"
 #include "app/cli/verbs.h"
-
-#ifndef TAILRACE_VERSION
-#error "the build gives TAILRACE_VERSION"
-#endif
+#include "app/cli/version.h"
 
 namespace tailrace::app {
 namespace {
@@ -61,7 +58,7 @@ int main(int argc, char** argv) {
   keep_standard_descriptors();
   keep_pages_of_batches();
   CLI::App app("Tailrace: a replicated log with an embedded state machine", "tailrace");
-  app.set_version_flag("--version", "tailrace " TAILRACE_VERSION);
+  app.set_version_flag("--version", "tailrace " + std::string(kVersion));
   const std::string dashed = "An argument that begins with '-' and is not an option goes after --";
   app.footer(dashed);  // of each verb
   app.require_subcommand(1);

@@ -70,4 +70,4 @@ set(TAILRACE_rpc_LIBRARIES http_parser)
 
 set(TAILRACE_config_COMPONENTS core observability http rpc)
 set(TAILRACE_config_PACKAGES yaml-cpp)
-set(TAILRACE_config_MODULES)
+set(TAILRACE_config_MODULES XXHASH=libxxhash)

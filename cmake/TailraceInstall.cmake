@@ -18,7 +18,8 @@ set(TAILRACE_PUBLIC_HEADERS
   core/counter.h core/mutex.h core/record_kind.h core/result.h core/vote.h
   statemachine/command/command.h
   rpc/client/client.h rpc/wire/status.h
-  observability/logging.h observability/metrics.h observability/process_metrics.h
+  observability/logging.h observability/metric_table.h observability/metrics.h
+  observability/process_metrics.h
   http/message.h http/monitoring.h http/request_parser.h http/server.h
   storage/aligned_buffer.h storage/file_system.h storage/io_choice.h storage/stream_writer.h
   fasterlog/batch_writer.h fasterlog/format/log_metadata.h fasterlog/format/segment_files.h
@@ -29,7 +30,7 @@ set(TAILRACE_PUBLIC_HEADERS
   kv/checkpoint_source.h kv/session.h kv/store.h kv/types/checkpoint.h kv/types/copied_file.h
   kv/types/log_address.h kv/types/operation.h kv/types/options.h
   statemachine/anchors.h statemachine/cost.h statemachine/state_copy.h
-  statemachine/state_machine.h statemachine/types/copy_plan.h statemachine/types/rules.h
+  statemachine/state_machine.h statemachine/step_times.h statemachine/types/copy_plan.h statemachine/types/rules.h
   statemachine/types/state_value.h statemachine/watermarks.h
   replication/coordinator.h replication/copy/checkpoint_copy_status.h replication/node.h
   replication/protocol/membership.h replication/protocol/messages.h replication/protocol/role.h

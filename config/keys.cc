@@ -218,6 +218,8 @@ constexpr Key kKeys[] = {
   // ---- metrics
   {"metrics", "listen", Form::kAddress, 0, 0, "", TARGET(metrics.listen), "",
    "Where /metrics, /healthz and /readyz are."},
+  {"metrics", "old_names", Form::kFlag, 0, 0, "", TARGET(metrics.old_names), "",
+   "Whether metrics are told under the names of the release before as well (docs/reference/metrics.md). false: a scrape is smaller. They go with the next release."},
 };
 #undef TARGET
 #undef TARGET_CHOICE

@@ -3,6 +3,9 @@
 #include <algorithm>
 #include <sstream>
 
+#include <fmt/format.h>
+#include <xxhash.h>
+
 #include "config/keys.h"
 #include "config/yaml_reader.h"
 #include "core/check.h"
@@ -111,9 +114,7 @@ std::string number_text(const Key& key, uint64_t value) {
   return key.name == "index_buckets" ? std::to_string(value) : size_text(value);
 }
 
-std::string default_of(const Key& key, NodeConfig& config) {
-  if (!key.otherwise.empty()) return std::string(key.otherwise);
-  TAILRACE_CHECK(key.target != nullptr, "a key that the table does not read says its default");
+std::string value_text(const Key& key, NodeConfig& config) {
   return std::visit(
       Overloaded{[&](const bool* of) { return std::string(*of ? "true" : "false"); },
                  [&](const uint32_t* of) { return number_text(key, *of); },
@@ -124,7 +125,12 @@ std::string default_of(const Key& key, NodeConfig& config) {
                    return text.str();
                  },
                  [&](const std::string* of) { return *of; },
-                 [&](const std::vector<std::string>*) { return std::string("none"); },
+                 [&](const std::vector<std::string>* of) {
+                   std::string all;
+                   for (const std::string& each : *of)
+                     all += (all.empty() ? "" : ", ") + each;
+                   return all.empty() ? std::string("none") : all;
+                 },
                  [&](const std::chrono::milliseconds* of) {
                    return time_text(static_cast<uint64_t>(of->count()));
                  },
@@ -133,6 +139,21 @@ std::string default_of(const Key& key, NodeConfig& config) {
                  },
                  [&](const uint8_t* of) { return words_of(key).at(*of - key.least); }},
       key.target(config));
+}
+
+std::string default_of(const Key& key, NodeConfig& config) {
+  if (!key.otherwise.empty()) return std::string(key.otherwise);
+  TAILRACE_CHECK(key.target != nullptr, "a key that the table does not read says its default");
+  return value_text(key, config);
+}
+
+/// What nodes of one cluster may well have differently.
+bool is_of_one_node(const Key& key) {
+  if (key.form == Form::kAddress) return true;
+  for (const std::string_view name : {"node", "data_dir", "log_level", "io", "huge_pages",
+                                      "recovery_threads", "io_threads", "old_names"})
+    if (key.name == name) return true;
+  return false;
 }
 
 std::string range_of(const Key& key) {
@@ -172,6 +193,16 @@ std::string range_of(const Key& key) {
 void read_section(YamlReader& reader, std::string_view section, NodeConfig& config) {
   for (const Key& key : keys())
     if (key.section == section && key.target != nullptr) read(reader, key, config);
+}
+
+std::string shared_digest(const NodeConfig& config) {
+  NodeConfig copy = config;
+  std::string text;
+  for (const Key& key : keys())
+    if (key.target != nullptr && !is_of_one_node(key))
+      text += std::string(key.section) + "." + std::string(key.name) + "=" + value_text(key, copy) +
+              "\n";
+  return fmt::format("{:016x}", XXH3_64bits(text.data(), text.size()));
 }
 
 std::string reference_page() {

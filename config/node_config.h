@@ -36,6 +36,9 @@ Result<NodeConfig> load_node_config(const std::string& file);
 /// A single node with defaults: `serve --data-dir DIR`. `client_address` is what it tells clients
 /// of itself; empty: nothing, for they have found it.
 NodeConfig single_node_config(const std::string& data_dir, const std::string& client_address = {});
+/// A digest of the settings that the nodes of a cluster should share: all but names, addresses,
+/// places and numbers of threads. Nodes that differ in it are set up differently.
+std::string shared_digest(const NodeConfig& config);
 /// Fills the paths (log, store, promise file) below data_dir and the owner strings.
 void place_in_directory(NodeConfig& config, const std::string& data_dir);
 

@@ -29,7 +29,9 @@ enum class ErrorCode {
   kNotLeader,           // this node cannot answer; the message names the leader where known
   kUnavailable,         // unreachable, or not ready yet
   kUnknownOutcome,      // it may or may not have happened
+  kLast = kUnknownOutcome
 };
+inline constexpr size_t kErrorCodes = static_cast<size_t>(ErrorCode::kLast) + 1;
 
 /// The code's name in snake case ("would_block"): stable, used in logs, metrics and JSON.
 std::string_view name_of(ErrorCode code);

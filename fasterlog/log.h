@@ -203,7 +203,10 @@ class Log {
   /// the flusher. Whoever waits gets kClosed, and further calls do.
   virtual Result<> close() = 0;
 
-  virtual void register_metrics(observability::MetricRegistry& registry) = 0;
+  /// kNo: somebody else tells tailrace_log_address_bytes, with more watermarks than the log has.
+  enum class TellAddresses : uint8_t { kNo, kYes };
+  virtual void register_metrics(observability::MetricRegistry& registry,
+                                TellAddresses addresses = TellAddresses::kYes) = 0;
 };
 
 }  // namespace tailrace::fasterlog

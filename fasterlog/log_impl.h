@@ -93,7 +93,7 @@ class LogImpl final : public Log {
   std::vector<ConsumerStatus> consumers() const override;
   uint64_t disk_bytes() const override { return core_->segments.disk_bytes(); }
 
-  void register_metrics(observability::MetricRegistry& registry) override;
+  void register_metrics(observability::MetricRegistry& registry, TellAddresses addresses) override;
 
  private:
   // enqueue.cc

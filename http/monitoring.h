@@ -22,6 +22,8 @@ struct MonitoringOptions {
   std::string listen = "127.0.0.1:9100";  // HOST:PORT or [V6]:PORT; port 0 takes a free one
   /// See ServerOptions. More than all who probe and scrape at the same time.
   size_t max_connections = 128;
+  /// Whether names of before are told as well (observability/metric_table.h).
+  bool old_names = true;
 };
 
 /// Serves /metrics, /healthz and /readyz by GET and HEAD until destroyed, and counts that in the

@@ -4,6 +4,8 @@
 
 #include <fmt/format.h>
 
+#include "observability/metric_table.h"
+
 namespace tailrace::http {
 namespace {
 
@@ -30,17 +32,19 @@ void Probe::count_response(int status) {
 void Probe::register_at(observability::MetricRegistry& registry) {
   registration_ = registry.registration();
   for (int each = 0; each < kClasses; ++each)
-    registry.add_counter(registration_, "tailrace_http_requests_total",
-                         "HTTP requests answered, by class of the status.",
+    registry.add_counter(registration_, observability::metric("tailrace_http_requests_total"),
                          {{"code", fmt::format("{}xx", kFirstClass + each)}},
                          responses[static_cast<size_t>(each)]);
   for (size_t each = 0; each < kClosedReasons; ++each)
-    registry.add_counter(registration_, "tailrace_http_closed_connections_total",
-                         "HTTP connections closed by this side: a request, the next request or the "
-                         "reading of a response took too long, or a new connection took the place.",
+    registry.add_counter(registration_,
+                         observability::metric("tailrace_http_closed_connections_total"),
                          {{"reason", name_of(static_cast<Closed>(each))}}, closed[each]);
-  registry.add_gauge(registration_, "tailrace_http_connections", "HTTP connections open now.", {},
+  registry.add_gauge(registration_, observability::metric("tailrace_http_connections"), {},
                      [this] { return static_cast<double>(connections.load()); });
+  registry.add_gauge(registration_, observability::metric("tailrace_http_connections_limit"), {},
+                     [this] { return static_cast<double>(most_connections); });
+  registry.add_histogram(registration_, observability::metric("tailrace_loop_lateness_seconds"),
+                         {{"loop", "http"}}, lateness);
 }
 
 }  // namespace tailrace::http

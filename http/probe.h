@@ -24,6 +24,8 @@ struct Probe {
   std::array<observability::Counter, kClasses> responses;
   std::array<observability::Counter, kClosedReasons> closed;
   std::atomic<int64_t> connections{0};
+  size_t most_connections = 0;
+  observability::Histogram lateness{observability::lateness_bounds_s()};  // of the server's thread
 
  private:
   observability::MetricRegistry::Registration registration_;  // last: goes first

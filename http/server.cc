@@ -11,9 +11,11 @@
 #include <asio/steady_timer.hpp>
 
 #include "core/clock.h"
+#include "core/thread.h"
 #include "http/connection.h"
 #include "net/descriptors.h"
 #include "net/listen.h"
+#include "net/loop_watch.h"
 #include "observability/logging.h"
 
 namespace tailrace::http {
@@ -27,7 +29,9 @@ constexpr std::chrono::milliseconds kTimeToSpeak{20};
 class ServerImpl final : public Server, public Connection::Owner {
  public:
   ServerImpl(ServerOptions server_options, Handler server_handler)
-      : Owner(std::move(server_options), std::move(server_handler)) {}
+      : Owner(std::move(server_options), std::move(server_handler)) {
+    probe.most_connections = options.max_connections;
+  }
 
   ~ServerImpl() override {
     if (!thread_.joinable()) return;
@@ -46,7 +50,8 @@ class ServerImpl final : public Server, public Connection::Owner {
 
   void start() override {
     accept();
-    thread_ = std::thread([this] { io_.run(); });
+    watch_.start();
+    thread_ = named_thread("http", [this] { io_.run(); });
   }
 
   int port() const override { return port_; }
@@ -154,6 +159,7 @@ class ServerImpl final : public Server, public Connection::Owner {
   asio::io_context io_{1};
   std::optional<asio::ip::tcp::acceptor> acceptor_;
   asio::steady_timer pause_{io_};
+  net::LoopWatch watch_{io_, [this](double late) { probe.lateness.observe(late); }};
   // On the thread only. The oldest first: accepted, or done with a request.
   std::list<std::shared_ptr<Connection>> connections_;
   std::optional<SteadyTime> complained_;

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "core/thread.h"
+
 namespace tailrace::kv {
 
 using Outcome = Engine::Outcome;
@@ -25,7 +27,7 @@ Result<> BackgroundReader::start() {
   if (started_) return {};
   TAILRACE_RETURN_IF_ERROR(fetcher_.open());
   started_ = true;
-  thread_ = std::thread([this] { run(); });
+  thread_ = named_thread("kv_read", [this] { run(); });
   return {};
 }
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "core/thread.h"
 #include "kv/store_impl.h"
 
 namespace tailrace::kv {
@@ -32,7 +33,7 @@ Compactor::~Compactor() {
 }
 
 void Compactor::start() {
-  thread_ = std::thread([this] { run(); });
+  thread_ = named_thread("kv_compact", [this] { run(); });
 }
 
 void Compactor::stop() {

@@ -39,7 +39,16 @@ spdlog::logger& logger() {
   return *instance;
 }
 
+Counter& lines(LogLevel level) {
+  static auto* const counters = new Counter[static_cast<size_t>(LogLevel::kOff) + 1];
+  return counters[static_cast<size_t>(level)];
+}
+
 }  // namespace
+
+const Counter& lines_logged(LogLevel level) {
+  return lines(level);
+}
 
 bool parse_log_level(std::string_view text, LogLevel& level) {
   if (text == "debug") return level = LogLevel::kDebug, true;
@@ -59,6 +68,7 @@ bool log_enabled(LogLevel level) {
 }
 
 void write_log(LogLevel level, std::string_view line) {
+  if (log_enabled(level)) lines(level).add();
   // As an argument, never as a format: lines may hold braces.
   logger().log(spdlog_level(level), "{}", line);
 }

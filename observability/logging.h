@@ -7,6 +7,8 @@
 
 #include <fmt/format.h>
 
+#include "core/counter.h"
+
 namespace tailrace::observability {
 
 enum class LogLevel { kDebug, kInfo, kWarning, kError, kOff };
@@ -16,6 +18,8 @@ bool parse_log_level(std::string_view text, LogLevel& level);
 void set_log_level(LogLevel level);
 bool log_enabled(LogLevel level);
 void write_log(LogLevel level, std::string_view line);
+/// How many lines of that level this process has written.
+const Counter& lines_logged(LogLevel level);
 
 template <typename... Args>
 void log_debug(fmt::format_string<Args...> format, Args&&... args) {

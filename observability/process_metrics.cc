@@ -2,11 +2,16 @@
 
 #include <cstdlib>
 #include <fstream>
+#include <map>
+#include <memory>
 #include <string>
 
 #include <dirent.h>
 #include <sys/resource.h>
 #include <unistd.h>
+
+#include "observability/metric_table.h"
+#include "observability/thread_times.h"
 
 namespace tailrace::observability {
 
@@ -20,6 +25,12 @@ double open_fds() {
     if (entry->d_name[0] != '.') ++count;
   closedir(directory);
   return count - 1;  // without the one that reads the directory
+}
+
+double max_fds() {
+  rlimit limit{};
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return kNotKnown;
+  return static_cast<double>(limit.rlim_cur);
 }
 
 /// Seconds since 1970 at which this process started.
@@ -64,13 +75,28 @@ double process_cpu_seconds() {
 }
 
 void register_process_metrics(MetricRegistry& registry, MetricRegistry::Registration& to) {
-  registry.add_gauge(to, "process_resident_memory_bytes", "Resident memory.", {},
+  registry.add_gauge(to, observability::metric("process_resident_memory_bytes"), {},
                      process_resident_bytes);
-  registry.add_counter(to, "process_cpu_seconds_total", "User and system time spent.", {},
+  registry.add_counter(to, observability::metric("process_cpu_seconds_total"), {},
                        process_cpu_seconds);
-  registry.add_gauge(to, "process_open_fds", "Open file descriptors.", {}, open_fds);
-  registry.add_gauge(to, "process_start_time_seconds", "Start, in seconds since 1970.", {},
+  registry.add_gauge(to, observability::metric("process_open_fds"), {}, open_fds);
+  registry.add_gauge(to, observability::metric("process_max_fds"), {}, max_fds);
+  registry.add_gauge(to, observability::metric("process_start_time_seconds"), {},
                      [start = start_time()] { return start; });
+}
+
+void register_thread_metrics(MetricRegistry& registry, MetricRegistry::Registration& to) {
+  const auto threads = std::make_shared<ThreadTimes>();
+  const auto samples = [](const std::map<std::string, double>& values) {
+    MetricRegistry::Samples result;
+    for (const auto& [name, value] : values)
+      result.push_back({{{"thread", name}}, value});
+    return result;
+  };
+  registry.add_series(to, observability::metric("tailrace_threads"),
+                      [threads, samples] { return samples(threads->look().running); });
+  registry.add_series(to, observability::metric("tailrace_thread_cpu_seconds_total"),
+                      [threads, samples] { return samples(threads->look().cpu_seconds); });
 }
 
 }  // namespace tailrace::observability

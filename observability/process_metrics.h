@@ -13,4 +13,7 @@ double process_resident_bytes();
 /// open file descriptors and start time. Read from /proc at each scrape.
 void register_process_metrics(MetricRegistry& registry, MetricRegistry::Registration& to);
 
+/// Adds how many threads there are and what processor time they have taken, by what they do.
+void register_thread_metrics(MetricRegistry& registry, MetricRegistry::Registration& to);
+
 }  // namespace tailrace::observability

@@ -21,6 +21,7 @@
 #include "replication/node.h"
 #include "replication/promise_file.h"
 #include "replication/protocol/core.h"
+#include "replication/round_trips.h"
 #include "replication/stall_watch.h"
 #include "replication/state_comparison.h"
 #include "replication/types/probe.h"
@@ -120,6 +121,7 @@ class Driver final : public Node, public TransportHandler {
   // node_health.cc
   Result<> recall_divergence();
   void tick_health();
+  void count_without_leader();
   void ask_for_digest();
   /// A leader whose state has diverged lets another lead.
   void step_down_diverged();
@@ -184,6 +186,8 @@ class Driver final : public Node, public TransportHandler {
     bool flushing = false;
     std::weak_ptr<const std::vector<std::byte>> bytes;
   };
+  RoundTrips round_trips_;
+  std::optional<std::chrono::nanoseconds> leader_looked_;  // when without_leader was counted last
   OnTheirWay shipped_;  // the newest; forgotten where the log's bytes may change
   /// A confirmation that is waited for; round 0: the next one to be asked.
   struct Confirmation {

@@ -269,7 +269,16 @@ void Driver::tick() {
   settle_change();
   tick_rules();
   tick_health();
+  count_without_leader();
   publish();
+}
+
+void Driver::count_without_leader() {
+  const CoreState& state = core_.state();
+  const std::chrono::nanoseconds before = leader_looked_.value_or(state.now);
+  leader_looked_ = state.now;
+  if (state.role == Role::kLeader || state.following.streaming) return;
+  probe_.without_leader_us.add(static_cast<uint64_t>((state.now - before).count() / 1000));
 }
 
 std::function<void(std::function<void()>)> Driver::poster() {
@@ -346,6 +355,7 @@ void Driver::on_connected(NodeId peer, const Introduction& introduction) {
 
 void Driver::on_disconnected(NodeId peer, const std::string& reason) {
   observability::log_debug("connection with node {} ended: {}", peer.value, reason);
+  round_trips_.forget(peer);
   handle(PeerDisconnected{peer});
 }
 
@@ -354,7 +364,10 @@ void Driver::on_message(NodeId peer, Message message) {
   if (const auto* question = std::get_if<CompareState>(&message))
     return on_compare(peer, *question);
   if (const auto* answer = std::get_if<StateCompared>(&message)) return on_compared(peer, *answer);
-  if (std::holds_alternative<Acknowledge>(message)) probe_.acks_received.add();
+  if (const auto* acknowledge = std::get_if<Acknowledge>(&message)) {
+    probe_.acks_received.add();
+    round_trips_.acknowledged(peer, acknowledge->durable, now());
+  }
   if (std::holds_alternative<Refuse>(message)) probe_.refusals_received.add();
   const bool acknowledged = std::holds_alternative<Acknowledge>(message);
   handle(Received{peer, std::move(message), now()});

@@ -72,6 +72,7 @@ struct FollowerStatus {
   Address durable, applied;
   uint64_t lag_bytes = 0;
   double lag_seconds = 0;
+  std::optional<double> round_trip_s;  // until shipped log is acknowledged; nothing: none was
   std::string unhealthy;  // why it is to serve no reads, as far as the leader knows; empty if well
   Address last_compared;  // where its state's digest was compared; 0: not in this lead
 };

@@ -188,6 +188,7 @@ void Driver::perform_one(const ShipBytes& action) {
   if (size > 0) {
     probe_.shipped.add();
     probe_.shipped_bytes.add(size);
+    round_trips_.shipped(action.peer, action.from + size, now());
     transport_.send(action.peer, Data{action.epoch, action.from, std::move(bytes), action.committed,
                                       durable, clock_.unix_time_ns(), action.round, action.echo,
                                       action.age, action.keep_from});

@@ -6,6 +6,7 @@
 
 #include <fmt/format.h>
 
+#include "observability/metric_table.h"
 #include "replication/driver.h"
 
 namespace tailrace::replication {
@@ -98,6 +99,7 @@ std::shared_ptr<NodeStatus> Driver::make_status() const {
       one.lag_bytes = state.log.durable - follower.durable;
       one.lag_seconds = std::max(0.0, seconds(now() - follower.passed_time));
     }
+    one.round_trip_s = round_trips_.seconds(id);
     one.unhealthy = unhealthy(follower, id);
     one.last_compared = comparison_.member(id).last_compared;
     result->followers.push_back(one);
@@ -166,132 +168,119 @@ void Driver::set_fatal_listener(std::function<void(const Error&)> listener) {
 void Driver::register_metrics(observability::MetricRegistry& registry) {
   auto& to = probe_.registration;
   to = registry.registration();
-  registry.add_gauge(to, "tailrace_replication_epoch", "The epoch in which this node acts.", {},
+  registry.add_gauge(to, observability::metric("tailrace_replication_epoch"), {},
                      [this] { return static_cast<double>(status()->epoch.value); });
-  registry.add_gauges(
-      to, "tailrace_replication_role", "1 for the role that this node has.", [this] {
-        Samples samples;
-        const Role mine = status()->role;
-        for (Role role : {Role::kStarting, Role::kLeader, Role::kFollower, Role::kLearner,
-                          Role::kCandidate, Role::kStopped})
-          samples.push_back({{{"role", std::string(name_of(role))}}, role == mine ? 1.0 : 0.0});
-        return samples;
-      });
-  registry.add_gauge(
-      to, "tailrace_replication_vote",
-      "Whether this node's word counts: 0 no (a new disk that has not caught up, or a "
-      "learner), 1 provisionally, 2 yes.",
-      {}, [this] { return static_cast<double>(status()->vote); });
-  registry.add_gauge(to, "tailrace_replication_cluster_version",
-                     "The version of formats and rules that all members know, as the log says; "
-                     "nothing newer is written.",
-                     {}, [this] { return static_cast<double>(status()->cluster_version); });
-  registry.add_gauge(to, "tailrace_replication_serving",
-                     "1 while this node leads and its epoch is committed.", {},
+  registry.add_series(to, observability::metric("tailrace_replication_role"), [this] {
+    Samples samples;
+    const Role mine = status()->role;
+    for (Role role : {Role::kStarting, Role::kLeader, Role::kFollower, Role::kLearner,
+                      Role::kCandidate, Role::kStopped})
+      samples.push_back({{{"role", std::string(name_of(role))}}, role == mine ? 1.0 : 0.0});
+    return samples;
+  });
+  registry.add_series(to, observability::metric("tailrace_replication_vote_state"), [this] {
+    Samples samples;
+    const Vote mine = status()->vote;
+    for (const Vote vote : {Vote::kNone, Vote::kProvisional, Vote::kFull})
+      samples.push_back({{{"vote", std::string(name_of(vote))}}, vote == mine ? 1.0 : 0.0});
+    return samples;
+  });
+  registry.add_gauge(to, observability::metric("tailrace_replication_cluster_version"), {},
+                     [this] { return static_cast<double>(status()->cluster_version); });
+  registry.add_gauge(to, observability::metric("tailrace_replication_serving"), {},
                      [this] { return status()->serving ? 1.0 : 0.0; });
-  registry.add_gauge(to, "tailrace_replication_committed_address",
-                     "Address up to which a majority of voters has the log durable.", {},
-                     [this] { return static_cast<double>(watermarks_.committed().value); });
-  registry.add_gauge(to, "tailrace_replication_connected_to_leader",
-                     "1 while the leader, or this node's upstream, streams to it.", {},
+  registry.add_gauge(to, observability::metric("tailrace_replication_connected_to_leader"), {},
                      [this] { return status()->connected_to_leader ? 1.0 : 0.0; });
-  registry.add_gauge(to, "tailrace_replication_source_node",
-                     "Number of the node that streams the log to this one; 0: none does.", {},
+  registry.add_gauge(to, observability::old_metric("tailrace_replication_vote"), {},
+                     [this] { return static_cast<double>(status()->vote); });
+  registry.add_gauge(to, observability::old_metric("tailrace_replication_source_node"), {},
                      [this] { return static_cast<double>(status()->source.value); });
-  registry.add_gauge(to, "tailrace_node_healthy",
-                     "0 while this node's state is not to be read: it differs from the cluster's, "
-                     "or is not applied any more.",
-                     {}, [this] { return status()->unhealthy.empty() ? 1.0 : 0.0; });
-  registry.add_gauge(to, "tailrace_replication_states_disputed",
-                     "1 on the leader while states differ and none has a majority.", {},
+  registry.add_series(to, observability::metric("tailrace_replication_source_info"), [this] {
+    Samples samples;
+    if (const NodeId source = status()->source; source != NodeId{})
+      samples.push_back({{{"source", std::to_string(source.value)}}, 1.0});
+    return samples;
+  });
+  registry.add_gauge(to, observability::metric("tailrace_node_healthy"), {},
+                     [this] { return status()->unhealthy.empty() ? 1.0 : 0.0; });
+  registry.add_gauge(to, observability::metric("tailrace_replication_states_disputed"), {},
                      [this] { return status()->disagreement.empty() ? 0.0 : 1.0; });
-  registry.add_gauge(to, "tailrace_replication_last_compared_address",
-                     "Address where this node's state was compared with the others' last; 0: "
-                     "nowhere yet.",
+  registry.add_gauge(to, observability::metric("tailrace_replication_last_compared_address_bytes"),
                      {}, [this] { return static_cast<double>(status()->last_compared.value); });
-  registry.add_counter(to, "tailrace_replication_state_digest_mismatches_total",
-                       "States that were found to differ from the cluster's: on the leader any "
-                       "node's, on the others their own.",
+  registry.add_counter(to,
+                       observability::metric("tailrace_replication_state_digest_mismatches_total"),
                        {}, probe_.digest_mismatches);
-  registry.add_gauges(to, "tailrace_replication_members",
-                      "Members of the cluster, as this node's log has them.", [this] {
-                        double voters = 0, joining = 0, learners = 0;
-                        const auto now_published = status();
-                        for (const Member& member : now_published->members)
-                          ++(member.voter ? voters : member.joining ? joining : learners);
-                        return Samples{{{{"kind", "voter"}}, voters},
-                                       {{{"kind", "joining"}}, joining},
-                                       {{{"kind", "learner"}}, learners}};
-                      });
+  registry.add_series(to, observability::metric("tailrace_replication_members"), [this] {
+    double voters = 0, joining = 0, learners = 0;
+    const auto now_published = status();
+    for (const Member& member : now_published->members)
+      ++(member.voter ? voters : member.joining ? joining : learners);
+    return Samples{{{{"kind", "voter"}}, voters},
+                   {{{"kind", "joining"}}, joining},
+                   {{{"kind", "learner"}}, learners}};
+  });
   registry.add_gauge(
-      to, "tailrace_replication_since_leader_seconds",
-      "Time since the last message of the leader; 0 on the leader; NaN: this "
-      "node follows nobody.",
-      {}, [this] { return status()->seconds_since_leader.value_or(observability::kNotKnown); });
+      to, observability::metric("tailrace_replication_since_leader_seconds"), {},
+      [this] { return status()->seconds_since_leader.value_or(observability::kNotKnown); });
 
-  auto of_followers = [&](std::string name, std::string help,
+  auto of_followers = [&](const observability::MetricInfo& metric,
                           std::function<double(const FollowerStatus&)> value) {
-    registry.add_gauges(to, std::move(name), std::move(help), [this, value = std::move(value)] {
+    registry.add_series(to, metric, [this, value = std::move(value)] {
       Samples samples;
       for (const FollowerStatus& follower : status()->followers)
         samples.push_back({{{"follower", std::to_string(follower.id.value)}}, value(follower)});
       return samples;
     });
   };
-  of_followers("tailrace_replication_follower_lag_bytes",
-               "Durable bytes of the leader that the follower has not acknowledged.",
+  of_followers(observability::metric("tailrace_replication_follower_lag_bytes"),
                [](const FollowerStatus& f) { return static_cast<double>(f.lag_bytes); });
-  of_followers("tailrace_replication_follower_lag_seconds",
-               "Time since the follower had all that was durable on the leader.",
+  of_followers(observability::metric("tailrace_replication_follower_lag_seconds"),
                [](const FollowerStatus& f) { return f.lag_seconds; });
-  of_followers("tailrace_replication_follower_connected", "1 while the follower is streamed to.",
+  of_followers(observability::metric("tailrace_replication_follower_connected"),
                [](const FollowerStatus& f) { return f.connected ? 1.0 : 0.0; });
-  of_followers("tailrace_replication_follower_healthy",
-               "0 when its state has diverged, or it applies nothing although more is committed.",
+  of_followers(observability::metric("tailrace_replication_follower_healthy"),
                [](const FollowerStatus& f) { return f.unhealthy.empty() ? 1.0 : 0.0; });
-  of_followers("tailrace_replication_follower_needs_checkpoint",
-               "1 when the leader no longer keeps the log from the follower's end on.",
+  of_followers(observability::metric("tailrace_replication_follower_needs_checkpoint"),
                [](const FollowerStatus& f) { return f.needs_checkpoint ? 1.0 : 0.0; });
+  of_followers(
+      observability::metric("tailrace_replication_follower_round_trip_seconds"),
+      [](const FollowerStatus& f) { return f.round_trip_s.value_or(observability::kNotKnown); });
+  registry.add_counter(
+      to, observability::metric("tailrace_replication_without_leader_seconds_total"), {},
+      [this] { return 1e-6 * static_cast<double>(probe_.without_leader_us.value()); });
 
-  registry.add_gauge(to, "tailrace_replication_checkpoint_copy_bytes",
-                     "Bytes of another node's state that this node copies, in all; 0: it does not.",
-                     {}, [this] { return static_cast<double>(status()->copy.bytes); });
-  registry.add_gauge(to, "tailrace_replication_checkpoint_copy_received_bytes",
-                     "Of them, what has come.", {},
-                     [this] { return static_cast<double>(status()->copy.received); });
-  registry.add_counter(to, "tailrace_replication_checkpoint_received_bytes_total",
-                       "Bytes of other nodes' states that came.", {},
-                       probe_.checkpoint_received_bytes);
-  registry.add_counter(to, "tailrace_replication_checkpoint_sent_bytes_total",
-                       "Bytes of this node's state that were sent to others.", {},
-                       probe_.checkpoint_sent_bytes);
-  registry.add_counter(to, "tailrace_replication_shipped_bytes_total",
-                       "Log bytes sent to followers.", {}, probe_.shipped_bytes);
-  registry.add_counter(to, "tailrace_replication_shipped_messages_total",
-                       "Messages with log bytes sent to followers.", {}, probe_.shipped);
-  registry.add_counter(to, "tailrace_replication_received_bytes_total",
-                       "Log bytes of the leader taken into this node's log.", {},
+  registry.add_gauge(to, observability::metric("tailrace_replication_checkpoint_copy_bytes"), {},
+                     [this] { return static_cast<double>(status()->copy.bytes); });
+  registry.add_gauge(to,
+                     observability::metric("tailrace_replication_checkpoint_copy_received_bytes"),
+                     {}, [this] { return static_cast<double>(status()->copy.received); });
+  registry.add_counter(
+      to, observability::metric("tailrace_replication_checkpoint_received_bytes_total"), {},
+      probe_.checkpoint_received_bytes);
+  registry.add_counter(to,
+                       observability::metric("tailrace_replication_checkpoint_sent_bytes_total"),
+                       {}, probe_.checkpoint_sent_bytes);
+  registry.add_counter(to, observability::metric("tailrace_replication_shipped_bytes_total"), {},
+                       probe_.shipped_bytes);
+  registry.add_counter(to, observability::metric("tailrace_replication_shipped_messages_total"), {},
+                       probe_.shipped);
+  registry.add_counter(to, observability::metric("tailrace_replication_received_bytes_total"), {},
                        probe_.received_bytes);
-  registry.add_counter(to, "tailrace_replication_acks_sent_total",
-                       "Acknowledgements sent to the leader.", {}, probe_.acks_sent);
-  registry.add_counter(to, "tailrace_replication_acks_received_total",
-                       "Acknowledgements received from followers.", {}, probe_.acks_received);
-  registry.add_counter(to, "tailrace_replication_refusals_sent_total",
-                       "Subscriptions or messages of peers that were refused.", {},
+  registry.add_counter(to, observability::metric("tailrace_replication_acks_sent_total"), {},
+                       probe_.acks_sent);
+  registry.add_counter(to, observability::metric("tailrace_replication_acks_received_total"), {},
+                       probe_.acks_received);
+  registry.add_counter(to, observability::metric("tailrace_replication_refusals_sent_total"), {},
                        probe_.refusals_sent);
-  registry.add_counter(to, "tailrace_replication_refusals_received_total",
-                       "Refusals received from peers.", {}, probe_.refusals_received);
-  registry.add_counter(to, "tailrace_replication_elections_won_total",
-                       "Times that this node became the leader.", {}, probe_.elections_won);
-  registry.add_counter(to, "tailrace_replication_elections_lost_total",
-                       "Times that it was granted an epoch and did not become the leader.", {},
+  registry.add_counter(to, observability::metric("tailrace_replication_refusals_received_total"),
+                       {}, probe_.refusals_received);
+  registry.add_counter(to, observability::metric("tailrace_replication_elections_won_total"), {},
+                       probe_.elections_won);
+  registry.add_counter(to, observability::metric("tailrace_replication_elections_lost_total"), {},
                        probe_.elections_lost);
-  registry.add_counter(to, "tailrace_replication_log_cuts_total",
-                       "Times that the end of this node's log was cut off because it differed from "
-                       "the leader's.",
-                       {}, probe_.log_cuts);
-  registry.add_counter(to, "tailrace_replication_append_waits_total",
-                       "Times that received bytes waited for room in the log's buffer.", {},
+  registry.add_counter(to, observability::metric("tailrace_replication_log_cuts_total"), {},
+                       probe_.log_cuts);
+  registry.add_counter(to, observability::metric("tailrace_replication_append_waits_total"), {},
                        probe_.append_waits);
 }
 

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "core/check.h"
+#include "core/thread.h"
 #include "observability/logging.h"
 #include "statemachine/command/command_table.h"
 #include "statemachine/digest.h"
@@ -182,7 +183,7 @@ Result<> Applier::note_format(uint32_t format, kv::Serial at) {
 }
 
 void Applier::start() {
-  thread_ = std::thread([this] { run(); });
+  thread_ = named_thread("apply", [this] { run(); });
 }
 
 void Applier::stop() {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "core/thread.h"
 #include "observability/logging.h"
 #include "statemachine/applier.h"
 #include "statemachine/digest.h"
@@ -34,7 +35,7 @@ void BackgroundDigest::start() {
     const MutexLock lock(mutex_);
     stopping_ = false;
   }
-  thread_ = std::thread([this] { run(); });
+  thread_ = named_thread("digest", [this] { run(); });
 }
 
 void BackgroundDigest::stop() {

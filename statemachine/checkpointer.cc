@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <future>
 
+#include "core/thread.h"
 #include "fasterlog/format/record.h"
 #include "observability/logging.h"
 
@@ -36,7 +37,7 @@ Checkpointer::~Checkpointer() {
 }
 
 void Checkpointer::start() {
-  thread_ = std::thread([this] { run(); });
+  thread_ = named_thread("checkpoint", [this] { run(); });
 }
 
 void Checkpointer::stop() {

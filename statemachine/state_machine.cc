@@ -1,6 +1,7 @@
 #include "statemachine/state_machine.h"
 
 #include "fasterlog/format/record.h"
+#include "observability/metric_table.h"
 #include "statemachine/applier.h"
 #include "statemachine/background_digest.h"
 #include "statemachine/checkpointer.h"
@@ -216,68 +217,60 @@ class StateMachineImpl final : public StateMachine {
   void register_metrics(observability::MetricRegistry& registry) override {
     metrics_ = registry.registration();
     auto& m = metrics_;
-    registry.add_counter(m, "tailrace_applied_records_total", "Log records applied", {},
+    registry.add_counter(m, observability::metric("tailrace_applied_records_total"), {},
                          probe_.applied_records);
-    registry.add_counter(m, "tailrace_applied_bytes_total", "Log bytes applied", {},
+    registry.add_counter(m, observability::metric("tailrace_applied_bytes_total"), {},
                          probe_.applied_bytes);
-    registry.add_counter(m, "tailrace_session_refusals_total",
-                         "Session commands answered without being applied", {}, probe_.replays);
-    registry.add_counter(m, "tailrace_checkpoints_total", "Checkpoints published", {},
-                         probe_.checkpoints);
-    registry.add_counter(m, "tailrace_checkpoint_failures_total", "Checkpoints that failed", {},
+    registry.add_counter(m, observability::metric("tailrace_session_refusals_total"), {},
+                         probe_.replays);
+    registry.add_counter(m, observability::metric("tailrace_checkpoint_failures_total"), {},
                          probe_.checkpoint_failures);
-    const auto gauge = [&](const char* name, const char* help, auto read) {
-      registry.add_gauge(m, name, help, {}, [read] { return static_cast<double>(read()); });
+    const auto gauge = [&](const observability::MetricInfo& metric, auto read) {
+      registry.add_gauge(m, metric, {}, [read] { return static_cast<double>(read()); });
     };
-    gauge("tailrace_checkpoint_duration_seconds",
-          "Of the last checkpoint since the start; NaN: there was none",
+    gauge(observability::metric("tailrace_last_checkpoint_duration_seconds"),
           [this] { return probe_.checkpoint_seconds.value(); });
-    gauge("tailrace_checkpoint_size_bytes", "Of the newest checkpoint; NaN: there is none",
+    gauge(observability::metric("tailrace_last_checkpoint_size_bytes"),
           [this] { return probe_.checkpoint_bytes.value(); });
-    registry.add_counter(m, "tailrace_state_digests_total",
-                         "Digests of the state computed beside the applier", {}, probe_.digests);
-    registry.add_counter(m, "tailrace_state_digests_skipped_total",
-                         "Digests that were asked for while another, or a checkpoint, ran", {},
+    registry.add_counter(m, observability::metric("tailrace_state_digests_total"), {},
+                         probe_.digests);
+    registry.add_counter(m, observability::metric("tailrace_state_digests_skipped_total"), {},
                          probe_.digests_skipped);
-    gauge("tailrace_state_digest_duration_seconds",
-          "Of the last one beside the applier since the start; NaN: there was none",
+    gauge(observability::metric("tailrace_last_state_digest_duration_seconds"),
           [this] { return probe_.digest_seconds.value(); });
-    gauge("tailrace_checkpoint_progress_ratio", "Of the running checkpoint",
+    gauge(observability::metric("tailrace_checkpoint_progress_ratio"),
           [this] { return checkpoint_status().progress; });
-    gauge("tailrace_checkpoint_address_bytes", "Of the newest checkpoint; 0: there is none",
+    gauge(observability::metric("tailrace_last_checkpoint_address_bytes"),
           [this] { return checkpoint_status().last_address.value; });
-    gauge("tailrace_checkpoint_time_seconds",
-          "Unix time of the newest checkpoint; NaN: there is none", [this] {
-            const uint64_t at_ns = checkpoint_status().last_unix_time_ns;
-            return at_ns == 0 ? observability::kNotKnown : static_cast<double>(at_ns) * 1e-9;
-          });
-    gauge("tailrace_sessions", "Client sessions known", [this] { return session_count(); });
+    gauge(observability::metric("tailrace_last_checkpoint_timestamp_seconds"), [this] {
+      const uint64_t at_ns = checkpoint_status().last_unix_time_ns;
+      return at_ns == 0 ? observability::kNotKnown : static_cast<double>(at_ns) * 1e-9;
+    });
+    gauge(observability::metric("tailrace_sessions"), [this] { return session_count(); });
     const auto limit = [this](auto of) {
       const std::optional<SessionLimits> limits = rules().in_force.limits;
       return limits ? of(*limits) : uint64_t{0};
     };
-    gauge("tailrace_sessions_limit", "Most of them, by the rules in force; 0: no limit",
+    gauge(observability::metric("tailrace_sessions_limit"),
           [limit] { return limit([](const SessionLimits& of) { return uint64_t{of.sessions}; }); });
-    gauge("tailrace_session_answers_bytes", "What kept answers take of memory",
+    gauge(observability::metric("tailrace_session_answers_bytes"),
           [this] { return applier_.sessions().answers_bytes(); });
-    gauge("tailrace_session_answers_limit_bytes", "The most; 0: no limit",
+    gauge(observability::metric("tailrace_session_answers_limit_bytes"),
           [limit] { return limit([](const SessionLimits& of) { return of.answers_bytes; }); });
-    registry.add_counter(m, "tailrace_sessions_evicted_total",
-                         "Sessions that went before their time: there were too many", {},
+    registry.add_counter(m, observability::metric("tailrace_sessions_evicted_total"), {},
                          probe_.sessions_evicted);
-    registry.add_counter(m, "tailrace_session_answers_forgotten_total",
-                         "Answers forgotten because all together took too much", {},
+    registry.add_counter(m, observability::metric("tailrace_session_answers_forgotten_total"), {},
                          probe_.answers_forgotten);
-    gauge("tailrace_session_ttl_seconds", "How long sessions live, by the rules in force",
+    gauge(observability::metric("tailrace_session_ttl_seconds"),
           [this] { return static_cast<double>(rules().in_force.session_ttl_ns) * 1e-9; });
-    gauge("tailrace_apply_lag_bytes", "Committed and durable, not yet applied", [this] {
+    gauge(observability::metric("tailrace_apply_lag_bytes"), [this] {
       const Address applied = watermarks_.applied();
       return watermarks_.applicable() - applied;
     });
-    gauge("tailrace_truncation_limit_bytes", "The least anchor",
+    gauge(observability::metric("tailrace_truncation_limit_address_bytes"),
           [this] { return anchors_.limit().first.value; });
     using Samples = observability::MetricRegistry::Samples;
-    registry.add_gauges(m, "tailrace_checkpoint_phase", "1 for the present phase", [this] {
+    registry.add_series(m, observability::metric("tailrace_checkpoint_phase"), [this] {
       using Phase = kv::CheckpointPhase;
       const Phase present = checkpoint_status().phase;
       Samples samples;
@@ -287,14 +280,14 @@ class StateMachineImpl final : public StateMachine {
             {{{"phase", std::string(kv::name_of(phase))}}, phase == present ? 1.0 : 0.0});
       return samples;
     });
-    registry.add_gauges(m, "tailrace_truncation_anchor_bytes", "Who needs the log from where",
+    registry.add_series(m, observability::metric("tailrace_truncation_anchor_address_bytes"),
                         [this] {
                           Samples samples;
                           for (const auto& [name, at] : anchors_.all())
                             samples.push_back({{{"anchor", name}}, static_cast<double>(at.value)});
                           return samples;
                         });
-    registry.add_gauges(m, "tailrace_watermark_address_bytes", "Log addresses", [this] {
+    registry.add_series(m, observability::metric("tailrace_log_address_bytes"), [this] {
       const WatermarkSnapshot s = watermarks_.snapshot();
       Samples samples;
       const auto add = [&](const char* name, Address at) {

@@ -17,6 +17,7 @@ void Watermarks::advance_committed(Address address) {
   // One caller, so a load and a store suffice.
   if (address <= committed()) return;
   committed_.store(address.value, std::memory_order_release);
+  steps_.passed(StepTimes::Step::kCommitted, address);
 }
 
 void Watermarks::advance_applied(Address address, Epoch epoch) {
@@ -29,6 +30,7 @@ void Watermarks::advance_applied(Address address, Epoch epoch) {
   epoch_before_.store(epoch.value, std::memory_order_release);
   applied_.store(address.value, std::memory_order_release);
   epoch_after_.store(epoch.value, std::memory_order_release);
+  steps_.passed(StepTimes::Step::kApplied, address);
 }
 
 LogPoint Watermarks::applied_point() const {

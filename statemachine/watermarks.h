@@ -9,6 +9,7 @@
 
 #include "core/address.h"
 #include "fasterlog/log.h"
+#include "statemachine/step_times.h"
 
 namespace tailrace::statemachine {
 
@@ -44,6 +45,9 @@ class Watermarks {
   /// The checkpointer, after the manifest is published.
   void advance_checkpointed(Address address);
 
+  /// Told of each move of committed and applied, after it. Of durable whoever listens to the log.
+  StepTimes& steps() { return steps_; }
+
   /// min(committed, durable): how far the applier may go.
   Address applicable() const;
   WatermarkSnapshot snapshot() const;
@@ -56,6 +60,7 @@ class Watermarks {
   /// it.
   std::atomic<uint64_t> epoch_before_{0}, epoch_after_{0};
   std::atomic<uint64_t> checkpointed_{0};
+  StepTimes steps_;
 };
 
 }  // namespace tailrace::statemachine

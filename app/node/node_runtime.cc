@@ -11,7 +11,6 @@
 #include "core/clock.h"
 #include "net/port_check.h"
 #include "observability/logging.h"
-#include "observability/process_metrics.h"
 #include "replication/divergence_file.h"
 #include "replication/promise_file.h"
 
@@ -40,7 +39,8 @@ NodeRuntime::NodeRuntime(config::NodeConfig config, std::function<void(const Err
     : config_(std::move(config)),
       on_failure_(std::move(on_failure)),
       on_restart_(std::move(on_restart)),
-      file_system_(storage::posix_file_system(config_.io)) {}
+      file_system_(storage::posix_file_system(config_.io)),
+      node_metrics_(metrics_, file_system_) {}
 
 NodeRuntime::~NodeRuntime() {
   composed_ = false;
@@ -52,12 +52,12 @@ NodeRuntime::~NodeRuntime() {
 }
 
 Result<> NodeRuntime::start() {
+  const SteadyTime began = system_clock().now();
   TAILRACE_RETURN_IF_ERROR(look_at_system());
   const storage::Path root(config_.data_dir);
   TAILRACE_RETURN_IF_ERROR(file_system_.make_directory(root));
   TAILRACE_ASSIGN_OR_RETURN(lock_, file_system_.lock(root));
 
-  observability::register_process_metrics(metrics_, process_metrics_);
   TAILRACE_ASSIGN_OR_RETURN(
       monitoring_,
       http::Monitoring::start(
@@ -75,10 +75,12 @@ Result<> NodeRuntime::start() {
 
   watermarks_ = std::make_unique<statemachine::Watermarks>(*log_);
   set_stage("reading the state");
+  const SteadyTime read = system_clock().now();
   auto options = config_.state_machine;
   options.on_recovery_progress = [this](double part) { tell_progress("reading the state", part); };
   TAILRACE_ASSIGN_OR_RETURN(state_machine_, statemachine::StateMachine::create(
                                                 *log_, *store_, *watermarks_, anchors_, options));
+  node_metrics_.recovered(NodeMetrics::Part::kState, read);
   log_time_->follow(state_machine_->log_time_ns());
   state_machine_->register_metrics(metrics_);
 
@@ -108,6 +110,7 @@ Result<> NodeRuntime::start() {
   state_machine_->start();
   server_->start();
   set_stage({});
+  node_metrics_.recovered(NodeMetrics::Part::kAll, began);
   return {};
 }
 
@@ -134,10 +137,7 @@ Result<> NodeRuntime::look_at_system() {
   const auto obstacle = config_.io == storage::IoChoice::kPosix
                             ? std::optional<std::string>("storage.io is posix")
                             : storage::io_uring_obstacle();
-  io_metrics_ = metrics_.registration();
-  metrics_.add_gauge(io_metrics_, "tailrace_io_uring",
-                     "1: requests to the disk go by io_uring; 0: by ordinary system calls, slower",
-                     {}, [uses = !obstacle] { return uses ? 1.0 : 0.0; });
+  node_metrics_.start(config_, !obstacle);
   if (!obstacle) return {};
   if (config_.io == storage::IoChoice::kIoUring)
     return make_error(ErrorCode::kUnsupported,
@@ -169,6 +169,7 @@ Result<> NodeRuntime::install_copy() {
 
 Result<> NodeRuntime::open_log() {
   set_stage("recovering the log");
+  const SteadyTime began = system_clock().now();
   log_time_ = std::make_shared<fasterlog::LogTime>();
   log_time_->register_metrics(metrics_);
   auto options = config_.log;
@@ -179,7 +180,8 @@ Result<> NodeRuntime::open_log() {
                     static_cast<double>(scanned) / static_cast<double>(total));
   };
   TAILRACE_ASSIGN_OR_RETURN(log_, fasterlog::Log::open(file_system_, std::move(options)));
-  log_->register_metrics(metrics_);
+  node_metrics_.recovered(NodeMetrics::Part::kLog, began);
+  log_->register_metrics(metrics_, fasterlog::Log::TellAddresses::kNo);
 
   const fasterlog::RecoveryReport& found = log_->recovery();
   observability::log_info("log: begin {}, durable {}, last epoch {}, {} bytes scanned",
@@ -195,6 +197,7 @@ Result<> NodeRuntime::open_log() {
 
 Result<> NodeRuntime::open_store() {
   set_stage("recovering the store");
+  const SteadyTime began = system_clock().now();
   const auto horizon = std::make_shared<statemachine::ExpiryHorizon>();
   config_.state_machine.expiry_horizon = horizon;
   config_.store.is_garbage = [horizon](ByteSpan key, ByteSpan value) {
@@ -207,6 +210,7 @@ Result<> NodeRuntime::open_store() {
                     static_cast<double>(done) / static_cast<double>(total));
   };
   TAILRACE_ASSIGN_OR_RETURN(store_, kv::Store::open(file_system_, std::move(options)));
+  node_metrics_.recovered(NodeMetrics::Part::kStore, began);
   store_->register_metrics(metrics_);
   for (const std::string& note : store_->recovery_notes())
     observability::log_warning("store: {}", note);

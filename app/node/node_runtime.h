@@ -23,6 +23,7 @@
 #include <optional>
 #include <string>
 
+#include "app/node/node_metrics.h"
 #include "config/node_config.h"
 #include "core/mutex.h"
 #include "core/result.h"
@@ -97,7 +98,7 @@ class NodeRuntime {
   // In the order of creation: what comes later uses what came before.
   std::unique_ptr<storage::DirectoryLock> lock_;
   observability::MetricRegistry metrics_;
-  observability::MetricRegistry::Registration process_metrics_, io_metrics_;
+  NodeMetrics node_metrics_;
   std::unique_ptr<rpc::PeerTransport> transport_;
   std::shared_ptr<fasterlog::LogTime> log_time_;
   std::unique_ptr<fasterlog::Log> log_;

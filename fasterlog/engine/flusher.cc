@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "core/check.h"
+#include "core/thread.h"
 #include "observability/logging.h"
 
 namespace tailrace::fasterlog {
@@ -65,7 +66,7 @@ void Flusher::start() {
     make_room();
   }
   proven_writer_.start();
-  thread_ = std::thread([this] { run(); });
+  thread_ = named_thread("log_flush", [this] { run(); });
 }
 
 void Flusher::stop() {

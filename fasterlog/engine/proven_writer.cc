@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "core/thread.h"
 #include "fasterlog/engine/log_core.h"
 
 namespace tailrace::fasterlog {
@@ -20,7 +21,7 @@ void ProvenWriter::start() {
     stopping_ = false;
   }
   busy_.store(false);
-  thread_ = std::thread([this] { run(); });
+  thread_ = named_thread("log_proven", [this] { run(); });
 }
 
 void ProvenWriter::stop() {

@@ -1,5 +1,6 @@
 #include "fasterlog/engine/segment_maker.h"
 
+#include "core/thread.h"
 #include "fasterlog/engine/log_core.h"
 #include "observability/logging.h"
 
@@ -28,7 +29,7 @@ Result<> SegmentMaker::start(Address end, Address first_end) {
     const MutexLock lock(mutex_);
     stopping_ = false;
   }
-  thread_ = std::thread([this] { run(); });
+  thread_ = named_thread("log_segments", [this] { run(); });
   return {};
 }
 

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "observability/logging.h"
+#include "observability/metric_table.h"
 
 namespace tailrace::fasterlog {
 
@@ -198,27 +199,25 @@ std::string LogTime::warning(const ClockReading& now) {
 
 void LogTime::register_metrics(observability::MetricRegistry& registry) {
   metrics_ = registry.registration();
-  const auto gauge = [&](const char* name, const char* help, auto read) {
-    registry.add_gauge(metrics_, name, help, {}, [this, read] {
+  const auto gauge = [&](const observability::MetricInfo& metric, auto read) {
+    registry.add_gauge(metrics_, metric, {}, [this, read] {
       const MutexLock lock(mutex_);
       return static_cast<double>(read(rule_));
     });
   };
-  gauge("tailrace_log_time_ahead_seconds",
-        "How far log time is ahead of this node's clock, where it leads; negative: behind",
+  gauge(observability::metric("tailrace_log_time_ahead_seconds"),
         [](const LogTimeRule& rule) { return static_cast<double>(rule.ahead_ns()) * 1e-9; });
-  gauge("tailrace_clock_doubted", "1 while this node leads and does not believe its clock",
+  gauge(observability::metric("tailrace_clock_doubted"),
         [](const LogTimeRule& rule) { return rule.doubts(); });
-  const auto counter = [&](const char* name, const char* help, auto read) {
-    registry.add_counter(metrics_, name, help, {}, [this, read] {
+  const auto counter = [&](const observability::MetricInfo& metric, auto read) {
+    registry.add_counter(metrics_, metric, {}, [this, read] {
       const MutexLock lock(mutex_);
       return static_cast<double>(read(rule_));
     });
   };
-  counter("tailrace_clock_doubts_total", "How often this node began to doubt its clock",
+  counter(observability::metric("tailrace_clock_doubts_total"),
           [](const LogTimeRule& rule) { return rule.doubts_begun(); });
-  counter("tailrace_log_time_jumps_total",
-          "How often log time jumped to this node's clock after a doubt",
+  counter(observability::metric("tailrace_log_time_jumps_total"),
           [](const LogTimeRule& rule) { return rule.jumps(); });
 }
 

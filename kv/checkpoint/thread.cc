@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "core/thread.h"
+
 namespace tailrace::kv {
 
 namespace {
@@ -15,7 +17,7 @@ CheckpointThread::CheckpointThread(const Context& context, Start start)
       next_token_(start.next_token),
       image_(std::move(start.image)),
       kept_(std::move(start.kept)),
-      thread_([this] { run(); }) {}
+      thread_(named_thread("kv_checkpoint", [this] { run(); })) {}
 
 CheckpointThread::~CheckpointThread() {
   {

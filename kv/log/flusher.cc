@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "core/check.h"
+#include "core/thread.h"
 #include "kv/log/block_sums.h"
 #include "kv/log/format.h"
 
@@ -38,7 +39,7 @@ LogFlusher::~LogFlusher() {
 }
 
 void LogFlusher::start() {
-  thread_ = std::thread([this] { run(); });
+  thread_ = named_thread("kv_flush", [this] { run(); });
 }
 
 void LogFlusher::run() {

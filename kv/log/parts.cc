@@ -8,6 +8,7 @@
 
 #include "core/bytes.h"
 #include "core/mutex.h"
+#include "core/thread.h"
 
 namespace tailrace::kv {
 
@@ -84,7 +85,7 @@ Result<> in_parts(unsigned threads, uint64_t page_bytes, LogAddress from, LogAdd
   std::vector<std::thread> others;
   for (unsigned worker = 1; worker < threads; ++worker) {
     try {
-      others.emplace_back([&parts, worker] { parts.run(worker); });
+      others.push_back(named_thread("kv_recovery", [&parts, worker] { parts.run(worker); }));
     } catch (const std::system_error&) {
       break;  // as many as the system gives: the work is the same
     }

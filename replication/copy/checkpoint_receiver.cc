@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "core/thread.h"
 #include "observability/logging.h"
 #include "storage/crc32c.h"
 
@@ -274,7 +275,7 @@ void CheckpointReceiver::work(Work work) {
     const MutexLock lock(mutex_);
     if (stopping_) return;
     jobs_.push_back(std::move(work));
-    if (!thread_.joinable()) thread_ = std::thread([this] { run(); });
+    if (!thread_.joinable()) thread_ = named_thread("copy_receive", [this] { run(); });
   }
   work_.notify_all();
 }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "core/thread.h"
 #include "observability/logging.h"
 #include "storage/crc32c.h"
 
@@ -49,7 +50,7 @@ void CheckpointSender::add(Job job) {
     const MutexLock lock(mutex_);
     if (stopping_ || jobs_.size() >= kMostJobs) return;
     jobs_.push_back(std::move(job));
-    if (!thread_.joinable()) thread_ = std::thread([this] { run(); });
+    if (!thread_.joinable()) thread_ = named_thread("copy_send", [this] { run(); });
   }
   work_.notify_all();
 }

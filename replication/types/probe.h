@@ -18,7 +18,8 @@ struct Probe {
   observability::Counter elections_won, elections_lost;
   observability::Counter log_cuts;  // a suffix that was never committed
   observability::Counter digest_mismatches;
-  observability::Counter append_waits;  // the log had no room for received bytes
+  observability::Counter without_leader_us;  // neither leading nor streamed to
+  observability::Counter append_waits;       // the log had no room for received bytes
   observability::Counter checkpoint_sent_bytes, checkpoint_received_bytes;
   observability::MetricRegistry::Registration registration;
 };

@@ -2,6 +2,7 @@
 
 #include <asio/post.hpp>
 
+#include "core/thread.h"
 #include "net/listen.h"
 #include "rpc/client/impl.h"
 #include "rpc/wire/operation.h"
@@ -67,7 +68,7 @@ ClientImpl::ClientImpl(ClientOptions options)
       work_(asio::make_work_guard(io_)),
       leader_(io_, options_, RequestQueue::Route::kLeader, options_.servers, traffic_, cluster_),
       any_(io_, options_, RequestQueue::Route::kAny, options_.servers, traffic_, cluster_),
-      thread_([this] { io_.run(); }) {}
+      thread_(named_thread("client", [this] { io_.run(); })) {}
 
 ClientImpl::~ClientImpl() {
   closing_.request_stop();

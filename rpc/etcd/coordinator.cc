@@ -15,7 +15,10 @@
 #include "core/check.h"
 #include "core/clock.h"
 #include "core/mutex.h"
+#include "core/thread.h"
+#include "net/loop_watch.h"
 #include "observability/logging.h"
+#include "observability/metric_table.h"
 #include "rpc/etcd/client.h"
 #include "rpc/etcd/election.h"
 #include "rpc/etcd/tls.h"
@@ -111,7 +114,8 @@ class EtcdCoordinator : public replication::Coordinator {
     delivery_ = std::make_shared<Delivery>();
     delivery_->listener = std::move(listener);
     asio::post(io_, [this, known] { election_.start(known); });
-    thread_ = std::thread([this] { io_.run(); });
+    watch_.start();
+    thread_ = named_thread("etcd", [this] { io_.run(); });
   }
 
   void stop() override {
@@ -143,22 +147,23 @@ class EtcdCoordinator : public replication::Coordinator {
 
   void register_metrics(observability::MetricRegistry& registry) override {
     registration_ = registry.registration();
-    registry.add_gauge(registration_, "tailrace_coordinator_reachable",
-                       "1 when the coordinator answered the last time it was asked.", {},
+    registry.add_gauge(registration_, observability::metric("tailrace_coordinator_reachable"), {},
                        [this] { return contact_.status().reachable ? 1.0 : 0.0; });
-    registry.add_gauge(registration_, "tailrace_coordinator_seconds_since_contact",
-                       "Seconds since the coordinator's last answer.", {},
+    registry.add_gauge(registration_,
+                       observability::metric("tailrace_coordinator_since_contact_seconds"), {},
                        [this] { return contact_.status().seconds_since_contact; });
-    registry.add_gauge(registration_, "tailrace_coordinator_lease_remaining_seconds",
-                       "Seconds until this node's lease runs out unless it is renewed.", {},
+    registry.add_gauge(registration_,
+                       observability::metric("tailrace_coordinator_lease_remaining_seconds"), {},
                        [this] { return election_.lease_remaining_s(); });
-    registry.add_counter(registration_, "tailrace_coordinator_calls_total",
-                         "Calls to the coordinator.", {}, client_.call_counter());
-    registry.add_counter(registration_, "tailrace_coordinator_failures_total",
-                         "Calls to the coordinator that failed.", {}, client_.failure_counter());
-    registry.add_counter(registration_, "tailrace_coordinator_grants_total",
-                         "Epochs in which the coordinator let this node lead.", {},
-                         election_.grants());
+    registry.add_counter(registration_, observability::metric("tailrace_coordinator_calls_total"),
+                         {}, client_.call_counter());
+    registry.add_counter(registration_,
+                         observability::metric("tailrace_coordinator_failures_total"), {},
+                         client_.failure_counter());
+    registry.add_counter(registration_, observability::metric("tailrace_coordinator_grants_total"),
+                         {}, election_.grants());
+    registry.add_histogram(registration_, observability::metric("tailrace_loop_lateness_seconds"),
+                           {{"loop", "etcd"}}, lateness_);
   }
 
  private:
@@ -184,6 +189,8 @@ class EtcdCoordinator : public replication::Coordinator {
   std::shared_ptr<Delivery> delivery_;  // set by start(), before there is a thread
   asio::io_context io_{1};
   asio::executor_work_guard<asio::io_context::executor_type> work_;
+  observability::Histogram lateness_{observability::lateness_bounds_s()};
+  net::LoopWatch watch_{io_, [this](double late) { lateness_.observe(late); }};
   std::thread thread_;
 
   // On the io thread only.

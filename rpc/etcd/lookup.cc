@@ -11,6 +11,7 @@
 #include <sys/socket.h>
 
 #include "core/mutex.h"
+#include "core/thread.h"
 
 namespace tailrace::rpc {
 
@@ -68,7 +69,7 @@ NameLookup::NameLookup(asio::io_context& io, const std::string& host, Done done)
                               "no address of " + host + ": the name service does not answer"));
     return;
   }
-  std::thread([state = state_, host, answer] {
+  named_thread("etcd_lookup", [state = state_, host, answer] {
     answer(state, look_up(host));
     --at_once;
   }).detach();

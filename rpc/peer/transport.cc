@@ -3,7 +3,9 @@
 #include <asio/post.hpp>
 #include <fmt/format.h>
 
+#include "core/thread.h"
 #include "net/listen.h"
+#include "observability/metric_table.h"
 #include "rpc/peer/transport_impl.h"
 
 namespace tailrace::rpc {
@@ -41,7 +43,8 @@ void PeerTransportImpl::start(std::chrono::milliseconds interval, std::function<
   interval_ = interval;
   tick_ = std::move(tick);
   asio::post(io_, [this] { arm_tick(); });
-  thread_ = std::thread([this] { io_.run(); });
+  watch_.start();
+  thread_ = named_thread("nodes", [this] { io_.run(); });
 }
 
 void PeerTransportImpl::stop() {
@@ -64,19 +67,20 @@ void PeerTransportImpl::stop() {
 
 void PeerTransportImpl::register_metrics(observability::MetricRegistry& registry) {
   registration_ = registry.registration();
-  registry.add_counter(registration_, "tailrace_peer_received_bytes_total",
-                       "Bytes received from other nodes.", {}, traffic_.bytes_in);
-  registry.add_counter(registration_, "tailrace_peer_sent_bytes_total",
-                       "Bytes sent to other nodes.", {}, traffic_.bytes_out);
-  registry.add_counter(registration_, "tailrace_peer_bad_frames_total",
-                       "Peer connections closed because of a frame that is none.", {},
+  registry.add_counter(registration_, observability::metric("tailrace_peer_received_bytes_total"),
+                       {}, traffic_.bytes_in);
+  registry.add_counter(registration_, observability::metric("tailrace_peer_sent_bytes_total"), {},
+                       traffic_.bytes_out);
+  registry.add_counter(registration_, observability::metric("tailrace_peer_bad_frames_total"), {},
                        traffic_.bad_frames);
-  registry.add_counter(registration_, "tailrace_peer_connections_total",
-                       "Peer connections that came up.", {}, came_up_);
-  registry.add_counter(registration_, "tailrace_peer_failures_total",
-                       "Dials and hellos between nodes that failed.", {}, failures_);
-  registry.add_gauge(registration_, "tailrace_peer_connections", "Peer connections up now.", {},
+  registry.add_counter(registration_, observability::metric("tailrace_peer_connections_total"), {},
+                       came_up_);
+  registry.add_counter(registration_, observability::metric("tailrace_peer_failures_total"), {},
+                       failures_);
+  registry.add_gauge(registration_, observability::metric("tailrace_peer_connections"), {},
                      [this] { return static_cast<double>(up_.load()); });
+  registry.add_histogram(registration_, observability::metric("tailrace_loop_lateness_seconds"),
+                         {{"loop", "nodes"}}, lateness_);
 }
 
 void PeerTransportImpl::post(std::function<void()> function) {

@@ -19,6 +19,7 @@
 #include <asio/ip/tcp.hpp>
 #include <asio/steady_timer.hpp>
 
+#include "net/loop_watch.h"
 #include "rpc/peer/connection.h"
 #include "rpc/peer/transport.h"
 
@@ -108,6 +109,8 @@ class PeerTransportImpl : public PeerTransport {
   std::atomic<int64_t> up_{0};
   asio::io_context io_{1};
   asio::executor_work_guard<asio::io_context::executor_type> work_;
+  observability::Histogram lateness_{observability::lateness_bounds_s()};
+  net::LoopWatch watch_{io_, [this](double late) { lateness_.observe(late); }};
   std::optional<asio::ip::tcp::acceptor> acceptor_;
   std::thread thread_;
   int port_ = 0;

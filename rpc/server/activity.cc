@@ -36,17 +36,31 @@ constexpr RequestClass class_of(RequestKind kind) {
   return RequestClass::kOther;
 }
 
+void add_error(ErrorCode code, uint64_t count, Activity& activity) {
+  switch (result_of(code)) {
+    case RequestResult::kOk:
+      break;
+    case RequestResult::kRefused:
+      activity.refused += count;
+      break;
+    case RequestResult::kNotLeader:
+      activity.not_leader += count;
+      break;
+    case RequestResult::kUnknownOutcome:
+    case RequestResult::kFailed:
+      activity.failed += count;
+      break;
+  }
+}
+
 void fill_requests(const Probe& probe, Activity& activity) {
   for (size_t kind = 0; kind < kRequestKinds; ++kind) {
-    const auto answered = [&](RequestResult result) {
-      return probe.requests[kind][static_cast<size_t>(result)].value();
-    };
+    const auto& counters = probe.requests[kind];
     const RequestClass what = class_of(kRequests[kind].kind);
-    if (what == RequestClass::kWrite) activity.writes += answered(RequestResult::kOk);
-    if (what == RequestClass::kRead) activity.reads += answered(RequestResult::kOk);
-    activity.refused += answered(RequestResult::kRefused);
-    activity.not_leader += answered(RequestResult::kNotLeader);
-    activity.failed += answered(RequestResult::kFailed) + answered(RequestResult::kUnknownOutcome);
+    if (what == RequestClass::kWrite) activity.writes += counters[0].value();
+    if (what == RequestClass::kRead) activity.reads += counters[0].value();
+    for (size_t i = 1; i < counters.size(); ++i)
+      add_error(static_cast<ErrorCode>(i - 1), counters[i].value(), activity);
     activity.record_bytes += probe.record_bytes[kind].value();
   }
   activity.events = probe.records[static_cast<size_t>(RequestKind::kAppend)].value();

@@ -3,10 +3,14 @@
 #include <algorithm>
 #include <utility>
 
+#include "core/thread.h"
+
 namespace tailrace::rpc {
 
 CheckpointDesk::CheckpointDesk(Take take, std::chrono::milliseconds least_pause)
-    : take_(std::move(take)), least_pause_(least_pause), thread_([this] { run(); }) {}
+    : take_(std::move(take)),
+      least_pause_(least_pause),
+      thread_(named_thread("checkpoint_ask", [this] { run(); })) {}
 
 CheckpointDesk::~CheckpointDesk() {
   stop();

@@ -105,6 +105,14 @@ void Connection::begin() {
 }
 
 FramedSocket::Take Connection::on_frame(capnp::MessageReader& message) {
+  taken_ = std::chrono::steady_clock::now();
+  if (!frame_held_) arrived_ = taken_;
+  const Take take = take_frame(message);
+  frame_held_ = take == Take::kHold;
+  return take;
+}
+
+FramedSocket::Take Connection::take_frame(capnp::MessageReader& message) {
   if (held_for_limits()) {
     held_for_limit_ = true;
     thread_.look_again(std::static_pointer_cast<Connection>(shared_from_this()), false);
@@ -172,7 +180,7 @@ FramedSocket::Take Connection::dispatch(wire::Request::Reader request) {
   if (place != Place::kHas) return place == Place::kWaits ? Take::kHold : Take::kDone;
   if (const auto kind = kind_of_request(request);
       kind && info_of(*kind).answered_by == AnsweredBy::kLeader)
-    if (refuse_unless_leader({id, *kind, std::chrono::steady_clock::now()})) return Take::kDone;
+    if (refuse_unless_leader({id, *kind, arrived_})) return Take::kDone;
   switch (request.which()) {
     case wire::Request::HELLO:
       handle_hello(id, request.getHello());
@@ -214,7 +222,7 @@ FramedSocket::Take Connection::dispatch(wire::Request::Reader request) {
       return Take::kDone;
   }
   // Of a newer client.
-  const Asked asked{id, RequestKind::kStatus, std::chrono::steady_clock::now()};
+  const Asked asked{id, RequestKind::kStatus, arrived_};
   reply_error(asked, Error{ErrorCode::kUnsupported, "this server does not know the request"});
   return Take::kDone;
 }
@@ -273,6 +281,14 @@ void Connection::look_at_time(SteadyTime now) {
     context_.probe.timed_out.add();
     return close_after_sending("idle for too long");
   }
+}
+
+std::optional<uint64_t> Connection::tail_lag() const {
+  const Address end = context_.to.watermarks->applicable();
+  std::optional<uint64_t> lag;
+  for (const auto& [id, tail] : subscriptions_)
+    lag = std::max(lag, std::optional(tail.position < end ? end - tail.position : 0));
+  return lag;
 }
 
 std::optional<std::chrono::nanoseconds> Connection::idle_for(SteadyTime now) const {
@@ -426,7 +442,7 @@ uint64_t Connection::staleness_bound_ms() {
 
 void Connection::reply(const Asked& asked, OutgoingMessage& message) {
   if (closed()) return;
-  context_.probe.count(asked.kind, RequestResult::kOk, asked.started);
+  context_.probe.count(asked.kind, std::nullopt, asked.started);
   send(message.builder());
 }
 
@@ -447,7 +463,7 @@ Error Connection::told(const Error& error) {
 
 void Connection::reply_error(const Asked& asked, const Error& error, bool try_another) {
   if (closed()) return;
-  context_.probe.count(asked.kind, result_of(error.code), asked.started);
+  context_.probe.count(asked.kind, error.code, asked.started);
   OutgoingMessage message;
   auto response = begin_response(message, asked.id);
   const bool elsewhere = error.code == ErrorCode::kNotLeader;

@@ -39,6 +39,8 @@ class Connection : public FramedSocket {
   void answered();
   /// Pushes records to each subscription as far as its credit goes.
   void pump_tails();
+  /// How far its slowest tail is behind what may be shown; nothing: it has none.
+  std::optional<uint64_t> tail_lag() const;
   /// Called about once a second: ends the connection when its time is over (see ServerOptions).
   void look_at_time(SteadyTime now);
   /// Whether it has one of the max_connections places: not before it has asked for something that
@@ -71,6 +73,7 @@ class Connection : public FramedSocket {
   enum class Pumped { kIdle, kMore, kNoRoom, kEnded };
 
   Take on_frame(capnp::MessageReader& message) override;
+  Take take_frame(capnp::MessageReader& message);
   void on_frames_taken() override;
   void on_written() override;
   void on_closed(const std::string& reason) override;
@@ -120,10 +123,10 @@ class Connection : public FramedSocket {
   /// In the epoch of the status that let them in: a pending answer, a hold, or an error answered.
   Take enqueue(const Asked& asked, std::span<const fasterlog::RecordView> records, uint64_t extra);
   Result<> admit(const statemachine::Command& command, size_t payload_bytes, uint64_t& extra);
-  void answer_cold_get(const Asked& asked, std::string key);
+  void answer_cold_get(const Asked& asked, std::string key, wire::ReadLevel level);
   /// Whether one more value may be read from the disk for it: the value counts from then on.
   bool has_room_for_cold_read();
-  void read_cold(const Asked& asked, const std::string& key);
+  void read_cold(const Asked& asked, const std::string& key, wire::ReadLevel level);
   /// The state of now. To be asked before the state is read: what is read then is this or newer.
   ShownState shown_state();
   statemachine::LogPoint shown_point();
@@ -216,6 +219,9 @@ class Connection : public FramedSocket {
   uint32_t cas_in_flight_ = 0, scans_in_flight_ = 0, cold_in_flight_ = 0;  // among these
   uint32_t digests_in_flight_ = 0, checkpoints_in_flight_ = 0;             // and these
   size_t keys_in_flight_bytes_ = 0;                                        // of all these
+  /// The frame that is being taken: when it was offered first, and this time.
+  SteadyTime arrived_{}, taken_{};
+  bool frame_held_ = false;
   bool greeted_ = false, touched_ = false, held_for_limit_ = false, pump_posted_ = false;
   bool has_place_ = false, tail_has_no_room_ = false;
   const uint64_t number_;

@@ -4,6 +4,8 @@
 
 #include <fmt/format.h>
 
+#include "core/thread.h"
+
 namespace tailrace::rpc {
 namespace {
 
@@ -13,7 +15,7 @@ constexpr std::chrono::milliseconds kLookAgain{10};
 }  // namespace
 
 DigestTable::DigestTable(fasterlog::Log& log, const statemachine::StateMachine& machine)
-    : log_(log), machine_(machine), thread_([this] { run(); }) {}
+    : log_(log), machine_(machine), thread_(named_thread("verify", [this] { run(); })) {}
 
 DigestTable::~DigestTable() {
   stop();

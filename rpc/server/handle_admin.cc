@@ -18,7 +18,7 @@ constexpr uint32_t kMostDigestsInFlight = 2;
 }  // namespace
 
 void Connection::handle_status(uint64_t id) {
-  const Asked asked{id, RequestKind::kStatus, std::chrono::steady_clock::now()};
+  const Asked asked{id, RequestKind::kStatus, arrived_};
   status_.look_anew();
   OutgoingMessage message;
   NodeStatusAnswer answer = status_answer(context_.to, status(), context_.options.data_directory);
@@ -28,7 +28,7 @@ void Connection::handle_status(uint64_t id) {
 }
 
 void Connection::handle_checkpoint(uint64_t id) {
-  const Asked asked{id, RequestKind::kCheckpoint, std::chrono::steady_clock::now()};
+  const Asked asked{id, RequestKind::kCheckpoint, arrived_};
   began();
   ++checkpoints_in_flight_;
   auto done = [back = come_back(), asked](const Result<Address>& address) {
@@ -58,17 +58,17 @@ std::function<void(Result<>)> Connection::answer_done(const Asked& asked) {
 }
 
 void Connection::handle_transfer(uint64_t id, NodeId to) {
-  const Asked asked{id, RequestKind::kTransfer, std::chrono::steady_clock::now()};
+  const Asked asked{id, RequestKind::kTransfer, arrived_};
   context_.to.node->transfer(to, answer_done(asked));
 }
 
 void Connection::handle_promote(uint64_t id) {
-  const Asked asked{id, RequestKind::kPromote, std::chrono::steady_clock::now()};
+  const Asked asked{id, RequestKind::kPromote, arrived_};
   context_.to.node->promote(answer_done(asked));
 }
 
 void Connection::handle_change_member(uint64_t id, wire::MemberChange::Reader request) {
-  const Asked asked{id, RequestKind::kChangeMember, std::chrono::steady_clock::now()};
+  const Asked asked{id, RequestKind::kChangeMember, arrived_};
   replication::MemberChange change;
   replication::Member& member = change.member;
   if (request.isRemove()) {
@@ -111,7 +111,7 @@ FramedSocket::Take Connection::handle_digest(uint64_t id, wire::Digest::Reader r
     thread_.look_again(std::static_pointer_cast<Connection>(shared_from_this()), false);
     return Take::kHold;
   }
-  const Asked asked{id, RequestKind::kDigest, std::chrono::steady_clock::now()};
+  const Asked asked{id, RequestKind::kDigest, arrived_};
   const DigestTable::Question question{Address{request.getAddress()},
                                        Address{request.getLogFrom()}};
   const SteadyTime deadline = this->deadline(request.getTimeoutMs());

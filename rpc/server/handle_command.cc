@@ -86,7 +86,7 @@ bool Connection::held_for_backlog() {
 }
 
 FramedSocket::Take Connection::handle_command(uint64_t id, wire::Command::Reader request) {
-  Asked asked{id, RequestKind::kPut, std::chrono::steady_clock::now()};
+  Asked asked{id, RequestKind::kPut, arrived_};
   const auto operation = from_wire(request.getOperation());
   if (!operation) {
     reply_error(asked, Error{ErrorCode::kUnsupported, "this server does not know the command"});
@@ -167,7 +167,7 @@ Result<> Connection::admit(const statemachine::Command& command, size_t payload_
 }
 
 FramedSocket::Take Connection::handle_append(uint64_t id, wire::Append::Reader request) {
-  const Asked asked{id, RequestKind::kAppend, std::chrono::steady_clock::now()};
+  const Asked asked{id, RequestKind::kAppend, arrived_};
   if (held_for_backlog()) return Take::kHold;
 
   const auto events = request.getEvents();
@@ -218,12 +218,13 @@ FramedSocket::Take Connection::enqueue(const Asked& asked,
   const Address last = range->end - fasterlog::record_bytes(records.back().payload.size());
   if (asked.kind == RequestKind::kDigest) {
     context_.digests_asked.end.store(range->end);
-    context_.digests_asked.time.store(asked.started);
+    context_.digests_asked.time.store(taken_);
   }
-  context_.probe.records[static_cast<size_t>(asked.kind)].add(records.size());
-  context_.probe.record_bytes[static_cast<size_t>(asked.kind)].add(range->bytes());
+  context_.probe.count_records(asked.kind, records.size(), range->end - range->first);
+  const StageTimes::Tag tag = thread_.stages().enqueued(asked.started, taken_, *range,
+                                                        *context_.to.log, *context_.to.watermarks);
   thread_.desk().owe(
-      {epoch, *range, last, {std::move(self), asked.id, asked.kind, asked.started, extra}});
+      {epoch, *range, last, {std::move(self), asked.id, asked.kind, asked.started, extra, tag}});
   thread_.note_cost(static_cast<int64_t>(extra));
   began();
   if (asked.kind == RequestKind::kCas) ++cas_in_flight_;

@@ -21,6 +21,21 @@ namespace tailrace::rpc {
 namespace {
 // What is shorter finds room in a connection's fair share.
 constexpr size_t kLargeValueBytes = 4096;
+
+/// One that this program does not know was refused before.
+ReadLevelKind counted_level(wire::ReadLevel level) {
+  switch (level) {
+    case wire::ReadLevel::LINEARIZABLE:
+      return ReadLevelKind::kLinearizable;
+    case wire::ReadLevel::ANY:
+      return ReadLevelKind::kAny;
+    case wire::ReadLevel::AT_LEAST:
+      return ReadLevelKind::kAtLeast;
+    case wire::ReadLevel::BOUNDED:
+      return ReadLevelKind::kBounded;
+  }
+  return ReadLevelKind::kAny;
+}
 }  // namespace
 
 bool Connection::refuse_unhealthy(const Asked& asked) {
@@ -165,7 +180,7 @@ void Connection::read_arrived(uint64_t wait, Result<> arrived) {
 }
 
 void Connection::handle_get(uint64_t id, wire::Get::Reader request) {
-  const Asked asked{id, RequestKind::kGet, std::chrono::steady_clock::now()};
+  const Asked asked{id, RequestKind::kGet, arrived_};
   const ByteSpan key = to_span(request.getKey());
   // No such key can exist: whoever asks for it has made a mistake, and is told.
   if (const auto checked = statemachine::validate_key(key); !checked)
@@ -195,10 +210,11 @@ void Connection::answer_get(const Asked& asked, ByteSpan key, const ReadNeeds& n
   if (!found) return reply_error(asked, found.error());
   if (*found == Outcome::kCold) {
     began(key.size());
-    return answer_cold_get(asked, to_string(key));
+    return answer_cold_get(asked, to_string(key), needs.level);
   }
   if (value.size() > kLargeValueBytes && !has_room_for(value.size()))
     return answer_get_later(asked, key, needs, value.size());
+  context_.probe.count_read(counted_level(needs.level), ReadFrom::kMemory);
   auto answer = response.initGet();
   answer.setFound(*found == Outcome::kFound);
   if (*found == Outcome::kFound) answer.setValue(to_data(value));
@@ -223,15 +239,17 @@ bool Connection::has_room_for_cold_read() {
   return has_room_for_answer() && has_room_for(context_.options.max_value_bytes);
 }
 
-void Connection::answer_cold_get(const Asked& asked, std::string key) {
-  auto start = [weak = weak_from_this(), asked, name = std::move(key)] {
+void Connection::answer_cold_get(const Asked& asked, std::string key, wire::ReadLevel level) {
+  auto start = [weak = weak_from_this(), asked, name = std::move(key), level] {
     const auto self = std::static_pointer_cast<Connection>(weak.lock());
     if (!self || self->closed()) return false;
     if (self->has_room_for_cold_read()) {
-      self->read_cold(asked, name);
+      self->read_cold(asked, name, level);
       return true;
     }
-    auto again = [asked, name](Connection& connection) { connection.answer_cold_get(asked, name); };
+    auto again = [asked, name, level](Connection& connection) {
+      connection.answer_cold_get(asked, name, level);
+    };
     self->to_answer_.push_back({0, std::move(again)});
     self->thread_.look_again(self, false);
     return false;
@@ -239,17 +257,18 @@ void Connection::answer_cold_get(const Asked& asked, std::string key) {
   thread_.cold_reads().begin(std::move(start));
 }
 
-void Connection::read_cold(const Asked& asked, const std::string& key) {
+void Connection::read_cold(const Asked& asked, const std::string& key, wire::ReadLevel level) {
   ++cold_in_flight_;
   const ShownState shown = shown_state();
   auto done = [&thread = thread_, poster = thread_.poster(), back = come_back(), asked, shown,
-               key_bytes = key.size()](Result<bool> found, std::string value) {
+               level, key_bytes = key.size()](Result<bool> found, std::string value) {
     poster->post([&thread] { thread.cold_reads().ended(); });
-    back([asked, shown, key_bytes, found = std::move(found),
+    back([asked, shown, level, key_bytes, found = std::move(found),
           value = std::move(value)](Connection& self) {
       self.ended(key_bytes);
       --self.cold_in_flight_;
       if (!found) return self.reply_error(asked, found.error());
+      self.context_.probe.count_read(counted_level(level), ReadFrom::kDisk);
       OutgoingMessage message;
       auto answer = self.begin_read(message, asked.id, shown).initGet();
       answer.setFound(*found);

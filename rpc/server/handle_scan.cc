@@ -11,7 +11,7 @@ constexpr uint32_t kMostPairs = 4096;
 }  // namespace
 
 FramedSocket::Take Connection::handle_scan(uint64_t id, wire::Scan::Reader request) {
-  const Asked asked{id, RequestKind::kScan, std::chrono::steady_clock::now()};
+  const Asked asked{id, RequestKind::kScan, arrived_};
   const uint32_t pairs = std::min(request.getPairs(), kMostPairs);
   if (pairs > 0 && !has_room_for(ScanTable::kSliceBytes)) return Take::kHold;
   auto done = [back = come_back(), asked](Result<ScanTable::Slice> slice) {

@@ -57,7 +57,7 @@ Error not_looked_at(Address from) {
 }  // namespace
 
 void Connection::handle_tail(uint64_t id, wire::Tail::Reader request) {
-  const Asked asked{id, RequestKind::kTail, std::chrono::steady_clock::now()};
+  const Asked asked{id, RequestKind::kTail, arrived_};
   if (subscriptions_.size() >= kMostSubscriptions || subscriptions_.contains(id))
     return reply_error(asked, Error{ErrorCode::kResourceExhausted,
                                     "too many tails on this connection, or one of the same id"});

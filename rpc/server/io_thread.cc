@@ -5,6 +5,7 @@
 
 #include <asio/post.hpp>
 
+#include "core/thread.h"
 #include "rpc/server/connection.h"
 
 namespace tailrace::rpc {
@@ -59,7 +60,9 @@ IoThread::IoThread(ServerContext& context)
     : context_(context),
       work_(asio::make_work_guard(io_)),
       poster_(std::make_shared<Poster>(io_)),
+      stages_(context.probe, context.to.watermarks->steps(), random_seed()),
       cold_reads_(most_cold_reads(context.options)),
+      loop_watch_(io_, [&probe = context.probe](double late) { probe.lateness.observe(late); }),
       room_timer_(io_),
       held_timer_(io_),
       ticker_(io_),
@@ -71,7 +74,8 @@ IoThread::~IoThread() {
 
 void IoThread::start() {
   arm_clock();
-  thread_ = std::thread([this] {
+  loop_watch_.start();
+  thread_ = named_thread("clients", [this] {
     while (io_.run_one() != 0)
       ++turn_;
   });
@@ -100,8 +104,17 @@ void IoThread::arm_clock() {
     const auto all = connections_;
     for (const auto& connection : all)
       connection->look_at_time(now);
+    std::optional<uint64_t> lag;
+    for (const Connection* connection : tailing_)
+      lag = std::max(lag, connection->tail_lag());
+    tail_lag_.store(lag.value_or(UINT64_MAX), std::memory_order_relaxed);
     arm_clock();
   });
+}
+
+std::optional<uint64_t> IoThread::tail_lag() const {
+  const uint64_t lag = tail_lag_.load(std::memory_order_relaxed);
+  return lag == UINT64_MAX ? std::nullopt : std::optional(lag);
 }
 
 void IoThread::make_room(bool unplaced) {
@@ -201,6 +214,7 @@ void IoThread::applied(std::shared_ptr<const statemachine::AppliedBatch> batch) 
 void IoThread::take_inbox() {
   const auto done = [this](const PendingCommand& pending, const statemachine::Answer* answer) {
     note_cost(-static_cast<int64_t>(pending.asker.extra));
+    stages_.answered(pending.asker.tag);
     auto connection = pending.asker.connection.lock();
     if (!connection) return;
     connection->answer_command(pending, answer);
@@ -241,6 +255,7 @@ void IoThread::settle() {
     connection->flush();
     connection->answered();
   }
+  stages_.sent();
   if (tailing_.empty() && waiting_for_applied_.empty()) desk_.rest();
 }
 
@@ -254,6 +269,7 @@ void IoThread::note_cost(int64_t change) {
 
 void IoThread::answer_unknown(const PendingCommand& pending) {
   note_cost(-static_cast<int64_t>(pending.asker.extra));
+  stages_.dropped(pending.asker.tag);
   auto connection = pending.asker.connection.lock();
   if (!connection) return;
   connection->answer_unknown(pending);

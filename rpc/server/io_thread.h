@@ -4,6 +4,7 @@
 #include <atomic>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <thread>
 #include <vector>
@@ -13,6 +14,7 @@
 #include <asio/steady_timer.hpp>
 
 #include "core/mutex.h"
+#include "net/loop_watch.h"
 #include "rpc/server/answer_desk.h"
 #include "rpc/server/checkpoint_desk.h"
 #include "rpc/server/cold_reads.h"
@@ -21,6 +23,7 @@
 #include "rpc/server/probe.h"
 #include "rpc/server/scan_table.h"
 #include "rpc/server/server.h"
+#include "rpc/server/stage_times.h"
 #include "rpc/server/withheld.h"
 
 namespace tailrace::rpc {
@@ -34,6 +37,7 @@ struct CommandAsker {
   RequestKind kind = RequestKind::kPut;
   SteadyTime started;
   uint64_t extra = 0;  // statemachine::extra_store_bytes()
+  StageTimes::Tag tag = 0;
 };
 using PendingCommand = Pending<CommandAsker>;
 
@@ -127,6 +131,10 @@ class IoThread {
   bool forget_unplaced(uint64_t number) { return unplaced_.erase(number) != 0; }
   void forget(const std::shared_ptr<Connection>& connection);
   AnswerDesk<CommandAsker>& desk() { return desk_; }
+  StageTimes& stages() { return stages_; }
+  /// How far the slowest tail was behind when that was looked at last; nothing: there is none. Any
+  /// thread.
+  std::optional<uint64_t> tail_lag() const;
   /// What commands may cost the store beyond the rule of thumb, when they are taken, and less when
   /// they are applied or are not this epoch's any more. All threads' sum is told in steps.
   void note_cost(int64_t change);
@@ -178,7 +186,10 @@ class IoThread {
   std::thread thread_;
 
   AnswerDesk<CommandAsker> desk_;
+  StageTimes stages_;
   ColdReads cold_reads_;
+  net::LoopWatch loop_watch_;
+  std::atomic<uint64_t> tail_lag_{UINT64_MAX};  // UINT64_MAX: there is no tail
 
   // On its thread only.
   uint64_t turn_ = 1;

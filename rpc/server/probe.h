@@ -5,6 +5,7 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string_view>
 
 #include "core/clock.h"
@@ -41,31 +42,32 @@ enum class AnsweredBy : uint8_t {
   kAnyNode,
   kOneOrTheOther  // what the request says decides: the read level; a command or a question
 };
-/// The table of requests: what is counted of them, who answers them, and which are answered when
-/// all places are taken (server.max_connections).
+/// The table of requests: what is counted of them, who answers them, which are answered when all
+/// places are taken (server.max_connections), and which put records into the log.
 struct RequestInfo {
   RequestKind kind;
   std::string_view name;  // the label of the metrics
   AnsweredBy answered_by;
   bool of_operators;
+  bool writes;  // to the log
 };
 // clang-format off
 inline constexpr std::array<RequestInfo, kRequestKinds> kRequests{{
-    {RequestKind::kPut,          "put",           AnsweredBy::kLeader,        false},
-    {RequestKind::kDelete,       "delete",        AnsweredBy::kLeader,        false},
-    {RequestKind::kAdd,          "add",           AnsweredBy::kLeader,        false},
-    {RequestKind::kCas,          "cas",           AnsweredBy::kLeader,        false},
-    {RequestKind::kAppend,       "append",        AnsweredBy::kLeader,        false},
-    {RequestKind::kGet,          "get",           AnsweredBy::kOneOrTheOther, false},
-    {RequestKind::kTail,         "tail",          AnsweredBy::kAnyNode,       false},
-    {RequestKind::kStatus,       "status",        AnsweredBy::kAnyNode,       true},
-    {RequestKind::kCheckpoint,   "checkpoint",    AnsweredBy::kAnyNode,       true},
-    {RequestKind::kDigest,       "digest",        AnsweredBy::kOneOrTheOther, true},
-    {RequestKind::kScan,         "scan",          AnsweredBy::kOneOrTheOther, false},
-    {RequestKind::kExpire,       "expire",        AnsweredBy::kLeader,        false},
-    {RequestKind::kTransfer,     "transfer",      AnsweredBy::kLeader,        true},
-    {RequestKind::kPromote,      "promote",       AnsweredBy::kAnyNode,       true},
-    {RequestKind::kChangeMember, "change_member", AnsweredBy::kLeader,        true},
+    {RequestKind::kPut,          "put",           AnsweredBy::kLeader,        false, true},
+    {RequestKind::kDelete,       "delete",        AnsweredBy::kLeader,        false, true},
+    {RequestKind::kAdd,          "add",           AnsweredBy::kLeader,        false, true},
+    {RequestKind::kCas,          "cas",           AnsweredBy::kLeader,        false, true},
+    {RequestKind::kAppend,       "append",        AnsweredBy::kLeader,        false, true},
+    {RequestKind::kGet,          "get",           AnsweredBy::kOneOrTheOther, false, false},
+    {RequestKind::kTail,         "tail",          AnsweredBy::kAnyNode,       false, false},
+    {RequestKind::kStatus,       "status",        AnsweredBy::kAnyNode,       true, false},
+    {RequestKind::kCheckpoint,   "checkpoint",    AnsweredBy::kAnyNode,       true, false},
+    {RequestKind::kDigest,       "digest",        AnsweredBy::kOneOrTheOther, true, true},
+    {RequestKind::kScan,         "scan",          AnsweredBy::kOneOrTheOther, false, false},
+    {RequestKind::kExpire,       "expire",        AnsweredBy::kLeader,        false, true},
+    {RequestKind::kTransfer,     "transfer",      AnsweredBy::kLeader,        true, false},
+    {RequestKind::kPromote,      "promote",       AnsweredBy::kAnyNode,       true, false},
+    {RequestKind::kChangeMember, "change_member", AnsweredBy::kLeader,        true, false},
 }};
 // clang-format on
 constexpr bool requests_are_in_order() {
@@ -94,35 +96,58 @@ enum class RequestResult : uint8_t {
   kFailed,
   kLast = kFailed
 };
-/// Where the time of a write goes, on the leader.
+std::string_view name_of(RequestResult result);
+RequestResult result_of(ErrorCode code);
+
+/// The parts of a write's time, one after the other (docs/reference/metrics.md has them).
 enum class Stage : uint8_t { kHeld, kEnqueue, kFlush, kCommit, kApply, kAnswer, kLast = kAnswer };
 inline constexpr size_t kStages = static_cast<size_t>(Stage::kLast) + 1;
 std::string_view name_of(Stage stage);
 
-inline constexpr size_t kRequestResults = static_cast<size_t>(RequestResult::kLast) + 1;
-std::string_view name_of(RequestResult result);
-RequestResult result_of(ErrorCode code);
+/// How a read may be answered; wire::ReadLevel, for the metrics.
+enum class ReadLevelKind : uint8_t { kLinearizable, kAny, kAtLeast, kBounded, kLast = kBounded };
+inline constexpr size_t kReadLevels = static_cast<size_t>(ReadLevelKind::kLast) + 1;
+std::string_view name_of(ReadLevelKind level);
+/// Where a key was found, or found absent.
+enum class ReadFrom : uint8_t { kMemory, kDisk, kLast = kDisk };
+inline constexpr size_t kReadFroms = static_cast<size_t>(ReadFrom::kLast) + 1;
 
 /// Any thread.
 struct Probe {
   Probe();
 
-  void count(RequestKind kind, RequestResult result, SteadyTime started) {
-    requests[static_cast<size_t>(kind)][static_cast<size_t>(result)].add();
+  /// `code`: why it was refused or failed; nothing: it was not.
+  void count(RequestKind kind, std::optional<ErrorCode> code, SteadyTime started) {
+    requests[static_cast<size_t>(kind)][code ? 1 + static_cast<size_t>(*code) : 0].add();
     const std::chrono::duration<double> took = std::chrono::steady_clock::now() - started;
     seconds[static_cast<size_t>(kind)]->observe(took.count());
   }
   void register_at(observability::MetricRegistry& registry);
 
-  std::array<std::array<observability::Counter, kRequestResults>, kRequestKinds> requests;
+  void count_read(ReadLevelKind level, ReadFrom from) {
+    reads[static_cast<size_t>(level)][static_cast<size_t>(from)].add();
+  }
+  /// In the log now.
+  void count_records(RequestKind kind, size_t count, uint64_t bytes) {
+    records[static_cast<size_t>(kind)].add(count);
+    record_bytes[static_cast<size_t>(kind)].add(bytes);
+  }
+
+  /// By kind, and by 0: ok, else 1 + the error's code.
+  std::array<std::array<observability::Counter, 1 + kErrorCodes>, kRequestKinds> requests;
   std::array<std::unique_ptr<observability::Histogram>, kRequestKinds> seconds;
   std::array<std::unique_ptr<observability::Histogram>, kStages> stages;
+  std::array<std::array<observability::Counter, kReadFroms>, kReadLevels> reads;
   std::array<observability::Counter, kRequestKinds> records, record_bytes;
+  observability::Histogram lateness{observability::lateness_bounds_s()};  // of the io threads
   Traffic traffic;
   observability::Counter accepted, evicted, timed_out, stalls;
   std::atomic<int64_t> connections{0}, in_flight{0};
 
  private:
+  observability::MetricRegistry::Samples request_samples() const;
+  void register_requests(observability::MetricRegistry& registry);
+
   observability::MetricRegistry::Registration registration_;  // last: goes first
 };
 

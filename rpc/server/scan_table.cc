@@ -5,6 +5,8 @@
 #include <asio/post.hpp>
 #include <fmt/format.h>
 
+#include "core/thread.h"
+
 namespace tailrace::rpc {
 namespace {
 
@@ -29,7 +31,9 @@ ScanTable::ScanTable(statemachine::StateMachine& machine, size_t max_value_bytes
       idle_timeout_(idle_timeout),
       lifetime_(lifetime),
       ids_(random_seed()),
-      sweep_(thread_) {}
+      sweep_(thread_) {
+  asio::post(thread_, [] { name_thread("scans"); });
+}
 
 ScanTable::~ScanTable() {
   stop();
@@ -40,6 +44,7 @@ void ScanTable::stop() {
     stopping_ = true;
     sweep_.cancel();
     scans_.clear();
+    open_.store(scans_.size(), std::memory_order_relaxed);
   });
   thread_.join();
 }
@@ -68,6 +73,7 @@ void ScanTable::give_way() {
 void ScanTable::close_for_others(uint64_t scan) {
   note_closed(scan);
   scans_.erase(scan);
+  open_.store(scans_.size(), std::memory_order_relaxed);
 }
 
 size_t ScanTable::count_of(const void* owner) const {
@@ -152,6 +158,7 @@ Result<ScanTable::Slice> ScanTable::next_now(uint64_t scan, uint64_t slice, size
   if (most_pairs == 0) {
     const Slice last{0, found->second.shown, {}};
     scans_.erase(found);
+    open_.store(scans_.size(), std::memory_order_relaxed);
     return last;
   }
   return take(scan, found->second, most_pairs);
@@ -170,6 +177,7 @@ Result<ScanTable::Slice> ScanTable::take(uint64_t id, Entry& entry, size_t most_
     auto more = entry.scan->next(pairs, kSliceLogBytes, visit);
     if (!more || !*more) {
       scans_.erase(id);
+      open_.store(scans_.size(), std::memory_order_relaxed);
       if (!more) return tl::unexpected(with_context("scan", std::move(more).error()));
       slice.scan = 0;
       return slice;

@@ -6,6 +6,7 @@
 // holds back the store's compaction: so one that nobody has asked on for a while is closed, one
 // that lasts too long as well, and the oldest one when the store has no room left for writes.
 
+#include <atomic>
 #include <deque>
 #include <functional>
 #include <map>
@@ -62,6 +63,8 @@ class ScanTable {
   void give_way();
   /// Nothing is called after it.
   void stop();
+  /// How many are open. Any thread.
+  size_t count() const { return open_.load(std::memory_order_relaxed); }
 
  private:
   struct Entry {
@@ -90,6 +93,7 @@ class ScanTable {
   asio::thread_pool thread_{1};
   // Of the thread only.
   std::map<uint64_t, Entry> scans_;
+  std::atomic<size_t> open_{0};  // scans_.size()
   std::deque<uint64_t> closed_;  // the last ones that had to give way, or were too old
   SteadyTime gave_way_{};
   Random ids_;

@@ -8,6 +8,7 @@
 #include "net/descriptors.h"
 #include "net/listen.h"
 #include "observability/logging.h"
+#include "observability/metric_table.h"
 #include "rpc/server/connection.h"
 #include "rpc/server/io_thread.h"
 
@@ -49,6 +50,10 @@ class ServerImpl : public Server {
   }
 
   void start() override {
+    durable_ = context_.to.log->add_durable_listener(
+        [&steps = context_.to.watermarks->steps()](Address durable, const Error*) {
+          steps.passed(statemachine::StepTimes::Step::kDurable, durable);
+        });
     accept();
     for (auto& thread : threads_)
       thread->start();
@@ -101,16 +106,31 @@ class ServerImpl : public Server {
   void register_metrics(observability::MetricRegistry& registry) override {
     context_.probe.register_at(registry);
     metrics_ = registry.registration();
-    registry.add_gauge(metrics_, "tailrace_rpc_memory_bytes",
-                       "What clients make this server hold beside 64 KiB a connection.", {},
+    registry.add_gauge(metrics_, observability::metric("tailrace_rpc_memory_bytes"), {},
                        [this] { return static_cast<double>(context_.memory.used()); });
-    registry.add_gauge(metrics_, "tailrace_rpc_memory_limit_bytes", "server.memory_bytes.", {},
+    registry.add_gauge(metrics_, observability::metric("tailrace_rpc_memory_limit_bytes"), {},
                        [this] { return static_cast<double>(context_.memory.most()); });
-    registry.add_gauge(metrics_, "tailrace_rpc_tails", "Tails that are open.", {},
-                       [this] { return static_cast<double>(context_.tails.load()); });
+    const auto gauge = [&](const observability::MetricInfo& metric, auto read) {
+      registry.add_gauge(metrics_, metric, {}, [read] { return static_cast<double>(read()); });
+    };
+    gauge(observability::metric("tailrace_rpc_tails"), [this] { return context_.tails.load(); });
+    gauge(observability::metric("tailrace_rpc_tail_lag_bytes"), [this] { return tail_lag(); });
+    gauge(observability::metric("tailrace_rpc_scans"), [this] { return context_.scans.count(); });
+    gauge(observability::metric("tailrace_rpc_connections_limit"),
+          [this] { return context_.options.max_connections; });
+    gauge(observability::metric("tailrace_apply_lag_limit_bytes"),
+          [this] { return context_.options.max_unapplied_bytes; });
   }
 
  private:
+  /// Of the slowest of all tails.
+  double tail_lag() const {
+    std::optional<uint64_t> lag;
+    for (const auto& thread : threads_)
+      lag = std::max(lag, thread->tail_lag());
+    return lag ? static_cast<double>(*lag) : observability::kNotKnown;
+  }
+
   /// Whoever comes waits in the listener's queue while there are too many without a place.
   void accept() {
     if (context_.too_many_unplaced()) {
@@ -182,6 +202,7 @@ class ServerImpl : public Server {
   bool rules_told_ = false;       // the log has them, and clients know; whoever calls on_applied()
   std::optional<asio::ip::tcp::acceptor> acceptor_;
   std::optional<asio::steady_timer> retry_;
+  fasterlog::Log::ListenerHandle durable_;  // of the steps of writes
   SteadyTime accept_warned_{};
   size_t next_ = 0;
   int port_ = 0;

@@ -41,7 +41,8 @@ class MonitoringTest : public ::testing::Test {
 // and the connection goes on.
 TEST_F(MonitoringTest, ServesMetricsAndHealth) {
   auto registration = registry_.registration();
-  registry_.add_gauge(registration, "tailrace_x", "X.", {}, [] { return 7; });
+  registry_.add_gauge(registration, {"tailrace_x", observability::MetricType::kGauge, "", "", "X."},
+                      {}, [] { return 7; });
   auto monitoring = Monitoring::start({"127.0.0.1:0"}, registry_, healthy, unready);
   ASSERT_TRUE(monitoring) << monitoring.error().message;
   ASSERT_GT((*monitoring)->port(), 0);
@@ -69,6 +70,33 @@ TEST_F(MonitoringTest, ServesMetricsAndHealth) {
     EXPECT_EQ(refused.status, 405);
     EXPECT_TRUE(refused.has("Allow: GET, HEAD\r\n"));
   }
+}
+
+// Promise: OpenMetrics goes to those who name it and do not like the plain text better.
+TEST_F(MonitoringTest, SpeaksOpenMetricsWhereItIsAskedFor) {
+  auto monitoring = Monitoring::start({"127.0.0.1:0"}, registry_, healthy, healthy);
+  ASSERT_TRUE(monitoring) << monitoring.error().message;
+  RawClient client((*monitoring)->port());
+  const auto is_open = [&](const std::string& accept) {
+    const RawResponse response =
+        client.ask("GET /metrics HTTP/1.1\r\nHost: h\r\n" +
+                   (accept.empty() ? "" : "Accept: " + accept + "\r\n") + "\r\n");
+    EXPECT_EQ(response.status, 200) << accept;
+    const bool open = response.body.ends_with("# EOF\n");
+    EXPECT_EQ(open, response.has("Content-Type: application/openmetrics-text; version=1.0.0; "
+                                 "charset=utf-8\r\n"))
+        << accept;
+    return open;
+  };
+  // As Prometheus asks.
+  EXPECT_TRUE(
+      is_open("application/openmetrics-text;version=1.0.0,application/openmetrics-text;"
+              "version=0.0.1;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1"));
+  EXPECT_TRUE(is_open("application/openmetrics-text"));
+  for (const char* accept :
+       {"", "*/*", "text/plain", "text/plain, application/openmetrics-text;q=0.5",
+        "application/openmetrics-text;q=0", "application/openmetrics-textual", ";,;q=,,"})
+    EXPECT_FALSE(is_open(accept)) << accept;
 }
 
 // Promise: no body is read, and its sender is told why.
@@ -99,13 +127,15 @@ class SlowGauge {
  public:
   explicit SlowGauge(observability::MetricRegistry& registry)
       : registration_(registry.registration()) {
-    registry.add_gauge(registration_, "tailrace_slow", "Slow.", {}, [this] {
-      if (++collections == 1) {
-        began.set_value();
-        released.get_future().wait();
-      }
-      return 1.0;
-    });
+    registry.add_gauge(registration_,
+                       {"tailrace_slow", observability::MetricType::kGauge, "", "", "Slow."}, {},
+                       [this] {
+                         if (++collections == 1) {
+                           began.set_value();
+                           released.get_future().wait();
+                         }
+                         return 1.0;
+                       });
   }
 
   std::atomic<int> collections{0};

@@ -184,13 +184,14 @@ class Node:
             return 0, ""
 
     def metric(self, name, **labels):
-        """The value of one sample, or None."""
+        """The sum of the samples with these labels, or None where there is none."""
         wanted = {f'{key}="{value}"' for key, value in labels.items()}
+        values = []
         for line in self.http("/metrics")[1].splitlines():
             series, _, value = line.rpartition(" ")
             if series.split("{")[0] == name and all(label in series for label in wanted):
-                return float(value)
-        return None
+                values.append(float(value))
+        return sum(values) if values else None
 
     def wait_ready(self, seconds=30):
         def ready():
@@ -207,20 +208,20 @@ class Node:
 
 
 class Cluster:
-    """`nodes` nodes of which number 1 leads. `server` ("KEY: VALUE, " each) and `replication`
-    ("  KEY: VALUE\\n" each) are more keys of these two mappings, `members` ({NUMBER: "KEY: VALUE, "}) of
+    """`nodes` nodes of which number 1 leads. `server` and `metrics` ("KEY: VALUE, " each) and `replication`
+    ("  KEY: VALUE\\n" each) are more keys of these mappings, `members` ({NUMBER: "KEY: VALUE, "}) of
     single members. With a `network` (network.py) each node is on a machine of its own. `published` nodes
     listen on other ports than they advertise, with a forwarder in between. The directory goes at the end, unless it is kept for a failed test by TAILRACE_KEEP=1."""
 
     def __init__(self, program, nodes=3, settings=SMALL_LOG, directory=None, server="",
                  replication="", coordinator="kind: static, leader: 1", network=None, members=(),
-                 published=False):
+                 published=False, metrics=""):
         self.published, self.forwarders = published, []
         self.program, self.network = program, network
         self.inside = network.inside(0) if network else []
         self.owned = directory is None
         self.directory = pathlib.Path(directory or tempfile.mkdtemp(prefix="tailrace-test-"))
-        self.server, self.settings = server, settings
+        self.server, self.settings, self.metrics = server, settings, metrics
         self.replication = f"replication:\n  coordinator: {{{coordinator}}}\n{replication}"
         ports = free_ports(3 * nodes)
         triples = [ports[3 * i:3 * i + 3] for i in range(nodes)]
@@ -253,7 +254,7 @@ class Cluster:
             replication += f"  listen: '0.0.0.0:{behind[1]}'\n"
         config = (f"cluster: test\nnode: {number}\ndata_dir: {folder}/data\n"
                   f"server: {{{self.server}listen: '{listen}'}}\n"
-                  f"metrics: {{listen: '127.0.0.1:{metrics}'}}\n"
+                  f"metrics: {{{self.metrics}listen: '127.0.0.1:{metrics}'}}\n"
                   f"{replication}  members:\n{members}{self.settings}")
         return Node(self.program, number, folder, ports, config, host,
                     self.network.inside(number) if self.network else ())

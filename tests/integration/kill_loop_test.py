@@ -162,7 +162,7 @@ class KillLoop(unittest.TestCase):
         # On a slow machine the rounds are over before so much is written.
         wait_until("the log is truncated",
                    lambda: all(one["begin"] > 64 for one in self.cluster.status()), PATIENCE)
-        began = self.cluster.nodes[0].metric("tailrace_watermark_address_bytes", watermark="begin")
+        began = self.cluster.nodes[0].metric("tailrace_log_address_bytes", watermark="begin")
         for writer in self.writers:
             writer.end()
         nodes = self.cluster.wait_equal(PATIENCE)

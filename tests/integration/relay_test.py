@@ -40,15 +40,15 @@ class Relay(unittest.TestCase):
 
     def wait_fed_by(self, source):
         def fed():
-            return self.learner.metric("tailrace_replication_source_node") == source
+            return self.learner.metric("tailrace_replication_source_info", source=source) == 1
 
         wait_until(f"node {source} feeds the learner", fed, PATIENCE)
 
     def wait_applies(self):
         """Until the learner has applied what the leader has durable now."""
-        goal = self.cluster.leader.metric("tailrace_watermark_address_bytes", watermark="durable")
+        goal = self.cluster.leader.metric("tailrace_log_address_bytes", watermark="durable")
         wait_until("the learner applies", lambda: (self.learner.metric(
-            "tailrace_watermark_address_bytes", watermark="applied") or 0) >= goal, PATIENCE)
+            "tailrace_log_address_bytes", watermark="applied") or 0) >= goal, PATIENCE)
 
     def test_it_is_fed_by_its_upstream_and_by_the_leader_without_it(self):
         self.wait_fed_by(UPSTREAM)

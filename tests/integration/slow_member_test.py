@@ -67,7 +67,7 @@ class SlowMember(unittest.TestCase):
             return int(re.search(r"VmRSS:\s+(\d+) kB", file.read()).group(1)) << 10
 
     def watermark(self, name):
-        return self.nodes.leader.metric("tailrace_watermark_address_bytes", watermark=name)
+        return self.nodes.leader.metric("tailrace_log_address_bytes", watermark=name)
 
     def durable(self):
         return self.watermark("durable")

@@ -11,6 +11,10 @@
 namespace tailrace::observability {
 namespace {
 
+MetricInfo info(std::string_view name, MetricType type, std::string_view help) {
+  return {name, type, "", "", help};
+}
+
 // Nothing counted is lost, whichever threads count.
 TEST(Metrics, SumsWhatAllThreadsCounted) {
   Counter counter;
@@ -47,7 +51,8 @@ TEST(Metrics, AModulesSeriesGoWithItsRegistration) {
   {
     Counter counter;
     auto registration = registry.registration();
-    registry.add_counter(registration, "tailrace_test_total", "Things.", {}, counter);
+    registry.add_counter(registration, info("tailrace_test_total", MetricType::kCounter, "Things."),
+                         {}, counter);
     counter.add(3);
     EXPECT_NE(registry.expose().find("tailrace_test_total 3"), std::string::npos);
   }
@@ -58,9 +63,12 @@ TEST(Metrics, SeriesOfOneNameStandUnderOneHeading) {
   MetricRegistry registry;
   auto first = registry.registration();
   auto second = registry.registration();
-  registry.add_gauge(first, "tailrace_lag_bytes", "Lag.", {{"follower", "2"}}, [] { return 7.0; });
-  registry.add_gauge(second, "tailrace_other", "Other.", {}, [] { return 1.0; });
-  registry.add_gauge(second, "tailrace_lag_bytes", "Lag.", {{"follower", "3"}}, [] { return 9.0; });
+  registry.add_gauge(first, info("tailrace_lag_bytes", MetricType::kGauge, "Lag."),
+                     {{"follower", "2"}}, [] { return 7.0; });
+  registry.add_gauge(second, info("tailrace_other", MetricType::kGauge, "Other."), {},
+                     [] { return 1.0; });
+  registry.add_gauge(second, info("tailrace_lag_bytes", MetricType::kGauge, "Lag."),
+                     {{"follower", "3"}}, [] { return 9.0; });
   const std::string text = registry.expose();
   EXPECT_EQ(text.find("# TYPE tailrace_lag_bytes"), text.rfind("# TYPE tailrace_lag_bytes"));
   EXPECT_NE(text.find("tailrace_lag_bytes{follower=\"3\"} 9"), std::string::npos);
@@ -79,11 +87,16 @@ TEST(Metrics, PromtoolFindsNothing) {
   Histogram size(size_bounds_bytes());
   latency.observe(0.001);
   size.observe(4096);
-  registry.add_counter(registration, "tailrace_flushes_total", "Flushes.", {}, counter);
-  registry.add_histogram(registration, "tailrace_flush_seconds", "Flush time.", {}, latency);
-  registry.add_histogram(registration, "tailrace_flush_size_bytes", "Flush size.", {}, size);
-  registry.add_gauge(registration, "tailrace_lag_bytes", "Lag.", {{"follower", "a\"b\\c"}},
-                     [] { return 1.0; });
+  registry.add_counter(
+      registration, info("tailrace_flushes_total", MetricType::kCounter, "Flushes."), {}, counter);
+  registry.add_histogram(registration,
+                         info("tailrace_flush_seconds", MetricType::kHistogram, "Flush time."), {},
+                         latency);
+  registry.add_histogram(registration,
+                         info("tailrace_flush_size_bytes", MetricType::kHistogram, "Flush size."),
+                         {}, size);
+  registry.add_gauge(registration, info("tailrace_lag_bytes", MetricType::kGauge, "Lag."),
+                     {{"follower", "a\"b\\c"}}, [] { return 1.0; });
   const testing::TemporaryDirectory directory;
   const std::string file = (directory.path() / "metrics").string();
   std::ofstream(file) << registry.expose();

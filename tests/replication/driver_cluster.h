@@ -125,7 +125,7 @@ class FakeLog final : public tailrace::testing::LogDouble {
   uint64_t reclaimable_segments(Address) const override { return 0; }
   uint64_t disk_bytes() const override { return 0; }
   Result<> close() override { return {}; }
-  void register_metrics(observability::MetricRegistry&) override {}
+  void register_metrics(observability::MetricRegistry&, TellAddresses) override {}
 
   void begin_flush() {
     flushing_ = tail();

@@ -117,7 +117,7 @@ class FakeLog : public tailrace::testing::LogDouble {
   uint64_t reclaimable_segments(Address) const override { return 0; }
   uint64_t disk_bytes() const override { return tail().value; }
   Result<> close() override { return {}; }
-  void register_metrics(observability::MetricRegistry&) override {}
+  void register_metrics(observability::MetricRegistry&, TellAddresses) override {}
 
   /// The first record at or above `from` that ends at or below `limit`.
   std::optional<Stored> next(Address from, Address limit) const {
