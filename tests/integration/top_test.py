@@ -90,6 +90,15 @@ class Batch(Writing):
         self.assertEqual([stage["stage"] for stage in one["stages"]],
                          ["held", "enqueue", "flush", "commit", "apply", "answer"])
 
+    def test_the_stages_of_writes_have_times(self):
+        def measured():
+            stages = self.top()["stages"]
+            return stages if all(stage["measured_per_second"] for stage in stages) else None
+
+        for stage in wait_until("writes are measured", measured):
+            self.assertGreater(stage["p50_seconds"], 0, stage)
+            self.assertGreaterEqual(stage["p99_seconds"], stage["p50_seconds"], stage)
+
     def test_events_are_the_records_of_appends(self):
         appending = subprocess.Popen([TAILRACE, "bench", "service", "--op", "append", "--batch", "10", "--clients", "1",
                                       "--in-flight", "1", "--seconds", "600", "--server", cluster.servers],
