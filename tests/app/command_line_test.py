@@ -27,7 +27,7 @@ TAILRACE = sys.argv[1]
 DONE, NEGATIVE, USAGE, UNREACHABLE, REFUSED = range(5)
 SERVER_VERBS = [["put", "k", "v"], ["get", "k"], ["delete", "k"], ["add", "k", "1"],
                 ["cas", "k", "a", "b"], ["expire", "k", "--never"], ["scan", "k"], ["append"], ["tail"], ["status"], ["checkpoint"],
-                ["verify"], ["bench", "service"]]
+                ["verify"], ["top", "--iterations", "1"], ["bench", "service"]]
 
 # Nothing is truncated but where a test asks for it, however long the tests take.
 SETTINGS = SMALL_LOG + "state_machine: {checkpoint_interval: 0 s}\n"
@@ -368,7 +368,7 @@ class FindingTheServer(VerbTest):
         for verb in SERVER_VERBS:
             done = self.expect(UNREACHABLE, *verb, "--timeout", "0.2", server=dead, says=dead,
                                input=b"line\n")
-            if verb[0] != "status":
+            if verb[0] not in ("status", "top"):  # they show that nobody answers
                 self.assertEqual(done.stdout, b"", verb)
 
     def test_what_is_no_address_or_no_time_is_a_usage_error(self):
@@ -619,7 +619,8 @@ class Tail(VerbTest):
         run("put", "full", "v", cluster=single)
         environment = dict(os.environ, TAILRACE_SERVER=single.servers)
         for verb in (["get", "full"], ["tail"], ["tail", "--json"], ["scan", ""], ["scan", "", "--json"],
-                     ["status"], ["status", "--json"], ["member", "list"], ["verify"], ["put", "--help"],
+                     ["status"], ["status", "--json"], ["top", "-n", "1"], ["member", "list"], ["verify"],
+                     ["put", "--help"],
                      ["--version"], ["log", "dump", str(single.leader.data / "log")],
                      ["log", "inspect", "--json", str(single.leader.data / "log")]):
             with open("/dev/full", "wb") as full:
@@ -874,7 +875,7 @@ class Usage(VerbTest):
     def test_help_and_version(self):
         self.assertRegex(self.expect(DONE, "--version").stdout, rb"^tailrace \d+\.\d+\.\d+\n$")
         shown = self.expect(DONE, "--help").stdout
-        for verb in ("serve", "put", "get", "delete", "add", "cas", "append", "tail", "status",
+        for verb in ("serve", "put", "get", "delete", "add", "cas", "append", "tail", "status", "top",
                      "checkpoint", "verify", "log", "bench"):
             self.assertRegex(shown, rf"  {verb}[ ,]".encode())
             help = self.expect(DONE, verb, "--help").stdout
