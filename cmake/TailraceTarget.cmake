@@ -19,6 +19,9 @@ if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   target_compile_options(tailrace_flags INTERFACE
     -Wno-maybe-uninitialized -Wno-restrict -Wno-mismatched-new-delete)
 endif()
+if(NOT TAILRACE_METRICS)
+  target_compile_definitions(tailrace_flags INTERFACE TAILRACE_NO_METRICS)
+endif()
 if(TAILRACE_FUZZ)
   if(NOT CMAKE_CXX_COMPILER_ID STREQUAL "Clang")
     message(FATAL_ERROR "TAILRACE_FUZZ needs clang++ (and libclang-rt-14-dev); the compiler is "

@@ -27,22 +27,23 @@ using Target =
 
 enum class Form : uint8_t {
   kText,
-  kTexts,       // a list
-  kFlag,        // true or false
-  kNumber,      // a whole number
-  kFraction,    // above 0, at most 1
-  kSize,        // bytes, or with KiB, MiB, GiB
-  kPowerOfTwo,  // a size that is one
-  kTime,        // with ms, s, m, h
-  kAddress,     // HOST:PORT to listen on
-  kChoice,      // one of `words`, the first of which stands for `least`
+  kTexts,        // a list
+  kFlag,         // true or false
+  kNumber,       // a whole number
+  kFraction,     // above 0, at most 1
+  kSize,         // bytes, or with KiB, MiB, GiB
+  kPowerOfTwo,   // a size that is one
+  kTime,         // with ms, s, m, h
+  kTimeOrNever,  // the same; 0 is no time but "never", whatever `least` says
+  kAddress,      // HOST:PORT to listen on
+  kChoice,       // one of `words`, the first of which stands for `least`
 };
 
 struct Key {
   std::string_view section;  // "" is the top
   std::string_view name;
   Form form;
-  uint64_t least, most;    // of numbers, sizes (bytes) and times (ms); 0 and 0: no bounds
+  uint64_t least, most;    // of numbers, sizes (bytes) and times (ms)
   std::string_view words;  // of a choice, with a blank between them
   /// Nothing: its section's own code reads it, and this row documents it.
   Target (*target)(NodeConfig& config);
@@ -51,6 +52,9 @@ struct Key {
 };
 
 std::span<const Key> keys();
+
+/// With the greatest unit that divides it: "5 m".
+std::string time_text(uint64_t ms);
 
 /// Reads all keys of a section that have a target.
 void read_section(YamlReader& reader, std::string_view section, NodeConfig& config);

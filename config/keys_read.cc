@@ -35,11 +35,6 @@ std::string size_text(uint64_t bytes) {
       "");
 }
 
-std::string time_text(uint64_t ms) {
-  if (ms == 0) return "0 s";
-  return in_units(ms, {{3'600'000, "h"}, {60'000, "m"}, {1000, "s"}}, "ms");
-}
-
 std::vector<std::string> words_of(const Key& key) {
   std::vector<std::string> words;
   std::istringstream stream{std::string(key.words)};
@@ -65,14 +60,20 @@ void read_choice(YamlReader& reader, const Key& key, uint8_t& into) {
   reader.fail(name, "is '" + chosen + "'; it must be " + all);
 }
 
+/// Of a time: "at least 1 s and at most 8784 h".
+std::string bounds_of(const Key& key) {
+  return std::string(key.form == Form::kTimeOrNever ? "0 s (never), or " : "") + "at least " +
+         time_text(key.least) + " and at most " + time_text(key.most);
+}
+
 template <typename Duration>
 void read_time(YamlReader& reader, const Key& key, Duration& into) {
   const std::string name(key.name);
   reader.duration(name, into);
   const auto ms = static_cast<uint64_t>(std::chrono::milliseconds(into).count());
-  if (!reader.has(name) || key.most == 0 || (ms >= key.least && ms <= key.most)) return;
-  reader.fail(name, "is " + time_text(ms) + "; it must be at least " + time_text(key.least) +
-                        " and at most " + time_text(key.most));
+  const bool is_never = key.form == Form::kTimeOrNever && ms == 0;
+  if (!reader.has(name) || is_never || (ms >= key.least && ms <= key.most)) return;
+  reader.fail(name, "is " + time_text(ms) + "; it must be " + bounds_of(key));
 }
 
 template <typename Integer>
@@ -176,8 +177,9 @@ std::string range_of(const Key& key) {
     case Form::kPowerOfTwo:
       return "power of two, " + number_text(key, key.least) + " to " + number_text(key, key.most);
     case Form::kTime:
-      if (key.most == 0) return "time";
       return "time, " + time_text(key.least) + " to " + time_text(key.most);
+    case Form::kTimeOrNever:
+      return "time, 0 s or " + time_text(key.least) + " to " + time_text(key.most);
     case Form::kChoice: {
       std::string all;
       for (const std::string& word : words_of(key))
@@ -189,6 +191,11 @@ std::string range_of(const Key& key) {
 }
 
 }  // namespace
+
+std::string time_text(uint64_t ms) {
+  if (ms == 0) return "0 s";
+  return in_units(ms, {{3'600'000, "h"}, {60'000, "m"}, {1000, "s"}}, "ms");
+}
 
 void read_section(YamlReader& reader, std::string_view section, NodeConfig& config) {
   for (const Key& key : keys())

@@ -84,15 +84,19 @@ void read_replication(YamlReader reader, NodeConfig& config) {
   if (node.members.empty() && !config.peers.listen.empty())
     reader.fail("listen", "is where other nodes come in, and there are none: name the members");
   reader.finish();
-  if (node.digest_interval.count() != 0 && node.digest_interval < std::chrono::seconds(1)) {
-    reader.fail("digest_interval", "must be 0 (never) or at least 1 s");
-  }
+  const auto in_words = [](std::chrono::milliseconds time) {
+    return time_text(static_cast<uint64_t>(time.count()));
+  };
   if (node.give_up_after < node.peer_timeout) {
-    reader.fail("give_up_after",
-                "must be at least peer_timeout: a leader would give up before it misses anyone");
+    reader.fail("give_up_after", "is " + in_words(node.give_up_after) +
+                                     "; it must be at least peer_timeout (" +
+                                     in_words(node.peer_timeout) +
+                                     "): a leader would give up before it misses anyone");
   }
   if (node.peer_timeout < 2 * node.heartbeat_interval) {
-    reader.fail("peer_timeout", "must be at least twice heartbeat_interval");
+    reader.fail("peer_timeout", "is " + in_words(node.peer_timeout) +
+                                    "; it must be at least twice heartbeat_interval (" +
+                                    in_words(node.heartbeat_interval) + ")");
   }
 
   const bool is_static = coordinator.kind == CoordinatorConfig::Kind::kStatic;

@@ -238,7 +238,7 @@ void YamlReader::duration(const std::string& key, std::chrono::seconds& into) {
   std::chrono::milliseconds value = into;
   duration(key, value);
   if (value % std::chrono::seconds(1) != std::chrono::milliseconds(0)) {
-    return fail(key, "must be whole seconds");
+    return fail(key, "is " + std::to_string(value.count()) + " ms; it must be whole seconds");
   }
   into = std::chrono::duration_cast<std::chrono::seconds>(value);
 }

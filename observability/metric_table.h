@@ -113,6 +113,7 @@ inline constexpr MetricInfo kMetrics[] = {
     {"tailrace_replication_since_leader_seconds", MetricType::kGauge, "", "", "Time since the last message of the leader. 0 on the leader. NaN: this node follows nobody."},
     {"tailrace_replication_without_leader_seconds_total", MetricType::kCounter, "", "", "Time in which this node neither led nor had a stream from a leader."},
     {"tailrace_replication_source_info", MetricType::kGauge, "source=NODE", "", "1. Which node streams the log to this one. Not told when none does."},
+    {"tailrace_replication_clock_offset_seconds", MetricType::kGauge, "", "", "This node's clock minus that of the node that streams the log to it; a message's way is in it. NaN: no node does."},
     {"tailrace_replication_elections_won_total", MetricType::kCounter, "", "", "How often this node became the leader."},
     {"tailrace_replication_elections_lost_total", MetricType::kCounter, "", "", "How often this node was granted an epoch and did not become the leader."},
     {"tailrace_replication_log_cuts_total", MetricType::kCounter, "", "", "How often the end of this node's log was cut off because it differed from the leader's. It was never committed."},

@@ -19,10 +19,12 @@ size_t Histogram::bucket_of(double value) const {
                              bounds_.begin());
 }
 
-void Histogram::observe(double value) {
+void Histogram::observe([[maybe_unused]] double value) {
+#ifndef TAILRACE_NO_METRICS
   Slot& slot = slots_[thread_slot()];
   slot.counts[bucket_of(value)].fetch_add(1, std::memory_order_relaxed);
   slot.sum.fetch_add(value, std::memory_order_relaxed);
+#endif
 }
 
 void Histogram::observe_example(double value, uint64_t address) {

@@ -19,7 +19,15 @@
 
 namespace tailrace::observability {
 
+#ifdef TAILRACE_NO_METRICS
+/// Of a program that is built to show what counting costs.
+class Counter : public tailrace::Counter {
+ public:
+  void add(uint64_t /*amount*/ = 1) {}
+};
+#else
 using tailrace::Counter;
+#endif
 using tailrace::kSlots;
 using tailrace::thread_slot;
 

@@ -17,21 +17,6 @@ namespace tailrace::observability {
 
 namespace {
 
-double resident_bytes() {
-  std::ifstream file("/proc/self/statm");
-  double total_pages = 0;
-  double resident_pages = 0;
-  file >> total_pages >> resident_pages;
-  return resident_pages * static_cast<double>(sysconf(_SC_PAGESIZE));
-}
-
-double cpu_seconds() {
-  rusage usage{};
-  if (getrusage(RUSAGE_SELF, &usage) != 0) return 0;
-  return static_cast<double>(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
-         1e-6 * static_cast<double>(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec);
-}
-
 double open_fds() {
   DIR* directory = opendir("/proc/self/fd");
   if (directory == nullptr) return 0;
@@ -74,10 +59,26 @@ double start_time() {
 
 }  // namespace
 
+double process_resident_bytes() {
+  std::ifstream file("/proc/self/statm");
+  double total_pages = 0;
+  double resident_pages = 0;
+  file >> total_pages >> resident_pages;
+  return resident_pages * static_cast<double>(sysconf(_SC_PAGESIZE));
+}
+
+double process_cpu_seconds() {
+  rusage usage{};
+  if (getrusage(RUSAGE_SELF, &usage) != 0) return 0;
+  return static_cast<double>(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
+         1e-6 * static_cast<double>(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec);
+}
+
 void register_process_metrics(MetricRegistry& registry, MetricRegistry::Registration& to) {
   registry.add_gauge(to, observability::metric("process_resident_memory_bytes"), {},
-                     resident_bytes);
-  registry.add_counter(to, observability::metric("process_cpu_seconds_total"), {}, cpu_seconds);
+                     process_resident_bytes);
+  registry.add_counter(to, observability::metric("process_cpu_seconds_total"), {},
+                       process_cpu_seconds);
   registry.add_gauge(to, observability::metric("process_open_fds"), {}, open_fds);
   registry.add_gauge(to, observability::metric("process_max_fds"), {}, max_fds);
   registry.add_gauge(to, observability::metric("process_start_time_seconds"), {},

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "core/mutex.h"
+#include "replication/clock_offset.h"
 #include "replication/coordinator.h"
 #include "replication/copy/checkpoint_receiver.h"
 #include "replication/copy/checkpoint_sender.h"
@@ -187,6 +188,7 @@ class Driver final : public Node, public TransportHandler {
     std::weak_ptr<const std::vector<std::byte>> bytes;
   };
   RoundTrips round_trips_;
+  ClockOffset clock_offset_;
   std::optional<std::chrono::nanoseconds> leader_looked_;  // when without_leader was counted last
   OnTheirWay shipped_;  // the newest; forgotten where the log's bytes may change
   /// A confirmation that is waited for; round 0: the next one to be asked.

@@ -356,6 +356,7 @@ void Driver::on_connected(NodeId peer, const Introduction& introduction) {
 void Driver::on_disconnected(NodeId peer, const std::string& reason) {
   observability::log_debug("connection with node {} ended: {}", peer.value, reason);
   round_trips_.forget(peer);
+  if (peer == core_.state().following.source) clock_offset_.forget();
   handle(PeerDisconnected{peer});
 }
 
@@ -369,6 +370,8 @@ void Driver::on_message(NodeId peer, Message message) {
     round_trips_.acknowledged(peer, acknowledge->durable, now());
   }
   if (std::holds_alternative<Refuse>(message)) probe_.refusals_received.add();
+  if (const auto* data = std::get_if<Data>(&message))
+    clock_offset_.heard(data->leader_unix_time_ns, clock_.unix_time_ns(), now());
   const bool acknowledged = std::holds_alternative<Acknowledge>(message);
   handle(Received{peer, std::move(message), now()});
   // A hand-over ends as soon as the successor holds all that the log has now.

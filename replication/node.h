@@ -91,7 +91,9 @@ struct NodeStatus {
   Vote vote = Vote::kNone;  // whether its word counts
   CoordinatorStatus coordinator;
   bool connected_to_leader = false;  // follower: has its stream, from the leader or its upstream
-  NodeId source;                     // from that node; 0: it has none
+  /// This node's clock minus its source's; nothing: it has none, or has not heard of it.
+  std::optional<double> clock_offset_s;
+  NodeId source;                               // from that node; 0: it has none
   std::optional<double> seconds_since_leader;  // follower: since the last message; leader: 0
   std::string no_leader;  // follower, or candidate: why it has no stream; empty if it has one
   /// What this node has applied holds all that was acknowledged to anyone before that. Nothing: no

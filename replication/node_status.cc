@@ -47,6 +47,7 @@ std::shared_ptr<NodeStatus> Driver::make_status() const {
   result->serving = state.leadership.serving && !failed_ && running_;
   result->connected_to_leader = state.following.streaming;
   if (state.following.streaming) result->source = state.following.source;
+  if (state.following.streaming) result->clock_offset_s = clock_offset_.seconds();
   result->alone = count_voters(state.members) == 1 && core_.is_voter(options_.self) &&
                   state.role == Role::kLeader;
   if (state.role == Role::kLeader) result->lead_begins = state.leadership.epoch_start.end;
@@ -195,6 +196,9 @@ void Driver::register_metrics(observability::MetricRegistry& registry) {
                      [this] { return static_cast<double>(status()->vote); });
   registry.add_gauge(to, observability::old_metric("tailrace_replication_source_node"), {},
                      [this] { return static_cast<double>(status()->source.value); });
+  registry.add_gauge(
+      to, observability::metric("tailrace_replication_clock_offset_seconds"), {},
+      [this] { return status()->clock_offset_s.value_or(observability::kNotKnown); });
   registry.add_series(to, observability::metric("tailrace_replication_source_info"), [this] {
     Samples samples;
     if (const NodeId source = status()->source; source != NodeId{})

@@ -49,6 +49,7 @@ std::string_view meant_verb(std::string_view word) {
       {"members", "member list"},
       {"dump", "log dump"},
       {"repair", "log repair"},
+      {"monitor", "top"},
   };
   for (const auto& [other, name] : kNames)
     if (word == other) return name;

@@ -98,16 +98,18 @@ Result<rpc::ReadOptions> parse_read_level(const std::string& text) {
     }
   }
   constexpr std::string_view kBounded = "bounded=";
-  if (text.starts_with(kBounded) && text.ends_with("ms")) {
-    options.level = Level::kBounded;
-    const std::string_view rest = std::string_view(text).substr(kBounded.size());
-    if (parse_number(rest.substr(0, rest.size() - 2), kMostStalenessMs, options.staleness_ms))
+  if (text.starts_with(kBounded)) {
+    const auto time = parse_milliseconds(std::string_view(text).substr(kBounded.size()));
+    if (time && *time <= kMostStalenessMs) {
+      options.level = Level::kBounded;
+      options.staleness_ms = *time;
       return options;
+    }
   }
   return make_error(ErrorCode::kInvalidArgument,
                     "--read is '" + text +
-                        "'; it must be linearizable, any, bounded=MILLISECONDSms or "
-                        "at-least=EPOCH:ADDRESS");
+                        "'; it must be linearizable, any, bounded=TIME (500ms, 2s, 1m, or a number "
+                        "of milliseconds; at most 366 days) or at-least=EPOCH:ADDRESS");
 }
 
 void warn_of_truncation(Address begin, std::string_view more) {

@@ -27,12 +27,12 @@ struct ClientFlags {
   Result<std::unique_ptr<rpc::Client>> connect() const;
 };
 
-/// linearizable, any, bounded=100ms or at-least=EPOCH:ADDRESS
+/// linearizable, any, bounded=TIME or at-least=EPOCH:ADDRESS
 Result<rpc::ReadOptions> parse_read_level(const std::string& text);
 inline constexpr const char* kReadLevelHelp =
-    "linearizable (the leader), any (the first server that answers), bounded=100ms (the first "
-    "server whose state holds all that was acknowledged longer ago), or at-least=EPOCH:ADDRESS "
-    "(any server that has applied that)";
+    "linearizable (the leader), any (the first server that answers), bounded=TIME (500ms, 2s, 1m: "
+    "the first server whose state holds all that was acknowledged longer ago), or "
+    "at-least=EPOCH:ADDRESS (any server that has applied that)";
 
 /// Of KEY arguments.
 inline constexpr const char* kKeyHelp = "The key, of 1 to 65535 bytes";

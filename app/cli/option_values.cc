@@ -27,6 +27,7 @@ std::optional<Number> parse_all(std::string_view text) {
   return number;
 }
 
+/// A whole number and its unit, with a blank between them or without.
 std::optional<uint64_t> parse_time_ms(std::string_view text) {
   struct Unit {
     std::string_view name;
@@ -37,9 +38,10 @@ std::optional<uint64_t> parse_time_ms(std::string_view text) {
       {"ms", 1}, {"s", 1000}, {"m", 60'000}, {"h", 3'600'000}, {"d", kDayMs}};
   for (const Unit& unit : kUnits) {
     if (!text.ends_with(unit.name)) continue;
-    const auto number = parse_all<uint64_t>(text.substr(0, text.size() - unit.name.size()));
-    if (!number || *number == 0 || *number > kMostDays * kDayMs / unit.milliseconds)
-      return std::nullopt;
+    text.remove_suffix(unit.name.size());
+    if (text.ends_with(' ')) text.remove_suffix(1);
+    const auto number = parse_all<uint64_t>(text);
+    if (!number || *number > kMostDays * kDayMs / unit.milliseconds) return std::nullopt;
     return *number * unit.milliseconds;
   }
   return std::nullopt;
@@ -51,6 +53,11 @@ Result<uint64_t> parse_whole_number(std::string_view text) {
   if (const auto number = parse_all<uint64_t>(text)) return *number;
   return make_error(ErrorCode::kInvalidArgument,
                     fmt::format("'{}' is not a whole number of at most 64 bits", text));
+}
+
+std::optional<uint64_t> parse_milliseconds(std::string_view text) {
+  const auto number = parse_all<uint64_t>(text);
+  return number ? number : parse_time_ms(text);
 }
 
 Result<Address> parse_address(std::string_view text, std::string_view option,
@@ -147,7 +154,7 @@ CLI::Option* reachable_host_port(CLI::Option* option) {
 CLI::Option* add_time_to_live(CLI::App& verb, uint64_t& milliseconds) {
   const auto check = [](std::string& text) -> std::string {
     const auto parsed = parse_time_ms(text);
-    if (!parsed)
+    if (!parsed || *parsed == 0)
       return fmt::format(
           "'{}' is not a time from 1ms to {}d; it needs a unit: 250ms, 30s, 5m, 1h "
           "or 7d",

@@ -4,6 +4,7 @@
 // conversions take 010 as 8, 2^64 as the greatest number there is and "nan" as within any range.)
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -22,6 +23,8 @@ inline constexpr Address kMostAddress{uint64_t{1} << 62};
 
 /// kInvalidArgument unless the text is a decimal number of at most 64 bits.
 Result<uint64_t> parse_whole_number(std::string_view text);
+/// Milliseconds, or a time with a unit: 100, 100ms, 2s, "2 s", 1m. Nothing if it is neither.
+std::optional<uint64_t> parse_milliseconds(std::string_view text);
 /// kInvalidArgument, naming `option`, unless the text is a decimal number from 1 to kMostAddress.
 /// `words`: what else may stand there, for the message: "'begin' or 'end'"; or nothing.
 Result<Address> parse_address(std::string_view text, std::string_view option,
@@ -34,7 +37,7 @@ Result<> check_order(Address from, Address to);
 CLI::Option* whole_number(CLI::Option* option, uint64_t least, uint64_t most);
 /// The same for bytes, with a unit or without: 4096, 64KiB, 256MiB, 1GiB.
 CLI::Option* byte_size(CLI::Option* option, uint64_t most);
-/// The same for seconds with a fraction, or with a unit: 0.5, 2, 500ms, 2s, 1m.
+/// The same for seconds with a fraction, or a time with a unit: 0.5, 2, 500ms, 2s, "2 s", 1m.
 CLI::Option* seconds_or_time(CLI::Option* option, double least, double most);
 /// The same for seconds with a fraction alone.
 CLI::Option* seconds(CLI::Option* option, double least, double most);

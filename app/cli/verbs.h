@@ -34,7 +34,7 @@ int report_answer(const Error& error);
   VERB(serve) \
   VERB(put) VERB(get) VERB(delete) VERB(add) VERB(cas) VERB(expire) VERB(scan) \
   VERB(append) VERB(tail) VERB(load) \
-  VERB(status) VERB(transfer) VERB(promote) VERB(member) VERB(checkpoint) VERB(verify) \
+  VERB(status) VERB(top) VERB(transfer) VERB(promote) VERB(member) VERB(checkpoint) VERB(verify) \
   VERB(log) VERB(bench)
 // clang-format on
 /// Those of `log`, and of `bench`.

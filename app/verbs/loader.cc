@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include "core/clock.h"
+#include "statemachine/command/command_table.h"
 
 namespace tailrace::app {
 
@@ -145,36 +146,24 @@ Result<> Loader::send_command(const DumpedLine& line) {
   return {};
 }
 
+/// As the table says what the command has.
 Result<rpc::CommandAnswer> Loader::call(const DumpedLine& line) {
-  const ByteSpan key = as_bytes(line.key);
-  switch (*line.operation) {
-    case Operation::kAdd:
-      return client_.add(key, line.delta);
-    case Operation::kCas:
-      return client_.cas(key, as_bytes(line.expected), as_bytes(line.value));
-    case Operation::kInsert:
-      // One that has expired meanwhile still takes the place: it is gone at once.
-      return client_.cas(key, std::nullopt, as_bytes(line.value),
-                         line.expires_at_ns == 0
-                             ? std::chrono::milliseconds(0)
-                             : left_of(line.expires_at_ns).value_or(std::chrono::milliseconds(1)));
-    case Operation::kExpire:
-      if (line.expires_at_ns == 0) return client_.expire(key, std::chrono::milliseconds(0));
-      if (const auto left = left_of(line.expires_at_ns)) return client_.expire(key, *left);
-      break;
-    case Operation::kPut:
-      if (const auto left = left_of(line.expires_at_ns))
-        return client_.put(key, as_bytes(line.value), *left);
-      break;
-    case Operation::kDelete:
-    case Operation::kEvent:  // sent in batches, not here; and the others are the cluster's own
-    case Operation::kDigest:
-    case Operation::kTime:
-    case Operation::kCompare:
-    case Operation::kRules:
-      break;
+  using namespace statemachine;
+  const Operation operation = *line.operation;
+  rpc::Client::Write write{.operation = operation, .key = as_bytes(line.key)};
+  if (has(operation, kHasValue)) write.value = as_bytes(line.value);
+  if (has(operation, kHasExpected)) write.expected = as_bytes(line.expected);
+  if (has(operation, kHasDelta)) write.delta = line.delta;
+  if (has(operation, kHasTime) && line.expires_at_ns != 0) {
+    const auto left = left_of(line.expires_at_ns);
+    // What has expired meanwhile is gone; unless it took the place of nothing, or of something
+    // else, depending on what was there: then it still does, and is gone at once.
+    const bool depends =
+        info_of(operation).effect == Effect::kModifies && has(operation, kHasValue);
+    if (!left && !depends) return client_.erase(write.key);
+    write.time_to_live = left.value_or(std::chrono::milliseconds(1));
   }
-  return client_.erase(key);  // deleted then, or expired meanwhile
+  return client_.write(write);
 }
 
 /// Puts may be in flight together: sent again from the first that failed on, they come to the same.

@@ -8,7 +8,7 @@
 namespace tailrace::kv {
 
 namespace {
-uint64_t sum_of(const observability::Counter (&counters)[2]) {
+uint64_t sum_of(const tailrace::Counter (&counters)[2]) {
   const uint64_t sum = counters[0].value() + counters[1].value();
   return static_cast<uint64_t>(std::max<int64_t>(0, static_cast<int64_t>(sum)));
 }

@@ -230,8 +230,8 @@ class Engine {
   std::unique_ptr<HashIndex> index_;
   UndoneRanges undone_;
   // By even and odd version. Signed sums kept in unsigned counters: they wrap around.
-  observability::Counter live_records_[2];
-  observability::Counter live_bytes_[2];
+  tailrace::Counter live_records_[2];
+  tailrace::Counter live_bytes_[2];
   // What of them stands at or above lap_start_; what the lap before left uncounted is not in it.
   observability::Counter recent_records_, recent_bytes_;
   observability::Counter blind_writes_;

@@ -241,6 +241,7 @@ class Tailing {
     give_up_ = std::chrono::steady_clock::now() + client_.timeout;
     refused_.clear();
     refusal_.reset();
+    put_off_.reset();
   }
   void pause() {
     Mutex mutex;
@@ -301,6 +302,8 @@ class Tailing {
     if (refusal_) return tl::unexpected(*refusal_);
     if (arrivals.broken) {
       problem_ = *arrivals.broken;
+    } else if (!arrivals.server.empty() && !arrivals.from && put_off_) {
+      problem_ = *put_off_;
     } else if (!arrivals.server.empty()) {
       problem_ = Error{ErrorCode::kTimedOut,
                        fmt::format("{} sends no records in time: read up to address {}{}",
@@ -367,6 +370,7 @@ class Tailing {
     const Error& error = *arrivals.refusal;
     if (passes(error)) {
       problem_ = error;
+      put_off_ = error;
       return leave(arrivals);
     }
     if (!refusal_) give_up_ = std::chrono::steady_clock::now() + client_.timeout;
@@ -404,6 +408,8 @@ class Tailing {
   size_t first_ = 0;               // server to be tried
   std::set<std::string> refused_;  // since the last progress
   std::optional<Error> refusal_;   // the last of them said this
+  /// Since the last progress a server said that it cannot now: why the next one is silent, too.
+  std::optional<Error> put_off_;
   Error problem_{ErrorCode::kUnavailable, ""};
   SteadyTime give_up_;
 };

@@ -245,11 +245,13 @@ Connection::Place Connection::place_for(wire::Request::Reader request) {
     return Place::kWaits;
   }
   const Asked asked{request.getId(), RequestKind::kStatus, now};
-  reply_error(asked, Error{ErrorCode::kResourceExhausted,
-                           fmt::format("{} connections are in use, the most that this server takes "
-                                       "(server.max_connections); only what operators ask is "
-                                       "answered until another one ends",
-                                       most)});
+  reply_error(asked,
+              Error{ErrorCode::kResourceExhausted,
+                    fmt::format("{} connections are in use, the most that this server takes, "
+                                "and {} tails are open on them; only what operators ask is "
+                                "answered. Close a connection, or end a tail, or raise "
+                                "server.max_connections in the node's file",
+                                most, context_.tails.load(std::memory_order_relaxed))});
   return Place::kRefused;
 }
 

@@ -1,5 +1,6 @@
 // Status, checkpoint, digest, transfer, promote, changes of the members.
 #include "core/host_port.h"
+#include "rpc/server/activity.h"
 #include "rpc/server/connection.h"
 #include "rpc/server/status_answer.h"
 #include "rpc/wire/status_codec.h"
@@ -20,8 +21,9 @@ void Connection::handle_status(uint64_t id) {
   const Asked asked{id, RequestKind::kStatus, arrived_};
   status_.look_anew();
   OutgoingMessage message;
-  write_status(status_answer(context_.to, status(), context_.options.data_directory),
-               begin_response(message, id).initStatus());
+  NodeStatusAnswer answer = status_answer(context_.to, status(), context_.options.data_directory);
+  answer.activity = activity_of(context_);
+  write_status(answer, begin_response(message, id).initStatus());
   reply(asked, message);
 }
 

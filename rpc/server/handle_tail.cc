@@ -64,7 +64,7 @@ void Connection::handle_tail(uint64_t id, wire::Tail::Reader request) {
   if (context_.tails.load(std::memory_order_relaxed) >= kMostTails)
     return reply_error(asked, Error{ErrorCode::kResourceExhausted,
                                     fmt::format("{} tails are open, the most that this server "
-                                                "takes; try again when one of them has ended",
+                                                "takes; end one, or tail from another node",
                                                 kMostTails)});
   if (const auto member = check_member(); !member) return reply_error(asked, member.error());
   fasterlog::Log& log = *context_.to.log;

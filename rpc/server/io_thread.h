@@ -61,6 +61,7 @@ struct ServerContext {
 
   ServerOptions options;
   ServerDependencies to;
+  const SteadyTime started = std::chrono::steady_clock::now();
   Probe probe;
   ScanTable scans;
   DigestTable digests;

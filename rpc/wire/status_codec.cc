@@ -114,6 +114,73 @@ unsigned count_of(const All& all) {
   return static_cast<unsigned>(all.size());
 }
 
+void write_stages(const NodeStatusAnswer::Activity& activity, wire::Activity::Builder to) {
+  auto bounds = to.initStageBoundsSeconds(count_of(activity.stage_bounds_s));
+  for (unsigned i = 0; i < bounds.size(); ++i)
+    bounds.set(i, activity.stage_bounds_s[i]);
+  auto stages = to.initStages(count_of(activity.stages));
+  for (unsigned i = 0; i < stages.size(); ++i) {
+    const NodeStatusAnswer::Activity::Stage& stage = activity.stages[i];
+    stages[i].setName(to_text(stage.name));
+    auto counts = stages[i].initCounts(count_of(stage.counts));
+    for (unsigned j = 0; j < counts.size(); ++j)
+      counts.set(j, stage.counts[j]);
+    stages[i].setSumSeconds(stage.sum_s);
+  }
+}
+
+void read_stages(wire::Activity::Reader from, NodeStatusAnswer::Activity& activity) {
+  for (const double bound : from.getStageBoundsSeconds())
+    activity.stage_bounds_s.push_back(bound);
+  for (const auto one : from.getStages()) {
+    NodeStatusAnswer::Activity::Stage stage{
+        .name = to_string(one.getName()), .counts = {}, .sum_s = one.getSumSeconds()};
+    for (const uint64_t count : one.getCounts())
+      stage.counts.push_back(count);
+    activity.stages.push_back(std::move(stage));
+  }
+}
+
+void write_activity(const NodeStatusAnswer::Activity& activity, wire::Activity::Builder to) {
+  to.setUptimeSeconds(activity.uptime_s);
+  to.setCpuSeconds(activity.cpu_s);
+  to.setResidentBytes(activity.resident_bytes);
+  to.setDiskFreeBytes(activity.disk_free_bytes);
+  to.setDiskCapacityBytes(activity.disk_capacity_bytes);
+  to.setWrites(activity.writes);
+  to.setReads(activity.reads);
+  to.setEvents(activity.events);
+  to.setRecordBytes(activity.record_bytes);
+  to.setRefused(activity.refused);
+  to.setNotLeader(activity.not_leader);
+  to.setFailed(activity.failed);
+  to.setInFlight(activity.in_flight);
+  to.setConnections(activity.connections);
+  to.setTails(activity.tails);
+  write_stages(activity, to);
+}
+
+NodeStatusAnswer::Activity read_activity(wire::Activity::Reader from) {
+  NodeStatusAnswer::Activity activity;
+  activity.uptime_s = from.getUptimeSeconds();
+  activity.cpu_s = from.getCpuSeconds();
+  activity.resident_bytes = from.getResidentBytes();
+  activity.disk_free_bytes = from.getDiskFreeBytes();
+  activity.disk_capacity_bytes = from.getDiskCapacityBytes();
+  activity.writes = from.getWrites();
+  activity.reads = from.getReads();
+  activity.events = from.getEvents();
+  activity.record_bytes = from.getRecordBytes();
+  activity.refused = from.getRefused();
+  activity.not_leader = from.getNotLeader();
+  activity.failed = from.getFailed();
+  activity.in_flight = from.getInFlight();
+  activity.connections = from.getConnections();
+  activity.tails = from.getTails();
+  read_stages(from, activity);
+  return activity;
+}
+
 }  // namespace
 
 void write_status(const NodeStatusAnswer& status, wire::Status::Builder to) {
@@ -149,6 +216,7 @@ void write_status(const NodeStatusAnswer& status, wire::Status::Builder to) {
     anchors[i].setName(to_text(status.anchors[i].first));
     anchors[i].setAddress(status.anchors[i].second.value);
   }
+  if (status.activity) write_activity(*status.activity, to.initActivity());
 }
 
 NodeStatusAnswer read_status(wire::Status::Reader from) {
@@ -180,6 +248,7 @@ NodeStatusAnswer read_status(wire::Status::Reader from) {
   status.cluster_identity = to_string(from.getClusterIdentity());
   for (const auto one : from.getAnchors())
     status.anchors.emplace_back(to_string(one.getName()), Address{one.getAddress()});
+  if (from.hasActivity()) status.activity = read_activity(from.getActivity());
   return status;
 }
 

@@ -27,7 +27,7 @@ TAILRACE = sys.argv[1]
 DONE, NEGATIVE, USAGE, UNREACHABLE, REFUSED = range(5)
 SERVER_VERBS = [["put", "k", "v"], ["get", "k"], ["delete", "k"], ["add", "k", "1"],
                 ["cas", "k", "a", "b"], ["expire", "k", "--never"], ["scan", "k"], ["append"], ["tail"], ["status"], ["checkpoint"],
-                ["verify"], ["bench", "service"]]
+                ["verify"], ["top", "--iterations", "1"], ["bench", "service"]]
 
 # Nothing is truncated but where a test asks for it, however long the tests take.
 SETTINGS = SMALL_LOG + "state_machine: {checkpoint_interval: 0 s}\n"
@@ -135,7 +135,8 @@ class Keys(VerbTest):
 
     def test_get_says_as_json_where_its_state_stands_and_how_old_it_may_be(self):
         self.expect(DONE, "put", "k", "v", cluster=three)
-        for level in ("linearizable", "bounded=60000ms"):
+        for level in ("linearizable", "bounded=60000ms", "bounded=60000", "bounded=60s", "bounded=60 s",
+                      "bounded=1m"):
             told = json.loads(self.expect(DONE, "get", "--json", "--read", level, "k", cluster=three).stdout)
             self.assertEqual((told["key"], told["found"], told["value"]), ("k", True, "v"))
             self.assertGreater(told["epoch"], 0)
@@ -161,7 +162,7 @@ class Keys(VerbTest):
         for cluster in (single, three):
             self.expect(DONE, "put", "ttl/short", "v", "--ttl", "1500ms", cluster=cluster, out=b"")
             self.expect(DONE, "put", "ttl/long", "v", "--ttl", "1h", cluster=cluster)
-            self.expect(DONE, "put", "ttl/changed", "v", "--ttl", "1h", cluster=cluster)
+            self.expect(DONE, "put", "ttl/changed", "v", "--ttl", "1 h", cluster=cluster)
             self.expect(DONE, "expire", "ttl/changed", "--ttl", "1s", cluster=cluster, out=b"")
             # Nobody writes meanwhile.
             wait_until("the keys expire",
@@ -174,7 +175,7 @@ class Keys(VerbTest):
             scan = self.expect(DONE, "scan", "ttl/", cluster=cluster, out=b"ttl/long\tv\n")
             self.assertIn(b"1 pairs at address", scan.stderr)
             self.expect(DONE, "verify", cluster=cluster)
-        for wrong in (["30"], ["0s"], ["-1s"], ["soon"]):
+        for wrong in (["30"], ["0s"], ["0 s"], ["-1s"], ["1  s"], ["soon"]):
             self.expect(USAGE, "put", "k", "v", "--ttl", *wrong)
         self.expect(USAGE, "expire", "k")
         self.expect(USAGE, "expire", "k", "--never", "--ttl", "1s")
@@ -312,7 +313,9 @@ class Reads(VerbTest):
 
     def test_a_level_that_is_none_is_a_usage_error(self):
         for level in ("", "all", "at-least", "at-least=", "at-least=1", "at-least=1:x",
-                      "at-least=-1:2", "at-least=1:2:3"):
+                      "at-least=-1:2", "at-least=1:2:3", "bounded", "bounded=", "bounded=x", "bounded=s",
+                      "bounded=-1s", "bounded=1.5s", "bounded=1  s", "bounded= 1s", "bounded=1s ",
+                      "bounded=367d", "bounded=99999999999999999999ms"):
             self.expect(USAGE, "get", "k", "--read", level, says="--read")
 
 
@@ -365,7 +368,7 @@ class FindingTheServer(VerbTest):
         for verb in SERVER_VERBS:
             done = self.expect(UNREACHABLE, *verb, "--timeout", "0.2", server=dead, says=dead,
                                input=b"line\n")
-            if verb[0] != "status":
+            if verb[0] not in ("status", "top"):  # they show that nobody answers
                 self.assertEqual(done.stdout, b"", verb)
 
     def test_what_is_no_address_or_no_time_is_a_usage_error(self):
@@ -616,7 +619,8 @@ class Tail(VerbTest):
         run("put", "full", "v", cluster=single)
         environment = dict(os.environ, TAILRACE_SERVER=single.servers)
         for verb in (["get", "full"], ["tail"], ["tail", "--json"], ["scan", ""], ["scan", "", "--json"],
-                     ["status"], ["status", "--json"], ["member", "list"], ["verify"], ["put", "--help"],
+                     ["status"], ["status", "--json"], ["top", "-n", "1"], ["member", "list"], ["verify"],
+                     ["put", "--help"],
                      ["--version"], ["log", "dump", str(single.leader.data / "log")],
                      ["log", "inspect", "--json", str(single.leader.data / "log")]):
             with open("/dev/full", "wb") as full:
@@ -871,7 +875,7 @@ class Usage(VerbTest):
     def test_help_and_version(self):
         self.assertRegex(self.expect(DONE, "--version").stdout, rb"^tailrace \d+\.\d+\.\d+\n$")
         shown = self.expect(DONE, "--help").stdout
-        for verb in ("serve", "put", "get", "delete", "add", "cas", "append", "tail", "status",
+        for verb in ("serve", "put", "get", "delete", "add", "cas", "append", "tail", "status", "top",
                      "checkpoint", "verify", "log", "bench"):
             self.assertRegex(shown, rf"  {verb}[ ,]".encode())
             help = self.expect(DONE, verb, "--help").stdout

@@ -149,7 +149,10 @@ TEST_F(NodeConfigTest, ALeaderDoesNotGiveUpBeforeItCouldMissAnyone) {
   EXPECT_EQ(config->node.give_up_after, std::chrono::seconds(9));
   EXPECT_EQ(config->node.transfer_timeout, std::chrono::milliseconds(500));
   expect_refused(std::string(kGood) + "  give_up_after: 1 s\n",
-                 {"replication.give_up_after", "peer_timeout"});
+                 {file_ + ":9: replication.give_up_after is 1 s", "at least peer_timeout (3 s)"});
+  expect_refused(std::string(kGood) + "  peer_timeout: 300 ms\n",
+                 {file_ + ":9: replication.peer_timeout is 300 ms",
+                  "at least twice heartbeat_interval (200 ms)"});
 }
 
 TEST_F(NodeConfigTest, WhatComparesStatesHasARateAndAPatience) {
@@ -164,7 +167,7 @@ TEST_F(NodeConfigTest, WhatComparesStatesHasARateAndAPatience) {
   EXPECT_EQ(config->node.apply_stall_after, std::chrono::seconds(3));
   EXPECT_EQ(config->state_machine.digest_bytes_per_s, 1u << 20);
   expect_refused(std::string(kGood) + "  digest_interval: 10 ms\n",
-                 {"replication.digest_interval", "at least 1 s"});
+                 {"replication.digest_interval", "0 s (never)", "at least 1 s"});
   expect_refused(std::string(kGood) + "  apply_stall_after: 0 s\n",
                  {"replication.apply_stall_after", "at least 1 s"});
 }
@@ -226,7 +229,8 @@ TEST_F(NodeConfigTest, FillsTheOptionsOfTheCoordinatorEtcd) {
   expect_refused(with(", endpoints: ['a:2379']"), {at + "endpoints", "'a:2379'", "http://"});
   expect_refused(with(endpoints + ", leader: 1"), {at + "leader", "static"});
   expect_refused(with(endpoints + ", lease_ttl: 1 s"), {at + "lease_ttl", "2 s"});
-  expect_refused(with(endpoints + ", lease_ttl: 2500 ms"), {at + "lease_ttl", "whole seconds"});
+  expect_refused(with(endpoints + ", lease_ttl: 2500 ms"),
+                 {at + "lease_ttl is 2500 ms", "whole seconds"});
   expect_refused(with(endpoints + ", call_timeout: 2 s"), {at + "call_timeout", "lease_ttl"});
   expect_refused(with(endpoints + ", prefix: tailrace"), {at + "prefix", "slash"});
   expect_refused(with(endpoints + ", username: u"), {at + "username", "password_file"});

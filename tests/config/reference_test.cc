@@ -37,6 +37,44 @@ TEST(ConfigurationReference, EveryKeyHasASentenceAndStandsThereOnce) {
   EXPECT_GT(seen.size(), 80u);
 }
 
+/// A file with this section, which has one key.
+std::string with_key(const Key& key, const std::string& value) {
+  std::string text = "cluster: c\nnode: 1\ndata_dir: /d\n";
+  return text + std::string(key.section) + ": {" + std::string(key.name) + ": " + value + "}\n";
+}
+
+// Promise: a time of 0 is taken only where the page says what it means. Everywhere else it would
+// close each connection at once, or have a node miss all others.
+TEST(ConfigurationReference, NoTimeIsZeroUnlessThePageSaysSo) {
+  const testing::TemporaryDirectory directory;
+  const std::string file = (directory.path() / "node.yaml").string();
+  const auto load = [&](const Key& key, const std::string& value) {
+    std::ofstream(file) << with_key(key, value);
+    return load_node_config(file);
+  };
+  size_t refused = 0;
+  for (const Key& key : keys()) {
+    if (key.form != Form::kTime && key.form != Form::kTimeOrNever) continue;
+    const std::string path = std::string(key.section) + "." + std::string(key.name);
+    EXPECT_LT(key.least, key.most) << path;
+    if (key.form == Form::kTimeOrNever || key.least == 0) {
+      EXPECT_NE(key.sentence.find(" 0 s: "), std::string::npos) << path;
+      EXPECT_TRUE(load(key, "0 s")) << path;
+    }
+    // Other keys are read by code of their own.
+    if (key.least == 0 || key.target == nullptr) continue;
+    const bool in_seconds = key.least % 1000 == 0;
+    const std::string low = key.form == Form::kTime ? "0 s" : in_seconds ? "999 ms" : "1 ms";
+    const auto config = load(key, low);
+    ASSERT_FALSE(config) << path;
+    EXPECT_EQ(config.error().message.find(file + ":4: " + path + " is " + low + "; it must be "),
+              0u)
+        << config.error().message;
+    ++refused;
+  }
+  EXPECT_GE(refused, 14u);
+}
+
 /// The keys that a section takes, by what it says to one that it does not know.
 std::set<std::string> known_in(const std::string& section, const std::string& text) {
   const testing::TemporaryDirectory directory;

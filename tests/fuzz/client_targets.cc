@@ -238,6 +238,20 @@ void fill_status(Input& from, wire::Status::Builder to) {
   auto copy = to.initCopy();
   copy.setStage(text(from).c_str());
   copy.setProblem(text(from).c_str());
+  if (from.take<uint8_t>() % 2 != 0) return;
+  auto activity = to.initActivity();
+  activity.setUptimeSeconds(from.take<double>());
+  activity.setWrites(from.take<uint64_t>());
+  auto bounds = activity.initStageBoundsSeconds(from.take<uint8_t>() % 8);
+  for (unsigned i = 0; i < bounds.size(); ++i)
+    bounds.set(i, from.take<double>());
+  auto stages = activity.initStages(from.take<uint8_t>() % 8);
+  for (auto stage : stages) {
+    stage.setName(text(from).c_str());
+    auto counts = stage.initCounts(from.take<uint8_t>() % 8);
+    for (unsigned i = 0; i < counts.size(); ++i)
+      counts.set(i, from.take<uint64_t>());
+  }
 }
 
 void fill_error(Input& from, wire::Error::Builder to) {

@@ -305,6 +305,42 @@ TEST(Tail, AFollowerLeavesANodeThatIsRemoved) {
   EXPECT_EQ(seen, (std::vector<int>{0, 1}));
 }
 
+// Promise: who finds no place is told so, and what helps. It asks again until its time is over, and
+// the last attempt is still waiting then.
+TEST(Tail, WhoFindsNoPlaceIsToldWhatTakesThem) {
+  ServerOptions two;
+  two.max_connections = 2;
+  FakeNode node(two);
+  append_events(node, 0, 1);
+  std::stop_source stop;
+  Client::TailOptions options;
+  options.follow = true;
+  options.stop = stop.get_token();
+  std::vector<std::unique_ptr<Client>> followers;
+  std::vector<std::future<Result<Address>>> tails;
+  for (uint32_t i = 0; i < two.max_connections; ++i) {
+    auto started = std::make_shared<std::promise<void>>();
+    options.started = [started](Address) { started->set_value(); };
+    followers.push_back(client_for({node.address()}));
+    tails.push_back(std::async(std::launch::async, [&client = *followers.back(), options] {
+      return client.tail(options, [](const TailRecord&) { return true; });
+    }));
+    started->get_future().wait();
+  }
+  const auto late =
+      client_for({node.address()}, 2500)->tail({}, [](const TailRecord&) { return true; });
+  ASSERT_FALSE(late);
+  EXPECT_EQ(late.error().code, ErrorCode::kResourceExhausted);
+  for (const char* part :
+       {"2 connections are in use", "2 tails are open", "end a tail", "server.max_connections"})
+    EXPECT_NE(late.error().message.find(part), std::string::npos) << late.error().message;
+  stop.request_stop();
+  for (auto& tail : tails)
+    EXPECT_EQ(tail.get().error().code, ErrorCode::kCancelled);
+  const auto next = client_for({node.address()})->tail({}, [](const TailRecord&) { return true; });
+  EXPECT_TRUE(next) << next.error().message;
+}
+
 TEST(Tail, EndsAtOnceWhenItIsToldToAndWhenTheClientEnds) {
   FakeNode node;
   auto client = client_for({node.address()});

@@ -55,6 +55,24 @@ NodeStatusAnswer full() {
   status.next_version_in_ms = 44;
   status.cluster_identity = "0123456789abcdef0123456789abcdef";
   status.anchors = {{"checkpoint", Address{41}}, {"follower-2", Address{42}}};
+  NodeStatusAnswer::Activity& activity = status.activity.emplace();
+  activity.uptime_s = 45.5;
+  activity.cpu_s = 46.5;
+  activity.resident_bytes = 47;
+  activity.disk_free_bytes = 48;
+  activity.disk_capacity_bytes = 49;
+  activity.writes = 50;
+  activity.reads = 51;
+  activity.events = 52;
+  activity.record_bytes = 53;
+  activity.refused = 54;
+  activity.not_leader = 55;
+  activity.failed = 56;
+  activity.in_flight = 57;
+  activity.connections = 58;
+  activity.tails = 59;
+  activity.stage_bounds_s = {60.5, 61.5};
+  activity.stages = {{"flush", {62, 63, 64}, 65.5}, {"apply", {66, 67, 68}, 69.5}};
   return status;
 }
 
@@ -67,6 +85,14 @@ TEST(StatusCodec, WhatWasNotSaidIsTheDefault) {
   EXPECT_EQ(received(nothing), nothing);
   capnp::MallocMessageBuilder message;
   EXPECT_EQ(read_status(message.initRoot<wire::Status>().asReader()), nothing);
+}
+
+// An older server says nothing of its activity; a server that has done nothing says so.
+TEST(StatusCodec, NoActivityIsNotAnEmptyOne) {
+  NodeStatusAnswer status;
+  EXPECT_FALSE(received(status).activity.has_value());
+  status.activity.emplace();
+  EXPECT_TRUE(received(status).activity.has_value());
 }
 
 // A vote of a newer server: none is the safe reading.

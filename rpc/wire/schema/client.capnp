@@ -243,6 +243,35 @@ struct Status {
   clusterIdentity @35 :Text;   # 32 hexadecimal digits; empty: it has none yet
   nextVersion @36 :UInt32;     # leader: a newer one that all know; 0: there is none
   nextVersionInMs @37 :UInt64;  # until the cluster goes over to it
+  activity @38 :Activity;      # absent: an older server
+}
+
+# What the server has done since its start, and what it holds now.
+struct Activity {
+  uptimeSeconds @0 :Float64;  # less than before: it was started anew
+  cpuSeconds @1 :Float64;
+  residentBytes @2 :UInt64;
+  diskFreeBytes @3 :UInt64;   # of the file system of the data directory
+  diskCapacityBytes @4 :UInt64;  # 0: not known
+  writes @5 :UInt64;          # requests that were answered without an error
+  reads @6 :UInt64;
+  events @7 :UInt64;          # records that appends put into the log
+  recordBytes @8 :UInt64;     # of all records that requests put into the log
+  refused @9 :UInt64;         # requests that were answered with an error
+  notLeader @10 :UInt64;
+  failed @11 :UInt64;
+  inFlight @12 :UInt64;
+  connections @13 :UInt64;
+  tails @14 :UInt64;
+  stageBoundsSeconds @15 :List(Float64);  # ascending upper bounds of the buckets of all stages
+  stages @16 :List(StageTimes);
+}
+
+# How long writes took in one stage.
+struct StageTimes {
+  name @0 :Text;
+  counts @1 :List(UInt64);    # one a bound, and one for what is above all bounds
+  sumSeconds @2 :Float64;
 }
 
 # A copy of another node's state that comes in.

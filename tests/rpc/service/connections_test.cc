@@ -38,6 +38,32 @@ TEST(Service, StatusCheckpointAndDigestAreAnswered) {
   EXPECT_EQ(digest->pairs, 3u);
 }
 
+// Requests are counted as what they came to, and events one by one.
+TEST(Service, StatusSaysWhatWasDone) {
+  FakeNode node;
+  auto client = client_of({node.address()});
+  const auto activity = [&] { return client->status()[0].second.value().activity.value(); };
+  const NodeStatusAnswer::Activity before = activity();
+  ASSERT_TRUE(client->put(as_bytes("k"), as_bytes("v")));
+  ASSERT_TRUE(client->append("s", {as_bytes("a"), as_bytes("b"), as_bytes("c")}));
+  ASSERT_TRUE(client->get(as_bytes("k"), {}));
+  ASSERT_FALSE(client->put({}, as_bytes("v")));
+  const NodeStatusAnswer::Activity after = activity();
+  EXPECT_EQ(after.writes - before.writes, 2u);
+  EXPECT_EQ(after.reads - before.reads, 1u);
+  EXPECT_EQ(after.events - before.events, 3u);
+  EXPECT_EQ(after.refused - before.refused, 1u);
+  EXPECT_EQ(after.failed, before.failed);
+  EXPECT_GT(after.record_bytes, before.record_bytes);
+  EXPECT_GT(after.uptime_s, before.uptime_s);
+  EXPECT_GT(after.resident_bytes, 0u);
+  EXPECT_GE(after.connections, 1u);
+  EXPECT_EQ(after.in_flight, 0u);
+  EXPECT_EQ(after.stages.size(), 6u);
+  for (const auto& stage : after.stages)
+    EXPECT_EQ(stage.counts.size(), after.stage_bounds_s.size() + 1) << stage.name;
+}
+
 // Whoever says nothing, or begins with a frame as large as no hello is, is closed; the last place
 // is free again then, and who has said hello keeps his.
 TEST(Service, WhoeverSaysNoHelloGivesUpItsPlace) {

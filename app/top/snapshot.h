@@ -1,0 +1,18 @@
+#pragma once
+// What all servers of a cluster said at one time.
+
+#include <cstdint>
+#include <vector>
+
+#include "core/clock.h"
+#include "rpc/client/client.h"
+
+namespace tailrace::app::top {
+
+struct Snapshot {
+  SteadyTime at;             // when it was complete
+  int64_t unix_time_ms = 0;  // the same, for people
+  std::vector<rpc::Client::ServerStatus> servers;
+};
+
+}  // namespace tailrace::app::top

@@ -1,0 +1,156 @@
+#include "app/top/terminal.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <csignal>
+#include <cstdlib>
+#include <cstring>
+#include <string_view>
+
+#include <poll.h>
+#include <sys/ioctl.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+namespace tailrace::app::top {
+namespace {
+
+constexpr size_t kLeastWidth = 20, kMostWidth = 1000;
+
+// The alternate screen, no cursor, no new line after the last character of a line.
+constexpr std::string_view kEnter = "\x1b[?1049h\x1b[?25l\x1b[?7l\x1b[H\x1b[2J";
+constexpr std::string_view kLeave = "\x1b[0m\x1b[?7h\x1b[?25h\x1b[?1049l";
+
+bool write_all(std::string_view bytes) {
+  while (!bytes.empty()) {
+    const ssize_t written = ::write(STDOUT_FILENO, bytes.data(), bytes.size());
+    if (written < 0 && errno == EINTR) continue;
+    if (written <= 0) return false;
+    bytes.remove_prefix(static_cast<size_t>(written));
+  }
+  return true;
+}
+
+std::string_view environment(const char* name) {
+  const char* value = std::getenv(name);
+  return value == nullptr ? std::string_view{} : std::string_view(value);
+}
+
+sigset_t watched_signals() {
+  sigset_t signals;
+  sigemptyset(&signals);
+  for (const int one : {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGTSTP, SIGWINCH})
+    sigaddset(&signals, one);
+  return signals;
+}
+
+}  // namespace
+
+bool has_screen() {
+  const std::string_view kind = environment("TERM");
+  return ::isatty(STDOUT_FILENO) == 1 && !kind.empty() && kind != "dumb";
+}
+
+bool has_colours() {
+  const std::string_view kind = environment("TERM");
+  const bool mono = kind.starts_with("vt") || kind.ends_with("-m") || kind.ends_with("-mono");
+  return has_screen() && !mono && environment("NO_COLOR").empty();
+}
+
+size_t batch_width() {
+  constexpr size_t kUsual = 100;
+  const size_t columns = std::strtoul(std::string(environment("COLUMNS")).c_str(), nullptr, 10);
+  return columns == 0 ? kUsual : std::clamp(columns, kLeastWidth, kMostWidth);
+}
+
+Result<std::unique_ptr<Terminal>> Terminal::open() {
+  std::unique_ptr<Terminal> terminal(new Terminal());
+  terminal->colours_ = has_colours();
+  terminal->keys_ = ::isatty(STDIN_FILENO) == 1;
+  const sigset_t signals = watched_signals();
+  ::pthread_sigmask(SIG_BLOCK, &signals, &terminal->signals_before_);
+  terminal->signals_ = ::signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
+  if (terminal->signals_ < 0) return tl::unexpected(io_error("watch", "signals", errno));
+  terminal->enter();
+  return terminal;
+}
+
+Terminal::~Terminal() {
+  leave();
+  if (signals_ >= 0) ::close(signals_);
+  ::pthread_sigmask(SIG_SETMASK, &signals_before_, nullptr);
+}
+
+void Terminal::enter() {
+  if (keys_ && ::tcgetattr(STDIN_FILENO, &before_) == 0) {
+    termios raw = before_;
+    raw.c_lflag &= ~static_cast<tcflag_t>(ICANON | ECHO);
+    raw.c_cc[VMIN] = 0;  // a key that does not come is not waited for
+    raw.c_cc[VTIME] = 0;
+    (void)::tcsetattr(STDIN_FILENO, TCSANOW, &raw);
+  }
+  (void)write_all(kEnter);
+  entered_ = true;
+}
+
+void Terminal::leave() {
+  if (!entered_) return;
+  entered_ = false;
+  (void)write_all(kLeave);
+  // What was typed meanwhile is not for the shell.
+  if (keys_) (void)::tcsetattr(STDIN_FILENO, TCSAFLUSH, &before_);
+}
+
+Terminal::Size Terminal::size() const {
+  winsize window{};
+  if (::ioctl(STDOUT_FILENO, TIOCGWINSZ, &window) != 0 || window.ws_col == 0 || window.ws_row == 0)
+    return {};
+  return {std::clamp<size_t>(window.ws_col, kLeastWidth, kMostWidth), window.ws_row};
+}
+
+Result<> Terminal::draw(const Lines& lines) {
+  const size_t width = size().width;
+  std::string frame = "\x1b[H";
+  for (size_t i = 0; i < lines.size(); ++i) {
+    frame += (i > 0 ? "\r\n" : "") + lines[i].ansi(colours_);
+    // Behind the last column it would erase the last character.
+    if (lines[i].width() < width) frame += "\x1b[K";
+  }
+  if (lines.size() < size().height) frame += "\x1b[J";
+  if (!write_all(frame)) return tl::unexpected(io_error("write", "standard output", errno));
+  return {};
+}
+
+Terminal::Event Terminal::on_signal() {
+  signalfd_siginfo signal{};
+  if (::read(signals_, &signal, sizeof signal) != sizeof signal) return {};
+  switch (signal.ssi_signo) {
+    case SIGWINCH:
+      return {Event::Kind::kResized};
+    case SIGTSTP:  // Ctrl-Z: stands still until the shell says otherwise
+      leave();
+      (void)::kill(::getpid(), SIGSTOP);
+      enter();
+      return {Event::Kind::kResized};
+    default:
+      return {Event::Kind::kEnd};
+  }
+}
+
+Terminal::Event Terminal::wait(int descriptor) {
+  pollfd all[] = {{signals_, POLLIN, 0}, {descriptor, POLLIN, 0}, {STDIN_FILENO, POLLIN, 0}};
+  const nfds_t count = keys_ ? 3 : 2;
+  if (::poll(all, count, -1) < 0) return errno == EINTR ? Event{} : Event{Event::Kind::kEnd};
+  if (all[0].revents != 0) return on_signal();
+  if (all[1].revents != 0) return {Event::Kind::kOther};
+  if (count == 3 && all[2].revents != 0) {
+    char key = 0;
+    const ssize_t got = ::read(STDIN_FILENO, &key, 1);
+    if (got == 1) return {Event::Kind::kKey, key};
+    // Nobody types any more.
+    if (got < 0 || (all[2].revents & (POLLHUP | POLLERR)) != 0) return {Event::Kind::kEnd};
+  }
+  return {};
+}
+
+}  // namespace tailrace::app::top

@@ -1,0 +1,104 @@
+#include "rpc/server/activity.h"
+
+#include <algorithm>
+
+#include "observability/process_metrics.h"
+#include "storage/file_system.h"
+
+namespace tailrace::rpc {
+namespace {
+
+using Activity = NodeStatusAnswer::Activity;
+
+enum class RequestClass : uint8_t { kWrite, kRead, kOther };
+
+constexpr RequestClass class_of(RequestKind kind) {
+  switch (kind) {
+    case RequestKind::kPut:
+    case RequestKind::kDelete:
+    case RequestKind::kAdd:
+    case RequestKind::kCas:
+    case RequestKind::kAppend:
+    case RequestKind::kExpire:
+      return RequestClass::kWrite;
+    case RequestKind::kGet:
+    case RequestKind::kScan:
+      return RequestClass::kRead;
+    case RequestKind::kTail:
+    case RequestKind::kStatus:
+    case RequestKind::kCheckpoint:
+    case RequestKind::kDigest:
+    case RequestKind::kTransfer:
+    case RequestKind::kPromote:
+    case RequestKind::kChangeMember:
+      break;
+  }
+  return RequestClass::kOther;
+}
+
+void add_error(ErrorCode code, uint64_t count, Activity& activity) {
+  switch (result_of(code)) {
+    case RequestResult::kOk:
+      break;
+    case RequestResult::kRefused:
+      activity.refused += count;
+      break;
+    case RequestResult::kNotLeader:
+      activity.not_leader += count;
+      break;
+    case RequestResult::kUnknownOutcome:
+    case RequestResult::kFailed:
+      activity.failed += count;
+      break;
+  }
+}
+
+void fill_requests(const Probe& probe, Activity& activity) {
+  for (size_t kind = 0; kind < kRequestKinds; ++kind) {
+    const auto& counters = probe.requests[kind];
+    const RequestClass what = class_of(kRequests[kind].kind);
+    if (what == RequestClass::kWrite) activity.writes += counters[0].value();
+    if (what == RequestClass::kRead) activity.reads += counters[0].value();
+    for (size_t i = 1; i < counters.size(); ++i)
+      add_error(static_cast<ErrorCode>(i - 1), counters[i].value(), activity);
+    activity.record_bytes += probe.record_bytes[kind].value();
+  }
+  activity.events = probe.records[static_cast<size_t>(RequestKind::kAppend)].value();
+}
+
+void fill_stages(const Probe& probe, Activity& activity) {
+  for (size_t stage = 0; stage < kStages; ++stage) {
+    auto times = probe.stages[stage]->snapshot();
+    activity.stages.push_back(
+        {std::string(name_of(static_cast<Stage>(stage))), std::move(times.counts), times.sum});
+    activity.stage_bounds_s = std::move(times.bounds);  // the same of all
+  }
+}
+
+uint64_t at_least_0(int64_t number) {
+  return static_cast<uint64_t>(std::max<int64_t>(0, number));
+}
+
+}  // namespace
+
+Activity activity_of(const ServerContext& context) {
+  const Probe& probe = context.probe;
+  Activity activity;
+  const std::chrono::duration<double> uptime = std::chrono::steady_clock::now() - context.started;
+  activity.uptime_s = uptime.count();
+  activity.cpu_s = observability::process_cpu_seconds();
+  activity.resident_bytes = static_cast<uint64_t>(observability::process_resident_bytes());
+  if (!context.options.data_directory.empty())
+    if (const auto space = storage::posix_file_system().space(context.options.data_directory)) {
+      activity.disk_free_bytes = space->available_bytes;
+      activity.disk_capacity_bytes = space->capacity_bytes;
+    }
+  fill_requests(probe, activity);
+  fill_stages(probe, activity);
+  activity.in_flight = at_least_0(probe.in_flight.load(std::memory_order_relaxed));
+  activity.connections = at_least_0(probe.connections.load(std::memory_order_relaxed));
+  activity.tails = context.tails.load(std::memory_order_relaxed);
+  return activity;
+}
+
+}  // namespace tailrace::rpc

@@ -1,0 +1,296 @@
+"""`tailrace top` on a real cluster: its screen in a real terminal (tmux), and --batch and --json for scripts.
+
+Usage: top_test.py TAILRACE
+"""
+import json
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import unittest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+from cluster import SMALL_LOG, UNREACHABLE, Cluster, explained_tests, wait_until  # noqa: E402
+
+TAILRACE = sys.argv[1]
+cluster = None
+
+
+def setUpModule():
+    global cluster
+    cluster = Cluster(TAILRACE, nodes=3, settings=SMALL_LOG)
+    unittest.addModuleCleanup(cluster.__exit__)
+    cluster.__enter__()
+
+
+class stopped:
+    """Within the block the node's process stands still."""
+
+    def __init__(self, node):
+        self.node = node
+
+    def __enter__(self):
+        self.node.process.send_signal(signal.SIGSTOP)
+
+    def __exit__(self, *_):
+        self.node.process.send_signal(signal.SIGCONT)
+
+
+def writing():
+    """A client that writes for as long as the tests take."""
+    return subprocess.Popen([TAILRACE, "bench", "service", "--op", "mixed", "--clients", "1", "--in-flight", "4",
+                             "--seconds", "600", "--server", cluster.servers],
+                            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+class Writing(unittest.TestCase):
+    """The cluster is written to meanwhile."""
+
+    @classmethod
+    def setUpClass(cls):
+        writer = writing()
+        cls.addClassCleanup(writer.wait)
+        cls.addClassCleanup(writer.kill)
+        wait_until("writes are answered", lambda: cls.top()["per_second"]["writes"])
+
+    @staticmethod
+    def top(*options, **more):
+        """One object of --json."""
+        done = cluster.run("top", "--json", "-n", 1, "--interval", "0.3", *options, **more)
+        return json.loads(done.stdout)
+
+
+class Batch(Writing):
+    def test_json_is_an_object_a_line(self):
+        done = cluster.run("top", "--json", "--iterations", 3, "--interval", "0.3")
+        screens = [json.loads(line) for line in done.stdout.splitlines()]
+        self.assertEqual(len(screens), 3)
+        self.assertEqual(sorted(one["time_ms"] for one in screens), [one["time_ms"] for one in screens])
+        for one in screens:
+            self.assertEqual((one["leader"], one["problems"]), (1, []))
+            self.assertRegex(one["cluster_identity"], "^[0-9a-f]{32}$")
+            self.assertEqual([node["node"] for node in one["nodes"]], [1, 2, 3])
+            self.assertEqual([node["health"] for node in one["nodes"]], ["ok"] * 3)
+
+    def test_every_figure_of_a_node_is_known(self):
+        one = self.top()
+        for name in ("writes", "reads", "events", "errors", "record_bytes"):
+            self.assertIsNotNone(one["per_second"][name], name)
+        leader, follower = one["nodes"][:2]
+        # The leader is behind nobody.
+        self.assertEqual([name for name in leader if leader[name] is None], ["lag_bytes", "lag_seconds"])
+        self.assertEqual([name for name in follower if follower[name] is None], [])
+        self.assertGreater(leader["per_second"]["applied_bytes"], 0)
+        self.assertGreater(leader["connections"], 0)
+        self.assertGreater(leader["cpu_share"], 0)
+        self.assertGreater(leader["disk_free_bytes"], 0)
+        self.assertEqual([stage["stage"] for stage in one["stages"]],
+                         ["held", "enqueue", "flush", "commit", "apply", "answer"])
+
+    def test_the_stages_of_writes_have_times(self):
+        def measured():
+            stages = self.top()["stages"]
+            return stages if all(stage["measured_per_second"] for stage in stages) else None
+
+        for stage in wait_until("writes are measured", measured):
+            self.assertGreater(stage["p50_seconds"], 0, stage)
+            self.assertGreaterEqual(stage["p99_seconds"], stage["p50_seconds"], stage)
+
+    def test_events_are_the_records_of_appends(self):
+        appending = subprocess.Popen([TAILRACE, "bench", "service", "--op", "append", "--batch", "10", "--clients", "1",
+                                      "--in-flight", "1", "--seconds", "600", "--server", cluster.servers],
+                                     stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            wait_until("events come", lambda: self.top()["per_second"]["events"])
+        finally:
+            appending.kill()
+            appending.wait()
+
+    def test_text_is_plain(self):
+        text = cluster.run("top", "-n", 2, "--interval", "0.3").stdout.decode("ascii")
+        self.assertEqual(text.count("tailrace top  cluster "), 2)
+        self.assertNotIn("\x1b", text)
+        for word in ("No problems.", "WATERMARKS", "STAGES", "TRUNCATION", "STORE"):
+            self.assertIn(word, text)
+
+    def test_a_node_that_stands_still_is_shown_and_delays_nothing(self):
+        with stopped(cluster.nodes[2]):
+            began = time.monotonic()
+            done = cluster.run("top", "--json", "-n", 3, "--interval", "0.5", server=cluster.nodes[1].server)
+            took = time.monotonic() - began
+            screens = [json.loads(line) for line in done.stdout.splitlines()]
+        self.assertLess(took, 4 * 0.5 + 2)
+        last = screens[-1]
+        self.assertEqual([node["answered"] for node in last["nodes"]], [True, True, False])
+        self.assertEqual(last["nodes"][2]["node"], 3)
+        self.assertTrue(any(problem.startswith("node 3: no answer") for problem in last["problems"]), last)
+        self.assertIsNotNone(last["per_second"]["writes"])
+
+    def test_a_server_that_was_named_and_is_silent_makes_it_3(self):
+        with stopped(cluster.nodes[2]):
+            done = cluster.run("top", "-n", 1, "--interval", "0.3", check=False)
+        self.assertEqual(done.returncode, UNREACHABLE)
+        self.assertIn(cluster.nodes[2].server.encode(), done.stderr)
+        self.assertIn(b"no answer", done.stdout)
+
+
+class Terminal:
+    """A shell in a terminal of its own."""
+
+    def __init__(self, width, height, environment=()):
+        self.socket = f"tailrace-top-{os.getpid()}-{id(self)}"
+        cleared = {name: value for name, value in os.environ.items()
+                   if name not in ("TMUX", "NO_COLOR", "TAILRACE_SERVER")}
+        self.environment = dict(cleared, PS1="ready> ", TAILRACE_SERVER=cluster.servers, **dict(environment))
+        self.tmux("-f", "/dev/null", "new-session", "-d", "-x", width, "-y", height, "sh", "-i")
+        wait_until("the shell is there", lambda: "ready>" in self.text())
+
+    def tmux(self, *arguments):
+        done = subprocess.run(["tmux", "-L", self.socket, *map(str, arguments)], env=self.environment,
+                              capture_output=True, timeout=30)
+        if done.returncode != 0:
+            raise AssertionError(f"tmux {arguments}: {done.stderr.decode()}")
+        return done.stdout.decode()
+
+    def close(self):
+        self.tmux("kill-server")
+
+    def type(self, *keys):
+        self.tmux("send-keys", *keys)
+
+    def text(self, *options):
+        return self.tmux("capture-pane", "-p", *options)
+
+    def format(self, name):
+        return self.tmux("display-message", "-p", "#{" + name + "}").strip()
+
+    def resize(self, width, height):
+        self.tmux("resize-window", "-x", width, "-y", height)
+
+    def wait_for(self, word, seconds=30):
+        return wait_until(f"{word!r} is on the screen",
+                          lambda: (lambda text: text if word in text else None)(self.text()), seconds)
+
+
+@unittest.skipUnless(shutil.which("tmux"), "NOT TESTED: tmux is not installed")
+@explained_tests
+class Screen(Writing):
+    def setUp(self):
+        self.terminal = Terminal(100, 30)
+        self.checked = 0
+        self.addCleanup(self.terminal.close)
+
+    def describe(self):
+        return self.terminal.text()
+
+    def start(self, *options):
+        self.terminal.type(" ".join([TAILRACE, "top", "--interval", "0.3", *options]), "Enter")
+        self.terminal.wait_for("WATERMARKS")
+
+    def expect_restored(self):
+        self.terminal.wait_for("ready>")
+        wait_until("the shell's screen is back", lambda: self.terminal.format("alternate_on") == "0")
+        self.assertEqual(self.terminal.format("cursor_flag"), "1")
+        self.checked += 1
+        self.terminal.type(f"stty -a | grep -o '.icanon\\|.echo '; echo check {self.checked}: $?", "Enter")
+        text = self.terminal.wait_for(f"check {self.checked}: 0")
+        self.assertNotIn("-icanon", text)
+        self.assertNotIn("-echo ", text)
+        # What was on the shell's screen before is there again.
+        self.assertIn("top --interval", text)
+
+    def test_it_fills_the_window_and_follows_its_size(self):
+        self.start()
+        self.assertEqual(self.terminal.format("alternate_on"), "1")
+        self.assertEqual(self.terminal.format("cursor_flag"), "0")
+        lines = self.terminal.wait_for("leader 1").rstrip("\n").split("\n")
+        self.assertEqual(len(lines), 30)
+        self.assertRegex(lines[0], r" \d\d:\d\d:\d\d$")
+        self.assertTrue(lines[-1].startswith("q quit"), lines[-1])
+        for word in ("NODE ROLE", "STAGES", "TRUNCATION", "STORE"):
+            self.assertTrue(any(word in line for line in lines), word)
+        for width, height in ((80, 24), (140, 45), (60, 12)):
+            self.terminal.resize(width, height)
+
+            def fits():
+                lines = self.terminal.text().rstrip("\n").split("\n")
+                return len(lines) == height and lines[-1].startswith("q quit") and "leader 1" in lines[0]
+
+            wait_until(f"the screen is of {width} times {height}", fits)
+        self.terminal.type("q")
+        self.expect_restored()
+
+    def test_p_pauses_and_h_explains(self):
+        self.start()
+        self.terminal.wait_for("writes/s")
+        self.terminal.type("p")
+        self.terminal.wait_for("paused")
+        before = self.terminal.text()
+        time.sleep(1)
+        self.assertEqual(self.terminal.text(), before)
+        self.terminal.type("p")
+        wait_until("it goes on", lambda: "paused" not in self.terminal.text())
+        self.terminal.type("h")
+        self.terminal.wait_for("HEALTH  ok, or")
+        self.terminal.type("h")
+        self.terminal.wait_for("WATERMARKS  #")
+        self.terminal.type("q")
+        self.expect_restored()
+
+    def test_signals_end_it_and_the_terminal_is_as_before(self):
+        self.start()
+        self.terminal.type("C-c")
+        self.expect_restored()
+        self.start()
+        program = subprocess.run(["pgrep", "-P", self.terminal.format("pane_pid")], capture_output=True,
+                                 timeout=30).stdout.split()
+        self.assertEqual(len(program), 1)
+        os.kill(int(program[0]), signal.SIGTERM)
+        self.expect_restored()
+
+    def test_it_stops_and_goes_on(self):
+        self.start()
+        self.terminal.type("C-z")
+        self.terminal.wait_for("Stopped")
+        self.assertEqual(self.terminal.format("alternate_on"), "0")
+        self.terminal.type("fg", "Enter")
+        self.terminal.wait_for("WATERMARKS")
+        self.assertEqual(self.terminal.format("alternate_on"), "1")
+        self.terminal.type("q")
+        self.expect_restored()
+
+    def test_a_node_that_stands_still_does_not_hold_the_screen(self):
+        with stopped(cluster.nodes[2]):
+            self.start()
+            self.terminal.wait_for("node 3: no answer")
+            self.terminal.type("h")
+            self.terminal.wait_for("HEALTH  ok, or", seconds=5)
+            self.terminal.type("q")
+            self.expect_restored()
+
+    def test_colours_are_for_those_who_want_them(self):
+        self.start()
+        self.terminal.wait_for("No problems.")
+        self.assertIn("\x1b[32m", self.terminal.text("-e"))
+        self.terminal.type("q")
+        self.expect_restored()
+        self.terminal.type("export NO_COLOR=1", "Enter")
+        self.start()
+        self.terminal.wait_for("No problems.")
+        shown = self.terminal.text("-e")
+        self.assertNotRegex(shown, "\x1b\\[3[0-7]m")
+        self.assertIn("\x1b[1m", shown)  # bold is not a colour
+        self.terminal.type("q")
+        self.expect_restored()
+
+    def test_a_terminal_that_cannot_be_drawn_on_has_plain_text(self):
+        self.terminal.type(f"TERM=dumb {TAILRACE} top -n 1 --interval 0.3; echo code $?", "Enter")
+        self.terminal.wait_for("code 0")
+        self.assertEqual(self.terminal.format("alternate_on"), "0")
+
+
+if __name__ == "__main__":
+    unittest.main(argv=sys.argv[:1], verbosity=2)

@@ -1,0 +1,171 @@
+#!/usr/bin/env python3
+"""The dashboards are what their script writes, are whole, and ask for metrics that exist. Each metric is in a
+panel or a rule, or stands in deploy/monitoring/unused.json with the reason why not."""
+import json
+import pathlib
+import re
+import sys
+import unittest
+
+sys.dont_write_bytecode = True
+HERE = pathlib.Path(__file__).resolve().parent
+MONITORING = HERE.parents[1] / "deploy/monitoring"
+sys.path[:0] = [str(HERE), str(MONITORING)]
+import dashboards  # noqa: E402
+from names import OF_PROMETHEUS, documented, metric_of, names_in, old_names  # noqa: E402
+
+DIRECTORY = MONITORING / "grafana/dashboards"
+RULES = MONITORING / "prometheus"
+UNITS = {"none", "short", "bytes", "binBps", "s", "percentunit", "reqps", "ops", "wps", "rps", "cps",
+         "dateTimeFromNow", "suffix: cores"}
+COLUMNS = 24
+
+
+def boards():
+    return {file.stem: json.loads(file.read_text()) for file in sorted(DIRECTORY.glob("*.json"))}
+
+
+def panels(board):
+    return [panel for panel in board["panels"] if panel["type"] != "row"]
+
+
+def expressions():
+    """(where it stands, the expression) of all panels and annotations."""
+    for name, board in boards().items():
+        for panel in panels(board):
+            for target in panel["targets"]:
+                yield f"{name}: {panel['title']}", target["expr"]
+        for one in board["annotations"]["list"]:
+            yield f"{name}: {one['name']}", one["target"]["expr"]
+
+
+def rule_expressions():
+    """The text of each `expr:` of the rule files; a block goes on as long as its lines are indented deeper."""
+    for file in sorted(RULES.glob("*.rules.yml")):
+        lines = file.read_text().splitlines()
+        for index, line in enumerate(lines):
+            found = re.match(r"^(\s*)(?:- )?expr:\s*(.*)$", line)
+            if not found:
+                continue
+            text = [] if re.fullmatch(r"[|>][+-]?", found[2]) else [found[2]]
+            deeper = line.index("expr")
+            for more in lines[index + 1:]:
+                if more.strip() and len(more) - len(more.lstrip()) <= deeper:
+                    break
+                text.append(more)
+            yield f"{file.name}:{index + 1}", "\n".join(text)
+
+
+class Dashboards(unittest.TestCase):
+    def each_panel(self):
+        for name, board in boards().items():
+            for panel in panels(board):
+                with self.subTest(dashboard=name, panel=panel["title"]):
+                    yield panel
+
+    def test_the_files_are_what_the_script_writes(self):
+        written = dashboards.files()
+        self.assertEqual({file.name for file in DIRECTORY.glob("*.json")}, set(written))
+        for name, text in written.items():
+            self.assertEqual((DIRECTORY / name).read_text(), text,
+                             f"{name}: run deploy/monitoring/dashboards.py")
+
+    def test_numbers_and_titles_are_unique(self):
+        every = boards()
+        self.assertEqual(len({board["uid"] for board in every.values()}), len(every))
+        for name, board in every.items():
+            self.assertEqual(board["uid"], f"tailrace-{name}")
+            numbers = [panel["id"] for panel in board["panels"]]
+            self.assertEqual(len(set(numbers)), len(numbers), name)
+            titles = [panel["title"] for panel in board["panels"]]
+            self.assertEqual(len(set(titles)), len(titles), name)
+
+    def test_no_panel_covers_another(self):
+        for name, board in boards().items():
+            taken = {}
+            for panel in board["panels"]:
+                place = panel["gridPos"]
+                self.assertLessEqual(place["x"] + place["w"], COLUMNS, panel["title"])
+                for x in range(place["x"], place["x"] + place["w"]):
+                    for y in range(place["y"], place["y"] + place["h"]):
+                        self.assertNotIn((x, y), taken, f"{name}: {panel['title']} and {taken.get((x, y))}")
+                        taken[x, y] = panel["title"]
+
+    def test_each_panel_asks_and_explains(self):
+        for panel in self.each_panel():
+            self.assertTrue(panel["title"].endswith("?"))
+            self.assertIn(panel["fieldConfig"]["defaults"]["unit"], UNITS)
+            for part in (r"^\S.{15,}\n", r"\*\*Normal:\*\* \S.*\n", r"\*\*If not:\*\* \S.{10,}$"):
+                self.assertRegex(panel["description"], part)
+            self.assertTrue(panel["targets"])
+            for target in panel["targets"]:
+                self.assertTrue(target["legendFormat"] or panel["type"] == "table", target["expr"])
+                self.assertEqual(target["datasource"]["uid"], "${datasource}")
+
+    def test_each_expression_keeps_to_the_chosen_cluster_and_nodes(self):
+        for where, text in expressions():
+            with self.subTest(where=where, expression=text):
+                series = re.findall(r"\b(?:tailrace_|process_|up\b)\w*(\{.*?\})?", text)
+                self.assertTrue(series)
+                for selector in series:
+                    self.assertIn('cluster=~"$cluster",node=~"$node"', selector)
+                for name in re.findall(r"rate\(.*?\[(.*?)\]", text):
+                    self.assertEqual(name, "$__rate_interval")
+
+    def test_links_variables_and_the_frame(self):
+        for name, board in boards().items():
+            with self.subTest(dashboard=name):
+                self.assertEqual((board["schemaVersion"], board["refresh"]), (39, "10s"))
+                self.assertIn("tailrace", board["tags"])
+                self.assertEqual([one["name"] for one in board["templating"]["list"]],
+                                 ["datasource", "cluster", "node"])
+                self.assertEqual([one["tags"] for one in board["links"]], [["tailrace"]])
+
+    def test_each_panel_that_a_text_names_exists(self):
+        titles = {panel["title"] for panel in self.each_panel()}
+        documents = HERE.parents[1] / "docs/operating"
+        pages = [documents / "monitoring.md", *documents.glob("runbooks/*.md")]
+        for text in [*(page.read_text() for page in pages), *(panel["description"] for panel in self.each_panel())]:
+            for title in re.findall(r'“([^”]*\?)”|"([A-Z][^"]*\?)"', text):
+                self.assertIn(" ".join("".join(title).split()), titles)
+
+    def test_the_data_source_is_the_one_that_is_provisioned(self):
+        settings = (MONITORING / "grafana/provisioning/datasources/tailrace.yml").read_text()
+        for board in boards().values():
+            chosen = board["templating"]["list"][0]["current"]
+            self.assertIn(f"uid: {chosen['value']}\n", settings)
+            self.assertIn(f"name: {chosen['text']}\n", settings)
+
+    def test_each_metric_exists_and_is_no_old_one(self):
+        known, old = documented(), old_names()
+        for where, text in [*expressions(), *rule_expressions()]:
+            with self.subTest(where=where):
+                for name in names_in(text):
+                    if ":" not in name and name not in OF_PROMETHEUS:
+                        self.assertNotIn(name, old, "an old name")
+                        self.assertIn(metric_of(name, known), known, f"not in docs/reference/metrics.md: {text}")
+
+    def test_each_metric_is_used_or_explained(self):
+        known = documented()
+        used = {metric_of(name, known) for _, text in [*expressions(), *rule_expressions()]
+                for name in names_in(text)}
+        explained = json.loads((MONITORING / "unused.json").read_text())
+        self.assertEqual(set(explained), set(known) - used,
+                         "deploy/monitoring/unused.json has exactly the metrics that no panel and no rule asks for")
+        for name, reason in explained.items():
+            self.assertGreater(len(reason), 20, name)
+
+
+class NamesInExpressions(unittest.TestCase):
+    def test_what_is_a_name_and_what_is_not(self):
+        for text, names in (
+                ('sum by (node, le) (rate(a_total{x="y",z=~"b|c"}[5m]))', {"a_total"}),
+                ("a{} / on (node) group_left () (b > bool 0) or vector(0)", {"a", "b"}),
+                ("a:b:rate5m > 3 * c offset 5m unless d", {"a:b:rate5m", "c", "d"}),
+                ('label_replace(up, "x", "$1", "y", "(.*)") == 1e3', {"up"})):
+            found = names_in(text)
+            self.assertEqual(found - {"5m"}, names, text)
+
+
+if __name__ == "__main__":
+    unittest.main()
