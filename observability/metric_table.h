@@ -84,8 +84,8 @@ inline constexpr MetricInfo kMetrics[] = {
     // ---- The store
     {"tailrace_kv_live_records", MetricType::kGauge, "", "", "Keys in the store."},
     {"tailrace_kv_live_bytes", MetricType::kGauge, "", "", "Bytes of live records."},
-    {"tailrace_kv_used_bytes", MetricType::kGauge, "", "", "Bytes of the disk budget that new records cannot have."},
-    {"tailrace_kv_capacity_bytes", MetricType::kGauge, "", "", "The disk budget of the store (store.disk_bytes)."},
+    {"tailrace_kv_used_bytes", MetricType::kGauge, "", "", "Bytes of the capacity that new records cannot have."},
+    {"tailrace_kv_capacity_bytes", MetricType::kGauge, "", "", "What records may take of the store's disk budget (store.disk_bytes): seven eighths. Writes are refused beyond it."},
     {"tailrace_kv_address_bytes", MetricType::kGauge, "watermark=begin|head|read_only|flushed|tail", "", "Positions in the store's own log. Below head: on disk only. From read_only on: updated in place."},
     {"tailrace_kv_index_buckets", MetricType::kGauge, "", "", "Buckets of the hash index."},
     {"tailrace_kv_index_overflow_buckets", MetricType::kGauge, "", "", "Buckets that were added where seven keys were too few. Many of them make reads slow."},
