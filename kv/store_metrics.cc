@@ -17,8 +17,7 @@ void StoreImpl::register_metrics(observability::MetricRegistry& registry) {
         [this] { return engine_->live_records(); });
   gauge(observability::metric("tailrace_kv_live_bytes"), [this] { return engine_->live_bytes(); });
   gauge(observability::metric("tailrace_kv_used_bytes"), [this] { return used_bytes(); });
-  gauge(observability::metric("tailrace_kv_capacity_bytes"),
-        [this] { return capacity_bytes(); });
+  gauge(observability::metric("tailrace_kv_capacity_bytes"), [this] { return capacity_bytes(); });
   registry.add_series(metrics_, observability::metric("tailrace_kv_address_bytes"), [&log] {
     const auto series = [](const char* watermark, uint64_t address) {
       return std::pair{observability::Labels{{"watermark", watermark}},

@@ -173,7 +173,7 @@ MetricRegistry::Registration MetricRegistry::registration() {
 }
 
 void MetricRegistry::add_counter(Registration& to, const MetricInfo& metric, Labels labels,
-                                 const Counter& counter) {
+                                 const tailrace::Counter& counter) {
   add_counter(to, metric, std::move(labels),
               [&counter] { return static_cast<double>(counter.value()); });
 }

@@ -148,7 +148,7 @@ class MetricRegistry {
   Registration registration();
 
   void add_counter(Registration& to, const MetricInfo& metric, Labels labels,
-                   const Counter& counter);
+                   const tailrace::Counter& counter);
   void add_counter(Registration& to, const MetricInfo& metric, Labels labels,
                    std::function<double()> read);
   void add_gauge(Registration& to, const MetricInfo& metric, Labels labels,
