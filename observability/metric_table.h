@@ -135,8 +135,8 @@ inline constexpr MetricInfo kMetrics[] = {
     // ---- Followers, as the leader sees them
     {"tailrace_replication_follower_connected", MetricType::kGauge, "follower=NODE", "leader", "1 while the log is streamed to the follower."},
     {"tailrace_replication_follower_healthy", MetricType::kGauge, "follower=NODE", "leader", "0: its state differs from the cluster's, or it applies nothing although more is committed."},
-    {"tailrace_replication_follower_lag_bytes", MetricType::kGauge, "follower=NODE", "leader", "Bytes that are durable on the leader and not acknowledged by the follower."},
-    {"tailrace_replication_follower_lag_seconds", MetricType::kGauge, "follower=NODE", "leader", "Time since the follower had everything that was durable on the leader."},
+    {"tailrace_replication_follower_lag_bytes", MetricType::kGauge, "follower=NODE", "leader", "Bytes that are durable on the leader and not acknowledged by the follower. NaN: it was not heard of in this lead."},
+    {"tailrace_replication_follower_lag_seconds", MetricType::kGauge, "follower=NODE", "leader", "Time since the follower had everything that was durable on the leader; 0 while it has. NaN: it was not heard of in this lead."},
     {"tailrace_replication_follower_needs_checkpoint", MetricType::kGauge, "follower=NODE", "leader", "1: the leader has no longer the log that the follower needs next. It needs a copy of the state."},
     {"tailrace_replication_follower_round_trip_seconds", MetricType::kGauge, "follower=NODE", "leader", "From the sending of a message until the follower's answer to it, the last one. NaN: none yet."},
     // ---- Connections between nodes

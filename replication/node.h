@@ -69,7 +69,7 @@ struct FollowerStatus {
   bool connected = false;
   NodeId relayed_by;  // it has its stream from that node; 0: from this one
   bool needs_checkpoint = false;
-  Address durable, applied;
+  Address durable, applied;  // 0: not heard of in this lead; its lag is not known then
   uint64_t lag_bytes = 0;
   double lag_seconds = 0;
   std::optional<double> round_trip_s;  // until shipped log is acknowledged; nothing: none was

@@ -19,6 +19,12 @@ double seconds(std::chrono::nanoseconds time) {
 
 using Samples = observability::MetricRegistry::Samples;
 
+/// `value` of a follower whose end is known.
+template <typename Number>
+double of_known(const FollowerStatus& follower, Number value) {
+  return follower.durable == Address{} ? observability::kNotKnown : static_cast<double>(value);
+}
+
 }  // namespace
 
 std::shared_ptr<NodeStatus> Driver::make_status() const {
@@ -96,7 +102,8 @@ std::shared_ptr<NodeStatus> Driver::make_status() const {
     one.needs_checkpoint = follower.needs_checkpoint;
     one.durable = follower.durable;
     one.applied = follower.applied;
-    if (state.log.durable > follower.durable) {
+    // Until it was heard of in this lead its end is not known: it may have everything.
+    if (follower.durable != Address{} && state.log.durable > follower.durable) {
       one.lag_bytes = state.log.durable - follower.durable;
       one.lag_seconds = std::max(0.0, seconds(now() - follower.passed_time));
     }
@@ -237,9 +244,9 @@ void Driver::register_metrics(observability::MetricRegistry& registry) {
     });
   };
   of_followers(observability::metric("tailrace_replication_follower_lag_bytes"),
-               [](const FollowerStatus& f) { return static_cast<double>(f.lag_bytes); });
+               [](const FollowerStatus& f) { return of_known(f, f.lag_bytes); });
   of_followers(observability::metric("tailrace_replication_follower_lag_seconds"),
-               [](const FollowerStatus& f) { return f.lag_seconds; });
+               [](const FollowerStatus& f) { return of_known(f, f.lag_seconds); });
   of_followers(observability::metric("tailrace_replication_follower_connected"),
                [](const FollowerStatus& f) { return f.connected ? 1.0 : 0.0; });
   of_followers(observability::metric("tailrace_replication_follower_healthy"),

@@ -179,6 +179,11 @@ void Core::stream_acknowledge(NodeId peer, const Acknowledge& message, Actions& 
 
 void Core::stream_tick(Actions& actions) {
   for (auto& [peer, follower] : state_.followers) {
+    // While nothing is written it stays complete, and no acknowledgement says so.
+    if (follower.durable >= state_.log.durable) {
+      follower.mark = state_.log.durable;
+      follower.mark_time = follower.passed_time = state_.now;
+    }
     stream_pin(peer, follower, actions);
     if (!follower.streaming) continue;
     if (state_.now - follower.last_heard > options_.peer_timeout) {

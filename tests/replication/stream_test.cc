@@ -198,6 +198,21 @@ TEST(Stream, WhatOthersHaveDurableFirstIsCommittedOnceTheLeaderHasIt) {
   EXPECT_EQ(core.state().committed, Address{200});
 }
 
+/// A lag in time begins with what the follower does not have, not with what it had long ago.
+TEST(Stream, TimeInWhichNothingIsWrittenIsNoLag) {
+  Driven core = leading(two_epochs());
+  core.subscribe(kTwo, 500, Epoch{3});
+  core.acknowledge(kTwo, core.state().log.durable.value);
+  const auto passed = [&] { return core.state().followers.at(kTwo).passed_time; };
+  core.pass(milliseconds(100));
+  const auto before = passed();
+  core.pass(milliseconds(900));
+  EXPECT_EQ(passed() - before, milliseconds(900)) << "it has everything, and nothing was written";
+  core.durable(core.state().log.durable.value + 100, Epoch{5});
+  core.pass(milliseconds(400));
+  EXPECT_EQ(passed() - before, milliseconds(900)) << "what was written then it does not have";
+}
+
 /// Whoever acknowledges more than he can have got has another log.
 TEST(Stream, AnAcknowledgementBeyondWhatIsBeingFlushedIsRefused) {
   Driven core = leading();
