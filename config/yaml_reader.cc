@@ -6,6 +6,7 @@
 #include <numeric>
 #include <set>
 
+#include "config/keys.h"
 #include "core/host_port.h"
 
 namespace tailrace::config {
@@ -119,7 +120,7 @@ std::optional<std::string> YamlReader::scalar(const std::string& key) {
   const YAML::Node found = find(key);
   if (!found) return std::nullopt;
   if (found.IsNull()) {
-    state_.fail(found, full(key) + " has no value: give one, or leave the key out");
+    fail(key, "has no value: give one, or leave the key out");
     return std::nullopt;
   }
   if (!found.IsScalar()) {
@@ -283,10 +284,50 @@ std::vector<YamlReader> YamlReader::sequence(const std::string& key) {
 }
 
 void YamlReader::fail(const std::string& key, const std::string& message) {
-  const YAML::Node& map = node_;
-  const YAML::Node at = map && map.IsMap() ? map[key] : YAML::Node(YAML::NodeType::Undefined);
-  state_.fail(at ? at : node_, full(key) + " " + message);
+  const std::string text = full(key) + " " + message;
+  if (node_ && node_.IsMap())
+    for (const auto& entry : node_) {
+      if (!entry.first.IsScalar() || entry.first.Scalar() != key) continue;
+      // The mark of a value that is left out is where the next key begins.
+      return state_.fail(entry.second.IsNull() ? entry.first : entry.second, text);
+    }
+  state_.fail(node_, text);
 }
+
+namespace {
+
+/// "replication.coordinator" as a file has it: "`coordinator:` of `replication:`".
+std::string section_text(std::string section) {
+  std::string text;
+  for (size_t dot = 0; dot != std::string::npos;) {
+    dot = section.rfind('.');
+    text += (text.empty() ? "`" : " of `") + section.substr(dot == std::string::npos ? 0 : dot + 1);
+    if (text.ends_with("[]")) text.resize(text.size() - 2);
+    text += ":`";
+    section.resize(dot == std::string::npos ? 0 : dot);
+  }
+  return text;
+}
+
+/// Where a key is valid that stands in the wrong place, or has its section's name before it. Empty:
+/// the key is valid nowhere.
+std::string right_place(const std::string& key, const std::string& path, const YAML::Node& value) {
+  const size_t dot = key.rfind('.');
+  const std::string name = dot == std::string::npos ? key : key.substr(dot + 1);
+  const std::string head = dot == std::string::npos ? "" : key.substr(0, dot);
+  std::string sections;
+  for (const Key& one : keys()) {
+    const bool is_head = one.section == head || one.section == path + "." + head;
+    if (one.name != name || one.section.empty() || one.section == path) continue;
+    if (!head.empty() && !is_head) continue;
+    sections += (sections.empty() ? "" : " or ") + section_text(std::string(one.section));
+  }
+  if (sections.empty()) return {};
+  const std::string text = value.IsScalar() ? " " + printable(value.Scalar()) : "";
+  return "write `" + name + ":" + text + "` below " + sections;
+}
+
+}  // namespace
 
 void YamlReader::finish() {
   if (!node_ || !node_.IsMap()) return;
@@ -299,8 +340,13 @@ void YamlReader::finish() {
     if (std::find(known_.begin(), known_.end(), key) != known_.end()) continue;
     const auto close = nearest(key, known_);
     std::string message = "unknown key '" + full(key) + "'";
-    if (close) {
+    const std::string place = right_place(key, path_, entry.second);
+    if (key.find('.') != std::string::npos && !place.empty()) {
+      message += "; " + place;
+    } else if (close) {
       message += "; did you mean '" + *close + "'?";
+    } else if (!place.empty()) {
+      message += "; " + place;
     } else {
       message += "; valid here:";
       for (const std::string& name : known_)

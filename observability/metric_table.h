@@ -50,7 +50,7 @@ inline constexpr MetricInfo kMetrics[] = {
     {"tailrace_log_time_jumps_total", MetricType::kCounter, "", "", "How often log time jumped to this node's clock after a doubt."},
     {"tailrace_clock_doubted", MetricType::kGauge, "", "", "1 while this node leads and does not trust its clock."},
     {"tailrace_clock_doubts_total", MetricType::kCounter, "", "", "How often this node began to doubt its clock."},
-    {"tailrace_truncation_anchor_address_bytes", MetricType::kGauge, "anchor=checkpoint|retention|follower:NODE", "", "Address from which on somebody needs the log. It is truncated to the least of them."},
+    {"tailrace_truncation_anchor_address_bytes", MetricType::kGauge, "anchor=checkpoint|retention|cluster|follower:NODE|consumer:NAME|transfer:NODE", "", "Address from which on somebody needs the log. It is truncated to the least of them."},
     {"tailrace_truncation_limit_address_bytes", MetricType::kGauge, "", "", "The least of these addresses."},
     {"tailrace_truncation_follower_limit_bytes", MetricType::kGauge, "", "", "How much log is kept for a follower that is behind (replication.follower_pin_bytes)."},
     // ---- The state machine

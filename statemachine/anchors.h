@@ -12,7 +12,7 @@
 
 namespace tailrace::statemachine {
 
-/// Names: `checkpoint`, `retention`, `consumer:NAME`, `follower:ID`, `transfer:ID`. Any thread.
+/// By name: ARCHITECTURE.md ("Checkpoint, then truncate") has all of them. Any thread.
 class AnchorRegistry {
  public:
   /// Sets or moves the anchor; bytes at or above `address` are kept.

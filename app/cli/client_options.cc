@@ -100,6 +100,11 @@ Result<rpc::ReadOptions> parse_read_level(const std::string& text) {
   constexpr std::string_view kBounded = "bounded=";
   if (text.starts_with(kBounded)) {
     const auto time = parse_milliseconds(std::string_view(text).substr(kBounded.size()));
+    if (time && *time == 0)
+      return make_error(ErrorCode::kInvalidArgument,
+                        "--read is '" + text +
+                            "', which no follower can promise: give a longer time, or use "
+                            "linearizable");
     if (time && *time <= kMostStalenessMs) {
       options.level = Level::kBounded;
       options.staleness_ms = *time;

@@ -5,6 +5,7 @@
 
 #include <fmt/format.h>
 
+#include "app/top/followers.h"
 #include "app/top/text.h"
 
 namespace tailrace::app::top {
@@ -27,15 +28,39 @@ bool is_voter(const Answer& leader, NodeId node) {
   return found != leader.members.end() && found->voter;
 }
 
+/// Problems that nodes told, and which nodes did: what several tell in the same words is said once.
+using Told = std::map<std::string, std::vector<NodeId>>;
+
+Told told_problems(const Snapshot& now) {
+  Told told;
+  for (const auto& [server, answer] : now.servers) {
+    if (!answer || answer->problem.empty()) continue;
+    std::vector<NodeId>& nodes = told[answer->problem];
+    if (std::ranges::find(nodes, answer->node) == nodes.end()) nodes.push_back(answer->node);
+  }
+  for (auto& [problem, nodes] : told)
+    std::ranges::sort(nodes);
+  return told;
+}
+
+void add_told(const Answer& answer, const Told& told, std::vector<std::string>& to) {
+  const auto found = told.find(answer.problem);
+  if (found == told.end() || found->second.front() != answer.node) return;
+  std::string nodes = found->second.size() > 1 ? "nodes" : "node";
+  for (const NodeId node : found->second)
+    nodes += fmt::format("{} {}", node == answer.node ? "" : ",", node.value);
+  to.push_back(nodes + ": " + answer.problem);
+}
+
 /// What the node says of itself.
-void add_own(const Answer& answer, std::vector<std::string>& to) {
+void add_own(const Answer& answer, const Told& told, std::vector<std::string>& to) {
   const auto add = [&](const std::string& what) {
     to.push_back(fmt::format("node {}: {}", answer.node.value, what));
   };
   if (answer.removed) add("is not a member of the cluster any more");
   if (answer.diverged) add("its state differs from the cluster's");
   if (!answer.unhealthy.empty()) add("answers no reads: " + answer.unhealthy);
-  if (!answer.problem.empty()) add(answer.problem);
+  add_told(answer, told, to);
   if (!answer.coordinator.empty()) add("the coordinator cannot be asked: " + answer.coordinator);
   if (answer.role == "leader" && !answer.serving) add("leads and does not serve yet");
   if (is_copying(answer))
@@ -57,7 +82,7 @@ void add_of_follower(const Answer& leader, const NodeRow& row, std::vector<std::
   if (follower->connected && follower->vote == Vote::kNone && is_voter(leader, row.node))
     add("has no vote yet");
   if (!follower->unhealthy.empty()) add("unhealthy, says the leader: " + follower->unhealthy);
-  if (follower->connected && follower->lag_seconds > kLagSeconds)
+  if (follower->connected && is_position_known(*follower) && follower->lag_seconds > kLagSeconds)
     add(fmt::format("is behind the leader by {} and {}", short_time(follower->lag_seconds),
                     short_bytes(follower->lag_bytes)));
 }
@@ -80,19 +105,30 @@ void add_room(const NodeRow& row, std::vector<std::string>& to) {
 void add_of_cluster(const Snapshot& now, std::vector<std::string>& to) {
   std::map<std::string, std::string> identities;  // and a server that says so
   bool answered = false;
+  const Answer* leader = find_leader(now);
+  if (leader != nullptr && lacks_majority(*leader)) to.emplace_back(kNoMajority);
   for (const auto& [server, answer] : now.servers) {
     if (!answer) continue;
     answered = true;
     if (!answer->cluster_identity.empty()) identities.emplace(answer->cluster_identity, server);
   }
   if (!answered) to.emplace_back("no server answers");
-  if (answered && find_leader(now) == nullptr) to.emplace_back("no node serves as the leader");
+  if (answered && leader == nullptr) to.emplace_back("no node serves as the leader");
   if (identities.size() > 1) {
     std::string all;
     for (const auto& [identity, server] : identities)
       all += fmt::format("{}{} at {}", all.empty() ? "" : ", ", identity.substr(0, 8), server);
     to.push_back("these servers are of different clusters: " + all);
   }
+}
+
+std::string no_answer(const Snapshot& now, const NodeRow& row) {
+  const auto found = std::ranges::find_if(
+      now.servers, [&](const auto& one) { return one.first == row.server && !one.second; });
+  if (found == now.servers.end()) return name_of(row) + ": no answer";
+  const std::string& why = found->second.error().message;
+  return fmt::format("{}: {}{}", name_of(row),
+                     why.starts_with("no answer") ? "" : "no answer: ", why);
 }
 
 }  // namespace
@@ -116,6 +152,7 @@ std::string health_of(const Answer& answer, const Answer* leader) {
   if (answer.diverged) return "diverged";
   if (is_copying(answer)) return "copying";
   if (!answer.unhealthy.empty()) return "unhealthy";
+  if (lacks_majority(answer)) return "no majority";
   if (!answer.problem.empty() || !answer.coordinator.empty()) return "problem";
   if (answer.role == "leader" && !answer.serving) return "not ready";
   const Answer::Follower* follower = find_follower(leader, answer.node);
@@ -129,18 +166,13 @@ std::vector<std::string> problems_of(const Snapshot& now, const View& view) {
   std::vector<std::string> problems;
   add_of_cluster(now, problems);
   for (const NodeRow& row : view.nodes)
-    if (!row.answered) {
-      const auto found = std::ranges::find_if(
-          now.servers, [&](const auto& one) { return one.first == row.server && !one.second; });
-      problems.push_back(
-          fmt::format("{}: no answer{}{}", name_of(row), found == now.servers.end() ? "" : ": ",
-                      found == now.servers.end() ? "" : found->second.error().message));
-    }
+    if (!row.answered) problems.push_back(no_answer(now, row));
   const Answer* leader = find_leader(now);
+  const Told told = told_problems(now);
   for (const NodeRow& row : view.nodes) {
     const auto found = std::ranges::find_if(
         now.servers, [&](const auto& one) { return one.second && one.first == row.server; });
-    if (found != now.servers.end()) add_own(*found->second, problems);
+    if (found != now.servers.end()) add_own(*found->second, told, problems);
     if (leader != nullptr) add_of_follower(*leader, row, problems);
     add_room(row, problems);
   }

@@ -46,12 +46,13 @@ std::optional<Quantile> quantile(const std::vector<double>& bounds,
   double below = 0;
   for (size_t i = 0; i < bounds.size(); ++i) {
     if (counts[i] > 0 && below + counts[i] >= wanted) {
-      const double from = i == 0 ? 0 : bounds[i - 1];
-      return Quantile{from + (bounds[i] - from) * (wanted - below) / counts[i], false};
+      if (i == 0) return Quantile{.seconds = bounds[0], .or_less = true};
+      const double from = bounds[i - 1];
+      return Quantile{.seconds = from + (bounds[i] - from) * (wanted - below) / counts[i]};
     }
     below += counts[i];
   }
-  return Quantile{bounds.back(), true};
+  return Quantile{.seconds = bounds.back(), .or_more = true};
 }
 
 }  // namespace tailrace::app::top

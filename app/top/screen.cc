@@ -4,9 +4,8 @@
 #include <iterator>
 #include <numeric>
 
-#include <fmt/format.h>
-
 #include "app/top/sections.h"
+#include "app/top/text.h"
 
 namespace tailrace::app::top {
 namespace {
@@ -43,8 +42,7 @@ std::vector<Lines> sections_of(const View& view, const ScreenOptions& options,
   sections.push_back(node_lines(view, shown, options.width));
   if (shown.size() < view.nodes.size())
     sections.back().push_back(
-        Line(fmt::format("and {} more nodes", view.nodes.size() - shown.size()), Style::kFaint)
-            .cut(options.width));
+        Line(and_more(view.nodes.size() - shown.size(), "node"), Style::kFaint).cut(options.width));
   if (extent.watermarks) sections.push_back(watermark_lines(view, shown, options.width));
   sections.push_back(stage_lines(view, options.width, extent.compact_stages));
   sections.push_back(room_lines(view, options.width));

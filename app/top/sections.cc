@@ -60,6 +60,7 @@ Lines header_lines(const View& view, const ScreenOptions& options) {
   if (first.width() + time <= options.width)
     first.pad(options.width - options.time.size()).add(options.time);
   Line second;
+  if (options.paused) second.add("paused", Style::kBad).add("  ");  // first: a window may be narrow
   const bool errors = view.rates.errors.value_or(0) > 0;
   second.add("writes/s ").add(count_or_dash(view.rates.writes), Style::kTitle);
   add_figure(second, "reads/s", count_or_dash(view.rates.reads));
@@ -67,11 +68,7 @@ Lines header_lines(const View& view, const ScreenOptions& options) {
   add_figure(second, "errors/s", count_or_dash(view.rates.errors),
              errors ? Style::kBad : Style::kTitle);
   add_figure(second, "log/s", rate_of_bytes_or_dash(view.rates.record_bytes));
-  if (options.paused) {
-    second.add("  paused", Style::kBad);
-  } else {
-    second.add(fmt::format("  every {:g} s", options.interval_s), Style::kFaint);
-  }
+  if (!options.paused) second.add(fmt::format("  every {:g} s", options.interval_s), Style::kFaint);
   return {first.cut(options.width), second.cut(options.width)};
 }
 
@@ -90,9 +87,7 @@ Lines problem_lines(const View& view, size_t width, size_t most) {
   }
   if (lines.size() >= most && told < view.problems.size()) lines.resize(most - (most > 1 ? 1 : 0));
   if (told < view.problems.size() && lines.size() < most)
-    lines.push_back(
-        Line(fmt::format("and {} more problems", view.problems.size() - told), Style::kBad)
-            .cut(width));
+    lines.push_back(Line(and_more(view.problems.size() - told, "problem"), Style::kBad).cut(width));
   return lines;
 }
 

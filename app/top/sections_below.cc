@@ -13,7 +13,7 @@ namespace {
 
 std::string time_or_dash(const std::optional<Quantile>& time) {
   if (!time) return "-";
-  return (time->or_more ? ">" : "") + short_time(time->seconds);
+  return (time->or_more ? ">" : time->or_less ? "<" : "") + short_time(time->seconds);
 }
 
 double seconds_of(const std::optional<Quantile>& time) {
@@ -44,22 +44,29 @@ const NodeRow* fullest(const View& view) {
   return most;
 }
 
-/// Where the address or the node finds no room, it is left out.
+/// Which node's log, and from where on, only where there is room.
 Line held_line(const View& view, size_t width) {
   Line line("TRUNCATION", Style::kTitle);
   if (!view.truncation) return line.add("  -").cut(width);
   const Truncation& held = *view.truncation;
-  std::string what = fmt::format("by {}, {} below applied", fmt::join(held.anchors, ", "),
-                                 short_bytes(held.below_applied_bytes));
-  if (!held.next.empty())
-    what += fmt::format(", {} below {}", short_bytes(held.below_next_bytes), held.next);
-  const std::string address = fmt::format("at {} ", held.address.value);
-  const std::string node = fmt::format("of node {} ", held.node.value);
-  const size_t least = line.width() + 7 + plain(what).size();
-  line.add("  held ");
-  if (least + address.size() <= width) line.add(address);
-  if (least + address.size() + node.size() <= width) line.add(node);
-  return line.add(what).cut(width);
+  const bool one = held.anchors.size() == 1;
+  const std::string what =
+      fmt::format("  {} {} {} of ", fmt::join(held.anchors, ", "), one ? "keeps" : "keep",
+                  short_bytes(held.below_applied_bytes));
+  std::string rest;
+  if (!held.next.empty()) {
+    const uint64_t left =
+        held.below_applied_bytes - std::min(held.below_applied_bytes, held.below_next_bytes);
+    rest = fmt::format("; without {} {} would keep {}", one ? "it" : "them", held.next,
+                       short_bytes(left));
+  }
+  const std::string node = fmt::format("node {}'s log", held.node.value);
+  const std::string address = fmt::format(", from address {} on", held.address.value);
+  const size_t least = line.width() + plain(what).size() + plain(rest).size();
+  std::string log = "log";
+  if (least + node.size() <= width) log = node;
+  if (least + node.size() + address.size() <= width) log += address;
+  return line.add(what).add(log).add(rest).cut(width);
 }
 
 Line compact_stages(const View& view, size_t width) {
@@ -146,8 +153,8 @@ Lines help_lines(size_t width) {
       "STAGES  held: the write waited for room. enqueue: it was checked and put into the log. "
       "flush: until it was durable here. commit: until a majority had it. apply: until it was "
       "applied. answer: until the answer was sent.\n"
-      "TRUNCATION  who needs the oldest part of the log, how much that is, and how much could go "
-      "without this one.\n"
+      "TRUNCATION  who needs the oldest part of the log, how much is kept for it, and who would "
+      "keep how much without it.\n"
       "Sizes are in units of 1024, counts in units of 1000. - is what is not known: there are no "
       "two answers yet, the node was started anew, or it is of an older version.\n";
   Lines lines;

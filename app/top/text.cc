@@ -67,6 +67,10 @@ std::string short_age(double seconds) {
   return fmt::format("{:.0f}d", std::floor(std::min(seconds, kMostShown) / 86'400));
 }
 
+std::string and_more(size_t count, std::string_view what) {
+  return fmt::format("and {} more {}{}", count, what, count == 1 ? "" : "s");
+}
+
 std::string bytes_or_dash(const Number& bytes) {
   return bytes ? short_bytes(*bytes) : "-";
 }

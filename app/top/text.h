@@ -22,6 +22,9 @@ std::string short_time(double seconds);
 /// "45s", "12m", "4h", "3d": since a start.
 std::string short_age(double seconds);
 
+/// "and 1 more node", "and 3 more nodes".
+std::string and_more(size_t count, std::string_view what);
+
 /// "-" where nothing is known.
 std::string bytes_or_dash(const Number& bytes);
 std::string rate_of_bytes_or_dash(const Figure& bytes);

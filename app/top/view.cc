@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <set>
 
+#include "app/top/followers.h"
 #include "app/top/problems.h"
 
 namespace tailrace::app::top {
@@ -68,6 +69,13 @@ void fill_activity(const Between& both, const Activity& now, NodeRow& row) {
   if (used >= 0) row.cpu_share = used / both.seconds;
 }
 
+void fill_lag(const Answer* leader, NodeRow& row) {
+  const Answer::Follower* follower = find_follower(leader, row.node);
+  if (follower == nullptr || !is_position_known(*follower)) return;
+  row.lag_bytes = follower->lag_bytes;
+  row.lag_s = follower->lag_seconds;
+}
+
 NodeRow row_of(const Answer& answer, const std::string& server, const Between& both,
                const Answer* leader) {
   NodeRow row;
@@ -78,10 +86,7 @@ NodeRow row_of(const Answer& answer, const std::string& server, const Between& b
   row.health = health_of(answer, leader);
   row.is_well = row.health == "ok";
   row.vote = name_of(answer.vote);
-  if (const Answer::Follower* follower = find_follower(leader, answer.node)) {
-    row.lag_bytes = follower->lag_bytes;
-    row.lag_s = follower->lag_seconds;
-  }
+  fill_lag(leader, row);
   row.begin = answer.begin;
   row.checkpointed = answer.checkpointed;
   row.applied = answer.applied;
@@ -103,10 +108,7 @@ NodeRow silent_row(NodeId node, const std::string& server, const Answer* leader)
   row.node = node;
   row.server = server;
   row.health = "no answer";
-  if (const Answer::Follower* follower = find_follower(leader, node)) {
-    row.lag_bytes = follower->lag_bytes;
-    row.lag_s = follower->lag_seconds;
-  }
+  fill_lag(leader, row);
   return row;
 }
 

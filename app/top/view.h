@@ -25,7 +25,7 @@ struct NodeRow {
   std::string health;    // "ok", or a word for what is wrong
   bool is_well = false;  // the health is "ok"
   std::string vote;
-  Number lag_bytes;  // as the leader says; nothing of the leader itself
+  Number lag_bytes;  // as the leader says; nothing of the leader, and while it does not know
   Figure lag_s;
   Figure applied_bytes;  // in each second
   Rates rates;

@@ -14,6 +14,7 @@
 #include "app/cli/option_values.h"
 #include "app/cli/output.h"
 #include "app/cli/verbs.h"
+#include "app/top/followers.h"
 #include "app/verbs/member_json.h"
 
 namespace tailrace::app {
@@ -98,6 +99,11 @@ Result<> change(const MemberOptions& options, const std::function<Result<>()>& o
   }
 }
 
+std::string behind_text(const Answer::Follower& follower) {
+  if (!top::is_position_known(follower)) return "position not known yet";
+  return fmt::format("behind by {}", bytes_text(follower.lag_bytes));
+}
+
 /// How far a node is that joins.
 std::string progress_of(const Result<View>& view, NodeId node) {
   if (!view) return "no server answers: " + view.error().message;
@@ -109,7 +115,7 @@ std::string progress_of(const Result<View>& view, NodeId node) {
   if (follower == nullptr || !follower->connected)
     return fmt::format("node {} is not connected yet; is it started, with these addresses?",
                        node.value);
-  return fmt::format("node {} joins, behind by {}", node.value, bytes_text(follower->lag_bytes));
+  return fmt::format("node {} joins, {}", node.value, behind_text(*follower));
 }
 
 /// Until it votes, or `until`; how far it is on standard error.
@@ -245,7 +251,8 @@ nlohmann::json listed_json(const View& view) {
         view.leads ? find_follower(view.answer, NodeId{member["node"]}) : nullptr;
     if (follower == nullptr) continue;
     member["connected"] = follower->connected;
-    if (follower->connected) member["behind_bytes"] = follower->lag_bytes;
+    if (follower->connected && top::is_position_known(*follower))
+      member["behind_bytes"] = follower->lag_bytes;
   }
   return all;
 }
@@ -271,7 +278,7 @@ int list(const MemberOptions& options) {
                                 : !view->leads             ? ""
                                 : follower == nullptr || !follower->connected
                                     ? "not connected"
-                                    : fmt::format("behind by {}", bytes_text(follower->lag_bytes));
+                                    : behind_text(*follower);
       print_out("{:>4}  {:<8}  peer {}  client {}{}{}\n", member.node.value, kind_of(member),
                 member.peer_address, member.client_address, state.empty() ? "" : "  ", state);
     }

@@ -5,6 +5,7 @@
 #include "app/cli/json_text.h"
 #include "app/cli/output.h"
 #include "app/cli/verbs.h"
+#include "app/top/followers.h"
 #include "app/verbs/member_json.h"
 #include "core/cluster_version.h"
 #include "fasterlog/log.h"
@@ -75,19 +76,21 @@ nlohmann::json to_json(const rpc::NodeStatusAnswer& node) {
   if (node.role != "leader" && node.followers.empty()) return out;
   out["followers"] = nlohmann::json::array();
   for (const auto& follower : node.followers) {
-    out["followers"].push_back({{"node", follower.node.value},
-                                {"voter", follower.voter},
-                                {"vote", name_of(follower.vote)},
-                                {"connected", follower.connected},
-                                {"relayed_by", follower.relayed_by.value},
-                                {"needs_checkpoint", follower.needs_checkpoint},
-                                {"durable", follower.durable.value},
-                                {"applied", follower.applied.value},
-                                {"lag_bytes", follower.lag_bytes},
-                                {"lag_seconds", follower.lag_seconds},
-                                {"healthy", follower.unhealthy.empty()},
-                                {"unhealthy", follower.unhealthy},
-                                {"last_compared", follower.last_compared.value}});
+    const bool known = top::is_position_known(follower);
+    out["followers"].push_back(
+        {{"node", follower.node.value},
+         {"voter", follower.voter},
+         {"vote", name_of(follower.vote)},
+         {"connected", follower.connected},
+         {"relayed_by", follower.relayed_by.value},
+         {"needs_checkpoint", follower.needs_checkpoint},
+         {"durable", follower.durable.value},
+         {"applied", follower.applied.value},
+         {"lag_bytes", known ? nlohmann::json(follower.lag_bytes) : nullptr},
+         {"lag_seconds", known ? nlohmann::json(follower.lag_seconds) : nullptr},
+         {"healthy", follower.unhealthy.empty()},
+         {"unhealthy", follower.unhealthy},
+         {"last_compared", follower.last_compared.value}});
   }
   return out;
 }
@@ -100,6 +103,29 @@ std::string version_text(const rpc::NodeStatusAnswer& node) {
     text += fmt::format(" (all nodes know {}, to which it goes over in {} s)", node.next_version,
                         (node.next_version_in_ms + 999) / 1000);
   return text;
+}
+
+std::string position_text(const rpc::NodeStatusAnswer::Follower& follower) {
+  if (!top::is_position_known(follower)) return "position not known yet";
+  return fmt::format("durable {}, behind by {} and {:.3f} s", follower.durable.value,
+                     bytes_text(follower.lag_bytes), follower.lag_seconds);
+}
+
+void print_followers(const rpc::NodeStatusAnswer& node) {
+  for (const auto& follower : node.followers) {
+    print_out("  {} {}: {}, {}\n",
+              !follower.voter                                      ? "learner"
+              : follower.connected && follower.vote == Vote::kNone ? "follower without a vote yet"
+                                                                   : "follower",
+              follower.node.value,
+              follower.needs_checkpoint ? "needs a checkpoint"
+              : follower.connected      ? "connected"
+                                        : "not connected",
+              position_text(follower));
+    if (follower.relayed_by != NodeId{})
+      print_out("    fed by node {}\n", follower.relayed_by.value);
+    if (!follower.unhealthy.empty()) print_out("    unhealthy: {}\n", follower.unhealthy);
+  }
 }
 
 void print_text(const rpc::NodeStatusAnswer& node) {
@@ -119,20 +145,8 @@ void print_text(const rpc::NodeStatusAnswer& node) {
   print_out("  store's log: begin {}  in memory from {}  updated in place from {}  tail {}\n",
             node.store_log.begin, node.store_log.head, node.store_log.read_only,
             node.store_log.tail);
-  for (const auto& follower : node.followers) {
-    print_out("  {} {}: {}, durable {}, behind by {} and {:.3f} s\n",
-              !follower.voter                                      ? "learner"
-              : follower.connected && follower.vote == Vote::kNone ? "follower without a vote yet"
-                                                                   : "follower",
-              follower.node.value,
-              follower.needs_checkpoint ? "needs a checkpoint"
-              : follower.connected      ? "connected"
-                                        : "not connected",
-              follower.durable.value, bytes_text(follower.lag_bytes), follower.lag_seconds);
-    if (follower.relayed_by != NodeId{})
-      print_out("    fed by node {}\n", follower.relayed_by.value);
-    if (!follower.unhealthy.empty()) print_out("    unhealthy: {}\n", follower.unhealthy);
-  }
+  if (top::lacks_majority(node)) print_out("  problem: {}\n", top::kNoMajority);
+  print_followers(node);
   if (node.source != NodeId{} && node.source != node.leader)
     print_out("  fed by node {}, its upstream\n", node.source.value);
   if (node.last_compared != Address{})

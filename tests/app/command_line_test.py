@@ -317,6 +317,8 @@ class Reads(VerbTest):
                       "bounded=-1s", "bounded=1.5s", "bounded=1  s", "bounded= 1s", "bounded=1s ",
                       "bounded=367d", "bounded=99999999999999999999ms"):
             self.expect(USAGE, "get", "k", "--read", level, says="--read")
+        for level in ("bounded=0", "bounded=0s"):
+            self.expect(USAGE, "get", "k", "--read", level, says="use linearizable")
 
 
 class FindingTheServer(VerbTest):

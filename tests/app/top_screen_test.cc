@@ -71,6 +71,22 @@ TEST(TopScreen, ANodeThatDoesNotAnswer) {
   expect_screen("dead_node_80x24", view_of(&before, now), options_of(80, 24));
 }
 
+// Promise: a leader that answers no write is not shown as well.
+TEST(TopScreen, ALeaderWithoutAMajority) {
+  const Snapshot before = cluster_at(kBefore);
+  Snapshot now = cluster_at(kNow);
+  for (const size_t silent : {1u, 2u}) {
+    silence(now, silent, "no answer from " + server_of(silent + 1) + " in time");
+    now.servers[0].second->followers[silent - 1].connected = false;
+  }
+  // The leader has not heard it since it leads.
+  Answer::Follower& unheard = now.servers[0].second->followers[1];
+  unheard.durable = Address{};
+  unheard.lag_bytes = 0;
+  unheard.lag_seconds = 0;
+  expect_screen("no_majority_80x24", view_of(&before, now), options_of(80, 24));
+}
+
 TEST(TopScreen, NobodyAnswers) {
   Snapshot now = cluster_at(kNow, 1);
   silence(now, 0, "no answer in time");
@@ -141,6 +157,9 @@ TEST(TopScreen, HelpAndPause) {
   ScreenOptions options = options_of(80, 24);
   options.help = options.paused = true;
   expect_screen("help_80x24", view_at(kBefore, kNow), options);
+  options = options_of(60, 12);
+  options.paused = true;
+  expect_screen("paused_60x12", view_at(kBefore, kNow), options);
 }
 
 // However small the window is, the screen has its size.

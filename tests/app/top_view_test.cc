@@ -1,4 +1,5 @@
 // What `tailrace top` makes of two answers of each node.
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -6,6 +7,7 @@
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
+#include "app/top/followers.h"
 #include "app/top/text.h"
 #include "app/top/view.h"
 #include "app/top/view_json.h"
@@ -17,6 +19,7 @@ namespace {
 using testing::Contains;
 using testing::HasSubstr;
 using testing::IsEmpty;
+using testing::Not;
 
 TEST(TopRates, ACounterThatWentDownSaysNothing) {
   EXPECT_EQ(rate(10, 30, 2), 10.0);
@@ -28,7 +31,10 @@ TEST(TopRates, ACounterThatWentDownSaysNothing) {
 TEST(TopRates, QuantilesAreOfWhatCameBetween) {
   const std::vector<double> bounds{1, 2, 4};
   EXPECT_DOUBLE_EQ(quantile(bounds, {100, 0, 0, 0}, {100, 10, 0, 0}, 0.5)->seconds, 1.5);
-  EXPECT_DOUBLE_EQ(quantile(bounds, {0, 0, 0, 0}, {10, 0, 10, 0}, 0.5)->seconds, 1);
+  EXPECT_FALSE(quantile(bounds, {100, 0, 0, 0}, {100, 10, 0, 0}, 0.5)->or_less);
+  const auto below = quantile(bounds, {0, 0, 0, 0}, {10, 0, 10, 0}, 0.25);
+  EXPECT_TRUE(below->or_less);
+  EXPECT_EQ(below->seconds, 1);
   const auto beyond = quantile(bounds, {0, 0, 0, 0}, {0, 0, 0, 1}, 0.5);
   EXPECT_TRUE(beyond->or_more);
   EXPECT_EQ(beyond->seconds, 4);
@@ -68,6 +74,8 @@ TEST(TopText, IsShort) {
     EXPECT_EQ(short_time(seconds), text);
   EXPECT_EQ(short_age(59.9), "59s");
   EXPECT_EQ(short_age(86'400 * 3.5), "3d");
+  EXPECT_EQ(and_more(1, "node"), "and 1 more node");
+  EXPECT_EQ(and_more(2, "node"), "and 2 more nodes");
   EXPECT_EQ(plain("a\tb\x1b[gr\xc3\xbc\x7f"), "a?b?[gr??");
 }
 
@@ -125,6 +133,86 @@ TEST(TopView, ASilentServerHasTheNumberOfTheMemberThatIsThere) {
   EXPECT_EQ(view.nodes[3].server, "elsewhere:1");
   EXPECT_THAT(view.problems, Contains("node 2: no answer: connect: Connection refused"));
   EXPECT_THAT(view.problems, Contains("elsewhere:1: no answer: no such host"));
+}
+
+TEST(TopFollowers, AMajorityIsOfTheVotersAndTheLeaderIsOneOnlyIfItVotes) {
+  Answer leader = node_at(1, kNow, 3);
+  EXPECT_TRUE(has_majority(leader));
+  leader.followers[0].connected = false;
+  EXPECT_TRUE(has_majority(leader));
+  leader.followers[1].connected = false;
+  EXPECT_FALSE(has_majority(leader));
+  EXPECT_TRUE(lacks_majority(leader));
+  leader.serving = false;  // another thing is wrong then
+  EXPECT_FALSE(lacks_majority(leader));
+  // A learner does not count, whether it is connected or not.
+  Answer four = node_at(1, kNow, 4);
+  four.members[3].voter = false;
+  four.followers[0].connected = four.followers[1].connected = false;
+  EXPECT_FALSE(has_majority(four));
+  // Two of four are no majority.
+  four.members[3].voter = true;
+  EXPECT_FALSE(has_majority(four));
+  Answer outside = node_at(1, kNow, 3);
+  outside.members[0].voter = false;
+  EXPECT_TRUE(has_majority(outside));
+  outside.followers[0].connected = false;
+  EXPECT_FALSE(has_majority(outside));
+  EXPECT_TRUE(has_majority(node_at(1, kNow, 1)));
+  outside.members.clear();
+  EXPECT_TRUE(has_majority(outside)) << "an older server names none";
+}
+
+TEST(TopView, ALeaderWithoutAMajorityIsTheFirstProblem) {
+  Snapshot now = cluster_at(kNow);
+  silence(now, 1, "connect: Connection refused");
+  silence(now, 2, "connect: Connection refused");
+  Answer& leader = *now.servers[0].second;
+  leader.followers[0].connected = leader.followers[1].connected = false;
+  leader.problem = "another one";
+  const View view = view_of(nullptr, now);
+  ASSERT_FALSE(view.problems.empty());
+  EXPECT_EQ(view.problems[0], kNoMajority);
+  EXPECT_EQ(view.nodes[0].health, "no majority");
+  EXPECT_FALSE(view.nodes[0].is_well);
+  leader.followers[1].connected = true;
+  EXPECT_THAT(view_of(nullptr, now).problems, Not(Contains(kNoMajority)));
+}
+
+// Promise: what nobody knows is not shown as a lag, neither as none nor as the whole log.
+TEST(TopView, AFollowerWhosePositionIsNotKnownHasNoLag) {
+  Snapshot now = cluster_at(kNow);
+  silence(now, 2, "connect: Connection refused");
+  for (Answer::Follower& follower : now.servers[0].second->followers) {
+    follower.durable = Address{};
+    follower.lag_bytes = 13'000'000;  // as servers of before say it
+    follower.lag_seconds = 100;
+  }
+  const View view = view_of(nullptr, now);
+  for (const size_t i : {1u, 2u}) {
+    EXPECT_FALSE(view.nodes[i].lag_bytes) << i;
+    EXPECT_FALSE(view.nodes[i].lag_s) << i;
+  }
+  EXPECT_THAT(view.problems, Not(Contains(HasSubstr("behind the leader"))));
+  EXPECT_TRUE(to_json(view)["nodes"][1]["lag_bytes"].is_null());
+}
+
+TEST(TopView, WhatSeveralNodesTellInTheSameWordsIsSaidOnce) {
+  Snapshot now = cluster_at(kNow);
+  now.servers[0].second->serving = false;
+  for (const size_t i : {1u, 2u})
+    now.servers[i].second->problem = "there is no connection to the leader";
+  const auto problems = view_of(nullptr, now).problems;
+  EXPECT_THAT(problems, Contains("nodes 2, 3: there is no connection to the leader"));
+  EXPECT_EQ(std::ranges::count_if(problems,
+                                  [](const auto& one) { return one.find("no conn") != one.npos; }),
+            1);
+}
+
+TEST(TopView, NoAnswerIsSaidOnce) {
+  Snapshot now = cluster_at(kNow);
+  silence(now, 1, "no answer from 10.0.0.2:7100");
+  EXPECT_THAT(view_of(nullptr, now).problems, Contains("node 2: no answer from 10.0.0.2:7100"));
 }
 
 TEST(TopView, TheLeastAnchorHoldsTruncationBack) {

@@ -254,6 +254,22 @@ TEST_F(NodeConfigTest, AnUnknownKeyIsNamedWithFileLineAndTheNearestValidOne) {
   expect_refused(std::string(kGood) + "metrics: {zzzzzz: 1}\n", {"metrics.zzzzzz", "listen"});
 }
 
+// A key as the documents spell it, or of another section, is told its place.
+TEST_F(NodeConfigTest, AKeyInTheWrongPlaceIsToldTheRightOne) {
+  const std::string good = kGood;
+  const std::string place = "write `old_names: false` below `metrics:`";
+  expect_refused(good + "metrics.old_names: false\n", {file_ + ":9:", place});
+  expect_refused(good + "old_names: false\n", {file_ + ":9:", place});
+  expect_refused(good + "server: {old_names: false}\n", {file_ + ":9:", place});
+  expect_refused(good + "store: {compaction.automatic: false}\n",
+                 {"write `automatic: false` below `compaction:` of `store:`"});
+  expect_refused(good + "listen: 'h:1'\n",
+                 {"below `replication:` or `server:` or `metrics:`", "write `listen: h:1`"});
+  // Without a value it is named with its own line.
+  expect_refused(good + "metrics:\n  old_names:\n\nlog_level: info\n",
+                 {file_ + ":10: metrics.old_names has no value"});
+}
+
 /// A slip in a key would leave the default in force, and nobody would know.
 TEST_F(NodeConfigTest, AnUnknownKeyIsRefusedInEverySection) {
   const std::string alone = "cluster: c\nnode: 1\ndata_dir: /d\n";

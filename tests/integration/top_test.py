@@ -129,6 +129,20 @@ class Batch(Writing):
         self.assertTrue(any(problem.startswith("node 3: no answer") for problem in last["problems"]), last)
         self.assertIsNotNone(last["per_second"]["writes"])
 
+    def test_a_leader_without_a_majority_is_not_shown_as_well(self):
+        told = "no majority of the voters is connected: no write is answered"
+
+        def seen():
+            one = self.top(server=cluster.nodes[0].server, check=False)
+            return one if one["nodes"][0]["health"] == "no majority" else None
+
+        with stopped(cluster.nodes[1]), stopped(cluster.nodes[2]):
+            one = wait_until("the leader misses its voters", seen)
+            self.assertEqual(one["problems"][0], told)
+            status = cluster.run("status", "--only-named", server=cluster.nodes[0].server).stdout.decode()
+            self.assertIn("  problem: " + told, status)
+        wait_until("writes are answered again", lambda: self.top()["per_second"]["writes"])
+
     def test_a_server_that_was_named_and_is_silent_makes_it_3(self):
         with stopped(cluster.nodes[2]):
             done = cluster.run("top", "-n", 1, "--interval", "0.3", check=False)
