@@ -137,8 +137,8 @@ std::string Driver::why_no_leader() const {
            coordinator_->status().problem;
   const std::string_view by_hand =
       has_coordinator_ ? ""
-                       : "; where the one that a file names is gone for good, `tailrace promote "
-                         "--node ID` has another one lead";
+                       : ". If the one that leads is gone for good, make another node lead: "
+                         "`tailrace promote --node ID`";
   if (leader == nullptr)
     return fmt::format(
         "there is no connection to the leader, because none is known: one leads once a majority of "

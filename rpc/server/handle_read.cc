@@ -82,7 +82,8 @@ bool Connection::refuse_read(const Asked& asked, const ReadNeeds& needs) {
       reply_error(
           asked,
           Error{ErrorCode::kUnavailable,
-                fmt::format("the state of node {} may be {} old, {} ms were asked for",
+                fmt::format("the state of node {} may be {} old, {} ms were asked for; ask for a "
+                            "larger bound, or --read any",
                             status().self.value, known ? fmt::format("{} ms", bound) : "of any age",
                             needs.staleness_ms)},
           true);
