@@ -18,7 +18,7 @@ from names import (OF_PROMETHEUS, documented, matched_values, metric_of, metric_
 DIRECTORY = MONITORING / "grafana/dashboards"
 RULES = MONITORING / "prometheus"
 UNITS = {"none", "short", "bytes", "binBps", "s", "percentunit", "reqps", "ops", "wps", "rps", "cps",
-         "dateTimeFromNow", "suffix: cores"}
+         "suffix: cores"}
 COLUMNS = 24
 # Requests that work on data, and those of operators. A new one belongs to one of them; digests are operators' records.
 READS = {"get", "scan", "tail"}

@@ -6,6 +6,7 @@
 
 #include <gtest/gtest.h>
 
+#include "fasterlog/log.h"
 #include "observability/metric_table.h"
 #include "rpc/server/stage_times.h"
 
