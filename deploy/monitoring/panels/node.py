@@ -120,7 +120,8 @@ def disk():
                          BY_DIRECTORY)]),
         number("When is each disk full?",
                "How long until the file system is full if it goes on filling as in the last six hours.",
-               "Nothing, or more than a week.",
+               "Nothing, or more than a week. Logs fill a disk until the next checkpoint, and a load of data that ends "
+               "soon looks like a trend.",
                "Make room before that time.",
                "s", [(f"min by (node) ({UNTIL_FULL})", NODE)], width=8, graph="none",
                none="does not fill", thresholds=SOON_FULL),

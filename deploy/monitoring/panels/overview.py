@@ -88,7 +88,8 @@ def delays():
                thresholds=steps(GREEN, (5, YELLOW), (30, RED))),
         number("When is the first disk full?",
                "How long until the first file system is full if it goes on filling as in the last six hours.",
-               "Nothing, or more than a week. Logs fill a disk until the next checkpoint.",
+               "Nothing, or more than a week. Logs fill a disk until the next checkpoint, and a load of data that ends "
+               "soon looks like a trend.",
                "See the disk space of the node, and what keeps the log in the dashboard of storage.",
                "s", [(f"min({UNTIL_FULL})", "full")], none="does not fill", graph="none",
                thresholds=SOON_FULL),
