@@ -20,10 +20,12 @@ constexpr std::string_view kBegin =
     "- Nodes do not say who they are on each series: Prometheus' targets give the labels `cluster` "
     "and\n"
     "  `node`. `tailrace_node_info` has what the configuration says.\n"
-    "- Labels have few values, whatever clients do: a family has at most 200 series.\n"
-    "- A value in capitals stands for any: KIND is a request's name (`put`, `get`, ...), CODE the "
-    "name\n"
-    "  of an error, NODE a node's number, NAME what a thread does.\n\n"
+    "- Labels have few values, whatever clients do: a family has at most 200 combinations of "
+    "labels.\n"
+    "  The buckets of a histogram count once.\n"
+    "- A value in capitals stands for any: CODE is the name of an error, NODE a node's number, "
+    "NAME\n"
+    "  what a thread does.\n\n"
     "<!-- Written by observability_test from observability/metric_table.h. -->\n\n"
     "| metric | type | labels | told by | what it tells |\n|---|---|---|---|---|\n";
 

@@ -68,7 +68,7 @@ void print_text(const BenchServiceOptions& options, const LoadResult& result) {
   print_out("{:.1f} s: {:.0f} {} per second", result.seconds,
             static_cast<double>(result.operations) / result.seconds, options.operation);
   if (result.records != result.operations)
-    print_out(" ({:.0f} records)", static_cast<double>(result.records) / result.seconds);
+    print_out(" ({:.0f} records per second)", static_cast<double>(result.records) / result.seconds);
   print_out("\np50 {:.0f} us, p99 {:.0f} us, p99.9 {:.0f} us, greatest {:.0f} us, {} errors",
             result.p50_us, result.p99_us, result.p999_us, result.max_us, result.errors);
   if (!options.history.empty()) print_out(", {} of them writes of unknown outcome", result.unknown);

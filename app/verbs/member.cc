@@ -160,6 +160,14 @@ void remind_of_files() {
       "`leader` one of them: a node with an empty disk finds the cluster by its file\n");
 }
 
+/// A node that is new has no addresses yet: which flags give them.
+Error with_flags(Error error, const Answer::Member& wanted) {
+  if (error.code == ErrorCode::kInvalidArgument &&
+      (wanted.peer_address.empty() || wanted.client_address.empty()))
+    error.message += ": give --peer HOST:PORT --client HOST:PORT";
+  return error;
+}
+
 int add(const MemberOptions& options) {
   const auto until = Clock::now() + std::chrono::duration_cast<Clock::duration>(
                                         std::chrono::duration<double>(options.client.timeout_s));
@@ -168,7 +176,7 @@ int add(const MemberOptions& options) {
   Answer::Member wanted = options.member;
   wanted.voter = !options.learner;
   const auto done = change(options, [&, &to = **client] { return to.set_member(wanted); });
-  if (!done) return report_answer(done.error());
+  if (!done) return report_answer(with_flags(done.error(), wanted));
   remind_of_files();
   if (options.learner || options.no_wait) {
     print_error("node {} {}\n", wanted.node.value,

@@ -12,13 +12,18 @@ HERE = pathlib.Path(__file__).resolve().parent
 MONITORING = HERE.parents[1] / "deploy/monitoring"
 sys.path[:0] = [str(HERE), str(MONITORING)]
 import dashboards  # noqa: E402
-from names import OF_PROMETHEUS, documented, metric_of, names_in, old_names  # noqa: E402
+from names import (OF_PROMETHEUS, documented, matched_values, metric_of, metric_recorded, names_in,  # noqa: E402
+                   old_names, values_of_labels)
 
 DIRECTORY = MONITORING / "grafana/dashboards"
 RULES = MONITORING / "prometheus"
 UNITS = {"none", "short", "bytes", "binBps", "s", "percentunit", "reqps", "ops", "wps", "rps", "cps",
-         "dateTimeFromNow", "suffix: cores"}
+         "suffix: cores"}
 COLUMNS = 24
+# Requests that work on data, and those of operators. A new one belongs to one of them; digests are operators' records.
+READS = {"get", "scan", "tail"}
+OF_OPERATORS = {"status", "checkpoint", "digest", "transfer", "promote", "change_member"}
+REQUESTS, RECORDS = "tailrace_rpc_requests_total", "tailrace_rpc_records_total"
 
 
 def boards():
@@ -145,6 +150,27 @@ class Dashboards(unittest.TestCase):
                         self.assertNotIn(name, old, "an old name")
                         self.assertIn(metric_of(name, known), known, f"not in docs/reference/metrics.md: {text}")
 
+    def test_each_value_of_a_label_exists(self):
+        known, values = documented(), values_of_labels()
+        for where, text in [*expressions(), *rule_expressions()]:
+            for name, label, asked in matched_values(text):
+                metric = metric_of(metric_recorded(name, known), known)
+                if label in values.get(metric, {}):
+                    with self.subTest(where=where, metric=metric, label=label):
+                        self.assertLessEqual(set(asked), values[metric][label], "not in docs/reference/metrics.md")
+
+    def test_rules_and_panels_of_writes_have_all_kinds_of_writes(self):
+        values = values_of_labels()
+        kinds, writes = values[REQUESTS]["kind"], values[RECORDS]["kind"] - OF_OPERATORS
+        self.assertEqual(kinds, writes | READS | OF_OPERATORS, "a new kind belongs to one of the three")
+        lists = [(where, set(asked)) for where, text in [*expressions(), *rule_expressions()]
+                 for name, label, asked in matched_values(text)
+                 if label == "kind" and "tailrace_rpc_" in name and len(asked) > 1]
+        self.assertGreater(len(lists), 10)
+        for where, asked in lists:
+            with self.subTest(where=where):
+                self.assertIn(asked, (writes, {"get", "scan"}, writes | {"get"}, writes | READS))
+
     def test_each_metric_is_used_or_explained(self):
         known = documented()
         used = {metric_of(name, known) for _, text in [*expressions(), *rule_expressions()]
@@ -157,6 +183,13 @@ class Dashboards(unittest.TestCase):
 
 
 class NamesInExpressions(unittest.TestCase):
+    def test_values_of_labels_are_those_that_a_matcher_names(self):
+        self.assertEqual(
+            list(matched_values('a{x="one",y=~"two|three",z=~"$node",u=~"f:.+"} / c:d_e:rate5m{w!="four"} > b{}')),
+            [("a", "x", ["one"]), ("a", "y", ["two", "three"]), ("c:d_e:rate5m", "w", ["four"])])
+        self.assertEqual(metric_recorded("c:d_e:rate5m", {"d_e_total"}), "d_e_total")
+        self.assertEqual(metric_recorded("c:d_e:rate5m", {"d_e"}), "d_e")
+
     def test_what_is_a_name_and_what_is_not(self):
         for text, names in (
                 ('sum by (node, le) (rate(a_total{x="y",z=~"b|c"}[5m]))', {"a_total"}),

@@ -21,6 +21,33 @@ def old_names():
     return set(re.findall(r"^\| `(\w+)` \| (?!counter \||gauge \||histogram \|)", PAGE.read_text(), re.MULTILINE))
 
 
+def values_of_labels():
+    """{metric: {label: its values}} of the page's first table. A label whose values are in capitals may have any."""
+    found = {}
+    for name, cell in re.findall(r"^\| `(\w+)` \| (?:counter|gauge|histogram) \| ([^|]*) \|", PAGE.read_text(),
+                                 re.MULTILINE):
+        labels = {label: set(values.split(", ")) for label, values in re.findall(r"`(\w+)`: ([^;]+)", cell)}
+        found[name] = {label: values for label, values in labels.items()
+                       if not any(re.search("[A-Z]", value) for value in values)}
+    return found
+
+
+def matched_values(expression):
+    """(metric, label, [value]) of each matcher in braces that names values, not a pattern or a variable."""
+    for name, matchers in re.findall(r"([a-zA-Z_:][\w:]*)\{([^}]*)\}", expression):
+        for label, text in re.findall(r'(\w+)(?:=~|!~|!=|=)"([^"]*)"', matchers):
+            if re.fullmatch(r"[\w|]+", text):
+                yield name, label, text.split("|")
+
+
+def metric_recorded(name, known):
+    """The metric of a recording rule's name, whose middle part it is; `_total` is left out there."""
+    parts = name.split(":")
+    if len(parts) != 3:
+        return name
+    return parts[1] if parts[1] in known else parts[1] + "_total"
+
+
 def names_in(expression):
     """The metrics that an expression asks for. What stands in braces, brackets and quotes is none, nor are the
     labels of `by (…)` and the like."""

@@ -3,7 +3,7 @@ import re
 import time
 
 from drawing import charts
-from drawing.svg import (COLORS, FAINT, GROUND, INK, LINES, PANEL, box, color_of, cut, line, number, width_of, words,
+from drawing.svg import (FAINT, GROUND, INK, LINES, PANEL, box, color_of, cut, line, number, width_of, words,
                          wrapped)
 from drawing.units import shown
 
@@ -113,7 +113,7 @@ class Drawn:
         for index, (name, _, points, _) in enumerate(series):
             text, color = self.look(points[max(points)])
             if mode == "name":
-                text, color = name, COLORS["green"]
+                text = name
             below = name if mode == "value_and_name" or (len(series) > 1 and mode != "name") else ""
             size = min(24, 22 * (room - 16) / max(1, 1.12 * width_of(text, 22)))
             x, y = frame.x + room * (index + 0.5), frame.y + (top + frame.height) / 2 + (2 if below else 6)

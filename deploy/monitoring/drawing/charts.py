@@ -6,6 +6,7 @@ from drawing.svg import (FAINT, INK, LINES, SERIES, along, box, color_of, cut, i
 from drawing.units import powers, shown, ticks, time_ticks
 
 RIGHT, AXIS, LEGEND_LINE = 10, 16, 15
+LEAST_PLOT = 75  # of a panel's height; the rest may be names
 
 
 class Frame:
@@ -24,7 +25,7 @@ class Frame:
         return self.x + (moment - self.start) / (self.end - self.start) * self.width
 
 
-def legend(frame, names, most_lines=3):
+def legend(frame, names, most_lines):
     """(elements, its height): names with their colours in lines at the bottom."""
     lines, used = [[]], 0
     for name, color in names:
@@ -88,7 +89,8 @@ def bounds(values, least, most, base):
 
 def graph(frame, top, series, unit, step, least=None, most=None, base=0, stacked=False):
     """`series`: (name, color, {time: value}, dashed). `base`: of a logarithmic axis; 0: it is linear."""
-    made, below = legend(frame, [(name, color) for name, color, _, _ in series])
+    room = frame.height - top - AXIS - LEAST_PLOT
+    made, below = legend(frame, [(name, color) for name, color, _, _ in series], max(1, int(room / LEGEND_LINE)))
     if stacked:
         series = piled(series)
     low, high = bounds([value for _, _, points, _ in series for value in points.values()], least, most, base)

@@ -47,8 +47,6 @@ def shown(value, unit):
         return binary(value) + "/s"
     if unit == "percentunit":
         return plain(value * 100) + " %"
-    if unit == "dateTimeFromNow":
-        return "in " + duration(value / 1000 - time.time())
     if unit.startswith("suffix:"):
         return short(value) + unit[len("suffix:"):]
     return short(value) + AFTER.get(unit, "")

@@ -1,5 +1,5 @@
 """Node: use, saturation and errors of what each process needs: threads, memory, disk, descriptors."""
-from panels.overview import FREE, FULL_AT
+from panels.overview import FREE, SOON_FULL, UNTIL_FULL
 from panels.parts import (BLUE, GREEN, JOB, NODE, RED, YELLOW, bars, dashboard, graph, largest, mean, number,
                           quantile, rate, states, steps, table, texts)
 
@@ -113,17 +113,18 @@ def disk():
               "See in the dashboard of storage whether the log, the store or another program grows.",
               "percentunit", [(f"max by (node, directory) (1 - {FREE}{{@}} / {SIZE}{{@}})", BY_DIRECTORY)], most=1),
         graph("How much disk is free in a day?",
-              "A forecast from the last hour: free space in 24 hours if it goes on as it did. Below 0: full by then.",
+              "A forecast from the last six hours: free space in 24 hours if it goes on as it did. 0: full by then.",
               "Far above 0.",
               "Make room before that time. A log that waits for its next checkpoint makes the forecast too dark.",
-              "bytes", [(f"min by (node, directory) (predict_linear({FREE}{{@}}[1h], 86400))", BY_DIRECTORY)],
-              least=None),
+              "bytes", [(f"min by (node, directory) (clamp_min(predict_linear({FREE}{{@}}[6h], 86400), 0))",
+                         BY_DIRECTORY)]),
         number("When is each disk full?",
-               "When the file system is full if it goes on filling as in the last hour.",
-               "Nothing, or more than a week from now.",
+               "How long until the file system is full if it goes on filling as in the last six hours.",
+               "Nothing, or more than a week. Logs fill a disk until the next checkpoint, and a load of data that ends "
+               "soon looks like a trend.",
                "Make room before that time.",
-               "dateTimeFromNow", [(f"min by (node) ({FULL_AT}) * 1000", NODE)], width=8, graph="none",
-               none="does not fill"),
+               "s", [(f"min by (node) ({UNTIL_FULL})", NODE)], width=8, graph="none",
+               none="does not fill", thresholds=SOON_FULL),
         number("Do requests to the disk go by io_uring?",
                "Whether the node uses io_uring. Ordinary system calls work too and are slower.",
                "io_uring, where the kernel allows it.",
@@ -146,12 +147,12 @@ def process():
               "Far below the limit, which “How near is each limit now?” shows.",
               "Raise the limit of open files for the process (ulimit -n, LimitNOFILE).",
               "none", [(f"max by (node) (process_open_fds{{@,{JOB}}})", NODE)], decimals=0),
-        graph("What did the nodes write to standard error?",
-              "Lines a second, by level.",
+        graph("How many lines do the nodes log?",
+              "Lines that the nodes wrote to standard error, a second, by level.",
               "Few lines; warnings and errors only at changes of leader and restarts.",
               "Read them: they name what is wrong and the remedy.",
               "cps", [(rate("tailrace_messages_logged_total", "level"), "{{level}}")]),
-        graph("Who asks the metrics port, and does it answer?",
+        graph("How does the metrics port answer?",
               "HTTP requests by class of status, and connections that the node closed, by reason.",
               "2xx only. 5xx are probes that ask a node which is not ready.",
               "5xx: ask /readyz why. Closed connections: a prober is slow, or too many ask.",
@@ -168,11 +169,11 @@ def process():
               columns={"node": "Node", "Value #A": "Log", "Value #B": "Store", "Value #C": "State",
                        "Value #D": "In all"}, width=12, height=6),
         states("Is a series left out of the metrics?",
-               "Series that the last scrape did not tell, because one family may have 200.",
-               "0.",
+               "Series that the last scrape did not tell, because one family may have 200: no, or how many.",
+               "no.",
                "The node knows very many followers or kinds of errors. Report it.",
                "none", [(largest("tailrace_metrics_series_left_out{@}"), NODE)], height=6,
-               thresholds=steps(GREEN, (1, RED))),
+               mappings=texts(_0=("no", GREEN)), thresholds=steps(GREEN, (1, RED))),
     ]
 
 

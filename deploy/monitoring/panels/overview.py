@@ -8,8 +8,11 @@ ROLES = (("stopped", RED), ("starting", YELLOW), ("learner", PURPLE), ("follower
 REQUESTS = "tailrace_rpc_requests_total"
 DURATION = "tailrace_rpc_request_duration_seconds"
 FREE = "tailrace_filesystem_free_bytes"
-# The moment at which a file system is full if it goes on as in the last hour. Nothing while it does not fill.
-FULL_AT = f"time() + {FREE}{{@}} / (-deriv({FREE}{{@}}[1h]) > 0)"
+# How long until a file system is full if it goes on as in the last six hours, as the alert and the recording rule have
+# it. Nothing while it does not fill.
+UNTIL_FULL = f"{FREE}{{@}} / (-deriv({FREE}{{@}}[6h]) > 0)"
+# Nothing has the first color.
+SOON_FULL = steps(GREEN, (0, RED), (86400, YELLOW), (7 * 86400, GREEN))
 
 
 def role_panel(**more):
@@ -31,7 +34,7 @@ def now():
                "The nodes that Prometheus reaches, and the nodes that it should reach.",
                "Both numbers are equal.",
                "See on the machine of the missing node whether the process runs, and what it logged last.",
-               "none", [(f"sum(up{{@,{JOB}}})", "answer"), (f"count(up{{@,{JOB}}})", "of")], graph="none",
+               "none", [(f"sum(up{{@,{JOB}}})", "answer"), (f"count(up{{@,{JOB}}})", "expected")], graph="none",
                text="value_and_name"),
         number("Which node leads?",
                "The node that takes writes.",
@@ -39,7 +42,7 @@ def now():
                "Without a leader no write succeeds. With the static coordinator promote a node; with etcd see "
                "whether etcd answers.",
                "none", [("max by (node) (tailrace_replication_serving{@}) == 1", NODE)], graph="none", text="name",
-               none="nobody", instant=True),
+               none="nobody", instant=True, thresholds=steps(RED, (1, GREEN))),
         number("How many nodes are unhealthy?",
                "Nodes that answer no reads, because their state differs from the cluster's or they do not apply "
                "the log.",
@@ -76,16 +79,20 @@ def delays():
                "s", [(quantile(0.99, DURATION, "", WRITES), "p99 of writes")],
                thresholds=steps(GREEN, (0.1, YELLOW), (1, RED))),
         number("How far is the slowest follower behind?",
-               "The time since the slowest follower had everything that was durable on the leader.",
+               "The time since the slowest follower had everything that was durable on the leader. One whose position "
+               "the leader does not know yet is left out.",
                "Less than a second.",
                "See the dashboard of replication: is the follower connected, and is its disk or network slow?",
-               "s", [("max(tailrace_replication_follower_lag_seconds{@})", "behind")],
+               "s", [("max(tailrace_replication_follower_lag_seconds{@} >= 0)", "behind")],
+               none="not known",
                thresholds=steps(GREEN, (5, YELLOW), (30, RED))),
         number("When is the first disk full?",
-               "When the first file system is full if it goes on filling as in the last hour.",
-               "Nothing, or more than a week from now. Logs fill a disk until the next checkpoint.",
+               "How long until the first file system is full if it goes on filling as in the last six hours.",
+               "Nothing, or more than a week. Logs fill a disk until the next checkpoint, and a load of data that ends "
+               "soon looks like a trend.",
                "See the disk space of the node, and what keeps the log in the dashboard of storage.",
-               "dateTimeFromNow", [(f"min({FULL_AT}) * 1000", "full")], none="does not fill", graph="none"),
+               "s", [(f"min({UNTIL_FULL})", "full")], none="does not fill", graph="none",
+               thresholds=SOON_FULL),
         number("How old is the oldest checkpoint?",
                "The age of the newest checkpoint, on the node where it is oldest. A restart takes longer and the "
                "log is kept longer when it is old.",
@@ -120,19 +127,20 @@ def who():
         table("What runs where?",
               "The program of each node, the names in its own configuration, a digest of the settings that all "
               "nodes should share, the version of the cluster's formats, and how long the node has been up.",
-              "The same version and digest in every line, but for the time of an upgrade. The number in the "
-              "first column and the node's own one are equal.",
+              "The same version and digest in every line, but for the time of an upgrade. Cluster and node in the file "
+              "of targets, in the first two columns, are the node's own ones.",
               "Compare the configuration files of the nodes whose digests differ. Finish the upgrade. Correct the "
               "file of targets where a node's own name or number is another one.",
-              "none", [("max by (node, version, revision, compiler) (tailrace_build_info{@})", ""),
-                       ("max by (node, digest) (tailrace_configuration_info{@})", ""),
-                       ("max by (node) (tailrace_replication_cluster_version{@})", ""),
-                       (f"time() - max by (node) (process_start_time_seconds{{@,{JOB}}})", ""),
-                       ("max by (node, exported_cluster, exported_node) (tailrace_node_info{@})", "")],
+              "none", [("max by (cluster, node, version, revision, compiler) (tailrace_build_info{@})", ""),
+                       ("max by (cluster, node, digest) (tailrace_configuration_info{@})", ""),
+                       ("max by (cluster, node) (tailrace_replication_cluster_version{@})", ""),
+                       (f"time() - max by (cluster, node) (process_start_time_seconds{{@,{JOB}}})", ""),
+                       ("max by (cluster, node, exported_cluster, exported_node) (tailrace_node_info{@})", "")],
               width=24, height=6, hidden=("Value #A", "Value #B", "Value #E"),
-              columns={"node": "Node", "exported_cluster": "Its own cluster", "exported_node": "Its own number",
-                       "version": "Version", "revision": "Revision", "compiler": "Compiler",
-                       "digest": "Settings", "Value #C": "Cluster version", "Value #D": "Up for"},
+              columns={"cluster": "Cluster", "node": "Node", "exported_cluster": "Its own cluster",
+                       "exported_node": "Its own number", "version": "Version", "revision": "Revision",
+                       "compiler": "Compiler", "digest": "Settings", "Value #C": "Cluster version",
+                       "Value #D": "Up for"},
               overrides=[{"matcher": {"id": "byName", "options": "Up for"},
                           "properties": [{"id": "unit", "value": "s"}]}])]
 
@@ -180,8 +188,8 @@ def resources():
               "Free space, or see in the dashboard of storage what keeps the log.",
               "percentunit", [(f"max by (node) (1 - {FREE}{{@}} / tailrace_filesystem_size_bytes{{@}})", NODE)],
               width=6, most=1, thresholds=steps(GREEN, (0.8, YELLOW), (0.95, RED))),
-        graph("How much do the nodes log to standard error?",
-              "Warnings and errors that the nodes wrote to standard error.",
+        graph("How many warnings and errors do the nodes log?",
+              "Warnings and errors that the nodes wrote to standard error, a second.",
               "None, but for changes of leader and restarts.",
               "Read them: they name what is wrong and the remedy.",
               "cps", [(rate("tailrace_messages_logged_total", "node, level", 'level=~"warning|error"'),
