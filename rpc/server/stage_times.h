@@ -13,6 +13,13 @@
 #include "rpc/server/probe.h"
 #include "statemachine/step_times.h"
 
+namespace tailrace::fasterlog {
+class Log;
+}
+namespace tailrace::statemachine {
+class Watermarks;
+}
+
 namespace tailrace::rpc {
 
 /// Chooses the writes: all while there are few, about a thousand a second when there are many,
