@@ -125,7 +125,7 @@ constexpr Key kKeys[] = {
   {"replication", "listen", Form::kAddress, 0, 0, "", TARGET(peers.listen), "this member's `peer`",
    "Where other nodes connect, if that is not what they are told (0.0.0.0, a container's port)."},
   {"replication", "tick_interval", Form::kTime, 1, kLongest, "", TARGET(node.tick_interval), "",
-   "How often timeouts are looked at."},
+   "How often timeouts are looked at. At most half of peer_timeout."},
   {"replication", "heartbeat_interval", Form::kTime, 10, kLongest, "", TARGET(node.heartbeat_interval), "",
    "How often a leader with nothing to ship says that it leads."},
   {"replication", "peer_timeout", Form::kTime, 100, kLongest, "", TARGET(node.peer_timeout), "",

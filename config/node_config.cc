@@ -19,6 +19,30 @@ namespace {
 // As the promise file has room for.
 constexpr size_t kMostClusterBytes = 255;
 
+/// As RFC 3629 has it: no overlong forms, no surrogates.
+bool is_utf8(std::string_view text) {
+  for (size_t at = 0; at < text.size();) {
+    const auto byte = [&](size_t i) {
+      return i < text.size() ? static_cast<unsigned char>(text[i]) : 0u;
+    };
+    const unsigned first = byte(at);
+    const size_t more = first < 0x80                    ? 0
+                        : first >= 0xC2 && first < 0xE0 ? 1
+                        : first >= 0xE0 && first < 0xF0 ? 2
+                        : first >= 0xF0 && first < 0xF5 ? 3
+                                                        : text.size();
+    if (more >= text.size() - at) return false;
+    for (size_t i = 1; i <= more; ++i)
+      if ((byte(at + i) & 0xC0) != 0x80) return false;
+    const unsigned second = byte(at + 1);
+    if ((first == 0xE0 && second < 0xA0) || (first == 0xED && second > 0x9F) ||
+        (first == 0xF0 && second < 0x90) || (first == 0xF4 && second > 0x8F))
+      return false;
+    at += 1 + more;
+  }
+  return true;
+}
+
 /// A section that has no others below it.
 YamlReader read_whole(YamlReader reader, std::string_view section, NodeConfig& config) {
   read_section(reader, section, config);
@@ -92,6 +116,11 @@ void read_replication(YamlReader reader, NodeConfig& config) {
                                      "; it must be at least peer_timeout (" +
                                      in_words(node.peer_timeout) +
                                      "): a leader would give up before it misses anyone");
+  }
+  if (node.peer_timeout < 2 * node.tick_interval) {
+    reader.fail("tick_interval", "is " + in_words(node.tick_interval) +
+                                     "; it must be at most half of peer_timeout (" +
+                                     in_words(node.peer_timeout) + ")");
   }
   if (node.peer_timeout < 2 * node.heartbeat_interval) {
     reader.fail("peer_timeout", "is " + in_words(node.peer_timeout) +
@@ -176,6 +205,8 @@ Result<NodeConfig> load_node_config(const std::string& file) {
         (void)top.mapping(std::string(key.section.substr(0, key.section.find('.'))));
     top.finish();
     if (config.node.cluster.empty()) top.fail("cluster", "is missing; name the cluster");
+    if (!is_utf8(config.node.cluster))
+      top.fail("cluster", "is not UTF-8; Prometheus would refuse all that the node tells");
     if (config.node.cluster.size() > kMostClusterBytes)
       top.fail("cluster", "has " + std::to_string(config.node.cluster.size()) +
                               " bytes; a cluster's name has at most " +

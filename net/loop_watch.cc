@@ -12,7 +12,11 @@ void LoopWatch::start() {
   timer_.async_wait([this](const std::error_code& error) {
     if (error) return;
     const std::chrono::duration<double> late = std::chrono::steady_clock::now() - timer_.expiry();
-    late_(late.count());
+    // What would have asked for the loop meanwhile waited, too: each interval counts that was
+    // missed.
+    const std::chrono::duration<double> interval = kInterval;
+    for (double each = late.count(); each >= 0; each -= interval.count())
+      late_(each);
     start();
   });
 }

@@ -19,7 +19,7 @@ namespace {
 
 double open_fds() {
   DIR* directory = opendir("/proc/self/fd");
-  if (directory == nullptr) return 0;
+  if (directory == nullptr) return kNotKnown;  // short of descriptors
   double count = 0;
   while (const dirent* entry = readdir(directory))
     if (entry->d_name[0] != '.') ++count;
@@ -63,7 +63,7 @@ double process_resident_bytes() {
   std::ifstream file("/proc/self/statm");
   double total_pages = 0;
   double resident_pages = 0;
-  file >> total_pages >> resident_pages;
+  if (!(file >> total_pages >> resident_pages)) return kNotKnown;  // short of descriptors
   return resident_pages * static_cast<double>(sysconf(_SC_PAGESIZE));
 }
 

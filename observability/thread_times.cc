@@ -57,6 +57,11 @@ void ThreadTimes::read() {
     std::ifstream file("/proc/self/task/" + std::string(entry->d_name) + "/stat");
     std::string line;
     std::getline(file, line);
+    if (!file.is_open() && seen_.contains(number)) {  // short of descriptors
+      now[number] = seen_.at(number);
+      times_.running[now[number].name] += 1;
+      continue;
+    }
     auto [name, cpu_seconds] = parse_thread_stat(line, ticks, number == main);
     if (name.empty()) continue;  // it has just ended
     times_.running[name] += 1;

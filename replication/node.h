@@ -91,6 +91,9 @@ struct NodeStatus {
   Vote vote = Vote::kNone;  // whether its word counts
   CoordinatorStatus coordinator;
   bool connected_to_leader = false;  // follower: has its stream, from the leader or its upstream
+  /// Of a leader that serves: how many voters there are, and how many of them it reaches whose vote
+  /// counts, itself among them.
+  std::optional<uint32_t> voters, voters_connected;
   /// This node's clock minus its source's; nothing: it has none, or has not heard of it.
   std::optional<double> clock_offset_s;
   NodeId source;                               // from that node; 0: it has none

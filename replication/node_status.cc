@@ -60,7 +60,7 @@ std::shared_ptr<NodeStatus> Driver::make_status() const {
   if (state.fresh_at && running_) result->fresh_at = state.fresh_at;
   const bool follows = state.role == Role::kFollower || state.role == Role::kLearner;
   if (state.role == Role::kLeader) result->seconds_since_leader = 0;
-  if (follows && running_)
+  if (follows && running_ && state.following.last_heard.count() != 0)
     result->seconds_since_leader = seconds(now() - state.following.last_heard);
   if (running_ && !failed_ && state.role != Role::kLeader && !state.following.streaming)
     result->no_leader = why_no_leader();
@@ -111,6 +111,15 @@ std::shared_ptr<NodeStatus> Driver::make_status() const {
     one.unhealthy = unhealthy(follower, id);
     one.last_compared = comparison_.member(id).last_compared;
     result->followers.push_back(one);
+  }
+  if (result->role == Role::kLeader && result->serving) {
+    const auto reached = [](const FollowerStatus& f) {
+      return f.connected && f.vote != Vote::kNone;
+    };
+    result->voters = static_cast<uint32_t>(count_voters(state.members));
+    result->voters_connected =
+        static_cast<uint32_t>(std::ranges::count_if(result->followers, reached)) +
+        (result->vote != Vote::kNone ? 1 : 0);
   }
   return result;
 }
@@ -176,8 +185,20 @@ void Driver::set_fatal_listener(std::function<void(const Error&)> listener) {
 void Driver::register_metrics(observability::MetricRegistry& registry) {
   auto& to = probe_.registration;
   to = registry.registration();
-  registry.add_gauge(to, observability::metric("tailrace_replication_epoch"), {},
-                     [this] { return static_cast<double>(status()->epoch.value); });
+  registry.add_gauge(to, observability::metric("tailrace_replication_epoch"), {}, [this] {
+    const Epoch epoch = status()->epoch;
+    return epoch == Epoch{} ? observability::kNotKnown : static_cast<double>(epoch.value);
+  });
+  const auto of_voters = [&](const observability::MetricInfo& metric,
+                             std::optional<uint32_t> NodeStatus::*field) {
+    registry.add_gauge(to, metric, {}, [this, field] {
+      const std::optional<uint32_t> count = (*status()).*field;
+      return count ? static_cast<double>(*count) : observability::kNotKnown;
+    });
+  };
+  of_voters(observability::metric("tailrace_replication_voters"), &NodeStatus::voters);
+  of_voters(observability::metric("tailrace_replication_voters_connected"),
+            &NodeStatus::voters_connected);
   registry.add_series(to, observability::metric("tailrace_replication_role"), [this] {
     Samples samples;
     const Role mine = status()->role;
@@ -212,8 +233,9 @@ void Driver::register_metrics(observability::MetricRegistry& registry) {
       samples.push_back({{{"source", std::to_string(source.value)}}, 1.0});
     return samples;
   });
-  registry.add_gauge(to, observability::metric("tailrace_node_healthy"), {},
-                     [this] { return status()->unhealthy.empty() ? 1.0 : 0.0; });
+  registry.add_gauge(to, observability::metric("tailrace_node_healthy"), {}, [this] {
+    return status()->unhealthy.empty() && !status()->removed ? 1.0 : 0.0;
+  });
   registry.add_gauge(to, observability::metric("tailrace_replication_states_disputed"), {},
                      [this] { return status()->disagreement.empty() ? 0.0 : 1.0; });
   registry.add_gauge(to, observability::metric("tailrace_replication_last_compared_address_bytes"),

@@ -248,8 +248,10 @@ class StateMachineImpl final : public StateMachine {
     });
     gauge(observability::metric("tailrace_sessions"), [this] { return session_count(); });
     const auto limit = [this](auto of) {
-      const std::optional<SessionLimits> limits = rules().in_force.limits;
-      return limits ? of(*limits) : uint64_t{0};
+      const RulesStatus now = rules();
+      if (!now.in_log) return observability::kNotKnown;
+      const std::optional<SessionLimits>& limits = now.in_force.limits;
+      return limits ? static_cast<double>(of(*limits)) : 0.0;
     };
     gauge(observability::metric("tailrace_sessions_limit"),
           [limit] { return limit([](const SessionLimits& of) { return uint64_t{of.sessions}; }); });

@@ -41,6 +41,7 @@ class Contact {
 
   void note(const Result<>& outcome) {
     const MutexLock lock(mutex_);
+    asked_ = true;
     const ErrorCode code = outcome ? ErrorCode::kInvalidArgument : outcome.error().code;
     const bool refused = !outcome && code == ErrorCode::kFailedPrecondition;
     // That a lease is gone is an answer as good as any.
@@ -61,6 +62,12 @@ class Contact {
   void set_problem(std::string problem) {
     const MutexLock lock(mutex_);
     problem_ = std::move(problem);
+  }
+  /// For the metrics: not known before the first call ended.
+  double reachable() const {
+    const MutexLock lock(mutex_);
+    if (!asked_) return observability::kNotKnown;
+    return reachable_ ? 1.0 : 0.0;
   }
   CoordinatorStatus status() const {
     const MutexLock lock(mutex_);
@@ -88,6 +95,7 @@ class Contact {
   const std::string cluster_;
   mutable Mutex mutex_;
   bool reachable_ TAILRACE_GUARDED_BY(mutex_) = true;
+  bool asked_ TAILRACE_GUARDED_BY(mutex_) = false;
   std::string unreachable_ TAILRACE_GUARDED_BY(mutex_);
   std::string refusal_ TAILRACE_GUARDED_BY(mutex_);
   std::string problem_ TAILRACE_GUARDED_BY(mutex_);
@@ -148,7 +156,7 @@ class EtcdCoordinator : public replication::Coordinator {
   void register_metrics(observability::MetricRegistry& registry) override {
     registration_ = registry.registration();
     registry.add_gauge(registration_, observability::metric("tailrace_coordinator_reachable"), {},
-                       [this] { return contact_.status().reachable ? 1.0 : 0.0; });
+                       [this] { return contact_.reachable(); });
     registry.add_gauge(registration_,
                        observability::metric("tailrace_coordinator_since_contact_seconds"), {},
                        [this] { return contact_.status().seconds_since_contact; });

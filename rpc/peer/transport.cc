@@ -73,8 +73,8 @@ void PeerTransportImpl::register_metrics(observability::MetricRegistry& registry
                        traffic_.bytes_out);
   registry.add_counter(registration_, observability::metric("tailrace_peer_bad_frames_total"), {},
                        traffic_.bad_frames);
-  registry.add_counter(registration_, observability::metric("tailrace_peer_connections_total"), {},
-                       came_up_);
+  registry.add_counter(
+      registration_, observability::metric("tailrace_peer_connections_opened_total"), {}, came_up_);
   registry.add_counter(registration_, observability::metric("tailrace_peer_failures_total"), {},
                        failures_);
   registry.add_gauge(registration_, observability::metric("tailrace_peer_connections"), {},

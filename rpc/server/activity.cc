@@ -8,6 +8,9 @@
 namespace tailrace::rpc {
 namespace {
 
+// Shorter than anybody looks at it again.
+constexpr std::chrono::milliseconds kMoment{50};
+
 using Activity = NodeStatusAnswer::Activity;
 
 enum class RequestClass : uint8_t { kWrite, kRead, kOther };
@@ -44,6 +47,7 @@ void add_error(ErrorCode code, uint64_t count, Activity& activity) {
       activity.refused += count;
       break;
     case RequestResult::kNotLeader:
+    case RequestResult::kElsewhere:
       activity.not_leader += count;
       break;
     case RequestResult::kUnknownOutcome:
@@ -59,7 +63,8 @@ void fill_requests(const Probe& probe, Activity& activity) {
     const RequestClass what = class_of(kRequests[kind].kind);
     if (what == RequestClass::kWrite) activity.writes += counters[0].value();
     if (what == RequestClass::kRead) activity.reads += counters[0].value();
-    for (size_t i = 1; i < counters.size(); ++i)
+    activity.not_leader += counters[Probe::kElsewherePlace].value();
+    for (size_t i = 1; i < Probe::kElsewherePlace; ++i)
       add_error(static_cast<ErrorCode>(i - 1), counters[i].value(), activity);
     activity.record_bytes += probe.record_bytes[kind].value();
   }
@@ -79,15 +84,14 @@ uint64_t at_least_0(int64_t number) {
   return static_cast<uint64_t>(std::max<int64_t>(0, number));
 }
 
-}  // namespace
-
-Activity activity_of(const ServerContext& context) {
+Activity measure(const ServerContext& context) {
   const Probe& probe = context.probe;
   Activity activity;
   const std::chrono::duration<double> uptime = std::chrono::steady_clock::now() - context.started;
   activity.uptime_s = uptime.count();
   activity.cpu_s = observability::process_cpu_seconds();
-  activity.resident_bytes = static_cast<uint64_t>(observability::process_resident_bytes());
+  const double resident = observability::process_resident_bytes();
+  activity.resident_bytes = resident > 0 ? static_cast<uint64_t>(resident) : 0;  // or not known
   if (!context.options.data_directory.empty())
     if (const auto space = storage::posix_file_system().space(context.options.data_directory)) {
       activity.disk_free_bytes = space->available_bytes;
@@ -99,6 +103,18 @@ Activity activity_of(const ServerContext& context) {
   activity.connections = at_least_0(probe.connections.load(std::memory_order_relaxed));
   activity.tails = context.tails.load(std::memory_order_relaxed);
   return activity;
+}
+
+}  // namespace
+
+std::shared_ptr<const Activity> activity_of(ServerContext& context) {
+  const MutexLock lock(context.activity.mutex);
+  const SteadyTime now = std::chrono::steady_clock::now();
+  if (!context.activity.newest || now - context.activity.at > kMoment) {
+    context.activity.newest = std::make_shared<const Activity>(measure(context));
+    context.activity.at = now;
+  }
+  return context.activity.newest;
 }
 
 }  // namespace tailrace::rpc

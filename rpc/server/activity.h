@@ -1,12 +1,15 @@
 #pragma once
 // What the server has done and holds, as its status says it. Internal.
 
+#include <memory>
+
 #include "rpc/server/io_thread.h"
 #include "rpc/wire/status.h"
 
 namespace tailrace::rpc {
 
-/// Any thread.
-NodeStatusAnswer::Activity activity_of(const ServerContext& context);
+/// Not older than a moment: it reads /proc and sums up counters, which is dear where many ask. Any
+/// thread.
+std::shared_ptr<const NodeStatusAnswer::Activity> activity_of(ServerContext& context);
 
 }  // namespace tailrace::rpc

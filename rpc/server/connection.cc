@@ -9,6 +9,7 @@
 #include "core/host_port.h"
 #include "observability/logging.h"
 #include "rpc/wire/hello.h"
+#include "rpc/wire/operation.h"
 #include "rpc/wire/wire_error.h"
 
 namespace tailrace::rpc {
@@ -69,6 +70,14 @@ std::optional<RequestKind> kind_of_request(wire::Request::Reader request) {
   return std::nullopt;  // or of a newer client
 }
 
+/// What a request that is refused before it is looked at is counted as.
+RequestKind counted_as(wire::Request::Reader request) {
+  if (const auto kind = kind_of_request(request)) return *kind;
+  if (!request.isCommand()) return RequestKind::kStatus;
+  const auto operation = from_wire(request.getCommand().getOperation());
+  return operation ? kind_of(*operation) : RequestKind::kPut;
+}
+
 /// As many as a client takes, first those that may lead.
 std::vector<const std::string*> told_servers(const replication::Members& members) {
   std::vector<const std::string*> told;
@@ -106,7 +115,8 @@ void Connection::begin() {
 
 FramedSocket::Take Connection::on_frame(capnp::MessageReader& message) {
   taken_ = std::chrono::steady_clock::now();
-  if (!frame_held_) arrived_ = taken_;
+  // What stands behind a held frame came before it was looked at.
+  if (!frame_held_) arrived_ = heard();
   const Take take = take_frame(message);
   frame_held_ = take == Take::kHold;
   return take;
@@ -244,7 +254,7 @@ Connection::Place Connection::place_for(wire::Request::Reader request) {
     thread_.look_again(std::static_pointer_cast<Connection>(shared_from_this()), false);
     return Place::kWaits;
   }
-  const Asked asked{request.getId(), RequestKind::kStatus, now};
+  const Asked asked{request.getId(), counted_as(request), arrived_};
   reply_error(asked,
               Error{ErrorCode::kResourceExhausted,
                     fmt::format("{} connections are in use, the most that this server takes, "
@@ -465,14 +475,18 @@ Error Connection::told(const Error& error) {
 
 void Connection::reply_error(const Asked& asked, const Error& error, bool try_another) {
   if (closed()) return;
-  context_.probe.count(asked.kind, error.code, asked.started);
+  const bool elsewhere = try_another || (error.code == ErrorCode::kUnavailable &&
+                                         (status().removed || !status().unhealthy.empty()));
+  if (elsewhere)
+    context_.probe.count_elsewhere(asked.kind, asked.started);
+  else
+    context_.probe.count(asked.kind, error.code, asked.started);
   OutgoingMessage message;
   auto response = begin_response(message, asked.id);
-  const bool elsewhere = error.code == ErrorCode::kNotLeader;
+  const bool of_leader = error.code == ErrorCode::kNotLeader;
   auto to = response.initError();
-  write_error(told(error), elsewhere ? status().leader_client_address : std::string(), to);
-  to.setTryAnother(try_another || (error.code == ErrorCode::kUnavailable &&
-                                   (status().removed || !status().unhealthy.empty())));
+  write_error(told(error), of_leader ? status().leader_client_address : std::string(), to);
+  to.setTryAnother(elsewhere);
   send(message.builder());
 }
 

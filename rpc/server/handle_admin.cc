@@ -22,7 +22,7 @@ void Connection::handle_status(uint64_t id) {
   status_.look_anew();
   OutgoingMessage message;
   NodeStatusAnswer answer = status_answer(context_.to, status(), context_.options.data_directory);
-  answer.activity = activity_of(context_);
+  answer.activity = *activity_of(context_);
   write_status(answer, begin_response(message, id).initStatus());
   reply(asked, message);
 }

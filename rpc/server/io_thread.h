@@ -25,6 +25,7 @@
 #include "rpc/server/server.h"
 #include "rpc/server/stage_times.h"
 #include "rpc/server/withheld.h"
+#include "rpc/wire/status.h"
 
 namespace tailrace::rpc {
 
@@ -73,6 +74,13 @@ struct ServerContext {
   std::atomic<int64_t> extra_in_flight{0};  // of all commands whose answers are owed
   /// Has every thread close a connection that is idle. Any thread.
   std::function<void()> want_place;
+  /// What the server has done and holds, as of a moment ago: for all who ask meanwhile
+  /// (activity.cc).
+  struct {
+    Mutex mutex;
+    SteadyTime at TAILRACE_GUARDED_BY(mutex){};
+    std::shared_ptr<const NodeStatusAnswer::Activity> newest TAILRACE_GUARDED_BY(mutex);
+  } activity;
   /// The digest command that this server has taken last.
   struct {
     std::atomic<Address> end{};

@@ -12,6 +12,8 @@ std::string_view name_of(RequestResult result) {
       return "refused";
     case RequestResult::kNotLeader:
       return "not_leader";
+    case RequestResult::kElsewhere:
+      return "elsewhere";
     case RequestResult::kUnknownOutcome:
       return "unknown_outcome";
     case RequestResult::kFailed:
@@ -86,7 +88,10 @@ observability::MetricRegistry::Samples Probe::request_samples() const {
       const uint64_t count = counters[result].value();
       if (count == 0 && result != 0) continue;
       std::string_view name = name_of(RequestResult::kOk), code = name;
-      if (result != 0) {
+      if (result == kElsewherePlace) {
+        name = name_of(RequestResult::kElsewhere);
+        code = name_of(ErrorCode::kUnavailable);
+      } else if (result != 0) {
         const auto error = static_cast<ErrorCode>(result - 1);
         name = name_of(result_of(error));
         code = name_of(error);

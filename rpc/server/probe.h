@@ -92,6 +92,7 @@ enum class RequestResult : uint8_t {
   kOk,
   kRefused,
   kNotLeader,
+  kElsewhere,  // another node may answer it, and clients ask one
   kUnknownOutcome,
   kFailed,
   kLast = kFailed
@@ -118,7 +119,14 @@ struct Probe {
 
   /// `code`: why it was refused or failed; nothing: it was not.
   void count(RequestKind kind, std::optional<ErrorCode> code, SteadyTime started) {
-    requests[static_cast<size_t>(kind)][code ? 1 + static_cast<size_t>(*code) : 0].add();
+    count_as(kind, code ? 1 + static_cast<size_t>(*code) : 0, started);
+  }
+  /// It was not answered here, and the client was told that another node may answer.
+  void count_elsewhere(RequestKind kind, SteadyTime started) {
+    count_as(kind, kElsewherePlace, started);
+  }
+  void count_as(RequestKind kind, size_t place, SteadyTime started) {
+    requests[static_cast<size_t>(kind)][place].add();
     const std::chrono::duration<double> took = std::chrono::steady_clock::now() - started;
     seconds[static_cast<size_t>(kind)]->observe(took.count());
   }
@@ -133,8 +141,9 @@ struct Probe {
     record_bytes[static_cast<size_t>(kind)].add(bytes);
   }
 
-  /// By kind, and by 0: ok, else 1 + the error's code.
-  std::array<std::array<observability::Counter, 1 + kErrorCodes>, kRequestKinds> requests;
+  /// By kind, and by 0: ok, 1 + the error's code, or kElsewherePlace.
+  static constexpr size_t kElsewherePlace = 1 + kErrorCodes;
+  std::array<std::array<observability::Counter, kElsewherePlace + 1>, kRequestKinds> requests;
   std::array<std::unique_ptr<observability::Histogram>, kRequestKinds> seconds;
   std::array<std::unique_ptr<observability::Histogram>, kStages> stages;
   std::array<std::array<observability::Counter, kReadFroms>, kReadLevels> reads;

@@ -352,6 +352,11 @@ TEST_F(NodeConfigTest, AddressesThatCannotAllBeListenedOnAreRefused) {
   EXPECT_TRUE(load(good + ports)) << "any two free ports";
   EXPECT_TRUE(load(good + "server: {listen: 'h:9'}\nmetrics: {listen: 'i:9'}\n"));
   const std::string name(256, 'c');
+  // Prometheus refuses a whole scrape that has such a label.
+  for (const char* bytes : {"caf\xe9", "\xc3", "\xff", "\xed\xa0\x80", "\xc0\xaf"})
+    expect_refused(std::string("cluster: a") + bytes + "\nnode: 1\ndata_dir: /d\n", {"UTF-8"});
+  for (const char* named : {"caf\xc3\xa9", "\xe2\x82\xac", "\xf0\x9f\x98\x80"})
+    EXPECT_TRUE(load(std::string("cluster: a") + named + "\nnode: 1\ndata_dir: /d\n")) << named;
   expect_refused("cluster: " + name + "\nnode: 1\ndata_dir: /d\n",
                  {file_ + ":1: cluster has 256 bytes", "at most 255"});
   EXPECT_TRUE(load("cluster: " + name.substr(1) + "\nnode: 1\ndata_dir: /d\n"));
