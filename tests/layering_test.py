@@ -15,7 +15,7 @@ ORDER = ["core", "net", "statemachine/command", "rpc/wire", "rpc/client", "obser
          "kv/types", "kv/log", "kv/index", "kv/engine", "kv/checkpoint", "kv",
          "statemachine/types", "statemachine/session", "statemachine",
          "replication/types", "replication/protocol", "replication/copy", "replication",
-         "rpc/peer", "rpc/server", "rpc/awaitables", "rpc/etcd", "rpc", "config",
+         "rpc/peer", "rpc/server/measure", "rpc/server", "rpc/awaitables", "rpc/etcd", "rpc", "config",
          "app/top", "app/cli", "app/verbs", "app/bench", "app/node", "app"]
 # The protocol is pure: events in, actions out. Of the project it may include core/, its own folder and
 # these headers of types, which are held to the same; and nothing of the system that does anything.

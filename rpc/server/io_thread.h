@@ -19,11 +19,11 @@
 #include "rpc/server/checkpoint_desk.h"
 #include "rpc/server/cold_reads.h"
 #include "rpc/server/digest_table.h"
+#include "rpc/server/measure/probe.h"
+#include "rpc/server/measure/stage_times.h"
 #include "rpc/server/memory_budget.h"
-#include "rpc/server/probe.h"
 #include "rpc/server/scan_table.h"
 #include "rpc/server/server.h"
-#include "rpc/server/stage_times.h"
 #include "rpc/server/withheld.h"
 #include "rpc/wire/status.h"
 

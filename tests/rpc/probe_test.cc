@@ -1,6 +1,6 @@
 // What the service counts: the names of requests, and which writes are taken apart.
 
-#include "rpc/server/probe.h"
+#include "rpc/server/measure/probe.h"
 
 #include <string>
 
@@ -8,7 +8,7 @@
 
 #include "fasterlog/log.h"
 #include "observability/metric_table.h"
-#include "rpc/server/stage_times.h"
+#include "rpc/server/measure/stage_times.h"
 
 namespace tailrace::rpc {
 namespace {

@@ -10,7 +10,7 @@
 #include "core/address.h"
 #include "core/clock.h"
 #include "core/random.h"
-#include "rpc/server/probe.h"
+#include "rpc/server/measure/probe.h"
 #include "statemachine/step_times.h"
 
 namespace tailrace::fasterlog {

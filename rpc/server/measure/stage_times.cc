@@ -1,4 +1,4 @@
-#include "rpc/server/stage_times.h"
+#include "rpc/server/measure/stage_times.h"
 
 #include <algorithm>
 #include <utility>

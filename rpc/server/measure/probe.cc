@@ -1,4 +1,4 @@
-#include "rpc/server/probe.h"
+#include "rpc/server/measure/probe.h"
 
 #include "observability/metric_table.h"
 
