@@ -113,7 +113,7 @@ class Dashboards(unittest.TestCase):
                 series = re.findall(r"\b(?:tailrace_|process_|up\b)\w*(\{.*?\})?", text)
                 self.assertTrue(series)
                 for selector in series:
-                    self.assertIn('cluster=~"$cluster",node=~"$node"', selector)
+                    self.assertIn('{job="tailrace",cluster="$cluster",node=~"$node"', selector)
                 for name in re.findall(r"rate\(.*?\[(.*?)\]", text):
                     self.assertEqual(name, "$__rate_interval")
 

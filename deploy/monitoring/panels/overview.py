@@ -1,5 +1,5 @@
 """Overview: is the cluster well, who does what, how much work is done and how fast."""
-from panels.parts import (BLUE, FAILED, GREEN, JOB, NODE, NOT_OK, ORANGE, PURPLE, READS, RED, WRITES, YELLOW,
+from panels.parts import (BLUE, FAILED, GREEN, NODE, NOT_OK, ORANGE, PURPLE, READS, RED, WRITES, YELLOW,
                           dashboard, graph, number, quantile, rate, states, steps, table, texts)
 
 ROLE = "tailrace_replication_role"
@@ -34,7 +34,7 @@ def now():
                "The nodes that Prometheus reaches, and the nodes that it should reach.",
                "Both numbers are equal.",
                "See on the machine of the missing node whether the process runs, and what it logged last.",
-               "none", [(f"sum(up{{@,{JOB}}})", "answer"), (f"count(up{{@,{JOB}}})", "expected")], graph="none",
+               "none", [("sum(up{@})", "answer"), ("count(up{@})", "expected")], graph="none",
                text="value_and_name"),
         number("Which node leads?",
                "The node that takes writes.",
@@ -134,7 +134,7 @@ def who():
               "none", [("max by (cluster, node, version, revision, compiler) (tailrace_build_info{@})", ""),
                        ("max by (cluster, node, digest) (tailrace_configuration_info{@})", ""),
                        ("max by (cluster, node) (tailrace_replication_cluster_version{@})", ""),
-                       (f"time() - max by (cluster, node) (process_start_time_seconds{{@,{JOB}}})", ""),
+                       ("time() - max by (cluster, node) (process_start_time_seconds{@})", ""),
                        ("max by (cluster, node, exported_cluster, exported_node) (tailrace_node_info{@})", "")],
               width=24, height=6, hidden=("Value #A", "Value #B", "Value #E"),
               columns={"cluster": "Cluster", "node": "Node", "exported_cluster": "Its own cluster",
@@ -175,13 +175,13 @@ def resources():
               "Processor time a second, in cores.",
               "Less than the cores of the machine.",
               "See the dashboard of nodes: which thread is busy?",
-              "suffix: cores", [(f"sum by (node) (rate(process_cpu_seconds_total{{@,{JOB}}}[@]))", NODE)],
+              "suffix: cores", [("sum by (node) (rate(process_cpu_seconds_total{@}[@]))", NODE)],
               width=6, decimals=2),
         graph("How much memory does each node use?",
               "Resident memory of the process.",
               "It grows to the sum of the configured memory and stays there.",
               "See the dashboard of nodes: which part of the memory grows?",
-              "bytes", [(f"max by (node) (process_resident_memory_bytes{{@,{JOB}}})", NODE)], width=6),
+              "bytes", [("max by (node) (process_resident_memory_bytes{@})", NODE)], width=6),
         graph("How full are the disks?",
               "The used share of the fullest file system of each node.",
               "Less than 80 %.",

@@ -6,8 +6,9 @@ Expressions are written short: `{@}` selects the chosen cluster and nodes, `{@,k
 import json
 
 DATA_SOURCE = {"type": "prometheus", "uid": "${datasource}"}
-SELECTED = 'cluster=~"$cluster",node=~"$node"'
+# Another job may scrape the nodes, too. One cluster is chosen, whose name is no pattern.
 JOB = 'job="tailrace"'
+SELECTED = JOB + ',cluster="$cluster",node=~"$node"'
 COLUMNS = 24
 SCHEMA_VERSION = 39  # Grafana 10.4 and newer
 WRITES = 'kind=~"put|delete|add|cas|append|expire"'
@@ -183,7 +184,7 @@ def variables():
          "refresh": 1, "multi": False, "includeAll": False, "skipUrlSync": False,
          "current": {"text": "Tailrace", "value": "tailrace-prometheus", "selected": True}},
         query("cluster", "Cluster", f"label_values(up{{{JOB}}}, cluster)", multi=False, includeAll=False),
-        query("node", "Node", f'label_values(up{{{JOB},cluster=~"$cluster"}}, node)', multi=True, includeAll=True,
+        query("node", "Node", f'label_values(up{{{JOB},cluster="$cluster"}}, node)', multi=True, includeAll=True,
               current=every)]
 
 
@@ -196,7 +197,7 @@ def annotations():
     return [of("A node became the leader", PURPLE,
                "sum by (node) (increase(tailrace_replication_elections_won_total{@}[@])) > 0", NODE),
             of("A node started", BLUE,
-               "time() - max by (node) (process_start_time_seconds{@," + JOB + "}) < 2 * $__interval_ms / 1000",
+               "time() - max by (node) (process_start_time_seconds{@}) < 2 * $__interval_ms / 1000",
                NODE)]
 
 
