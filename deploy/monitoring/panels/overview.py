@@ -1,6 +1,6 @@
 """Overview: is the cluster well, who does what, how much work is done and how fast."""
-from panels.parts import (BLUE, FAILED, GREEN, NODE, NOT_OK, ORANGE, PURPLE, READS, RED, WRITES, YELLOW,
-                          dashboard, graph, number, quantile, rate, states, steps, table, texts)
+from panels.parts import (ANSWERED, BLUE, FAILED, GREEN, NODE, NOT_OK, ORANGE, PURPLE, READS, RED, WRITES, YELLOW,
+                          dashboard, graph, number, quantile, rate, states, steps, table, texts, told_by_leader)
 
 ROLE = "tailrace_replication_role"
 ROLES = (("stopped", RED), ("starting", YELLOW), ("learner", PURPLE), ("follower", BLUE), ("candidate", ORANGE),
@@ -61,11 +61,12 @@ def now():
                "A sudden fall: see the errors below.",
                "rps", [(rate("tailrace_rpc_reads_total", ""), "reads")]),
         number("What share of requests fails?",
-               "Requests that failed, or whose outcome the client was not told. A request sent to a follower by "
-               "mistake does not count.",
+               "Requests that failed, or whose outcome the client was not told. An answer that sends the client to "
+               "another node does not count.",
                "0 %, but for a moment at a change of leader.",
                "See “Which errors are answered?” in the dashboard of requests.",
-               "percentunit", [(f"({rate(REQUESTS, '', FAILED)} or vector(0)) / {rate(REQUESTS, '')}", "failed")],
+               "percentunit", [(f"({rate(REQUESTS, '', FAILED)} or vector(0)) / {rate(REQUESTS, '', ANSWERED)}",
+                                "failed")],
                thresholds=steps(GREEN, (0.001, YELLOW), (0.01, RED))),
     ]
 
@@ -83,7 +84,7 @@ def delays():
                "the leader does not know yet is left out.",
                "Less than a second.",
                "See the dashboard of replication: is the follower connected, and is its disk or network slow?",
-               "s", [("max(tailrace_replication_follower_lag_seconds{@} >= 0)", "behind")],
+               "s", [(f"max({told_by_leader('tailrace_replication_follower_lag_seconds{@} >= 0')})", "behind")],
                none="not known",
                thresholds=steps(GREEN, (5, YELLOW), (30, RED))),
         number("When is the first disk full?",
@@ -161,9 +162,10 @@ def load():
                     (quantile(0.5, DURATION, "", READS), "reads, p50"),
                     (quantile(0.99, DURATION, "", READS), "reads, p99")]),
         graph("Which requests did not succeed?",
-              "Answers other than ok, by result. not_leader sends a client on to the leader; refused is an answer "
-              "to a wrong request or to one without room.",
-              "Some not_leader after a change of leader, and what your clients do wrong themselves.",
+              "Answers other than ok, by result. not_leader and elsewhere send a client on to another node; "
+              "refused is an answer to a wrong request or to one without room.",
+              "Some not_leader after a change of leader, elsewhere where a follower sends bounded reads on, and "
+              "what your clients do wrong themselves.",
               "The dashboard of requests shows the codes. unknown_outcome and failed need a look.",
               "reqps", [(rate(REQUESTS, "result", NOT_OK), "{{result}}")], none="none"),
     ]

@@ -15,6 +15,8 @@ WRITES = 'kind=~"put|delete|add|cas|append|expire"'
 READS = 'kind=~"get|scan"'
 FAILED = 'result=~"failed|unknown_outcome"'
 NOT_OK = 'result!="ok"'
+# Without the answers that send a client to another node: it asks there.
+ANSWERED = 'result!~"not_leader|elsewhere"'
 NODE = "node {{node}}"
 
 GREEN, YELLOW, RED, BLUE, GREY = "green", "yellow", "red", "blue", "#8e8e8e"
@@ -43,6 +45,12 @@ def mean(histogram, by="", where=""):
 def largest(expression):
     """The largest by node."""
     return f"max by (node) ({expression})"
+
+
+def told_by_leader(series):
+    """What the leader tells: of several nodes that think they lead, the one with the highest epoch."""
+    return (f"{series} and on (cluster, node) topk by (cluster) (1, tailrace_replication_epoch{{@}} "
+            "and on (cluster, node) tailrace_replication_serving{@} == 1)")
 
 
 def texts(**named):
