@@ -6,8 +6,8 @@ import urllib.parse
 import urllib.request
 
 
-def filled_in(expression, scrape_seconds, range_seconds, cluster=".*"):
-    """The expression with a value for each variable; all nodes."""
+def filled_in(expression, scrape_seconds, range_seconds, cluster):
+    """The expression with a value for each variable; all nodes of the cluster."""
     values = {"$__rate_interval": f"{max(1, round(4 * scrape_seconds))}s",
               "$__interval_ms": str(round(1000 * scrape_seconds)), "$__interval": f"{max(1, round(scrape_seconds))}s",
               "$__range": f"{max(1, round(range_seconds))}s", "$cluster": cluster, "$node": ".*"}

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Draws the dashboards as SVG files, from what a running Prometheus server knows.
 
-Usage: pictures.py [--prometheus URL] [--minutes N] [--scrape SECONDS] [--end UNIX_TIME] [--to DIRECTORY]
-                   [DASHBOARD...]
+Usage: pictures.py [--prometheus URL] [--cluster NAME] [--minutes N] [--scrape SECONDS] [--end UNIX_TIME]
+                   [--to DIRECTORY] [DASHBOARD...]
 """
 import argparse
 import json
@@ -48,7 +48,7 @@ def draw(server, dashboard, options):
     end = start + step * int((end - start) / step)
 
     def text(expression):
-        return filled_in(expression, options.scrape, end - start)
+        return filled_in(expression, options.scrape, end - start, options.cluster)
 
     moments, kinds = events(server, dashboard, text, start, end, step)
     panels = [Drawn(panel, asked(server, panel, text, start, end, step), start, end, step, moments)
@@ -59,6 +59,7 @@ def draw(server, dashboard, options):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("--prometheus", default="http://localhost:9090", metavar="URL")
+    parser.add_argument("--cluster", metavar="NAME", help="by default the first one that it knows")
     parser.add_argument("--minutes", type=float, default=30)
     parser.add_argument("--scrape", type=float, default=5, metavar="SECONDS", help="how often it scrapes")
     parser.add_argument("--end", type=float, default=time.time(), metavar="UNIX_TIME")
@@ -67,6 +68,7 @@ def main():
     parser.add_argument("dashboards", nargs="*", metavar="DASHBOARD", help="by default all of them")
     options = parser.parse_args()
     server = Prometheus(options.prometheus)
+    options.cluster = options.cluster or min(server.ask("label/cluster/values"), default="")
     options.to.mkdir(parents=True, exist_ok=True)
     for file in sorted((HERE / "grafana/dashboards").glob("*.json")):
         if options.dashboards and file.stem not in options.dashboards:

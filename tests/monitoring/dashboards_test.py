@@ -113,9 +113,24 @@ class Dashboards(unittest.TestCase):
                 series = re.findall(r"\b(?:tailrace_|process_|up\b)\w*(\{.*?\})?", text)
                 self.assertTrue(series)
                 for selector in series:
-                    self.assertIn('cluster=~"$cluster",node=~"$node"', selector)
+                    self.assertIn('{job="tailrace",cluster="$cluster",node=~"$node"', selector)
                 for name in re.findall(r"rate\(.*?\[(.*?)\]", text):
                     self.assertEqual(name, "$__rate_interval")
+
+    def test_panels_of_followers_ask_the_leader_with_the_highest_epoch(self):
+        asked = [text for _, text in expressions() if "tailrace_replication_follower_" in text]
+        self.assertGreater(len(asked), 5)
+        for text in asked:
+            leader = re.search(r"and on \(cluster, node\) topk by \(cluster\) \(1, (.*?)\{.*? "
+                               r"and on \(cluster, node\) (.*?)\{.*?\} == 1\)", text)
+            self.assertIsNotNone(leader, text)
+            self.assertEqual(leader.groups(), ("tailrace_replication_epoch", "tailrace_replication_serving"))
+
+    def test_shares_of_failed_requests_leave_out_answers_that_send_a_client_on(self):
+        asked = [text for _, text in expressions() if 'result=~"failed|unknown_outcome"' in text]
+        self.assertGreater(len(asked), 1)
+        for text in asked:
+            self.assertIn('result!~"not_leader|elsewhere"', text.split(" / ")[1])
 
     def test_links_variables_and_the_frame(self):
         for name, board in boards().items():

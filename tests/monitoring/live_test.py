@@ -67,7 +67,7 @@ class Live(unittest.TestCase):
         return [rule for group in cls.asked.ask("rules")["groups"] for rule in group["rules"]]
 
     def answer(self, expression):
-        text = filled_in(expression, SCRAPE_SECONDS, self.end - self.start)
+        text = filled_in(expression, SCRAPE_SECONDS, self.end - self.start, cluster="test")
         return [points for _, points in self.asked.over(text, self.start, self.end, SCRAPE_SECONDS) if points]
 
     def test_each_question_of_each_panel_is_answered(self):

@@ -1,6 +1,6 @@
 """Node: use, saturation and errors of what each process needs: threads, memory, disk, descriptors."""
 from panels.overview import FREE, SOON_FULL, UNTIL_FULL
-from panels.parts import (BLUE, GREEN, JOB, NODE, RED, YELLOW, bars, dashboard, graph, largest, mean, number,
+from panels.parts import (BLUE, GREEN, NODE, RED, YELLOW, bars, dashboard, graph, largest, mean, number,
                           quantile, rate, states, steps, table, texts)
 
 SIZE = "tailrace_filesystem_size_bytes"
@@ -17,7 +17,7 @@ def limit_shares():
         ("client connections", share("tailrace_rpc_connections", "tailrace_rpc_connections_limit")),
         ("memory for clients", share("tailrace_rpc_memory_bytes", "tailrace_rpc_memory_limit_bytes")),
         ("HTTP connections", share("tailrace_http_connections", "tailrace_http_connections_limit")),
-        ("open files", f"process_open_fds{{@,{JOB}}} / process_max_fds{{@,{JOB}}}"),
+        ("open files", "process_open_fds{@} / process_max_fds{@}"),
         ("log memory", share("tailrace_log_unflushed_bytes", "tailrace_log_unflushed_limit_bytes")),
         ("log not applied", share("tailrace_apply_lag_bytes", "tailrace_apply_lag_limit_bytes")),
         ("sessions", share("tailrace_sessions", "tailrace_sessions_limit")),
@@ -46,7 +46,7 @@ def threads():
               "Processor time a second, in cores, of the whole process.",
               "Less than the cores of the machine.",
               "Give the node more cores, or see which thread is busy.",
-              "suffix: cores", [(f"sum by (node) (rate(process_cpu_seconds_total{{@,{JOB}}}[@]))", NODE)],
+              "suffix: cores", [("sum by (node) (rate(process_cpu_seconds_total{@}[@]))", NODE)],
               decimals=2),
         graph("How late do the event loops run?",
               "99 of 100 timers of a loop ran at most so late. What waits for the loop waits as long.",
@@ -72,7 +72,7 @@ def memory():
               "Resident memory of the process.",
               "It grows to the sum of the configured memory and stays there.",
               "A process that grows for days: compare with the parts to the right, and report it.",
-              "bytes", [(f"max by (node) (process_resident_memory_bytes{{@,{JOB}}})", NODE)], width=12),
+              "bytes", [("max by (node) (process_resident_memory_bytes{@})", NODE)], width=12),
         graph("What is the memory used for?",
               "The parts of a node's memory that have a limit, on the chosen node that uses most.",
               "The store's part grows to store.memory_bytes. The others are small.",
@@ -146,7 +146,7 @@ def process():
               "Open file descriptors: segments, connections, and a few more.",
               "Far below the limit, which “How near is each limit now?” shows.",
               "Raise the limit of open files for the process (ulimit -n, LimitNOFILE).",
-              "none", [(f"max by (node) (process_open_fds{{@,{JOB}}})", NODE)], decimals=0),
+              "none", [("max by (node) (process_open_fds{@})", NODE)], decimals=0),
         graph("How many lines do the nodes log?",
               "Lines that the nodes wrote to standard error, a second, by level.",
               "Few lines; warnings and errors only at changes of leader and restarts.",

@@ -1,6 +1,6 @@
 """Overview: is the cluster well, who does what, how much work is done and how fast."""
-from panels.parts import (BLUE, FAILED, GREEN, JOB, NODE, NOT_OK, ORANGE, PURPLE, READS, RED, WRITES, YELLOW,
-                          dashboard, graph, number, quantile, rate, states, steps, table, texts)
+from panels.parts import (ANSWERED, BLUE, FAILED, GREEN, NODE, NOT_OK, ORANGE, PURPLE, READS, RED, WRITES, YELLOW,
+                          dashboard, graph, number, quantile, rate, states, steps, table, texts, told_by_leader)
 
 ROLE = "tailrace_replication_role"
 ROLES = (("stopped", RED), ("starting", YELLOW), ("learner", PURPLE), ("follower", BLUE), ("candidate", ORANGE),
@@ -34,7 +34,7 @@ def now():
                "The nodes that Prometheus reaches, and the nodes that it should reach.",
                "Both numbers are equal.",
                "See on the machine of the missing node whether the process runs, and what it logged last.",
-               "none", [(f"sum(up{{@,{JOB}}})", "answer"), (f"count(up{{@,{JOB}}})", "expected")], graph="none",
+               "none", [("sum(up{@})", "answer"), ("count(up{@})", "expected")], graph="none",
                text="value_and_name"),
         number("Which node leads?",
                "The node that takes writes.",
@@ -61,11 +61,12 @@ def now():
                "A sudden fall: see the errors below.",
                "rps", [(rate("tailrace_rpc_reads_total", ""), "reads")]),
         number("What share of requests fails?",
-               "Requests that failed, or whose outcome the client was not told. A request sent to a follower by "
-               "mistake does not count.",
+               "Requests that failed, or whose outcome the client was not told. An answer that sends the client to "
+               "another node does not count.",
                "0 %, but for a moment at a change of leader.",
                "See “Which errors are answered?” in the dashboard of requests.",
-               "percentunit", [(f"({rate(REQUESTS, '', FAILED)} or vector(0)) / {rate(REQUESTS, '')}", "failed")],
+               "percentunit", [(f"({rate(REQUESTS, '', FAILED)} or vector(0)) / {rate(REQUESTS, '', ANSWERED)}",
+                                "failed")],
                thresholds=steps(GREEN, (0.001, YELLOW), (0.01, RED))),
     ]
 
@@ -83,7 +84,7 @@ def delays():
                "the leader does not know yet is left out.",
                "Less than a second.",
                "See the dashboard of replication: is the follower connected, and is its disk or network slow?",
-               "s", [("max(tailrace_replication_follower_lag_seconds{@} >= 0)", "behind")],
+               "s", [(f"max({told_by_leader('tailrace_replication_follower_lag_seconds{@} >= 0')})", "behind")],
                none="not known",
                thresholds=steps(GREEN, (5, YELLOW), (30, RED))),
         number("When is the first disk full?",
@@ -134,7 +135,7 @@ def who():
               "none", [("max by (cluster, node, version, revision, compiler) (tailrace_build_info{@})", ""),
                        ("max by (cluster, node, digest) (tailrace_configuration_info{@})", ""),
                        ("max by (cluster, node) (tailrace_replication_cluster_version{@})", ""),
-                       (f"time() - max by (cluster, node) (process_start_time_seconds{{@,{JOB}}})", ""),
+                       ("time() - max by (cluster, node) (process_start_time_seconds{@})", ""),
                        ("max by (cluster, node, exported_cluster, exported_node) (tailrace_node_info{@})", "")],
               width=24, height=6, hidden=("Value #A", "Value #B", "Value #E"),
               columns={"cluster": "Cluster", "node": "Node", "exported_cluster": "Its own cluster",
@@ -161,9 +162,10 @@ def load():
                     (quantile(0.5, DURATION, "", READS), "reads, p50"),
                     (quantile(0.99, DURATION, "", READS), "reads, p99")]),
         graph("Which requests did not succeed?",
-              "Answers other than ok, by result. not_leader sends a client on to the leader; refused is an answer "
-              "to a wrong request or to one without room.",
-              "Some not_leader after a change of leader, and what your clients do wrong themselves.",
+              "Answers other than ok, by result. not_leader and elsewhere send a client on to another node; "
+              "refused is an answer to a wrong request or to one without room.",
+              "Some not_leader after a change of leader, elsewhere where a follower sends bounded reads on, and "
+              "what your clients do wrong themselves.",
               "The dashboard of requests shows the codes. unknown_outcome and failed need a look.",
               "reqps", [(rate(REQUESTS, "result", NOT_OK), "{{result}}")], none="none"),
     ]
@@ -175,13 +177,13 @@ def resources():
               "Processor time a second, in cores.",
               "Less than the cores of the machine.",
               "See the dashboard of nodes: which thread is busy?",
-              "suffix: cores", [(f"sum by (node) (rate(process_cpu_seconds_total{{@,{JOB}}}[@]))", NODE)],
+              "suffix: cores", [("sum by (node) (rate(process_cpu_seconds_total{@}[@]))", NODE)],
               width=6, decimals=2),
         graph("How much memory does each node use?",
               "Resident memory of the process.",
               "It grows to the sum of the configured memory and stays there.",
               "See the dashboard of nodes: which part of the memory grows?",
-              "bytes", [(f"max by (node) (process_resident_memory_bytes{{@,{JOB}}})", NODE)], width=6),
+              "bytes", [("max by (node) (process_resident_memory_bytes{@})", NODE)], width=6),
         graph("How full are the disks?",
               "The used share of the fullest file system of each node.",
               "Less than 80 %.",

@@ -6,14 +6,17 @@ Expressions are written short: `{@}` selects the chosen cluster and nodes, `{@,k
 import json
 
 DATA_SOURCE = {"type": "prometheus", "uid": "${datasource}"}
-SELECTED = 'cluster=~"$cluster",node=~"$node"'
+# Another job may scrape the nodes, too. One cluster is chosen, whose name is no pattern.
 JOB = 'job="tailrace"'
+SELECTED = JOB + ',cluster="$cluster",node=~"$node"'
 COLUMNS = 24
 SCHEMA_VERSION = 39  # Grafana 10.4 and newer
 WRITES = 'kind=~"put|delete|add|cas|append|expire"'
 READS = 'kind=~"get|scan"'
 FAILED = 'result=~"failed|unknown_outcome"'
 NOT_OK = 'result!="ok"'
+# Without the answers that send a client to another node: it asks there.
+ANSWERED = 'result!~"not_leader|elsewhere"'
 NODE = "node {{node}}"
 
 GREEN, YELLOW, RED, BLUE, GREY = "green", "yellow", "red", "blue", "#8e8e8e"
@@ -42,6 +45,12 @@ def mean(histogram, by="", where=""):
 def largest(expression):
     """The largest by node."""
     return f"max by (node) ({expression})"
+
+
+def told_by_leader(series):
+    """What the leader tells: of several nodes that think they lead, the one with the highest epoch."""
+    return (f"{series} and on (cluster, node) topk by (cluster) (1, tailrace_replication_epoch{{@}} "
+            "and on (cluster, node) tailrace_replication_serving{@} == 1)")
 
 
 def texts(**named):
@@ -183,7 +192,7 @@ def variables():
          "refresh": 1, "multi": False, "includeAll": False, "skipUrlSync": False,
          "current": {"text": "Tailrace", "value": "tailrace-prometheus", "selected": True}},
         query("cluster", "Cluster", f"label_values(up{{{JOB}}}, cluster)", multi=False, includeAll=False),
-        query("node", "Node", f'label_values(up{{{JOB},cluster=~"$cluster"}}, node)', multi=True, includeAll=True,
+        query("node", "Node", f'label_values(up{{{JOB},cluster="$cluster"}}, node)', multi=True, includeAll=True,
               current=every)]
 
 
@@ -196,7 +205,7 @@ def annotations():
     return [of("A node became the leader", PURPLE,
                "sum by (node) (increase(tailrace_replication_elections_won_total{@}[@])) > 0", NODE),
             of("A node started", BLUE,
-               "time() - max by (node) (process_start_time_seconds{@," + JOB + "}) < 2 * $__interval_ms / 1000",
+               "time() - max by (node) (process_start_time_seconds{@}) < 2 * $__interval_ms / 1000",
                NODE)]
 
 

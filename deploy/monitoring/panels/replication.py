@@ -1,7 +1,7 @@
 """Replication and elections: who leads, how followers keep up, whether states agree, clocks, the coordinator."""
 from panels.overview import role_panel
 from panels.parts import (BLUE, GREEN, NODE, RED, YELLOW, YES_IS_BAD, YES_IS_GOOD, dashboard, graph, largest, number,
-                          rate, states, steps, table, texts)
+                          rate, states, steps, table, texts, told_by_leader)
 
 R = "tailrace_replication_"
 FOLLOWER = "node {{follower}}"
@@ -9,8 +9,8 @@ STEPS_OF_LOG = ("durable", "committed", "applied", "checkpointed", "begin")
 
 
 def by_follower(metric):
-    """The leader's word; an old leader that still thinks it leads does not hide it."""
-    return f"max by (follower) ({R}follower_{metric}{{@}})"
+    """The leader's word. Relays tell followers, too, and so does an old leader that still thinks it leads."""
+    return f"max by (follower) ({told_by_leader(f'{R}follower_{metric}{{@}}')})"
 
 
 def leaders():
@@ -137,7 +137,7 @@ def messages():
               "None.",
               "Failures: a node is down or its peer port is blocked. Invalid messages: something else speaks to "
               "this port.",
-              "cps", [(rate("tailrace_peer_connections_total", ""), "came up"),
+              "cps", [(rate("tailrace_peer_connections_opened_total", ""), "came up"),
                       (rate("tailrace_peer_failures_total", ""), "failed"),
                       (rate("tailrace_peer_bad_frames_total", ""), "invalid messages")], width=6),
         graph("How many bytes go between nodes?",

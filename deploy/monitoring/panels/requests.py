@@ -1,5 +1,5 @@
 """Requests and stages: what clients ask, what becomes of it, and where the time of a write goes."""
-from panels.parts import (BLUE, FAILED, GREEN, NODE, NOT_OK, ORANGE, PURPLE, READS, RED, WRITES, YELLOW,
+from panels.parts import (ANSWERED, BLUE, FAILED, GREEN, NODE, NOT_OK, ORANGE, PURPLE, READS, RED, WRITES, YELLOW,
                           dashboard, fixed, graph, largest, mean, number, quantile, rate)
 
 REQUESTS = "tailrace_rpc_requests_total"
@@ -7,7 +7,7 @@ DURATION = "tailrace_rpc_request_duration_seconds"
 STAGE = "tailrace_rpc_request_stage_duration_seconds"
 STAGES = (("held", RED, "waited for room"), ("enqueue", YELLOW, "checked and put into the log"),
           ("flush", BLUE, "until durable here"), ("commit", PURPLE, "until a majority had it"),
-          ("apply", GREEN, "until applied"), ("answer", ORANGE, "until the answer was sent"))
+          ("apply", GREEN, "until applied"), ("answer", ORANGE, "until the answer was given to its connection"))
 WHAT_TO_DO_BY_STAGE = (
     "held: see the limits in the dashboard of nodes. flush: this node's disk. commit: the followers' disks and the "
     "network. apply: the applier's thread. enqueue, answer: the threads of the service.")
@@ -101,22 +101,25 @@ def traffic():
 def errors():
     return [
         graph("What became of requests?",
-              "Answers other than ok, by result: not_leader sends a client on; refused is an answer to a wrong "
-              "request or to one without room; unknown_outcome may have been carried out; failed is any other.",
-              "Some not_leader after a change of leader.",
+              "Answers other than ok, by result: not_leader and elsewhere send a client on to another node; "
+              "refused is an answer to a wrong request or to one without room; unknown_outcome may have been carried "
+              "out; failed is any other.",
+              "Some not_leader after a change of leader; elsewhere where a follower sends bounded reads on.",
               "unknown_outcome: a leader went away in the middle. refused and failed: see the codes.",
               "reqps", [(rate(REQUESTS, "result", NOT_OK), "{{result}}")], none="none"),
         graph("Which errors are answered?",
               "Answers with an error, by its code.",
               "Few. not_leader after a change of leader; not_found and the like are your clients' own.",
-              "resource_exhausted: a disk or a limit is full. unavailable: no majority is connected.",
+              "resource_exhausted: a disk or a limit is full. unavailable: the node cannot answer; “What became "
+              "of requests?” shows how many of them are only sent on (elsewhere).",
               "reqps", [(rate(REQUESTS, "code", 'code!="ok"'), "{{code}}")], none="none"),
         graph("Which kinds of requests fail?",
-              "The share of requests of each kind that failed or have an unknown outcome.",
+              "The share of requests of each kind that failed or have an unknown outcome. Answers that send a client "
+              "to another node do not count.",
               "0 %.",
               "One kind only: the client that sends it. All kinds: the cluster.",
-              "percentunit", [(f"({rate(REQUESTS, 'kind', FAILED)} or 0 * {rate(REQUESTS, 'kind')}) / "
-                               f"({rate(REQUESTS, 'kind')} > 0)", "{{kind}}")]),
+              "percentunit", [(f"({rate(REQUESTS, 'kind', FAILED)} or 0 * {rate(REQUESTS, 'kind', ANSWERED)}) / "
+                               f"({rate(REQUESTS, 'kind', ANSWERED)} > 0)", "{{kind}}")]),
     ]
 
 
