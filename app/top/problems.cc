@@ -1,6 +1,7 @@
 #include "app/top/problems.h"
 
 #include <algorithm>
+#include <iterator>
 #include <map>
 
 #include <fmt/format.h>
@@ -176,6 +177,7 @@ std::vector<std::string> problems_of(const Snapshot& now, const View& view) {
     if (leader != nullptr) add_of_follower(*leader, row, problems);
     add_room(row, problems);
   }
+  std::ranges::copy(now.left_out, std::back_inserter(problems));
   return problems;
 }
 

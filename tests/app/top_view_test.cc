@@ -7,6 +7,7 @@
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
+#include "app/top/bounds.h"
 #include "app/top/followers.h"
 #include "app/top/text.h"
 #include "app/top/view.h"
@@ -133,6 +134,43 @@ TEST(TopView, ASilentServerHasTheNumberOfTheMemberThatIsThere) {
   EXPECT_EQ(view.nodes[3].server, "elsewhere:1");
   EXPECT_THAT(view.problems, Contains("node 2: no answer: connect: Connection refused"));
   EXPECT_THAT(view.problems, Contains("elsewhere:1: no answer: no such host"));
+}
+
+// Promise: an answer of any size becomes a screen of a bounded size, and the screen says so.
+TEST(TopBounds, WhatAServerTellsBeyondThemIsCountedOnly) {
+  Snapshot now = cluster_at(kNow);
+  Answer& leader = *now.servers[0].second;
+  for (uint32_t i = 4; i <= 100'000; ++i) {
+    leader.members.push_back({NodeId{i}, true, false, "", server_of(i)});
+    leader.followers.emplace_back().node = NodeId{i};
+    leader.anchors.emplace_back("follower:" + std::to_string(i), Address{i});
+    leader.activity->stages.push_back({"stage", {}, 0});
+  }
+  leader.problem.assign(1'000'000, 'x');
+  silence(now, 2, std::string(1'000'000, 'y'));
+  bound(now);
+  EXPECT_EQ(leader.members.size(), kMostListed);
+  EXPECT_EQ(leader.followers.size(), kMostListed);
+  EXPECT_EQ(leader.anchors.size(), kMostListed);
+  EXPECT_EQ(leader.activity->stages.size(), kMostListed);
+  EXPECT_EQ(leader.problem.size(), kMostTextBytes + 3);
+  const View view = view_of(nullptr, now);
+  EXPECT_EQ(view.nodes.size(), kMostListed);
+  for (const std::string& problem : view.problems)
+    EXPECT_LT(problem.size(), 2 * kMostTextBytes);
+  EXPECT_THAT(view.problems, Contains("node 1: tells of 128 members, and 99872 more members"));
+  EXPECT_THAT(view.problems, Contains(HasSubstr("128 stages, and 99875 more stages")));
+}
+
+TEST(TopBounds, BucketsAreTakenAllOrNotAtAll) {
+  Snapshot now = cluster_at(kNow);
+  Answer::Activity& activity = *now.servers[0].second->activity;
+  activity.stage_bounds_s.resize(kMostListed + 1);
+  bound(now);
+  EXPECT_THAT(activity.stage_bounds_s, IsEmpty());
+  EXPECT_THAT(activity.stages[1].counts, IsEmpty());
+  EXPECT_FALSE(now.servers[1].second->activity->stage_bounds_s.empty());
+  EXPECT_THAT(now.left_out, IsEmpty());
 }
 
 TEST(TopFollowers, AMajorityIsOfTheVotersAndTheLeaderIsOneOnlyIfItVotes) {
