@@ -14,7 +14,7 @@ bool has_majority(const NodeStatusAnswer& leader) {
   // A set: a server may name very many.
   std::set<NodeId> taking_part{leader.node};
   for (const NodeStatusAnswer::Follower& follower : leader.followers)
-    if (follower.connected) taking_part.insert(follower.node);
+    if (follower.connected && follower.vote != Vote::kNone) taking_part.insert(follower.node);
   size_t voters = 0, connected = 0;
   for (const NodeStatusAnswer::Member& member : leader.members) {
     if (!member.voter) continue;

@@ -197,6 +197,13 @@ TEST(TopFollowers, AMajorityIsOfTheVotersAndTheLeaderIsOneOnlyIfItVotes) {
   outside.followers[0].connected = false;
   EXPECT_FALSE(has_majority(outside));
   EXPECT_TRUE(has_majority(node_at(1, kNow, 1)));
+  // A connected voter that has lost its disk does not count until it has a vote again.
+  Answer lost = node_at(1, kNow, 3);
+  lost.followers[0].connected = false;
+  lost.followers[1].vote = Vote::kNone;
+  EXPECT_FALSE(has_majority(lost));
+  lost.followers[1].vote = Vote::kProvisional;
+  EXPECT_TRUE(has_majority(lost));
   outside.members.clear();
   EXPECT_TRUE(has_majority(outside)) << "an older server names none";
 }
