@@ -27,6 +27,7 @@ Result<> Poller::connect(std::vector<std::string> servers) {
 
 Snapshot Poller::poll() {
   Snapshot snapshot;
+  snapshot.began = std::chrono::steady_clock::now();
   snapshot.servers = client_->cluster_status();
   bound(snapshot);
   snapshot.at = std::chrono::steady_clock::now();

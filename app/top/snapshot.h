@@ -11,6 +11,7 @@
 namespace tailrace::app::top {
 
 struct Snapshot {
+  SteadyTime began;          // when the servers were asked
   SteadyTime at;             // when it was complete
   int64_t unix_time_ms = 0;  // the same, for people
   std::vector<rpc::Client::ServerStatus> servers;

@@ -1,6 +1,7 @@
 #include "app/top/view.h"
 
 #include <algorithm>
+#include <chrono>
 #include <set>
 
 #include "app/top/followers.h"
@@ -29,13 +30,30 @@ struct Between {
   }
 };
 
+double seconds_between(SteadyTime from, SteadyTime to) {
+  return std::chrono::duration<double>(to - from).count();
+}
+
+/// Whether a server that says that it ran for so many seconds between two polls may be one process.
+/// It counted somewhere within each poll. A server that was started anew can say more than before,
+/// where the one before was young.
+bool is_one_process(const Snapshot& before, const Snapshot& now, double seconds) {
+  constexpr double kToleranceSeconds = 1, kDrift = 0.001;  // of the clocks of two hosts
+  const double least = seconds_between(before.at, now.began);
+  const double most = seconds_between(before.began, now.at);
+  const double tolerance = kToleranceSeconds + kDrift * most;
+  return seconds > 0 && seconds >= least - tolerance && seconds <= most + tolerance;
+}
+
 Between between(const Snapshot* before, const Snapshot& now, const Answer& answer) {
   const Answer* earlier = find_node(before, answer.node);
   if (before == nullptr || earlier == nullptr) return {};
-  Between both{earlier, std::chrono::duration<double>(now.at - before->at).count()};
-  // The servers' own time says when they counted; it goes back when one was started anew.
-  if (earlier->activity && answer.activity)
+  Between both{earlier, seconds_between(before->at, now.at)};
+  // The servers' own time says when they counted.
+  if (earlier->activity && answer.activity) {
     both.seconds = answer.activity->uptime_s - earlier->activity->uptime_s;
+    if (!is_one_process(*before, now, both.seconds)) return {};
+  }
   if (!(both.seconds > 0)) return {};
   return both;
 }

@@ -104,6 +104,32 @@ TEST(TopView, AfterARestartOfTheLeaderNoRateOfTheClusterIsKnown) {
   EXPECT_FALSE(view.stages[2].p50);
 }
 
+// Promise: a server that was started anew between two polls has no rates, also where it has run for
+// longer than the one before it had.
+TEST(TopView, ARestartShowsInTheTimeBetweenThePolls) {
+  Snapshot before = cluster_at(kBefore), now = cluster_at(kNow);
+  now.began = now.at = before.at + std::chrono::seconds(10);
+  Answer::Activity& young = *before.servers[0].second->activity;
+  Answer::Activity& later = *now.servers[0].second->activity;
+  young.uptime_s = 0.5;
+  later.uptime_s = 8;
+  EXPECT_FALSE(view_of(&before, now).nodes[0].rates.writes);
+  later.uptime_s = 10;
+  EXPECT_TRUE(view_of(&before, now).nodes[0].rates.writes);
+  later.uptime_s = 13;
+  EXPECT_FALSE(view_of(&before, now).nodes[0].rates.writes) << "of another process, too";
+}
+
+// A poll lasts until the slowest server has answered or was given up.
+TEST(TopView, ASlowPollIsNotARestart) {
+  Snapshot before = cluster_at(kBefore), now = cluster_at(kNow);
+  before.began = before.at - std::chrono::seconds(2);
+  now.servers[0].second->activity->uptime_s = before.servers[0].second->activity->uptime_s + 3;
+  EXPECT_TRUE(view_of(&before, now).nodes[0].rates.writes);
+  before.began = before.at;
+  EXPECT_FALSE(view_of(&before, now).nodes[0].rates.writes);
+}
+
 TEST(TopView, OfTwoThatSayTheyLeadTheNewerOneDoes) {
   Snapshot now = cluster_at(kNow);
   Answer& other = *now.servers[1].second;
