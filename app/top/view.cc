@@ -121,11 +121,12 @@ NodeRow row_of(const Answer& answer, const std::string& server, const Between& b
 }
 
 /// Of a server that does not answer, or of a member that was not asked.
-NodeRow silent_row(NodeId node, const std::string& server, const Answer* leader) {
+NodeRow silent_row(NodeId node, const std::string& server, bool asked, const Answer* leader) {
   NodeRow row;
   row.node = node;
   row.server = server;
-  row.health = "no answer";
+  row.asked = asked;
+  row.health = asked ? "no answer" : "not asked";
   fill_lag(leader, row);
   return row;
 }
@@ -148,18 +149,22 @@ std::vector<NodeRow> rows_of(const Snapshot* before, const Snapshot& now) {
     if (answer && (answer->node == NodeId{} || shown.insert(answer->node).second))
       rows.push_back(row_of(*answer, server, between(before, now, *answer), leader));
   std::set<std::string> silent;
-  for (const auto& [server, answer] : now.servers)
+  std::set<std::string> asked;
+  for (const auto& [server, answer] : now.servers) {
+    asked.insert(server);
     if (!answer) silent.insert(server);
+  }
   if (best != nullptr)
     for (const Answer::Member& member : best->members) {
       // Under another name it has answered.
       silent.erase(shown.contains(member.node) ? member.client_address : std::string{});
       if (!shown.insert(member.node).second) continue;
       silent.erase(member.client_address);
-      rows.push_back(silent_row(member.node, member.client_address, leader));
+      const std::string& server = member.client_address;
+      rows.push_back(silent_row(member.node, server, asked.contains(server), leader));
     }
   for (const std::string& server : silent)
-    rows.push_back(silent_row(NodeId{}, server, nullptr));
+    rows.push_back(silent_row(NodeId{}, server, true, nullptr));
   std::ranges::stable_sort(
       rows, {}, [](const NodeRow& row) { return std::pair(row.node == NodeId{}, row.node.value); });
   return rows;

@@ -199,6 +199,21 @@ TEST(TopBounds, BucketsAreTakenAllOrNotAtAll) {
   EXPECT_THAT(now.left_out, IsEmpty());
 }
 
+// Promise: a node is said to be silent only after it was asked. A removed node names members of
+// long ago, which are not asked.
+TEST(TopView, AMemberThatWasNotAskedIsNotSilent) {
+  Snapshot now = cluster_at(kNow);
+  now.servers.erase(now.servers.begin(), now.servers.begin() + 2);
+  now.servers[0].second->removed = true;
+  const View view = view_of(nullptr, now);
+  ASSERT_EQ(view.nodes.size(), 3u);
+  EXPECT_EQ(view.nodes[0].health, "not asked");
+  EXPECT_EQ(view.nodes[2].health, "removed");
+  EXPECT_THAT(view.problems, Not(Contains(HasSubstr("no answer"))));
+  EXPECT_THAT(view.problems, Contains(HasSubstr("node 1: not asked")));
+  EXPECT_EQ(to_json(view)["nodes"][0]["health"], "not asked");
+}
+
 TEST(TopFollowers, AMajorityIsOfTheVotersAndTheLeaderIsOneOnlyIfItVotes) {
   Answer leader = node_at(1, kNow, 3);
   EXPECT_TRUE(has_majority(leader));
