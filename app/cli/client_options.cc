@@ -6,6 +6,7 @@
 
 #include "app/cli/option_values.h"
 #include "app/cli/output.h"
+#include "app/cli/printable.h"
 #include "app/cli/verbs.h"
 #include "fasterlog/log.h"
 
@@ -26,7 +27,7 @@ bool parse_number(std::string_view text, uint64_t most, uint64_t& number) {
 }  // namespace
 
 int report(const Error& error) {
-  print_error("tailrace: {}\n", error.message);
+  print_error("tailrace: {}\n", printable(error.message));  // it may be a server's
   switch (error.code) {
     case ErrorCode::kInvalidArgument:
     case ErrorCode::kNotFound:

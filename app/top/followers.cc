@@ -1,6 +1,6 @@
 #include "app/top/followers.h"
 
-#include <algorithm>
+#include <set>
 
 namespace tailrace::app::top {
 
@@ -11,17 +11,15 @@ bool is_position_known(const NodeStatusAnswer::Follower& follower) {
 }
 
 bool has_majority(const NodeStatusAnswer& leader) {
-  const auto takes_part = [&](const NodeStatusAnswer::Member& member) {
-    const auto is_connected = [&](const NodeStatusAnswer::Follower& follower) {
-      return follower.node == member.node && follower.connected;
-    };
-    return member.node == leader.node || std::ranges::any_of(leader.followers, is_connected);
-  };
+  // A set: a server may name very many.
+  std::set<NodeId> taking_part{leader.node};
+  for (const NodeStatusAnswer::Follower& follower : leader.followers)
+    if (follower.connected && follower.vote != Vote::kNone) taking_part.insert(follower.node);
   size_t voters = 0, connected = 0;
   for (const NodeStatusAnswer::Member& member : leader.members) {
     if (!member.voter) continue;
     ++voters;
-    if (takes_part(member)) ++connected;
+    if (taking_part.contains(member.node)) ++connected;
   }
   return voters == 0 || connected > voters / 2;
 }

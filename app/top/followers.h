@@ -10,8 +10,9 @@ namespace tailrace::app::top {
 /// A leader knows no position of a follower that it has not heard yet.
 bool is_position_known(const rpc::NodeStatusAnswer::Follower& follower);
 
-/// Of a node that leads and serves: it and the voters that are connected to it are a majority of
-/// the voters. True where the answer names no voter: an older server.
+/// Of a node that leads and serves: it and the voters that are connected to it and whose vote
+/// counts are a majority of the voters. A voter with a new disk has no vote at first. True where
+/// the answer names no voter: an older server.
 bool has_majority(const rpc::NodeStatusAnswer& leader);
 /// The node leads and serves, and has no majority.
 bool lacks_majority(const rpc::NodeStatusAnswer& answer);

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "app/top/bounds.h"
+
 namespace tailrace::app::top {
 
 Poller::Poller(rpc::ClientOptions options)
@@ -25,7 +27,9 @@ Result<> Poller::connect(std::vector<std::string> servers) {
 
 Snapshot Poller::poll() {
   Snapshot snapshot;
+  snapshot.began = std::chrono::steady_clock::now();
   snapshot.servers = client_->cluster_status();
+  bound(snapshot);
   snapshot.at = std::chrono::steady_clock::now();
   snapshot.unix_time_ms = static_cast<int64_t>(system_clock().unix_time_ns() / 1'000'000);
   learn(snapshot);

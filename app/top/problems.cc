@@ -1,6 +1,7 @@
 #include "app/top/problems.h"
 
 #include <algorithm>
+#include <iterator>
 #include <map>
 
 #include <fmt/format.h>
@@ -123,6 +124,8 @@ void add_of_cluster(const Snapshot& now, std::vector<std::string>& to) {
 }
 
 std::string no_answer(const Snapshot& now, const NodeRow& row) {
+  if (!row.asked)
+    return name_of(row) + ": not asked; if it is a member, give its address by --server";
   const auto found = std::ranges::find_if(
       now.servers, [&](const auto& one) { return one.first == row.server && !one.second; });
   if (found == now.servers.end()) return name_of(row) + ": no answer";
@@ -176,6 +179,7 @@ std::vector<std::string> problems_of(const Snapshot& now, const View& view) {
     if (leader != nullptr) add_of_follower(*leader, row, problems);
     add_room(row, problems);
   }
+  std::ranges::copy(now.left_out, std::back_inserter(problems));
   return problems;
 }
 

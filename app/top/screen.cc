@@ -64,8 +64,12 @@ std::vector<Lines> fitting(const View& view, const ScreenOptions& options, size_
   const auto shrink = [&] { sections = sections_of(view, options, extent); };
   if (!fits()) extent.compact_stages = true, shrink();
   if (!fits()) extent.problems = kFewProblems, shrink();
-  while (!fits() && extent.nodes > 2)
-    --extent.nodes, shrink();
+  // A node has two lines. With so many nodes fewer at once, none goes that there is room for.
+  while (!fits() && extent.nodes > 2) {
+    const size_t fewer = std::max<size_t>(1, (height_of(sections) - height) / 2);
+    extent.nodes = std::max<size_t>(2, extent.nodes - std::min(extent.nodes, fewer));
+    shrink();
+  }
   if (!fits()) extent.watermarks = false, shrink();
   if (!fits()) extent.nodes = 1, extent.problems = 1, shrink();
   return sections;

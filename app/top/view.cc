@@ -1,6 +1,7 @@
 #include "app/top/view.h"
 
 #include <algorithm>
+#include <chrono>
 #include <set>
 
 #include "app/top/followers.h"
@@ -29,13 +30,30 @@ struct Between {
   }
 };
 
+double seconds_between(SteadyTime from, SteadyTime to) {
+  return std::chrono::duration<double>(to - from).count();
+}
+
+/// Whether a server that says that it ran for so many seconds between two polls may be one process.
+/// It counted somewhere within each poll. A server that was started anew can say more than before,
+/// where the one before was young.
+bool is_one_process(const Snapshot& before, const Snapshot& now, double seconds) {
+  constexpr double kToleranceSeconds = 1, kDrift = 0.001;  // of the clocks of two hosts
+  const double least = seconds_between(before.at, now.began);
+  const double most = seconds_between(before.began, now.at);
+  const double tolerance = kToleranceSeconds + kDrift * most;
+  return seconds > 0 && seconds >= least - tolerance && seconds <= most + tolerance;
+}
+
 Between between(const Snapshot* before, const Snapshot& now, const Answer& answer) {
   const Answer* earlier = find_node(before, answer.node);
   if (before == nullptr || earlier == nullptr) return {};
-  Between both{earlier, std::chrono::duration<double>(now.at - before->at).count()};
-  // The servers' own time says when they counted; it goes back when one was started anew.
-  if (earlier->activity && answer.activity)
+  Between both{earlier, seconds_between(before->at, now.at)};
+  // The servers' own time says when they counted.
+  if (earlier->activity && answer.activity) {
     both.seconds = answer.activity->uptime_s - earlier->activity->uptime_s;
+    if (!is_one_process(*before, now, both.seconds)) return {};
+  }
   if (!(both.seconds > 0)) return {};
   return both;
 }
@@ -103,11 +121,12 @@ NodeRow row_of(const Answer& answer, const std::string& server, const Between& b
 }
 
 /// Of a server that does not answer, or of a member that was not asked.
-NodeRow silent_row(NodeId node, const std::string& server, const Answer* leader) {
+NodeRow silent_row(NodeId node, const std::string& server, bool asked, const Answer* leader) {
   NodeRow row;
   row.node = node;
   row.server = server;
-  row.health = "no answer";
+  row.asked = asked;
+  row.health = asked ? "no answer" : "not asked";
   fill_lag(leader, row);
   return row;
 }
@@ -130,18 +149,22 @@ std::vector<NodeRow> rows_of(const Snapshot* before, const Snapshot& now) {
     if (answer && (answer->node == NodeId{} || shown.insert(answer->node).second))
       rows.push_back(row_of(*answer, server, between(before, now, *answer), leader));
   std::set<std::string> silent;
-  for (const auto& [server, answer] : now.servers)
+  std::set<std::string> asked;
+  for (const auto& [server, answer] : now.servers) {
+    asked.insert(server);
     if (!answer) silent.insert(server);
+  }
   if (best != nullptr)
     for (const Answer::Member& member : best->members) {
       // Under another name it has answered.
       silent.erase(shown.contains(member.node) ? member.client_address : std::string{});
       if (!shown.insert(member.node).second) continue;
       silent.erase(member.client_address);
-      rows.push_back(silent_row(member.node, member.client_address, leader));
+      const std::string& server = member.client_address;
+      rows.push_back(silent_row(member.node, server, asked.contains(server), leader));
     }
   for (const std::string& server : silent)
-    rows.push_back(silent_row(NodeId{}, server, nullptr));
+    rows.push_back(silent_row(NodeId{}, server, true, nullptr));
   std::ranges::stable_sort(
       rows, {}, [](const NodeRow& row) { return std::pair(row.node == NodeId{}, row.node.value); });
   return rows;

@@ -21,6 +21,7 @@ struct NodeRow {
   NodeId node;  // 0: not known
   std::string server;
   bool answered = false;
+  bool asked = true;  // false: another node names it, and top did not ask it
   std::string role;
   std::string health;    // "ok", or a word for what is wrong
   bool is_well = false;  // the health is "ok"

@@ -9,6 +9,7 @@
 #include "app/cli/client_options.h"
 #include "app/cli/option_values.h"
 #include "app/cli/output.h"
+#include "app/cli/printable.h"
 #include "app/cli/verbs.h"
 
 namespace tailrace::app {
@@ -46,8 +47,8 @@ int wait_until_served(rpc::Client& client, NodeId node, NodeId not_node, Clock::
   do {
     const auto leader = client.leader_status();
     if (leader && leader->node != not_node && (node == NodeId{} || leader->node == node)) {
-      print_error("node {} at {} leads in epoch {}\n", leader->node.value, leader->leader_address,
-                  leader->epoch.value);
+      print_error("node {} at {} leads in epoch {}\n", leader->node.value,
+                  printable(leader->leader_address), leader->epoch.value);
       return kDone;
     }
     std::this_thread::sleep_for(kLeadLook);

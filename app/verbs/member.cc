@@ -13,6 +13,7 @@
 #include "app/cli/json_text.h"
 #include "app/cli/option_values.h"
 #include "app/cli/output.h"
+#include "app/cli/printable.h"
 #include "app/cli/verbs.h"
 #include "app/top/followers.h"
 #include "app/verbs/member_json.h"
@@ -146,7 +147,7 @@ int wait_until_voter(rpc::Client& client, NodeId node, Clock::time_point until) 
                       node.value, progress_of(view, node))});
     if (Clock::now() - told >= kReport) {
       told = Clock::now();
-      print_error("{}\n", progress_of(view, node));
+      print_error("{}\n", printable(progress_of(view, node)));
     }
     std::this_thread::sleep_for(kMemberLook);
   }
@@ -288,7 +289,8 @@ int list(const MemberOptions& options) {
                                     ? "not connected"
                                     : behind_text(*follower);
       print_out("{:>4}  {:<8}  peer {}  client {}{}{}\n", member.node.value, kind_of(member),
-                member.peer_address, member.client_address, state.empty() ? "" : "  ", state);
+                printable(member.peer_address), printable(member.client_address),
+                state.empty() ? "" : "  ", state);
     }
     if (!answer.members_in_log)
       print_out("They are as in the configuration file: no change was ever made.\n");

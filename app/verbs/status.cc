@@ -4,6 +4,7 @@
 #include "app/cli/client_options.h"
 #include "app/cli/json_text.h"
 #include "app/cli/output.h"
+#include "app/cli/printable.h"
 #include "app/cli/verbs.h"
 #include "app/top/followers.h"
 #include "app/verbs/member_json.h"
@@ -124,14 +125,15 @@ void print_followers(const rpc::NodeStatusAnswer& node) {
               position_text(follower));
     if (follower.relayed_by != NodeId{})
       print_out("    fed by node {}\n", follower.relayed_by.value);
-    if (!follower.unhealthy.empty()) print_out("    unhealthy: {}\n", follower.unhealthy);
+    if (!follower.unhealthy.empty())
+      print_out("    unhealthy: {}\n", printable(follower.unhealthy));
   }
 }
 
 void print_text(const rpc::NodeStatusAnswer& node) {
-  print_out("node {} at {}: {}, epoch {}{}{}\n", node.node.value, node.address, node.role,
-            node.epoch.value, node.role == "leader" && !node.serving ? ", not serving yet" : "",
-            version_text(node));
+  print_out("node {} at {}: {}, epoch {}{}{}\n", node.node.value, printable(node.address),
+            printable(node.role), node.epoch.value,
+            node.role == "leader" && !node.serving ? ", not serving yet" : "", version_text(node));
   print_out("  begin {}  checkpointed {}  applied {}  committed {}  durable {}  tail {}\n",
             node.begin.value, node.checkpointed.value, node.applied.value, node.committed.value,
             node.durable.value, node.tail.value);
@@ -151,13 +153,14 @@ void print_text(const rpc::NodeStatusAnswer& node) {
     print_out("  fed by node {}, its upstream\n", node.source.value);
   if (node.last_compared != Address{})
     print_out("  state compared at {}\n", node.last_compared.value);
-  if (!node.unhealthy.empty()) print_out("  unhealthy: {}\n", node.unhealthy);
-  if (!node.coordinator.empty()) print_out("  coordinator: {}\n", node.coordinator);
-  if (!node.problem.empty()) print_out("  problem: {}\n", node.problem);
+  if (!node.unhealthy.empty()) print_out("  unhealthy: {}\n", printable(node.unhealthy));
+  if (!node.coordinator.empty()) print_out("  coordinator: {}\n", printable(node.coordinator));
+  if (!node.problem.empty()) print_out("  problem: {}\n", printable(node.problem));
   if (!node.copy.stage.empty() && node.copy.stage != "idle") {
     print_out("  copies the state of node {}: {}, {} of {}{}{}\n", node.copy.from.value,
-              node.copy.stage, bytes_text(node.copy.received), bytes_text(node.copy.bytes),
-              node.copy.problem.empty() ? "" : "; ", node.copy.problem);
+              printable(node.copy.stage), bytes_text(node.copy.received),
+              bytes_text(node.copy.bytes), node.copy.problem.empty() ? "" : "; ",
+              printable(node.copy.problem));
   }
 }
 

@@ -12,6 +12,7 @@
 #include "app/cli/client_options.h"
 #include "app/cli/json_text.h"
 #include "app/cli/output.h"
+#include "app/cli/printable.h"
 #include "app/cli/verbs.h"
 
 namespace tailrace::app {
@@ -90,7 +91,7 @@ Result<rpc::DigestAnswer> digest_of(rpc::Client& client, const std::string& serv
     }
     last = digest.error().message;
     since = now;
-    print_error("tailrace: {}: {}\n", server, last);
+    print_error("tailrace: {}: {}\n", printable(server), printable(last));
   }
 }
 
@@ -141,7 +142,7 @@ void print_json(const Verification& result) {
 void print_text(const Verification& result) {
   print_out("log from {} and state, at address {}\n", result.log_from.value, result.address.value);
   for (const auto& [server, digest] : result.nodes) {
-    print_out("{}  log {}  state {}  {} pairs\n", server, log_text(digest),
+    print_out("{}  log {}  state {}  {} pairs\n", printable(server), log_text(digest),
               hex(digest.state_high, digest.state_low), digest.pairs);
   }
 }

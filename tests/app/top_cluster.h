@@ -100,6 +100,7 @@ inline Answer node_at(uint32_t node, const Moment& at, uint32_t nodes = 3) {
 inline Snapshot cluster_at(const Moment& at, uint32_t nodes = 3) {
   Snapshot snapshot;
   snapshot.at = SteadyTime(std::chrono::milliseconds(static_cast<int64_t>(at.second * 1000)));
+  snapshot.began = snapshot.at;
   snapshot.unix_time_ms = 1'700'000'000'000 + static_cast<int64_t>(at.second * 1000);
   for (uint32_t i = 1; i <= nodes; ++i)
     snapshot.servers.emplace_back(server_of(i), node_at(i, at, nodes));

@@ -7,6 +7,7 @@
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
+#include "app/top/bounds.h"
 #include "app/top/followers.h"
 #include "app/top/text.h"
 #include "app/top/view.h"
@@ -103,6 +104,32 @@ TEST(TopView, AfterARestartOfTheLeaderNoRateOfTheClusterIsKnown) {
   EXPECT_FALSE(view.stages[2].p50);
 }
 
+// Promise: a server that was started anew between two polls has no rates, also where it has run for
+// longer than the one before it had.
+TEST(TopView, ARestartShowsInTheTimeBetweenThePolls) {
+  Snapshot before = cluster_at(kBefore), now = cluster_at(kNow);
+  now.began = now.at = before.at + std::chrono::seconds(10);
+  Answer::Activity& young = *before.servers[0].second->activity;
+  Answer::Activity& later = *now.servers[0].second->activity;
+  young.uptime_s = 0.5;
+  later.uptime_s = 8;
+  EXPECT_FALSE(view_of(&before, now).nodes[0].rates.writes);
+  later.uptime_s = 10;
+  EXPECT_TRUE(view_of(&before, now).nodes[0].rates.writes);
+  later.uptime_s = 13;
+  EXPECT_FALSE(view_of(&before, now).nodes[0].rates.writes) << "of another process, too";
+}
+
+// A poll lasts until the slowest server has answered or was given up.
+TEST(TopView, ASlowPollIsNotARestart) {
+  Snapshot before = cluster_at(kBefore), now = cluster_at(kNow);
+  before.began = before.at - std::chrono::seconds(2);
+  now.servers[0].second->activity->uptime_s = before.servers[0].second->activity->uptime_s + 3;
+  EXPECT_TRUE(view_of(&before, now).nodes[0].rates.writes);
+  before.began = before.at;
+  EXPECT_FALSE(view_of(&before, now).nodes[0].rates.writes);
+}
+
 TEST(TopView, OfTwoThatSayTheyLeadTheNewerOneDoes) {
   Snapshot now = cluster_at(kNow);
   Answer& other = *now.servers[1].second;
@@ -135,6 +162,58 @@ TEST(TopView, ASilentServerHasTheNumberOfTheMemberThatIsThere) {
   EXPECT_THAT(view.problems, Contains("elsewhere:1: no answer: no such host"));
 }
 
+// Promise: an answer of any size becomes a screen of a bounded size, and the screen says so.
+TEST(TopBounds, WhatAServerTellsBeyondThemIsCountedOnly) {
+  Snapshot now = cluster_at(kNow);
+  Answer& leader = *now.servers[0].second;
+  for (uint32_t i = 4; i <= 100'000; ++i) {
+    leader.members.push_back({NodeId{i}, true, false, "", server_of(i)});
+    leader.followers.emplace_back().node = NodeId{i};
+    leader.anchors.emplace_back("follower:" + std::to_string(i), Address{i});
+    leader.activity->stages.push_back({"stage", {}, 0});
+  }
+  leader.problem.assign(1'000'000, 'x');
+  silence(now, 2, std::string(1'000'000, 'y'));
+  bound(now);
+  EXPECT_EQ(leader.members.size(), kMostListed);
+  EXPECT_EQ(leader.followers.size(), kMostListed);
+  EXPECT_EQ(leader.anchors.size(), kMostListed);
+  EXPECT_EQ(leader.activity->stages.size(), kMostListed);
+  EXPECT_EQ(leader.problem.size(), kMostTextBytes + 3);
+  const View view = view_of(nullptr, now);
+  EXPECT_EQ(view.nodes.size(), kMostListed);
+  for (const std::string& problem : view.problems)
+    EXPECT_LT(problem.size(), 2 * kMostTextBytes);
+  EXPECT_THAT(view.problems, Contains("node 1: tells of 128 members, and 99872 more members"));
+  EXPECT_THAT(view.problems, Contains(HasSubstr("128 stages, and 99875 more stages")));
+}
+
+TEST(TopBounds, BucketsAreTakenAllOrNotAtAll) {
+  Snapshot now = cluster_at(kNow);
+  Answer::Activity& activity = *now.servers[0].second->activity;
+  activity.stage_bounds_s.resize(kMostListed + 1);
+  bound(now);
+  EXPECT_THAT(activity.stage_bounds_s, IsEmpty());
+  EXPECT_THAT(activity.stages[1].counts, IsEmpty());
+  EXPECT_FALSE(now.servers[1].second->activity->stage_bounds_s.empty());
+  EXPECT_THAT(now.left_out, IsEmpty());
+}
+
+// Promise: a node is said to be silent only after it was asked. A removed node names members of
+// long ago, which are not asked.
+TEST(TopView, AMemberThatWasNotAskedIsNotSilent) {
+  Snapshot now = cluster_at(kNow);
+  now.servers.erase(now.servers.begin(), now.servers.begin() + 2);
+  now.servers[0].second->removed = true;
+  const View view = view_of(nullptr, now);
+  ASSERT_EQ(view.nodes.size(), 3u);
+  EXPECT_EQ(view.nodes[0].health, "not asked");
+  EXPECT_EQ(view.nodes[2].health, "removed");
+  EXPECT_THAT(view.problems, Not(Contains(HasSubstr("no answer"))));
+  EXPECT_THAT(view.problems, Contains(HasSubstr("node 1: not asked")));
+  EXPECT_EQ(to_json(view)["nodes"][0]["health"], "not asked");
+}
+
 TEST(TopFollowers, AMajorityIsOfTheVotersAndTheLeaderIsOneOnlyIfItVotes) {
   Answer leader = node_at(1, kNow, 3);
   EXPECT_TRUE(has_majority(leader));
@@ -159,6 +238,13 @@ TEST(TopFollowers, AMajorityIsOfTheVotersAndTheLeaderIsOneOnlyIfItVotes) {
   outside.followers[0].connected = false;
   EXPECT_FALSE(has_majority(outside));
   EXPECT_TRUE(has_majority(node_at(1, kNow, 1)));
+  // A connected voter that has lost its disk does not count until it has a vote again.
+  Answer lost = node_at(1, kNow, 3);
+  lost.followers[0].connected = false;
+  lost.followers[1].vote = Vote::kNone;
+  EXPECT_FALSE(has_majority(lost));
+  lost.followers[1].vote = Vote::kProvisional;
+  EXPECT_TRUE(has_majority(lost));
   outside.members.clear();
   EXPECT_TRUE(has_majority(outside)) << "an older server names none";
 }
