@@ -6,7 +6,9 @@
 #include <cstdlib>
 #include <cstring>
 #include <string_view>
+#include <utility>
 
+#include <fcntl.h>
 #include <poll.h>
 #include <sys/ioctl.h>
 #include <sys/signalfd.h>
@@ -21,13 +23,28 @@ constexpr size_t kLeastWidth = 20, kMostWidth = 1000;
 constexpr std::string_view kEnter = "\x1b[?1049h\x1b[?25l\x1b[?7l\x1b[H\x1b[2J";
 constexpr std::string_view kLeave = "\x1b[0m\x1b[?7h\x1b[?25h\x1b[?1049l";
 
-bool write_all(std::string_view bytes) {
-  while (!bytes.empty()) {
-    const ssize_t written = ::write(STDOUT_FILENO, bytes.data(), bytes.size());
-    if (written < 0 && errno == EINTR) continue;
-    if (written <= 0) return false;
-    bytes.remove_prefix(static_cast<size_t>(written));
-  }
+// How long a terminal may take to be as it was before. One that nobody reads never is.
+constexpr int kLeavingMs = 200;
+
+/// The terminal of standard output, opened anew: that it does not block is then nobody else's
+/// matter. The shell has the same standard output. -1: this does not work.
+int open_output() {
+  return ::open("/proc/self/fd/1", O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+}
+
+/// Removes from `bytes` what the terminal took, which may be nothing. False: it is gone.
+bool write_some(int output, std::string_view& bytes) {
+  // A write that blocks may wait even where poll() says that there is room. Who shares standard
+  // output has it as it was after the write.
+  const int flags = ::fcntl(output, F_GETFL);
+  const bool blocks = (flags & O_NONBLOCK) == 0;
+  if (blocks) (void)::fcntl(output, F_SETFL, flags | O_NONBLOCK);
+  const ssize_t written = ::write(output, bytes.data(), bytes.size());
+  const int error = errno;
+  if (blocks) (void)::fcntl(output, F_SETFL, flags);
+  errno = error;
+  if (written < 0) return error == EINTR || error == EAGAIN;
+  bytes.remove_prefix(static_cast<size_t>(written));
   return true;
 }
 
@@ -67,6 +84,7 @@ Result<std::unique_ptr<Terminal>> Terminal::open() {
   std::unique_ptr<Terminal> terminal(new Terminal());
   terminal->colours_ = has_colours();
   terminal->keys_ = ::isatty(STDIN_FILENO) == 1;
+  if (const int output = open_output(); output >= 0) terminal->output_ = output;
   const sigset_t signals = watched_signals();
   ::pthread_sigmask(SIG_BLOCK, &signals, &terminal->signals_before_);
   terminal->signals_ = ::signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
@@ -78,6 +96,7 @@ Result<std::unique_ptr<Terminal>> Terminal::open() {
 Terminal::~Terminal() {
   leave();
   if (signals_ >= 0) ::close(signals_);
+  if (output_ != STDOUT_FILENO) ::close(output_);
   ::pthread_sigmask(SIG_SETMASK, &signals_before_, nullptr);
 }
 
@@ -89,16 +108,34 @@ void Terminal::enter() {
     raw.c_cc[VTIME] = 0;
     (void)::tcsetattr(STDIN_FILENO, TCSANOW, &raw);
   }
-  (void)write_all(kEnter);
   entered_ = true;
+  (void)write(kEnter);
 }
 
 void Terminal::leave() {
   if (!entered_) return;
   entered_ = false;
-  (void)write_all(kLeave);
-  // What was typed meanwhile is not for the shell.
-  if (keys_) (void)::tcsetattr(STDIN_FILENO, TCSAFLUSH, &before_);
+  std::string_view left = kLeave;
+  pollfd room{output_, POLLOUT, 0};
+  while (!left.empty() && ::poll(&room, 1, kLeavingMs) > 0 && write_some(output_, left)) {
+  }
+  if (!keys_) return;
+  // What was typed meanwhile is not for the shell. Not TCSAFLUSH, which waits until all is read.
+  (void)::tcflush(STDIN_FILENO, TCIFLUSH);
+  (void)::tcsetattr(STDIN_FILENO, TCSANOW, &before_);
+}
+
+bool Terminal::write(std::string_view bytes) {
+  while (!bytes.empty() && !ended_) {
+    pollfd all[] = {{output_, POLLOUT, 0}, {signals_, POLLIN, 0}};
+    if (::poll(all, 2, -1) < 0) {
+      if (errno == EINTR) continue;
+      return false;
+    }
+    if (all[1].revents != 0) note_signal();
+    if (all[0].revents != 0 && !write_some(output_, bytes)) return false;
+  }
+  return true;
 }
 
 Terminal::Size Terminal::size() const {
@@ -117,31 +154,41 @@ Result<> Terminal::draw(const Lines& lines) {
     if (lines[i].width() < width) frame += "\x1b[K";
   }
   if (lines.size() < size().height) frame += "\x1b[J";
-  if (!write_all(frame)) return tl::unexpected(io_error("write", "standard output", errno));
+  if (!write(frame)) return tl::unexpected(io_error("write", "standard output", errno));
   return {};
 }
 
-Terminal::Event Terminal::on_signal() {
+void Terminal::note_signal() {
   signalfd_siginfo signal{};
-  if (::read(signals_, &signal, sizeof signal) != sizeof signal) return {};
-  switch (signal.ssi_signo) {
-    case SIGWINCH:
-      return {Event::Kind::kResized};
-    case SIGTSTP:  // Ctrl-Z: stands still until the shell says otherwise
-      leave();
-      (void)::kill(::getpid(), SIGSTOP);
-      enter();
-      return {Event::Kind::kResized};
-    default:
-      return {Event::Kind::kEnd};
+  if (::read(signals_, &signal, sizeof signal) != sizeof signal) return;
+  if (signal.ssi_signo == SIGWINCH)
+    resized_ = true;
+  else if (signal.ssi_signo == SIGTSTP)
+    stopped_ = true;
+  else
+    ended_ = true;
+}
+
+Terminal::Event Terminal::on_signal() {
+  if (ended_) return {Event::Kind::kEnd};
+  if (std::exchange(stopped_, false)) {  // Ctrl-Z: stands still until the shell says otherwise
+    leave();
+    (void)::kill(::getpid(), SIGSTOP);
+    enter();
+    resized_ = true;
   }
+  return {std::exchange(resized_, false) ? Event::Kind::kResized : Event::Kind::kNothing};
 }
 
 Terminal::Event Terminal::wait(int descriptor) {
+  if (ended_ || stopped_ || resized_) return on_signal();  // it came while a frame was written
   pollfd all[] = {{signals_, POLLIN, 0}, {descriptor, POLLIN, 0}, {STDIN_FILENO, POLLIN, 0}};
   const nfds_t count = keys_ ? 3 : 2;
   if (::poll(all, count, -1) < 0) return errno == EINTR ? Event{} : Event{Event::Kind::kEnd};
-  if (all[0].revents != 0) return on_signal();
+  if (all[0].revents != 0) {
+    note_signal();
+    return on_signal();
+  }
   if (all[1].revents != 0) return {Event::Kind::kOther};
   if (count == 3 && all[2].revents != 0) {
     char key = 0;

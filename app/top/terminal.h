@@ -4,6 +4,7 @@
 
 #include <memory>
 #include <string>
+#include <string_view>
 
 #include <termios.h>
 
@@ -32,7 +33,8 @@ class Terminal {
     size_t width = 80, height = 24;
   };
   Size size() const;
-  /// Fails when the terminal is gone.
+  /// Fails when the terminal is gone. Waits while the terminal takes nothing, but a signal that
+  /// ends the program ends this, too: wait() then says kEnd.
   Result<> draw(const Lines& lines);
 
   struct Event {
@@ -46,6 +48,10 @@ class Terminal {
   Terminal() = default;
   void enter();
   void leave();
+  /// All, unless a signal ends the program. False: the terminal is gone, and errno says why.
+  bool write(std::string_view bytes);
+  /// Takes a signal from the system; on_signal() does what it wants.
+  void note_signal();
   Event on_signal();
 
   bool colours_ = false;
@@ -54,6 +60,8 @@ class Terminal {
   termios before_{};
   sigset_t signals_before_{};
   int signals_ = -1;
+  int output_ = 1;  // standard output, or the same terminal without blocking
+  bool ended_ = false, stopped_ = false, resized_ = false;  // signals that came
 };
 
 }  // namespace tailrace::app::top
