@@ -13,6 +13,34 @@
 
 namespace tailrace::rpc {
 
+/// What the server has done since its start, and what it holds now. A rate is the difference of
+/// two answers, divided by the difference of their `uptime_s`.
+struct NodeActivity {
+  double uptime_s = 0;  // less than before: the server was started anew
+  double cpu_s = 0;     // processor time of all threads
+  uint64_t resident_bytes = 0;
+  uint64_t disk_free_bytes = 0;      // of the file system of the data directory
+  uint64_t disk_capacity_bytes = 0;  // 0: not known
+  uint64_t writes = 0, reads = 0;    // requests that were answered without an error
+  uint64_t events = 0;               // records that appends put into the log
+  uint64_t record_bytes = 0;         // of all records that requests put into the log
+  uint64_t refused = 0;              // requests that were answered with an error: it refused them,
+  uint64_t not_leader = 0;           // it did not lead,
+  uint64_t failed = 0;               // it could not serve them, or the outcome is not known
+  uint64_t in_flight = 0;            // requests that are not answered yet
+  uint64_t connections = 0, tails = 0;
+  /// Where the time of writes goes, in seconds.
+  std::vector<double> stage_bounds_s;  // ascending upper bounds of the buckets
+  struct Stage {
+    std::string name;
+    std::vector<uint64_t> counts;  // one a bound, and one for what is above all bounds
+    double sum_s = 0;
+    bool operator==(const Stage&) const = default;
+  };
+  std::vector<Stage> stages;  // in the order in which a write passes them
+  bool operator==(const NodeActivity&) const = default;
+};
+
 struct NodeStatusAnswer {
   NodeId node;
   std::string address;  // the server that was asked; not sent
@@ -76,33 +104,7 @@ struct NodeStatusAnswer {
   uint64_t next_version_in_ms = 0;
   std::string cluster_identity;  // 32 hexadecimal digits; empty: it has none yet
   std::vector<std::pair<std::string, Address>> anchors;
-  /// What the server has done since its start, and what it holds now. A rate is the difference of
-  /// two answers, divided by the difference of their `uptime_s`.
-  struct Activity {
-    double uptime_s = 0;  // less than before: the server was started anew
-    double cpu_s = 0;     // processor time of all threads
-    uint64_t resident_bytes = 0;
-    uint64_t disk_free_bytes = 0;      // of the file system of the data directory
-    uint64_t disk_capacity_bytes = 0;  // 0: not known
-    uint64_t writes = 0, reads = 0;    // requests that were answered without an error
-    uint64_t events = 0;               // records that appends put into the log
-    uint64_t record_bytes = 0;         // of all records that requests put into the log
-    uint64_t refused = 0;     // requests that were answered with an error: it refused them,
-    uint64_t not_leader = 0;  // it did not lead,
-    uint64_t failed = 0;      // it could not serve them, or the outcome is not known
-    uint64_t in_flight = 0;   // requests that are not answered yet
-    uint64_t connections = 0, tails = 0;
-    /// Where the time of writes goes, in seconds.
-    std::vector<double> stage_bounds_s;  // ascending upper bounds of the buckets
-    struct Stage {
-      std::string name;
-      std::vector<uint64_t> counts;  // one a bound, and one for what is above all bounds
-      double sum_s = 0;
-      bool operator==(const Stage&) const = default;
-    };
-    std::vector<Stage> stages;  // in the order in which a write passes them
-    bool operator==(const Activity&) const = default;
-  };
+  using Activity = NodeActivity;
   std::optional<Activity> activity;  // nothing: an older server
 
   bool operator==(const NodeStatusAnswer&) const = default;

@@ -96,9 +96,10 @@ TEST_F(Backlog, WhatARequestTookBeginsBeforeItWasHeld) {
   ASSERT_TRUE(soon([&] { return done == 40; }));
   const std::string name = "tailrace_rpc_request_stage_duration_seconds";
   EXPECT_GE(value_of(registry, name + "_sum{stage=\"held\"}"), 0.8 * kHeld);
-  // Those behind the held one came as early, although nothing looked at them.
+  // Those behind the held one that were read with it came as early: some twenty were in the log,
+  // and one was held.
   EXPECT_GE(value_of(registry, "tailrace_rpc_request_duration_seconds_sum{kind=\"put\"}"),
-            40 * 0.8 * kHeld);
+            24 * kHeld);
   // The same writes in each stage, and their parts are no more than the whole.
   const double writes = value_of(registry, name + "_count{stage=\"held\"}");
   double parts = 0;
