@@ -10,6 +10,7 @@
 #include "config/keys.h"
 #include "config/members_config.h"
 #include "config/yaml_reader.h"
+#include "core/utf8.h"
 #include "observability/logging.h"
 
 namespace tailrace::config {
@@ -18,30 +19,6 @@ namespace {
 
 // As the promise file has room for.
 constexpr size_t kMostClusterBytes = 255;
-
-/// As RFC 3629 has it: no overlong forms, no surrogates.
-bool is_utf8(std::string_view text) {
-  for (size_t at = 0; at < text.size();) {
-    const auto byte = [&](size_t i) {
-      return i < text.size() ? static_cast<unsigned char>(text[i]) : 0u;
-    };
-    const unsigned first = byte(at);
-    const size_t more = first < 0x80                    ? 0
-                        : first >= 0xC2 && first < 0xE0 ? 1
-                        : first >= 0xE0 && first < 0xF0 ? 2
-                        : first >= 0xF0 && first < 0xF5 ? 3
-                                                        : text.size();
-    if (more >= text.size() - at) return false;
-    for (size_t i = 1; i <= more; ++i)
-      if ((byte(at + i) & 0xC0) != 0x80) return false;
-    const unsigned second = byte(at + 1);
-    if ((first == 0xE0 && second < 0xA0) || (first == 0xED && second > 0x9F) ||
-        (first == 0xF0 && second < 0x90) || (first == 0xF4 && second > 0x8F))
-      return false;
-    at += 1 + more;
-  }
-  return true;
-}
 
 /// A section that has no others below it.
 YamlReader read_whole(YamlReader reader, std::string_view section, NodeConfig& config) {

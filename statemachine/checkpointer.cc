@@ -187,7 +187,6 @@ Result<Address> Checkpointer::take() {
   TAILRACE_ASSIGN_OR_RETURN(const auto point, point_of(info));
   watermarks_.advance_checkpointed(point);
   if (options_.expiry_horizon) options_.expiry_horizon->advance(log_time_ns);
-  probe_.checkpoints.add();
   probe_.checkpoint_seconds.set(std::chrono::duration<double>(clock_.now() - began).count());
   recovered(info, point);
   TAILRACE_RETURN_IF_ERROR(truncate(point));

@@ -11,7 +11,6 @@ struct Probe {
   observability::Counter replays;
   observability::Counter sessions_evicted;
   observability::Counter answers_forgotten;  // for the limit of all together
-  observability::Counter checkpoints;
   observability::Counter checkpoint_failures;
   observability::Gauge checkpoint_seconds{observability::kNotKnown};
   observability::Gauge checkpoint_bytes{observability::kNotKnown};
