@@ -50,6 +50,8 @@ constexpr Key kKeys[] = {
    "How many files that truncation has emptied are kept, to be written again: that is faster than new ones."},
   {"log", "flushes_in_flight", Form::kNumber, 1, 64, "", TARGET(log.flushes_in_flight), "",
    "How many writes may be under way at a time. More for disks with many queues."},
+  {"log", "overlap_bytes", Form::kSize, 0, 64 * kMiB, "", TARGET(log.overlap_bytes), "",
+   "While a write is under way, the next one begins once so many bytes wait for it; what is less goes together when the first is done. 0: at once."},
   {"log", "reserve_disk_bytes", Form::kSize, 0, kTiB, "", TARGET(log.reserve_disk_bytes), "",
    "Writes are refused while the disk has less than this to spare, so that what must be written finds room."},
   {"log", "proven_lag_bytes", Form::kSize, kMiB, kTiB, "", TARGET(log.proven_lag_bytes), "",

@@ -28,6 +28,7 @@ Flusher::Flusher(LogCore& core, std::unique_ptr<storage::IoQueue> queue)
       pressure_bytes_(std::max<uint64_t>(
           core.options.page_bytes, static_cast<uint64_t>(static_cast<double>(core.ring.bytes()) *
                                                          core.options.pressure_fraction))),
+      overlap_bytes_(std::min(core.options.overlap_bytes, pressure_bytes_)),
       queue_(std::move(queue)),
       segment_maker_(core, {[this] { nudge(); }, [this](Error error) { fail(std::move(error)); }}),
       proven_writer_(core, [this](Error error) { fail(std::move(error)); }),
@@ -99,13 +100,16 @@ bool Flusher::may_start() const {
 std::optional<FlushReason> Flusher::due(SteadyTime now) const {
   if (!unflushed()) return std::nullopt;
   const CommitPolicy& policy = core_.options.commit;
-  if (policy.is_natural()) return FlushReason::kNatural;
+  const uint64_t waiting = core_.ring.tail() - flushed_;
+  const bool room_is_wanted =
+      core_.room_waiters.load() > 0 || room_wanted_.load(std::memory_order_relaxed);
+  if (policy.is_natural() &&
+      (order_.empty() || waiting >= overlap_bytes_ || room_is_wanted || stop_.load()))
+    return FlushReason::kNatural;
+  if (policy.is_natural()) return std::nullopt;
   if (Address{requested_.load()} > flushed_) return FlushReason::kRequested;
   if (core_.ring.tail() >= next_awaited()) return FlushReason::kRequested;
-  const uint64_t waiting = core_.ring.tail() - flushed_;
-  if (waiting >= pressure_bytes_ || core_.room_waiters.load() > 0 ||
-      room_wanted_.load(std::memory_order_relaxed))
-    return FlushReason::kPressure;
+  if (waiting >= pressure_bytes_ || room_is_wanted) return FlushReason::kPressure;
   if (policy.every_bytes > 0 && waiting >= policy.every_bytes) return FlushReason::kBytes;
   if (policy.every.count() > 0 && waiting_since_ && now - *waiting_since_ >= policy.every)
     return FlushReason::kInterval;
@@ -122,7 +126,7 @@ void Flusher::note_waiting(SteadyTime now) {
     waiting_since_ = now;
   }
   uint64_t bytes = pressure_bytes_;
-  if (policy.is_natural()) bytes = 0;
+  if (policy.is_natural()) bytes = order_.empty() ? 0 : overlap_bytes_;
   if (policy.every_bytes > 0) bytes = std::min(bytes, policy.every_bytes);
   // The first byte starts the clock.
   if (policy.every.count() > 0 && !waiting_since_) bytes = 0;
@@ -139,7 +143,8 @@ std::chrono::nanoseconds Flusher::time_until_due(SteadyTime now) const {
 }
 
 bool Flusher::has_work(SteadyTime now) const {
-  return may_start() && (due(now) || (unflushed() && !waiting_since_));
+  const bool clock_is_to_start = core_.options.commit.every.count() > 0 && !waiting_since_;
+  return may_start() && (due(now) || (unflushed() && clock_is_to_start));
 }
 
 void Flusher::run() {
@@ -284,11 +289,13 @@ void Flusher::write_flush(Flush& flush) {
     at = part_end;
   }
   if (bounce_from == end) return;
-  // Nobody came while the last flush ran, so likely nobody waits for this one's write to be over to
-  // begin the next: the shorter way, on which that is not known before the sync is.
+  // The shorter way, on which it is not known when the write is over and only the sync is missing:
+  // for a flush that the next one waits for anyhow, or that none is likely to follow, for nobody
+  // came while the last one ran.
   const bool one_write = bounce_from == from && from.value % core_.options.segment_bytes + whole <=
                                                     core_.options.segment_bytes;
-  if (one_write && nothing_waited_) flush.state = Flush::State::kWritingSynced;
+  if (one_write && (nothing_waited_ || overlap_bytes_ > 0))
+    flush.state = Flush::State::kWritingSynced;
   submit_write(flush, bounce_from, copy_to_bounce(flush, bounce_from));
 }
 

@@ -18,7 +18,8 @@
 
 namespace tailrace::fasterlog {
 
-/// Group commit: whatever was enqueued while the flushes before ran becomes the next batch. It is
+/// Group commit: whatever was enqueued while the flush before ran becomes the next batch (sooner
+/// where much waits: LogOptions::overlap_bytes). It is
 /// ended by a commit mark, written with O_DIRECT, fsynced once its own writes have completed, and
 /// counts as durable only after all batches before it.
 ///
@@ -172,7 +173,7 @@ class Flusher {
   void tell_listeners();
 
   LogCore& core_;
-  const uint64_t pressure_bytes_;
+  const uint64_t pressure_bytes_, overlap_bytes_;
   std::unique_ptr<storage::IoQueue> queue_;
   SegmentMaker segment_maker_;
   ProvenWriter proven_writer_;

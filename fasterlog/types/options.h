@@ -20,7 +20,8 @@ struct CommitPolicy {
   uint64_t every_bytes = 0;            // once so many bytes wait; 0: not by bytes
   std::chrono::microseconds every{0};  // once the oldest byte waits so long; zero: not by time
 
-  /// Group commit: at once; what arrives meanwhile is the next flush.
+  /// Group commit: at once where no flush is under way; what arrives meanwhile is the next flush
+  /// (LogOptions::overlap_bytes).
   static CommitPolicy natural() { return {}; }
   static CommitPolicy on_request() { return {true, 0, {}}; }
   static CommitPolicy each(uint64_t bytes, std::chrono::microseconds time) {
@@ -42,6 +43,10 @@ struct LogOptions {
   /// filling new files.
   uint32_t spare_segments = 2;
   uint32_t flushes_in_flight = 4;
+  /// Under the natural policy and beside a flush that is under way, the next one begins once so
+  /// many bytes wait, or when nothing is under way any more. So the writes of many that wait for
+  /// each other's flush share the next one. 0: at once, which writes more and smaller flushes.
+  uint64_t overlap_bytes = 64u << 10;
   CommitPolicy commit;
   /// A thread in wait_durable(), without a deadline or a stop token, may write and sync a small
   /// flush itself while the flusher is idle: a lone commit then costs no change of threads.

@@ -3,7 +3,10 @@
 #include <thread>
 
 #include "observability/metrics.h"
+#include "tests/fasterlog/fault_options.h"
 #include "tests/fasterlog/log_fixture.h"
+#include "tests/support/fault_file_system.h"
+#include "tests/support/gate_file_system.h"
 
 namespace tailrace::fasterlog {
 namespace {
@@ -171,6 +174,44 @@ TEST_F(CommitPolicyTest, NoMoreFlushesAreInFlightThanAreAllowed) {
     EXPECT_LE(greatest, most);
     EXPECT_GE(greatest, 1);
   }
+}
+
+// Promise: beside a flush that is under way, what is little waits and goes together when it is
+// done; what is much does not wait.
+TEST_F(CommitPolicyTest, LittleWaitsForTheFlushThatIsUnderWay) {
+  testing::FaultFileSystem below(1);
+  testing::GateFileSystem disk(below);
+  LogOptions gated = fault_options();
+  gated.page_bytes = 1u << 20;
+  gated.segment_bytes = 1u << 20;
+  gated.overlap_bytes = 64u << 10;
+  auto opened = Log::open(disk, gated);
+  ASSERT_TRUE(opened.has_value()) << opened.error().message;
+  Log& log = **opened;
+  ASSERT_TRUE(log.become_writer(Epoch{1}).has_value());
+  ASSERT_TRUE(log.wait_durable(log.tail()).has_value());
+  disk.hold_queues();
+  const double before = begun(log, "natural");
+  // So long that its mark ends a block: the next flush could begin at any time.
+  ASSERT_TRUE(put(log, 100'000).has_value());
+  const auto in_flight = [&](double wanted) {
+    const auto deadline = system_clock().now() + std::chrono::seconds(30);
+    while (metric(log, "\ntailrace_log_flushes_in_flight ") != wanted &&
+           system_clock().now() < deadline)
+      std::this_thread::sleep_for(milliseconds(1));
+    return metric(log, "\ntailrace_log_flushes_in_flight ");
+  };
+  EXPECT_EQ(in_flight(1), 1);
+  for (int i = 0; i < 10; ++i)
+    ASSERT_TRUE(put(log, 100).has_value());
+  long_enough();
+  EXPECT_EQ(in_flight(1), 1) << "a flush of little began beside another one";
+  ASSERT_TRUE(put(log, 70'000).has_value());
+  EXPECT_EQ(in_flight(2), 2) << "much waited for the flush before";
+  ASSERT_TRUE(put(log, 100).has_value());
+  disk.let_go();
+  ASSERT_TRUE(log.wait_durable(log.tail()).has_value());
+  EXPECT_EQ(begun(log, "natural") - before, 3);
 }
 
 TEST_F(CommitPolicyTest, ClosingMakesEverythingDurableUnderEveryPolicy) {

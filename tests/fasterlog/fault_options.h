@@ -21,6 +21,7 @@ inline LogOptions fault_options() {
   result.buffer_pages = 4;
   result.segment_bytes = 64u << 10;
   result.reserve_disk_bytes = 0;
+  result.overlap_bytes = 0;  // the most steps that a crash can come between
   result.huge_pages = false;
   return result;
 }

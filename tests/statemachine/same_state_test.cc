@@ -133,6 +133,7 @@ class Follower {
   void draw() {
     log_options_.buffer_pages = 4u << random_.below(2);
     log_options_.flushes_in_flight = static_cast<uint32_t>(random_.between(1, 4));
+    log_options_.overlap_bytes = random_.chance(1, 2) ? 0 : 64u << 10;
     log_options_.spare_segments = static_cast<uint32_t>(random_.below(4));
     log_options_.commit = random_.chance(1, 2)
                               ? fasterlog::CommitPolicy::natural()

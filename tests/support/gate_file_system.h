@@ -1,8 +1,9 @@
 #pragma once
-// A file system that writes down what is done to it, and can hold chosen fsyncs until it is let go:
-// so a test can stand still between two steps of the disk.
+// A file system that writes down what is done to it, and can hold chosen fsyncs, or what its queues
+// have done, until it is let go: so a test can stand still between two steps of the disk.
 
 #include <algorithm>
+#include <iterator>
 #include <map>
 #include <memory>
 #include <string>
@@ -24,9 +25,15 @@ class GateFileSystem final : public storage::FileSystem {
     const MutexLock lock(mutex_);
     held_ = std::move(part);
   }
+  /// From now on what queues have done is not handed out.
+  void hold_queues() {
+    const MutexLock lock(mutex_);
+    queues_held_ = true;
+  }
   void let_go() {
     const MutexLock lock(mutex_);
     held_.clear();
+    queues_held_ = false;
     moved_.notify_all();
   }
   /// The disk has no more than `bytes` for all files together whose path contains `part`.
@@ -60,7 +67,8 @@ class GateFileSystem final : public storage::FileSystem {
     return std::make_unique<GateFile>(*this, std::move(*file));
   }
   Result<std::unique_ptr<storage::IoQueue>> make_queue(size_t depth) override {
-    return below_.make_queue(depth);
+    TAILRACE_ASSIGN_OR_RETURN(auto queue, below_.make_queue(depth));
+    return std::make_unique<GateQueue>(*this, std::move(queue));
   }
   Result<bool> exists(const storage::Path& path) override { return below_.exists(path); }
   Result<std::vector<std::string>> list(const storage::Path& directory) override {
@@ -131,6 +139,46 @@ class GateFileSystem final : public storage::FileSystem {
     const std::unique_ptr<storage::File> below_;
   };
 
+  class GateQueue final : public storage::IoQueue {
+   public:
+    GateQueue(GateFileSystem& gate, std::unique_ptr<storage::IoQueue> below)
+        : gate_(gate), below_(std::move(below)) {}
+    void write(storage::File& file, uint64_t offset, ByteSpan bytes, uint64_t token) override {
+      below_->write(file, offset, bytes, token);
+    }
+    void write_synced(storage::File& file, uint64_t offset, ByteSpan bytes,
+                      uint64_t token) override {
+      below_->write_synced(file, offset, bytes, token);
+    }
+    void read(storage::File& file, uint64_t offset, MutableByteSpan into, uint64_t token) override {
+      below_->read(file, offset, into, token);
+    }
+    void sync(storage::File& file, uint64_t token) override { below_->sync(file, token); }
+    size_t in_flight() const override { return below_->in_flight() + done_.size(); }
+    Result<size_t> wait(std::vector<storage::Completion>& completions,
+                        std::chrono::nanoseconds timeout) override {
+      // Short, for nobody wakes it when the gate opens.
+      const auto most = done_.empty() ? timeout : std::chrono::milliseconds(1);
+      TAILRACE_RETURN_IF_ERROR(
+          below_->wait(done_, std::min<std::chrono::nanoseconds>(timeout, most)));
+      if (gate_.queues_held()) return size_t{0};
+      const size_t count = done_.size();
+      std::move(done_.begin(), done_.end(), std::back_inserter(completions));
+      done_.clear();
+      return count;
+    }
+    void wake() override { below_->wake(); }
+
+   private:
+    GateFileSystem& gate_;
+    const std::unique_ptr<storage::IoQueue> below_;
+    std::vector<storage::Completion> done_;
+  };
+
+  bool queues_held() const {
+    const MutexLock lock(mutex_);
+    return queues_held_;
+  }
   Result<> take(const std::string& path, uint64_t bytes) {
     const MutexLock lock(mutex_);
     if (limited_.empty() || path.find(limited_) == std::string::npos) return {};
@@ -170,6 +218,7 @@ class GateFileSystem final : public storage::FileSystem {
   uint64_t limit_bytes_ TAILRACE_GUARDED_BY(mutex_) = 0;
   /// Of the files limited_ names.
   std::map<std::string, uint64_t> allocated_ TAILRACE_GUARDED_BY(mutex_);
+  bool queues_held_ TAILRACE_GUARDED_BY(mutex_) = false;
   int waiting_ TAILRACE_GUARDED_BY(mutex_) = 0;
   std::vector<std::string> trace_ TAILRACE_GUARDED_BY(mutex_);
 };

@@ -62,6 +62,7 @@ class ModelRun {
     result.directory = directory;
     result.spare_segments = static_cast<uint32_t>(random_.below(3));
     result.flushes_in_flight = static_cast<uint32_t>(random_.between(1, 4));
+    if (random_.chance(2, 3)) result.overlap_bytes = random_.below(3) * 2000;
     result.proven_lag_bytes = random_.chance(1, 2) ? 0 : 64u << 20;
     switch (random_.below(6)) {
       case 0:
