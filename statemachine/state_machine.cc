@@ -125,7 +125,10 @@ class StateMachineImpl final : public StateMachine {
     digests_.stop();       // the same
     applier_.stop();
   }
-  void notify() override { applier_.wake(); }
+  void notify() override {
+    // Often one of the two watermarks has moved, and the other one not yet.
+    if (watermarks_.applicable() > watermarks_.applied()) applier_.wake();
+  }
   std::optional<Error> failure() const override { return applier_.failure(); }
 
   Result<> admit(const CommandCost& cost, uint64_t extra_in_flight) const override {
