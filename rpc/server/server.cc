@@ -68,7 +68,7 @@ class ServerImpl : public Server {
         thread->stop_reading();
       // Nothing is taken any more: what is in flight only becomes less.
       const auto answered = [this] {
-        return context_.probe.in_flight.load() == 0 &&
+        return context_.probe.in_flight() == 0 &&
                std::all_of(threads_.begin(), threads_.end(),
                            [](const auto& thread) { return thread->all_sent(); });
       };
@@ -84,13 +84,15 @@ class ServerImpl : public Server {
   int port() const override { return port_; }
 
   void on_applied(std::shared_ptr<const statemachine::AppliedBatch> batch) override {
+    // Once, and before any answer that shows the rules: who has said hello before the log had them
+    // has no bound for its sessions.
+    if (!rules_told_ && context_.to.state_machine->rules().in_log) {
+      rules_told_ = true;
+      for (auto& thread : threads_)
+        thread->members_changed();
+    }
     for (auto& thread : threads_)
       thread->applied(batch);
-    // Once: who has said hello before the log had rules has no bound for its sessions.
-    if (rules_told_ || !context_.to.state_machine->rules().in_log) return;
-    rules_told_ = true;
-    for (auto& thread : threads_)
-      thread->members_changed();
   }
 
   void on_role(const replication::NodeStatus& status) override {
