@@ -35,8 +35,7 @@ prometheus::MetricType type_of(MetricType type) {
   return prometheus::MetricType::Untyped;
 }
 
-Series histogram_series(const Labels& labels, const Histogram& histogram) {
-  Histogram::Snapshot now = histogram.snapshot();
+Series histogram_series(const Labels& labels, Histogram::Snapshot now) {
   Series series;
   prometheus::ClientMetric& metric = series.metric;
   metric.label = labels_of(labels);
@@ -207,9 +206,14 @@ void MetricRegistry::add_series(Registration& to, const MetricInfo& metric,
 
 void MetricRegistry::add_histogram(Registration& to, const MetricInfo& metric, Labels labels,
                                    const Histogram& histogram) {
+  add_histogram(to, metric, std::move(labels), [&histogram] { return histogram.snapshot(); });
+}
+
+void MetricRegistry::add_histogram(Registration& to, const MetricInfo& metric, Labels labels,
+                                   std::function<Histogram::Snapshot()> read) {
   TAILRACE_CHECK(metric.type == MetricType::kHistogram, "only histograms have buckets");
-  auto collect = [labels = std::move(labels), &histogram](auto& into) {
-    into.push_back(histogram_series(labels, histogram));
+  auto collect = [labels = std::move(labels), read = std::move(read)](auto& into) {
+    into.push_back(histogram_series(labels, read()));
   };
   to.ids_.push_back(state_->add({metric, std::move(collect)}));
 }

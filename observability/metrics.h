@@ -155,6 +155,8 @@ class MetricRegistry {
                  std::function<double()> read);
   void add_histogram(Registration& to, const MetricInfo& metric, Labels labels,
                      const Histogram& histogram);
+  void add_histogram(Registration& to, const MetricInfo& metric, Labels labels,
+                     std::function<Histogram::Snapshot()> read);
   /// Series whose labels change while running (one a follower, one an anchor), of a gauge or a
   /// counter.
   using Samples = std::vector<std::pair<Labels, double>>;

@@ -18,31 +18,31 @@ std::optional<uint32_t> StepTimes::watch(Address end) {
     for (auto& at : place.at)
       at.store(0, std::memory_order_relaxed);
     // Either whoever moves a watermark sees this, or we see the watermark (passed_already).
-    place.end.store(end.value, std::memory_order_seq_cst);
+    ends_[number].store(end.value, std::memory_order_seq_cst);
     watched_.fetch_add(1, std::memory_order_seq_cst);
     return number;
   }
   return std::nullopt;
 }
 
-void StepTimes::note(Place& place, Step step, Address address, int64_t now) {
-  const uint64_t end = place.end.load(std::memory_order_seq_cst);
+void StepTimes::note(uint32_t number, Step step, Address address, int64_t now) {
+  const uint64_t end = ends_[number].load(std::memory_order_seq_cst);
   if (end == 0 || end > address.value) return;
   int64_t none = 0;
-  place.at[static_cast<size_t>(step)].compare_exchange_strong(none, now);
+  places_[number].at[static_cast<size_t>(step)].compare_exchange_strong(none, now);
 }
 
 void StepTimes::passed_already(uint32_t place, Step step, Address address) {
   std::atomic_thread_fence(std::memory_order_seq_cst);
-  note(places_[place], step, address, now_ns());
+  note(place, step, address, now_ns());
 }
 
 void StepTimes::passed(Step step, Address address) {
   std::atomic_thread_fence(std::memory_order_seq_cst);
   if (watched_.load(std::memory_order_seq_cst) == 0) return;
   const int64_t now = now_ns();
-  for (Place& place : places_)
-    note(place, step, address, now);
+  for (uint32_t number = 0; number < kPlaces; ++number)
+    note(number, step, address, now);
 }
 
 StepTimes::Times StepTimes::take(uint32_t number) {
@@ -52,7 +52,7 @@ StepTimes::Times StepTimes::take(uint32_t number) {
     const int64_t at = place.at[step].load();
     if (at != 0) times[step] = SteadyTime(SteadyTime::duration(at));
   }
-  place.end.store(0);
+  ends_[number].store(0);
   watched_.fetch_sub(1);
   place.taken.store(false, std::memory_order_release);
   return times;

@@ -37,12 +37,14 @@ class StepTimes {
  private:
   struct alignas(64) Place {
     std::atomic<bool> taken{false};
-    std::atomic<uint64_t> end{0};  // 0: nothing is watched
     std::array<std::atomic<int64_t>, kSteps> at{};
   };
-  static void note(Place& place, Step step, Address address, int64_t now);
+  void note(uint32_t number, Step step, Address address, int64_t now);
 
   std::atomic<uint32_t> watched_{0};
+  /// What is watched at each place; 0: nothing. Close together, for whoever moves a watermark looks
+  /// at all of them.
+  alignas(64) std::array<std::atomic<uint64_t>, kPlaces> ends_{};
   std::array<Place, kPlaces> places_;
 };
 

@@ -58,17 +58,20 @@ void add_error(ErrorCode code, uint64_t count, Activity& activity) {
 }
 
 void fill_requests(const Probe& probe, Activity& activity) {
-  for (size_t kind = 0; kind < kRequestKinds; ++kind) {
-    const auto& counters = probe.requests[kind];
-    const RequestClass what = class_of(kRequests[kind].kind);
-    if (what == RequestClass::kWrite) activity.writes += counters[0].value();
-    if (what == RequestClass::kRead) activity.reads += counters[0].value();
-    activity.not_leader += counters[Probe::kElsewherePlace].value();
-    for (size_t i = 1; i < Probe::kElsewherePlace; ++i)
-      add_error(static_cast<ErrorCode>(i - 1), counters[i].value(), activity);
-    activity.record_bytes += probe.record_bytes[kind].value();
+  for (const RequestInfo& request : kRequests) {
+    const RequestKind kind = request.kind;
+    const RequestClass what = class_of(kind);
+    const uint64_t done = probe.requests(kind, RequestCounts::kOk);
+    if (what == RequestClass::kWrite) activity.writes += done;
+    if (what == RequestClass::kRead) activity.reads += done;
+    activity.not_leader += probe.requests(kind, RequestCounts::kElsewhere);
+    for (size_t i = 0; i < kErrorCodes; ++i) {
+      const auto code = static_cast<ErrorCode>(i);
+      add_error(code, probe.requests(kind, RequestCounts::place_of(code)), activity);
+    }
+    activity.record_bytes += probe.record_bytes(kind);
   }
-  activity.events = probe.records[static_cast<size_t>(RequestKind::kAppend)].value();
+  activity.events = probe.records(RequestKind::kAppend);
 }
 
 void fill_stages(const Probe& probe, Activity& activity) {
@@ -99,7 +102,7 @@ Activity measure(const ServerContext& context) {
     }
   fill_requests(probe, activity);
   fill_stages(probe, activity);
-  activity.in_flight = at_least_0(probe.in_flight.load(std::memory_order_relaxed));
+  activity.in_flight = at_least_0(probe.in_flight());
   activity.connections = at_least_0(probe.connections.load(std::memory_order_relaxed));
   activity.tails = context.tails.load(std::memory_order_relaxed);
   return activity;

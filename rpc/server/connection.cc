@@ -21,6 +21,9 @@ constexpr std::chrono::milliseconds kLongestWaitForPlace{1500};
 // Of the addresses that a hello tells, as a message has them: a client takes no longer hello.
 constexpr size_t kMostToldBytes = kMostHelloBytes / 4 * 3;
 
+// Answers that wait to be counted: at most, and kept room for.
+constexpr size_t kMostAnswered = 4096, kKeptAnswered = 256;
+
 /// Older logs may have members with addresses that are none.
 bool can_be_told(const std::string& address) {
   return !address.empty() && address.size() <= kMostHostPortBytes;
@@ -264,6 +267,10 @@ void Connection::on_written() {
   answered();
 }
 
+bool Connection::wants_written() const {
+  return !to_answer_.empty() || !subscriptions_.empty() || held_for_limit_;
+}
+
 void Connection::answered() {
   touched_ = false;
   status_.look_anew();  // for what was held since an earlier one
@@ -290,8 +297,9 @@ void Connection::on_closed(const std::string& reason) {
   to_answer_.clear();
   leave_unplaced();
   context_.probe.connections.fetch_sub(1);
-  context_.probe.in_flight.fetch_sub(in_flight_, std::memory_order_relaxed);
+  thread_.counts().ended(in_flight_);
   in_flight_ = 0;
+  tell_answered();
   thread_.forget(std::static_pointer_cast<Connection>(shared_from_this()));
 }
 
@@ -332,10 +340,28 @@ uint64_t Connection::staleness_bound_ms() {
       std::max<int64_t>(0, std::chrono::ceil<std::chrono::milliseconds>(age).count()));
 }
 
-void Connection::reply(const Asked& asked, OutgoingMessage& message) {
+void Connection::reply(const Asked& asked, OutgoingMessage& message, StageTimes::Sample sample) {
   if (closed()) return;
-  context_.probe.count(asked.kind, std::nullopt, asked.started);
+  answered_with(asked, RequestCounts::kOk, sample);
   send(message.builder());
+}
+
+void Connection::answered_with(const Asked& asked, RequestCounts::Place place,
+                               StageTimes::Sample sample) {
+  // Of one that reads nothing: they have taken so long at least.
+  if (answered_.size() >= kMostAnswered) tell_answered();
+  answered_.push_back({asked.started, sample, place, asked.kind});
+}
+
+void Connection::tell_answered() {
+  if (answered_.empty()) return;
+  const SteadyTime now = std::chrono::steady_clock::now();
+  for (const Answered& each : answered_) {
+    thread_.counts().answered(each.kind, each.place, now - each.started);
+    thread_.stages().sent(each.sample, now);
+  }
+  answered_.clear();
+  if (answered_.capacity() > kKeptAnswered) answered_.shrink_to_fit();
 }
 
 std::string Connection::shown(const std::string& message) const {
@@ -357,10 +383,7 @@ void Connection::reply_error(const Asked& asked, const Error& error, bool try_an
   if (closed()) return;
   const bool elsewhere = try_another || (error.code == ErrorCode::kUnavailable &&
                                          (status().removed || !status().unhealthy.empty()));
-  if (elsewhere)
-    context_.probe.count_elsewhere(asked.kind, asked.started);
-  else
-    context_.probe.count(asked.kind, error.code, asked.started);
+  answered_with(asked, elsewhere ? RequestCounts::kElsewhere : RequestCounts::place_of(error.code));
   OutgoingMessage message;
   auto response = begin_response(message, asked.id);
   const bool of_leader = error.code == ErrorCode::kNotLeader;

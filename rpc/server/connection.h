@@ -29,7 +29,8 @@ class Connection : public FramedSocket {
   /// Begins to read; a client that does not say hello in time gives its place to another.
   void begin();
 
-  void answer_command(const PendingCommand& pending, const statemachine::Answer* answer);
+  void answer_command(const PendingCommand& pending, const statemachine::Answer* answer,
+                      StageTimes::Sample sample);
   void answer_unknown(const PendingCommand& pending);
   /// What was held is offered again; the node may have another role by now.
   void try_again();
@@ -76,6 +77,8 @@ class Connection : public FramedSocket {
   Take take_frame(capnp::MessageReader& message);
   void on_frames_taken() override;
   void on_written() override;
+  bool wants_written() const override;
+  void on_all_sent() override { tell_answered(); }
   void on_closed(const std::string& reason) override;
   bool may_buffer(size_t bytes) override;
 
@@ -190,7 +193,11 @@ class Connection : public FramedSocket {
   wire::Response::Builder begin_response(OutgoingMessage& message, uint64_t id);
   static wire::Response::Builder begin_response(OutgoingMessage& message, uint64_t id,
                                                 statemachine::LogPoint point, uint64_t bound_ms);
-  void reply(const Asked& asked, OutgoingMessage& message);
+  void reply(const Asked& asked, OutgoingMessage& message, StageTimes::Sample sample = {});
+  /// Its answer was sent: counted when the system has it.
+  void answered_with(const Asked& asked, RequestCounts::Place place,
+                     StageTimes::Sample sample = {});
+  void tell_answered();
   /// As clients may read it: without the folders of files (withheld.h).
   std::string shown(const std::string& message) const;
   /// What a client is told of it. Where that is less, the whole is in this node's log.
@@ -199,11 +206,11 @@ class Connection : public FramedSocket {
   void reply_error(const Asked& asked, const Error& error, bool try_another = false);
   /// `key_bytes`: of the key or prefix that is kept until the request has its answer.
   void began(size_t key_bytes = 0) {
-    ++in_flight_, context_.probe.in_flight.fetch_add(1, std::memory_order_relaxed);
+    ++in_flight_, thread_.counts().began();
     keys_in_flight_bytes_ += key_bytes;
   }
   void ended(size_t key_bytes = 0) {
-    --in_flight_, context_.probe.in_flight.fetch_sub(1, std::memory_order_relaxed);
+    --in_flight_, thread_.counts().ended();
     keys_in_flight_bytes_ -= key_bytes;
   }
   /// Runs `then` on the io thread with this connection, if both are still there. Any thread.
@@ -233,6 +240,14 @@ class Connection : public FramedSocket {
   std::optional<SteadyTime> place_wanted_since_;  // it has none but an operator's
   std::optional<SteadyTime> no_room_since_;       // the store has had none for this one's commands
   MemoryShare memory_;
+  /// What was answered, while the system does not have all of the answers.
+  struct Answered {
+    SteadyTime started;
+    StageTimes::Sample sample;
+    RequestCounts::Place place;
+    RequestKind kind;
+  };
+  std::vector<Answered> answered_;
   SteadyTime used_ = std::chrono::steady_clock::now();
   SteadyTime pushed_{};  // when a tail was sent something last
   struct {

@@ -220,7 +220,7 @@ FramedSocket::Take Connection::enqueue(const Asked& asked,
     context_.digests_asked.end.store(range->end);
     context_.digests_asked.time.store(taken_);
   }
-  context_.probe.count_records(asked.kind, records.size(), range->end - range->first);
+  thread_.counts().entered(asked.kind, records.size(), range->end - range->first);
   const StageTimes::Tag tag = thread_.stages().enqueued(asked.started, taken_, *range,
                                                         *context_.to.log, *context_.to.watermarks);
   thread_.desk().owe(
@@ -231,7 +231,8 @@ FramedSocket::Take Connection::enqueue(const Asked& asked,
   return Take::kDone;
 }
 
-void Connection::answer_command(const PendingCommand& pending, const statemachine::Answer* answer) {
+void Connection::answer_command(const PendingCommand& pending, const statemachine::Answer* answer,
+                                StageTimes::Sample sample) {
   if (closed()) return;
   const CommandAsker& asker = pending.asker;
   ended();
@@ -257,7 +258,7 @@ void Connection::answer_command(const PendingCommand& pending, const statemachin
       to.setSessionTtlNs(rules.bound_window_ns(log_time_ns));
     }
   }
-  reply(Asked{asker.id, asker.kind, asker.started}, message);
+  reply(Asked{asker.id, asker.kind, asker.started}, message, sample);
 }
 
 void Connection::answer_unknown(const PendingCommand& pending) {

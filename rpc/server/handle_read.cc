@@ -215,7 +215,7 @@ void Connection::answer_get(const Asked& asked, ByteSpan key, const ReadNeeds& n
   }
   if (value.size() > kLargeValueBytes && !has_room_for(value.size()))
     return answer_get_later(asked, key, needs, value.size());
-  context_.probe.count_read(counted_level(needs.level), ReadFrom::kMemory);
+  thread_.counts().read(counted_level(needs.level), ReadFrom::kMemory);
   auto answer = response.initGet();
   answer.setFound(*found == Outcome::kFound);
   if (*found == Outcome::kFound) answer.setValue(to_data(value));
@@ -269,7 +269,7 @@ void Connection::read_cold(const Asked& asked, const std::string& key, wire::Rea
       self.ended(key_bytes);
       --self.cold_in_flight_;
       if (!found) return self.reply_error(asked, found.error());
-      self.context_.probe.count_read(counted_level(level), ReadFrom::kDisk);
+      self.thread_.counts().read(counted_level(level), ReadFrom::kDisk);
       OutgoingMessage message;
       auto answer = self.begin_read(message, asked.id, shown).initGet();
       answer.setFound(*found);

@@ -60,6 +60,7 @@ IoThread::IoThread(ServerContext& context)
     : context_(context),
       work_(asio::make_work_guard(io_)),
       poster_(std::make_shared<Poster>(io_)),
+      counts_(context.probe.add_thread()),
       stages_(context.probe, context.to.watermarks->steps(), random_seed()),
       cold_reads_(most_cold_reads(context.options)),
       loop_watch_(io_, [&probe = context.probe](double late) { probe.lateness.observe(late); }),
@@ -214,10 +215,10 @@ void IoThread::applied(std::shared_ptr<const statemachine::AppliedBatch> batch) 
 void IoThread::take_inbox() {
   const auto done = [this](const PendingCommand& pending, const statemachine::Answer* answer) {
     note_cost(-static_cast<int64_t>(pending.asker.extra));
-    stages_.answered(pending.asker.tag);
+    const StageTimes::Sample sample = stages_.answered(pending.asker.tag);
     auto connection = pending.asker.connection.lock();
     if (!connection) return;
-    connection->answer_command(pending, answer);
+    connection->answer_command(pending, answer, sample);
     touch(std::move(connection));
   };
   desk_.take_applied(done, [this](const PendingCommand& pending) { answer_unknown(pending); });
@@ -255,7 +256,6 @@ void IoThread::settle() {
     connection->flush();
     connection->answered();
   }
-  stages_.sent();
   if (tailing_.empty() && waiting_for_applied_.empty()) desk_.rest();
 }
 

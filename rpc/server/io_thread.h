@@ -140,6 +140,7 @@ class IoThread {
   void forget(const std::shared_ptr<Connection>& connection);
   AnswerDesk<CommandAsker>& desk() { return desk_; }
   StageTimes& stages() { return stages_; }
+  RequestCounts& counts() { return counts_; }
   /// How far the slowest tail was behind when that was looked at last; nothing: there is none. Any
   /// thread.
   std::optional<uint64_t> tail_lag() const;
@@ -194,6 +195,7 @@ class IoThread {
   std::thread thread_;
 
   AnswerDesk<CommandAsker> desk_;
+  RequestCounts& counts_;
   StageTimes stages_;
   ColdReads cold_reads_;
   net::LoopWatch loop_watch_;

@@ -1,8 +1,12 @@
 #include "rpc/wire/framed_socket.h"
 
 #include <algorithm>
+#include <array>
+#include <cerrno>
+#include <system_error>
+#include <utility>
 
-#include <asio/write.hpp>
+#include <asio/post.hpp>
 #include <fmt/format.h>
 #include <kj/exception.h>
 #include <linux/sockios.h>
@@ -10,6 +14,7 @@
 #include <poll.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 
 #include "rpc/wire/message.h"
 
@@ -17,7 +22,8 @@ namespace tailrace::rpc {
 namespace {
 
 constexpr std::chrono::seconds kLongestAwaitedClose{1};
-constexpr size_t kMostBytesOfAWrite = 64u << 10;  // by one call of the system
+// Whoever sends more at a time than this is told when it was written.
+constexpr size_t kMostBytesWithoutATurn = 64u << 10;
 
 }  // namespace
 
@@ -60,34 +66,71 @@ void FramedSocket::send(capnp::MessageBuilder& message, OutgoingFrames::Bytes le
 
 void FramedSocket::flush() {
   if (closed_ || write_in_flight_ || gathered_.empty()) return;
-  write_in_flight_ = true;
   std::swap(writing_, gathered_);
-  auto written = [self = shared_from_this()](const std::error_code& error, size_t bytes) {
-    self->traffic_.bytes_out.add(bytes);
-    self->write_in_flight_ = false;
-    self->writing_.clear();
-    if (self->closed_) return;
-    if (error) return self->write_failed(fmt::format("write: {}", error.message()));
-    if (self->gathered_.empty() && self->closing_) return self->await_close();
-    self->flush();
-    self->on_written();
-  };
-  // All of it, by parts whose progress is seen.
-  auto part = [this, before = bytes_written_](const std::error_code& error, size_t bytes) {
-    bytes_written_ = before + bytes;
-    return error ? size_t{0} : kMostBytesOfAWrite;
-  };
-  pieces_.clear();
-  writing_.pieces(pieces_);
-  if (pieces_.size() == 1) {
-    asio::async_write(socket_, asio::buffer(pieces_[0].data(), pieces_[0].size()), std::move(part),
-                      std::move(written));
-    return;
+  written_ = 0;
+  const bool large = writing_.bytes() > kMostBytesWithoutATurn;
+  write_in_flight_ = true;
+  if (!write_now()) return write_when_possible();
+  // What callers do after a flush does not expect the end of the connection.
+  if (!write_error_.empty()) return post_written();
+  write_in_flight_ = false;
+  on_all_sent();
+  if (large || wants_written()) {
+    write_in_flight_ = true;
+    post_written();
   }
-  std::vector<asio::const_buffer> buffers;
-  for (const ByteSpan piece : pieces_)
-    buffers.emplace_back(piece.data(), piece.size());
-  asio::async_write(socket_, std::move(buffers), std::move(part), std::move(written));
+}
+
+bool FramedSocket::write_now() {
+  constexpr size_t kMostPieces = 64;
+  std::array<iovec, kMostPieces> pieces;
+  while (written_ < writing_.bytes()) {
+    msghdr message{};
+    message.msg_iov = pieces.data();
+    message.msg_iovlen = writing_.pieces_from(written_, pieces);
+    const ssize_t wrote = ::sendmsg(socket_.native_handle(), &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+    if (wrote < 0 && errno == EINTR) continue;
+    if (wrote < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return false;
+    if (wrote < 0) {
+      write_error_ = fmt::format("write: {}", std::generic_category().message(errno));
+      return true;
+    }
+    written_ += static_cast<size_t>(wrote);
+    bytes_written_ += static_cast<size_t>(wrote);
+    traffic_.bytes_out.add(static_cast<size_t>(wrote));
+  }
+  writing_.clear();
+  written_ = 0;
+  return true;
+}
+
+void FramedSocket::write_when_possible() {
+  auto possible = [self = shared_from_this()](const std::error_code& error) {
+    if (self->closed_) return;
+    if (error) self->write_error_ = fmt::format("write: {}", error.message());
+    if (!error && !self->write_now()) return self->write_when_possible();
+    self->written();
+  };
+  socket_.async_wait(asio::ip::tcp::socket::wait_write, std::move(possible));
+}
+
+void FramedSocket::post_written() {
+  auto then = [self = shared_from_this()] {
+    if (!self->closed_) self->written();
+  };
+  asio::post(socket_.get_executor(), std::move(then));
+}
+
+void FramedSocket::written() {
+  write_in_flight_ = false;
+  if (const std::string error = std::exchange(write_error_, {}); !error.empty()) {
+    writing_.clear();
+    return write_failed(error);
+  }
+  if (gathered_.empty()) on_all_sent();
+  if (gathered_.empty() && closing_) return await_close();
+  flush();
+  on_written();
 }
 
 void FramedSocket::write_failed(const std::string& reason) {

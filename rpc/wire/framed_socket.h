@@ -31,8 +31,8 @@ struct Traffic {
 inline constexpr size_t kMostHelloBytes = 64u << 10;
 
 /// Lives on one io_context thread; every call and callback is there. Kept alive by its own pending
-/// reads and writes. Frames are gathered: one write is in flight, what is sent meanwhile goes
-/// together with the next.
+/// reads and writes. Frames are gathered until flush(), which hands them to the system at once.
+/// What the system has no room for waits; what is sent meanwhile goes together with the next write.
 class FramedSocket : public std::enable_shared_from_this<FramedSocket> {
  public:
   /// A hello has at most kMostHelloBytes: until take_large_frames() nothing larger is taken, so
@@ -84,8 +84,12 @@ class FramedSocket : public std::enable_shared_from_this<FramedSocket> {
   virtual Take on_frame(capnp::MessageReader& message) = 0;
   /// All frames that had come were taken, or one was held.
   virtual void on_frames_taken() { flush(); }
-  /// A write ended; fewer bytes are unsent.
+  /// A write ended; fewer bytes are unsent. A turn of its own: not where flush() wrote a little at
+  /// once, unless wants_written().
   virtual void on_written() {}
+  virtual bool wants_written() const { return false; }
+  /// The system has all that was sent. Also within flush().
+  virtual void on_all_sent() {}
   virtual void on_closed(const std::string& reason) = 0;
   /// Whether what comes in may take so many bytes now. Else nothing is read until resume().
   virtual bool may_buffer(size_t /*bytes*/) { return true; }
@@ -100,6 +104,12 @@ class FramedSocket : public std::enable_shared_from_this<FramedSocket> {
  private:
   void take_frames();
   void read();
+  /// Writes what the system takes at once; true: that is all of writing_, or the connection is
+  /// about to end.
+  bool write_now();
+  void write_when_possible();
+  void post_written();
+  void written();
   void await_close();  // nothing more is sent
   /// What came before is read yet, up to the end that the read will find.
   void write_failed(const std::string& reason);
@@ -110,10 +120,11 @@ class FramedSocket : public std::enable_shared_from_this<FramedSocket> {
   Traffic& traffic_;
   std::string remote_;
   OutgoingFrames gathered_, writing_;
-  std::vector<ByteSpan> pieces_;  // of writing_
+  size_t written_ = 0;  // of writing_
   std::string closing_reason_;
   SteadyTime part_since_, heard_ = std::chrono::steady_clock::now();
   uint64_t bytes_written_ = 0;
+  std::string write_error_;  // of the last write; empty: none
   bool write_in_flight_ = false, read_in_flight_ = false, taking_ = false, held_ = false;
   bool stopped_reading_ = false, closed_ = false, write_failed_ = false;
   bool closing_ = false;         // closes when everything is written

@@ -1,5 +1,6 @@
 #include "rpc/wire/outgoing_frames.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "rpc/wire/framing.h"
@@ -18,14 +19,25 @@ void OutgoingFrames::append(capnp::MessageBuilder& message, Bytes lent) {
   lent_.push_back({*place, std::move(lent)});
 }
 
-void OutgoingFrames::pieces(std::vector<ByteSpan>& to) const {
+size_t OutgoingFrames::pieces_from(size_t from, std::span<iovec> to) const {
+  size_t count = 0;
+  const auto add = [&](ByteSpan piece) {
+    const size_t skipped = std::min(from, piece.size());
+    from -= skipped;
+    piece = piece.subspan(skipped);
+    // The system only reads them.
+    if (!piece.empty() && count < to.size())
+      to[count++] = {const_cast<std::byte*>(piece.data()), piece.size()};
+  };
   size_t at = 0;
   for (const Lent& lent : lent_) {
-    if (lent.before > at) to.push_back(ByteSpan(own_).subspan(at, lent.before - at));
-    to.emplace_back(*lent.bytes);
+    add(ByteSpan(own_).subspan(at, lent.before - at));
+    add(*lent.bytes);
     at = lent.before;
+    if (count == to.size()) return count;
   }
-  if (own_.size() > at) to.push_back(ByteSpan(own_).subspan(at));
+  add(ByteSpan(own_).subspan(at));
+  return count;
 }
 
 void OutgoingFrames::clear() {

@@ -3,7 +3,10 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <vector>
+
+#include <sys/uio.h>
 
 #include "core/bytes.h"
 
@@ -23,8 +26,9 @@ class OutgoingFrames {
   void append(capnp::MessageBuilder& message, Bytes lent);
   bool empty() const { return bytes() == 0; }
   size_t bytes() const { return own_.size() + lent_bytes_; }
-  /// All of it, in order. Valid until the next append() or clear().
-  void pieces(std::vector<ByteSpan>& to) const;
+  /// What stands behind the first `from` bytes, in order and as far as `to` has room: how many
+  /// pieces that are. Valid until the next append() or clear().
+  size_t pieces_from(size_t from, std::span<iovec> to) const;
   void clear();
 
  private:

@@ -73,26 +73,66 @@ std::string_view name_of(ReadLevelKind level) {
   return "unknown";
 }
 
+std::span<const double> request_bounds_s() {
+  static const std::vector<double> bounds = observability::latency_bounds_s();
+  return bounds;
+}
+
 Probe::Probe() {
-  for (auto& histogram : seconds)
-    histogram = std::make_unique<observability::Histogram>(observability::latency_bounds_s());
   for (auto& histogram : stages)
     histogram = std::make_unique<observability::Histogram>(observability::latency_bounds_s());
+}
+
+RequestCounts& Probe::add_thread() {
+  return *threads_.emplace_back(std::make_unique<RequestCounts>());
+}
+
+uint64_t Probe::requests(RequestKind kind, RequestCounts::Place place) const {
+  return sum([&](const RequestCounts& of) -> auto& {
+    return of.requests[static_cast<size_t>(kind)][place];
+  });
+}
+
+uint64_t Probe::records(RequestKind kind) const {
+  return sum([&](const RequestCounts& of) -> auto& {
+    return of.records[static_cast<size_t>(kind)];
+  });
+}
+
+uint64_t Probe::record_bytes(RequestKind kind) const {
+  return sum([&](const RequestCounts& of) -> auto& {
+    return of.record_bytes[static_cast<size_t>(kind)];
+  });
+}
+
+int64_t Probe::in_flight() const {
+  int64_t all = 0;
+  for (const auto& thread : threads_)
+    all += thread->in_flight();
+  return all;
+}
+
+observability::Histogram::Snapshot Probe::seconds(RequestKind kind) const {
+  observability::Histogram::Snapshot all;
+  all.bounds.assign(request_bounds_s().begin(), request_bounds_s().end());
+  all.counts.resize(all.bounds.size() + 1);
+  for (const auto& thread : threads_)
+    thread->seconds[static_cast<size_t>(kind)].add_to(all);
+  return all;
 }
 
 observability::MetricRegistry::Samples Probe::request_samples() const {
   observability::MetricRegistry::Samples samples;
   for (const RequestInfo& request : kRequests) {
-    const auto& counters = requests[static_cast<size_t>(request.kind)];
-    for (size_t result = 0; result < counters.size(); ++result) {
-      const uint64_t count = counters[result].value();
-      if (count == 0 && result != 0) continue;
+    for (RequestCounts::Place place = 0; place <= RequestCounts::kElsewhere; ++place) {
+      const uint64_t count = requests(request.kind, place);
+      if (count == 0 && place != RequestCounts::kOk) continue;
       std::string_view name = name_of(RequestResult::kOk), code = name;
-      if (result == kElsewherePlace) {
+      if (place == RequestCounts::kElsewhere) {
         name = name_of(RequestResult::kElsewhere);
         code = name_of(ErrorCode::kUnavailable);
-      } else if (result != 0) {
-        const auto error = static_cast<ErrorCode>(result - 1);
+      } else if (place != RequestCounts::kOk) {
+        const auto error = static_cast<ErrorCode>(place - 1);
         name = name_of(result_of(error));
         code = name_of(error);
       }
@@ -109,16 +149,21 @@ void Probe::register_requests(observability::MetricRegistry& registry) {
   auto& to = registration_;
   registry.add_series(to, observability::metric("tailrace_rpc_requests_total"),
                       [this] { return request_samples(); });
+  const auto count = [&](const observability::MetricInfo& metric, observability::Labels labels,
+                         auto read) {
+    registry.add_counter(to, metric, std::move(labels),
+                         [read] { return static_cast<double>(read()); });
+  };
   for (const RequestInfo& request : kRequests) {
-    const auto kind = static_cast<size_t>(request.kind);
+    const RequestKind kind = request.kind;
     const observability::Labels labels{{"kind", std::string(request.name)}};
     registry.add_histogram(to, observability::metric("tailrace_rpc_request_duration_seconds"),
-                           labels, *seconds[kind]);
+                           labels, [this, kind] { return seconds(kind); });
     if (!request.writes) continue;
-    registry.add_counter(to, observability::metric("tailrace_rpc_records_total"), labels,
-                         records[kind]);
-    registry.add_counter(to, observability::metric("tailrace_rpc_record_bytes_total"), labels,
-                         record_bytes[kind]);
+    count(observability::metric("tailrace_rpc_records_total"), labels,
+          [this, kind] { return records(kind); });
+    count(observability::metric("tailrace_rpc_record_bytes_total"), labels,
+          [this, kind] { return record_bytes(kind); });
   }
   for (size_t stage = 0; stage < kStages; ++stage)
     registry.add_histogram(to, observability::metric("tailrace_rpc_request_stage_duration_seconds"),
@@ -126,11 +171,12 @@ void Probe::register_requests(observability::MetricRegistry& registry) {
                            *stages[stage]);
   for (size_t level = 0; level < kReadLevels; ++level)
     for (size_t from = 0; from < kReadFroms; ++from)
-      registry.add_counter(
-          to, observability::metric("tailrace_rpc_reads_total"),
-          {{"level", std::string(name_of(static_cast<ReadLevelKind>(level)))},
-           {"from", from == static_cast<size_t>(ReadFrom::kMemory) ? "memory" : "disk"}},
-          reads[level][from]);
+      count(observability::metric("tailrace_rpc_reads_total"),
+            {{"level", std::string(name_of(static_cast<ReadLevelKind>(level)))},
+             {"from", from == static_cast<size_t>(ReadFrom::kMemory) ? "memory" : "disk"}},
+            [this, level, from] {
+              return sum([&](const RequestCounts& of) -> auto& { return of.reads[level][from]; });
+            });
 }
 
 void Probe::register_at(observability::MetricRegistry& registry) {
@@ -157,7 +203,7 @@ void Probe::register_at(observability::MetricRegistry& registry) {
   registry.add_gauge(registration_, observability::metric("tailrace_rpc_connections"), {},
                      [this] { return static_cast<double>(connections.load()); });
   registry.add_gauge(registration_, observability::metric("tailrace_rpc_in_flight_requests"), {},
-                     [this] { return static_cast<double>(in_flight.load()); });
+                     [this] { return static_cast<double>(in_flight()); });
 }
 
 }  // namespace tailrace::rpc

@@ -5,158 +5,49 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
-#include <optional>
-#include <string_view>
+#include <vector>
 
-#include "core/clock.h"
-#include "core/result.h"
 #include "observability/metrics.h"
+#include "rpc/server/measure/request_counts.h"
+#include "rpc/server/measure/request_table.h"
 #include "rpc/wire/framed_socket.h"
-#include "statemachine/command/command_table.h"
 
 namespace tailrace::rpc {
 
-enum class RequestKind : uint8_t {
-  kPut,
-  kDelete,
-  kAdd,
-  kCas,
-  kAppend,
-  kGet,
-  kTail,
-  kStatus,
-  kCheckpoint,
-  kDigest,
-  kScan,
-  kExpire,
-  kTransfer,
-  kPromote,
-  kChangeMember,
-  kLast = kChangeMember
-};
-inline constexpr size_t kRequestKinds = static_cast<size_t>(RequestKind::kLast) + 1;
-
-/// Who answers a request.
-enum class AnsweredBy : uint8_t {
-  kLeader,
-  kAnyNode,
-  kOneOrTheOther  // what the request says decides: the read level; a command or a question
-};
-/// The table of requests: what is counted of them, who answers them, which are answered when all
-/// places are taken (server.max_connections), and which put records into the log.
-struct RequestInfo {
-  RequestKind kind;
-  std::string_view name;  // the label of the metrics
-  AnsweredBy answered_by;
-  bool of_operators;
-  bool writes;  // to the log
-};
-// clang-format off
-inline constexpr std::array<RequestInfo, kRequestKinds> kRequests{{
-    {RequestKind::kPut,          "put",           AnsweredBy::kLeader,        false, true},
-    {RequestKind::kDelete,       "delete",        AnsweredBy::kLeader,        false, true},
-    {RequestKind::kAdd,          "add",           AnsweredBy::kLeader,        false, true},
-    {RequestKind::kCas,          "cas",           AnsweredBy::kLeader,        false, true},
-    {RequestKind::kAppend,       "append",        AnsweredBy::kLeader,        false, true},
-    {RequestKind::kGet,          "get",           AnsweredBy::kOneOrTheOther, false, false},
-    {RequestKind::kTail,         "tail",          AnsweredBy::kAnyNode,       false, false},
-    {RequestKind::kStatus,       "status",        AnsweredBy::kAnyNode,       true, false},
-    {RequestKind::kCheckpoint,   "checkpoint",    AnsweredBy::kAnyNode,       true, false},
-    {RequestKind::kDigest,       "digest",        AnsweredBy::kOneOrTheOther, true, true},
-    {RequestKind::kScan,         "scan",          AnsweredBy::kOneOrTheOther, false, false},
-    {RequestKind::kExpire,       "expire",        AnsweredBy::kLeader,        false, true},
-    {RequestKind::kTransfer,     "transfer",      AnsweredBy::kLeader,        true, false},
-    {RequestKind::kPromote,      "promote",       AnsweredBy::kAnyNode,       true, false},
-    {RequestKind::kChangeMember, "change_member", AnsweredBy::kLeader,        true, false},
-}};
-// clang-format on
-constexpr bool requests_are_in_order() {
-  for (size_t row = 0; row < kRequests.size(); ++row)
-    if (static_cast<size_t>(kRequests[row].kind) != row) return false;
-  return true;
-}
-static_assert(requests_are_in_order());
-constexpr const RequestInfo& info_of(RequestKind kind) {
-  return kRequests[static_cast<size_t>(kind)];
-}
-
-/// What a command is counted as: the request that has its name.
-constexpr RequestKind kind_of(statemachine::Operation operation) {
-  if (operation == statemachine::Operation::kInsert) return RequestKind::kCas;  // against absent
-  for (const RequestInfo& request : kRequests)
-    if (request.name == info_of(operation).name) return request.kind;
-  return RequestKind::kPut;
-}
-
-enum class RequestResult : uint8_t {
-  kOk,
-  kRefused,
-  kNotLeader,
-  kElsewhere,  // another node may answer it, and clients ask one
-  kUnknownOutcome,
-  kFailed,
-  kLast = kFailed
-};
-std::string_view name_of(RequestResult result);
-RequestResult result_of(ErrorCode code);
-
-/// The parts of a write's time, one after the other (docs/reference/metrics.md has them).
-enum class Stage : uint8_t { kHeld, kEnqueue, kFlush, kCommit, kApply, kAnswer, kLast = kAnswer };
-inline constexpr size_t kStages = static_cast<size_t>(Stage::kLast) + 1;
-std::string_view name_of(Stage stage);
-
-/// How a read may be answered; wire::ReadLevel, for the metrics.
-enum class ReadLevelKind : uint8_t { kLinearizable, kAny, kAtLeast, kBounded, kLast = kBounded };
-inline constexpr size_t kReadLevels = static_cast<size_t>(ReadLevelKind::kLast) + 1;
-std::string_view name_of(ReadLevelKind level);
-/// Where a key was found, or found absent.
-enum class ReadFrom : uint8_t { kMemory, kDisk, kLast = kDisk };
-inline constexpr size_t kReadFroms = static_cast<size_t>(ReadFrom::kLast) + 1;
-
-/// Any thread.
+/// Any thread, but what is named otherwise.
 struct Probe {
   Probe();
 
-  /// `code`: why it was refused or failed; nothing: it was not.
-  void count(RequestKind kind, std::optional<ErrorCode> code, SteadyTime started) {
-    count_as(kind, code ? 1 + static_cast<size_t>(*code) : 0, started);
-  }
-  /// It was not answered here, and the client was told that another node may answer.
-  void count_elsewhere(RequestKind kind, SteadyTime started) {
-    count_as(kind, kElsewherePlace, started);
-  }
-  void count_as(RequestKind kind, size_t place, SteadyTime started) {
-    requests[static_cast<size_t>(kind)][place].add();
-    const std::chrono::duration<double> took = std::chrono::steady_clock::now() - started;
-    seconds[static_cast<size_t>(kind)]->observe(took.count());
-  }
+  /// One for each io thread, before any of them runs.
+  RequestCounts& add_thread();
+  /// Of all threads.
+  uint64_t requests(RequestKind kind, RequestCounts::Place place) const;
+  uint64_t records(RequestKind kind) const;
+  uint64_t record_bytes(RequestKind kind) const;
+  int64_t in_flight() const;
+  observability::Histogram::Snapshot seconds(RequestKind kind) const;
+
   void register_at(observability::MetricRegistry& registry);
 
-  void count_read(ReadLevelKind level, ReadFrom from) {
-    reads[static_cast<size_t>(level)][static_cast<size_t>(from)].add();
-  }
-  /// In the log now.
-  void count_records(RequestKind kind, size_t count, uint64_t bytes) {
-    records[static_cast<size_t>(kind)].add(count);
-    record_bytes[static_cast<size_t>(kind)].add(bytes);
-  }
-
-  /// By kind, and by 0: ok, 1 + the error's code, or kElsewherePlace.
-  static constexpr size_t kElsewherePlace = 1 + kErrorCodes;
-  std::array<std::array<observability::Counter, kElsewherePlace + 1>, kRequestKinds> requests;
-  std::array<std::unique_ptr<observability::Histogram>, kRequestKinds> seconds;
   std::array<std::unique_ptr<observability::Histogram>, kStages> stages;
-  std::array<std::array<observability::Counter, kReadFroms>, kReadLevels> reads;
-  std::array<observability::Counter, kRequestKinds> records, record_bytes;
   observability::Histogram lateness{observability::lateness_bounds_s()};  // of the io threads
   Traffic traffic;
   observability::Counter accepted, evicted, timed_out, stalls;
-  std::atomic<int64_t> connections{0}, in_flight{0};
+  std::atomic<int64_t> connections{0};
 
  private:
+  /// The sum of what `read` gives for each thread.
+  template <typename Read>
+  uint64_t sum(Read read) const {
+    uint64_t all = 0;
+    for (const auto& thread : threads_)
+      all += read(*thread).value();
+    return all;
+  }
   observability::MetricRegistry::Samples request_samples() const;
   void register_requests(observability::MetricRegistry& registry);
 
+  std::vector<std::unique_ptr<RequestCounts>> threads_;
   observability::MetricRegistry::Registration registration_;  // last: goes first
 };
 

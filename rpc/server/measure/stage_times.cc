@@ -1,7 +1,6 @@
 #include "rpc/server/measure/stage_times.h"
 
 #include <algorithm>
-#include <utility>
 
 #include "fasterlog/log.h"
 #include "statemachine/watermarks.h"
@@ -36,20 +35,21 @@ StageTimes::Tag StageTimes::enqueued(SteadyTime arrived, SteadyTime taken, Addre
   return *place + 1;
 }
 
-void StageTimes::answered(Tag tag) {
-  if (tag == 0) return;
-  answered_.push_back({writes_[tag - 1], steps_.take(tag - 1)});
+StageTimes::Sample StageTimes::answered(Tag tag) {
+  if (tag == 0) return 0;
+  const Sample sample = ++last_;
+  answered_[sample % answered_.size()] = {sample, writes_[tag - 1], steps_.take(tag - 1)};
+  return sample;
 }
 
 void StageTimes::dropped(Tag tag) {
   if (tag != 0) (void)steps_.take(tag - 1);
 }
 
-void StageTimes::sent() {
-  if (answered_.empty()) return;
-  const SteadyTime now = std::chrono::steady_clock::now();
-  for (const Applied& each : std::exchange(answered_, {}))
-    tell(each, now);
+void StageTimes::sent(Sample sample, SteadyTime now) {
+  if (sample == 0) return;
+  const Applied& applied = answered_[sample % answered_.size()];
+  if (applied.sample == sample) tell(applied, now);
 }
 
 void StageTimes::tell(const Applied& applied, SteadyTime sent) {

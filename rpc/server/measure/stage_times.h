@@ -5,7 +5,6 @@
 #include <array>
 #include <cstdint>
 #include <optional>
-#include <vector>
 
 #include "core/address.h"
 #include "core/clock.h"
@@ -44,6 +43,8 @@ class StageTimes {
  public:
   /// 0: the write is not taken apart.
   using Tag = uint32_t;
+  /// One that has its answer. 0: it is not taken apart.
+  using Sample = uint64_t;
 
   StageTimes(Probe& probe, statemachine::StepTimes& steps, uint64_t seed)
       : probe_(probe), steps_(steps), sampler_(seed) {}
@@ -51,12 +52,13 @@ class StageTimes {
   /// A write that came at `arrived` and was let in at `taken` is in the log now.
   Tag enqueued(SteadyTime arrived, SteadyTime taken, AddressRange range, const fasterlog::Log& log,
                const statemachine::Watermarks& marks);
-  /// It is answered with the next sent().
-  void answered(Tag tag);
+  /// Its answer is on its way to the client; it is told with sent(). Of those that come to no end,
+  /// for their clients do not read, the oldest is dropped.
+  Sample answered(Tag tag);
   /// It has no answer that says how long it took.
   void dropped(Tag tag);
-  /// All answers were handed to the system.
-  void sent();
+  /// The system has its answer.
+  void sent(Sample sample, SteadyTime now);
 
  private:
   struct Write {
@@ -64,6 +66,7 @@ class StageTimes {
     Address address;
   };
   struct Applied {
+    Sample sample = 0;
     Write write;
     statemachine::StepTimes::Times steps;
   };
@@ -73,7 +76,8 @@ class StageTimes {
   statemachine::StepTimes& steps_;
   StageSampler sampler_;
   std::array<Write, statemachine::StepTimes::kPlaces> writes_;
-  std::vector<Applied> answered_;
+  std::array<Applied, statemachine::StepTimes::kPlaces> answered_;
+  Sample last_ = 0;
 };
 
 }  // namespace tailrace::rpc
