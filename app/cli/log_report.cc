@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "app/cli/json_text.h"
+#include "core/utf8.h"
 
 namespace tailrace::app {
 

@@ -18,6 +18,12 @@ void note_failure(bool failed) {
 
 }  // namespace
 
+void gather_output() {
+  static char memory[size_t{64} << 10];
+  if (::isatty(STDOUT_FILENO) == 1) return;
+  (void)std::setvbuf(stdout, memory, _IOFBF, sizeof memory);
+}
+
 void write_out(std::string_view bytes) {
   if (output_error != 0) return;
   note_failure(std::fwrite(bytes.data(), 1, bytes.size(), stdout) != bytes.size());

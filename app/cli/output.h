@@ -20,6 +20,10 @@
 
 namespace tailrace::app {
 
+/// For verbs that print much: from here on standard output is written in large pieces, unless it is
+/// a terminal. A write that fails is noticed as late as its piece is written. To be called before
+/// anything is printed.
+void gather_output();
 /// Writes bytes as they are to standard output; they may stay in its buffer.
 void write_out(std::string_view bytes);
 /// Writes to standard error.

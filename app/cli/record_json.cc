@@ -3,9 +3,7 @@
 #include <optional>
 
 #include <fmt/format.h>
-#include <nlohmann/json.hpp>
 
-#include "app/cli/json_text.h"
 #include "app/cli/log_report.h"
 #include "statemachine/command/command_table.h"
 
@@ -28,34 +26,43 @@ bool shows_value(const Command& command) {
   return statemachine::has(command.operation, statemachine::kHasValue) || !command.value.empty();
 }
 
+/// In 16 digits.
+void write_hex(uint64_t value, char* to) {
+  for (int shift = 60; shift >= 0; shift -= 4)
+    *to++ = "0123456789abcdef"[value >> shift & 0xf];
+}
+
+void write_session(const statemachine::SessionSerial& session, JsonLine& to) {
+  char client[32];
+  write_hex(session.client.high, client);
+  write_hex(session.client.low, client + 16);
+  to.text("client", {client, sizeof client});
+  to.number("serial", session.serial);
+  if (session.begins_before_ns != 0) to.number("begins_before_ns", session.begins_before_ns);
+}
+
 }  // namespace
 
-nlohmann::ordered_json record_json(const ShownRecord& record) {
-  nlohmann::ordered_json out = {
-      {"address", record.address.value}, {"end", record.end.value}, {"epoch", record.epoch.value}};
+void write_record(const ShownRecord& record, JsonLine& to) {
+  to.number("address", record.address.value);
+  to.number("end", record.end.value);
+  to.number("epoch", record.epoch.value);
   const auto command = command_of(record);
   if (!command) {
-    out["kind"] = name_of(record.kind);
+    to.text("kind", name_of(record.kind));
     if (record.kind != fasterlog::RecordKind::kEpochStart)
-      set_text(out, "payload", as_text(record.payload));
-    return out;
+      to.text("payload", as_text(record.payload));
+    return;
   }
-  out["kind"] = info_of(command->operation).name;
-  set_text(out, has(command->operation, statemachine::kHasStream) ? "stream" : "key",
-           as_text(command->key));
-  if (has(command->operation, statemachine::kHasDelta)) out["delta"] = command->delta;
+  to.text("kind", info_of(command->operation).name);
+  to.text(has(command->operation, statemachine::kHasStream) ? "stream" : "key",
+          as_text(command->key));
+  if (has(command->operation, statemachine::kHasDelta)) to.signed_number("delta", command->delta);
   if (has(command->operation, statemachine::kHasExpected))
-    set_text(out, "expected", as_text(command->expected));
-  if (shows_value(*command)) set_text(out, "payload", as_text(command->value));
-  if (command->expires_at_ns != 0) out["expires_at_ns"] = command->expires_at_ns;
-  if (command->session) {
-    out["client"] =
-        fmt::format("{:016x}{:016x}", command->session->client.high, command->session->client.low);
-    out["serial"] = command->session->serial;
-    if (command->session->begins_before_ns != 0)
-      out["begins_before_ns"] = command->session->begins_before_ns;
-  }
-  return out;
+    to.text("expected", as_text(command->expected));
+  if (shows_value(*command)) to.text("payload", as_text(command->value));
+  if (command->expires_at_ns != 0) to.number("expires_at_ns", command->expires_at_ns);
+  if (command->session) write_session(*command->session, to);
 }
 
 std::string record_line(const ShownRecord& record) {

@@ -4,8 +4,7 @@
 
 #include <string>
 
-#include <nlohmann/json_fwd.hpp>
-
+#include "app/cli/json_line.h"
 #include "core/address.h"
 #include "core/bytes.h"
 #include "fasterlog/log.h"
@@ -20,6 +19,7 @@ struct ShownRecord {
   ByteSpan payload;
 };
 
+/// Writes the record's members; the caller may add some, and ends the line. They are
 /// address, end, epoch, kind, and
 ///   event                             stream, payload
 ///   put                               key, payload, expires_at_ns (unless it lives for ever)
@@ -32,7 +32,7 @@ struct ShownRecord {
 ///   commands with a session           client, serial; begins_before_ns of a first one with a bound
 ///   any other kind                    payload
 /// Text that is not UTF-8 is in base64, and NAME_encoding says so.
-nlohmann::ordered_json record_json(const ShownRecord& record);
+void write_record(const ShownRecord& record, JsonLine& to);
 
 /// The same on one line, in columns with tabs between them.
 std::string record_line(const ShownRecord& record);

@@ -4,10 +4,8 @@
 #include <utility>
 
 #include <CLI/CLI.hpp>
-#include <nlohmann/json.hpp>
 
 #include "app/cli/client_options.h"
-#include "app/cli/json_text.h"
 #include "app/cli/log_flags.h"
 #include "app/cli/log_report.h"
 #include "app/cli/option_values.h"
@@ -26,16 +24,17 @@ struct DumpVerbOptions {
   bool skip_damage = false, json = false;
 };
 
-void print_record(const fasterlog::DumpedRecord& record, bool behind_damage, bool json) {
-  const ShownRecord shown{record.address, record.end, record.epoch, record.kind,
-                          ByteSpan(record.payload)};
-  if (!json) return print_out("{}\n", record_line(shown));
-  nlohmann::ordered_json out = record_json(shown);
-  out["batch"] = record.batch.value;
-  if (record.batch_time_ns != 0) out["log_time_ns"] = record.batch_time_ns;
-  if (!record.whole_batch) out["whole_batch"] = false;
-  if (behind_damage) out["behind_damage"] = true;
-  print_out("{}\n", json_text(out));
+ShownRecord shown(const fasterlog::DumpedRecord& record) {
+  return {record.address, record.end, record.epoch, record.kind, record.payload};
+}
+
+void print_json(const fasterlog::DumpedRecord& record, bool behind_damage, JsonLine& line) {
+  write_record(shown(record), line);
+  line.number("batch", record.batch.value);
+  if (record.batch_time_ns != 0) line.number("log_time_ns", record.batch_time_ns);
+  if (!record.whole_batch) line.flag("whole_batch", false);
+  if (behind_damage) line.flag("behind_damage", true);
+  write_out(line.end());
 }
 
 int dump(const DumpVerbOptions& options) {
@@ -46,9 +45,15 @@ int dump(const DumpVerbOptions& options) {
   if (const auto order = check_order(*from, *to); !order) return report(order.error());
   uint64_t torn = 0;
   bool behind_damage = false;  // and no record since
+  gather_output();
+  JsonLine line;
   fasterlog::DumpVisitor visitor;
   visitor.record = [&](const fasterlog::DumpedRecord& record) {
-    print_record(record, std::exchange(behind_damage, false), options.json);
+    const bool first_behind = std::exchange(behind_damage, false);
+    if (options.json)
+      print_json(record, first_behind, line);
+    else
+      print_out("{}\n", record_line(shown(record)));
     torn += record.whole_batch ? 0 : 1;
     return !output_fails();
   };

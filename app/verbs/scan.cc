@@ -1,15 +1,14 @@
 // `tailrace scan`: the pairs whose keys have a prefix, as they were at one address.
 
 #include <algorithm>
+#include <cstring>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include <CLI/CLI.hpp>
-#include <nlohmann/json.hpp>
 
 #include "app/cli/client_options.h"
-#include "app/cli/json_text.h"
+#include "app/cli/json_line.h"
 #include "app/cli/option_values.h"
 #include "app/cli/output.h"
 #include "app/cli/verbs.h"
@@ -31,7 +30,51 @@ struct ScanVerbOptions {
   bool json = false, keys_only = false, count = false;
 };
 
-/// Holds the pairs back, in order to sort them by key, as long as they fit in memory.
+/// Pairs that are held back, in order to be shown sorted by key. Their bytes stand one behind the
+/// other: a pair has no memory of its own.
+class HeldPairs {
+ public:
+  void add(std::string_view key, std::string_view value) {
+    places_.push_back({sort_prefix(key), bytes_.size(), key.size(), value.size()});
+    bytes_ += key;
+    bytes_ += value;
+  }
+  size_t size() const { return places_.size(); }
+
+  /// In the order of the keys; then nothing is held.
+  template <typename Visit>
+  void hand_out(const Visit& visit) {
+    std::sort(places_.begin(), places_.end(), [this](const Place& left, const Place& right) {
+      if (left.prefix != right.prefix) return left.prefix < right.prefix;
+      return key_of(left) < key_of(right);
+    });
+    for (const Place& place : places_)
+      visit(key_of(place),
+            std::string_view(bytes_).substr(place.at + place.key_bytes, place.value_bytes));
+    places_ = {};
+    bytes_ = {};
+  }
+
+ private:
+  struct Place {
+    uint64_t prefix;  // of the key, in the order of keys: most comparisons end with it
+    size_t at, key_bytes, value_bytes;
+  };
+
+  static uint64_t sort_prefix(std::string_view key) {
+    uint64_t prefix = 0;
+    std::memcpy(&prefix, key.data(), std::min(key.size(), sizeof prefix));
+    return __builtin_bswap64(prefix);
+  }
+  std::string_view key_of(const Place& place) const {
+    return std::string_view(bytes_).substr(place.at, place.key_bytes);
+  }
+
+  std::vector<Place> places_;
+  std::string bytes_;
+};
+
+/// Prints the pairs: sorted by key as long as they fit in memory, then as they come.
 class Pairs {
  public:
   explicit Pairs(const ScanVerbOptions& options) : options_(options) {}
@@ -39,8 +82,9 @@ class Pairs {
   void take(ByteSpan key, ByteSpan value) {
     if (options_.count) return;
     if (!sorted_) return print(as_text(key), as_text(value));
-    held_.emplace_back(as_text(key), options_.keys_only ? "" : as_text(value));
-    bytes_ += held_.back().first.size() + held_.back().second.size() + kPairBytes;
+    const std::string_view kept = options_.keys_only ? std::string_view() : as_text(value);
+    held_.add(as_text(key), kept);
+    bytes_ += key.size() + kept.size() + kPairBytes;
     if (bytes_ <= kMostSortedBytes) return;
     const size_t held = held_.size();
     finish();
@@ -53,21 +97,17 @@ class Pairs {
 
   /// Prints what is held back.
   void finish() {
-    std::sort(held_.begin(), held_.end());
-    for (const auto& [key, value] : held_)
-      print(key, value);
-    held_.clear();
+    held_.hand_out([this](std::string_view key, std::string_view value) { print(key, value); });
   }
 
   bool sorted() const { return sorted_; }
 
  private:
-  void print(std::string_view key, std::string_view value) const {
+  void print(std::string_view key, std::string_view value) {
     if (options_.json) {
-      nlohmann::ordered_json out;
-      set_text(out, "key", key);
-      if (!options_.keys_only) set_text(out, "value", value);
-      print_out("{}\n", json_text(out));
+      line_.text("key", key);
+      if (!options_.keys_only) line_.text("value", value);
+      write_out(line_.end());
       return;
     }
     write_out(key);
@@ -79,7 +119,8 @@ class Pairs {
   }
 
   const ScanVerbOptions& options_;
-  std::vector<std::pair<std::string, std::string>> held_;
+  HeldPairs held_;
+  JsonLine line_;
   size_t bytes_ = 0;
   bool sorted_ = true;
 };
@@ -89,6 +130,7 @@ int scan(const ScanVerbOptions& options) {
   if (!level) return report(level.error());
   auto client = options.client.connect();
   if (!client) return report(client.error());
+  gather_output();
   Pairs pairs(options);
   const auto visit = [&](ByteSpan key, ByteSpan value) {
     pairs.take(key, value);
@@ -98,12 +140,13 @@ int scan(const ScanVerbOptions& options) {
   pairs.finish();
   if (end && options.count && !options.json) print_out("{}\n", end->pairs);
   if (end && options.json) {
-    const nlohmann::ordered_json out = {{"address", end->address.value},
-                                        {"epoch", end->epoch.value},
-                                        {"pairs", end->pairs},
-                                        {"complete", end->complete},
-                                        {"sorted", pairs.sorted()}};
-    print_out("{}\n", json_text(out));
+    JsonLine line;
+    line.number("address", end->address.value);
+    line.number("epoch", end->epoch.value);
+    line.number("pairs", end->pairs);
+    line.flag("complete", end->complete);
+    line.flag("sorted", pairs.sorted());
+    write_out(line.end());
   }
   const auto flushed = flush_output();
   if (!end) return report_answer(end.error());

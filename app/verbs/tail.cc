@@ -4,10 +4,8 @@
 #include <string>
 
 #include <CLI/CLI.hpp>
-#include <nlohmann/json.hpp>
 
 #include "app/cli/client_options.h"
-#include "app/cli/json_text.h"
 #include "app/cli/option_values.h"
 #include "app/cli/output.h"
 #include "app/cli/record_json.h"
@@ -32,7 +30,7 @@ bool is_event_of(const statemachine::Command& command, const TailVerbOptions& op
 }
 
 /// Prints the record if it is wanted; whether it was.
-bool print_wanted(const rpc::TailRecord& record, const TailVerbOptions& options) {
+bool print_wanted(const rpc::TailRecord& record, const TailVerbOptions& options, JsonLine& line) {
   if (!options.json || options.stream) {
     if (record.kind != statemachine::kCommandRecord) return false;
     const auto command = statemachine::decode(as_bytes(record.payload));
@@ -43,8 +41,9 @@ bool print_wanted(const rpc::TailRecord& record, const TailVerbOptions& options)
       return true;
     }
   }
-  print_out("{}\n", json_text(record_json({record.address, record.end, record.epoch, record.kind,
-                                           as_bytes(record.payload)})));
+  write_record({record.address, record.end, record.epoch, record.kind, as_bytes(record.payload)},
+               line);
+  write_out(line.end());
   return true;
 }
 
@@ -68,19 +67,20 @@ int tail(const TailVerbOptions& options) {
   what->started = [from_begin = options.from == "begin"](Address from) {
     if (from_begin) warn_of_truncation(from, "");
   };
+  gather_output();
+  // A reader sees each record at once: what has come is written before more is waited for.
+  what->caught_up = [] { return flush_output().has_value(); };
   auto client = options.client.connect();
   if (!client) return report(client.error());
-  Result<> written;
   uint64_t printed = 0;
+  JsonLine line;
   const auto visit = [&](const rpc::TailRecord& record) {
-    if (!print_wanted(record, options)) return true;
+    if (!print_wanted(record, options, line)) return true;
     ++printed;
-    if (options.follow) written = flush_output();
-    return written.has_value() && !output_fails() && printed != options.count;
+    return !output_fails() && printed != options.count;
   };
   const auto reached = (*client)->tail(*what, visit);
   const auto flushed = flush_output();
-  if (!written) return report(written.error());
   if (!reached) return report_answer(reached.error());
   return flushed ? kDone : report(flushed.error());
 }

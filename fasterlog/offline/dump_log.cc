@@ -10,6 +10,12 @@ namespace tailrace::fasterlog {
 
 namespace {
 
+/// A record whose batch is not known to be whole yet.
+struct HeldRecord {
+  DumpedRecord record;  // without its payload
+  size_t payload_at = 0, payload_bytes = 0;
+};
+
 class Dump {
  public:
   Dump(const LogFiles& files, const DumpOptions& options, const DumpVisitor& visitor)
@@ -53,25 +59,17 @@ class Dump {
     const bool wanted = record.address >= options_.from && record.address < options_.to &&
                         record.kind != RecordKind::kPadding &&
                         record.kind != RecordKind::kCommitMark;
-    if (wanted)
-      held_.push_back(DumpedRecord{record.address,
-                                   record.end,
-                                   record.epoch,
-                                   record.kind,
-                                   {record.payload.begin(), record.payload.end()},
-                                   false,
-                                   std::max(batch_begin_, start_),
-                                   0});
+    if (wanted) hold(record);
     switch (tracker_.take(record)) {
       case BatchTracker::Verdict::kRecord:
         break;
       case BatchTracker::Verdict::kWholeBatch:
         // Back to the batch's beginning, which is behind all damage.
         for (auto held = held_.rbegin(); held != held_.rend(); ++held) {
-          auto* one = std::get_if<DumpedRecord>(&*held);
-          if (one == nullptr || one->address < batch_begin_) break;
-          one->whole_batch = true;
-          one->batch_time_ns = mark_of(record).unix_time_ns;
+          auto* one = std::get_if<HeldRecord>(&*held);
+          if (one == nullptr || one->record.address < batch_begin_) break;
+          one->record.whole_batch = true;
+          one->record.batch_time_ns = mark_of(record).unix_time_ns;
         }
         batch_begin_ = record.end;
         TAILRACE_RETURN_IF_ERROR(hand_out());
@@ -80,7 +78,7 @@ class Dump {
         batch_begin_ = record.end;
         break;
       case BatchTracker::Verdict::kBroken: {
-        if (wanted) held_.pop_back();
+        if (wanted) let_go_of_last();
         BadStretch bad;
         bad.first = record.address;
         bad.end = record.end;
@@ -91,6 +89,25 @@ class Dump {
     }
     if (record.end >= options_.to && held_.empty()) over_ = true;
     return {};
+  }
+
+  void hold(const ParsedRecord& record) {
+    HeldRecord held;
+    held.record.address = record.address;
+    held.record.end = record.end;
+    held.record.epoch = record.epoch;
+    held.record.kind = record.kind;
+    held.record.whole_batch = false;
+    held.record.batch = std::max(batch_begin_, start_);
+    held.payload_at = payloads_.size();
+    held.payload_bytes = record.payload.size();
+    payloads_.insert(payloads_.end(), record.payload.begin(), record.payload.end());
+    held_.emplace_back(held);
+  }
+
+  void let_go_of_last() {
+    payloads_.resize(std::get<HeldRecord>(held_.back()).payload_at);
+    held_.pop_back();
   }
 
   Result<> damage(const BadStretch& bad) {
@@ -115,11 +132,13 @@ class Dump {
   }
 
   Result<> hand_out() {
-    for (const auto& each : held_) {
+    for (auto& each : held_) {
       if (over_) break;
-      if (const auto* record = std::get_if<DumpedRecord>(&each)) {
-        if (!record->whole_batch && !options_.skip_damage) continue;
-        if (visitor_.record && !visitor_.record(*record)) over_ = true;
+      if (auto* held = std::get_if<HeldRecord>(&each)) {
+        DumpedRecord& record = held->record;
+        if (!record.whole_batch && !options_.skip_damage) continue;
+        record.payload = ByteSpan(payloads_).subspan(held->payload_at, held->payload_bytes);
+        if (visitor_.record && !visitor_.record(record)) over_ = true;
         continue;
       }
       const auto& bad = std::get<BadStretch>(each);
@@ -132,6 +151,7 @@ class Dump {
       if (visitor_.skipped) visitor_.skipped({bad.first, bad.end}, file, bad.reason);
     }
     held_.clear();
+    payloads_.clear();
     return {};
   }
 
@@ -142,8 +162,9 @@ class Dump {
   const Address start_;
   BatchTracker tracker_;
   Address batch_begin_;  // records from here on belong to the present batch
-  std::vector<std::variant<DumpedRecord, BadStretch>> held_;
-  Address bad_at_;  // the latest damage that was told
+  std::vector<std::variant<HeldRecord, BadStretch>> held_;
+  std::vector<std::byte> payloads_;  // of what is held, one behind the other
+  Address bad_at_;                   // the latest damage that was told
   bool over_ = false;
 };
 

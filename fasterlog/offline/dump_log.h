@@ -20,7 +20,7 @@ struct DumpedRecord {
   Address end;
   Epoch epoch;
   RecordKind kind = RecordKind::kInvalid;
-  std::vector<std::byte> payload;
+  ByteSpan payload;         // until the visitor returns
   bool whole_batch = true;  // else others of its batch are lost
   /// The same for records of one commit mark: the address of the first of them that was read.
   Address batch;

@@ -172,6 +172,9 @@ class Client {
     std::stop_token stop = {};  // any thread may ask for the end
     /// Called once, when a server has said where the tail begins.
     std::function<void(Address from)> started = nullptr;
+    /// Called when all records that have come so far were visited, before more are waited for;
+    /// false ends the tail, as of `visit`. For what is gathered of many records.
+    std::function<bool()> caught_up = nullptr;
   };
   virtual Result<Address> tail(const TailOptions& options,
                                const std::function<bool(const TailRecord&)>& visit) = 0;

@@ -359,6 +359,7 @@ class Tailing {
       from_ = record.end;
       if (!visit_(record)) return Result<Address>(from_);
     }
+    if (options_.caught_up && !options_.caught_up()) return Result<Address>(from_);
     progress();
     asio::post(io_, [self = subscription.shared_from_this(), bytes] { self->give_credit(bytes); });
     return std::nullopt;

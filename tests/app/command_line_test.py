@@ -546,6 +546,31 @@ class Tail(VerbTest):
         self.assertEqual(self.texts("--follow", "--from", first, "--to", last),
                          [str(n) for n in range(10)])
 
+    def test_what_has_come_is_shown_while_more_is_waited_for(self):
+        first, last = self.records[0]["address"], self.records[-1]["end"]
+        for flags in ([], ["--follow"], ["--json"], ["--json", "--follow"]):
+            waits = Started(self, "tail", "--from", str(first), "--to", str(last + 2**40), "--stream", "tail",
+                            "--timeout", "300", *flags, cluster=single)
+            for number in range(10):
+                line = waits.line().decode()
+                text = json.loads(line)["payload"] if "--json" in flags else line.rstrip("\n")
+                self.assertEqual(text, str(number), flags)
+            self.assertIsNone(waits.process.poll(), flags)
+
+    def test_a_follower_whose_reader_is_gone_ends_with_the_next_record(self):
+        end = str(self.records[-1]["address"])
+        for flags in ([], ["--json"]):
+            tail = subprocess.Popen([TAILRACE, "tail", "--follow", "--from", end, *flags], stdout=subprocess.PIPE,
+                                    stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, restore_signals=False,
+                                    env=dict(os.environ, TAILRACE_SERVER=single.servers))
+            self.addCleanup(tail.kill)
+            tail.stdout.readline()
+            tail.stdout.close()
+            run("append", "--stream", "gone", input=b"one\n", cluster=single)
+            self.assertIn(b"standard output", tail.stderr.read())
+            tail.stderr.close()
+            self.assertEqual(tail.wait(timeout=60), REFUSED)
+
     def test_an_address_within_a_record_is_refused(self):
         first = self.records[0]["address"]
         for within in (first + 8, first + 1):

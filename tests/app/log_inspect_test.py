@@ -6,6 +6,7 @@ import base64
 import json
 import os
 import pathlib
+import random
 import shutil
 import struct
 import subprocess
@@ -124,6 +125,40 @@ class LogVerbs(unittest.TestCase):
         self.assertEqual(report["findings"], [])
         self.assertEqual(log_verb("check", self.log).returncode, 0)
         self.assertEqual(before, content(self.log))
+
+    def test_dump_writes_each_payload_as_python_writes_json(self):
+        """Text with all that JSON escapes, text of all planes, and bytes that are no text."""
+        seed = int(os.environ.get("TAILRACE_SEED", random.randrange(2**32)))
+        choose = random.Random(seed)
+        texts = ["", "\"", "\\", "\x00", "".join(map(chr, range(10))) + "".join(map(chr, range(11, 256))),
+                 "\u2028\u2029\ufeff\ufffd\U0001f600\U0010ffff", "x" * 100000, "\x1f" * 20000, "\u00e9" * 9999]
+        payloads = [text.encode() for text in texts]
+        payloads += [b"\xff", b"\xc0\xaf", b"\xed\xa0\x80", b"\xed\xa0\xbd\xed\xb8\x80", b"\xf4\x90\x80\x80",
+                     b"text\xe2\x80", b"\x00\xff\x00", bytes(set(range(256)) - {10}) * 30]
+        for _ in range(300):
+            length = choose.randrange(80)
+            payloads.append(choose.choice((
+                choose.randbytes(length),
+                bytes(choose.randrange(128) for _ in range(length)),
+                "".join(choose.choice("ab\"\\\t\u00e9\u2028\U0001f600") for _ in range(length)).encode(),
+            )).replace(b"\n", b""))
+        subprocess.run([APPEND_AND_SCAN, str(self.log)], input=b"".join(one + b"\n" for one in payloads),
+                       check=True, capture_output=True, timeout=60)
+        done = subprocess.run([TAILRACE, "log", "dump", "--json", str(self.log)], capture_output=True, timeout=60)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        lines = done.stdout.split(b"\n")
+        self.assertEqual(lines.pop(), b"")
+        self.assertEqual(len(lines), len(payloads))
+        for line, payload in zip(lines, payloads):
+            shown = json.loads(line.decode())
+            try:
+                self.assertEqual(shown["payload"], payload.decode(), f"seed {seed}")
+                self.assertNotIn("payload_encoding", shown)
+            except UnicodeDecodeError:
+                self.assertEqual(shown["payload_encoding"], "base64", f"seed {seed}")
+                self.assertEqual(base64.b64decode(shown["payload"], validate=True), payload)
+            again = json.dumps(shown, ensure_ascii=False, separators=(",", ":"))
+            self.assertEqual(line, again.encode(), f"seed {seed}")
 
     def test_dump_prints_text_as_it_is_and_other_bytes_in_base64(self):
         self.append(["one", "two words", "tab\there"])

@@ -2,10 +2,7 @@
 #include <string>
 #include <vector>
 
-#include <nlohmann/json.hpp>
-
 #include "app/cli/dumped_record.h"
-#include "app/cli/json_text.h"
 #include "app/cli/record_json.h"
 #include "core/check.h"
 #include "statemachine/command/command.h"
@@ -21,8 +18,10 @@ using statemachine::Operation;
 std::string line_of(const Command& command) {
   std::vector<std::byte> payload;
   statemachine::encode(command, payload);
-  return app::json_text(app::record_json(
-      {Address{64}, Address{128}, Epoch{1}, statemachine::kCommandRecord, payload}));
+  app::JsonLine line;
+  app::write_record({Address{64}, Address{128}, Epoch{1}, statemachine::kCommandRecord, payload},
+                    line);
+  return std::string(line.end());
 }
 
 bool is_put_back(Operation operation) {

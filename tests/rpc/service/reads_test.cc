@@ -1,6 +1,8 @@
 // Server and client together, over loopback: reads of all levels, and tails.
 
+#include <chrono>
 #include <future>
+#include <stop_token>
 #include <string>
 #include <thread>
 #include <vector>
@@ -133,6 +135,38 @@ TEST(Service, AFollowingTailSeesWhatIsAppendedLaterAndEndsOnRequest) {
   ASSERT_TRUE(end);
   EXPECT_EQ(seen.front(), "old");
   EXPECT_EQ(seen.back(), "9");
+}
+
+// What is gathered of many records can be written before the tail waits: it is told each time, also
+// with a single record, and ends where it is told to.
+TEST(Service, ATailTellsWhenAllThatHasComeWasVisited) {
+  FakeNode node;
+  auto client = client_of({node.address()});
+  auto writer = client_of({node.address()});
+  ASSERT_TRUE(writer->append("s", {as_bytes("0")}));
+  std::promise<void> over;
+  Client::TailOptions options;
+  options.follow = true;
+  std::stop_source stop;
+  options.stop = stop.get_token();
+  std::thread patience([&] {
+    if (over.get_future().wait_for(std::chrono::seconds(60)) == std::future_status::timeout)
+      stop.request_stop();
+  });
+  size_t seen = 0;
+  std::vector<size_t> told;
+  options.caught_up = [&] {
+    told.push_back(seen);
+    if (seen == 4) return false;
+    EXPECT_TRUE(writer->append("s", {as_bytes(std::to_string(seen))}));
+    return true;
+  };
+  const auto end = client->tail(options, [&](const TailRecord&) { return ++seen < 10; });
+  over.set_value();
+  patience.join();
+  ASSERT_TRUE(end) << end.error().message;
+  EXPECT_EQ(told, (std::vector<size_t>{1, 2, 3, 4}));
+  EXPECT_EQ(*end, node.log.tail());
 }
 
 }  // namespace
