@@ -2,14 +2,17 @@
 
 Usage: top_test.py TAILRACE
 """
+import fcntl
 import json
 import os
 import pathlib
 import re
 import shutil
 import signal
+import struct
 import subprocess
 import sys
+import termios
 import time
 import unittest
 
@@ -166,6 +169,35 @@ class Batch(Writing):
             status = cluster.run("status", "--only-named", server=cluster.nodes[0].server).stdout.decode()
             self.assertIn("  problem: " + told, status)
         wait_until("writes are answered again", lambda: self.top()["per_second"]["writes"])
+
+    def test_an_output_that_is_full_and_does_not_block_is_waited_for(self):
+        reads, writes = os.pipe()
+        os.set_blocking(writes, False)
+        room = fcntl.fcntl(writes, fcntl.F_SETPIPE_SZ, 4096)
+        screens = 1 + room // 500
+        top = subprocess.Popen([TAILRACE, "top", "--batch", "-n", str(screens), "--interval", "0.1", "--server",
+                                cluster.servers], stdout=writes, stderr=subprocess.PIPE)
+        os.close(writes)
+        self.addCleanup(top.wait)
+        self.addCleanup(top.kill)
+        self.addCleanup(top.stderr.close)
+
+        def waiting():
+            return struct.unpack("i", fcntl.ioctl(reads, termios.FIONREAD, bytes(4)))[0]
+
+        def stands_still():
+            before = waiting()
+            time.sleep(1)  # many intervals
+            return top.poll() is not None or before == waiting() > 0
+
+        wait_until("nothing more fits", stands_still)
+        with os.fdopen(reads, "rb") as pipe:
+            text = pipe.read().decode("ascii")
+        error = top.stderr.read()
+        self.assertNotIn(b"standard output", error)
+        self.assertGreater(len(text), 2 * room)
+        self.assertEqual(text.count("tailrace top  cluster "), screens)
+        self.assertIn(top.wait(timeout=60), (0, UNREACHABLE), error)  # a node may be slow at the end
 
     def test_a_server_that_was_named_and_is_silent_makes_it_3(self):
         with stopped(cluster.nodes[2]):
