@@ -9,11 +9,32 @@
 #include <asio/post.hpp>
 #include <asio/steady_timer.hpp>
 #include <fmt/format.h>
+#include <pthread.h>
 
+#include "core/thread.h"
 #include "net/listen.h"
 
 namespace tailrace::net {
 namespace {
+
+/// Within the scope the calling thread has this name, and with it each thread that it starts.
+class NamedMeanwhile {
+ public:
+  explicit NamedMeanwhile(const char* name) {
+    if (::pthread_getname_np(::pthread_self(), before_, sizeof before_) != 0) return;
+    name_thread(name);
+    named_ = true;
+  }
+  ~NamedMeanwhile() {
+    if (named_) name_thread(before_);
+  }
+  NamedMeanwhile(const NamedMeanwhile&) = delete;
+  NamedMeanwhile& operator=(const NamedMeanwhile&) = delete;
+
+ private:
+  char before_[16];
+  bool named_ = false;
+};
 
 /// One attempt to connect; its own pending operations keep it alive.
 struct Dial : std::enable_shared_from_this<Dial> {
@@ -69,8 +90,11 @@ void dial(asio::io_context& io, const std::string& address, std::chrono::millise
   // after the other.
   std::error_code is_name;
   const asio::ip::address numeric = asio::ip::make_address(endpoint->first, is_name);
-  if (is_name)
+  if (is_name) {
+    // The first name starts Asio's thread for them, which would be counted as the caller.
+    const NamedMeanwhile lookup("lookup");
     return attempt->resolver.async_resolve(endpoint->first, endpoint->second, std::move(resolved));
+  }
   const auto port = static_cast<asio::ip::port_type>(std::stoul(endpoint->second));
   attempt->socket.async_connect(
       {numeric, port}, [attempt](const std::error_code& error) { attempt->finish(error); });

@@ -273,7 +273,7 @@ class StateMachineImpl final : public StateMachine {
       return watermarks_.applicable() - applied;
     });
     gauge(observability::metric("tailrace_truncation_limit_address_bytes"),
-          [this] { return anchors_.limit().first.value; });
+          [this] { return std::max(anchors_.limit().first, log_.begin()).value; });
     using Samples = observability::MetricRegistry::Samples;
     registry.add_series(m, observability::metric("tailrace_checkpoint_phase"), [this] {
       using Phase = kv::CheckpointPhase;

@@ -40,7 +40,8 @@ NodeRuntime::NodeRuntime(config::NodeConfig config, std::function<void(const Err
       on_failure_(std::move(on_failure)),
       on_restart_(std::move(on_restart)),
       file_system_(storage::posix_file_system(config_.io)),
-      node_metrics_(metrics_, file_system_) {}
+      node_metrics_(metrics_, file_system_),
+      failures_(file_system_, config_.data_dir) {}
 
 NodeRuntime::~NodeRuntime() {
   composed_ = false;
@@ -49,6 +50,7 @@ NodeRuntime::~NodeRuntime() {
   if (server_) server_->drain_and_stop(std::chrono::milliseconds(0));
   if (transport_) transport_->stop();
   if (state_machine_) state_machine_->stop();
+  if (failed_) (void)failures_.wait();
 }
 
 Result<> NodeRuntime::start() {
@@ -69,9 +71,12 @@ Result<> NodeRuntime::start() {
   TAILRACE_RETURN_IF_ERROR(net::check_listen(config_.server.listen));
 
   TAILRACE_RETURN_IF_ERROR(check_promise());
+  failures_.start();
+  failures_.register_metrics(metrics_);
   TAILRACE_RETURN_IF_ERROR(install_copy());
   TAILRACE_RETURN_IF_ERROR(open_store());
   TAILRACE_RETURN_IF_ERROR(open_log());
+  failures_.reserve();
 
   watermarks_ = std::make_unique<statemachine::Watermarks>(*log_);
   set_stage("reading the state");
@@ -101,8 +106,9 @@ Result<> NodeRuntime::start() {
 
   TAILRACE_ASSIGN_OR_RETURN(
       server_,
-      rpc::Server::create(config_.server, {log_.get(), state_machine_.get(), watermarks_.get(),
-                                           &anchors_, node_.get(), log_time_.get()}));
+      rpc::Server::create(config_.server,
+                          {log_.get(), state_machine_.get(), watermarks_.get(), &anchors_,
+                           node_.get(), log_time_.get(), [this] { return last_failure(); }}));
   server_->register_metrics(metrics_);
 
   TAILRACE_RETURN_IF_ERROR(start_replication());
@@ -277,6 +283,22 @@ void NodeRuntime::tick() {
   else
     log_time_->follow(applied_ns);
   keep_log_time();
+  keep_store_failure();
+}
+
+void NodeRuntime::keep_store_failure() {
+  if (store_failed_ || !composed_) return;
+  const auto failure = state_machine_->failure();
+  if (!failure) return;
+  store_failed_ = true;
+  failures_.keep(FailureReason::kStore, failure->message);
+}
+
+std::optional<rpc::NodeStatusAnswer::LastFailure> NodeRuntime::last_failure() const {
+  const auto last = failures_.last();
+  if (!last) return std::nullopt;
+  return rpc::NodeStatusAnswer::LastFailure{last->unix_time_ns, std::string(name_of(last->reason)),
+                                            last->message};
 }
 
 void NodeRuntime::keep_log_time() {
@@ -300,7 +322,9 @@ void NodeRuntime::on_role(const replication::NodeStatus& status) {
 }
 
 void NodeRuntime::fail(const Error& error) {
-  if (!failed_.exchange(true)) on_failure_(error);
+  if (failed_.exchange(true)) return;
+  failures_.keep(reason_of(error), error.message);
+  on_failure_(error);
 }
 
 void NodeRuntime::tell_progress(std::string_view what, double fraction) {

@@ -6,6 +6,7 @@
 //     /metrics, /healthz, /readyz             no new requests, pending ones answered
 //     peer port bound, client port free       replication stops, peer connections close
 //     promise read: whose directory it is     applier and checkpointer stop
+//     the last failure told
 //     a copied state installed
 //     store recovered                         log flushed, made durable and proven, closed
 //     log recovered, state machine            everything destroyed
@@ -23,6 +24,7 @@
 #include <optional>
 #include <string>
 
+#include "app/node/failure_keeper.h"
 #include "app/node/node_metrics.h"
 #include "config/node_config.h"
 #include "core/mutex.h"
@@ -71,6 +73,9 @@ class NodeRuntime {
   void hand_over();
   /// The leader moves the log time when a key expires and nobody writes.
   void keep_log_time();
+  /// Once; the node goes on.
+  void keep_store_failure();
+  std::optional<rpc::NodeStatusAnswer::LastFailure> last_failure() const;
   /// Whatever is done now and then. The transport's thread.
   void tick();
   void on_role(const replication::NodeStatus& status);
@@ -94,11 +99,13 @@ class NodeRuntime {
   // Set when all the modules below exist; monitoring's thread looks at them only then.
   std::atomic<bool> composed_{false};
   std::atomic<bool> failed_{false};
+  bool store_failed_ = false;  // of the transport's thread
 
   // In the order of creation: what comes later uses what came before.
   std::unique_ptr<storage::DirectoryLock> lock_;
   observability::MetricRegistry metrics_;
   NodeMetrics node_metrics_;
+  FailureKeeper failures_;
   std::unique_ptr<rpc::PeerTransport> transport_;
   std::shared_ptr<fasterlog::LogTime> log_time_;
   std::unique_ptr<fasterlog::Log> log_;

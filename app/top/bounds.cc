@@ -46,6 +46,10 @@ void bound_texts(BoundedAnswer& answer) {
        {&answer.role, &answer.problem, &answer.copy.stage, &answer.copy.problem,
         &answer.leader_address, &answer.coordinator, &answer.unhealthy, &answer.cluster_identity})
     bound_text(*text);
+  if (answer.last_failure) {
+    bound_text(answer.last_failure->reason);
+    bound_text(answer.last_failure->message);
+  }
   for (BoundedAnswer::Follower& follower : answer.followers)
     bound_text(follower.unhealthy);
   for (BoundedAnswer::Member& member : answer.members) {

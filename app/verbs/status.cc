@@ -5,6 +5,7 @@
 #include "app/cli/json_text.h"
 #include "app/cli/output.h"
 #include "app/cli/printable.h"
+#include "app/cli/utc_text.h"
 #include "app/cli/verbs.h"
 #include "app/top/followers.h"
 #include "app/verbs/member_json.h"
@@ -71,6 +72,11 @@ nlohmann::json to_json(const rpc::NodeStatusAnswer& node) {
     out["next_cluster_version"] = {{"version", node.next_version},
                                    {"in_ms", node.next_version_in_ms}};
   out["cluster_identity"] = node.cluster_identity;
+  out["last_failure"] = nullptr;
+  if (node.last_failure)
+    out["last_failure"] = {{"unix_time_ns", node.last_failure->unix_time_ns},
+                           {"reason", node.last_failure->reason},
+                           {"message", node.last_failure->message}};
   out["anchors"] = nlohmann::json::object();
   for (const auto& [name, address] : node.anchors)
     out["anchors"][name] = address.value;
@@ -156,6 +162,9 @@ void print_text(const rpc::NodeStatusAnswer& node) {
   if (!node.unhealthy.empty()) print_out("  unhealthy: {}\n", printable(node.unhealthy));
   if (!node.coordinator.empty()) print_out("  coordinator: {}\n", printable(node.coordinator));
   if (!node.problem.empty()) print_out("  problem: {}\n", printable(node.problem));
+  if (node.last_failure)
+    print_out("  last failure at {} ({}): {}\n", utc_text(node.last_failure->unix_time_ns),
+              printable(node.last_failure->reason), printable(node.last_failure->message));
   if (!node.copy.stage.empty() && node.copy.stage != "idle") {
     print_out("  copies the state of node {}: {}, {} of {}{}{}\n", node.copy.from.value,
               printable(node.copy.stage), bytes_text(node.copy.received),

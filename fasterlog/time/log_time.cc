@@ -46,6 +46,7 @@ void LogTimeRule::end() {
   elapsed_ = seen_at_;
   budget_ = kMostStep;
   ahead_ns_ = 0;
+  ahead_known_ = false;
 }
 
 uint64_t LogTimeRule::advance(ClockReading now) {
@@ -62,6 +63,7 @@ uint64_t LogTimeRule::advance(ClockReading now) {
   if (says_something(now.wall_ns) && time_ns_ <= kMostWall) {
     steer(now.wall_ns, passed);
     ahead_ns_ = static_cast<int64_t>(time_ns_ - now.wall_ns);
+    ahead_known_ = true;
   } else {
     doubt_.reset();
     time_ns_ += static_cast<uint64_t>(passed.count());
@@ -205,8 +207,10 @@ void LogTime::register_metrics(observability::MetricRegistry& registry) {
       return static_cast<double>(read(rule_));
     });
   };
-  gauge(observability::metric("tailrace_log_time_ahead_seconds"),
-        [](const LogTimeRule& rule) { return static_cast<double>(rule.ahead_ns()) * 1e-9; });
+  gauge(observability::metric("tailrace_log_time_ahead_seconds"), [](const LogTimeRule& rule) {
+    return rule.is_ahead_known() ? static_cast<double>(rule.ahead_ns()) * 1e-9
+                                 : observability::kNotKnown;
+  });
   gauge(observability::metric("tailrace_clock_doubted"),
         [](const LogTimeRule& rule) { return rule.doubts(); });
   const auto counter = [&](const observability::MetricInfo& metric, auto read) {

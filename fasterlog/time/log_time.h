@@ -77,6 +77,8 @@ class LogTimeRule {
   Nanoseconds elapsed() const { return elapsed_; }  // when it was that
   /// How far log time was ahead of the wall clock at the last reading; negative: behind.
   int64_t ahead_ns() const { return ahead_ns_; }
+  /// Whether there was one since begin(): what is read while others write says nothing of log time.
+  bool is_ahead_known() const { return ahead_known_; }
   bool doubts() const { return doubt_.has_value(); }
   uint64_t doubts_begun() const { return doubts_begun_; }
   uint64_t jumps() const { return jumps_; }  // doubts that ended in belief
@@ -97,6 +99,7 @@ class LogTimeRule {
   uint64_t seen_ns_ = 0;    // applied
   Nanoseconds seen_at_{0};  // first
   int64_t ahead_ns_ = 0;
+  bool ahead_known_ = false;
   uint64_t doubts_begun_ = 0, jumps_ = 0;
 };
 

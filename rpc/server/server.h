@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "core/result.h"
@@ -13,6 +14,7 @@
 #include "observability/metrics.h"
 #include "replication/node.h"
 #include "replication/transport.h"
+#include "rpc/wire/status.h"
 #include "statemachine/state_machine.h"
 
 namespace tailrace::rpc {
@@ -53,6 +55,8 @@ struct ServerDependencies {
   statemachine::AnchorRegistry* anchors = nullptr;
   replication::Node* node = nullptr;
   const fasterlog::LogTime* log_time = nullptr;  // null: the wall clock
+  /// What the node's last failure was; null: it is not told. Any thread.
+  std::function<std::optional<NodeStatusAnswer::LastFailure>()> last_failure = nullptr;
 };
 
 class Server {

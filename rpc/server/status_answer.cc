@@ -93,6 +93,8 @@ NodeStatusAnswer status_answer(const ServerDependencies& to, const replication::
   answer.next_version = now.next_version;
   answer.next_version_in_ms = static_cast<uint64_t>(now.next_version_in.count());
   answer.cluster_identity = text_of(now.identity);
+  if (to.last_failure) answer.last_failure = to.last_failure();
+  if (answer.last_failure) answer.last_failure->message = shown(answer.last_failure->message);
   return answer;
 }
 

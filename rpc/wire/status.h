@@ -106,6 +106,14 @@ struct NodeStatusAnswer {
   std::vector<std::pair<std::string, Address>> anchors;
   using Activity = NodeActivity;
   std::optional<Activity> activity;  // nothing: an older server
+  /// The node's last failure, in this life or one before.
+  struct LastFailure {
+    uint64_t unix_time_ns = 0;
+    std::string reason;  // "disk", "damage", "invariant", "store" or "other"
+    std::string message;
+    bool operator==(const LastFailure&) const = default;
+  };
+  std::optional<LastFailure> last_failure;  // nothing: none is known
 
   bool operator==(const NodeStatusAnswer&) const = default;
 };

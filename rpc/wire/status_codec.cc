@@ -217,6 +217,11 @@ void write_status(const NodeStatusAnswer& status, wire::Status::Builder to) {
     anchors[i].setAddress(status.anchors[i].second.value);
   }
   if (status.activity) write_activity(*status.activity, to.initActivity());
+  if (!status.last_failure) return;
+  auto failure = to.initLastFailure();
+  failure.setUnixTimeNs(status.last_failure->unix_time_ns);
+  failure.setReason(to_text(status.last_failure->reason));
+  failure.setMessage(to_text(status.last_failure->message));
 }
 
 NodeStatusAnswer read_status(wire::Status::Reader from) {
@@ -249,6 +254,11 @@ NodeStatusAnswer read_status(wire::Status::Reader from) {
   for (const auto one : from.getAnchors())
     status.anchors.emplace_back(to_string(one.getName()), Address{one.getAddress()});
   if (from.hasActivity()) status.activity = read_activity(from.getActivity());
+  if (from.hasLastFailure()) {
+    const auto failure = from.getLastFailure();
+    status.last_failure = {failure.getUnixTimeNs(), to_string(failure.getReason()),
+                           to_string(failure.getMessage())};
+  }
   return status;
 }
 

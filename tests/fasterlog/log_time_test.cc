@@ -2,6 +2,8 @@
 
 #include "fasterlog/time/log_time.h"
 
+#include <cmath>
+
 #include <gtest/gtest.h>
 
 #include "fasterlog/log.h"
@@ -233,6 +235,29 @@ TEST(LogTime, StampsTheMarksOfALogAndSaysWhatItIsNow) {
       stamp = parse_commit_mark(**record)->unix_time_ns;
   }
   EXPECT_EQ(stamp, kBorn + 5'000'000'000u);
+}
+
+// Promise: the metric is NaN where nobody compares log time with this node's clock, and right where
+// it leads; what it was in a lead before is not told in the next one.
+TEST(LogTime, HowFarItIsAheadIsToldOfALeaderAlone) {
+  TwoClocks clock;
+  LogTime time(clock);
+  observability::MetricRegistry registry;
+  time.register_metrics(registry);
+  const auto told = [&] {
+    const std::string text = registry.expose(), name = "\ntailrace_log_time_ahead_seconds ";
+    return std::stod(text.substr(text.find(name) + name.size()));
+  };
+  EXPECT_TRUE(std::isnan(told()));
+  time.follow(kBorn);
+  EXPECT_TRUE(std::isnan(told()));
+  clock.error = -kHour;
+  time.begin();
+  EXPECT_TRUE(std::isnan(told())) << "it has not looked at its clock yet";
+  time.write(kBorn);
+  EXPECT_NEAR(told(), 3600, 2);
+  time.follow(kBorn);
+  EXPECT_TRUE(std::isnan(told()));
 }
 
 // CLOCK_MONOTONIC stands still there.

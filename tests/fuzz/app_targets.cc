@@ -1,12 +1,16 @@
-// What `tailrace load` reads: the lines of a dump, which anyone may have edited.
+// What `tailrace load` reads: the lines of a dump, which anyone may have edited; and what a life of
+// a node leaves to the next.
 #include <string>
 #include <vector>
 
 #include "app/cli/dumped_record.h"
 #include "app/cli/record_json.h"
+#include "app/node/last_failure_file.h"
 #include "core/check.h"
 #include "statemachine/command/command.h"
+#include "storage/atomic_file.h"
 #include "tests/fuzz/targets.h"
+#include "tests/support/fault_file_system.h"
 
 namespace tailrace::fuzz {
 namespace {
@@ -75,6 +79,29 @@ void dumped_line(ByteSpan input) {
   command.delta = line->delta;
   command.expires_at_ns = line->expires_at_ns;
   if (statemachine::validate(command, size_t{1} << 20)) check_round_trip(command);
+}
+
+// Input: a byte; then, if that is even, the content of the file, else the file.
+void last_failure(ByteSpan input) {
+  if (input.empty()) return;
+  testing::FaultFileSystem disk(1);
+  const storage::Path path("/node/LAST-FAILURE");
+  TAILRACE_CHECK(disk.make_directory("/node"), "the disk in memory refuses");
+  if (static_cast<uint8_t>(input[0]) % 2 == 0) {
+    const storage::AtomicFileFormat format{storage::four_letters("FAIL"), 1};
+    TAILRACE_CHECK(storage::replace_atomic_file(disk, path, format, input.subspan(1)),
+                   "the disk in memory refuses");
+  } else {
+    auto file = disk.open(path, {storage::OpenMode::kCreateReadWrite, false});
+    TAILRACE_CHECK(file && (*file)->write_at(0, input.subspan(1)), "the disk in memory refuses");
+  }
+  app::LastFailureFile file(disk, "/node");
+  const auto found = file.read();
+  if (!found) return;
+  TAILRACE_CHECK(found->has_value(), "a file that is there is not");
+  TAILRACE_CHECK(file.write(**found), "the disk refuses");
+  const auto again = file.read();
+  TAILRACE_CHECK(again && *again == *found, "LAST-FAILURE is not what was written");
 }
 
 }  // namespace tailrace::fuzz

@@ -26,6 +26,7 @@ void client_request(ByteSpan input);   // to a server
 void client_response(ByteSpan input);  // to the client library
 void command(ByteSpan input);          // a record's payload, for the state machine
 void dumped_line(ByteSpan input);      // a line of a dump, for `tailrace load`
+void last_failure(ByteSpan input);     // LAST-FAILURE
 void etcd(ByteSpan input);             // an answer of etcd's JSON gateway
 void http_request(ByteSpan input);     // what comes to an HTTP port
 void manifest(ByteSpan input);         // what a checkpoint of the store consists of
@@ -39,6 +40,7 @@ inline constexpr Target kTargets[] = {
     {"framing", framing},
     {"command", command},
     {"dumped_line", dumped_line},
+    {"last_failure", last_failure},
     {"etcd", etcd},
     {"http_request", http_request},
     {"manifest", manifest},

@@ -99,6 +99,17 @@ void small_files() {
   write("consumers", "empty", bytes_of({0, 0, 0, 0, 0, 0, 0, 0, 0}));
 }
 
+void last_failures() {
+  // As app/node/last_failure_file.h has them; that is in no library.
+  const Bytes head = bytes_of({8, 7, 6, 5, 4, 3, 2, 1, 2, 0, 0, 0, 3, 0, 0, 0, 'w', 'h', 'y'});
+  testing::FaultFileSystem disk(1);
+  (void)disk.make_directory("/node");
+  const storage::AtomicFileFormat format{storage::four_letters("FAIL"), 1};
+  (void)storage::replace_atomic_file(disk, "/node/LAST-FAILURE", format, head);
+  write("last_failure", "file", bytes_of({1}) + disk.content("/node/LAST-FAILURE"));
+  write("last_failure", "content", bytes_of({0}) + head);
+}
+
 void logs() {
   // Two batches, in epochs 1 and 2; see log_bytes.h.
   const Bytes batch = bytes_of({0, 16, 1, 50, 0, 1, 17, 1, 0, 2, 3, 1});
@@ -348,6 +359,7 @@ int main(int count, char** arguments) {
   tailrace::root = arguments[1];
   tailrace::records();
   tailrace::small_files();
+  tailrace::last_failures();
   tailrace::logs();
   tailrace::frames();
   tailrace::peer_messages();

@@ -2,13 +2,17 @@
 
 Usage: top_test.py TAILRACE
 """
+import fcntl
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
+import struct
 import subprocess
 import sys
+import termios
 import time
 import unittest
 
@@ -62,11 +66,27 @@ class Writing(unittest.TestCase):
         done = cluster.run("top", "--json", "-n", 1, "--interval", "0.3", *options, **more)
         return json.loads(done.stdout)
 
+    @staticmethod
+    def screens(*options, answered=(True, True, True), **more):
+        """The objects of one call of --json of whose last one all nodes have `answered` so: a busy machine may let
+        one of them take longer than an interval."""
+        def asked():
+            done = cluster.run("top", "--json", *options, **more)
+            found = [json.loads(line) for line in done.stdout.splitlines()]
+            wanted = list(answered)
+            return found if [node["answered"] for node in found[-1]["nodes"]] == wanted else None
+
+        return wait_until(f"nodes have answered: {answered}", asked)
+
 
 class Batch(Writing):
     def test_json_is_an_object_a_line(self):
-        done = cluster.run("top", "--json", "--iterations", 3, "--interval", "0.3")
-        screens = [json.loads(line) for line in done.stdout.splitlines()]
+        # All three: what is asserted is asserted of each.
+        def well():
+            found = self.screens("--iterations", 3, "--interval", "0.3")
+            return found if all(node["answered"] for one in found for node in one["nodes"]) else None
+
+        screens = wait_until("each node answers in time, three times in a row", well)
         self.assertEqual(len(screens), 3)
         self.assertEqual(sorted(one["time_ms"] for one in screens), [one["time_ms"] for one in screens])
         for one in screens:
@@ -76,7 +96,7 @@ class Batch(Writing):
             self.assertEqual([node["health"] for node in one["nodes"]], ["ok"] * 3)
 
     def test_every_figure_of_a_node_is_known(self):
-        one = self.top()
+        one, = self.screens("-n", 1, "--interval", "0.3")
         for name in ("writes", "reads", "events", "errors", "record_bytes"):
             self.assertIsNotNone(one["per_second"][name], name)
         leader, follower = one["nodes"][:2]
@@ -110,21 +130,28 @@ class Batch(Writing):
             appending.wait()
 
     def test_text_is_plain(self):
-        text = cluster.run("top", "-n", 2, "--interval", "0.3").stdout.decode("ascii")
-        self.assertEqual(text.count("tailrace top  cluster "), 2)
-        self.assertNotIn("\x1b", text)
-        for word in ("No problems.", "WATERMARKS", "STAGES", "TRUNCATION", "STORE"):
-            self.assertIn(word, text)
+        def well():
+            text = cluster.run("top", "-n", 2, "--interval", "0.3").stdout.decode("ascii")
+            self.assertEqual(text.count("tailrace top  cluster "), 2)
+            self.assertNotIn("\x1b", text)
+            for word in ("WATERMARKS", "STAGES", "TRUNCATION", "STORE"):
+                self.assertIn(word, text)
+            return "No problems." in text
+
+        wait_until("there are no problems", well)
 
     def test_a_node_that_stands_still_is_shown_and_delays_nothing(self):
         with stopped(cluster.nodes[2]):
-            began = time.monotonic()
-            done = cluster.run("top", "--json", "-n", 3, "--interval", "0.5", server=cluster.nodes[1].server)
-            took = time.monotonic() - began
-            screens = [json.loads(line) for line in done.stdout.splitlines()]
-        self.assertLess(took, 4 * 0.5 + 2)
-        last = screens[-1]
-        self.assertEqual([node["answered"] for node in last["nodes"]], [True, True, False])
+            def shown():
+                began = time.monotonic()
+                done = cluster.run("top", "--json", "-n", 3, "--interval", "0.5", server=cluster.nodes[1].server,
+                                   check=False)
+                self.assertLess(time.monotonic() - began, 4 * 0.5 + 2)
+                last = json.loads(done.stdout.splitlines()[-1])
+                answered = [node["answered"] for node in last["nodes"]] == [True, True, False]
+                return last if answered and done.returncode == 0 else None
+
+            last = wait_until("two nodes answer, and the one that stands still does not", shown)
         self.assertEqual(last["nodes"][2]["node"], 3)
         self.assertTrue(any(problem.startswith("node 3: no answer") for problem in last["problems"]), last)
         self.assertIsNotNone(last["per_second"]["writes"])
@@ -142,6 +169,35 @@ class Batch(Writing):
             status = cluster.run("status", "--only-named", server=cluster.nodes[0].server).stdout.decode()
             self.assertIn("  problem: " + told, status)
         wait_until("writes are answered again", lambda: self.top()["per_second"]["writes"])
+
+    def test_an_output_that_is_full_and_does_not_block_is_waited_for(self):
+        reads, writes = os.pipe()
+        os.set_blocking(writes, False)
+        room = fcntl.fcntl(writes, fcntl.F_SETPIPE_SZ, 4096)
+        screens = 1 + room // 500
+        top = subprocess.Popen([TAILRACE, "top", "--batch", "-n", str(screens), "--interval", "0.1", "--server",
+                                cluster.servers], stdout=writes, stderr=subprocess.PIPE)
+        os.close(writes)
+        self.addCleanup(top.wait)
+        self.addCleanup(top.kill)
+        self.addCleanup(top.stderr.close)
+
+        def waiting():
+            return struct.unpack("i", fcntl.ioctl(reads, termios.FIONREAD, bytes(4)))[0]
+
+        def stands_still():
+            before = waiting()
+            time.sleep(1)  # many intervals
+            return top.poll() is not None or before == waiting() > 0
+
+        wait_until("nothing more fits", stands_still)
+        with os.fdopen(reads, "rb") as pipe:
+            text = pipe.read().decode("ascii")
+        error = top.stderr.read()
+        self.assertNotIn(b"standard output", error)
+        self.assertGreater(len(text), 2 * room)
+        self.assertEqual(text.count("tailrace top  cluster "), screens)
+        self.assertIn(top.wait(timeout=60), (0, UNREACHABLE), error)  # a node may be slow at the end
 
     def test_a_server_that_was_named_and_is_silent_makes_it_3(self):
         with stopped(cluster.nodes[2]):
@@ -184,9 +240,13 @@ class Terminal:
     def resize(self, width, height):
         self.tmux("resize-window", "-x", width, "-y", height)
 
-    def wait_for(self, word, seconds=30):
-        return wait_until(f"{word!r} is on the screen",
-                          lambda: (lambda text: text if word in text else None)(self.text()), seconds)
+    def wait_for(self, *words, seconds=30, options=()):
+        """The text of a screen that has all of them."""
+        def look():
+            text = self.text(*options)
+            return text if all(word in text for word in words) else None
+
+        return wait_until(f"{words} are on the screen", look, seconds)
 
 
 @unittest.skipUnless(shutil.which("tmux"), "NOT TESTED: tmux is not installed")
@@ -220,12 +280,16 @@ class Screen(Writing):
         self.start()
         self.assertEqual(self.terminal.format("alternate_on"), "1")
         self.assertEqual(self.terminal.format("cursor_flag"), "0")
-        lines = self.terminal.wait_for("leader 1").rstrip("\n").split("\n")
-        self.assertEqual(len(lines), 30)
-        self.assertRegex(lines[0], r" \d\d:\d\d:\d\d$")
-        self.assertTrue(lines[-1].startswith("q quit"), lines[-1])
-        for word in ("NODE ROLE", "STAGES", "TRUNCATION", "STORE"):
-            self.assertTrue(any(word in line for line in lines), word)
+        words = ["leader 1", "NODE ROLE", "STAGES", "TRUNCATION", "STORE"]
+
+        # One screen has all of it: a picture may be taken while a screen is half drawn.
+        def drawn():
+            lines = self.terminal.text().rstrip("\n").split("\n")
+            missing = [word for word in words if not any(word in line for line in lines)]
+            return (len(lines) == 30 and re.search(r" \d\d:\d\d:\d\d$", lines[0]) and lines[-1].startswith("q quit")
+                    and not missing)
+
+        wait_until("a screen of 30 lines is drawn, with the time, all sections and the keys", drawn)
         for width, height in ((80, 24), (140, 45), (60, 12)):
             self.terminal.resize(width, height)
 
@@ -241,8 +305,8 @@ class Screen(Writing):
         self.start()
         self.terminal.wait_for("writes/s")
         self.terminal.type("p")
-        self.terminal.wait_for("paused")
-        before = self.terminal.text()
+        # The keys are the last line: all above it is drawn.
+        before = self.terminal.wait_for("paused", "p go on")
         time.sleep(1)
         self.assertEqual(self.terminal.text(), before)
         self.terminal.type("p")
@@ -287,14 +351,12 @@ class Screen(Writing):
 
     def test_colours_are_for_those_who_want_them(self):
         self.start()
-        self.terminal.wait_for("No problems.")
-        self.assertIn("\x1b[32m", self.terminal.text("-e"))
+        self.terminal.wait_for("No problems.", "\x1b[32m", options=["-e"])
         self.terminal.type("q")
         self.expect_restored()
         self.terminal.type("export NO_COLOR=1", "Enter")
         self.start()
-        self.terminal.wait_for("No problems.")
-        shown = self.terminal.text("-e")
+        shown = self.terminal.wait_for("No problems.", "help", "\x1b[1m", options=["-e"])
         self.assertNotRegex(shown, "\x1b\\[3[0-7]m")
         self.assertIn("\x1b[1m", shown)  # bold is not a colour
         self.terminal.type("q")

@@ -73,6 +73,7 @@ NodeStatusAnswer full() {
   activity.tails = 59;
   activity.stage_bounds_s = {60.5, 61.5};
   activity.stages = {{"flush", {62, 63, 64}, 65.5}, {"apply", {66, 67, 68}, 69.5}};
+  status.last_failure = {70, "disk", "fdatasync: Input/output error"};
   return status;
 }
 

@@ -52,6 +52,26 @@ TEST_F(Truncation, NothingGoesWithoutACheckpoint) {
   EXPECT_EQ(begin(), fasterlog::kFirstAddress);
 }
 
+// Promise: the metric of the limit is an address of this log, also before anything may be
+// truncated.
+TEST_F(Truncation, TheLimitThatIsToldIsTheBeginBeforeTheFirstCheckpoint) {
+  reopen();
+  const auto told = [this] {
+    observability::MetricRegistry registry;
+    node_->machine().register_metrics(registry);
+    const std::string text = registry.expose(), name = "\ntailrace_truncation_limit_address_bytes ";
+    const size_t at = text.find(name);
+    return at == std::string::npos ? -1 : std::stod(text.substr(at + name.size()));
+  };
+  anchors().set("follower:2", fasterlog::kFirstAddress);
+  EXPECT_EQ(told(), static_cast<double>(fasterlog::kFirstAddress.value));
+  fill();
+  anchors().set("follower:2", Address{1u << 30});
+  EXPECT_EQ(told(), static_cast<double>(fasterlog::kFirstAddress.value));
+  const Address point = checkpoint();
+  EXPECT_EQ(told(), static_cast<double>(point.value));
+}
+
 TEST_F(Truncation, GoesToTheCheckpointAndNotBeyond) {
   reopen();
   fill();

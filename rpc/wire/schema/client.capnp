@@ -244,6 +244,13 @@ struct Status {
   nextVersion @36 :UInt32;     # leader: a newer one that all know; 0: there is none
   nextVersionInMs @37 :UInt64;  # until the cluster goes over to it
   activity @38 :Activity;      # absent: an older server
+  lastFailure @39 :LastFailure;  # of this life of the node or one before; absent: none is known
+}
+
+struct LastFailure {
+  unixTimeNs @0 :UInt64;
+  reason @1 :Text;  # "disk", "damage", "invariant", "store", "other"
+  message @2 :Text;
 }
 
 # What the server has done since its start, and what it holds now.
