@@ -80,10 +80,10 @@ class Client {
  public:
   static Result<std::unique_ptr<Client>> create(ClientOptions options);
   /// Calls of other threads end at once, with kClosed, and are waited for; a write among them may
-  /// have happened (kUnknownOutcome). Callbacks may end any client, also the one that calls them:
-  /// then its other callbacks are called before this returns. Not to be called by what a tail or a
-  /// scan shows, nor by a callback while a tail or a scan shows something to a thread that waits
-  /// for that callback.
+  /// have happened (kUnknownOutcome). All its callbacks are called before this returns. A callback
+  /// may end clients of its own thread, also the one that calls it; those of other threads are to be
+  /// ended by a thread that is none of a runtime. Not to be called by what a tail or a scan of this
+  /// client calls.
   virtual ~Client() = default;
 
   /// One command; what each takes is said below, where it has a name.
