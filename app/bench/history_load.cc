@@ -85,7 +85,7 @@ class HistoryLoop {
   }
 
   const LoadResult& result() const { return result_; }
-  const std::vector<float>& latencies_us() const { return latencies_us_; }
+  const Histogram& latency_ns() const { return latency_ns_; }
   SteadyTime last_answer() const { return last_answer_; }
 
  private:
@@ -191,8 +191,7 @@ class HistoryLoop {
     ++result_.operations;
     shared_.answered.fetch_add(1, std::memory_order_relaxed);
     last_answer_ = returned;
-    latencies_us_.push_back(
-        std::chrono::duration<float, std::micro>(returned - entry.invoked).count());
+    latency_ns_.add(static_cast<uint64_t>((returned - entry.invoked).count()));
     if (entry.key.ends_with("counter")) return;
     const bool swapped =
         (entry.operation == Operation::kCas || entry.operation == Operation::kInsert) &&
@@ -208,7 +207,7 @@ class HistoryLoop {
   Random random_{random_seed()};
   uint64_t key_ = 0;  // of the request in flight, unless it is the counter's
   LoadResult result_;
-  std::vector<float> latencies_us_;
+  Histogram latency_ns_;
   SteadyTime last_answer_;
 };
 
@@ -257,7 +256,6 @@ Result<LoadResult> run_history_load(const rpc::ClientOptions& client_options,
 
   LoadResult result;
   SteadyTime last = shared.deadline;
-  std::vector<float> latencies;
   for (const auto& loop : loops) {
     last = std::max(last, loop->last_answer());
     const LoadResult& one = loop->result();
@@ -265,11 +263,10 @@ Result<LoadResult> run_history_load(const rpc::ClientOptions& client_options,
     result.errors += one.errors;
     result.unknown += one.unknown;
     if (!result.first_error) result.first_error = one.first_error;
-    latencies.insert(latencies.end(), loop->latencies_us().begin(), loop->latencies_us().end());
+    result.latency_ns.add(loop->latency_ns());
   }
   result.records = result.operations;
   result.seconds = std::chrono::duration<double>(last - began).count();
-  set_latencies(result, std::move(latencies));
   return result;
 }
 

@@ -25,8 +25,9 @@ constexpr uint32_t kSteadyWindows = 5;
 constexpr uint32_t kCheckpoints = 3;
 // One more than a store keeps.
 constexpr uint32_t kFirstSnapshots = 3;
-constexpr uint32_t kUnseen = 0;  // the window whose figures nobody looks at
-constexpr uint32_t kWindows = 1 + kSteadyWindows + kCheckpoints;
+// What a call counts for: nothing, the steady windows together, or a checkpoint.
+constexpr uint32_t kUnseen = 0, kSteady = 1, kFirstCheckpoint = 2;
+constexpr uint32_t kWindows = kFirstCheckpoint + kCheckpoints;
 constexpr uint64_t kRecordBytes = 32;
 // Of single calls one in so many is timed, and the stop is looked for.
 constexpr uint64_t kKvStretch = 64;
@@ -41,15 +42,6 @@ uint64_t resident_bytes() {
   uint64_t virtual_pages = 0, resident_pages = 0;
   std::ifstream("/proc/self/statm") >> virtual_pages >> resident_pages;
   return resident_pages * static_cast<uint64_t>(::sysconf(_SC_PAGESIZE));
-}
-
-/// The value under which `share` of the samples lie.
-double quantile_us(std::vector<uint32_t>& samples_ns, double share) {
-  if (samples_ns.empty()) return 0;
-  const auto place = static_cast<size_t>(static_cast<double>(samples_ns.size() - 1) * share);
-  const auto at = samples_ns.begin() + static_cast<ptrdiff_t>(place);
-  std::nth_element(samples_ns.begin(), at, samples_ns.end());
-  return *at * 1e-3;
 }
 
 double write_fraction(KvMix mix) {
@@ -104,7 +96,7 @@ constexpr AddOne kAddOne;
 struct alignas(64) Worker {
   KeySequence keys;
   std::atomic<uint64_t> operations{0};
-  std::vector<uint32_t> took_ns[kWindows];
+  Histogram took_ns[kWindows];
   Result<> result;
 };
 
@@ -201,9 +193,11 @@ class KvLoad {
     for (const Worker& worker : workers_) {
       if (!worker.result) return worker.result;
     }
-    quantiles(1, kSteadyWindows, result.steady);
-    for (uint32_t i = 0; i < result.checkpoints.size(); ++i)
-      quantiles(1 + kSteadyWindows + i, 1, result.checkpoints[i].during);
+    for (const Worker& worker : workers_) {
+      result.steady.latency_ns.add(worker.took_ns[kSteady]);
+      for (size_t i = 0; i < result.checkpoints.size(); ++i)
+        result.checkpoints[i].during.latency_ns.add(worker.took_ns[kFirstCheckpoint + i]);
+    }
     return measured;
   }
 
@@ -213,9 +207,9 @@ class KvLoad {
     stage("measuring");
     std::vector<double> rates;
     const Mark begin = mark();
-    for (uint32_t i = 1; i <= kSteadyWindows && !stop_.load(); ++i) {
+    for (uint32_t i = 0; i < kSteadyWindows && !stop_.load(); ++i) {
       const Mark from = mark();
-      window_.store(i);
+      window_.store(kSteady);
       pass(options_.seconds / kSteadyWindows);
       rates.push_back(rate(from, mark()));
     }
@@ -234,7 +228,7 @@ class KvLoad {
     }
     for (uint32_t i = 0; options_.checkpoint && i < kCheckpoints && !stop_.load(); ++i) {
       stage("measuring while a checkpoint runs");
-      TAILRACE_RETURN_IF_ERROR(checkpointed(result, 1 + kSteadyWindows + i));
+      TAILRACE_RETURN_IF_ERROR(checkpointed(result, kFirstCheckpoint + i));
       pass(options_.seconds / 5);
     }
     return {};
@@ -386,17 +380,7 @@ class KvLoad {
     const uint32_t window = window_.load(std::memory_order_relaxed);
     if (window == kUnseen) return;
     const auto took = std::chrono::duration_cast<std::chrono::nanoseconds>(to - from).count();
-    worker.took_ns[window].push_back(static_cast<uint32_t>(std::min<int64_t>(took, UINT32_MAX)));
-  }
-
-  void quantiles(uint32_t first_window, uint32_t windows, KvWindow& into) {
-    std::vector<uint32_t> all;
-    for (const Worker& worker : workers_) {
-      for (uint32_t i = first_window; i < first_window + windows; ++i)
-        all.insert(all.end(), worker.took_ns[i].begin(), worker.took_ns[i].end());
-    }
-    into.p99_us = quantile_us(all, 0.99);
-    into.p999_us = quantile_us(all, 0.999);
+    worker.took_ns[window].add(static_cast<uint64_t>(took));
   }
 
   /// Runs `work` on as many threads as the load has.

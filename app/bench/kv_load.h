@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "app/bench/histogram.h"
 #include "app/bench/key_sequence.h"
 #include "core/result.h"
 #include "kv/store.h"
@@ -40,7 +41,7 @@ struct KvLoadOptions {
 /// Without and while something runs.
 struct KvWindow {
   double ops_per_s = 0;
-  double p99_us = 0, p999_us = 0;  // of a call, so of a batch where there are batches
+  Histogram latency_ns;  // of a call, so of a batch where there are batches
 };
 
 struct KvCheckpoint {

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "app/bench/histogram.h"
 #include "core/result.h"
 #include "storage/file_system.h"
 
@@ -33,7 +34,8 @@ struct LogLoadResult {
   double memcpy_bytes_per_s = 0;
   // One record, then wait, one after the other: into recycled segments, as in a log that is
   // truncated now and then, and into new ones, whose blocks were never written.
-  double commit_p50_us = 0, commit_p99_us = 0, raw_commit_p50_us = 0;
+  Histogram commit_ns;
+  double raw_commit_p50_us = 0;
   std::vector<double> commit_ratios;  // of the medians of each turn
   double fresh_commit_p50_us = 0;
   double recovery_bytes_per_s = 0;  // of opening a log that was not closed in order

@@ -1,6 +1,6 @@
 #pragma once
-// Load for a running service: closed loops of requests, each client a connection with a fixed
-// number of requests in flight, and what they measured.
+// Load for a running service, and what it measured: closed loops of requests, or requests by a
+// schedule. Many clients, each with a session and a connection of its own, on few threads.
 
 #include <cstdint>
 #include <functional>
@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "app/bench/histogram.h"
 #include "core/result.h"
 #include "rpc/client/client.h"
 
@@ -18,12 +19,16 @@ struct LoadOptions {
   enum class Operation { kPut, kAppend, kGet, kMixed, kOwn };
   Operation operation = Operation::kPut;
   uint32_t clients = 4;
-  uint32_t in_flight = 64;  // of each client
+  uint32_t threads = 1;     // that the clients run on
+  uint32_t in_flight = 64;  // of each client, at most
   uint32_t batch = 100;     // events of an append
   uint32_t value_bytes = 256;
   uint64_t keys = 100'000;
   rpc::ReadOptions read;  // of kGet and kMixed
   double seconds = 10;
+  /// Operations a second of all clients, by a fixed schedule; nothing: the next one follows each
+  /// answer.
+  std::optional<double> rate;
 };
 
 struct LoadResult {
@@ -31,19 +36,22 @@ struct LoadResult {
   uint64_t operations = 0;  // answered requests
   uint64_t records = 0;     // operations, times the batch for appends
   uint64_t errors = 0;
-  uint64_t unknown = 0;  // of the errors: writes that may have happened; of a history only
+  uint64_t unknown = 0;      // of the errors: writes that may have happened; of a history only
+  uint64_t not_started = 0;  // with a rate: due before the end, and never sent
   std::optional<Error> first_error;
-  double p50_us = 0, p99_us = 0, p999_us = 0, max_us = 0;
+  /// Of the answered ones, in nanoseconds. With a rate it counts from the moment at which the
+  /// schedule has the operation, so waiting for a client that is free counts, too.
+  Histogram latency_ns;
+  double cpu_us_per_operation = 0;  // user and system, of this process
 };
 
 /// Runs until the time is over and every request is answered. Reads that need no leader go to the
-/// servers in turn, a server for each client. `on_progress` is called about twice a
-/// second on the caller's thread with the share of the time that has passed and the operations so
-/// far. Fails only when a client cannot be made, or the first request of all is not answered.
+/// servers in turn, a server for each client. With a rate, an operation that is due is begun by the
+/// client that has been free for longest; while none is free it waits, and is late. `on_progress`
+/// is called about twice a second on the caller's thread with the share of the time that has passed
+/// and the operations so far. Fails only when a client cannot be made, or the first request of all
+/// is not answered.
 Result<LoadResult> run_load(const rpc::ClientOptions& client, const LoadOptions& options,
                             const std::function<void(double, uint64_t)>& on_progress);
-
-/// Sets the percentiles and the greatest.
-void set_latencies(LoadResult& result, std::vector<float> latencies_us);
 
 }  // namespace tailrace::app

@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 #include <unistd.h>
 
+#include "app/bench/latency_report.h"
 #include "app/bench/log_load.h"
 #include "app/bench/measuring.h"
 #include "app/cli/client_options.h"
@@ -26,7 +27,7 @@ struct BenchLogOptions {
 };
 
 void print_json(const BenchLogOptions& options, const LogLoadResult& log) {
-  const nlohmann::ordered_json out = {
+  nlohmann::ordered_json out = {
       {"record_bytes", options.load.record_bytes},
       {"threads", options.load.threads},
       {"gather_bytes", options.load.gather_bytes},
@@ -41,8 +42,6 @@ void print_json(const BenchLogOptions& options, const LogLoadResult& log) {
       {"enqueue_apart_records_per_s", log.enqueue_apart_records_per_s},
       {"enqueue_bytes_per_s", log.enqueue_records_per_s * options.load.record_bytes},
       {"memcpy_bytes_per_s", log.memcpy_bytes_per_s},
-      {"commit_p50_us", log.commit_p50_us},
-      {"commit_p99_us", log.commit_p99_us},
       {"fresh_commit_p50_us", log.fresh_commit_p50_us},
       {"raw_commit_p50_us", log.raw_commit_p50_us},
       {"commit_ratio", median(log.commit_ratios)},
@@ -53,6 +52,7 @@ void print_json(const BenchLogOptions& options, const LogLoadResult& log) {
       {"scan_records_per_s", log.scan_records_per_s},
       {"scan_disk_bytes_per_s", log.scan_disk_bytes_per_s},
   };
+  add_latency(out, log.commit_ns, "commit_");
   print_out("{}\n", json_text(out, 2));
 }
 
@@ -83,9 +83,10 @@ void print_text(const BenchLogOptions& options, const LogLoadResult& log) {
               log.enqueue_apart_records_per_s / 1e6,
               log.enqueue_records_per_s / log.enqueue_apart_records_per_s);
   }
-  print_out("commit p50      {:8.1f} us     raw {:8.1f} us     ratio {}\n", log.commit_p50_us,
-            log.raw_commit_p50_us, range(log.commit_ratios));
-  print_out("       p99      {:8.1f} us\n", log.commit_p99_us);
+  print_out("commit p50      {:8.1f} us     raw {:8.1f} us     ratio {}\n",
+            microseconds(log.commit_ns.quantile(0.5)), log.raw_commit_p50_us,
+            range(log.commit_ratios));
+  print_out("       {}\n", latency_text(log.commit_ns));
   print_out("       p50      {:8.1f} us     into segments never written before\n",
             log.fresh_commit_p50_us);
   print_out("recovery        {:8.3f} GB/s   raw {:8.3f} GB/s   ratio {:.2f}\n",

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "app/bench/history_load.h"
+#include "app/bench/latency_report.h"
 #include "app/bench/service_load.h"
 #include "app/cli/client_options.h"
 #include "app/cli/json_text.h"
@@ -44,6 +45,8 @@ void print_json(const BenchServiceOptions& options, const LoadResult& result) {
       {"clients", options.load.clients},
       {"in_flight", options.load.in_flight},
   };
+  if (options.history.empty()) out["threads"] = options.load.threads;
+  if (options.load.rate) out["rate"] = *options.load.rate;
   if (options.history.empty()) out["value_bytes"] = options.load.value_bytes;
   if (options.history.empty() && options.load.operation == LoadOptions::Operation::kAppend)
     out["batch"] = options.load.batch;
@@ -52,27 +55,33 @@ void print_json(const BenchServiceOptions& options, const LoadResult& result) {
   out["ops"] = result.operations;
   out["ops_per_s"] = static_cast<double>(result.operations) / result.seconds;
   out["records_per_s"] = static_cast<double>(result.records) / result.seconds;
-  out["p50_us"] = result.p50_us;
-  out["p99_us"] = result.p99_us;
-  out["p999_us"] = result.p999_us;
-  out["max_us"] = result.max_us;
+  if (options.history.empty()) out["cpu_us_per_op"] = result.cpu_us_per_operation;
   out["errors"] = result.errors;
+  if (options.load.rate) out["not_started"] = result.not_started;
   if (!options.history.empty()) out["unknown"] = result.unknown;
   if (result.errors > 0) out["first_error"] = result.first_error->message;
+  add_latency(out, result.latency_ns);
   print_out("{}\n", json_text(out, 2));
 }
 
 void print_text(const BenchServiceOptions& options, const LoadResult& result) {
   print_out("{} x {} in flight, ", options.load.clients, options.load.in_flight);
+  if (options.load.threads > 1) print_out("{} threads, ", options.load.threads);
   if (options.history.empty()) print_out("{} bytes, ", options.load.value_bytes);
   print_out("{:.1f} s: {:.0f} {} per second", result.seconds,
             static_cast<double>(result.operations) / result.seconds, options.operation);
   if (result.records != result.operations)
     print_out(" ({:.0f} records per second)", static_cast<double>(result.records) / result.seconds);
-  print_out("\np50 {:.0f} us, p99 {:.0f} us, p99.9 {:.0f} us, greatest {:.0f} us, {} errors",
-            result.p50_us, result.p99_us, result.p999_us, result.max_us, result.errors);
+  if (options.history.empty())
+    print_out(", {:.1f} us of this tool's processor time each", result.cpu_us_per_operation);
+  print_out("\n{}, {} errors", latency_text(result.latency_ns), result.errors);
   if (!options.history.empty()) print_out(", {} of them writes of unknown outcome", result.unknown);
   print_out("\n");
+  if (result.not_started > 0)
+    print_out(
+        "{} more were due before the end and not started: no client was free for them. More "
+        "--clients or --in-flight, or a lower --rate\n",
+        result.not_started);
 }
 
 int bench_service(BenchServiceOptions& options) {
@@ -140,10 +149,14 @@ void add_bench_service_verb(CLI::App& bench, int& exit_code) {
                                    "another one of the servers",
                                    kReadLevelHelp))
           ->capture_default_str();
-  whole_number(
-      verb->add_option("--clients", load.clients, "Connections, each with a thread of its own"), 1,
-      1024)
+  whole_number(verb->add_option("--clients", load.clients,
+                                "Each with a session and a connection of its own"),
+               1, 65536)
       ->capture_default_str();
+  CLI::Option* threads =
+      whole_number(verb->add_option("--threads", load.threads, "That the clients run on"), 1,
+                   static_cast<int>(rpc::Runtime::kMostThreads))
+          ->capture_default_str();
   CLI::Option* in_flight =
       whole_number(
           verb->add_option("--in-flight", load.in_flight,
@@ -165,6 +178,13 @@ void add_bench_service_verb(CLI::App& bench, int& exit_code) {
           ->capture_default_str();
   seconds(verb->add_option("--seconds", load.seconds, "How long"), 0.1, 86400.0)
       ->capture_default_str();
+  CLI::Option* rate =
+      seconds(verb->add_option("--rate", load.rate,
+                               "Operations a second of all clients, by a fixed schedule, and not "
+                               "one after each answer; a latency counts from the moment of the "
+                               "schedule"),
+              0.001, 1e9)
+          ->type_name("PER_SECOND");
   verb->add_option("--history", options->history,
                    "Instead of --op: puts, linearizable gets, compare-and-swaps and deletes of few "
                    "keys, and adds to a counter, each written to this file with its answer, a JSON "
@@ -174,7 +194,9 @@ void add_bench_service_verb(CLI::App& bench, int& exit_code) {
       ->excludes(op)
       ->excludes(read)
       ->excludes(batch)
-      ->excludes(value_bytes);
+      ->excludes(value_bytes)
+      ->excludes(threads)
+      ->excludes(rate);
   verb->add_flag("--json", options->json, "One JSON object");
   options->client.add_to(*verb);
   verb->callback([options, in_flight, keys, &exit_code] {

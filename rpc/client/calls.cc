@@ -1,8 +1,8 @@
 #include <future>
 
 #include <asio/post.hpp>
+#include <fmt/format.h>
 
-#include "core/thread.h"
 #include "net/listen.h"
 #include "rpc/client/impl.h"
 #include "rpc/wire/operation.h"
@@ -60,31 +60,64 @@ Result<std::unique_ptr<Client>> Client::create(ClientOptions options) {
   for (const std::string& server : options.servers) {
     TAILRACE_RETURN_IF_ERROR(net::parse_endpoint(server));
   }
-  return std::make_unique<ClientImpl>(std::move(options));
+  std::shared_ptr<Runtime> runtime = options.runtime;
+  if (!runtime) {
+    TAILRACE_ASSIGN_OR_RETURN(runtime, Runtime::create());
+  }
+  if (options.runtime_thread.value_or(0) >= runtime->threads())
+    return make_error(ErrorCode::kInvalidArgument,
+                      fmt::format("a client on thread {} of a runtime whose last thread is {}",
+                                  *options.runtime_thread, runtime->threads() - 1));
+  return std::make_unique<ClientImpl>(std::move(runtime), std::move(options));
 }
 
-ClientImpl::ClientImpl(ClientOptions options)
-    : options_(std::move(options)),
-      work_(asio::make_work_guard(io_)),
-      leader_(io_, options_, RequestQueue::Route::kLeader, options_.servers, traffic_, cluster_),
-      any_(io_, options_, RequestQueue::Route::kAny, options_.servers, traffic_, cluster_),
-      thread_(named_thread("client", [this] { io_.run(); })) {}
+ClientImpl::ClientImpl(std::shared_ptr<Runtime> runtime, ClientOptions options)
+    : runtime_(std::move(runtime)),
+      context_(std::make_shared<ClientContext>(*runtime_->loop_of(options.runtime_thread),
+                                               std::move(options))),
+      options_(context_->options),
+      leader_(
+          std::make_shared<RequestQueue>(context_, RequestQueue::Route::kLeader, options_.servers)),
+      any_(std::make_shared<RequestQueue>(context_, RequestQueue::Route::kAny, options_.servers)) {}
 
 ClientImpl::~ClientImpl() {
   closing_.request_stop();
-  asio::post(io_, [this] {
-    leader_.shut_down();
-    any_.shut_down();
-    const MutexLock lock(servers_mutex_);
-    for (auto& [address, queue] : servers_)
-      queue->shut_down();
-  });
+  asio::io_context& io = context_->loop.io();
+  if (context_->loop.on_thread()) {
+    shut_queues();
+  } else {
+    std::promise<void> closed;
+    asio::post(io, [this, &closed] {
+      shut_queues();
+      closed.set_value();
+    });
+    closed.get_future().wait();
+  }
   {
     MutexLock lock(calls_mutex_);
     calls_changed_.wait(lock, [this]() TAILRACE_REQUIRES(calls_mutex_) { return calls_ == 0; });
   }
-  asio::post(io_, [this] { io_.stop(); });
-  thread_.join();
+  // An answer of theirs may be what ends the client: they last until it has returned.
+  const MutexLock lock(servers_mutex_);
+  asio::post(io, [leader = leader_, any = any_, servers = std::move(servers_)] {});
+}
+
+void ClientImpl::shut_queues() {
+  leader_->shut_down();
+  any_->shut_down();
+  std::vector<std::shared_ptr<RequestQueue>> servers;
+  {
+    const MutexLock lock(servers_mutex_);
+    for (const auto& [address, queue] : servers_)
+      servers.push_back(queue);
+  }
+  for (const auto& queue : servers)
+    queue->shut_down();
+}
+
+Result<> ClientImpl::check_thread() const {
+  if (runtime_->own_thread()) return tl::unexpected(own_thread());
+  return {};
 }
 
 void ClientImpl::count_call(int more) {
@@ -97,16 +130,17 @@ RequestQueue& ClientImpl::queue_to(const std::string& server) {
   const MutexLock lock(servers_mutex_);
   auto& queue = servers_[server];
   if (!queue) {
-    queue = std::make_unique<RequestQueue>(io_, options_, RequestQueue::Route::kOne,
-                                           std::vector<std::string>{server}, traffic_, cluster_);
+    queue = std::make_shared<RequestQueue>(context_, RequestQueue::Route::kOne,
+                                           std::vector<std::string>{server});
     // The end of the client has passed those that were there.
-    if (closing_.stop_requested()) asio::post(io_, [late = queue.get()] { late->shut_down(); });
+    if (closing_.stop_requested())
+      asio::post(context_->loop.io(), [late = queue] { late->shut_down(); });
   }
   return *queue;
 }
 
 RequestQueue& ClientImpl::queue_for(const ReadOptions& options) {
-  return options.level == ReadOptions::Level::kLinearizable ? leader_ : any_;
+  return options.level == ReadOptions::Level::kLinearizable ? *leader_ : *any_;
 }
 
 ClientRequest ClientImpl::request_of(ClientRequest::Verb verb, ByteSpan key) const {
@@ -149,7 +183,7 @@ ClientRequest ClientImpl::get_request(ByteSpan key, ReadOptions options) const {
 }
 
 Result<CommandAnswer> ClientImpl::wait_for_command(ClientRequest request) {
-  return submit<CommandAnswer>(leader_, std::move(request), read_command).get();
+  return wait_for<CommandAnswer>(*leader_, std::move(request), read_command);
 }
 
 namespace {
@@ -172,23 +206,24 @@ Result<CommandAnswer> ClientImpl::append(std::string_view stream,
 }
 
 Result<ReadAnswer> ClientImpl::get(ByteSpan key, ReadOptions options) {
-  return submit<ReadAnswer>(queue_for(options), get_request(key, options), read_get).get();
+  return wait_for<ReadAnswer>(queue_for(options), get_request(key, options), read_get);
 }
 
 void ClientImpl::async_write(const Write& write, CommandCallback done) {
   if (const auto checked = check_time_to_live(write); !checked)
-    return asio::post(
-        io_, [done = std::move(done), error = checked.error()] { done(tl::unexpected(error)); });
+    return asio::post(context_->loop.io(), [done = std::move(done), error = checked.error()] {
+      done(tl::unexpected(error));
+    });
   ClientRequest request = write_request(write);
   request.done = [done = std::move(done)](Reply reply) { done(read_command(reply)); };
-  leader_.submit(std::move(request));
+  leader_->submit(std::move(request));
 }
 
 void ClientImpl::async_append(std::string_view stream, const std::vector<ByteSpan>& events,
                               CommandCallback done) {
   ClientRequest request = append_request(stream, events);
   request.done = [done = std::move(done)](Reply reply) { done(read_command(reply)); };
-  leader_.submit(std::move(request));
+  leader_->submit(std::move(request));
 }
 
 void ClientImpl::async_get(ByteSpan key, ReadOptions options,
@@ -201,24 +236,24 @@ void ClientImpl::async_get(ByteSpan key, ReadOptions options,
 Result<> ClientImpl::transfer(NodeId node) {
   ClientRequest request = request_of(ClientRequest::Verb::kTransfer);
   request.node = node;
-  return submit<void>(leader_, std::move(request), read_done).get();
+  return wait_for<void>(*leader_, std::move(request), read_done);
 }
 
 Result<> ClientImpl::set_member(const NodeStatusAnswer::Member& member) {
   ClientRequest request = request_of(ClientRequest::Verb::kSetMember);
   request.member = member;
-  return submit<void>(leader_, std::move(request), read_done).get();
+  return wait_for<void>(*leader_, std::move(request), read_done);
 }
 
 Result<> ClientImpl::remove_member(NodeId node) {
   ClientRequest request = request_of(ClientRequest::Verb::kRemoveMember);
   request.node = node;
-  return submit<void>(leader_, std::move(request), read_done).get();
+  return wait_for<void>(*leader_, std::move(request), read_done);
 }
 
 Result<> ClientImpl::promote(const std::string& server) {
   ClientRequest request = request_of(ClientRequest::Verb::kPromote);
-  return submit<void>(queue_to(server), std::move(request), read_done).get();
+  return wait_for<void>(queue_to(server), std::move(request), read_done);
 }
 
 Result<Address> ClientImpl::checkpoint(const std::string& server) {
@@ -228,7 +263,7 @@ Result<Address> ClientImpl::checkpoint(const std::string& server) {
     if (!reply->isCheckpoint()) return tl::unexpected(unexpected_answer());
     return Address{reply->getCheckpoint()};
   };
-  return submit<Address>(queue_to(server), std::move(request), read).get();
+  return wait_for<Address>(queue_to(server), std::move(request), read);
 }
 
 Result<Address> ClientImpl::request_digest() {
@@ -241,7 +276,7 @@ Result<DigestAnswer> ClientImpl::digest(const std::string& server, Address addre
   ClientRequest request = request_of(ClientRequest::Verb::kDigest);
   request.address = address;
   request.log_from = log_from;
-  return submit<DigestAnswer>(queue_to(server), std::move(request), read_digest).get();
+  return wait_for<DigestAnswer>(queue_to(server), std::move(request), read_digest);
 }
 
 }  // namespace tailrace::rpc

@@ -16,6 +16,7 @@
 #include "core/bytes.h"
 #include "core/record_kind.h"
 #include "core/result.h"
+#include "rpc/client/runtime.h"
 #include "rpc/wire/status.h"
 #include "statemachine/command/command.h"
 
@@ -28,6 +29,10 @@ struct ClientOptions {
   /// Commands carry a session serial, so that a retry after a lost reply is applied once.
   bool exactly_once = true;
   size_t max_frame_bytes = 64u << 20;
+  /// Whose threads the client runs on; null: a thread of its own.
+  std::shared_ptr<Runtime> runtime = nullptr;
+  /// Which of them; nothing: each in turn.
+  std::optional<uint32_t> runtime_thread = std::nullopt;
 };
 
 struct ReadOptions {
@@ -67,14 +72,18 @@ struct TailRecord {
 };
 
 /// Blocking calls; one object may be used by several threads. Finds the leader itself for what
-/// needs it. Errors: kTimedOut / kUnavailable (unreachable), kUnknownOutcome (may have happened),
-/// kUnsupported (a newer protocol; or a server of another cluster than those before, or whose log
-/// was begun anew), else what the server answered.
+/// needs it. A blocking call on a thread of the client's runtime, so in a callback, is refused: it
+/// would wait for itself (kFailedPrecondition). Errors: kTimedOut / kUnavailable (unreachable),
+/// kUnknownOutcome (may have happened), kUnsupported (a newer protocol; or a server of another
+/// cluster than those before, or whose log was begun anew), else what the server answered.
 class Client {
  public:
   static Result<std::unique_ptr<Client>> create(ClientOptions options);
   /// Calls of other threads end at once, with kClosed, and are waited for; a write among them may
-  /// have happened (kUnknownOutcome). Not to be called by what a call calls.
+  /// have happened (kUnknownOutcome). All its callbacks are called before this returns. A callback
+  /// may end clients of its own thread, also the one that calls it; those of other threads are to be
+  /// ended by a thread that is none of a runtime. Not to be called by what a tail or a scan of this
+  /// client calls.
   virtual ~Client() = default;
 
   /// One command; what each takes is said below, where it has a name.
@@ -140,8 +149,8 @@ class Client {
   virtual Result<ScanEnd> scan(ByteSpan prefix, const ScanOptions& options,
                                const PairVisitor& visit) = 0;
 
-  /// Any command without waiting; `done` runs on the client's thread. Order of commands given from
-  /// one thread is kept. For load.
+  /// Any command without waiting; `done` runs on the client's thread, and never within this call.
+  /// It may make other calls of this kind. Order of commands given from one thread is kept.
   using CommandCallback = std::function<void(Result<CommandAnswer>)>;
   virtual void async_write(const Write& command, CommandCallback done) = 0;
   void async_put(ByteSpan key, ByteSpan value, CommandCallback done) {

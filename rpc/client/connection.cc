@@ -41,7 +41,7 @@ void ClientConnection::begin(Events events, std::chrono::milliseconds most) {
 }
 
 void ClientConnection::detach() {
-  events_ = {};
+  detached_ = true;  // the events stay: one of them may be what calls this
   close("not needed any more");
 }
 
@@ -59,7 +59,7 @@ ServerHello read_hello(wire::Hello::Reader hello) {
 FramedSocket::Take ClientConnection::on_frame(capnp::MessageReader& message) {
   const auto response = message.getRoot<wire::Response>();
   if (greeted_) {
-    if (events_.response) events_.response(response);
+    if (!detached_) events_.response(response);
     return Take::kDone;
   }
   if (response.isError()) {
@@ -88,25 +88,24 @@ FramedSocket::Take ClientConnection::on_frame(capnp::MessageReader& message) {
   server_ = read_hello(hello);
   // A copy: the callback may detach this connection.
   const auto ready = events_.ready;
-  if (ready) ready(server_);
+  ready(server_);
   return Take::kDone;
 }
 
 void ClientConnection::on_frames_taken() {
-  const auto taken = events_.responses_taken;
-  if (taken) taken();
+  if (detached_) return;
+  if (events_.responses_taken) events_.responses_taken();
   flush();
 }
 
 void ClientConnection::on_written() {
-  const auto written = events_.written;
-  if (written) written();
+  if (!detached_ && events_.written) events_.written();
 }
 
 void ClientConnection::on_closed(const std::string& reason) {
   hello_timer_.cancel();
   const auto closed = std::exchange(events_.closed, nullptr);
-  if (closed) closed(Error{refusal_.code, fmt::format("{}: {}", address_, reason)});
+  if (!detached_ && closed) closed(Error{refusal_.code, fmt::format("{}: {}", address_, reason)});
 }
 
 }  // namespace tailrace::rpc

@@ -58,7 +58,7 @@ class ClientConnection : public FramedSocket {
   void begin(Events events, std::chrono::milliseconds most);
   /// From now on these are told.
   void set_events(Events events) { events_ = std::move(events); }
-  /// Closes without telling.
+  /// Closes without telling; no event comes any more.
   void detach();
   const std::string& address() const { return address_; }
   const ServerHello& server() const { return server_; }
@@ -74,7 +74,7 @@ class ClientConnection : public FramedSocket {
   Events events_;
   ServerHello server_;
   Error refusal_{ErrorCode::kUnavailable, ""};
-  bool greeted_ = false;
+  bool greeted_ = false, detached_ = false;
 };
 
 }  // namespace tailrace::rpc

@@ -1,15 +1,11 @@
 #pragma once
-// The client behind rpc/client/client.h: one io thread, and a queue for each destination. Internal.
+// The client behind rpc/client/client.h: a queue for each destination, all on one loop. Internal.
 
 #include <future>
 #include <map>
 #include <memory>
 #include <stop_token>
 #include <string>
-#include <thread>
-
-#include <asio/executor_work_guard.hpp>
-#include <asio/io_context.hpp>
 
 #include "core/mutex.h"
 #include "rpc/client/client.h"
@@ -21,6 +17,12 @@ using Reply = Result<wire::Response::Reader>;
 
 inline Error unexpected_answer() {
   return Error{ErrorCode::kUnsupported, "the server answered with something else than was asked"};
+}
+
+inline Error own_thread() {
+  return Error{ErrorCode::kFailedPrecondition,
+               "a blocking call on a thread of the client's own runtime would wait for itself; use "
+               "async_write(), async_append() or async_get() in callbacks"};
 }
 
 /// Submits, and waits: the queue answers every request, at its deadline at the latest.
@@ -35,7 +37,7 @@ std::future<Result<Answer>> submit(RequestQueue& queue, ClientRequest request, R
 
 class ClientImpl : public Client {
  public:
-  explicit ClientImpl(ClientOptions options);
+  ClientImpl(std::shared_ptr<Runtime> runtime, ClientOptions options);
   ~ClientImpl() override;
 
   Result<CommandAnswer> write(const Write& write) override;
@@ -71,6 +73,15 @@ class ClientImpl : public Client {
   ClientRequest get_request(ByteSpan key, ReadOptions options) const;
   RequestQueue& queue_for(const ReadOptions& options);
   RequestQueue& queue_to(const std::string& server);
+  /// On the loop's thread.
+  void shut_queues();
+  /// Of a blocking call.
+  Result<> check_thread() const;
+  template <typename Answer, typename Read>
+  Result<Answer> wait_for(RequestQueue& queue, ClientRequest request, Read read) {
+    TAILRACE_RETURN_IF_ERROR(check_thread());
+    return submit<Answer>(queue, std::move(request), read).get();
+  }
   Result<CommandAnswer> wait_for_command(ClientRequest request);
   std::vector<ServerStatus> ask_named(SteadyTime deadline);
   std::vector<ServerStatus> ask_status(const std::vector<std::string>& servers,
@@ -88,19 +99,16 @@ class ClientImpl : public Client {
   };
   void count_call(int more);
 
-  const ClientOptions options_;
+  std::shared_ptr<Runtime> runtime_;
+  const std::shared_ptr<ClientContext> context_;
+  const ClientOptions& options_;
   std::stop_source closing_;
   Mutex calls_mutex_;
   Condition calls_changed_;
   int calls_ TAILRACE_GUARDED_BY(calls_mutex_) = 0;
-  Traffic traffic_;
-  KnownCluster cluster_;
-  asio::io_context io_{1};
-  asio::executor_work_guard<asio::io_context::executor_type> work_;
-  RequestQueue leader_, any_;
+  const std::shared_ptr<RequestQueue> leader_, any_;
   Mutex servers_mutex_;
-  std::map<std::string, std::unique_ptr<RequestQueue>> servers_ TAILRACE_GUARDED_BY(servers_mutex_);
-  std::thread thread_;
+  std::map<std::string, std::shared_ptr<RequestQueue>> servers_ TAILRACE_GUARDED_BY(servers_mutex_);
 };
 
 }  // namespace tailrace::rpc

@@ -11,8 +11,7 @@
 namespace tailrace::rpc {
 namespace {
 
-// Deadlines are kept to the moment; this is for all else. A process may have a thousand clients,
-// and each that wakes up costs two changes of threads.
+// Deadlines are kept to the moment; this is for all else.
 constexpr std::chrono::milliseconds kTick{100};
 constexpr size_t kMostUnsentBytes = 4u << 20;
 
@@ -47,21 +46,26 @@ Error no_answer(const ClientRequest& request, bool in_flight, const std::string&
   return Error{ErrorCode::kTimedOut, "no answer in time"};
 }
 
+/// The next moment of those at which all queues look after what is not urgent: one wake-up for all.
+SteadyTime next_tick() {
+  const auto now = std::chrono::steady_clock::now().time_since_epoch();
+  return SteadyTime((now / kTick + 1) * kTick);
+}
+
+tl::unexpected<Error> closed() {
+  return make_error(ErrorCode::kClosed, "the client is closed");
+}
+
 }  // namespace
 
-RequestQueue::RequestQueue(asio::io_context& io, const ClientOptions& options, Route route,
-                           std::vector<std::string> servers, Traffic& traffic,
-                           KnownCluster& cluster)
-    : io_(io),
-      options_(options),
+RequestQueue::RequestQueue(std::shared_ptr<ClientContext> context, Route route,
+                           std::vector<std::string> servers)
+    : context_(std::move(context)),
       route_(route),
-      traffic_(traffic),
-      cluster_(cluster),
       servers_(std::move(servers)),
       given_(servers_.size()),
       random_(random_seed()),
-      retry_timer_(io),
-      ticker_(io) {
+      retry_timer_(context_->loop.io()) {
   new_session();
 }
 
@@ -77,42 +81,71 @@ void RequestQueue::take_bound(uint64_t log_time_ns, uint64_t session_ttl_ns) {
 }
 
 void RequestQueue::submit(ClientRequest request) {
+  if (context_->loop.on_thread()) {
+    if (shut_down_ && !failing_) return finish(request, closed());
+    // What another thread has given before this call goes before it.
+    if (inbox_filled_.load(std::memory_order_acquire)) empty_inbox();
+    own_inbox_.push_back(std::move(request));
+    return take_later();
+  }
+  bool first = false, refused = false;
   {
     const MutexLock lock(inbox_mutex_);
-    inbox_.push_back(std::move(request));
-    if (inbox_posted_) return;
-    inbox_posted_ = true;
+    refused = inbox_closed_;
+    if (!refused) {
+      inbox_.push_back(std::move(request));
+      first = !inbox_filled_.exchange(true, std::memory_order_release);
+    }
   }
-  asio::post(io_, [this] { take_inbox(); });
+  if (refused) return finish(request, closed());
+  if (first) asio::post(context_->loop.io(), [self = shared_from_this()] { self->take_inbox(); });
+}
+
+void RequestQueue::empty_inbox() {
+  const MutexLock lock(inbox_mutex_);
+  std::ranges::move(inbox_, std::back_inserter(own_inbox_));
+  inbox_.clear();
+  inbox_filled_.store(false, std::memory_order_relaxed);
+}
+
+/// What one wake-up of the loop brings is taken together.
+void RequestQueue::take_later() {
+  if (shut_down_ || std::exchange(takes_later_, true)) return;
+  asio::post(context_->loop.io(), [self = shared_from_this()] {
+    self->takes_later_ = false;
+    self->take_inbox();
+  });
 }
 
 void RequestQueue::take_inbox() {
-  std::vector<ClientRequest> requests;
-  {
-    const MutexLock lock(inbox_mutex_);
-    requests.swap(inbox_);
-    inbox_posted_ = false;
-  }
-  for (ClientRequest& request : requests) {
-    if (shut_down_)
-      finish(request, make_error(ErrorCode::kClosed, "the client is closed"));
-    else {
-      least_deadline_ = std::min(least_deadline_, request.deadline);
-      queued_.push_back(std::move(request));
-    }
-  }
   if (shut_down_) return;
-  arm_ticker();
+  if (inbox_filled_.load(std::memory_order_acquire)) empty_inbox();
+  for (ClientRequest& request : own_inbox_) {
+    least_deadline_ = std::min(least_deadline_, request.deadline);
+    queued_.push_back(std::move(request));
+  }
+  own_inbox_.clear();
+  arm_deadline();
   send_queued();
 }
 
 void RequestQueue::shut_down() {
-  shut_down_ = true;
+  if (std::exchange(shut_down_, true)) return;
   retry_timer_.cancel();
-  ticker_.cancel();
+  context_->loop.deadlines().disarm(*this);
   stop_searching();
   if (connection_) std::exchange(connection_, nullptr)->detach();
-  take_inbox();
+  {
+    const MutexLock lock(inbox_mutex_);
+    inbox_closed_ = true;
+  }
+  empty_inbox();
+  fail_all();
+}
+
+/// The queue is shut down: what it holds fails.
+void RequestQueue::fail_all() {
+  failing_ = true;
   const auto fail = [this](ClientRequest& request) {
     finish(request, make_error(writes(request) && request.sent_before ? ErrorCode::kUnknownOutcome
                                                                       : ErrorCode::kClosed,
@@ -126,6 +159,11 @@ void RequestQueue::shut_down() {
   }
   for (ClientRequest& request : std::exchange(queued_, {}))
     fail(request);
+  // An answer may have asked for something else.
+  while (!own_inbox_.empty())
+    for (ClientRequest& request : std::exchange(own_inbox_, {}))
+      finish(request, closed());
+  failing_ = false;
 }
 
 void RequestQueue::finish(ClientRequest& request, Result<wire::Response::Reader> result) {
@@ -151,9 +189,10 @@ void RequestQueue::send_queued() {
       ClientRequest request = std::move(next);
       queued_.pop_front();
       refused(std::move(request), fits.error());
+      if (shut_down_) return;
       continue;
     }
-    if (next.verb == Verb::kCommand && options_.exactly_once) {
+    if (next.verb == Verb::kCommand && context_->options.exactly_once) {
       // Only one session's commands are in flight: those of an older one settle first, so that a
       // gap in it cannot turn the order round.
       const statemachine::ClientId client =
@@ -190,7 +229,7 @@ void RequestQueue::on_response(wire::Response::Reader response) {
       learn(hello.servers);
       take_bound(hello.log_time_ns, hello.session_ttl_ns);
       if (route_ != Route::kOne && connection_)
-        (void)cluster_.meet(hello.cluster_identity, connection_->address());
+        (void)context_->cluster.meet(hello.cluster_identity, connection_->address());
     }
     return;
   }
@@ -289,19 +328,20 @@ void RequestQueue::settle_bounced() {
 
 // ---- Deadlines.
 
-void RequestQueue::arm_ticker() {
+void RequestQueue::arm_deadline() {
   if (shut_down_ || (queued_.empty() && sent_.empty() && bounced_.empty())) return;
-  if (ticking_ && ticker_.expiry() <= least_deadline_) return;
-  ticking_ = true;
-  ticker_.expires_at(std::min(std::chrono::steady_clock::now() + kTick, least_deadline_));
-  ticker_.async_wait([this](const std::error_code& error) {
-    if (error || shut_down_) return;  // shut down, or armed anew for an earlier moment
-    ticking_ = false;
-    expire();
-    check_silence();
-    send_queued();
-    arm_ticker();
-  });
+  DeadlineList& deadlines = context_->loop.deadlines();
+  if (deadlines.armed(*this) && armed_for_ <= least_deadline_) return;
+  armed_for_ = std::min(next_tick(), least_deadline_);
+  deadlines.arm(*this, armed_for_);
+}
+
+void RequestQueue::on_deadline() {
+  const auto self = shared_from_this();
+  expire();
+  check_silence();
+  send_queued();
+  arm_deadline();
 }
 
 void RequestQueue::check_silence() {
@@ -328,6 +368,7 @@ void RequestQueue::check_silence() {
 
 void RequestQueue::expire() {
   const SteadyTime now = std::chrono::steady_clock::now();
+  if (least_deadline_ > now) return;
   std::vector<std::pair<ClientRequest, bool>> late;
   least_deadline_ = SteadyTime::max();
   const auto sweep = [&](std::map<uint64_t, ClientRequest>& requests, bool in_flight) {
@@ -353,6 +394,7 @@ void RequestQueue::expire() {
     it = queued_.erase(it);
   }
   if (queued_.empty() && bounced_.empty()) stop_searching();
+  if (late.empty()) return;
   const std::string problem =
       problem_.empty() ? fmt::format("no answer from {}", fmt::join(servers_, ", ")) : problem_;
   for (auto& [request, in_flight] : late) {

@@ -3,6 +3,7 @@
 // dials it, sends in order, sends again what may be sent again, and answers each request exactly
 // once. Internal.
 
+#include <atomic>
 #include <deque>
 #include <functional>
 #include <map>
@@ -10,7 +11,6 @@
 #include <string>
 #include <vector>
 
-#include <asio/io_context.hpp>
 #include <asio/steady_timer.hpp>
 
 #include "core/clock.h"
@@ -18,6 +18,7 @@
 #include "core/random.h"
 #include "rpc/client/client.h"
 #include "rpc/client/connection.h"
+#include "rpc/client/loop.h"
 #include "rpc/client/server_search.h"
 
 namespace tailrace::rpc {
@@ -58,19 +59,39 @@ struct ClientRequest {
   bool sent_before = false;             // an earlier attempt may have reached a server
 };
 
-class RequestQueue {
+/// What the parts of one client share. They keep it: some end after the client, when what they have
+/// asked the loop for has ended.
+struct ClientContext {
+  ClientContext(Loop& its_loop, ClientOptions its_options)
+      : loop(its_loop), options(std::move(its_options)) {
+    options.runtime = nullptr;  // a runtime does not keep itself
+  }
+
+  Loop& loop;
+  ClientOptions options;  // const from now on
+  KnownCluster cluster;   // of the loop's thread
+};
+
+/// Owned by a shared_ptr. Answers may end the client, and with it shut the queue down: whatever
+/// calls finish() looks at shut_down_ afterwards.
+class RequestQueue : public std::enable_shared_from_this<RequestQueue>, DeadlineList::Entry {
  public:
   enum class Route { kLeader, kAny, kOne };
-  RequestQueue(asio::io_context& io, const ClientOptions& options, Route route,
-               std::vector<std::string> servers, Traffic& traffic, KnownCluster& cluster);
+  RequestQueue(std::shared_ptr<ClientContext> context, Route route,
+               std::vector<std::string> servers);
 
-  /// Any thread. Requests are sent in the order of the calls.
+  /// Any thread. Requests are sent in the order of the calls. On the loop's own thread it takes no
+  /// lock and wakes nobody. None is answered before this returns, unless the queue was shut down.
   void submit(ClientRequest request);
-  /// On the io thread: every request fails with kClosed.
+  /// On the loop's thread: every request fails with kClosed.
   void shut_down();
 
  private:
+  void on_deadline() override;
   void take_inbox();
+  void empty_inbox();
+  void fail_all();
+  void take_later();
   void search();
   void search_later();
   void stop_searching();
@@ -98,23 +119,24 @@ class RequestQueue {
   void take_bound(uint64_t log_time_ns, uint64_t session_ttl_ns);
   bool may_send_again(const ClientRequest& request) const;
   void finish(ClientRequest& request, Result<wire::Response::Reader> result);
-  void arm_ticker();
+  void arm_deadline();
   /// A server that is stopped keeps its connections: asked for a sign of life, it is left.
   void check_silence();
   void expire();
 
-  asio::io_context& io_;
-  const ClientOptions options_;
+  const std::shared_ptr<ClientContext> context_;
   const Route route_;
-  Traffic& traffic_;
-  KnownCluster& cluster_;
   Mutex inbox_mutex_;
-  std::vector<ClientRequest> inbox_ TAILRACE_GUARDED_BY(inbox_mutex_);
-  bool inbox_posted_ TAILRACE_GUARDED_BY(inbox_mutex_) = false;
+  std::vector<ClientRequest> inbox_ TAILRACE_GUARDED_BY(inbox_mutex_);  // from other threads
+  bool inbox_closed_ TAILRACE_GUARDED_BY(inbox_mutex_) = false;
+  std::atomic<bool> inbox_filled_{false};  // changes with the lock held
 
-  // On the io thread only.
-  std::vector<std::string> servers_;  // those that were given, then those that were learnt
-  const size_t given_;                // so many
+  // On the loop's thread only.
+  std::vector<ClientRequest> own_inbox_;  // from that thread, after what is in inbox_
+  bool takes_later_ = false;              // take_inbox() is to be called soon
+  bool failing_ = false;                  // shut_down() empties own_inbox_
+  std::vector<std::string> servers_;      // those that were given, then those that were learnt
+  const size_t given_;                    // so many
   size_t server_ = 0;
   std::string hint_;                      // where the leader is said to be; tried first, once
   size_t tried_ = 0;                      // servers that were left since the last success
@@ -123,7 +145,7 @@ class RequestQueue {
   /// What the next search begins with (ServerSearch::set_patience).
   std::chrono::milliseconds patience_ = kDialTime;
   std::shared_ptr<ClientConnection> connection_;  // it has said hello
-  bool pausing_ = false, shut_down_ = false, ticking_ = false;
+  bool pausing_ = false, shut_down_ = false;
   SteadyTime last_heard_;  // or since when it owes an answer
   bool asked_for_life_ = false;
   bool switching_ = false;  // the server does not lead: leave it once all are settled
@@ -135,9 +157,10 @@ class RequestQueue {
   statemachine::SessionSerial session_;  // serial: the last one given
   uint64_t begins_before_ns_ = 0;        // of the next session; 0: without a bound
   statemachine::ClientId in_flight_client_;
-  asio::steady_timer retry_timer_, ticker_;
+  asio::steady_timer retry_timer_;
   /// No request is to be told earlier that its time is over; may be of one that is over.
   SteadyTime least_deadline_ = SteadyTime::max();
+  SteadyTime armed_for_;  // while the loop has a deadline of this queue
 };
 
 }  // namespace tailrace::rpc

@@ -40,9 +40,9 @@ void RequestQueue::search_later() {
   if (tried_ % (servers_.size() + 1) != 0) return search();
   pausing_ = true;
   retry_timer_.expires_after(kRetryPause);
-  retry_timer_.async_wait([this](const std::error_code& error) {
-    pausing_ = false;
-    if (!error) search();
+  retry_timer_.async_wait([self = shared_from_this()](const std::error_code& error) {
+    self->pausing_ = false;
+    if (!error) self->search();
   });
 }
 
@@ -57,9 +57,11 @@ void RequestQueue::search() {
                           const ServerHello& hello) { return on_hello(connection, hello); };
   events.failed = [this](const Error& error) { on_search_failed(error); };
   // A server that was named is asked whoever it is: `status` shows what is wrong with it.
-  KnownCluster* const cluster = route_ == Route::kOne ? nullptr : &cluster_;
-  search_ = std::make_shared<ServerSearch>(io_, options_.max_frame_bytes, traffic_, cluster,
-                                           std::move(order), std::move(events));
+  KnownCluster* const cluster = route_ == Route::kOne ? nullptr : &context_->cluster;
+  Loop& loop = context_->loop;
+  search_ =
+      std::make_shared<ServerSearch>(loop.io(), context_->options.max_frame_bytes, loop.traffic(),
+                                     cluster, std::move(order), std::move(events));
   // There is no other one to go to: each time it waits longer for its turn.
   search_->set_patience(patience_, route_ == Route::kOne ? kLongestNamedWait : kLongestWait);
   search_->start();
@@ -130,6 +132,7 @@ void RequestQueue::on_closed(const Error& error) {
   again.insert(again.end(), std::make_move_iterator(queued_.begin()),
                std::make_move_iterator(queued_.end()));
   queued_ = std::move(again);
+  if (shut_down_) return fail_all();  // by an answer
   // A server that was named is asked once: whoever asked wants to know why it does not answer.
   if (route_ == Route::kOne || error.code == ErrorCode::kUnsupported) {
     for (ClientRequest& request : std::exchange(queued_, {}))

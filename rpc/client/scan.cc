@@ -33,6 +33,7 @@ Result<Slice> read_slice(const Result<wire::Response::Reader>& reply) {
 
 Result<Client::ScanEnd> ClientImpl::scan(ByteSpan prefix, const ScanOptions& options,
                                          const PairVisitor& visit) {
+  TAILRACE_RETURN_IF_ERROR(check_thread());
   const Call call(*this);
   RequestQueue& queue = queue_for(options.read);
   const auto ask = [&](uint64_t scan, uint64_t slice, uint32_t pairs) {

@@ -39,6 +39,12 @@ void add_members(const NodeStatusAnswer& answer, const std::set<NodeId>& known,
 
 std::vector<Client::ServerStatus> ClientImpl::ask_status(const std::vector<std::string>& servers,
                                                          SteadyTime deadline) {
+  std::vector<ServerStatus> answers;
+  if (const auto checked = check_thread(); !checked) {
+    for (const std::string& server : servers)
+      answers.emplace_back(server, tl::unexpected(checked.error()));
+    return answers;
+  }
   std::vector<std::future<Result<NodeStatusAnswer>>> asked;
   for (const std::string& server : servers) {
     ClientRequest request = request_of(ClientRequest::Verb::kStatus);
@@ -46,7 +52,6 @@ std::vector<Client::ServerStatus> ClientImpl::ask_status(const std::vector<std::
     auto read = [server](const Reply& reply) { return status_of(reply, server); };
     asked.push_back(submit<NodeStatusAnswer>(queue_to(server), std::move(request), read));
   }
-  std::vector<ServerStatus> answers;
   for (size_t i = 0; i < asked.size(); ++i)
     answers.emplace_back(servers[i], asked[i].get());
   return answers;
@@ -98,7 +103,7 @@ std::vector<Client::ServerStatus> ClientImpl::cluster_status() {
 Result<NodeStatusAnswer> ClientImpl::leader_status() {
   ClientRequest request = request_of(ClientRequest::Verb::kStatus);
   const auto read = [](const Reply& reply) { return status_of(reply, {}); };
-  return submit<NodeStatusAnswer>(leader_, std::move(request), read).get();
+  return wait_for<NodeStatusAnswer>(*leader_, std::move(request), read);
 }
 
 }  // namespace tailrace::rpc

@@ -97,14 +97,14 @@ struct Wanted {
 /// The search for a server, then the connection to it. All but arrivals() on the io thread.
 class Subscription : public std::enable_shared_from_this<Subscription> {
  public:
-  explicit Subscription(const Wanted& wanted) : wanted_(wanted) {}
+  Subscription(std::shared_ptr<ClientContext> context, const Wanted& wanted)
+      : context_(std::move(context)), wanted_(wanted) {}
 
-  void open(asio::io_context& io, const ClientOptions& options, Traffic& traffic,
-            KnownCluster& cluster, std::vector<std::string> order) {
+  void open(std::vector<std::string> order) {
     ServerSearch::Events events;
-    events.answers = [self = shared_from_this(), &cluster](
-                         const ServerSearch::Connection& connection, const ServerHello&) {
-      self->subscribe(connection, cluster);
+    events.answers = [self = shared_from_this()](const ServerSearch::Connection& connection,
+                                                 const ServerHello&) {
+      self->subscribe(connection);
       return true;
     };
     events.failed = [self = shared_from_this()](const Error& error) {
@@ -114,8 +114,10 @@ class Subscription : public std::enable_shared_from_this<Subscription> {
       if (error.code == ErrorCode::kUnsupported) self->arrivals_.refusal = error;
       self->arrivals_.changed.notify_all();
     };
-    search_ = std::make_shared<ServerSearch>(io, options.max_frame_bytes, traffic, &cluster,
-                                             std::move(order), std::move(events));
+    Loop& loop = context_->loop;
+    search_ =
+        std::make_shared<ServerSearch>(loop.io(), context_->options.max_frame_bytes, loop.traffic(),
+                                       &context_->cluster, std::move(order), std::move(events));
     search_->start();
   }
   void give_credit(uint64_t bytes) {
@@ -137,23 +139,24 @@ class Subscription : public std::enable_shared_from_this<Subscription> {
   Arrivals& arrivals() { return arrivals_; }
 
  private:
-  void ask_for_identity(const KnownCluster& cluster) {
+  void ask_for_identity() {
     const SteadyTime now = std::chrono::steady_clock::now();
-    if (cluster.known() || now - asked_for_identity_ < kSilence) return;
+    if (context_->cluster.known() || now - asked_for_identity_ < kSilence) return;
     asked_for_identity_ = now;
     ask_for_life();
   }
-  void subscribe(const ServerSearch::Connection& connection, KnownCluster& cluster) {
+  void subscribe(const ServerSearch::Connection& connection) {
     search_.reset();
     connection_ = connection;
     ClientConnection::Events events;
     // A log that was young when the tail began has an identity by and by, and hellos say it.
-    events.response = [self = shared_from_this(), &cluster,
+    events.response = [self = shared_from_this(),
                        server = connection->address()](wire::Response::Reader response) {
       if (response.isHello())
-        (void)cluster.meet(to_string(response.getHello().getClusterIdentity()), server);
+        (void)self->context_->cluster.meet(to_string(response.getHello().getClusterIdentity()),
+                                           server);
       self->arrivals_.take(response);
-      self->ask_for_identity(cluster);
+      self->ask_for_identity();
     };
     events.closed = [self = shared_from_this()](const Error& error) {
       self->connection_.reset();
@@ -178,6 +181,7 @@ class Subscription : public std::enable_shared_from_this<Subscription> {
     });
   }
 
+  const std::shared_ptr<ClientContext> context_;
   const Wanted wanted_;
   Arrivals arrivals_;
   std::shared_ptr<ServerSearch> search_;
@@ -196,13 +200,11 @@ bool passes(const Error& error) {
 class Tailing {
  public:
   using Visit = std::function<bool(const TailRecord&)>;
-  Tailing(asio::io_context& io, Traffic& traffic, KnownCluster& cluster,
-          const ClientOptions& client, const Client::TailOptions& options, const Visit& visit,
-          std::stop_token stop)
-      : io_(io),
-        traffic_(traffic),
-        cluster_(cluster),
-        client_(client),
+  Tailing(std::shared_ptr<ClientContext> context, const Client::TailOptions& options,
+          const Visit& visit, std::stop_token stop)
+      : context_(std::move(context)),
+        io_(context_->loop.io()),
+        client_(context_->options),
         options_(options),
         visit_(visit),
         stop_(std::move(stop)),
@@ -210,19 +212,17 @@ class Tailing {
         to_(options.to.value_or(Address{})),
         from_end_(options.from_end),
         promised_(options.to.has_value()),
-        server_count_(std::set<std::string>(client.servers.begin(), client.servers.end()).size()) {}
+        server_count_(
+            std::set<std::string>(client_.servers.begin(), client_.servers.end()).size()) {}
 
   Result<Address> run() {
     progress();
     for (size_t attempt = 1;; ++attempt) {
       auto subscription = std::make_shared<Subscription>(
-          Wanted{from_, to_, from_end_, options_.follow || promised_});
+          context_, Wanted{from_, to_, from_end_, options_.follow || promised_});
       std::vector<std::string> order = client_.servers;
       std::rotate(order.begin(), order.begin() + static_cast<long>(first_), order.end());
-      asio::post(io_, [this_io = &io_, client = &client_, traffic = &traffic_, cluster = &cluster_,
-                       subscription, order] {
-        subscription->open(*this_io, *client, *traffic, *cluster, order);
-      });
+      asio::post(io_, [subscription, order] { subscription->open(order); });
       const auto ended = read(*subscription);
       asio::post(io_, [subscription] { subscription->leave(); });
       if (ended) return *ended;
@@ -393,9 +393,8 @@ class Tailing {
     return std::nullopt;
   }
 
+  const std::shared_ptr<ClientContext> context_;
   asio::io_context& io_;
-  Traffic& traffic_;
-  KnownCluster& cluster_;
   const ClientOptions& client_;
   const Client::TailOptions& options_;
   const Visit& visit_;
@@ -419,12 +418,13 @@ class Tailing {
 
 Result<Address> ClientImpl::tail(const TailOptions& options,
                                  const std::function<bool(const TailRecord&)>& visit) {
+  TAILRACE_RETURN_IF_ERROR(check_thread());
   const Call call(*this);
   std::stop_source stop;
   const auto end = [&stop] { stop.request_stop(); };
   const std::stop_callback asked(options.stop, end);
   const std::stop_callback closing(closing_.get_token(), end);
-  Tailing tailing(io_, traffic_, cluster_, options_, options, visit, stop.get_token());
+  Tailing tailing(context_, options, visit, stop.get_token());
   Result<Address> reached = tailing.run();
   if (!reached && reached.error().code == ErrorCode::kCancelled && !options.stop.stop_requested())
     return make_error(ErrorCode::kClosed, "the client was closed");

@@ -876,6 +876,8 @@ class Administration(VerbTest):
             self.assertLessEqual(0, answer["p50_us"])
             self.assertLessEqual(answer["p50_us"], answer["p99_us"])
             self.assertLessEqual(answer["p99_us"], answer["p999_us"])
+            self.assertEqual(sum(count for _, count in answer["histogram_us"]), answer["ops"])
+            self.assertGreater(answer["cpu_us_per_op"], 0)
             self.assertEqual(answer["errors"], 0)
             self.assertEqual(answer.get("read"), more[1] if more else
                              "linearizable" if operation in ("get", "mixed") else None)
@@ -895,7 +897,9 @@ class Administration(VerbTest):
         self.expect(REFUSED, "bench", "service", "--seconds", "0.1", "--value-bytes", "2000000",
                     says="the limit is 1048576 bytes")
         for arguments in (["--op", "nothing"], ["--clients", "0"], ["--seconds", "x"],
-                          ["--in-flight", "-1"], ["--batch", "0"], ["--read", "stale"]):
+                          ["--in-flight", "-1"], ["--batch", "0"], ["--read", "stale"],
+                          ["--threads", "0"], ["--threads", "257"], ["--rate", "0"],
+                          ["--rate", "many"]):
             self.expect(USAGE, "bench", "service", *arguments, says=arguments[0])
 
 

@@ -1,0 +1,79 @@
+#pragma once
+// The clients of one thread of a runtime, and the load that they make. Their callbacks start the
+// next requests: no other thread takes part.
+
+#include <atomic>
+#include <chrono>
+#include <deque>
+#include <future>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "app/bench/service_load.h"
+#include "core/clock.h"
+#include "core/random.h"
+#include "rpc/client/runtime.h"
+
+namespace tailrace::app {
+
+class LoadThread {
+ public:
+  /// Of thread number `thread`. `options` outlive it.
+  LoadThread(std::shared_ptr<rpc::Runtime> runtime, uint32_t thread, const LoadOptions& options);
+  /// Before start().
+  void add(std::unique_ptr<rpc::Client> client);
+  /// The deadline is the load's, not a request's.
+  void start(SteadyTime began, SteadyTime deadline);
+  /// Until every request is answered.
+  void wait() { over_.get_future().wait(); }
+
+  /// Any thread, any time.
+  uint64_t operations() const { return operations_.load(std::memory_order_relaxed); }
+  /// After wait(): what came of it. Returns when the last answer came.
+  SteadyTime add_to(LoadResult& result) const;
+
+ private:
+  /// One request after the other.
+  struct Slot {
+    LoadThread* load;
+    rpc::Client* client;
+    SteadyTime began;  // or, with a rate, due
+    std::string key;   // of an own write that is to be read
+    rpc::CommandAnswer written;
+  };
+
+  void begin();
+  void issue(Slot& slot);
+  void read_own(Slot& slot);
+  void answered(Slot& slot, const Error* error);
+  /// Begins what is due.
+  void pace(SteadyTime now);
+  void pace_at(SteadyTime when);
+  SteadyTime due(uint64_t number) const;
+  void end_one();
+  ByteSpan draw_key();
+
+  const std::shared_ptr<rpc::Runtime> runtime_;
+  const uint32_t thread_;
+  const LoadOptions& options_;
+  std::atomic<uint64_t> operations_{0};
+  std::promise<void> over_;
+
+  // Of the runtime's thread while the load runs.
+  std::vector<std::unique_ptr<rpc::Client>> clients_;
+  std::deque<Slot> slots_;
+  std::deque<Slot*> free_;  // with a rate
+  SteadyTime began_, deadline_, last_answer_;
+  uint64_t next_ = 0;  // number of the next operation of the schedule
+  bool timer_set_ = false, schedule_over_ = false;
+  uint64_t running_ = 0;  // slots with a request, timers, and the schedule
+  Random random_{random_seed()};
+  std::string key_, value_;
+  std::vector<ByteSpan> events_;
+  uint64_t errors_ = 0, not_started_ = 0;
+  std::optional<Error> first_error_;
+  Histogram latency_ns_;
+};
+
+}  // namespace tailrace::app
