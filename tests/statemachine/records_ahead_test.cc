@@ -66,6 +66,7 @@ TEST_F(RecordsAheadTest, AnEntryIsClearedBeforeItIsUsedAgain) {
       const bool has_key = item.command->operation != Operation::kEvent;
       EXPECT_EQ(item.key, user + (has_key ? to_string(item.command->key) : ""));
       EXPECT_EQ(to_string(item.record.payload), to_string(item.copied));
+      EXPECT_EQ(item.record.payload.empty(), !has_key) << "bytes of an event are not kept";
       keys.push_back(item.key.substr(1));
     }
   }
