@@ -2,18 +2,10 @@
 
 #include <algorithm>
 
+#include "statemachine/command/plain_event.h"
 #include "statemachine/types/state_value.h"
 
 namespace tailrace::statemachine {
-
-namespace {
-
-/// Whether it is a command that leaves the state as it is; as decode() reads its first byte.
-bool is_event(ByteSpan payload) {
-  return !payload.empty() && payload[0] == static_cast<std::byte>(Operation::kEvent);
-}
-
-}  // namespace
 
 void RecordsAhead::read(fasterlog::LogScanner& scanner, Address limit, size_t most,
                         uint64_t most_log_bytes, kv::Session& session) {
@@ -33,15 +25,10 @@ void RecordsAhead::read(fasterlog::LogScanner& scanner, Address limit, size_t mo
     Item& item = items_[count_++];
     item.record = **record;
     log_bytes += item.record.end - item.record.address;
+    item.plain_event = item.record.kind == kCommandRecord && is_plain_event(item.record.payload);
+    if (item.plain_event) continue;  // its bytes need not outlive the reader's
     item.key.assign(1, kUserKey);
     item.copied.clear();
-    if (item.record.kind == kCommandRecord && is_event(item.record.payload)) {
-      item.command = decode(item.record.payload);
-      // Nothing of it is applied, so none of its bytes have to outlive the reader's.
-      item.record.payload = {};
-      if (item.command) item.command->key = item.command->value = {};
-      continue;
-    }
     if (item.record.payload.size() > kMostCopiedBytes) {
       last = true;
     } else {
@@ -50,7 +37,8 @@ void RecordsAhead::read(fasterlog::LogScanner& scanner, Address limit, size_t mo
     }
     if (item.record.kind != kCommandRecord) continue;
     item.command = decode(item.record.payload);
-    if (!item.command || item.command->key.empty()) continue;
+    if (!item.command || item.command->operation == Operation::kEvent || item.command->key.empty())
+      continue;
     item.key.append(as_text(item.command->key));
     keys[key_count++] = as_bytes(item.key);
   }
