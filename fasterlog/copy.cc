@@ -1,6 +1,4 @@
 // Bytes that a sender's log holds, taken over as they are.
-#include <algorithm>
-
 #include "fasterlog/log_impl.h"
 #include "fasterlog/time/log_time.h"
 
@@ -24,59 +22,20 @@ Result<> LogImpl::try_append_raw(Address at, ByteSpan bytes) {
     if (core_->disk_full.load()) return refuse_disk();
     return make_error(ErrorCode::kWouldBlock, "the log's buffer is full");
   }
-  Address mark_end = last_mark_end_;
-  Epoch epoch = copied_epoch_;
-  RawContent content;
-  TAILRACE_RETURN_IF_ERROR(check_raw(at, bytes, mark_end, epoch, content));
+  // Here, and nowhere before or after: neither the wire nor the readers of this log do it again.
+  BatchChain chain{last_mark_end_, copied_epoch_, last_mark_end_ <= kFirstAddress};
+  const auto checked = check_batches(at, bytes, core_->options.page_bytes, chain);
+  if (!checked) return tl::unexpected(with_context("raw bytes", checked.error()));
   // Readers stay below durable, and the flusher below the tail: nobody looks at these bytes yet.
-  core_->ring.copy_in(at, bytes);
-  for (const EpochStart& start : content.starts)
+  core_->ring.copy_in(at, *checked);
+  for (const EpochStart& start : chain.starts)
     note_epoch(start.epoch, start.start);
-  note_configurations(std::move(content.configurations));
-  last_mark_end_ = mark_end;
-  copied_epoch_ = epoch;
-  if (core_->options.time) core_->options.time->marked(content.newest_time_ns);
+  note_configurations(std::move(chain.configurations));
+  last_mark_end_ = chain.mark_end;
+  copied_epoch_ = chain.epoch;
+  if (core_->options.time) core_->options.time->marked(chain.newest_time_ns);
   core_->ring.set_tail(at + bytes.size());
   flusher_.enqueued(at + bytes.size());
-  return {};
-}
-
-Result<> LogImpl::check_raw(Address at, ByteSpan bytes, Address& mark_end, Epoch& epoch,
-                            RawContent& content) const {
-  const auto bad = [](Address address, std::string_view reason) {
-    return make_error(ErrorCode::kCorruption, "raw bytes: bad record at address " +
-                                                  std::to_string(address.value) + " (" +
-                                                  std::string(reason) + ")");
-  };
-  const uint64_t page = core_->options.page_bytes;
-  const bool any = last_mark_end_ > kFirstAddress;
-  uint64_t done = 0;
-  while (done < bytes.size()) {
-    const Address address = next_record_address(at + done, page);
-    const uint64_t gap = address - (at + done);
-    if (gap > bytes.size() - done || !all_zero(bytes.subspan(done, gap)))
-      return bad(at + done, "the unused end of the page is not zero");
-    done += gap;
-    const ParseOutcome outcome = parse_record(address, bytes.subspan(done), page);
-    if (outcome.status == ParseStatus::kNeedMore) return bad(address, "it is cut off");
-    if (outcome.status == ParseStatus::kBad) return bad(address, outcome.reason);
-    const ParsedRecord& record = outcome.record;
-    if (record.epoch < epoch) return bad(address, "a record of an older epoch after a newer one");
-    if (record.epoch > epoch || (!any && content.starts.empty()))
-      content.starts.push_back({record.epoch, address});
-    epoch = record.epoch;
-    if (record.kind == RecordKind::kConfiguration)
-      content.configurations.push_back(configuration_of(record));
-    if (record.kind == RecordKind::kCommitMark) {
-      if (mark_of(record).batch_begin != mark_end)
-        return bad(address, "a commit mark that does not continue the one before");
-      mark_end = record.end;
-      content.newest_time_ns = std::max(content.newest_time_ns, mark_of(record).unix_time_ns);
-    }
-    done += record.end - address;
-  }
-  if (mark_end != at + bytes.size())
-    return bad(at + bytes.size(), "the bytes do not end in a commit mark");
   return {};
 }
 

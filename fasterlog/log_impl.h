@@ -111,20 +111,15 @@ class LogImpl final : public Log {
   template <typename Try>
   Result<AddressRange> until_room(SteadyTime deadline, Try attempt);
 
-  // copy.cc: checks all of `bytes`; moves mark_end and epoch to their ends.
-  struct RawContent {
-    std::vector<EpochStart> starts;
-    ConfigurationTable configurations;
-    uint64_t newest_time_ns = 0;  // of the marks
-  };
-  Result<> check_raw(Address at, ByteSpan bytes, Address& mark_end, Epoch& epoch,
-                     RawContent& content) const;
-
   // read.cc
   tl::unexpected<Error> out_of_range(Address address) const;
   /// Whole batches that end at or below `readable`, which may move meanwhile.
   Result<> read_batches(Address from, size_t most_bytes, const std::atomic<uint64_t>& readable,
                         std::vector<std::byte>& into);
+  /// The same while all of it is in memory, below `limit`, and nothing was cut after `cuts`: false
+  /// where that is not so, or where no batch begins.
+  bool copy_batches(Address from, size_t most_bytes, Address limit, uint64_t cuts,
+                    std::vector<std::byte>& into);
   storage::AlignedBuffer take_raw_memory();
   void keep_raw_memory(storage::AlignedBuffer memory);
   Result<Record> read_one(const LogSource& source, RecordReader& reader, Address address);

@@ -64,6 +64,13 @@ Result<> load_tail_page(LogCore& core, Address tail) {
     const uint64_t written = tail == kFirstAddress ? 0 : tail - page;
     TAILRACE_RETURN_IF_ERROR(
         core.segments.read_aligned(page, {core.ring.at(page), bytes}, written));
+    // Recovery has checked what it read then; this was read again. Readers check nothing that is in
+    // memory.
+    const Address from = std::max(page, Address{core.begin.load()});
+    const auto checked =
+        check_records(from, {core.ring.at(from), tail - from}, core.options.page_bytes);
+    if (!checked)
+      return tl::unexpected(with_context(core.segments.path_of(page).string(), checked.error()));
   }
   core.ring.set_head(page);
   core.ring.set_tail(tail);
@@ -127,8 +134,8 @@ Result<std::unique_ptr<Log>> Log::open(storage::FileSystem& file_system, LogOpti
   if (metadata.cut != Address{}) {
     TAILRACE_RETURN_IF_ERROR(core->keeper.update([](LogMetadata& next) { next.cut = Address{}; }));
   }
-  TAILRACE_RETURN_IF_ERROR(load_tail_page(*core, durable));
   core->begin.store(found.report.begin.value);
+  TAILRACE_RETURN_IF_ERROR(load_tail_page(*core, durable));
   // A crash between a suffix truncation's META and the consumers' file left a position too far.
   TAILRACE_RETURN_IF_ERROR(core->consumers.cut_at(durable));
   core->durable.store(durable.value);

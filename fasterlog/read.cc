@@ -90,6 +90,39 @@ void LogImpl::keep_raw_memory(storage::AlignedBuffer memory) {
   if (raw_memory_.size() < memory.size()) raw_memory_ = std::move(memory);
 }
 
+bool LogImpl::copy_batches(Address from, size_t most_bytes, Address limit, uint64_t cuts,
+                           std::vector<std::byte>& into) {
+  // What is in memory now stays there until this thread leaves the epoch, and no cut changes it.
+  const storage::EpochProtection::Guard guard(core_->protection);
+  const PageRing& ring = core_->ring;
+  const uint64_t page = ring.page_bytes();
+  if (from < ring.head() || core_->cut_count.load() != cuts) return false;
+  Address at = from, end = from;
+  while (end - from < most_bytes) {
+    const bool first = at == from;
+    at = next_record_address(at, page);
+    if (at >= limit) break;
+    const CheckedBytes bytes = ring.view(at, limit);
+    // Whoever asks may be wrong about `from`: that a record begins there is shown by its checksum.
+    const ParseOutcome outcome =
+        first ? parse_record(at, bytes.span(), page) : view_record(at, bytes, page);
+    if (outcome.status != ParseStatus::kOk) return false;
+    const ParsedRecord& record = outcome.record;
+    if (record.end - from > most_bytes && end > from) break;
+    at = record.end;
+    if (record.kind != RecordKind::kCommitMark) continue;
+    if (end == from && mark_of(record).batch_begin != from) return false;
+    end = at;
+  }
+  into.reserve(end - from);
+  for (Address next = from; next < end;) {
+    const ByteSpan part = ring.view(next, end).span();
+    into.insert(into.end(), part.begin(), part.end());
+    next = next + part.size();
+  }
+  return true;
+}
+
 Result<> LogImpl::read_batches(Address from, size_t most_bytes,
                                const std::atomic<uint64_t>& readable,
                                std::vector<std::byte>& into) {
@@ -102,6 +135,7 @@ Result<> LogImpl::read_batches(Address from, size_t most_bytes,
     return make_error(ErrorCode::kOutOfRange, "address " + std::to_string(from.value) +
                                                   " is above what can be read (" +
                                                   std::to_string(limit.value) + ")");
+  if (copy_batches(from, most_bytes, limit, cuts, into)) return {};
   RecordReader reader(source, core_->options.page_bytes,
                       std::min<uint64_t>(std::max<uint64_t>(most_bytes, 4096), kMostRawMemory),
                       take_raw_memory());

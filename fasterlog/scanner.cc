@@ -75,6 +75,7 @@ class Scanner final : public CutAwareScanner {
     const uint64_t cuts = core_.cut_count.load();
     TAILRACE_RETURN_IF_ERROR(check_cuts());
     cuts_seen_ = cuts;
+    source_.pass_cuts(cuts);
     reader_.forget();  // it may have read ahead
     return {};
   }

@@ -326,6 +326,10 @@ void Applier::stretch_applied(std::shared_ptr<AppliedBatch> batch, size_t record
 
 Result<> Applier::apply_record(const RecordsAhead::Item& item, AppliedBatch& batch) {
   const fasterlog::Record& record = item.record;
+  if (item.plain_event) {
+    moved_.store(true, std::memory_order_release);
+    return {};
+  }
   if (record.kind == fasterlog::RecordKind::kCommitMark) return apply_mark(record);
   if (record.kind != kCommandRecord) return {};
   const Result<Command>& command = item.command;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "statemachine/command/plain_event.h"
 #include "statemachine/types/state_value.h"
 
 namespace tailrace::statemachine {
@@ -24,13 +25,16 @@ void RecordsAhead::read(fasterlog::LogScanner& scanner, Address limit, size_t mo
     Item& item = items_[count_++];
     item.record = **record;
     log_bytes += item.record.end - item.record.address;
+    item.plain_event = item.record.kind == kCommandRecord && is_plain_event(item.record.payload);
+    if (item.plain_event) continue;  // its bytes need not outlive the reader's
+    item.key.assign(1, kUserKey);
+    item.copied.clear();
     if (item.record.payload.size() > kMostCopiedBytes) {
       last = true;
     } else {
       item.copied.assign(item.record.payload.begin(), item.record.payload.end());
       item.record.payload = item.copied;
     }
-    item.key.assign(1, kUserKey);
     if (item.record.kind != kCommandRecord) continue;
     item.command = decode(item.record.payload);
     if (!item.command || item.command->operation == Operation::kEvent || item.command->key.empty())

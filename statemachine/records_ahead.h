@@ -17,9 +17,10 @@ namespace tailrace::statemachine {
 class RecordsAhead {
  public:
   struct Item {
-    fasterlog::Record record;       // its payload is valid until the next read()
-    Result<Command> command;        // of a command record: what it says
-    std::string key;                // of a command on a key: the user's key as the store has it
+    fasterlog::Record record;  // its payload is valid until the next read(), but not an event's
+    bool plain_event = false;  // a command that leaves no trace in the state: what follows is stale
+    Result<Command> command;   // of a command record: what it says
+    std::string key;           // of a command on a key: the user's key as the store has it
     std::vector<std::byte> copied;  // the payload, where the log's reader went on
   };
 

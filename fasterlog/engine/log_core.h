@@ -60,7 +60,7 @@ class MetadataKeeper {
 };
 
 /// The page that `tail` lies in must be in memory, for its next bytes are written beside the old
-/// ones: reads it and sets head and tail. Nobody else uses the ring. (open.cc)
+/// ones: reads and checks it, and sets head and tail. Nobody else uses the ring. (open.cc)
 struct LogCore;
 Result<> load_tail_page(LogCore& core, Address tail);
 

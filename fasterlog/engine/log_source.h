@@ -15,9 +15,11 @@ namespace tailrace::fasterlog {
 /// to its block); kOutOfRange when truncate_after() has moved those meanwhile.
 class LogSource final : public ByteSource {
  public:
-  explicit LogSource(LogCore& core) : core_(core) {}
+  explicit LogSource(LogCore& core) : core_(core), cuts_(core.cut_count.load()) {}
+  /// The reader has looked at so many cuts, and begins anew (RecordReader::forget).
+  void pass_cuts(uint64_t cuts) { cuts_ = cuts; }
 
-  Result<> read(Address from, uint64_t wanted, MutableByteSpan into) override {
+  Result<CheckedBytes> read(Address from, uint64_t wanted, MutableByteSpan into) override {
     for (uint64_t done = 0; done < wanted;) {
       const Address at = from + done;
       uint64_t disk_bytes = into.size() - done;
@@ -29,10 +31,13 @@ class LogSource final : public ByteSource {
           // What truncate_after() has cut meanwhile is somebody's to write. It reads as zeros, and
           // the reader finds the cut.
           const Address end{core_.flushing.load()};
+          // Of another log than the reader came from: a record need not begin where it looks for
+          // one. While this thread is here no cut that comes now changes a byte.
+          const bool cut = core_.cut_count.load() != cuts_;
           const uint64_t there = std::min(wanted - done, end > at ? end - at : 0);
-          core_.ring.copy_out(at, into.subspan(done, there));
+          const CheckedBytes checked = core_.ring.copy_out(at, into.subspan(done, there));
           std::memset(into.data() + done + there, 0, wanted - done - there);
-          return {};
+          return cut ? CheckedBytes{} : checked;
         }
         disk_bytes = std::min(disk_bytes, head - at);
       }
@@ -40,7 +45,7 @@ class LogSource final : public ByteSource {
                                                            std::min(wanted - done, disk_bytes)));
       done += disk_bytes;
     }
-    return {};
+    return CheckedBytes{};
   }
 
   Error truncated(Address address) const {
@@ -56,6 +61,7 @@ class LogSource final : public ByteSource {
 
  private:
   LogCore& core_;
+  uint64_t cuts_;
 };
 
 class CutAwareScanner : public LogScanner {

@@ -1,6 +1,7 @@
 #pragma once
 // The memory pages at the log's end, and the reservation of addresses in them.
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <cstring>
@@ -9,7 +10,7 @@
 
 #include "core/address.h"
 #include "core/bytes.h"
-#include "fasterlog/format/record.h"
+#include "fasterlog/format/checked_bytes.h"
 #include "storage/aligned_buffer.h"
 
 namespace tailrace::fasterlog {
@@ -43,6 +44,7 @@ class PageRing {
   Address page_ceil(Address address) const { return Address{align_up(address.value, page_bytes_)}; }
 
   /// Where the byte of that address stands, if it is in memory. Contiguous to the page's end.
+  /// Whoever writes there seals records, or checks what it has put there (load_tail_page).
   std::byte* at(Address address) const { return memory_.data() + (address.value & mask_); }
 
   /// Takes `bytes_at(first)` bytes at the tail, in one page, below `limit`; nothing when they would
@@ -65,8 +67,12 @@ class PageRing {
     }
   }
 
-  /// Copies [from, from + into.size()), which is in memory.
-  void copy_out(Address from, MutableByteSpan into) const {
+  /// What stands from `from` to `limit`, or to the end of its page; in memory and complete.
+  CheckedBytes view(Address from, Address limit) const {
+    return CheckedBytes({at(from), std::min(limit, page_floor(from) + page_bytes_) - from});
+  }
+  /// Copies [from, from + into.size()), which is in memory and complete. Gives `into`.
+  CheckedBytes copy_out(Address from, MutableByteSpan into) const {
     for (size_t done = 0; done < into.size();) {
       const Address at_address = from + done;
       const size_t part =
@@ -74,8 +80,10 @@ class PageRing {
       std::memcpy(into.data() + done, at(at_address), part);
       done += part;
     }
+    return CheckedBytes(into);
   }
-  void copy_in(Address to, ByteSpan bytes) {
+  void copy_in(Address to, CheckedBytes checked) {
+    ByteSpan bytes = checked.span();
     while (!bytes.empty()) {
       const size_t part = std::min<uint64_t>(bytes.size(), page_bytes_ - to.value % page_bytes_);
       std::memcpy(at(to), bytes.data(), part);

@@ -75,7 +75,7 @@ Result<> ReadAheadSource::drain() {
   return {};
 }
 
-Result<> ReadAheadSource::read(Address from, uint64_t wanted, MutableByteSpan into) {
+Result<CheckedBytes> ReadAheadSource::read(Address from, uint64_t wanted, MutableByteSpan into) {
   const bool ahead = !window_.empty() && from >= window_.front()->from && from < next_;
   if (!ahead) {
     TAILRACE_RETURN_IF_ERROR(drain());
@@ -90,7 +90,10 @@ Result<> ReadAheadSource::read(Address from, uint64_t wanted, MutableByteSpan in
     }
     fetch();
     // Beyond the end, or where a file is absent, which read_aligned says.
-    if (window_.empty()) return segments_.read_aligned(at, into.subspan(done));
+    if (window_.empty()) {
+      TAILRACE_RETURN_IF_ERROR(segments_.read_aligned(at, into.subspan(done)));
+      return CheckedBytes{};
+    }
     TAILRACE_RETURN_IF_ERROR(wait_for_first());
     const Piece& piece = *window_.front();
     const uint64_t skip = at - piece.from;
@@ -98,7 +101,7 @@ Result<> ReadAheadSource::read(Address from, uint64_t wanted, MutableByteSpan in
     std::memcpy(into.data() + done, piece.memory.data() + skip, part);
     done += part;
   }
-  return {};
+  return CheckedBytes{};
 }
 
 }  // namespace tailrace::fasterlog

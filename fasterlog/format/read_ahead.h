@@ -18,7 +18,7 @@ class ReadAheadSource final : public ByteSource {
                                                          const SegmentFiles& segments, Address end);
   ~ReadAheadSource() override;
 
-  Result<> read(Address from, uint64_t wanted, MutableByteSpan into) override;
+  Result<CheckedBytes> read(Address from, uint64_t wanted, MutableByteSpan into) override;
 
  private:
   struct Piece {

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "core/check.h"
+#include "fasterlog/format/checked_bytes.h"
 #include "storage/crc32c.h"
 
 namespace tailrace::fasterlog {
@@ -20,6 +21,39 @@ uint32_t record_crc(const std::byte* record, uint64_t payload_bytes, Address add
 
 ParseOutcome bad(std::string_view reason) {
   return {ParseStatus::kBad, 0, reason, {}};
+}
+
+/// The record as far as its header tells: it lies within `bytes` and within its page.
+ParseOutcome frame_record(Address address, ByteSpan bytes, uint64_t page_bytes) {
+  if (address.value % kRecordAlignment != 0) return bad("the address is no multiple of 8");
+  const uint64_t left = page_bytes - (address.value & (page_bytes - 1));
+  if (left < kHeaderBytes) return bad("no header fits before the page's end");
+  if (bytes.size() < kHeaderBytes) return {ParseStatus::kNeedMore, kHeaderBytes, {}, {}};
+  const auto header = load<RecordHeader>(bytes.data());
+  if (header.kind == 0) {
+    return bad(all_zero(bytes.first(kHeaderBytes)) ? kNothingWritten
+                                                   : std::string_view("record of kind 0"));
+  }
+  if (header.flags != 0 || header.reserved16 != 0 || header.reserved32 != 0)
+    return bad("unknown flags or reserved fields are set");
+  const uint64_t whole = record_bytes(header.payload_bytes);
+  if (whole > left) return bad("the record would cross its page's end");
+  if (bytes.size() < whole) return {ParseStatus::kNeedMore, whole, {}, {}};
+  return {ParseStatus::kOk,
+          0,
+          {},
+          ParsedRecord{address, address + whole, Epoch{header.epoch},
+                       static_cast<RecordKind>(header.kind),
+                       bytes.subspan(kHeaderBytes, header.payload_bytes)}};
+}
+
+/// Whether the payload has a length that its kind may have.
+std::string_view wrong_length(const ParsedRecord& record) {
+  if (record.kind == RecordKind::kConfiguration && record.payload.size() > kMostConfigurationBytes)
+    return "a configuration that is too long";
+  if (record.kind == RecordKind::kCommitMark && record.payload.size() < kMarkPayloadBytes)
+    return "a commit mark that is too short";
+  return {};
 }
 
 }  // namespace
@@ -63,42 +97,35 @@ void write_commit_mark(std::byte* to, Address address, uint64_t bytes, Epoch epo
 }
 
 ParseOutcome parse_record(Address address, ByteSpan bytes, uint64_t page_bytes) {
-  if (address.value % kRecordAlignment != 0) return bad("the address is no multiple of 8");
-  const uint64_t left = page_bytes - (address.value & (page_bytes - 1));
-  if (left < kHeaderBytes) return bad("no header fits before the page's end");
-  if (bytes.size() < kHeaderBytes) return {ParseStatus::kNeedMore, kHeaderBytes, {}, {}};
-  const auto header = load<RecordHeader>(bytes.data());
-  if (header.kind == 0) {
-    return bad(all_zero(bytes.first(kHeaderBytes)) ? kNothingWritten
-                                                   : std::string_view("record of kind 0"));
-  }
-  if (header.flags != 0 || header.reserved16 != 0 || header.reserved32 != 0)
-    return bad("unknown flags or reserved fields are set");
-  const uint64_t whole = record_bytes(header.payload_bytes);
-  if (whole > left) return bad("the record would cross its page's end");
-  if (bytes.size() < whole) return {ParseStatus::kNeedMore, whole, {}, {}};
-  if (record_crc(bytes.data(), header.payload_bytes, address) != header.crc)
+  ParseOutcome outcome = frame_record(address, bytes, page_bytes);
+  if (outcome.status != ParseStatus::kOk) return outcome;
+  const ParsedRecord& record = outcome.record;
+  const ByteSpan payload = record.payload;
+  const uint64_t whole = record.end - address;
+  if (record_crc(bytes.data(), payload.size(), address) != load<uint32_t>(bytes.data()))
     return bad("the checksum does not match");
-  const ByteSpan payload = bytes.subspan(kHeaderBytes, header.payload_bytes);
   if (!all_zero(
           bytes.subspan(kHeaderBytes + payload.size(), whole - kHeaderBytes - payload.size())))
     return bad("the bytes that align the record are not zero");
-  const auto kind = static_cast<RecordKind>(header.kind);
-  if (kind == RecordKind::kPadding && (whole != left || !all_zero(payload)))
+  const uint64_t left = page_bytes - (address.value & (page_bytes - 1));
+  if (record.kind == RecordKind::kPadding && (whole != left || !all_zero(payload)))
     return bad("padding that does not end its page, or is not zero");
-  if (kind == RecordKind::kConfiguration && payload.size() > kMostConfigurationBytes)
-    return bad("a configuration that is too long");
-  if (kind == RecordKind::kCommitMark) {
-    if (payload.size() < kMarkPayloadBytes) return bad("a commit mark that is too short");
+  if (const std::string_view reason = wrong_length(record); !reason.empty()) return bad(reason);
+  if (record.kind == RecordKind::kCommitMark) {
     if (!all_zero(payload.subspan(kMarkPayloadBytes)))
       return bad("a commit mark that is not filled with zeros");
     if (load<uint64_t>(payload.data()) >= address.value)
       return bad("a commit mark of an empty or impossible batch");
   }
-  return {ParseStatus::kOk,
-          0,
-          {},
-          ParsedRecord{address, address + whole, Epoch{header.epoch}, kind, payload}};
+  return outcome;
+}
+
+ParseOutcome view_record(Address address, CheckedBytes bytes, uint64_t page_bytes) {
+  ParseOutcome outcome = frame_record(address, bytes.span(), page_bytes);
+  if (outcome.status != ParseStatus::kOk) return outcome;
+  if (const std::string_view reason = wrong_length(outcome.record); !reason.empty())
+    return bad(reason);
+  return outcome;
 }
 
 bool all_zero(ByteSpan bytes) {

@@ -11,12 +11,13 @@ Result<ByteSpan> RecordReader::bytes_at(Address from, uint64_t bytes, Address li
     const uint64_t wanted = std::min(std::max(needed, read_ahead_), limit - base);
     const uint64_t room = align_up(wanted, storage::kBlockBytes);
     base_ = base_end_ = Address{};
+    checked_ = {};
     if (buffer_.size() < room) {
       TAILRACE_ASSIGN_OR_RETURN(
           buffer_, storage::AlignedBuffer::allocate(std::max(
                        room, align_up(std::min(read_ahead_, page_bytes_), storage::kBlockBytes))));
     }
-    TAILRACE_RETURN_IF_ERROR(source_.read(base, wanted, buffer_.span().first(room)));
+    TAILRACE_ASSIGN_OR_RETURN(checked_, source_.read(base, wanted, buffer_.span().first(room)));
     base_ = base;
     base_end_ = base + wanted;
   }
@@ -36,10 +37,13 @@ Result<RecordReader::Step> RecordReader::next(Address limit) {
     if (address + needed > limit)
       return Step{Status::kBad, {}, address, "the record is cut off by the end of the log"};
     TAILRACE_ASSIGN_OR_RETURN(auto bytes, bytes_at(address, needed, limit));
-    ParseOutcome outcome = parse_record(address, bytes, page_bytes_);
+    const CheckedBytes checked = at_record_ ? checked_.part(bytes) : CheckedBytes{};
+    ParseOutcome outcome = checked.empty() ? parse_record(address, bytes, page_bytes_)
+                                           : view_record(address, checked, page_bytes_);
     switch (outcome.status) {
       case ParseStatus::kOk:
         position_ = outcome.record.end;
+        at_record_ = true;
         return Step{Status::kRecord, outcome.record, {}, {}};
       case ParseStatus::kNeedMore:
         needed = outcome.needed_bytes;

@@ -5,7 +5,7 @@
 #include <string_view>
 #include <utility>
 
-#include "fasterlog/format/record.h"
+#include "fasterlog/format/checked_bytes.h"
 #include "fasterlog/format/segment_files.h"
 #include "storage/aligned_buffer.h"
 
@@ -15,23 +15,26 @@ class ByteSource {
  public:
   virtual ~ByteSource() = default;
   /// Fills at least the first `wanted` bytes of `into` with what stands from `from` on. `from` and
-  /// into's size are multiples of the block, into's memory is aligned.
-  virtual Result<> read(Address from, uint64_t wanted, MutableByteSpan into) = 0;
+  /// into's size are multiples of the block, into's memory is aligned. Gives the part of `into`
+  /// that comes from this process's memory, checked; none of a disk's.
+  virtual Result<CheckedBytes> read(Address from, uint64_t wanted, MutableByteSpan into) = 0;
 };
 
 /// The segment files alone (recovery, inspection).
 class DiskSource final : public ByteSource {
  public:
   explicit DiskSource(const SegmentFiles& segments) : segments_(segments) {}
-  Result<> read(Address from, uint64_t /*wanted*/, MutableByteSpan into) override {
-    return segments_.read_aligned(from, into);
+  Result<CheckedBytes> read(Address from, uint64_t /*wanted*/, MutableByteSpan into) override {
+    TAILRACE_RETURN_IF_ERROR(segments_.read_aligned(from, into));
+    return CheckedBytes{};
   }
 
  private:
   const SegmentFiles& segments_;
 };
 
-/// One thread at a time.
+/// Checks each record that comes from a disk, and the first one after seek(), which shows that a
+/// record begins there. One thread at a time.
 class RecordReader {
  public:
   enum class Status { kRecord, kEnd, kBad };
@@ -53,9 +56,16 @@ class RecordReader {
   storage::AlignedBuffer take_memory() { return std::move(buffer_); }
 
   Address position() const { return position_; }
-  void seek(Address position) { position_ = position; }
-  /// What was read ahead is no longer what the source says.
-  void forget() { base_ = base_end_ = Address{}; }
+  void seek(Address position) {
+    position_ = position;
+    at_record_ = false;
+  }
+  /// What was read ahead is no longer what the source says, nor do records begin where they did.
+  void forget() {
+    base_ = base_end_ = Address{};
+    checked_ = {};
+    at_record_ = false;
+  }
   /// The next record of any kind that ends at or below `limit`; kEnd when none begins below it. On
   /// kBad, and on an error of the source, the position stays.
   Result<Step> next(Address limit);
@@ -72,8 +82,10 @@ class RecordReader {
   const uint64_t page_bytes_;
   const uint64_t read_ahead_;
   Address position_;
-  Address base_;      // buffer_[0] is this address's byte
-  Address base_end_;  // the end of what is valid in the buffer
+  bool at_record_ = false;  // the one before position_ was sound
+  CheckedBytes checked_;    // in buffer_
+  Address base_;            // buffer_[0] is this address's byte
+  Address base_end_;        // the end of what is valid in the buffer
   storage::AlignedBuffer buffer_;
 };
 

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "statemachine/command/command_table.h"
+#include "statemachine/command/plain_event.h"
 
 // The payload of a command record, little-endian, 48 bytes of header and then the bytes themselves:
 //
@@ -179,6 +180,15 @@ Result<Command> decode(ByteSpan payload) {
   command.expected = rest.subspan(header.value_bytes);
   command.delta = header.delta;
   return command;
+}
+
+bool is_plain_event(ByteSpan payload) {
+  if (payload.size() < sizeof(Header)) return false;
+  const auto header = load<Header>(payload.data());
+  const uint64_t bytes = sizeof(Header) + header.key_bytes + uint64_t{header.value_bytes};
+  return header.operation == static_cast<uint8_t>(Operation::kEvent) && header.flags == 0 &&
+         bytes == payload.size() && header.expected_bytes == 0 && header.reserved == 0 &&
+         (header.client_high | header.client_low | header.serial) == 0 && header.delta == 0;
 }
 
 Result<> validate_key(ByteSpan key) {

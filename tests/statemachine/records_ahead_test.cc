@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include "harness.h"
+#include "statemachine/command/plain_event.h"
 #include "tests/support/fault_file_system.h"
 
 namespace tailrace::statemachine {
@@ -62,6 +63,10 @@ TEST_F(RecordsAheadTest, AnEntryIsClearedBeforeItIsUsedAgain) {
         EXPECT_EQ(item.key, user) << "a mark has the key of a command";
         continue;
       }
+      if (item.plain_event) {
+        keys.emplace_back("event");
+        continue;
+      }
       ASSERT_TRUE(item.command);
       const bool has_key = item.command->operation != Operation::kEvent;
       EXPECT_EQ(item.key, user + (has_key ? to_string(item.command->key) : ""));
@@ -70,7 +75,38 @@ TEST_F(RecordsAheadTest, AnEntryIsClearedBeforeItIsUsedAgain) {
     }
   }
   EXPECT_EQ(keys, (std::vector<std::string>{"a key that is long", "another", "a third one",
-                                            "fourth", "", "", "", "k"}));
+                                            "fourth", "event", "", "event", "k"}));
+}
+
+// Promise: what is passed over as a plain event is what decode() takes for an event without a
+// session, and nothing else: no other command is lost, and no damaged one.
+TEST(PlainEvent, IsWhatDecodeTakesForOne) {
+  OwnedCommand of_a_session = event("stream", "x");
+  of_a_session.session = SessionSerial{{1, 2}, 3};
+  const std::vector<OwnedCommand> commands = {
+      event("stream", "value"), event("", ""),       of_a_session, put("key", "value"),
+      erase("key"),             add("key", 4),       cas("key", "value", "next"),
+      expiring(5, put("k", "v")), digest()};
+  const auto agree = [](ByteSpan payload) {
+    const auto decoded = decode(payload);
+    const bool plain = decoded && decoded->operation == Operation::kEvent && !decoded->session;
+    EXPECT_EQ(is_plain_event(payload), plain);
+    return plain;
+  };
+  int plain = 0;
+  for (const OwnedCommand& command : commands) {
+    std::vector<std::byte> payload;
+    encode(command.view(), payload);
+    plain += agree(payload) ? 1 : 0;
+    for (size_t bit = 0; bit < payload.size() * 8; ++bit) {
+      payload[bit / 8] ^= static_cast<std::byte>(1u << (bit % 8));
+      (void)agree(payload);
+      payload[bit / 8] ^= static_cast<std::byte>(1u << (bit % 8));
+    }
+    for (size_t size = 0; size < payload.size(); ++size)
+      (void)agree(ByteSpan(payload).first(size));
+  }
+  EXPECT_EQ(plain, 2);
 }
 
 // Promise: a key that was erased, or has expired, by a record of the same group is absent for those
