@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -31,34 +32,45 @@ struct ScanVerbOptions {
 };
 
 /// Pairs that are held back, in order to be shown sorted by key. Their bytes stand one behind the
-/// other: a pair has no memory of its own.
+/// other in pieces that stay where they are: a pair has no memory of its own, and none is moved.
 class HeldPairs {
  public:
   void add(std::string_view key, std::string_view value) {
-    places_.push_back({sort_prefix(key), bytes_.size(), key.size(), value.size()});
-    bytes_ += key;
-    bytes_ += value;
+    const size_t bytes = key.size() + value.size();
+    if (left_ < bytes || pieces_.empty()) {
+      left_ = std::max(bytes, kPieceBytes);
+      pieces_.push_back(std::make_unique_for_overwrite<char[]>(left_));
+      free_ = pieces_.back().get();
+    }
+    places_.push_back({sort_prefix(key), free_, key.size(), value.size()});
+    free_ = std::copy(key.begin(), key.end(), free_);
+    free_ = std::copy(value.begin(), value.end(), free_);
+    left_ -= bytes;
   }
   size_t size() const { return places_.size(); }
 
   /// In the order of the keys; then nothing is held.
   template <typename Visit>
   void hand_out(const Visit& visit) {
-    std::sort(places_.begin(), places_.end(), [this](const Place& left, const Place& right) {
+    std::sort(places_.begin(), places_.end(), [](const Place& left, const Place& right) {
       if (left.prefix != right.prefix) return left.prefix < right.prefix;
-      return key_of(left) < key_of(right);
+      return left.key() < right.key();
     });
     for (const Place& place : places_)
-      visit(key_of(place),
-            std::string_view(bytes_).substr(place.at + place.key_bytes, place.value_bytes));
-    places_ = {};
-    bytes_ = {};
+      visit(place.key(), place.value());
+    *this = {};
   }
 
  private:
+  static constexpr size_t kPieceBytes = size_t{1} << 20;
+
   struct Place {
     uint64_t prefix;  // of the key, in the order of keys: most comparisons end with it
-    size_t at, key_bytes, value_bytes;
+    const char* bytes;
+    size_t key_bytes, value_bytes;
+
+    std::string_view key() const { return {bytes, key_bytes}; }
+    std::string_view value() const { return {bytes + key_bytes, value_bytes}; }
   };
 
   static uint64_t sort_prefix(std::string_view key) {
@@ -66,12 +78,11 @@ class HeldPairs {
     std::memcpy(&prefix, key.data(), std::min(key.size(), sizeof prefix));
     return __builtin_bswap64(prefix);
   }
-  std::string_view key_of(const Place& place) const {
-    return std::string_view(bytes_).substr(place.at, place.key_bytes);
-  }
 
   std::vector<Place> places_;
-  std::string bytes_;
+  std::vector<std::unique_ptr<char[]>> pieces_;
+  char* free_ = nullptr;  // in the last piece
+  size_t left_ = 0;       // there
 };
 
 /// Prints the pairs: sorted by key as long as they fit in memory, then as they come.
