@@ -7,7 +7,7 @@ DURATION = "tailrace_rpc_request_duration_seconds"
 STAGE = "tailrace_rpc_request_stage_duration_seconds"
 STAGES = (("held", RED, "waited for room"), ("enqueue", YELLOW, "checked and put into the log"),
           ("flush", BLUE, "until durable here"), ("commit", PURPLE, "until a majority had it"),
-          ("apply", GREEN, "until applied"), ("answer", ORANGE, "until the answer was given to its connection"))
+          ("apply", GREEN, "until applied"), ("answer", ORANGE, "until the system had taken the answer"))
 WHAT_TO_DO_BY_STAGE = (
     "held: see the limits in the dashboard of nodes. flush: this node's disk. commit: the followers' disks and the "
     "network. apply: the applier's thread. enqueue, answer: the threads of the service.")
