@@ -32,7 +32,7 @@ constexpr int kLooksAroundSaved = 10;
 /// clients may make the server hold.
 size_t most_cold_reads(const ServerOptions& options) {
   const uint64_t most = options.memory_bytes / 4 / std::max<size_t>(options.max_value_bytes, 1);
-  return std::clamp<uint64_t>(most / std::max(1u, options.io_threads), 4, 1024);
+  return std::clamp<uint64_t>(most / options.io_threads, 4, 1024);
 }
 
 /// Runs `function` on the thread of `io` and waits for what it returns.

@@ -32,8 +32,7 @@ bool wait_until(const std::function<bool()>& holds, std::chrono::milliseconds mo
 class ServerImpl : public Server {
  public:
   ServerImpl(ServerOptions options, ServerDependencies to) : context_(std::move(options), to) {
-    const uint32_t threads = std::max(1u, context_.options.io_threads);
-    for (uint32_t i = 0; i < threads; ++i)
+    for (uint32_t i = 0; i < context_.options.io_threads; ++i)
       threads_.push_back(std::make_unique<IoThread>(context_));
     context_.want_place = [this] { make_room(false); };
   }
@@ -215,6 +214,8 @@ class ServerImpl : public Server {
 }  // namespace
 
 Result<std::unique_ptr<Server>> Server::create(ServerOptions options, ServerDependencies to) {
+  if (options.io_threads == 0)
+    options.io_threads = std::clamp(std::thread::hardware_concurrency() / 4, 1u, 8u);
   auto server = std::make_unique<ServerImpl>(std::move(options), to);
   TAILRACE_RETURN_IF_ERROR(server->listen());
   return std::unique_ptr<Server>(std::move(server));

@@ -22,7 +22,9 @@ namespace tailrace::rpc {
 struct ServerOptions {
   std::string listen = "127.0.0.1:7100";  // HOST:PORT; port 0 takes a free one
   std::string data_directory;             // of the node; clients are not told where that is
-  uint32_t io_threads = 1;                // one io_context each
+  /// Threads that serve connections, each with an io_context. 0: one for each four processors, at
+  /// least one and at most eight.
+  uint32_t io_threads = 0;
   size_t max_frame_bytes = 16u << 20;
   size_t max_value_bytes = 1u << 20;
   uint32_t max_connections = 1024;
