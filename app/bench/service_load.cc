@@ -42,6 +42,7 @@ Result<std::vector<std::unique_ptr<rpc::Client>>> connected_clients(
   for (uint32_t i = 0; i < options.clients; ++i) {
     rpc::ClientOptions mine = client_options;
     mine.runtime_thread = i % options.threads;
+    mine.share_connection = options.share_connections;
     std::rotate(mine.servers.begin(), mine.servers.begin() + i % mine.servers.size(),
                 mine.servers.end());
     TAILRACE_ASSIGN_OR_RETURN(auto client, rpc::Client::create(std::move(mine)));

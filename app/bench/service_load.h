@@ -21,7 +21,9 @@ struct LoadOptions {
   uint32_t clients = 4;
   uint32_t threads = 1;     // that the clients run on
   uint32_t in_flight = 64;  // of each client, at most
-  uint32_t batch = 100;     // events of an append
+  /// Else each has its own: clients of one thread with the same first server.
+  bool share_connections = false;
+  uint32_t batch = 100;  // events of an append
   uint32_t value_bytes = 256;
   uint64_t keys = 100'000;
   rpc::ReadOptions read;  // of kGet and kMixed

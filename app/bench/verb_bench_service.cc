@@ -46,6 +46,7 @@ void print_json(const BenchServiceOptions& options, const LoadResult& result) {
       {"in_flight", options.load.in_flight},
   };
   if (options.history.empty()) out["threads"] = options.load.threads;
+  if (options.load.share_connections) out["share_connections"] = true;
   if (options.load.rate) out["rate"] = *options.load.rate;
   if (options.history.empty()) out["value_bytes"] = options.load.value_bytes;
   if (options.history.empty() && options.load.operation == LoadOptions::Operation::kAppend)
@@ -149,14 +150,17 @@ void add_bench_service_verb(CLI::App& bench, int& exit_code) {
                                    "another one of the servers",
                                    kReadLevelHelp))
           ->capture_default_str();
-  whole_number(verb->add_option("--clients", load.clients,
-                                "Each with a session and a connection of its own"),
-               1, 65536)
+  whole_number(
+      verb->add_option("--clients", load.clients,
+                       "Each with a session, and a connection of its own unless they share"),
+      1, 65536)
       ->capture_default_str();
   CLI::Option* threads =
       whole_number(verb->add_option("--threads", load.threads, "That the clients run on"), 1,
                    static_cast<int>(rpc::Runtime::kMostThreads))
           ->capture_default_str();
+  CLI::Option* share = verb->add_flag("--share-connections", load.share_connections,
+                                      "Clients of one thread have one connection for each server");
   CLI::Option* in_flight =
       whole_number(
           verb->add_option("--in-flight", load.in_flight,
@@ -196,6 +200,7 @@ void add_bench_service_verb(CLI::App& bench, int& exit_code) {
       ->excludes(batch)
       ->excludes(value_bytes)
       ->excludes(threads)
+      ->excludes(share)
       ->excludes(rate);
   verb->add_flag("--json", options->json, "One JSON object");
   options->client.add_to(*verb);

@@ -33,6 +33,11 @@ struct ClientOptions {
   std::shared_ptr<Runtime> runtime = nullptr;
   /// Which of them; nothing: each in turn.
   std::optional<uint32_t> runtime_thread = std::nullopt;
+  /// Writes and reads of all clients that set this on one thread of a runtime, with the same
+  /// servers, go over one connection: what they ask at once is one write and one read. A client
+  /// that the server makes wait, for room in its log say, makes the others of that connection wait,
+  /// too.
+  bool share_connection = false;
 };
 
 struct ReadOptions {
@@ -81,9 +86,9 @@ class Client {
   static Result<std::unique_ptr<Client>> create(ClientOptions options);
   /// Calls of other threads end at once, with kClosed, and are waited for; a write among them may
   /// have happened (kUnknownOutcome). All its callbacks are called before this returns. A callback
-  /// may end clients of its own thread, also the one that calls it; those of other threads are to be
-  /// ended by a thread that is none of a runtime. Not to be called by what a tail or a scan of this
-  /// client calls.
+  /// may end clients of its own thread, also the one that calls it; those of other threads are to
+  /// be ended by a thread that is none of a runtime. Not to be called by what a tail or a scan of
+  /// this client calls.
   virtual ~Client() = default;
 
   /// One command; what each takes is said below, where it has a name.

@@ -1,5 +1,8 @@
 #include "rpc/client/connection.h"
 
+#include <algorithm>
+
+#include <asio/post.hpp>
 #include <fmt/format.h>
 
 #include "net/dial.h"
@@ -45,6 +48,48 @@ void ClientConnection::detach() {
   close("not needed any more");
 }
 
+// ---- Several who share it.
+
+size_t ClientConnection::join(Events events) {
+  if (members_.empty()) events_ = {};  // whoever has dialled is told no more
+  const auto place = std::ranges::find(members_, nullptr);
+  const auto member = static_cast<size_t>(place - members_.begin());
+  if (place == members_.end()) members_.emplace_back();
+  members_[member] = std::make_shared<Events>(std::move(events));
+  ++joined_;
+  return member;
+}
+
+void ClientConnection::leave(size_t member) {
+  if (!std::exchange(members_[member], nullptr)) return;
+  if (--joined_ == 0) detach();
+}
+
+/// Each event is held while it runs: it may be what makes its member leave.
+void ClientConnection::hand_on(wire::Response::Reader response) {
+  const uint64_t id = response.getId();
+  if (id == 0) {
+    for (size_t i = 0; i < members_.size(); ++i)
+      if (const auto member = members_[i]) member->response(response);
+    return;
+  }
+  const uint64_t asked = id >> kMemberShift;
+  if (asked >= members_.size() || !members_[asked]) return;  // it has left
+  const auto member = members_[asked];
+  if (answered_.empty() || answered_.back() != asked) answered_.push_back(asked);
+  member->response(response);
+}
+
+void ClientConnection::flush_together() {
+  if (closed() || taking_frames_) return;  // it is flushed when all are taken
+  if (joined_ <= 1) return flush();
+  if (std::exchange(flush_posted_, true)) return;
+  asio::post(executor(), [self = shared_from_this(), this] {
+    flush_posted_ = false;
+    flush();
+  });
+}
+
 ServerHello read_hello(wire::Hello::Reader hello) {
   ServerHello result{hello.getNode(), hello.getLeader(), to_string(hello.getLeaderAddress()),
                      hello.getMaxFrameBytes()};
@@ -59,7 +104,11 @@ ServerHello read_hello(wire::Hello::Reader hello) {
 FramedSocket::Take ClientConnection::on_frame(capnp::MessageReader& message) {
   const auto response = message.getRoot<wire::Response>();
   if (greeted_) {
-    if (!detached_) events_.response(response);
+    taking_frames_ = true;
+    if (!members_.empty())
+      hand_on(response);
+    else if (!detached_)
+      events_.response(response);
     return Take::kDone;
   }
   if (response.isError()) {
@@ -95,17 +144,28 @@ FramedSocket::Take ClientConnection::on_frame(capnp::MessageReader& message) {
 void ClientConnection::on_frames_taken() {
   if (detached_) return;
   if (events_.responses_taken) events_.responses_taken();
-  flush();
+  for (size_t i = 0; i < answered_.size(); ++i)
+    if (const auto member = members_[answered_[i]]) member->responses_taken();
+  answered_.clear();
+  taking_frames_ = false;
+  if (!closed()) flush();
 }
 
 void ClientConnection::on_written() {
-  if (!detached_ && events_.written) events_.written();
+  if (detached_) return;
+  if (events_.written) events_.written();
+  for (const size_t one : std::exchange(waiting_, {}))
+    if (const auto member = members_[one]) member->written();
 }
 
 void ClientConnection::on_closed(const std::string& reason) {
   hello_timer_.cancel();
   const auto closed = std::exchange(events_.closed, nullptr);
-  if (!detached_ && closed) closed(Error{refusal_.code, fmt::format("{}: {}", address_, reason)});
+  if (detached_) return;
+  const Error error{refusal_.code, fmt::format("{}: {}", address_, reason)};
+  if (closed) closed(error);
+  for (size_t i = 0; i < members_.size(); ++i)
+    if (const auto member = std::exchange(members_[i], nullptr)) member->closed(error);
 }
 
 }  // namespace tailrace::rpc

@@ -5,6 +5,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include <asio/io_context.hpp>
 #include <asio/steady_timer.hpp>
@@ -60,6 +61,23 @@ class ClientConnection : public FramedSocket {
   void set_events(Events events) { events_ = std::move(events); }
   /// Closes without telling; no event comes any more.
   void detach();
+
+  /// From the first join() on, answers go to those who asked: each asks under ids of its own. It is
+  /// told what Events has but for `ready`; an answer without a request goes to all.
+  size_t join(Events events);
+  /// No event comes to that one any more. The last one closes the connection.
+  void leave(size_t member);
+  /// For its next request: they grow.
+  uint64_t make_id(size_t member) { return uint64_t{member} << kMemberShift | next_id_++; }
+  /// Events::written comes to it after the next write.
+  void tell_when_written(size_t member) {
+    if (waiting_.empty() || waiting_.back() != member) waiting_.push_back(member);
+  }
+  /// Writes what was sent, with what others send in this turn of the loop.
+  void flush_together();
+  /// Nobody is to join any more.
+  void retire() { retired_ = true; }
+  bool may_be_joined() const { return greeted_ && !detached_ && !closed() && !retired_; }
   const std::string& address() const { return address_; }
   const ServerHello& server() const { return server_; }
 
@@ -68,13 +86,22 @@ class ClientConnection : public FramedSocket {
   void on_frames_taken() override;
   void on_written() override;
   void on_closed(const std::string& reason) override;
+  void hand_on(wire::Response::Reader response);
+
+  static constexpr unsigned kMemberShift = 40;  // below it a request's number
 
   const std::string address_;
   asio::steady_timer hello_timer_;
   Events events_;
   ServerHello server_;
   Error refusal_{ErrorCode::kUnavailable, ""};
-  bool greeted_ = false, detached_ = false;
+  bool greeted_ = false, detached_ = false, retired_ = false;
+
+  std::vector<std::shared_ptr<Events>> members_;  // null: a place that is free
+  size_t joined_ = 0;                             // places that are not free
+  std::vector<size_t> answered_, waiting_;        // since the last event of that kind
+  uint64_t next_id_ = 1;
+  bool taking_frames_ = false, flush_posted_ = false;
 };
 
 }  // namespace tailrace::rpc

@@ -2,7 +2,9 @@
 // One thread of a runtime: an io_context, and the deadlines of all clients on it. Internal.
 
 #include <atomic>
+#include <map>
 #include <memory>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -50,6 +52,17 @@ class DeadlineList {
   std::vector<Entry*> due_;             // those that are told now; null: told, or disarmed
 };
 
+class ClientConnection;
+class RequestQueue;
+
+/// What queues of clients that share connections have in common, if they look for the same servers
+/// in the same way. On the loop's thread.
+struct SharedSearch {
+  std::weak_ptr<ClientConnection> found;
+  const RequestQueue* searcher = nullptr;              // looks for a server, for all
+  std::vector<std::weak_ptr<RequestQueue>> waiting{};  // for what it finds
+};
+
 class Loop {
  public:
   /// With its thread; `owner` is only compared.
@@ -59,6 +72,8 @@ class Loop {
 
   asio::io_context& io() { return io_; }
   DeadlineList& deadlines() { return deadlines_; }
+  /// The same one for the same `key`, while anyone holds it. On the loop's thread.
+  std::shared_ptr<SharedSearch> shared_search(const std::string& key);
   /// Of all its connections.
   Traffic& traffic() { return traffic_; }
   bool on_thread() const { return current() == this; }
@@ -77,6 +92,7 @@ class Loop {
   asio::io_context io_{1};
   asio::executor_work_guard<asio::io_context::executor_type> work_;
   DeadlineList deadlines_{io_};
+  std::map<std::string, std::weak_ptr<SharedSearch>> shared_searches_;
   std::thread thread_;
 };
 

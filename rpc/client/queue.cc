@@ -134,7 +134,7 @@ void RequestQueue::shut_down() {
   retry_timer_.cancel();
   context_->loop.deadlines().disarm(*this);
   stop_searching();
-  if (connection_) std::exchange(connection_, nullptr)->detach();
+  leave_connection();
   {
     const MutexLock lock(inbox_mutex_);
     inbox_closed_ = true;
@@ -207,13 +207,14 @@ void RequestQueue::send_queued() {
       }
     }
     if (sent_.empty()) last_heard_ = std::chrono::steady_clock::now();
-    const uint64_t id = next_id_++;
+    const uint64_t id = connection_->make_id(member_);
     write_request(id, next);
     sent_.emplace_hint(sent_.end(), id, std::move(next));
     queued_.pop_front();
     if (connection_ == nullptr) return;
   }
-  connection_->flush();
+  if (!queued_.empty()) connection_->tell_when_written(member_);
+  connection_->flush_together();
 }
 
 // ---- Answers.
@@ -319,9 +320,9 @@ void RequestQueue::settle_bounced() {
     queued_.push_front(std::move(it->second));
   bounced_.clear();
   if (!std::exchange(switching_, false) || !connection_) return;
-  const auto left = std::exchange(connection_, nullptr);
   const std::string hint = std::exchange(hint_, {});
-  left->detach();
+  const auto left = leave_connection();
+  left->retire();  // what it has said to this client, it says to others
   next_server(hint == left->address() ? std::string() : hint);
   search_later();
 }
@@ -353,15 +354,15 @@ void RequestQueue::check_silence() {
     asked_for_life_ = true;
     OutgoingMessage message;
     auto question = message.init<wire::Request>();
-    question.setId(next_id_++);
+    question.setId(connection_->make_id(member_));
     question.setStatus();
     connection_->send(message.builder());
     connection_->flush();
   } else if (silence > 2 * kSilence) {
-    const auto left = std::exchange(connection_, nullptr);
     asked_for_life_ = false;
+    const auto left = leave_connection();
+    left->retire();
     const std::string address = left->address();
-    left->detach();
     on_closed(Error{ErrorCode::kUnavailable, fmt::format("{} does not answer", address)});
   }
 }

@@ -93,6 +93,11 @@ class RequestQueue : public std::enable_shared_from_this<RequestQueue>, Deadline
   void fail_all();
   void take_later();
   void search();
+  /// Whether another queue has found a server, or looks for one: then that is told later.
+  bool search_with_others();
+  void wake_others();
+  void take(const std::shared_ptr<ClientConnection>& connection);
+  std::shared_ptr<ClientConnection> leave_connection();
   void search_later();
   void stop_searching();
   /// Whether it is a server for these requests; then it is theirs.
@@ -145,11 +150,13 @@ class RequestQueue : public std::enable_shared_from_this<RequestQueue>, Deadline
   /// What the next search begins with (ServerSearch::set_patience).
   std::chrono::milliseconds patience_ = kDialTime;
   std::shared_ptr<ClientConnection> connection_;  // it has said hello
+  size_t member_ = 0;                             // of the connection
+  std::shared_ptr<SharedSearch> shared_;          // of a client that shares connections; else null
+  bool waits_for_others_ = false;
   bool pausing_ = false, shut_down_ = false;
   SteadyTime last_heard_;  // or since when it owes an answer
   bool asked_for_life_ = false;
   bool switching_ = false;  // the server does not lead: leave it once all are settled
-  uint64_t next_id_ = 1;
   std::deque<ClientRequest> queued_;
   std::map<uint64_t, ClientRequest> sent_;     // by id: in the order of sending
   std::map<uint64_t, ClientRequest> bounced_;  // the same

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <iterator>
 
+#include <asio/post.hpp>
 #include <fmt/format.h>
 
 #include "rpc/client/queue.h"
@@ -49,6 +50,7 @@ void RequestQueue::search_later() {
 void RequestQueue::search() {
   if (shut_down_ || search_ || pausing_ || connection_ || (queued_.empty() && bounced_.empty()))
     return;
+  if (search_with_others()) return;
   std::vector<std::string> order{std::exchange(hint_, {})};
   for (size_t i = 0; i < servers_.size(); ++i)
     order.push_back(servers_[(server_ + i) % servers_.size()]);
@@ -69,6 +71,61 @@ void RequestQueue::search() {
 
 void RequestQueue::stop_searching() {
   if (search_) std::exchange(search_, nullptr)->stop();
+  wake_others();
+}
+
+bool RequestQueue::search_with_others() {
+  // A server that was named is asked by whoever has named it.
+  if (!context_->options.share_connection || route_ == Route::kOne) return false;
+  if (!shared_)
+    shared_ = context_->loop.shared_search(fmt::format("{} {} {}", static_cast<int>(route_),
+                                                       context_->options.max_frame_bytes,
+                                                       fmt::join(context_->options.servers, " ")));
+  const auto found = shared_->found.lock();
+  if (found && found->may_be_joined() &&
+      context_->cluster.meet(found->server().cluster_identity, found->address())) {
+    learn(found->server().servers);
+    take(found);
+    return true;
+  }
+  if (shared_->searcher == nullptr) {
+    shared_->searcher = this;
+    return false;
+  }
+  if (!std::exchange(waits_for_others_, true)) shared_->waiting.push_back(weak_from_this());
+  return true;
+}
+
+void RequestQueue::wake_others() {
+  if (!shared_ || shared_->searcher != this) return;
+  shared_->searcher = nullptr;
+  for (const auto& one : std::exchange(shared_->waiting, {})) {
+    const auto queue = one.lock();
+    if (!queue) continue;
+    queue->waits_for_others_ = false;
+    asio::post(context_->loop.io(), [queue] { queue->search(); });
+  }
+}
+
+std::shared_ptr<ClientConnection> RequestQueue::leave_connection() {
+  const auto left = std::exchange(connection_, nullptr);
+  if (left) left->leave(member_);
+  return left;
+}
+
+void RequestQueue::take(const std::shared_ptr<ClientConnection>& connection) {
+  patience_ = kDialTime;
+  connection_ = connection;
+  const auto at = std::ranges::find(servers_, connection->address());
+  if (at != servers_.end()) server_ = static_cast<size_t>(at - servers_.begin());
+  ClientConnection::Events events;
+  events.response = [this](wire::Response::Reader response) { on_response(response); };
+  events.responses_taken = [this] { send_queued(); };
+  events.written = [this] { send_queued(); };
+  events.closed = [this](const Error& error) { on_closed(error); };
+  member_ = connection->join(std::move(events));
+  take_bound(connection->server().log_time_ns, connection->server().session_ttl_ns);
+  send_queued();
 }
 
 bool RequestQueue::on_hello(const std::shared_ptr<ClientConnection>& connection,
@@ -83,18 +140,9 @@ bool RequestQueue::on_hello(const std::shared_ptr<ClientConnection>& connection,
     return false;
   }
   search_.reset();  // it ends with this call
-  patience_ = kDialTime;
-  connection_ = connection;
-  const auto at = std::ranges::find(servers_, connection->address());
-  if (at != servers_.end()) server_ = static_cast<size_t>(at - servers_.begin());
-  ClientConnection::Events events;
-  events.response = [this](wire::Response::Reader response) { on_response(response); };
-  events.responses_taken = [this] { send_queued(); };
-  events.written = [this] { send_queued(); };
-  events.closed = [this](const Error& error) { on_closed(error); };
-  connection->set_events(std::move(events));
-  take_bound(hello.log_time_ns, hello.session_ttl_ns);
-  send_queued();
+  if (shared_) shared_->found = connection;
+  wake_others();
+  take(connection);
   return true;
 }
 

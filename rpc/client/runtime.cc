@@ -98,6 +98,13 @@ void Loop::stop() {
     thread_.join();
 }
 
+std::shared_ptr<SharedSearch> Loop::shared_search(const std::string& key) {
+  std::erase_if(shared_searches_, [](const auto& one) { return one.second.expired(); });
+  auto search = shared_searches_[key].lock();
+  if (!search) shared_searches_[key] = search = std::make_shared<SharedSearch>();
+  return search;
+}
+
 Loop* Loop::current() {
   return current_loop;
 }

@@ -94,6 +94,13 @@ class LoadTools(unittest.TestCase):
         # The last one begins near the end, and was due near the beginning.
         self.assertGreater(bench["max_us"], 250_000)
 
+    def test_clients_share_connections(self):
+        bench = self.bench("--clients", "40", "--in-flight", "2", "--threads", "2",
+                           "--share-connections")
+        self.assertEqual(bench["errors"], 0, bench)
+        self.assertTrue(bench["share_connections"])
+        self.assertEqual(sum(count for _, count in bench["histogram_us"]), bench["ops"])
+
     def test_clients_far_beyond_threads(self):
         bench = self.bench("--clients", "300", "--in-flight", "1")
         self.assertEqual(bench["errors"], 0, bench)

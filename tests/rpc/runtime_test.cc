@@ -13,6 +13,7 @@
 #include "rpc/client/client.h"
 #include "tests/rpc/fake_node.h"
 #include "tests/rpc/relay.h"
+#include "tests/rpc/served_node.h"
 
 namespace tailrace::rpc {
 namespace {
@@ -26,11 +27,12 @@ std::shared_ptr<Runtime> one_thread() {
 }
 
 std::unique_ptr<Client> client_on(const std::shared_ptr<Runtime>& runtime, std::string server,
-                                  std::chrono::milliseconds timeout = 10s) {
+                                  std::chrono::milliseconds timeout = 10s, bool share = false) {
   ClientOptions options;
   options.servers = {std::move(server)};
   options.timeout = timeout;
   options.runtime = runtime;
+  options.share_connection = share;
   return Client::create(std::move(options)).value();
 }
 
@@ -306,6 +308,83 @@ TEST(Runtime, ACommandIsAppliedOnceAcrossAReconnect) {
     ASSERT_TRUE(answer) << answer.error().message;
   }
   EXPECT_EQ(untouched->get(as_bytes("n"), {})->value, "8");
+}
+
+// Clients that share a connection keep their sessions apart, and there is one connection, however
+// many begin at once.
+TEST(Runtime, ClientsShareAConnection) {
+  FakeNode node;
+  observability::MetricRegistry registry;
+  node.server->register_metrics(registry);
+  std::vector<Outcome> outcomes(60);
+  const auto runtime = one_thread();
+  std::vector<std::unique_ptr<Client>> clients;
+  for (int i = 0; i < 20; ++i)
+    clients.push_back(client_on(runtime, node.address(), 10s, true));
+  for (size_t i = 0; i < outcomes.size(); ++i)
+    clients[i % clients.size()]->async_write(add_one("n"), outcomes[i].callback());
+  for (Outcome& outcome : outcomes)
+    ASSERT_TRUE(outcome.future.get());
+  EXPECT_EQ(clients[0]->get(as_bytes("n"), {})->value, std::to_string(outcomes.size()));
+  EXPECT_EQ(testing::value_of(registry, "tailrace_rpc_connections"), 1);
+}
+
+// On a shared connection a read that waits, and the end of a client with calls in flight, leave the
+// others alone; the connection ends with the last of its clients.
+TEST(Runtime, ClientsOfOneConnectionGoOnWithoutEachOther) {
+  FakeNode node;
+  observability::MetricRegistry registry;
+  node.server->register_metrics(registry);
+  const auto runtime = one_thread();
+  auto waits = client_on(runtime, node.address(), 60s, true);
+  auto goes_on = client_on(runtime, node.address(), 10s, true);
+  ASSERT_TRUE(goes_on->add(as_bytes("n"), 1));
+  ASSERT_TRUE(waits->add(as_bytes("n"), 1));
+  ASSERT_EQ(testing::value_of(registry, "tailrace_rpc_connections"), 1);
+  std::promise<Error> ended;
+  node.machine.hold(true);
+  waits->async_put(as_bytes("k"), as_bytes("v"), [&](const Result<CommandAnswer>& answer) {
+    ended.set_value(answer ? Error{} : answer.error());
+  });
+  while (node.log.count() < 3)
+    std::this_thread::yield();
+  waits.reset();
+  EXPECT_EQ(ended.get_future().get().code, ErrorCode::kUnknownOutcome);
+  node.machine.hold(false);
+  for (int i = 0; i < 20; ++i)
+    ASSERT_TRUE(goes_on->add(as_bytes("n"), 1));
+  EXPECT_EQ(goes_on->get(as_bytes("n"), {})->value, "22");
+  EXPECT_EQ(testing::value_of(registry, "tailrace_rpc_connections"), 1);
+  goes_on.reset();
+  EXPECT_TRUE(
+      testing::soon([&] { return testing::value_of(registry, "tailrace_rpc_connections") == 0; }));
+}
+
+// When a shared connection breaks, each client's commands are sent again and applied once.
+TEST(Runtime, CommandsOfASharedConnectionAreAppliedOnceAcrossAReconnect) {
+  FakeNode node;
+  Relay relay(node.port);
+  std::vector<Outcome> outcomes(24);
+  const auto runtime = one_thread();
+  std::vector<std::unique_ptr<Client>> clients;
+  for (int i = 0; i < 8; ++i) {
+    clients.push_back(client_on(runtime, "127.0.0.1:" + std::to_string(relay.port()), 10s, true));
+    ASSERT_TRUE(clients.back()->add(as_bytes("n"), 1));
+  }
+  node.machine.hold(true);
+  for (size_t i = 0; i < outcomes.size(); ++i)
+    clients[i % clients.size()]->async_write(add_one("n"), outcomes[i].callback());
+  while (node.log.count() < clients.size() + outcomes.size())
+    std::this_thread::yield();
+  relay.cut();
+  std::this_thread::sleep_for(50ms);
+  relay.mend();
+  node.machine.hold(false);
+  for (Outcome& outcome : outcomes) {
+    const auto answer = outcome.future.get();
+    ASSERT_TRUE(answer) << answer.error().message;
+  }
+  EXPECT_EQ(clients[0]->get(as_bytes("n"), {})->value, "32");
 }
 
 // Work is done on the thread that was named, in the order of the calls, and not before its time.
