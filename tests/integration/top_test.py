@@ -273,8 +273,9 @@ class Screen(Writing):
         text = self.terminal.wait_for(f"check {self.checked}: 0")
         self.assertNotIn("-icanon", text)
         self.assertNotIn("-echo ", text)
-        # What was on the shell's screen before is there again.
-        self.assertIn("top --interval", text)
+        # What was on the shell's screen before is there again: in a small window behind its upper edge,
+        # and in more lines than one.
+        self.assertIn("top --interval", self.terminal.text("-J", "-S", "-"))
 
     def test_it_fills_the_window_and_follows_its_size(self):
         self.start()
