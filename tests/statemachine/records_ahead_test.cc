@@ -83,10 +83,15 @@ TEST_F(RecordsAheadTest, AnEntryIsClearedBeforeItIsUsedAgain) {
 TEST(PlainEvent, IsWhatDecodeTakesForOne) {
   OwnedCommand of_a_session = event("stream", "x");
   of_a_session.session = SessionSerial{{1, 2}, 3};
-  const std::vector<OwnedCommand> commands = {
-      event("stream", "value"), event("", ""),       of_a_session, put("key", "value"),
-      erase("key"),             add("key", 4),       cas("key", "value", "next"),
-      expiring(5, put("k", "v")), digest()};
+  const std::vector<OwnedCommand> commands = {event("stream", "value"),
+                                              event("", ""),
+                                              of_a_session,
+                                              put("key", "value"),
+                                              erase("key"),
+                                              add("key", 4),
+                                              cas("key", "value", "next"),
+                                              expiring(5, put("k", "v")),
+                                              digest()};
   const auto agree = [](ByteSpan payload) {
     const auto decoded = decode(payload);
     const bool plain = decoded && decoded->operation == Operation::kEvent && !decoded->session;
