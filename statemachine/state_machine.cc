@@ -126,7 +126,10 @@ class StateMachineImpl final : public StateMachine {
     applier_.stop();
   }
   void notify() override {
-    // Often one of the two watermarks has moved, and the other one not yet.
+    // Often one of the two watermarks has moved, and the other one not yet. Each is stored before
+    // its mover comes here: the fence is for two movers on two threads, of whom one has to see
+    // both.
+    std::atomic_thread_fence(std::memory_order_seq_cst);
     if (watermarks_.applicable() > watermarks_.applied()) applier_.wake();
   }
   std::optional<Error> failure() const override { return applier_.failure(); }

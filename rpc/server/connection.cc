@@ -267,6 +267,13 @@ void Connection::on_written() {
   answered();
 }
 
+void Connection::forget_answered() {
+  tell_answered();
+  for (const Answered& each : answered_)
+    thread_.counts().answered_unseen(each.kind, each.place);
+  answered_.clear();
+}
+
 bool Connection::wants_written() const {
   return !to_answer_.empty() || !subscriptions_.empty() || held_for_limit_;
 }
@@ -299,7 +306,7 @@ void Connection::on_closed(const std::string& reason) {
   context_.probe.connections.fetch_sub(1);
   thread_.counts().ended(in_flight_);
   in_flight_ = 0;
-  tell_answered();
+  forget_answered();
   thread_.forget(std::static_pointer_cast<Connection>(shared_from_this()));
 }
 
@@ -342,26 +349,27 @@ uint64_t Connection::staleness_bound_ms() {
 
 void Connection::reply(const Asked& asked, OutgoingMessage& message, StageTimes::Sample sample) {
   if (closed()) return;
-  answered_with(asked, RequestCounts::kOk, sample);
   send(message.builder());
+  answered_with(asked, RequestCounts::kOk, sample);
 }
 
 void Connection::answered_with(const Asked& asked, RequestCounts::Place place,
                                StageTimes::Sample sample) {
-  // Of one that reads nothing: they have taken so long at least.
-  if (answered_.size() >= kMostAnswered) tell_answered();
-  answered_.push_back({asked.started, sample, place, asked.kind});
+  // How long more of them take, of one that reads nothing, is not kept.
+  if (answered_.size() >= kMostAnswered) return thread_.counts().answered_unseen(asked.kind, place);
+  answered_.push_back({stream_end(), asked.started, sample, place, asked.kind});
 }
 
 void Connection::tell_answered() {
   if (answered_.empty()) return;
   const SteadyTime now = std::chrono::steady_clock::now();
-  for (const Answered& each : answered_) {
-    thread_.counts().answered(each.kind, each.place, now - each.started);
-    thread_.stages().sent(each.sample, now);
+  auto each = answered_.begin();
+  for (; each != answered_.end() && each->end <= sent_bytes(); ++each) {
+    thread_.counts().answered(each->kind, each->place, now - each->started);
+    thread_.stages().sent(each->sample, now);
   }
-  answered_.clear();
-  if (answered_.capacity() > kKeptAnswered) answered_.shrink_to_fit();
+  answered_.erase(answered_.begin(), each);
+  if (answered_.empty() && answered_.capacity() > kKeptAnswered) answered_.shrink_to_fit();
 }
 
 std::string Connection::shown(const std::string& message) const {
@@ -383,7 +391,6 @@ void Connection::reply_error(const Asked& asked, const Error& error, bool try_an
   if (closed()) return;
   const bool elsewhere = try_another || (error.code == ErrorCode::kUnavailable &&
                                          (status().removed || !status().unhealthy.empty()));
-  answered_with(asked, elsewhere ? RequestCounts::kElsewhere : RequestCounts::place_of(error.code));
   OutgoingMessage message;
   auto response = begin_response(message, asked.id);
   const bool of_leader = error.code == ErrorCode::kNotLeader;
@@ -391,6 +398,7 @@ void Connection::reply_error(const Asked& asked, const Error& error, bool try_an
   write_error(told(error), of_leader ? status().leader_client_address : std::string(), to);
   to.setTryAnother(elsewhere);
   send(message.builder());
+  answered_with(asked, elsewhere ? RequestCounts::kElsewhere : RequestCounts::place_of(error.code));
 }
 
 std::function<void(std::function<void(Connection&)>)> Connection::come_back() {

@@ -78,7 +78,7 @@ class Connection : public FramedSocket {
   void on_frames_taken() override;
   void on_written() override;
   bool wants_written() const override;
-  void on_all_sent() override { tell_answered(); }
+  void on_sent() override { tell_answered(); }
   void on_closed(const std::string& reason) override;
   bool may_buffer(size_t bytes) override;
 
@@ -194,10 +194,12 @@ class Connection : public FramedSocket {
   static wire::Response::Builder begin_response(OutgoingMessage& message, uint64_t id,
                                                 statemachine::LogPoint point, uint64_t bound_ms);
   void reply(const Asked& asked, OutgoingMessage& message, StageTimes::Sample sample = {});
-  /// Its answer was sent: counted when the system has it.
+  /// Its answer is what was sent last: counted when the system has it.
   void answered_with(const Asked& asked, RequestCounts::Place place,
                      StageTimes::Sample sample = {});
   void tell_answered();
+  /// The rest: what the system never had took no time.
+  void forget_answered();
   /// As clients may read it: without the folders of files (withheld.h).
   std::string shown(const std::string& message) const;
   /// What a client is told of it. Where that is less, the whole is in this node's log.
@@ -240,8 +242,9 @@ class Connection : public FramedSocket {
   std::optional<SteadyTime> place_wanted_since_;  // it has none but an operator's
   std::optional<SteadyTime> no_room_since_;       // the store has had none for this one's commands
   MemoryShare memory_;
-  /// What was answered, while the system does not have all of the answers.
+  /// What was answered, while the system does not have the answer.
   struct Answered {
+    uint64_t end;  // of the answer: FramedSocket::stream_end()
     SteadyTime started;
     StageTimes::Sample sample;
     RequestCounts::Place place;

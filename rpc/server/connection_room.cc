@@ -13,6 +13,8 @@ constexpr size_t kMostAnswersUnsentBytes = 8u << 20;
 constexpr std::chrono::seconds kPatienceWhenShort{3};
 // So much may come without asking for memory: what each connection has anyhow.
 constexpr size_t kSmallBufferBytes = 64u << 10;
+// The memory of answers that were sent is kept for the next ones for so long.
+constexpr std::chrono::milliseconds kKeptFor{500};
 // What a request in flight takes beside its answer.
 constexpr size_t kRequestBytes = 512;
 constexpr size_t kSubscriptionBytes = 256;
@@ -38,7 +40,10 @@ bool Connection::may_buffer(size_t bytes) {
 
 void Connection::account() {
   const uint64_t buffered = std::max(buffered_bytes(), kSmallBufferBytes) - kSmallBufferBytes;
-  memory_.holds(buffered + unsent_bytes() + uint64_t{in_flight_} * kRequestBytes +
+  // What is kept for the next answers.
+  const uint64_t kept = outgoing_capacity(), used = std::max(unsent_bytes(), kSmallBufferBytes);
+  memory_.holds(buffered + unsent_bytes() + (kept - std::min(kept, used)) +
+                answered_.capacity() * sizeof(Answered) + uint64_t{in_flight_} * kRequestBytes +
                 keys_in_flight_bytes_ + uint64_t{cas_in_flight_} * statemachine::kMostAnswerBytes +
                 uint64_t{cold_in_flight_} * context_.options.max_value_bytes +
                 scans_in_flight_ * ScanTable::kSliceBytes +
@@ -73,6 +78,7 @@ void Connection::answer_what_waits() {
 
 void Connection::look_at_time(SteadyTime now) {
   const ServerOptions& options = context_.options;
+  if (unsent_bytes() == 0 && now - used_ > kKeptFor) give_back();
   account();
   const bool is_short = memory_.held() > 0 && context_.memory.is_short();
   const auto at_most = [&](std::chrono::milliseconds time) {

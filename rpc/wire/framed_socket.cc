@@ -70,11 +70,12 @@ void FramedSocket::flush() {
   written_ = 0;
   const bool large = writing_.bytes() > kMostBytesWithoutATurn;
   write_in_flight_ = true;
-  if (!write_now()) return write_when_possible();
+  const bool all = write_now();
+  on_sent();
+  if (!all) return write_when_possible();
   // What callers do after a flush does not expect the end of the connection.
   if (!write_error_.empty()) return post_written();
   write_in_flight_ = false;
-  on_all_sent();
   if (large || wants_written()) {
     write_in_flight_ = true;
     post_written();
@@ -108,7 +109,9 @@ void FramedSocket::write_when_possible() {
   auto possible = [self = shared_from_this()](const std::error_code& error) {
     if (self->closed_) return;
     if (error) self->write_error_ = fmt::format("write: {}", error.message());
-    if (!error && !self->write_now()) return self->write_when_possible();
+    const bool all = error || self->write_now();
+    self->on_sent();
+    if (!all) return self->write_when_possible();
     self->written();
   };
   socket_.async_wait(asio::ip::tcp::socket::wait_write, std::move(possible));
@@ -127,7 +130,6 @@ void FramedSocket::written() {
     writing_.clear();
     return write_failed(error);
   }
-  if (gathered_.empty()) on_all_sent();
   if (gathered_.empty() && closing_) return await_close();
   flush();
   on_written();

@@ -65,6 +65,15 @@ class FramedSocket : public std::enable_shared_from_this<FramedSocket> {
   /// Whether the other side has not confirmed all that the system has sent.
   bool unconfirmed();
   size_t unsent_bytes() const { return gathered_.bytes() + writing_.bytes(); }
+  /// Where what was sent so far ends, and how much of that the system has taken. Both only grow.
+  uint64_t stream_end() const { return bytes_written_ - written_ + unsent_bytes(); }
+  uint64_t sent_bytes() const { return bytes_written_; }
+  /// What is allocated for what goes out; give_back() lets go of it where nothing waits.
+  size_t outgoing_capacity() const { return gathered_.capacity() + writing_.capacity(); }
+  void give_back() {
+    gathered_.give_back();
+    writing_.give_back();
+  }
   /// What is allocated for what comes in.
   size_t buffered_bytes() const { return decoder_.capacity(); }
   /// Since when a part of a frame is there whose rest has not come; nothing: there is none.
@@ -88,8 +97,8 @@ class FramedSocket : public std::enable_shared_from_this<FramedSocket> {
   /// once, unless wants_written().
   virtual void on_written() {}
   virtual bool wants_written() const { return false; }
-  /// The system has all that was sent. Also within flush().
-  virtual void on_all_sent() {}
+  /// The system has taken more of what was sent (sent_bytes()). Also within flush().
+  virtual void on_sent() {}
   virtual void on_closed(const std::string& reason) = 0;
   /// Whether what comes in may take so many bytes now. Else nothing is read until resume().
   virtual bool may_buffer(size_t /*bytes*/) { return true; }

@@ -30,6 +30,11 @@ class OutgoingFrames {
   /// pieces that are. Valid until the next append() or clear().
   size_t pieces_from(size_t from, std::span<iovec> to) const;
   void clear();
+  /// What is allocated for frames, sent or not; give_back() lets go of it where nothing waits.
+  size_t capacity() const { return own_.capacity(); }
+  void give_back() {
+    if (empty()) std::vector<std::byte>().swap(own_);
+  }
 
  private:
   struct Lent {

@@ -31,6 +31,10 @@ class RequestCounts {
     requests[static_cast<size_t>(kind)][place].add();
     seconds[static_cast<size_t>(kind)].observe(std::chrono::duration<double>(took).count());
   }
+  /// The system never had its answer, or that is not known: it has no time.
+  void answered_unseen(RequestKind kind, Place place) {
+    requests[static_cast<size_t>(kind)][place].add();
+  }
   void read(ReadLevelKind level, ReadFrom from) {
     reads[static_cast<size_t>(level)][static_cast<size_t>(from)].add();
   }
