@@ -46,7 +46,8 @@ TEST(ClientEnd, DoesNotWaitForACallThatTurnsToAnotherServer) {
   std::thread other([&] {
     (void)raw->scan({}, {}, [&](ByteSpan, ByteSpan) {
       scans.set_value();
-      ending.wait();  // the client's end has begun, and waits for this scan
+      ending.wait();  // the client's end has begun, and soon waits for this scan
+      std::this_thread::sleep_for(100ms);
       answers = raw->status();
       return false;
     });
