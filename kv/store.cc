@@ -68,12 +68,14 @@ Result<> Store::read(ByteSpan key_text, std::string& value) {
   LogAddress cold = 0;
   ReadOutcome outcome = impl_->try_read(key, value, cold);
   if (outcome == ReadOutcome::kCold) {
-    std::promise<Result<bool>> promise;
-    impl_->reader_->read(key, cold, [&](Result<bool> found, std::string read) {
+    // The reader may still be in set_value() when this has the answer and returns.
+    const auto promise = std::make_shared<std::promise<Result<bool>>>();
+    auto answer = promise->get_future();
+    impl_->reader_->read(key, cold, [promise, &value](Result<bool> found, std::string read) {
       value = std::move(read);
-      promise.set_value(std::move(found));
+      promise->set_value(std::move(found));
     });
-    TAILRACE_ASSIGN_OR_RETURN(auto found, promise.get_future().get());
+    TAILRACE_ASSIGN_OR_RETURN(auto found, answer.get());
     outcome = found ? ReadOutcome::kFound : ReadOutcome::kAbsent;
   }
   if (outcome == ReadOutcome::kFound) return {};

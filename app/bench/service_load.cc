@@ -32,11 +32,14 @@ double cpu_us_of_process() {
 Result<std::vector<std::unique_ptr<rpc::Client>>> connected_clients(
     const rpc::ClientOptions& client_options, const LoadOptions& options) {
   std::vector<std::unique_ptr<rpc::Client>> clients;
-  std::vector<std::promise<Result<>>> answers(options.clients);
+  std::vector<std::future<Result<>>> answers;
   const auto connect = [&](size_t i) {
+    // The client's thread may still be in set_value() when this one has the answer and goes on.
+    const auto answer = std::make_shared<std::promise<Result<>>>();
+    answers.push_back(answer->get_future());
     clients[i]->async_get(as_bytes("bench/0"), options.read,
-                          [&answer = answers[i]](const Result<rpc::ReadAnswer>& read) {
-                            answer.set_value(read ? Result<>() : tl::unexpected(read.error()));
+                          [answer](const Result<rpc::ReadAnswer>& read) {
+                            answer->set_value(read ? Result<>() : tl::unexpected(read.error()));
                           });
   };
   for (uint32_t i = 0; i < options.clients; ++i) {
@@ -54,7 +57,7 @@ Result<std::vector<std::unique_ptr<rpc::Client>>> connected_clients(
       connect(i);
     Result<> result;
     for (size_t i = first; i < end; ++i) {
-      Result<> one = answers[i].get_future().get();
+      Result<> one = answers[i].get();
       if (!one) result = std::move(one);
     }
     TAILRACE_RETURN_IF_ERROR(result);

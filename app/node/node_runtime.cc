@@ -26,9 +26,10 @@ constexpr uint64_t kLeastDescriptors = 256;
 /// Runs `function` on the executor and waits for what it returns.
 template <typename Function>
 auto run_on(replication::Executor& executor, Function function) {
-  std::promise<decltype(function())> promise;
-  auto result = promise.get_future();
-  executor.post([&] { promise.set_value(function()); });
+  // The executor may still be in set_value() when the caller has the value and goes on.
+  const auto promise = std::make_shared<std::promise<decltype(function())>>();
+  auto result = promise->get_future();
+  executor.post([promise, &function] { promise->set_value(function()); });
   return result.get();
 }
 

@@ -86,12 +86,14 @@ ClientImpl::~ClientImpl() {
   if (context_->loop.on_thread()) {
     shut_queues();
   } else {
-    std::promise<void> closed;
-    asio::post(io, [this, &closed] {
+    // The loop may still be in set_value() when this goes on.
+    const auto closed = std::make_shared<std::promise<void>>();
+    auto is_closed = closed->get_future();
+    asio::post(io, [this, closed] {
       shut_queues();
-      closed.set_value();
+      closed->set_value();
     });
-    closed.get_future().wait();
+    is_closed.wait();
   }
   {
     MutexLock lock(calls_mutex_);
@@ -113,6 +115,8 @@ void ClientImpl::shut_queues() {
   }
   for (const auto& queue : servers)
     queue->shut_down();
+  leader_->fail_late();
+  any_->fail_late();
 }
 
 Result<> ClientImpl::check_thread() const {
@@ -132,9 +136,9 @@ RequestQueue& ClientImpl::queue_to(const std::string& server) {
   if (!queue) {
     queue = std::make_shared<RequestQueue>(context_, RequestQueue::Route::kOne,
                                            std::vector<std::string>{server});
-    // The end of the client has passed those that were there.
-    if (closing_.stop_requested())
-      asio::post(context_->loop.io(), [late = queue] { late->shut_down(); });
+    // The end of the client has passed those that were there, and may wait for this call on the
+    // loop's thread: nothing is left to that one.
+    if (closing_.stop_requested()) queue->close_inbox();
   }
   return *queue;
 }

@@ -85,7 +85,9 @@ class Client {
  public:
   static Result<std::unique_ptr<Client>> create(ClientOptions options);
   /// Calls of other threads end at once, with kClosed, and are waited for; a write among them may
-  /// have happened (kUnknownOutcome). All its callbacks are called before this returns. A callback
+  /// have happened (kUnknownOutcome). All its callbacks are called before this returns. What these
+  /// ask for meanwhile ends with kClosed, too; what is asked for when that is told is dropped, and
+  /// its callback is destroyed without a call: one that always asks again has an end. A callback
   /// may end clients of its own thread, also the one that calls it; those of other threads are to
   /// be ended by a thread that is none of a runtime. Not to be called by what a tail or a scan of
   /// this client calls.

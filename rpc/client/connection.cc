@@ -69,6 +69,8 @@ void ClientConnection::leave(size_t member) {
 void ClientConnection::hand_on(wire::Response::Reader response) {
   const uint64_t id = response.getId();
   if (id == 0) {
+    // Who joins later begins with the newest word.
+    if (response.isHello()) server_ = read_hello(response.getHello());
     for (size_t i = 0; i < members_.size(); ++i)
       if (const auto member = members_[i]) member->response(response);
     return;

@@ -11,15 +11,9 @@
 namespace tailrace::rpc {
 namespace {
 
-// Deadlines are kept to the moment; this is for all else.
-constexpr std::chrono::milliseconds kTick{100};
 constexpr size_t kMostUnsentBytes = 4u << 20;
 
 using Verb = ClientRequest::Verb;
-
-bool writes(const ClientRequest& request) {
-  return request.verb == Verb::kCommand || request.verb == Verb::kAppend;
-}
 
 // What a frame holds beside the bytes given by the caller, for each request and each event.
 constexpr size_t kRequestOverhead = 256, kEventOverhead = 16;
@@ -34,26 +28,6 @@ Result<> check_size(const ClientRequest& request, uint64_t max_frame_bytes) {
                                 "whose max_frame_bytes is {}; server.max_value_bytes in the nodes' "
                                 "files bounds a value or event, and has to be raised with it",
                                 bytes, max_frame_bytes));
-}
-
-Error no_answer(const ClientRequest& request, bool in_flight, const std::string& problem) {
-  if (!in_flight && !request.sent_before)
-    return Error{ErrorCode::kUnavailable, "no server took the request in time; last: " + problem};
-  // Also with a session: its serial is given up here, so no one will ever ask again.
-  if (writes(request))
-    return Error{ErrorCode::kUnknownOutcome,
-                 "no answer in time: the write may or may not have happened"};
-  return Error{ErrorCode::kTimedOut, "no answer in time"};
-}
-
-/// The next moment of those at which all queues look after what is not urgent: one wake-up for all.
-SteadyTime next_tick() {
-  const auto now = std::chrono::steady_clock::now().time_since_epoch();
-  return SteadyTime((now / kTick + 1) * kTick);
-}
-
-tl::unexpected<Error> closed() {
-  return make_error(ErrorCode::kClosed, "the client is closed");
 }
 
 }  // namespace
@@ -82,23 +56,27 @@ void RequestQueue::take_bound(uint64_t log_time_ns, uint64_t session_ttl_ns) {
 
 void RequestQueue::submit(ClientRequest request) {
   if (context_->loop.on_thread()) {
-    if (shut_down_ && !failing_) return finish(request, closed());
+    if (shut_down_ && !failing_) return;  // dropped, see fail_late()
     // What another thread has given before this call goes before it.
     if (inbox_filled_.load(std::memory_order_acquire)) empty_inbox();
     own_inbox_.push_back(std::move(request));
     return take_later();
   }
-  bool first = false, refused = false;
+  bool refused = false;
+  // Once it is in the inbox its answer may end the client, and the queue with it.
+  std::shared_ptr<RequestQueue> first;
   {
     const MutexLock lock(inbox_mutex_);
     refused = inbox_closed_;
     if (!refused) {
       inbox_.push_back(std::move(request));
-      first = !inbox_filled_.exchange(true, std::memory_order_release);
+      if (!inbox_filled_.exchange(true, std::memory_order_release)) first = shared_from_this();
     }
   }
-  if (refused) return finish(request, closed());
-  if (first) asio::post(context_->loop.io(), [self = shared_from_this()] { self->take_inbox(); });
+  if (refused) return finish(request, tl::unexpected(closed_error()));
+  if (!first) return;
+  asio::io_context& io = first->context_->loop.io();
+  asio::post(io, [self = std::move(first)] { self->take_inbox(); });
 }
 
 void RequestQueue::empty_inbox() {
@@ -129,54 +107,7 @@ void RequestQueue::take_inbox() {
   send_queued();
 }
 
-void RequestQueue::shut_down() {
-  if (std::exchange(shut_down_, true)) return;
-  retry_timer_.cancel();
-  context_->loop.deadlines().disarm(*this);
-  stop_searching();
-  leave_connection();
-  {
-    const MutexLock lock(inbox_mutex_);
-    inbox_closed_ = true;
-  }
-  empty_inbox();
-  fail_all();
-}
-
-/// The queue is shut down: what it holds fails.
-void RequestQueue::fail_all() {
-  failing_ = true;
-  const auto fail = [this](ClientRequest& request) {
-    finish(request, make_error(writes(request) && request.sent_before ? ErrorCode::kUnknownOutcome
-                                                                      : ErrorCode::kClosed,
-                               "the client was closed before the answer came"));
-  };
-  for (auto& [id, request] : std::exchange(bounced_, {}))
-    fail(request);
-  for (auto& [id, request] : std::exchange(sent_, {})) {
-    request.sent_before = true;
-    fail(request);
-  }
-  for (ClientRequest& request : std::exchange(queued_, {}))
-    fail(request);
-  // An answer may have asked for something else.
-  while (!own_inbox_.empty())
-    for (ClientRequest& request : std::exchange(own_inbox_, {}))
-      finish(request, closed());
-  failing_ = false;
-}
-
-void RequestQueue::finish(ClientRequest& request, Result<wire::Response::Reader> result) {
-  if (!request.done) return;
-  request.done(std::move(result));  // keeps it when the answer is malformed, see on_response()
-  request.done = nullptr;
-}
-
 // ---- Sending.
-
-bool RequestQueue::may_send_again(const ClientRequest& request) const {
-  return !writes(request) || !request.sent_before || request.session.serial != 0;
-}
 
 void RequestQueue::send_queued() {
   if (shut_down_) return;
@@ -325,85 +256,6 @@ void RequestQueue::settle_bounced() {
   left->retire();  // what it has said to this client, it says to others
   next_server(hint == left->address() ? std::string() : hint);
   search_later();
-}
-
-// ---- Deadlines.
-
-void RequestQueue::arm_deadline() {
-  if (shut_down_ || (queued_.empty() && sent_.empty() && bounced_.empty())) return;
-  DeadlineList& deadlines = context_->loop.deadlines();
-  if (deadlines.armed(*this) && armed_for_ <= least_deadline_) return;
-  armed_for_ = std::min(next_tick(), least_deadline_);
-  deadlines.arm(*this, armed_for_);
-}
-
-void RequestQueue::on_deadline() {
-  const auto self = shared_from_this();
-  expire();
-  check_silence();
-  send_queued();
-  arm_deadline();
-}
-
-void RequestQueue::check_silence() {
-  if (!connection_ || sent_.empty()) return;
-  const auto silence = std::chrono::steady_clock::now() - last_heard_;
-  if (silence < kSilence) return;
-  if (!asked_for_life_) {
-    // Whoever merely waits, for a majority say, answers this at once.
-    asked_for_life_ = true;
-    OutgoingMessage message;
-    auto question = message.init<wire::Request>();
-    question.setId(connection_->make_id(member_));
-    question.setStatus();
-    connection_->send(message.builder());
-    connection_->flush();
-  } else if (silence > 2 * kSilence) {
-    asked_for_life_ = false;
-    const auto left = leave_connection();
-    left->retire();
-    const std::string address = left->address();
-    on_closed(Error{ErrorCode::kUnavailable, fmt::format("{} does not answer", address)});
-  }
-}
-
-void RequestQueue::expire() {
-  const SteadyTime now = std::chrono::steady_clock::now();
-  if (least_deadline_ > now) return;
-  std::vector<std::pair<ClientRequest, bool>> late;
-  least_deadline_ = SteadyTime::max();
-  const auto sweep = [&](std::map<uint64_t, ClientRequest>& requests, bool in_flight) {
-    for (auto it = requests.begin(); it != requests.end();) {
-      if (it->second.deadline > now) {
-        least_deadline_ = std::min(least_deadline_, it->second.deadline);
-        ++it;
-        continue;
-      }
-      late.emplace_back(std::move(it->second), in_flight);
-      it = requests.erase(it);
-    }
-  };
-  sweep(sent_, true);
-  sweep(bounced_, false);
-  for (auto it = queued_.begin(); it != queued_.end();) {
-    if (it->deadline > now) {
-      least_deadline_ = std::min(least_deadline_, it->deadline);
-      ++it;
-      continue;
-    }
-    late.emplace_back(std::move(*it), false);
-    it = queued_.erase(it);
-  }
-  if (queued_.empty() && bounced_.empty()) stop_searching();
-  if (late.empty()) return;
-  const std::string problem =
-      problem_.empty() ? fmt::format("no answer from {}", fmt::join(servers_, ", ")) : problem_;
-  for (auto& [request, in_flight] : late) {
-    // Of one server that was named, what its last attempt came to says all.
-    const bool plain = route_ == Route::kOne && !in_flight && !request.sent_before;
-    finish(request, tl::unexpected(plain ? Error{ErrorCode::kUnavailable, problem}
-                                         : no_answer(request, in_flight, problem)));
-  }
 }
 
 }  // namespace tailrace::rpc

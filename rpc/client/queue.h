@@ -59,6 +59,9 @@ struct ClientRequest {
   bool sent_before = false;             // an earlier attempt may have reached a server
 };
 
+/// Of what is asked for when the client ends.
+Error closed_error();
+
 /// What the parts of one client share. They keep it: some end after the client, when what they have
 /// asked the loop for has ended.
 struct ClientContext {
@@ -81,16 +84,28 @@ class RequestQueue : public std::enable_shared_from_this<RequestQueue>, Deadline
                std::vector<std::string> servers);
 
   /// Any thread. Requests are sent in the order of the calls. On the loop's own thread it takes no
-  /// lock and wakes nobody. None is answered before this returns, unless the queue was shut down.
+  /// lock and wakes nobody. None is answered before this returns, unless another thread submits to
+  /// a queue that is closed.
   void submit(ClientRequest request);
-  /// On the loop's thread: every request fails with kClosed.
+  /// Any thread: what other threads than the loop's submit from now on is refused with kClosed by
+  /// submit() itself.
+  void close_inbox();
+  /// On the loop's thread: every request fails with kClosed. What the answers ask for is kept for
+  /// fail_late().
   void shut_down();
+  /// On the loop's thread, after shut_down() of all queues of the client: fails what was asked for
+  /// meanwhile. What is asked for after that is dropped, or an answer that always asks again would
+  /// do so for ever.
+  void fail_late();
 
  private:
   void on_deadline() override;
   void take_inbox();
   void empty_inbox();
   void fail_all();
+  /// To be finished with this error by finish_ending().
+  void end(ClientRequest request, Error error);
+  void finish_ending();
   void take_later();
   void search();
   /// Whether another queue has found a server, or looks for one: then that is told later.
@@ -139,9 +154,12 @@ class RequestQueue : public std::enable_shared_from_this<RequestQueue>, Deadline
   // On the loop's thread only.
   std::vector<ClientRequest> own_inbox_;  // from that thread, after what is in inbox_
   bool takes_later_ = false;              // take_inbox() is to be called soon
-  bool failing_ = false;                  // shut_down() empties own_inbox_
-  std::vector<std::string> servers_;      // those that were given, then those that were learnt
-  const size_t given_;                    // so many
+  bool failing_ = false;                  // until fail_late() empties own_inbox_
+  /// They have ended, and are told so one after the other. Not in a local variable: when an answer
+  /// ends the client, its end waits for calls that are among the others.
+  std::deque<std::pair<ClientRequest, Error>> ending_;
+  std::vector<std::string> servers_;  // those that were given, then those that were learnt
+  const size_t given_;                // so many
   size_t server_ = 0;
   std::string hint_;                      // where the leader is said to be; tried first, once
   size_t tried_ = 0;                      // servers that were left since the last success

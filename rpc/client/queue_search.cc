@@ -154,7 +154,8 @@ void RequestQueue::on_search_failed(const Error& error) {
   if (route_ == Route::kOne) patience_ = search_->patience();
   stop_searching();
   for (ClientRequest& request : std::exchange(queued_, {}))
-    finish(request, tl::unexpected(error));
+    end(std::move(request), error);
+  finish_ending();
 }
 
 void RequestQueue::on_closed(const Error& error) {
@@ -171,21 +172,22 @@ void RequestQueue::on_closed(const Error& error) {
     if (may_send_again(request))
       again.push_back(std::move(request));
     else
-      finish(request,
-             make_error(ErrorCode::kUnknownOutcome,
-                        "the connection broke before the answer came; the write may or may not "
-                        "have happened (" +
-                            error.message + ")"));
+      end(std::move(request),
+          Error{ErrorCode::kUnknownOutcome,
+                "the connection broke before the answer came; the write may or may not have "
+                "happened (" +
+                    error.message + ")"});
   }
   again.insert(again.end(), std::make_move_iterator(queued_.begin()),
                std::make_move_iterator(queued_.end()));
   queued_ = std::move(again);
-  if (shut_down_) return fail_all();  // by an answer
+  finish_ending();
+  if (shut_down_) return;  // by an answer
   // A server that was named is asked once: whoever asked wants to know why it does not answer.
   if (route_ == Route::kOne || error.code == ErrorCode::kUnsupported) {
     for (ClientRequest& request : std::exchange(queued_, {}))
-      finish(request, tl::unexpected(error));
-    return;
+      end(std::move(request), error);
+    return finish_ending();
   }
   next_server({});
   search_later();

@@ -96,6 +96,11 @@ class LyingServer {
     const MutexLock lock(mutex_);
     always_ = true;
   }
+  /// What the session of the last command is bound by; 0: by nothing.
+  uint64_t last_bound() {
+    const MutexLock lock(mutex_);
+    return last_bound_;
+  }
 
  private:
   void run() {
@@ -127,6 +132,7 @@ class LyingServer {
     std::vector<std::byte> frames;
     {
       const MutexLock lock(mutex_);
+      if (request.isCommand()) last_bound_ = request.getCommand().getSession().getBeginsBeforeNs();
       if (lie_ && request.isHello() == in_hello_) {
         lie_(request.getId(), frames);
         if (!always_) lie_ = nullptr;
@@ -155,6 +161,7 @@ class LyingServer {
   Mutex mutex_;
   bool in_hello_ TAILRACE_GUARDED_BY(mutex_) = false;
   Lie lie_ TAILRACE_GUARDED_BY(mutex_);  // null: it has lied
+  uint64_t last_bound_ TAILRACE_GUARDED_BY(mutex_) = 0;
   bool always_ TAILRACE_GUARDED_BY(mutex_) = false;
   std::thread thread_;
 };
