@@ -29,6 +29,19 @@ int open_patiently(const Path& path, int flags) {
   return with_patience([&] { return ::open(path.c_str(), flags | O_CLOEXEC, 0644); });
 }
 
+/// Opened with O_NONBLOCK: refuses a pipe, and takes the flag away, which io_uring heeds for files,
+/// too.
+Result<> check_read(const Path& path, int descriptor) {
+  struct stat info {};
+  if (::fstat(descriptor, &info) != 0) return failed("fstat", path, errno);
+  if (S_ISFIFO(info.st_mode))
+    return make_error(ErrorCode::kIo, path.string() + " is a pipe and not a file; remove it");
+  const int flags = ::fcntl(descriptor, F_GETFL);
+  if (flags < 0 || ::fcntl(descriptor, F_SETFL, flags & ~O_NONBLOCK) != 0)
+    return failed("fcntl", path, errno);
+  return {};
+}
+
 class PosixDirectoryLock final : public DirectoryLock {
  public:
   explicit PosixDirectoryLock(int descriptor) : descriptor_(descriptor) {}
@@ -57,6 +70,8 @@ class PosixFileSystem final : public FileSystem {
   Result<std::unique_ptr<File>> open(const Path& path, const OpenOptions& options) override {
     int flags = options.mode == OpenMode::kReadOnly ? O_RDONLY : O_RDWR;
     if (options.mode == OpenMode::kCreateReadWrite) flags |= O_CREAT;
+    // A pipe that nobody writes to would be waited for.
+    if (options.mode == OpenMode::kReadOnly) flags |= O_NONBLOCK;
     bool direct = options.direct;
     int descriptor = open_patiently(path, flags | (direct ? O_DIRECT : 0));
     if (descriptor < 0 && direct && errno == EINVAL) {
@@ -64,7 +79,9 @@ class PosixFileSystem final : public FileSystem {
       descriptor = open_patiently(path, flags);
     }
     if (descriptor < 0) return failed("open", path, errno);
-    return std::make_unique<PosixFile>(path, descriptor, direct);
+    auto file = std::make_unique<PosixFile>(path, descriptor, direct);
+    if (options.mode == OpenMode::kReadOnly) TAILRACE_RETURN_IF_ERROR(check_read(path, descriptor));
+    return file;
   }
 
   Result<std::unique_ptr<IoQueue>> make_queue(size_t depth) override {

@@ -8,12 +8,8 @@
 
 namespace tailrace::app {
 
-LoadThread::LoadThread(std::shared_ptr<rpc::Runtime> runtime, uint32_t thread,
-                       const LoadOptions& options)
-    : runtime_(std::move(runtime)),
-      thread_(thread),
-      options_(options),
-      value_(options.value_bytes, '\0') {
+LoadThread::LoadThread(rpc::Runtime& runtime, uint32_t thread, const LoadOptions& options)
+    : runtime_(runtime), thread_(thread), options_(options), value_(options.value_bytes, '\0') {
   random_.fill({reinterpret_cast<std::byte*>(value_.data()), value_.size()});
   events_.assign(options.batch, as_bytes(value_));
 }
@@ -29,7 +25,31 @@ void LoadThread::start(SteadyTime began, SteadyTime deadline) {
   for (uint32_t i = 0; i < options_.in_flight; ++i)
     for (const auto& client : clients_)
       slots_.push_back({this, client.get(), {}, {}, {}});
-  runtime_->post(thread_, [this] { begin(); });
+  runtime_.post(thread_, [this] { guarded([this] { begin(); }); });
+}
+
+void LoadThread::stop() {
+  runtime_.post(thread_, [this] { guarded([this] { end_now(nullptr); }); });
+  wait();
+  clients_.clear();
+}
+
+template <typename Work>
+void LoadThread::guarded(const Work& work) noexcept {
+  if (ended_) return;
+  try {
+    work();
+  } catch (...) {
+    end_now(std::current_exception());
+  }
+}
+
+/// Their callbacks come meanwhile, and find it ended. The requests' memory is free afterwards.
+void LoadThread::end_now(std::exception_ptr failure) {
+  if (std::exchange(ended_, true)) return;
+  failure_ = std::move(failure);
+  clients_.clear();
+  over_.set_value();
 }
 
 void LoadThread::begin() {
@@ -49,7 +69,9 @@ void LoadThread::begin() {
 }
 
 void LoadThread::end_one() {
-  if (--running_ == 0) over_.set_value();
+  if (--running_ > 0) return;
+  ended_ = true;
+  over_.set_value();
 }
 
 ByteSpan LoadThread::draw_key() {
@@ -68,8 +90,10 @@ void LoadThread::issue(Slot& slot) {
   };
   const auto own = [at = &slot](const Result<rpc::CommandAnswer>& answer) {
     if (!answer) return at->load->answered(*at, &answer.error());
-    at->written = *answer;
-    at->load->read_own(*at);
+    at->load->guarded([&] {
+      at->written = *answer;
+      at->load->read_own(*at);
+    });
   };
   using Kind = LoadOptions::Operation;
   Kind operation = options_.operation;
@@ -103,6 +127,10 @@ void LoadThread::read_own(Slot& slot) {
 }
 
 void LoadThread::answered(Slot& slot, const Error* error) {
+  guarded([&] { take_answer(slot, error); });
+}
+
+void LoadThread::take_answer(Slot& slot, const Error* error) {
   const SteadyTime now = system_clock().now();
   last_answer_ = std::max(last_answer_, now);
   if (error == nullptr) {
@@ -127,6 +155,19 @@ SteadyTime LoadThread::due(uint64_t number) const {
                       std::chrono::duration<double>(of_all / *options_.rate));
 }
 
+uint64_t LoadThread::due_from(uint64_t first) const {
+  const auto late = [&](uint64_t count) { return due(first + count) >= deadline_; };
+  if (late(0)) return 0;
+  uint64_t before = 0, after = 1;  // the least that is late is beyond the one
+  for (; !late(after); after *= 2)
+    before = after;
+  while (after - before > 1) {
+    const uint64_t middle = before + (after - before) / 2;
+    (late(middle) ? after : before) = middle;
+  }
+  return after;
+}
+
 void LoadThread::pace(SteadyTime now) {
   if (schedule_over_) return;
   SteadyTime next = due(next_);
@@ -139,8 +180,7 @@ void LoadThread::pace(SteadyTime now) {
     issue(slot);
   }
   if (now >= deadline_ || next >= deadline_) {
-    for (; next < deadline_; next = due(++next_))
-      ++not_started_;
+    not_started_ += due_from(next_);
     schedule_over_ = true;
     return end_one();
   }
@@ -150,10 +190,12 @@ void LoadThread::pace(SteadyTime now) {
 
 void LoadThread::pace_at(SteadyTime when) {
   ++running_;
-  runtime_->post_at(thread_, when, [this, when] {
-    if (when < deadline_) timer_set_ = false;
-    pace(system_clock().now());
-    end_one();
+  runtime_.post_at(thread_, when, [this, when] {
+    guarded([&] {
+      if (when < deadline_) timer_set_ = false;
+      pace(system_clock().now());
+      end_one();
+    });
   });
 }
 

@@ -5,6 +5,7 @@
 #include <memory>
 #include <thread>
 
+#include <fmt/format.h>
 #include <sys/resource.h>
 
 #include "app/bench/load_thread.h"
@@ -17,6 +18,9 @@ using Clock = std::chrono::steady_clock;
 
 /// Clients that connect at once; a server's queue of connections has an end.
 constexpr size_t kConnectAtOnce = 64;
+
+/// What an event takes beside its bytes, about.
+constexpr uint64_t kEventBytes = 16;
 
 double cpu_us_of_process() {
   rusage used{};
@@ -65,6 +69,12 @@ Result<std::vector<std::unique_ptr<rpc::Client>>> connected_clients(
   return clients;
 }
 
+void throw_failure(const std::vector<std::unique_ptr<LoadThread>>& threads) {
+  for (const auto& thread : threads)
+    if (thread->wait_until(Clock::now()) && thread->failure())
+      std::rethrow_exception(thread->failure());
+}
+
 uint64_t operations_of(const std::vector<std::unique_ptr<LoadThread>>& threads) {
   uint64_t sum = 0;
   for (const auto& thread : threads)
@@ -72,17 +82,65 @@ uint64_t operations_of(const std::vector<std::unique_ptr<LoadThread>>& threads) 
   return sum;
 }
 
+/// Clients end before their runtime, and that before what its timers have.
+struct RunningLoad {
+  explicit RunningLoad(std::shared_ptr<rpc::Runtime> its_runtime)
+      : runtime(std::move(its_runtime)) {}
+  RunningLoad(const RunningLoad&) = delete;
+  RunningLoad& operator=(const RunningLoad&) = delete;
+  ~RunningLoad() {
+    for (const auto& thread : threads)
+      thread->stop();
+    runtime.reset();
+  }
+
+  std::shared_ptr<rpc::Runtime> runtime;
+  std::vector<std::unique_ptr<LoadThread>> threads;
+};
+
+/// Throws what a thread has thrown.
+void wait_for_all(const std::vector<std::unique_ptr<LoadThread>>& threads) {
+  constexpr std::chrono::milliseconds kLook{100};
+  for (const auto& thread : threads) {
+    while (!thread->wait_until(Clock::now() + kLook))
+      throw_failure(threads);
+  }
+  throw_failure(threads);
+}
+
 }  // namespace
+
+Result<> check_load(const LoadOptions& options) {
+  using Operation = LoadOptions::Operation;
+  const uint64_t requests = uint64_t{options.clients} * options.in_flight;
+  if (requests > kMostRequestsInFlight)
+    return make_error(
+        ErrorCode::kInvalidArgument,
+        fmt::format("--clients {} times --in-flight {} are {} requests at once, and at most {} are "
+                    "made; lower one of them",
+                    options.clients, options.in_flight, requests, kMostRequestsInFlight));
+  if (options.operation == Operation::kGet) return {};
+  const bool appends = options.operation == Operation::kAppend;
+  const uint64_t each = uint64_t{appends ? options.batch : 1} * (options.value_bytes + kEventBytes);
+  if (each <= kMostBytesInFlight / requests) return {};
+  return make_error(
+      ErrorCode::kInvalidArgument,
+      fmt::format("{} requests at once of {} bytes each are more than the {} bytes that are kept "
+                  "in flight; lower {}--value-bytes, --clients or --in-flight",
+                  requests, each, kMostBytesInFlight, appends ? "--batch, " : ""));
+}
 
 Result<LoadResult> run_load(const rpc::ClientOptions& client_options, const LoadOptions& options,
                             const std::function<void(double, uint64_t)>& on_progress) {
-  TAILRACE_ASSIGN_OR_RETURN(const auto runtime, rpc::Runtime::create({.threads = options.threads}));
+  TAILRACE_ASSIGN_OR_RETURN(auto runtime, rpc::Runtime::create({.threads = options.threads}));
   rpc::ClientOptions on_runtime = client_options;
   on_runtime.runtime = runtime;
+  RunningLoad load(std::move(runtime));
   TAILRACE_ASSIGN_OR_RETURN(auto clients, connected_clients(on_runtime, options));
-  std::vector<std::unique_ptr<LoadThread>> threads;
+  on_runtime.runtime.reset();
+  auto& threads = load.threads;
   for (uint32_t i = 0; i < options.threads; ++i)
-    threads.push_back(std::make_unique<LoadThread>(runtime, i, options));
+    threads.push_back(std::make_unique<LoadThread>(*load.runtime, i, options));
   for (uint32_t i = 0; i < options.clients; ++i)
     threads[i % options.threads]->add(std::move(clients[i]));
 
@@ -95,11 +153,11 @@ Result<LoadResult> run_load(const rpc::ClientOptions& client_options, const Load
   for (SteadyTime now = began; now < deadline; now = Clock::now()) {
     on_progress(std::chrono::duration<double>(now - began).count() / options.seconds,
                 operations_of(threads));
+    throw_failure(threads);
     std::this_thread::sleep_for(
         std::min<Clock::duration>(std::chrono::milliseconds(500), deadline - now));
   }
-  for (auto& thread : threads)
-    thread->wait();
+  wait_for_all(threads);
 
   LoadResult result;
   const double cpu_us = cpu_us_of_process() - cpu_us_before;

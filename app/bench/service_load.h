@@ -19,7 +19,7 @@ struct LoadOptions {
   enum class Operation { kPut, kAppend, kGet, kMixed, kOwn };
   Operation operation = Operation::kPut;
   uint32_t clients = 4;
-  uint32_t threads = 1;     // that the clients run on
+  uint32_t threads = 1;     // that the clients run on; at most as many as clients
   uint32_t in_flight = 64;  // of each client, at most
   /// Else each has its own: clients of one thread with the same first server.
   bool share_connections = false;
@@ -47,12 +47,22 @@ struct LoadResult {
   double cpu_us_per_operation = 0;  // user and system, of this process
 };
 
+/// Of all clients at once.
+inline constexpr uint64_t kMostRequestsInFlight = uint64_t{1} << 20;
+inline constexpr uint64_t kMostBytesInFlight = uint64_t{1} << 30;
+
+/// kInvalidArgument, naming the options: it would have more than that in flight. The one GiB is
+/// also the largest frame that a server can be told to take; one that takes less refuses the
+/// request.
+Result<> check_load(const LoadOptions& options);
+
 /// Runs until the time is over and every request is answered. Reads that need no leader go to the
 /// servers in turn, a server for each client. With a rate, an operation that is due is begun by the
 /// client that has been free for longest; while none is free it waits, and is late. `on_progress`
 /// is called about twice a second on the caller's thread with the share of the time that has passed
 /// and the operations so far. Fails only when a client cannot be made, or the first request of all
-/// is not answered.
+/// is not answered. What is thrown on the clients' threads ends it, and is thrown here, too: memory
+/// may run out.
 Result<LoadResult> run_load(const rpc::ClientOptions& client, const LoadOptions& options,
                             const std::function<void(double, uint64_t)>& on_progress);
 

@@ -1,5 +1,6 @@
 // `tailrace bench service`: load on a running service, measured from its clients.
 
+#include <algorithm>
 #include <map>
 
 #include <CLI/CLI.hpp>
@@ -99,6 +100,8 @@ int bench_service(BenchServiceOptions& options) {
     const auto level = parse_read_level(options.read);
     if (!level) return report(level.error());
     options.load.read = *level;
+    if (const auto checked = check_load(options.load); !checked) return report(checked.error());
+    options.load.threads = std::min(options.load.threads, options.load.clients);
   }
   auto flags = options.client.client_options();
   if (!flags) return report(flags.error());
@@ -182,13 +185,12 @@ void add_bench_service_verb(CLI::App& bench, int& exit_code) {
           ->capture_default_str();
   seconds(verb->add_option("--seconds", load.seconds, "How long"), 0.1, 86400.0)
       ->capture_default_str();
-  CLI::Option* rate =
-      seconds(verb->add_option("--rate", load.rate,
-                               "Operations a second of all clients, by a fixed schedule, and not "
-                               "one after each answer; a latency counts from the moment of the "
-                               "schedule"),
-              0.001, 1e9)
-          ->type_name("PER_SECOND");
+  CLI::Option* rate = per_second(
+      verb->add_option("--rate", load.rate,
+                       "Operations a second of all clients, by a fixed schedule, and not "
+                       "one after each answer; a latency counts from the moment of the "
+                       "schedule"),
+      0.001, 1e9);
   verb->add_option("--history", options->history,
                    "Instead of --op: puts, linearizable gets, compare-and-swaps and deletes of few "
                    "keys, and adds to a counter, each written to this file with its answer, a JSON "

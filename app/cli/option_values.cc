@@ -47,6 +47,15 @@ std::optional<uint64_t> parse_time_ms(std::string_view text) {
   return std::nullopt;
 }
 
+CLI::Option* number_of(CLI::Option* option, std::string_view what, double least, double most) {
+  const auto check = [what, least, most](std::string& text) -> std::string {
+    const auto number = parse_all<double>(text);
+    if (number && *number >= least && *number <= most) return {};
+    return fmt::format("'{}' is not a number of {} from {} to {}", text, what, least, most);
+  };
+  return option->check(CLI::Validator(check, ""));
+}
+
 }  // namespace
 
 Result<uint64_t> parse_whole_number(std::string_view text) {
@@ -106,12 +115,11 @@ CLI::Option* byte_size(CLI::Option* option, uint64_t most) {
 }
 
 CLI::Option* seconds(CLI::Option* option, double least, double most) {
-  const auto check = [least, most](std::string& text) -> std::string {
-    const auto number = parse_all<double>(text);
-    if (number && *number >= least && *number <= most) return {};
-    return fmt::format("'{}' is not a number of seconds from {} to {}", text, least, most);
-  };
-  return option->check(CLI::Validator(check, ""))->type_name("SECONDS");
+  return number_of(option, "seconds", least, most)->type_name("SECONDS");
+}
+
+CLI::Option* per_second(CLI::Option* option, double least, double most) {
+  return number_of(option, "operations a second", least, most)->type_name("PER_SECOND");
 }
 
 CLI::Option* seconds_or_time(CLI::Option* option, double least, double most) {

@@ -41,6 +41,8 @@ CLI::Option* byte_size(CLI::Option* option, uint64_t most);
 CLI::Option* seconds_or_time(CLI::Option* option, double least, double most);
 /// The same for seconds with a fraction alone.
 CLI::Option* seconds(CLI::Option* option, double least, double most);
+/// The same for a rate: operations a second, with a fraction.
+CLI::Option* per_second(CLI::Option* option, double least, double most);
 /// Has the option take HOST:PORT.
 CLI::Option* host_port(CLI::Option* option);
 /// The same for an address that others are to be told (core/host_port.h).

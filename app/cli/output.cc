@@ -51,7 +51,7 @@ void note_failure(bool failed) {
 void gather_output() {
   static char memory[size_t{64} << 10];
   if (::isatty(STDOUT_FILENO) == 1) return;
-  (void)std::setvbuf(stdout, memory, _IOFBF, sizeof memory);
+  (void)std::setvbuf(output(), memory, _IOFBF, sizeof memory);
 }
 
 void write_out(std::string_view bytes) {

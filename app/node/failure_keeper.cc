@@ -17,7 +17,7 @@ struct FailureKeeper::State {
       : clock(its_clock), file(file_system, directory) {}
 
   void keep(const std::shared_ptr<State>& self, FailureReason reason, const std::string& message);
-  void write(const LastFailure& failure);
+  void write_newest();
   bool wait(std::chrono::milliseconds most);
 
   const Clock& clock;
@@ -39,23 +39,27 @@ void FailureKeeper::State::keep(const std::shared_ptr<State>& self, FailureReaso
     const bool of_store = reason == FailureReason::kStore;
     if (ends || (of_store && store_failed)) return;
     (of_store ? store_failed : ends) = true;
-    last = failure;
+    last = std::move(failure);
     ++writing;
   }
   try {
-    named_thread("last failure", [self, failure = std::move(failure)] {
-      self->write(failure);
-    }).detach();
+    named_thread("last failure", [self] { self->write_newest(); }).detach();
   } catch (const std::system_error&) {  // no thread is left: it is not kept
     const MutexLock lock(mutex);
     --writing;
   }
 }
 
-void FailureKeeper::State::write(const LastFailure& failure) {
+/// Of two threads any may come first: each writes what is the newest by then.
+void FailureKeeper::State::write_newest() {
   {
-    const MutexLock lock(file_mutex);
-    if (const auto written = file.write(failure); !written)
+    const MutexLock file_lock(file_mutex);
+    LastFailure newest;
+    {
+      const MutexLock lock(mutex);
+      newest = *last;
+    }
+    if (const auto written = file.write(newest); !written)
       observability::log_warning("the next start will not know of this failure: {}",
                                  written.error().message);
   }

@@ -660,6 +660,20 @@ class Tail(VerbTest):
             self.assertEqual(closed.returncode, REFUSED, verb)
             self.assertIn(b"standard output", closed.stderr)
 
+    def test_much_output_is_written_in_large_pieces(self):
+        run("append", input=b"filler\n" * 20000, cluster=single)
+        log = str(single.leader.data / "log")
+        for verb in (["tail"], ["tail", "--json"], ["log", "dump", log]):
+            # Each receives the bytes of one write.
+            ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            with ours, subprocess.Popen([TAILRACE, *verb], stdout=its, stdin=subprocess.DEVNULL,
+                                        env=dict(os.environ, TAILRACE_SERVER=single.servers)) as process:
+                its.close()
+                sizes = list(iter(lambda: len(ours.recv(1 << 20)), 0))
+            self.assertEqual(process.returncode, DONE, verb)
+            self.assertEqual(max(sizes), 64 << 10, verb)
+            self.assertLess(len(sizes), sum(sizes) / (32 << 10) + 4, verb)
+
     def test_messages_that_can_not_be_written_change_no_exit_code(self):
         for code, verb in ((DONE, ["scan", ""]), (DONE, ["verify"]), (NEGATIVE, ["get", "nobody"]),
                            (USAGE, ["bogus"]), (USAGE, ["append", "/nowhere/lines"]), (REFUSED, ["put", "", "v"])):
@@ -901,6 +915,8 @@ class Administration(VerbTest):
                           ["--threads", "0"], ["--threads", "257"], ["--rate", "0"],
                           ["--rate", "many"]):
             self.expect(USAGE, "bench", "service", *arguments, says=arguments[0])
+        self.expect(USAGE, "bench", "service", "--rate", "many",
+                    says="'many' is not a number of operations a second from 0.001 to 1000000000")
 
 
 class Usage(VerbTest):

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include "app/node/failure_keeper.h"
 #include "app/node/last_failure_file.h"
@@ -153,6 +154,27 @@ TEST_F(LastFailures, AreTheFirstThatEndedTheNode) {
   keeper.keep(FailureReason::kStore, "store again");
   ASSERT_TRUE(keeper.wait(kLong));
   EXPECT_EQ(next()->message, "log");
+}
+
+// Promise: of two threads that write at once the file has the newer failure, whichever comes first.
+TEST_F(LastFailures, AreTheNewestHoweverTheThreadsRun) {
+  for (int i = 0; i < 500; ++i) {
+    FailureKeeper keeper(disk_, "/node");
+    keeper.keep(FailureReason::kStore, "store");
+    keeper.keep(FailureReason::kDisk, "log");
+    ASSERT_TRUE(keeper.wait(kLong));
+    ASSERT_EQ(LastFailureFile(disk_, "/node").read().value()->message, "log") << i;
+  }
+}
+
+// Promise: a pipe in the place of the file is an error, and nothing waits for its writers.
+TEST(LastFailurePipe, IsRefused) {
+  const TemporaryDirectory directory;
+  const std::string path = (directory.path() / "LAST-FAILURE").string();
+  ASSERT_EQ(::mkfifo(path.c_str(), 0600), 0);
+  const auto read = LastFailureFile(storage::posix_file_system(), directory.path()).read();
+  ASSERT_FALSE(read);
+  EXPECT_EQ(read.error().message, path + " is a pipe and not a file; remove it");
 }
 
 // Promise: a full disk does not lose what was reserved for.

@@ -4,6 +4,7 @@ Usage: last_failure_test.py TAILRACE
 """
 import json
 import math
+import os
 import pathlib
 import re
 import resource
@@ -83,6 +84,14 @@ class LastFailure(unittest.TestCase):
         self.fail_log()
         self.node.start().wait_ready()
         self.assertEqual(list(self.told()), ["disk"])
+
+    def test_a_pipe_in_its_place_is_no_reason_not_to_start(self):
+        """Nobody writes to it: to open it as a file would never end."""
+        self.node.stop()
+        os.mkfifo(self.node.data / "LAST-FAILURE")
+        self.node.start().wait_ready()
+        self.assertRegex(self.node.errors(), "it is not known whether this node has failed before: .*is a pipe")
+        self.assertEqual((self.told(), self.status()), ({}, None))
 
 
 if __name__ == "__main__":

@@ -94,6 +94,50 @@ class LoadTools(unittest.TestCase):
         # The last one begins near the end, and was due near the beginning.
         self.assertGreater(bench["max_us"], 250_000)
 
+    def refused(self, *arguments, code=2, inside=()):
+        """Without output; what is said."""
+        done = subprocess.run([*inside, TAILRACE, "bench", "service", "--seconds", "0.5", "--server",
+                               self.cluster.servers, *arguments], capture_output=True, timeout=120)
+        self.assertEqual((done.returncode, done.stdout), (code, b""), done.stderr)
+        return done.stderr.decode()
+
+    # What a schedule has after the end is counted without one step for each, so that takes no time of
+    # its own: half a thousand million steps would be more than two seconds of the processor.
+    def test_a_schedule_far_beyond_what_is_possible_ends_in_time(self):
+        for threads, clients in ((1, 1), (2, 3)):
+            bench = self.bench("--rate", "1e9", "--clients", str(clients), "--in-flight", "1",
+                               "--threads", str(threads))
+            self.assertEqual(bench["ops"] + bench["not_started"], 500_000_000, bench)
+            self.assertLess(bench["ops"] * bench["cpu_us_per_op"], 1.5e6, bench)
+
+    # Threads without clients would have shares of the schedule that nobody carries out.
+    def test_no_more_threads_than_clients(self):
+        bench = self.bench("--rate", "200", "--threads", "4", "--clients", "2")
+        self.assertEqual(bench["threads"], 2)
+        self.assertEqual(bench["ops"] + bench["not_started"], 100, bench)
+        self.assertEqual(self.bench("--threads", "4", "--clients", "2")["threads"], 2)
+
+    # A load that no memory has room for is refused before it begins, and what is wrong is named.
+    def test_a_load_beyond_bounds_is_refused(self):
+        said = self.refused("--op", "append", "--batch", "10000", "--value-bytes", "67108864",
+                            "--clients", "1", "--in-flight", "1")
+        self.assertIn("1 requests at once of 671088800000 bytes each", said)
+        self.assertIn("--batch, --value-bytes", said)
+        said = self.refused("--clients", "65536", "--in-flight", "4096")
+        self.assertIn("268435456 requests at once, and at most 1048576 are made", said)
+        said = self.refused("--value-bytes", "67108864", "--in-flight", "17", "--clients", "1")
+        self.assertIn("lower --value-bytes", said)
+
+    # One that has too little memory nevertheless ends with an error, and its clients with it.
+    def test_too_little_memory_is_an_error(self):
+        # More than a frame of the node, so that nothing is sent.
+        for more in (("--clients", "1", "--in-flight", "48"),
+                     ("--clients", "1", "--in-flight", "48", "--rate", "1e6"),
+                     ("--clients", "2", "--in-flight", "24", "--threads", "2")):
+            said = self.refused("--value-bytes", str(17 << 20), *more, code=4,
+                                inside=("sh", "-c", 'ulimit -v 600000; exec "$@"', "sh"))
+            self.assertIn("there is not enough memory for this", said)
+
     def test_clients_share_connections(self):
         bench = self.bench("--clients", "40", "--in-flight", "2", "--threads", "2",
                            "--share-connections")
