@@ -192,8 +192,8 @@ constexpr Key kKeys[] = {
   // ---- server
   {"server", "listen", Form::kAddress, 0, 0, "", TARGET(server.listen), "",
    "Where clients connect. 0.0.0.0:PORT: on all addresses; what they are told is this member's `client`."},
-  {"server", "io_threads", Form::kNumber, 0, 64, "", TARGET(server.io_threads), "",
-   "Threads that serve connections. 0: one for each four processors, at least one and at most eight. More where one is busy all the time."},
+  {"server", "io_threads", Form::kNumber, 0, 64, "", TARGET(server.io_threads), "one for each four processors, at most eight",
+   "Threads that serve connections. More where one is busy all the time."},
   {"server", "max_frame_bytes", Form::kSize, 64 * kKiB, kGiB, "", TARGET(server.max_frame_bytes), "",
    "The longest message that is taken from a client."},
   {"server", "max_value_bytes", Form::kSize, 1, kGiB, "", TARGET(server.max_value_bytes), "",
