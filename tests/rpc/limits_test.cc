@@ -98,6 +98,45 @@ TEST(Limits, WhoStopsInAFrameOrReadsNothingIsClosed) {
   EXPECT_TRUE(client->get(as_bytes("k"), {}));
 }
 
+// Promise: a request has taken the time until the system had its answer; one that the system never
+// had is counted, and has no time.
+TEST(Limits, AnAnswerThatTheSystemNeverHadTakesNoTime) {
+  FakeNode node;
+  observability::MetricRegistry registry;
+  node.server->register_metrics(registry);
+  ASSERT_TRUE(client_of(node)->put(as_bytes("k"), as_bytes(std::string(1u << 20, 'v'))));
+  const auto counted = [&] {
+    return value_of(registry,
+                    "tailrace_rpc_requests_total{kind=\"get\",result=\"ok\",code=\"ok\"}");
+  };
+  const auto timed = [&] {
+    return value_of(registry, "tailrace_rpc_request_duration_seconds_count{kind=\"get\"}");
+  };
+  const auto ask = [](BareClient& client, uint64_t gets) {
+    for (uint64_t id = 1; id <= gets; ++id)
+      client.ask(id, [](wire::Request::Builder request) {
+        auto get = request.initGet();
+        get.setKey(to_data(std::string_view("k")));
+        get.setLevel(wire::ReadLevel::ANY);
+      });
+  };
+  {
+    BareClient reads(node.port);
+    ask(reads, 4);
+    uint64_t answers = 0;
+    reads.read_until(
+        [&](wire::Response::Reader response) { return response.isGet() && ++answers == 4; });
+    EXPECT_TRUE(soon([&] { return counted() == 4 && timed() == 4; }));
+  }
+  {
+    BareClient reads_nothing(node.port);
+    ask(reads_nothing, 64);  // more than the system takes
+    ASSERT_TRUE(soon([&] { return value_of(registry, "tailrace_rpc_memory_bytes") > 1e6; }));
+  }
+  ASSERT_TRUE(soon([&] { return value_of(registry, "tailrace_rpc_connections") == 0; }));
+  EXPECT_GT(counted(), timed());
+}
+
 // Who reads is not closed, whatever is on its way at the moment when it is looked at.
 TEST(Limits, WhoReadsStays) {
   ServerOptions options;
