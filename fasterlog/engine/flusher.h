@@ -18,10 +18,10 @@
 
 namespace tailrace::fasterlog {
 
-/// Group commit: whatever was enqueued while the flush before ran becomes the next batch (sooner
-/// where much waits: LogOptions::overlap_bytes). It is
-/// ended by a commit mark, written with O_DIRECT, fsynced once its own writes have completed, and
-/// counts as durable only after all batches before it.
+/// Group commit: whatever was enqueued while the flush before ran becomes the next batch; where
+/// much waits, sooner (LogOptions::overlap_bytes). A batch is ended by a commit mark and written
+/// with O_DIRECT. A small one is synced by the same request, a larger one once its own writes have
+/// completed. It counts as durable only after all batches before it.
 ///
 /// Whoever holds the baton flushes. The thread holds it while it has anything to do or in flight,
 /// and lays it down to sleep; then a waiter may take it and flush for itself, which saves the two
