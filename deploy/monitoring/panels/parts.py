@@ -205,7 +205,9 @@ def annotations():
     return [of("A node became the leader", PURPLE,
                "sum by (node) (increase(tailrace_replication_elections_won_total{@}[@])) > 0", NODE),
             of("A node started", BLUE,
-               "time() - max by (node) (process_start_time_seconds{@}) < 2 * $__interval_ms / 1000",
+               # At its first scrape, however long the start took: one interval before, Prometheus knew no such process.
+               "time() - max by (node) (process_start_time_seconds{@}) < 3600 unless max by (node) "
+               "(process_start_time_seconds{@}) == max by (node) (process_start_time_seconds{@} offset $__interval)",
                NODE)]
 
 
