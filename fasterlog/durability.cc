@@ -51,6 +51,11 @@ Result<> LogImpl::wait_durable(Address address, SteadyTime deadline, std::stop_t
       flusher_.flush_here();
       if (durable() >= address) return {};
     }
+    // The host may be who waits here.
+    if (tail() >= address && deadline == SteadyTime::max() && !stop.stop_possible()) {
+      flusher_.request(address);
+      if (flusher_.flush_until(address) && durable() >= address) return {};
+    }
     std::optional<Flusher::Awaited> awaited;
     if (tail() >= address) {
       flusher_.request(address);
@@ -62,6 +67,25 @@ Result<> LogImpl::wait_durable(Address address, SteadyTime deadline, std::stop_t
         "address " + std::to_string(address.value) + " is not durable", deadline, stop));
     // A cut forgets what was requested.
   }
+}
+
+Result<std::unique_ptr<Log::FlushSteps>> LogImpl::host_flushes(std::function<void()> wake) {
+  class Steps final : public FlushSteps {
+   public:
+    explicit Steps(LogImpl& log) : log_(log) {}
+    ~Steps() override {
+      const MutexLock role(log_.role_mutex_);
+      log_.flusher_.unhost();
+    }
+    int descriptor() const override { return log_.flusher_.descriptor(); }
+    std::chrono::nanoseconds step() override { return log_.flusher_.step(); }
+
+   private:
+    LogImpl& log_;
+  };
+  const MutexLock role(role_mutex_);
+  TAILRACE_RETURN_IF_ERROR(flusher_.host(std::move(wake)));
+  return std::make_unique<Steps>(*this);
 }
 
 Log::DurableInterest LogImpl::want_durable(Address address) {

@@ -104,11 +104,11 @@ class Log {
   /// handle before the log.
   using DurableInterest = std::shared_ptr<void>;
   [[nodiscard]] virtual DurableInterest want_durable(Address address) = 0;
-  /// Called on the flusher's thread after moves of durable, downwards too when truncate_after()
-  /// cuts, and once after a failure, with the error; on close()'s thread once with kClosed (on the
-  /// adding thread when the log is closed already). From now on until the returned handle is
-  /// dropped, which waits for a call that runs. Must be short and call nothing of this log that
-  /// waits.
+  /// Called on the flusher's thread, or its host's, after moves of durable, downwards too when
+  /// truncate_after() cuts, and once after a failure, with the error; on close()'s thread once with
+  /// kClosed (on the adding thread when the log is closed already). From now on until the returned
+  /// handle is dropped, which waits for a call that runs. Must be short and call nothing of this
+  /// log that waits.
   using DurableListener = fasterlog::DurableListener;
   using ListenerHandle = std::shared_ptr<void>;
   [[nodiscard]] virtual ListenerHandle add_durable_listener(DurableListener listener) = 0;
@@ -120,6 +120,24 @@ class Log {
   /// writer the largest record would be: with which words. (What room there is may last for long.)
   /// Ends by itself when there is room.
   virtual std::optional<Error> shortage() const = 0;
+
+  /// From now on until the handle is dropped an event loop flushes, and not the log's own thread:
+  /// whoever ships what is flushed, and counts it when it is durable, changes no thread in between.
+  /// `wake` asks for a step; it is called on any thread, must be short, and calls nothing of this
+  /// log. kUnsupported where the system has nothing for a loop to wait at (no io_uring). Whoever
+  /// waits for durability without a deadline, the loop's own thread too, flushes for itself. Drop
+  /// the handle before the log, and not beside a step.
+  class FlushSteps {
+   public:
+    virtual ~FlushSteps() = default;
+    /// Readable when a flush has come further.
+    virtual int descriptor() const = 0;
+    /// Does what there is to do, never waits for the disk, and tells the listeners. Again when the
+    /// descriptor is readable, when `wake` was called, or when the time that is returned has
+    /// passed.
+    virtual std::chrono::nanoseconds step() = 0;
+  };
+  virtual Result<std::unique_ptr<FlushSteps>> host_flushes(std::function<void()> wake) = 0;
 
   virtual Address begin() const = 0;
   virtual Address durable() const = 0;

@@ -53,6 +53,7 @@ class LogImpl final : public Log {
   DurableInterest want_durable(Address address) override;
   ListenerHandle add_durable_listener(DurableListener listener) override;
   ListenerHandle add_flush_listener(DurableListener listener) override;
+  Result<std::unique_ptr<FlushSteps>> host_flushes(std::function<void()> wake) override;
   std::optional<Error> failure() const override { return core_->failure_copy(); }
   std::optional<Error> shortage() const override {
     if (!core_->disk_full.load()) return std::nullopt;

@@ -79,6 +79,9 @@ class IoQueue {
                               std::chrono::nanoseconds timeout) = 0;
   /// Makes a wait() that runs now, or else the next one, return. Any thread.
   virtual void wake() = 0;
+  /// Readable when wait() has something to hand out, for an event loop which then calls it with no
+  /// timeout; below 0: there is none.
+  virtual int descriptor() const { return -1; }
 };
 
 /// Held as long as the object lives; released by the kernel when the process dies.

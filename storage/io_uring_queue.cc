@@ -147,6 +147,8 @@ class IoUringQueue final : public IoQueue {
     (void)put;  // EAGAIN: the counter is full, so the wake is there already
   }
 
+  int descriptor() const override { return ring_.ring_fd; }
+
  private:
   static const PosixFile& posix(File& file) {
     auto* found = dynamic_cast<PosixFile*>(&file);

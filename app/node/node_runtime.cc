@@ -50,6 +50,7 @@ NodeRuntime::~NodeRuntime() {
   // After a start that failed half-way threads may run that use what is destroyed before them.
   if (server_) server_->drain_and_stop(std::chrono::milliseconds(0));
   if (transport_) transport_->stop();
+  flush_host_.reset();
   if (state_machine_) state_machine_->stop();
   if (failed_) (void)failures_.wait();
 }
@@ -242,7 +243,14 @@ Result<> NodeRuntime::start_replication() {
   transport_->start(config_.node.tick_interval, [this] { tick(); });
   TAILRACE_RETURN_IF_ERROR(run_on(*transport_, [this] { return node_->start(); }));
   replicating_ = true;
-  return {};
+  return run_on(*transport_, [this] { return host_flushes(); });
+}
+
+Result<> NodeRuntime::host_flushes() {
+  auto host = transport_->host_flushes(*log_);
+  if (host) flush_host_ = std::move(*host);
+  if (host || host.error().code == ErrorCode::kUnsupported) return {};
+  return tl::unexpected(std::move(host).error());
 }
 
 Result<> NodeRuntime::stop(std::chrono::milliseconds drain) {
@@ -252,6 +260,7 @@ Result<> NodeRuntime::stop(std::chrono::milliseconds drain) {
   if (replicating_) {
     run_on(*transport_, [this] {
       node_->stop();
+      flush_host_.reset();
       return true;
     });
   }

@@ -70,6 +70,8 @@ class NodeRuntime {
   Result<> open_log();
   Result<> open_store();
   Result<> start_replication();
+  /// On the transport's thread, where the log's flushes are from now on if the system lets them.
+  Result<> host_flushes();
   void hand_over();
   /// The leader moves the log time when a key expires and nobody writes.
   void keep_log_time();
@@ -114,6 +116,7 @@ class NodeRuntime {
   statemachine::AnchorRegistry anchors_;
   SteadyTime time_appended_;  // of the transport's thread
   std::unique_ptr<statemachine::StateMachine> state_machine_;
+  std::shared_ptr<void> flush_host_;  // of the log; null: its own thread
   std::unique_ptr<replication::Node> node_;
   std::unique_ptr<rpc::Server> server_;
   std::unique_ptr<http::Monitoring> monitoring_;  // last: its thread reads all the others

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "core/check.h"
 #include "core/thread.h"
@@ -15,7 +16,6 @@ namespace {
 // for this one's last block.
 constexpr uint64_t kStretchedMarkBytes = 64u << 10;
 constexpr auto kIdle = std::chrono::milliseconds(50);
-constexpr auto kTick = std::chrono::milliseconds(500);
 
 }  // namespace
 
@@ -67,6 +67,8 @@ void Flusher::start() {
     make_room();
   }
   proven_writer_.start();
+  running_ = true;
+  if (hosted_.load()) return lay_baton_down();
   thread_ = named_thread("log_flush", [this] { run(); });
 }
 
@@ -76,10 +78,17 @@ void Flusher::stop() {
 }
 
 void Flusher::rest() {
-  if (!thread_.joinable()) return;
+  if (!std::exchange(running_, false)) return;
   stop_.store(true);
-  wake();
-  thread_.join();
+  if (hosted_.load()) {
+    (void)take_baton(true);
+    flush_here_until([this] { return is_over(); });
+    note_closed();
+    tell_listeners();
+  } else {
+    wake();
+    thread_.join();
+  }
   segment_maker_.stop();
   proven_writer_.stop();
 }
@@ -147,69 +156,90 @@ bool Flusher::has_work(SteadyTime now) const {
   return may_start() && (due(now) || (unflushed() && clock_is_to_start));
 }
 
+bool Flusher::begin_due(SteadyTime now) {
+  if (core_.failed.load(std::memory_order_relaxed)) return true;
+  bool room = true;
+  make_room();
+  while (may_start()) {
+    const auto reason = due(now);
+    if (!reason) break;
+    Flush* flush = begin_flush(*reason);
+    room = flush != nullptr;
+    if (!room) break;
+    write_flush(*flush);
+    make_room();
+  }
+  note_proven_if_due(now);
+  return room;
+}
+
+bool Flusher::is_over() const {
+  return stop_.load() && idle() && (core_.failed.load() || !unflushed());
+}
+
+std::chrono::nanoseconds Flusher::time_to_sleep(SteadyTime now) const {
+  const std::chrono::nanoseconds until_due = time_until_due(now);
+  if (proven().value >= core_.durable.load()) return until_due;
+  return std::min<std::chrono::nanoseconds>(until_due, kIdle);
+}
+
+size_t Flusher::reap(std::chrono::nanoseconds timeout) {
+  completions_.clear();
+  auto waited = queue_->wait(completions_, timeout);
+  sleep_.store(Sleep::kAwake);
+  if (!waited) {
+    fail(std::move(waited).error());
+    if (queue_->in_flight() == 0) order_.clear();
+  }
+  for (const storage::Completion& completion : completions_)
+    complete(completion);
+  advance(0);
+  return completions_.size();
+}
+
 void Flusher::run() {
-  std::vector<storage::Completion> completions;
   for (;;) {
     const SteadyTime now = core_.clock.now();
-    if (!core_.failed.load(std::memory_order_relaxed)) {
-      make_room();
-      while (may_start()) {
-        const auto reason = due(now);
-        Flush* flush = reason ? begin_flush(*reason) : nullptr;
-        if (flush == nullptr) break;
-        write_flush(*flush);
-        make_room();
-      }
-      note_proven_if_due(now);
-    }
+    (void)begin_due(now);
     tell_listeners();
-    if (order_.empty() && queue_->in_flight() == 0 && stop_.load() &&
-        (core_.failed.load() || !unflushed()))
-      break;
+    if (is_over()) break;
+    if (yielding_.load()) return;
     note_waiting(now);
-    std::chrono::nanoseconds timeout = time_until_due(now);
-    if (proven().value < core_.durable.load())
-      timeout = std::min<std::chrono::nanoseconds>(timeout, kIdle);
-    const bool idle = order_.empty() && queue_->in_flight() == 0;
-    const bool nap = idle && nap_is_due(now);
+    std::chrono::nanoseconds timeout = time_to_sleep(now);
+    const bool asleep = idle();
+    const bool nap = asleep && nap_is_due(now);
     if (nap) timeout = std::min<std::chrono::nanoseconds>(timeout, kNap);
     // Asleep first, then a last look: whoever enqueues after the look sees it.
-    sleep_.store(nap ? Sleep::kNap : idle ? Sleep::kIdle : Sleep::kInQueue);
+    sleep_.store(nap ? Sleep::kNap : asleep ? Sleep::kIdle : Sleep::kInQueue);
     if (has_work(now)) {
       timeout = std::chrono::nanoseconds(0);
     } else if (stop_.load()) {
       timeout = queue_->in_flight() > 0 ? std::chrono::nanoseconds(std::chrono::milliseconds(1))
                                         : std::chrono::nanoseconds(0);
     }
-    if (idle) {
+    if (asleep) {
       if (timeout > std::chrono::nanoseconds::zero()) sleep_idle(timeout, nap);
       sleep_.store(Sleep::kAwake);
       continue;
     }
-    completions.clear();
-    auto waited = queue_->wait(completions, timeout);
-    sleep_.store(Sleep::kAwake);
-    if (!waited) {
-      fail(std::move(waited).error());
-      if (queue_->in_flight() == 0) order_.clear();
-    }
-    for (const storage::Completion& completion : completions)
-      complete(completion);
-    advance(0);
+    (void)reap(timeout);
   }
-  // A log that goes on after a rest was not closed.
-  if (closing_.load() && !core_.failed.load()) {
-    proven_writer_.stop();
-    auto written = proven_writer_.write(Address{core_.durable.load()}, true);
-    if (!written && written.error().code == ErrorCode::kResourceExhausted) {
-      // All is durable; only a note of it has no room. The next start scans as after a crash.
-      observability::log_warning("log {}: closed without META saying so: {}",
-                                 core_.options.directory.string(), written.error().message);
-    } else if (!written) {
-      fail(std::move(written).error());
-    }
-  }
+  note_closed();
   tell_listeners();
+}
+
+void Flusher::note_closed() {
+  // A log that goes on after a rest was not closed.
+  if (!closing_.load() || core_.failed.load()) return;
+  proven_writer_.stop();
+  auto written = proven_writer_.write(Address{core_.durable.load()}, true);
+  if (!written && written.error().code == ErrorCode::kResourceExhausted) {
+    // All is durable; only a note of it has no room. The next start scans as after a crash.
+    observability::log_warning("log {}: closed without META saying so: {}",
+                               core_.options.directory.string(), written.error().message);
+  } else if (!written) {
+    fail(std::move(written).error());
+  }
 }
 
 Flusher::Flush* Flusher::begin_flush(FlushReason reason) {

@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <deque>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <set>
@@ -25,7 +26,9 @@ namespace tailrace::fasterlog {
 ///
 /// Whoever holds the baton flushes. The thread holds it while it has anything to do or in flight,
 /// and lays it down to sleep; then a waiter may take it and flush for itself, which saves the two
-/// wake-ups that a lone commit would cost (flusher_baton.cc).
+/// wake-ups that a lone commit would cost (flusher_baton.cc). Or there is no thread: an event loop,
+/// the host, takes the baton for a step at a time, none of which waits for the disk
+/// (flusher_host.cc).
 class Flusher {
  public:
   /// The core's ring, durable and segments are at the recovered end.
@@ -37,6 +40,21 @@ class Flusher {
   void start();
   /// Flushes what there is, writes the proven watermark and ends the thread.
   void stop();
+
+  // ---- Hosted (flusher_host.cc). host(), unhost(), stop(), rest(), start() follow each other.
+  /// Ends the thread and leaves its work to step(). `wake` asks for a step; any thread calls it.
+  /// kUnsupported where the I/O queue has no descriptor to wait at.
+  Result<> host(std::function<void()> wake);
+  /// The thread flushes again; `wake` is not called any more.
+  void unhost();
+  /// Does what there is to do now, and does not wait for the disk. The next step is due when the
+  /// descriptor is readable, `wake` was called, or the time that is returned has passed.
+  std::chrono::nanoseconds step();
+  int descriptor() const { return queue_->descriptor(); }
+  /// Of a waiter that may be the host's thread: flushes on the calling thread until `address`,
+  /// which is requested, is durable. False at once where there is no host.
+  bool flush_until(Address address);
+
   /// After the tail moved to `end`. Any thread; cheap when the flusher is awake or has not enough
   /// to do yet.
   void enqueued(Address end) {
@@ -94,6 +112,8 @@ class Flusher {
  private:
   /// Up to here a flush is copied together and written in one piece.
   static constexpr uint64_t kSmallFlushBytes = 64u << 10;
+  /// The longest sleep.
+  static constexpr std::chrono::milliseconds kTick{500};
   /// While lone waiters flush one after the other, waking the thread for each one's bytes would
   /// cost what flushing them there saves. So it looks by itself so often; bytes that nobody waits
   /// for wait so long at most.
@@ -121,6 +141,26 @@ class Flusher {
   };
 
   void run();
+  /// Begins whatever flushes are due; false when one would be and the mark finds no room yet.
+  bool begin_due(SteadyTime now);
+  /// Nothing is left to do, and nothing more shall come.
+  bool is_over() const;
+  bool idle() const { return order_.empty() && queue_->in_flight() == 0; }
+  /// How long to sleep at most.
+  std::chrono::nanoseconds time_to_sleep(SteadyTime now) const;
+  /// Submits what was asked of the disk, waits for so long at most, and takes what has completed:
+  /// how much that was.
+  size_t reap(std::chrono::nanoseconds timeout);
+  /// META says that all is durable, if the log is closing.
+  void note_closed();
+
+  // flusher_host.cc
+  /// False, and it is not taken, while the flusher rests and the caller is not who lets it.
+  bool take_baton(bool to_rest);
+  void lay_baton_down();
+  void wake_host();
+  /// With the baton, on whatever thread; it waits for the disk.
+  void flush_here_until(const std::function<bool()>& over);
 
   // flusher_baton.cc
   void wake();
@@ -178,6 +218,13 @@ class Flusher {
   SegmentMaker segment_maker_;
   ProvenWriter proven_writer_;
   std::thread thread_;
+  std::atomic<bool> hosted_{false};
+  std::atomic<bool> yielding_{false};  // the thread shall end at once, whatever is left to do
+  std::atomic<bool> pumping_{false};   // hosted, and a waiter has the baton
+  Mutex host_mutex_;
+  std::function<void()> wake_host_ TAILRACE_GUARDED_BY(host_mutex_);
+  bool running_ = false;  // between start() and rest()
+  std::vector<storage::Completion> completions_;
   std::atomic<bool> stop_{false};
   std::atomic<bool> closing_{false};
   std::atomic<Sleep> sleep_{Sleep::kAwake};
@@ -195,6 +242,8 @@ class Flusher {
   bool woken_ TAILRACE_GUARDED_BY(baton_mutex_) = false;  // the thread shall look for work
   /// The same, unless whoever flushes now takes them along.
   bool bytes_came_ TAILRACE_GUARDED_BY(baton_mutex_) = false;
+  bool resting_ TAILRACE_GUARDED_BY(baton_mutex_) = false;  // hosted: rest() has it
+  int want_baton_ TAILRACE_GUARDED_BY(baton_mutex_) = 0;    // hosted: waiters for it
   /// The thread shall have the baton next.
   bool thread_wants_ TAILRACE_GUARDED_BY(baton_mutex_) = false;
 

@@ -11,6 +11,11 @@ namespace tailrace::fasterlog {
 
 void Flusher::wake() {
   const Sleep before = sleep_.exchange(Sleep::kAwake);
+  if (hosted_.load()) {
+    if (before == Sleep::kAwake) return;
+    if (pumping_.load()) queue_->wake();
+    return wake_host();
+  }
   if (before == Sleep::kInQueue) queue_->wake();
   {
     const MutexLock lock(baton_mutex_);
@@ -20,6 +25,7 @@ void Flusher::wake() {
 }
 
 void Flusher::wake_for_bytes() {
+  if (hosted_.load()) return wake();
   Sleep before = Sleep::kIdle;
   if (sleep_.compare_exchange_strong(before, Sleep::kIdleNudged)) {
     {
@@ -82,6 +88,7 @@ void Flusher::give_baton_back() {
 }
 
 void Flusher::flush_here() {
+  if (hosted_.load()) return;
   // Of many waiters the first would flush for itself alone, and the others wait for that.
   if (!lone_waiter_.load(std::memory_order_relaxed)) return;
   // More than a small flush is the thread's, which has several in flight.

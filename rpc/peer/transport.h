@@ -35,6 +35,8 @@ class PeerTransport : public replication::Transport, public replication::Executo
   /// Starts the thread; `tick` runs on it every `interval`.
   virtual void start(std::chrono::milliseconds interval, std::function<void()> tick) = 0;
   virtual void stop() = 0;  // joins the thread
+  /// As rpc/peer/flush_host.h, on this transport's thread.
+  virtual Result<std::shared_ptr<void>> host_flushes(fasterlog::Log& log) = 0;
   virtual int port() const = 0;
   virtual void register_metrics(observability::MetricRegistry& registry) = 0;
 };

@@ -21,6 +21,7 @@
 
 #include "net/loop_watch.h"
 #include "rpc/peer/connection.h"
+#include "rpc/peer/flush_host.h"
 #include "rpc/peer/transport.h"
 
 namespace tailrace::rpc {
@@ -33,6 +34,9 @@ class PeerTransportImpl : public PeerTransport {
   Result<> listen();
   void start(std::chrono::milliseconds interval, std::function<void()> tick) override;
   void stop() override;
+  Result<std::shared_ptr<void>> host_flushes(fasterlog::Log& log) override {
+    return rpc::host_flushes(io_, log);
+  }
   int port() const override { return port_; }
   void register_metrics(observability::MetricRegistry& registry) override;
 

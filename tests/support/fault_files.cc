@@ -4,6 +4,9 @@
 #include <cerrno>
 #include <functional>
 
+#include <sys/eventfd.h>
+#include <unistd.h>
+
 #include "tests/support/fault_file_system.h"
 #include "tests/support/fault_paths.h"
 
@@ -87,7 +90,9 @@ class FaultFile final : public storage::File {
 /// Does what is in flight when wait() is called, in an order of chance: nothing orders requests.
 class FaultQueue final : public storage::IoQueue {
  public:
-  explicit FaultQueue(FaultFileSystem& disk) : disk_(disk) {}
+  explicit FaultQueue(FaultFileSystem& disk)
+      : disk_(disk), descriptor_(::eventfd(0, EFD_CLOEXEC)) {}
+  ~FaultQueue() override { ::close(descriptor_); }
 
   void write(storage::File& file, uint64_t offset, ByteSpan bytes, uint64_t token) override {
     requests_.push_back({token, [&file, offset, bytes]() -> Result<size_t> {
@@ -145,6 +150,8 @@ class FaultQueue final : public storage::IoQueue {
     }
     signal_.notify_one();
   }
+  /// Never readable: wait() leaves nothing that would complete later.
+  int descriptor() const override { return descriptor_; }
 
  private:
   struct Request {
@@ -152,6 +159,7 @@ class FaultQueue final : public storage::IoQueue {
     std::function<Result<size_t>()> run;
   };
   FaultFileSystem& disk_;
+  const int descriptor_;
   std::vector<Request> requests_;  // the owner's thread
   Mutex mutex_;
   Condition signal_;

@@ -39,6 +39,9 @@ class LogDouble : public fasterlog::Log {
   ListenerHandle add_flush_listener(DurableListener listener) override {
     return add_durable_listener(std::move(listener));
   }
+  Result<std::unique_ptr<FlushSteps>> host_flushes(std::function<void()>) override {
+    return refused();
+  }
   Address flushing() const override { return durable(); }
   Result<> read_raw_flushing(Address from, size_t most, std::vector<std::byte>& into) override {
     return read_raw(from, most, into);

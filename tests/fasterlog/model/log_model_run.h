@@ -6,6 +6,7 @@
 
 #include "core/random.h"
 #include "fasterlog/format/record.h"
+#include "tests/fasterlog/host_thread.h"
 #include "tests/fasterlog/model/log_model.h"
 #include "tests/fasterlog/saved_log.h"
 #include "tests/support/fault_file_system.h"
@@ -92,6 +93,8 @@ class ModelRun {
     }
     ASSERT_TRUE(log.has_value()) << log.error().message;
     log_ = std::move(*log);
+    // Not by random_: a seed goes the same way with a host and without.
+    if (++opened_ % 2 == 0) host_ = std::make_unique<HostThread>(*log_);
     std::optional<Error> error;
     ASSERT_NO_FATAL_FAILURE(model_.take_over(*log_, error));
     if (error) failed(*error);
@@ -112,6 +115,7 @@ class ModelRun {
     ASSERT_TRUE(closed || faulted_);
     if (closed && !model_.records.empty())
       model_.acknowledged = std::max(model_.acknowledged, model_.records.rbegin()->second.end);
+    host_.reset();
     log_.reset();
     if (!closed) return crash();
     open();
@@ -121,6 +125,7 @@ class ModelRun {
     if (log_ && random_.chance(1, 2)) note_durable();
     for (auto& [name, consumer] : consumers_)
       consumer.open.reset();
+    host_.reset();
     log_.reset();
     // What a failed sync dropped a process could still read: no such disk is promised anything.
     const CrashPolicy policies[] = {CrashPolicy::kLoseUnsynced, CrashPolicy::kKeepAll,
@@ -388,6 +393,8 @@ class ModelRun {
   uint64_t segment_bytes_ = 0;
   LogModel model_, leader_model_;
   std::unique_ptr<Log> log_, leader_;
+  std::unique_ptr<HostThread> host_;  // of log_; null: its own thread flushes
+  int opened_ = 0;
   std::map<std::string, ConsumerModel> consumers_;  // closed before the log
   std::optional<Address> diverged_at_;
   Epoch epoch_{1}, leader_epoch_{1};
