@@ -127,7 +127,7 @@ class IoThread {
 
   // ---- On its thread.
   ServerContext& context() { return context_; }
-  /// Each handler is a turn of its own.
+  /// Each handler is a turn of its own; what many sockets bring at once is one (net/readiness.h).
   uint64_t turn() const { return turn_; }
   void adopt(asio::ip::tcp::socket socket);
   /// Closes the connection with a place that is idle for longest, if that is for long enough, or

@@ -28,35 +28,61 @@ constexpr size_t kMostBytesWithoutATurn = 64u << 10;
 }  // namespace
 
 FramedSocket::FramedSocket(asio::ip::tcp::socket socket, size_t max_frame_bytes, Traffic& traffic)
-    : socket_(std::move(socket)),
+    : readiness_(net::Readiness::of(socket.get_executor())),
       max_frame_bytes_(max_frame_bytes),
       decoder_(std::min(max_frame_bytes, kMostHelloBytes)),
       traffic_(traffic),
-      close_timer_(socket_.get_executor()) {
-  std::error_code ignored;
-  socket_.set_option(asio::ip::tcp::no_delay(true), ignored);
+      close_timer_(socket.get_executor()) {
+  std::error_code error;
+  const auto remote = socket.remote_endpoint(error);
+  if (!error) remote_ = fmt::format("{}:{}", remote.address().to_string(), remote.port());
+  // Or Asio's own epoll set would wake for each packet, too.
+  const int released = socket.release(error);
+  if (!error) socket_ = net::Descriptor(released);
+  set_option(IPPROTO_TCP, TCP_NODELAY, 1);
   notice_when_it_is_gone(30, 10);
-  const auto remote = socket_.remote_endpoint(ignored);
-  if (!ignored) remote_ = fmt::format("{}:{}", remote.address().to_string(), remote.port());
+}
+
+void FramedSocket::set_option(int level, int option, int value) {
+  (void)::setsockopt(socket_.number(), level, option, &value, sizeof value);
 }
 
 void FramedSocket::notice_when_it_is_gone(int idle_s, int interval_s) {
-  std::error_code ignored;
-  socket_.set_option(asio::socket_base::keep_alive(true), ignored);
-  const auto set = [this](int option, int value) {
-    (void)::setsockopt(socket_.native_handle(), IPPROTO_TCP, option, &value, sizeof value);
-  };
-  set(TCP_KEEPIDLE, idle_s);
-  set(TCP_KEEPINTVL, interval_s);
-  set(TCP_KEEPCNT, 3);
+  set_option(SOL_SOCKET, SO_KEEPALIVE, 1);
+  set_option(IPPROTO_TCP, TCP_KEEPIDLE, idle_s);
+  set_option(IPPROTO_TCP, TCP_KEEPINTVL, interval_s);
+  set_option(IPPROTO_TCP, TCP_KEEPCNT, 3);
 }
 
 bool FramedSocket::unconfirmed() {
   int bytes = 0;
-  return !closed_ && ::ioctl(socket_.native_handle(), SIOCOUTQ, &bytes) == 0 && bytes > 0;
+  return !closed_ && ::ioctl(socket_.number(), SIOCOUTQ, &bytes) == 0 && bytes > 0;
 }
 
 void FramedSocket::start() {
+  watch();
+}
+
+void FramedSocket::watch() {
+  if (closed_ || watched_ != net::Readiness::kNone) return;
+  const auto watched = readiness_.add(socket_.number(), shared_from_this());
+  if (watched) {
+    watched_ = *watched;
+    return;
+  }
+  auto end = [self = shared_from_this(), reason = watched.error().message] { self->close(reason); };
+  asio::post(executor(), std::move(end));
+}
+
+void FramedSocket::on_ready(net::Readiness::Ready ready) {
+  readable_ |= ready.readable;
+  until_nothing_comes_ |= ready.until_nothing_comes;
+  if (ready.writable && std::exchange(awaits_writing_, false)) write_on();
+  read();
+}
+
+void FramedSocket::on_turn() {
+  turn_asked_ = false;
   read();
 }
 
@@ -89,7 +115,7 @@ bool FramedSocket::write_now() {
     msghdr message{};
     message.msg_iov = pieces.data();
     message.msg_iovlen = writing_.pieces_from(written_, pieces);
-    const ssize_t wrote = ::sendmsg(socket_.native_handle(), &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+    const ssize_t wrote = ::sendmsg(socket_.number(), &message, MSG_NOSIGNAL | MSG_DONTWAIT);
     if (wrote < 0 && errno == EINTR) continue;
     if (wrote < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return false;
     if (wrote < 0) {
@@ -106,22 +132,30 @@ bool FramedSocket::write_now() {
 }
 
 void FramedSocket::write_when_possible() {
-  auto possible = [self = shared_from_this()](const std::error_code& error) {
-    if (self->closed_) return;
-    if (error) self->write_error_ = fmt::format("write: {}", error.message());
-    const bool all = error || self->write_now();
-    self->on_sent();
-    if (!all) return self->write_when_possible();
-    self->written();
-  };
-  socket_.async_wait(asio::ip::tcp::socket::wait_write, std::move(possible));
+  awaits_writing_ = true;
+  watch();
+  // Asked for at the first write that finds no room: most connections never have one. Whatever has
+  // become free since is told, too.
+  if (watched_ == net::Readiness::kNone || std::exchange(watches_writing_, true)) return;
+  const auto watches = readiness_.watch_writing(watched_, socket_.number());
+  if (watches) return;
+  awaits_writing_ = false;
+  write_error_ = watches.error().message;
+  post_written();
+}
+
+void FramedSocket::write_on() {
+  const bool all = write_now();
+  on_sent();
+  if (!all) return write_when_possible();
+  written();
 }
 
 void FramedSocket::post_written() {
   auto then = [self = shared_from_this()] {
     if (!self->closed_) self->written();
   };
-  asio::post(socket_.get_executor(), std::move(then));
+  asio::post(executor(), std::move(then));
 }
 
 void FramedSocket::written() {
@@ -136,20 +170,22 @@ void FramedSocket::written() {
 }
 
 void FramedSocket::write_failed(const std::string& reason) {
-  if (!read_in_flight_) return close(reason);
+  if (!reads()) return close(reason);
   write_failed_ = true;
   gathered_.clear();
+  readable_ = until_nothing_comes_ = true;
+  read_on();
 }
 
 void FramedSocket::resume() {
   if (closed_ || taking_) return;
-  held_ = false;
+  held_ = no_room_ = false;
   take_frames();
 }
 
 bool FramedSocket::other_side_closed() {
   if (closed_) return true;
-  pollfd watched{socket_.native_handle(), POLLRDHUP, 0};
+  pollfd watched{socket_.number(), POLLRDHUP, 0};
   return ::poll(&watched, 1, 0) > 0 &&
          (watched.revents & (POLLRDHUP | POLLHUP | POLLERR | POLLNVAL)) != 0;
 }
@@ -191,40 +227,56 @@ void FramedSocket::take_frames() {
   taking_ = false;
   if (closed_) return;
   on_frames_taken();
-  read();
+  read_on();
+}
+
+bool FramedSocket::reads() const {
+  if (closed_ || watched_ == net::Readiness::kNone) return false;
+  return awaiting_close_ || !(closing_ || stopped_reading_ || held_ || no_room_);
+}
+
+void FramedSocket::read_on() {
+  if (readable_ && reads() && !std::exchange(turn_asked_, true)) readiness_.ask_turn(watched_);
 }
 
 void FramedSocket::read() {
-  const bool wanted = awaiting_close_ || !(closing_ || stopped_reading_ || held_);
-  if (closed_ || read_in_flight_ || !wanted) return;
+  if (!readable_ || !reads()) return;
   const size_t capacity = decoder_.capacity_with_room();
-  if (capacity > decoder_.capacity() && !awaiting_close_ && !may_buffer(capacity)) return;
-  read_in_flight_ = true;
+  if (capacity > decoder_.capacity() && !awaiting_close_ && !may_buffer(capacity)) {
+    no_room_ = true;
+    return;
+  }
   const MutableByteSpan room = decoder_.room();
-  auto came = [self = shared_from_this()](const std::error_code& error, size_t bytes) {
-    self->read_in_flight_ = false;
-    if (self->closed_) return;
-    if (error) {
-      const bool ended = error == asio::error::eof;
-      return self->close(ended ? "the other side closed the connection"
-                               : fmt::format("read: {}", error.message()));
-    }
-    self->traffic_.bytes_in.add(bytes);
-    if (self->awaiting_close_) return self->read();
-    self->heard_ = std::chrono::steady_clock::now();
-    if (!self->decoder_.has_part()) self->part_since_ = self->heard_;
-    self->decoder_.filled(bytes);
-    if (!self->held_) self->take_frames();
-  };
-  socket_.async_read_some(asio::buffer(room.data(), room.size()), std::move(came));
+  const ssize_t got = ::recv(socket_.number(), room.data(), room.size(), MSG_DONTWAIT);
+  if (got > 0) {
+    // What comes after a read that was not filled is told (epoll(7)).
+    readable_ = until_nothing_comes_ || static_cast<size_t>(got) == room.size();
+    return came(static_cast<size_t>(got));
+  }
+  if (got == 0) return close("the other side closed the connection");
+  if (errno == EINTR) return read_on();
+  if (errno != EAGAIN && errno != EWOULDBLOCK)
+    return close(fmt::format("read: {}", std::generic_category().message(errno)));
+  readable_ = false;
+}
+
+void FramedSocket::came(size_t bytes) {
+  traffic_.bytes_in.add(bytes);
+  if (awaiting_close_) return read_on();
+  heard_ = std::chrono::steady_clock::now();
+  if (!decoder_.has_part()) part_since_ = heard_;
+  decoder_.filled(bytes);
+  take_frames();
 }
 
 void FramedSocket::close(const std::string& reason) {
   if (closed_) return;
   closed_ = true;
-  std::error_code ignored;
-  socket_.shutdown(asio::ip::tcp::socket::shutdown_both, ignored);
-  socket_.close(ignored);
+  // Whoever calls this may still be at work in it: it lasts until a later turn.
+  if (watched_ != net::Readiness::kNone) asio::post(executor(), [self = shared_from_this()] {});
+  (void)::shutdown(socket_.number(), SHUT_RDWR);
+  readiness_.remove(watched_);
+  socket_.close();
   close_timer_.cancel();
   gathered_.clear();
   on_closed(reason);
@@ -240,15 +292,14 @@ void FramedSocket::close_after_sending(const std::string& reason) {
 
 void FramedSocket::await_close() {
   awaiting_close_ = true;
-  std::error_code ignored;
-  socket_.shutdown(asio::ip::tcp::socket::shutdown_send, ignored);
+  (void)::shutdown(socket_.number(), SHUT_WR);
   close_timer_.expires_after(kLongestAwaitedClose);
   auto late = [weak = weak_from_this()](const std::error_code& error) {
     const auto self = weak.lock();
     if (!error && self) self->close(self->closing_reason_);
   };
   close_timer_.async_wait(std::move(late));
-  if (!taking_) read();  // else the frame being taken still needs the buffer
+  read_on();
 }
 
 }  // namespace tailrace::rpc

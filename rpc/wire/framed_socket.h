@@ -13,6 +13,8 @@
 
 #include "core/clock.h"
 #include "core/counter.h"
+#include "net/descriptor.h"
+#include "net/readiness.h"
 #include "rpc/wire/framing.h"
 #include "rpc/wire/outgoing_frames.h"
 
@@ -30,16 +32,16 @@ struct Traffic {
 
 inline constexpr size_t kMostHelloBytes = 64u << 10;
 
-/// Lives on one io_context thread; every call and callback is there. Kept alive by its own pending
-/// reads and writes. Frames are gathered until flush(), which hands them to the system at once.
-/// What the system has no room for waits; what is sent meanwhile goes together with the next write.
-class FramedSocket : public std::enable_shared_from_this<FramedSocket> {
+/// Lives on one io_context thread; every call and callback is there. From start() on kept alive
+/// until it is closed. Reads when the loop tells that something came (net/readiness.h), once in a
+/// turn. Frames are gathered until flush(), which hands them to the system at once. What the system
+/// has no room for waits; what is sent meanwhile goes together with the next write.
+class FramedSocket : public net::Readiness::Watched,
+                     public std::enable_shared_from_this<FramedSocket> {
  public:
   /// A hello has at most kMostHelloBytes: until take_large_frames() nothing larger is taken, so
   /// that whoever has not said who it is costs little.
   FramedSocket(asio::ip::tcp::socket socket, size_t max_frame_bytes, Traffic& traffic);
-  virtual ~FramedSocket() = default;
-
   /// Begins to read. The object must be owned by a shared_ptr.
   void start();
   /// Gathers a frame; flush() writes. Nothing after close_after_sending(). Bytes that the message
@@ -82,7 +84,7 @@ class FramedSocket : public std::enable_shared_from_this<FramedSocket> {
   std::optional<uint64_t> sending_progress() const;
   /// "127.0.0.1:40012", for log lines.
   const std::string& remote() const { return remote_; }
-  asio::any_io_executor executor() { return socket_.get_executor(); }
+  asio::any_io_executor executor() { return close_timer_.get_executor(); }
 
  protected:
   enum class Take {
@@ -111,19 +113,33 @@ class FramedSocket : public std::enable_shared_from_this<FramedSocket> {
   void keep_read_buffer(size_t bytes) { decoder_.set_kept_bytes(bytes); }
 
  private:
+  void on_ready(net::Readiness::Ready ready) override;
+  void on_turn() override;
+  /// Has the loop tell what comes; if that cannot be, ends the connection in a turn of its own.
+  void watch();
+  void set_option(int level, int option, int value);
+  /// Whether a read is under way, or will be once there is something.
+  bool reads() const;
   void take_frames();
+  /// Once, if something may be there and is wanted.
   void read();
+  void came(size_t bytes);
+  /// In a turn of its own, if something may be there and is wanted.
+  void read_on();
   /// Writes what the system takes at once; true: that is all of writing_, or the connection is
   /// about to end.
   bool write_now();
   void write_when_possible();
+  void write_on();
   void post_written();
   void written();
   void await_close();  // nothing more is sent
   /// What came before is read yet, up to the end that the read will find.
   void write_failed(const std::string& reason);
 
-  asio::ip::tcp::socket socket_;
+  net::Descriptor socket_;
+  net::Readiness& readiness_;
+  net::Readiness::Token watched_ = net::Readiness::kNone;
   const size_t max_frame_bytes_;
   FrameDecoder decoder_;
   Traffic& traffic_;
@@ -134,7 +150,12 @@ class FramedSocket : public std::enable_shared_from_this<FramedSocket> {
   SteadyTime part_since_, heard_ = std::chrono::steady_clock::now();
   uint64_t bytes_written_ = 0;
   std::string write_error_;  // of the last write; empty: none
-  bool write_in_flight_ = false, read_in_flight_ = false, taking_ = false, held_ = false;
+  bool write_in_flight_ = false, taking_ = false, held_ = false;
+  bool readable_ = false;             // something has come that was not read, or may have
+  bool until_nothing_comes_ = false;  // as in Ready: nothing is left only when a read says so
+  bool no_room_ = false;              // may_buffer() has refused
+  bool turn_asked_ = false;
+  bool awaits_writing_ = false, watches_writing_ = false;
   bool stopped_reading_ = false, closed_ = false, write_failed_ = false;
   bool closing_ = false;         // closes when everything is written
   bool awaiting_close_ = false;  // everything is written; the other side is to close
