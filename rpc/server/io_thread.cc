@@ -133,8 +133,8 @@ void IoThread::evict_unplaced(SteadyTime now) {
   // By when they came, which nothing that they send can change: each newcomer has the time in which
   // so many others come, and what operators ask is mostly answered in less.
   const bool none = leave.empty();
-  const int64_t most =
-      std::clamp<int64_t>((now - unplaced_evicted_) / kEvictionTime, 1, kMostEvicted);
+  const SteadyTime since = std::max(unplaced_evicted_, context_.crowded_since.load());
+  const int64_t most = std::clamp<int64_t>((now - since) / kEvictionTime, 1, kMostEvicted);
   unplaced_evicted_ = now;
   for (const auto& [number, connection] : unplaced_) {
     if (!none || std::ssize(leave) == most || now - connection->came() < kTimeForRequest) break;

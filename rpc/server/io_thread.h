@@ -59,6 +59,8 @@ struct ServerContext {
   /// only comes keeps nobody out. Beyond so many, who asks nothing for a moment makes room for the
   /// next, and then who has been there for longest, whatever is still owed to it.
   bool too_many_unplaced() const { return unplaced.load() >= options.max_unplaced; }
+  /// Since when newcomers have found too many there, with no lull in between.
+  std::atomic<SteadyTime> crowded_since{};
 
   ServerOptions options;
   ServerDependencies to;

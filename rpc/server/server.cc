@@ -17,6 +17,7 @@ namespace {
 
 constexpr std::chrono::milliseconds kAcceptRetry{50};
 constexpr std::chrono::milliseconds kPlaceRetry{2};
+constexpr std::chrono::milliseconds kLull{100};  // who comes later comes after a flood, not in it
 constexpr std::chrono::seconds kAcceptWarning{10};  // not more often
 constexpr std::chrono::milliseconds kLongestGoodbye{1500};
 
@@ -135,6 +136,9 @@ class ServerImpl : public Server {
   /// Whoever comes waits in the listener's queue while there are too many without a place.
   void accept() {
     if (context_.too_many_unplaced()) {
+      const auto now = std::chrono::steady_clock::now();
+      if (now - crowded_ >= kLull) context_.crowded_since.store(now);
+      crowded_ = now;
       make_room(true);
       return accept_after(kPlaceRetry);
     }
@@ -204,7 +208,7 @@ class ServerImpl : public Server {
   std::optional<asio::ip::tcp::acceptor> acceptor_;
   std::optional<asio::steady_timer> retry_;
   fasterlog::Log::ListenerHandle durable_;  // of the steps of writes
-  SteadyTime accept_warned_{};
+  SteadyTime accept_warned_{}, crowded_{};
   size_t next_ = 0;
   int port_ = 0;
   bool started_ = false, stopped_ = false;
