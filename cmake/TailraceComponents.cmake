@@ -12,7 +12,7 @@
 # find them.
 
 set(TAILRACE_COMPONENTS
-  core net command wire client observability http storage fasterlog kv statemachine replication
+  core net command txn wire client observability http storage fasterlog kv statemachine replication
   rpc config)
 
 set(TAILRACE_core_COMPONENTS)
@@ -26,6 +26,10 @@ set(TAILRACE_net_MODULES)
 set(TAILRACE_command_COMPONENTS core)
 set(TAILRACE_command_PACKAGES)
 set(TAILRACE_command_MODULES)
+
+set(TAILRACE_txn_COMPONENTS core command)
+set(TAILRACE_txn_PACKAGES)
+set(TAILRACE_txn_MODULES)
 
 set(TAILRACE_wire_COMPONENTS core net)
 set(TAILRACE_wire_PACKAGES Threads fmt CapnProto)

@@ -17,6 +17,7 @@ set(TAILRACE_PUBLIC_HEADERS
   core/address.h core/bytes.h core/clock.h core/cluster_identity.h core/cluster_version.h
   core/counter.h core/mutex.h core/record_kind.h core/result.h core/vote.h
   statemachine/command/command.h
+  statemachine/txn/txn.h statemachine/txn/txn_result.h
   rpc/client/client.h rpc/client/runtime.h rpc/wire/status.h
   observability/logging.h observability/metric_table.h observability/metrics.h
   observability/process_metrics.h

@@ -8,11 +8,9 @@
 
 #include "fasterlog/log.h"
 #include "statemachine/command/command.h"
+#include "statemachine/command/stream_name.h"
 
 namespace tailrace::statemachine {
-
-/// Every event of a stream has it in its record. What older logs have with longer names is read.
-inline constexpr size_t kMaxStreamBytes = 1024;
 
 /// Lays the payloads of a batch one behind the other into one buffer, once it is known that they
 /// fit; so nothing is copied of a batch that is refused.

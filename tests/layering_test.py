@@ -9,7 +9,7 @@ import sys
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 # Lowest first. A folder below another one is named by itself where it has a place of its own.
-ORDER = ["core", "net", "statemachine/command", "rpc/wire", "rpc/client", "observability", "http",
+ORDER = ["core", "net", "statemachine/command", "statemachine/txn", "rpc/wire", "rpc/client", "observability", "http",
          "storage",
          "fasterlog/types", "fasterlog/time", "fasterlog/format", "fasterlog/engine", "fasterlog", "fasterlog/offline",
          "kv/types", "kv/log", "kv/index", "kv/engine", "kv/checkpoint", "kv",

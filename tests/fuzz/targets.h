@@ -25,6 +25,7 @@ void peer_protocol(ByteSpan input);    // what nodes say that lie, to each role
 void client_request(ByteSpan input);   // to a server
 void client_response(ByteSpan input);  // to the client library
 void command(ByteSpan input);          // a record's payload, for the state machine
+void txn(ByteSpan input);              // a transaction, and what one came to
 void dumped_line(ByteSpan input);      // a line of a dump, for `tailrace load`
 void last_failure(ByteSpan input);     // LAST-FAILURE
 void etcd(ByteSpan input);             // an answer of etcd's JSON gateway
@@ -39,6 +40,7 @@ inline constexpr Target kTargets[] = {
     {"append_raw", append_raw},
     {"framing", framing},
     {"command", command},
+    {"txn", txn},
     {"dumped_line", dumped_line},
     {"last_failure", last_failure},
     {"etcd", etcd},

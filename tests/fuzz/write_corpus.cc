@@ -17,6 +17,8 @@
 #include "rpc/wire/framing.h"
 #include "rpc/wire/schema/client.capnp.h"
 #include "statemachine/command/command.h"
+#include "statemachine/txn/txn.h"
+#include "statemachine/txn/txn_result.h"
 #include "statemachine/types/rules.h"
 #include "storage/atomic_file.h"
 #include "tests/support/fault_file_system.h"
@@ -279,6 +281,55 @@ void commands() {
   }
 }
 
+void transactions() {
+  using namespace statemachine;
+  Txn txn;
+  const auto write_txn = [&txn](const char* name) {
+    Bytes bytes;
+    encode(txn, bytes);
+    write("txn", name, bytes);
+    txn.clear();
+  };
+  write_txn("empty");
+  txn.once = OnceKey{1, 2, 3};
+  for (int kind = 1; kind <= static_cast<int>(CheckKind::kLast); ++kind)
+    txn.checks.push_back({.kind = static_cast<CheckKind>(kind), .name = as_bytes("name")});
+  txn.checks.back().name = {};
+  write_txn("checks");
+  for (int kind = 1; kind <= static_cast<int>(TxnEffectKind::kLast); ++kind) {
+    auto& list = kind % 2 == 0 ? txn.then : txn.otherwise;
+    const std::string_view name =
+        std::string_view("abcdefghi").substr(static_cast<size_t>(kind) - 1);
+    list.push_back({.kind = static_cast<TxnEffectKind>(kind), .name = as_bytes(name)});
+    if (list.back().kind == TxnEffectKind::kPut) list.back().expires_at_ns = 7;
+    if (list.back().kind == TxnEffectKind::kPolicy) list.back().max_age_ns = 0;
+    if (list.back().kind == TxnEffectKind::kAppend) txn.add_event(list.back(), {});
+  }
+  write_txn("effects");
+  txn.then.push_back({.kind = TxnEffectKind::kAppend, .name = as_bytes("stream")});
+  txn.then[0].expected = ExpectedVersion::kExact;
+  const std::string_view tags[] = {"a:1", "b"};
+  txn.add_event(txn.then[0], {.type = "type", .id = EventId{}, .data = as_bytes("data")}, tags);
+  txn.add_event(txn.then[0], {.metadata = as_bytes("{}"), .content_type = ContentType::kJson});
+  write_txn("events");
+}
+
+void transaction_results() {
+  using namespace statemachine;
+  TxnResult result;
+  Bytes bytes;
+  for (int found = 1; found <= static_cast<int>(FoundKind::kLast); ++found)
+    result.failed.push_back({TxnList::kThen, 1, static_cast<FoundKind>(found), {}, 2});
+  encode(result, bytes);
+  write("txn", "result-failed", bytes);
+  result.clear();
+  result.succeeded = true;
+  for (int kind = 1; kind <= static_cast<int>(EffectResultKind::kLast); ++kind)
+    result.results.push_back({.kind = static_cast<EffectResultKind>(kind), .replayed = true});
+  encode(result, bytes);
+  write("txn", "result-succeeded", bytes);
+}
+
 void dumped_lines() {
   const std::string place = R"("address":64,"end":128,"epoch":1,)";
   const std::string session = R"("client":"00000000000000010000000000000002","serial":1)";
@@ -365,6 +416,8 @@ int main(int count, char** arguments) {
   tailrace::peer_messages();
   tailrace::client_messages();
   tailrace::commands();
+  tailrace::transactions();
+  tailrace::transaction_results();
   tailrace::dumped_lines();
   tailrace::etcd_answers();
   tailrace::http_requests();

@@ -27,7 +27,7 @@ INSTALLED_AT = WORK / "installed"
 PREFIX = WORK / "moved"  # nothing may know where it was installed first
 COMPILER = next((define.split("=", 1)[1] for define in OPTIONS.define
                  if define.startswith("CMAKE_CXX_COMPILER=")), "c++")
-COMPONENTS = ["core", "net", "command", "wire", "client", "observability", "http", "storage",
+COMPONENTS = ["core", "net", "command", "txn", "wire", "client", "observability", "http", "storage",
               "fasterlog", "kv", "statemachine", "replication", "rpc", "config"]
 # What a client does without.
 ENGINES = ["liburing", "libisal", "prometheus", "spdlog", "xxhash", "yaml", "http_parser", "ssl"]
