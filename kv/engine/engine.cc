@@ -118,9 +118,14 @@ LogAddress Engine::cold_address(const HashedKey& key) const {
   return look_up(key, false).cold;
 }
 
-void Engine::prefetch_record(uint64_t hash) const {
+void Engine::prefetch_record(uint64_t hash, bool to_write) const {
   const LogAddress address = index_->peek(hash);
-  if (address >= log_->head()) __builtin_prefetch(log_->record(address));
+  if (address < log_->head()) return;
+  const Record* const record = log_->record(address);
+  if (to_write)
+    prefetch_to_write(record);
+  else
+    __builtin_prefetch(record);
 }
 
 Engine::Outcome Engine::append(const Lookup& at, uint64_t flags, const HashedKey& key,

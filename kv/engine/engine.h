@@ -142,7 +142,7 @@ class Engine {
   LogAddress cold_address(const HashedKey& key) const;
 
   void prefetch_bucket(uint64_t hash) const { index_->prefetch(hash); }
-  void prefetch_record(uint64_t hash) const;
+  void prefetch_record(uint64_t hash, bool to_write = false) const;
 
   // --- for scans and compaction: is the record at `address` the key's newest as of `point`? ---
 
@@ -200,7 +200,7 @@ class Engine {
   };
   Lookup look_up(const HashedKey& key, bool create) const;
   // engine_hot.h
-  Record* hot_record(const HashedKey& key, LogAddress from, LogAddress& address,
+  Record* hot_record(const HashedKey& key, LogAddress from, bool to_write, LogAddress& address,
                      uint64_t& seen) const;
   Record* mutable_hot(const HashedKey& key, const WriteVersion& version, uint64_t& seen) const;
   // engine.cc

@@ -19,13 +19,14 @@ namespace tailrace::kv {
 /// The key's record, if it is the newest of its chain, at or above `from`, which is in memory, and
 /// `seen`, its state, has no flag and is narrow; else null.
 [[gnu::always_inline]] inline Record* Engine::hot_record(const HashedKey& key, LogAddress from,
-                                                         LogAddress& address,
+                                                         bool to_write, LogAddress& address,
                                                          uint64_t& seen) const {
   const HashIndex::Found found = index_->find_near(key.hash);
   if (found.slot == nullptr) return nullptr;
   address = HashIndex::address_of(found.entry);
   if (address < from) return nullptr;
   Record* const record = log_->record(address);
+  if (to_write) prefetch_to_write(record);
   seen = record->state.load(std::memory_order_acquire);
   constexpr uint64_t kUnusual = Record::kLocked | Record::kFlags | Record::kWide;
   if ((seen & kUnusual) != 0 || !record->has_narrow_key(seen, key.bytes)) return nullptr;
@@ -39,7 +40,7 @@ namespace tailrace::kv {
                                                     std::string& value) const {
   LogAddress address;
   uint64_t seen;
-  Record* const record = hot_record(key, log_->head(), address, seen);
+  Record* const record = hot_record(key, log_->head(), false, address, seen);
   return record != nullptr && record->load_value(value);
 }
 
@@ -49,7 +50,7 @@ namespace tailrace::kv {
                                                           const WriteVersion& version,
                                                           uint64_t& seen) const {
   LogAddress address;
-  Record* const record = hot_record(key, log_->read_only(), address, seen);
+  Record* const record = hot_record(key, log_->read_only(), true, address, seen);
   if (record == nullptr || record->version_bits() != (version.version & Record::kVersionMask))
     return nullptr;
   if (version.only_new && address < version.boundary) [[unlikely]]

@@ -82,7 +82,9 @@ class HashIndex {
   ~HashIndex();
 
   /// The bucket's cache line.
-  void prefetch(uint64_t hash) const;
+  [[gnu::always_inline]] void prefetch(uint64_t hash) const {
+    __builtin_prefetch(&current_.load(std::memory_order_acquire)->bucket(hash));
+  }
   /// The newest record's address that an unfrozen entry of the bucket names, 0 when there is none:
   /// for prefetching the record. May be wrong (a race, an overflow bucket); never dereferenced
   /// without a check.

@@ -39,6 +39,18 @@
 
 namespace tailrace::kv {
 
+/// Starts loading what is there so that it can be written: where another processor writes it too,
+/// it then comes over once, not once to be looked at and once more to be locked.
+[[gnu::always_inline]] inline void prefetch_to_write(const void* there) {
+#if defined(__x86_64__)
+  // What the compiler makes of __builtin_prefetch(there, 1) only where it may assume a processor of
+  // these ten years. Older ones take it for nothing.
+  asm volatile("prefetchw (%0)" : : "r"(there));
+#else
+  __builtin_prefetch(there, 1);
+#endif
+}
+
 struct Record {
   static constexpr uint64_t kLocked = 1;
   static constexpr uint64_t kTombstone = 2;
