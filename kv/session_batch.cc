@@ -136,7 +136,7 @@ Result<> SessionCore::run_piece(std::span<Operation> operations, size_t& done_co
       engine_.prefetch_bucket(hashes_[at]);
     }
     for (size_t at = 0; at < operations.size(); ++at)
-      engine_.prefetch_record(hashes_[at]);
+      engine_.prefetch_record(hashes_[at], operations[at].kind != OperationKind::kRead);
 
     while (done_count < operations.size()) {
       const size_t at = done_count;

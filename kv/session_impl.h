@@ -73,7 +73,7 @@ struct SessionCore {
            serial >= state.last.load(std::memory_order_relaxed) && coordinator_.is_adopted(state);
   }
   void note_done(Serial serial) {
-    if (serial > state.last.load(std::memory_order_relaxed)) {
+    if (serial > state.last.load(std::memory_order_relaxed)) [[likely]] {
       state.last.store(serial, std::memory_order_release);
       state.torn = false;
     }

@@ -59,11 +59,11 @@ class EpochProtection {
   /// enter() now, leave() at the end of the scope.
   class Guard {
    public:
-    explicit Guard(EpochProtection& protection)
+    [[gnu::always_inline]] explicit Guard(EpochProtection& protection)
         : protection_(protection), mine_(protection.slot()) {
       protection_.enter(mine_);
     }
-    ~Guard() { protection_.leave(mine_); }
+    [[gnu::always_inline]] ~Guard() { protection_.leave(mine_); }
     Guard(const Guard&) = delete;
     Guard& operator=(const Guard&) = delete;
 
@@ -96,20 +96,22 @@ class EpochProtection {
   static constexpr size_t kRecentSlots = 8;
   static constinit inline thread_local RecentSlot recent_slots_[kRecentSlots] = {};
 
-  Slot& slot() {
+  // Inlined wherever they are called: a call costs as much again, and the store calls them with
+  // every operation.
+  [[gnu::always_inline]] Slot& slot() {
     const RecentSlot& recent = recent_slots_[identity_ % kRecentSlots];
     if (recent.identity != identity_) [[unlikely]]
       return find_slot();
     return *recent.slot;
   }
   Slot& find_slot();
-  void enter(Slot& mine) {
+  [[gnu::always_inline]] void enter(Slot& mine) {
     if (mine.depth++ > 0) return;
     if (!plain_) [[unlikely]]
       return enter_with_fence(mine);
     announce(mine, std::memory_order_relaxed);
   }
-  void leave(Slot& mine) {
+  [[gnu::always_inline]] void leave(Slot& mine) {
     if (mine.depth == 0) [[unlikely]]
       stop_for_leave();
     if (--mine.depth > 0) return;
@@ -126,7 +128,7 @@ class EpochProtection {
   }
   // The second load closes the gap between reading the epoch and announcing it: either it sees a
   // bump that came between (and announces anew), or every later bump sees the announcement.
-  void announce(Slot& mine, std::memory_order order) {
+  [[gnu::always_inline]] void announce(Slot& mine, std::memory_order order) {
     uint64_t epoch = table_->current.load(std::memory_order_acquire);
     for (;;) {
       mine.epoch.store(epoch, order);

@@ -14,7 +14,9 @@ uint64_t sum_of(const tailrace::Counter (&counters)[2]) {
 }
 }  // namespace
 
-HashedKey::HashedKey(ByteSpan text) : bytes(text), hash(XXH3_64bits(text.data(), text.size())) {}
+uint64_t hash_of(ByteSpan key) {
+  return XXH3_64bits(key.data(), key.size());
+}
 
 Engine::Engine(std::unique_ptr<HybridLog> log, storage::EpochProtection& protection,
                EngineProbe& probe)
@@ -116,9 +118,14 @@ LogAddress Engine::cold_address(const HashedKey& key) const {
   return look_up(key, false).cold;
 }
 
-void Engine::prefetch_record(uint64_t hash) const {
+void Engine::prefetch_record(uint64_t hash, bool to_write) const {
   const LogAddress address = index_->peek(hash);
-  if (address >= log_->head()) __builtin_prefetch(log_->record(address));
+  if (address < log_->head()) return;
+  const Record* const record = log_->record(address);
+  if (to_write)
+    prefetch_to_write(record);
+  else
+    __builtin_prefetch(record);
 }
 
 Engine::Outcome Engine::append(const Lookup& at, uint64_t flags, const HashedKey& key,
@@ -362,6 +369,32 @@ bool Engine::counts_beneath(LogAddress address, const Record& record,
   return (state & Record::kInvalid) == 0 && (state & Record::kSnapshotOnly) != 0 &&
          address >= version.boundary &&
          record.version_bits() == (version.version & Record::kVersionMask);
+}
+
+// What rmw_hot() does with all but numbers: asks the function while the record is locked.
+bool Engine::make_value(Record& record, uint64_t seen, Modify modify, std::string& scratch,
+                        Modification& decision) {
+  if (!record.try_lock(seen)) return false;
+  const ByteSpan present = record.narrow_value(seen);
+  constexpr size_t kMostChangedBytes = 64;
+  std::byte copy[kMostChangedBytes];
+  ByteSpan made;
+  if (modify.can_change() && present.size() <= kMostChangedBytes) {
+    if (!present.empty()) std::memcpy(copy, present.data(), present.size());
+    const MutableByteSpan value(copy, present.size());
+    decision = modify.change(value);
+    made = value;
+  } else {
+    scratch.clear();
+    decision = modify(&present, scratch);
+    made = as_bytes(scratch);
+  }
+  if (decision == Modification::kWrite && Record::narrow_has_room(seen, made.size())) {
+    record.unlock(record.store_narrow_value(seen, made));
+    return true;
+  }
+  record.unlock_unchanged(seen);
+  return decision == Modification::kKeep;
 }
 
 Engine::Outcome Engine::write(const HashedKey& key, const Change& change, const Attempt& attempt) {

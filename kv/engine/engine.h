@@ -31,8 +31,11 @@
 
 namespace tailrace::kv {
 
+/// Which bucket and tag a key has; the index on disk is made of it.
+uint64_t hash_of(ByteSpan key);
+
 struct HashedKey {
-  explicit HashedKey(ByteSpan text);
+  explicit HashedKey(ByteSpan text) : bytes(text), hash(hash_of(text)) {}
   HashedKey(ByteSpan text, uint64_t known_hash) : bytes(text), hash(known_hash) {}
   ByteSpan bytes;
   uint64_t hash;
@@ -139,7 +142,7 @@ class Engine {
   LogAddress cold_address(const HashedKey& key) const;
 
   void prefetch_bucket(uint64_t hash) const { index_->prefetch(hash); }
-  void prefetch_record(uint64_t hash) const;
+  void prefetch_record(uint64_t hash, bool to_write = false) const;
 
   // --- for scans and compaction: is the record at `address` the key's newest as of `point`? ---
 
@@ -196,9 +199,13 @@ class Engine {
     LogAddress cold = 0;     // where the chain goes to disk when `present` is 0
   };
   Lookup look_up(const HashedKey& key, bool create) const;
-  Record* hot_record(const HashedKey& key, LogAddress from, LogAddress& address,
+  // engine_hot.h
+  Record* hot_record(const HashedKey& key, LogAddress from, bool to_write, LogAddress& address,
                      uint64_t& seen) const;
-  Record* lock_hot(const HashedKey& key, const WriteVersion& version, uint64_t& seen) const;
+  Record* mutable_hot(const HashedKey& key, const WriteVersion& version, uint64_t& seen) const;
+  // engine.cc
+  [[gnu::noinline]] static bool make_value(Record& record, uint64_t seen, Modify modify,
+                                           std::string& scratch, Modification& decision);
   // `again`: a race was lost; from the index once more.
   Outcome write_once(const HashedKey& key, const Change& change, const Attempt& attempt,
                      bool& again);

@@ -39,10 +39,6 @@ Result<std::unique_ptr<HashIndex>> HashIndex::create(Shape shape, bool huge_page
       new HashIndex(std::move(*table), shape.tag_shift, huge_pages, protection, std::move(begin)));
 }
 
-void HashIndex::prefetch(uint64_t hash) const {
-  __builtin_prefetch(&current_.load(std::memory_order_acquire)->bucket(hash));
-}
-
 LogAddress HashIndex::peek(uint64_t hash) const {
   return address_of(
       find_in(current_.load(std::memory_order_acquire)->bucket(hash), entry_of(hash)).entry);

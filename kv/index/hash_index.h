@@ -82,7 +82,9 @@ class HashIndex {
   ~HashIndex();
 
   /// The bucket's cache line.
-  void prefetch(uint64_t hash) const;
+  [[gnu::always_inline]] void prefetch(uint64_t hash) const {
+    __builtin_prefetch(&current_.load(std::memory_order_acquire)->bucket(hash));
+  }
   /// The newest record's address that an unfrozen entry of the bucket names, 0 when there is none:
   /// for prefetching the record. May be wrong (a race, an overflow bucket); never dereferenced
   /// without a check.
@@ -98,7 +100,7 @@ class HashIndex {
   }
 
   /// As find(), in the first bucket alone: a null slot says nothing.
-  Found find_near(uint64_t hash) const {
+  [[gnu::always_inline]] Found find_near(uint64_t hash) const {
     const HashTable* table = current_.load(std::memory_order_acquire);
     return find_in(table->bucket(hash), entry_of(hash));
   }
@@ -171,7 +173,7 @@ class HashIndex {
   // Nearly every entry that is looked for is in the first bucket. All seven are compared without a
   // branch: a branch on the place where the tag stands could not be foretold, and would keep the
   // processor from beginning the next operation's cache misses before this bucket has come.
-  static Found find_in(Bucket& bucket, uint64_t wanted) {
+  [[gnu::always_inline]] static Found find_in(Bucket& bucket, uint64_t wanted) {
     const unsigned matches = likely_matches(bucket, wanted);
     if (matches == 0) return {};
     Slot& slot = bucket.entries[std::countr_zero(matches)];
@@ -182,7 +184,7 @@ class HashIndex {
   // A bit for each entry that seems to be the wanted one. A hint, both ways: what is found is
   // looked at again, and what is not is looked for once more by the callers, entry after entry.
 #if defined(__SSE2__) && !defined(TAILRACE_THREAD_SANITIZER)
-  static unsigned likely_matches(const Bucket& bucket, uint64_t wanted) {
+  [[gnu::always_inline]] static unsigned likely_matches(const Bucket& bucket, uint64_t wanted) {
     // The identity stands in the upper halves.
     static_assert(kIdentity << 32 == 0 && offsetof(Bucket, entries) == 0);
     const auto* words = reinterpret_cast<const float*>(&bucket);

@@ -21,7 +21,9 @@
 // two equal, unlocked states. Both touch the value word by word with acquire loads and release
 // stores: whoever read a new word also sees that the state has moved, so a mixture of two values is
 // never returned and no fence is needed. (The sequence comes round after 2^27 writes; a reader
-// would have to be held up in the middle of its copy for exactly that many.)
+// would have to be held up in the middle of its copy for exactly that many.) A writer may look at
+// the record as a reader does, without the lock, and then take the lock with try_lock(): if that
+// succeeds, nothing has changed since (or the sequence has come round).
 //
 // Below safe_read_only (hybrid_log.h) a record is never written again, not even its flags: what is
 // in memory is what is on disk, block for block.
@@ -36,6 +38,18 @@
 #include "kv/types/log_address.h"
 
 namespace tailrace::kv {
+
+/// Starts loading what is there so that it can be written: where another processor writes it too,
+/// it then comes over once, not once to be looked at and once more to be locked.
+[[gnu::always_inline]] inline void prefetch_to_write(const void* there) {
+#if defined(__x86_64__)
+  // What the compiler makes of __builtin_prefetch(there, 1) only where it may assume a processor of
+  // these ten years. Older ones take it for nothing.
+  asm volatile("prefetchw (%0)" : : "r"(there));
+#else
+  __builtin_prefetch(there, 1);
+#endif
+}
 
 struct Record {
   static constexpr uint64_t kLocked = 1;
@@ -105,7 +119,7 @@ struct Record {
 
   // --- of a narrow record whose state has been read ---
 
-  bool has_narrow_key(uint64_t seen, ByteSpan other) const {
+  [[gnu::always_inline]] bool has_narrow_key(uint64_t seen, ByteSpan other) const {
     if ((seen >> 8 & 0xff) != other.size()) return false;
     if (other.size() == 8) [[likely]]
       return load<uint64_t>(body(0)) == load<uint64_t>(other.data());
@@ -118,10 +132,21 @@ struct Record {
   ByteSpan narrow_value(uint64_t seen) { return {narrow_words(seen), seen >> 16 & 0xfff}; }
   uint64_t store_narrow_value(uint64_t seen, ByteSpan value) {
     if (value.size() != 8) return store_value(seen, value);
-    std::atomic_ref<uint64_t>(*reinterpret_cast<uint64_t*>(narrow_words(seen)))
-        .store(load<uint64_t>(value.data()), std::memory_order_release);
-    return (seen & ~kValueBytesMask) | 8u << 16;
+    store_number(seen, load<uint64_t>(value.data()));
+    return (seen & ~kValueBytesMask) | kNumber;
   }
+  /// Whether the value has eight bytes.
+  static bool is_number(uint64_t seen) { return (seen & kValueBytesMask) == kNumber; }
+  /// Without the lock: what is returned is the value of the state that was seen if the state is
+  /// still the same afterwards.
+  uint64_t load_number(uint64_t seen) {
+    return std::atomic_ref<uint64_t>(*number(seen)).load(std::memory_order_acquire);
+  }
+  /// Locked by the caller.
+  void store_number(uint64_t seen, uint64_t value) {
+    std::atomic_ref<uint64_t>(*number(seen)).store(value, std::memory_order_release);
+  }
+  bool is_still(uint64_t seen) const { return state.load(std::memory_order_relaxed) == seen; }
 
   // --- making one ---
 
@@ -193,10 +218,8 @@ struct Record {
     // A number, as most often and for the second time: without a loop, as few instructions as
     // possible stand between this operation's cache misses and the next one's.
     const uint64_t seen = state.load(std::memory_order_acquire);
-    if ((seen & (kLocked | kTombstone | kWide | kValueBytesMask)) == 8ull << 16 &&
-        into.size() == 8) {
-      auto* from = reinterpret_cast<uint64_t*>(body(0) + align_up(seen >> 8 & 0xff, 8));
-      const uint64_t word = std::atomic_ref<uint64_t>(*from).load(std::memory_order_acquire);
+    if ((seen & (kLocked | kTombstone | kWide | kValueBytesMask)) == kNumber && into.size() == 8) {
+      const uint64_t word = load_number(seen);
       if (state.load(std::memory_order_relaxed) == seen) [[likely]] {
         std::memcpy(into.data(), &word, 8);
         return true;
@@ -257,6 +280,7 @@ struct Record {
   };
   static constexpr uint64_t kAddressMask = (1ull << 48) - 1;
   static constexpr uint64_t kValueBytesMask = 0xfffull << 16;
+  static constexpr uint64_t kNumber = 8ull << 16;
   static constexpr uint64_t kSequence = 1ull << 37;
 
   static uint64_t link_of(LogAddress previous, uint32_t version) {
@@ -269,6 +293,7 @@ struct Record {
   }
   const std::byte* body(uint64_t now) const { return const_cast<Record*>(this)->body(now); }
   std::byte* narrow_words(uint64_t seen) { return body(0) + align_up(seen >> 8 & 0xff, 8); }
+  uint64_t* number(uint64_t seen) { return reinterpret_cast<uint64_t*>(narrow_words(seen)); }
   size_t value_bytes(uint64_t now) {
     if ((now & kWide) == 0) return now >> 16 & 0xfff;
     return std::atomic_ref<uint32_t>(wide()->value_bytes).load(std::memory_order_acquire);

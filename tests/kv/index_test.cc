@@ -10,6 +10,7 @@
 
 #include <gtest/gtest.h>
 
+#include "kv/engine/hashed_key.h"
 #include "kv/index/hash_index.h"
 #include "storage/epoch_protection.h"
 
@@ -21,6 +22,16 @@ std::unique_ptr<HashIndex> make_index(
     std::function<LogAddress()> begin = [] { return LogAddress{0}; }) {
   return std::move(
       *HashIndex::create(HashIndex::new_shape(buckets), false, protection, std::move(begin)));
+}
+
+// Promise: the short way and the general one look for a key in the same place.
+TEST(HashIndex, TheHashOfANumberIsTheHashOfItsBytes) {
+  std::mt19937_64 random(1);
+  for (int i = 0; i < 1000; ++i) {
+    const uint64_t number = i == 0 ? 0 : random();
+    const ByteSpan bytes(reinterpret_cast<const std::byte*>(&number), sizeof number);
+    EXPECT_EQ(hashed(bytes).hash, hash_of(bytes));
+  }
 }
 
 // Promise: threads that insert the same tags at the same time end up with one entry each, in the

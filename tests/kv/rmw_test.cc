@@ -23,7 +23,8 @@ struct SumSetting {
   double mutable_fraction = 0.9;
   bool freezes = false;  // fold-overs make everything read-only again and again
   bool compacts = false;
-  bool changes = false;  // where the sum stands, if it may be
+  bool changes = false;    // where the sum stands, if it may be
+  bool also_made = false;  // by half of the threads, which replace what the others change
 };
 
 /// Adds one to a sum of eight bytes, in both ways that a function may have.
@@ -72,8 +73,9 @@ void add_and_count(const SumSetting& setting) {
             return Modification::kWrite;
           };
           AddOne add_one;
-          const auto done = setting.changes ? session->rmw(as_bytes(key), add_one, ++serial)
-                                            : session->rmw(as_bytes(key), add, ++serial);
+          const bool changes = setting.changes && !(setting.also_made && thread % 2 == 0);
+          const auto done = changes ? session->rmw(as_bytes(key), add_one, ++serial)
+                                    : session->rmw(as_bytes(key), add, ++serial);
           ASSERT_TRUE(done.has_value()) << done.error().message;
           if (setting.filling_bytes == 0) continue;
           const auto filled = session->upsert(
@@ -115,6 +117,24 @@ TEST(StoreRmw, InPlace) {
 
 TEST(StoreRmw, ByChangingWhatStandsThere) {
   add_and_count({.name = "changing", .keys = 3, .rounds = 5000, .changes = true});
+}
+
+// A number is changed before its record is locked: neither a longer value in the record's place,
+// nor one made in it, gets lost or is lost on it.
+TEST(StoreRmw, ByChangingWhatOthersMakeAnew) {
+  add_and_count({.name = "changing and made",
+                 .keys = 2,
+                 .rounds = 5000,
+                 .most_growth_bytes = 2,
+                 .changes = true,
+                 .also_made = true});
+  add_and_count({.name = "changing and freezing",
+                 .keys = 2,
+                 .rounds = 5000,
+                 .most_growth_bytes = 2,
+                 .freezes = true,
+                 .changes = true,
+                 .also_made = true});
 }
 
 TEST(StoreRmw, ByChangingWhereThatMayBeAndByCopyElsewhere) {
