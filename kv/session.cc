@@ -34,12 +34,9 @@ Error not_found() {
 
 [[gnu::always_inline]] inline bool SessionCore::rmw_hot(ByteSpan key, Modify modify, Serial serial,
                                                         Modification& decision) {
-  const HashedKey hashed_key = hashed(key);
   const storage::EpochProtection::Guard guard(engine_.protection());
-  // The sooner its miss begins, the further back it reaches into the operation before.
-  engine_.prefetch_bucket(hashed_key.hash);
   if (!is_ready_for(serial) ||
-      !engine_.rmw_hot(hashed_key, modify, scratch_, state.version, decision))
+      !engine_.rmw_hot(hashed(key), modify, scratch_, state.version, decision))
     return false;
   note_done(serial);
   return true;
