@@ -17,7 +17,8 @@ constexpr StreamVersion kNotThere = UINT64_MAX;
 struct Ring {
   uint16_t room = 0, count = 0, begin = 0, reserved = 0;
 };
-static_assert(sizeof(Ring) == kHeaderBytes);
+static_assert(sizeof(Ring) == kHeaderBytes && ring_bytes(1) == kHeaderBytes + kEntryBytesOfId &&
+              sizeof(EventId) + sizeof(StreamVersion) == kEntryBytesOfId);
 
 Ring ring_of(ByteSpan bytes) {
   return bytes.empty() ? Ring{} : load<Ring>(bytes.data());

@@ -10,6 +10,7 @@ namespace {
 constexpr uint8_t kHeadFormat = 1;
 constexpr size_t kHeadBytes = 48, kHeadPolicyBytes = 16, kPlaceBytes = 8;
 constexpr size_t kNumbersBytes = 24, kDroppedBytes = 16;
+static_assert(kPageBytes == 520 && EventPlace::kAddressEnd == uint64_t{1} << 48);
 
 // The second byte of a head.
 constexpr uint8_t kIsDeleted = 1, kIsTombstoned = 2, kRemembersIds = 4, kHasPolicy = 8;

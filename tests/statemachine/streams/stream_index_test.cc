@@ -191,8 +191,8 @@ TEST_F(StreamIndexTest, GoesOnWithTheNumbersAfterADelete) {
   EXPECT_EQ(append("s", 2, exactly(69)).first, 70u);
   ASSERT_TRUE(node_.index().remove("s", ++serial_));
   EXPECT_EQ(append("s", 20, kExpectNone).first, 72u);
+  ASSERT_EQ(versions("s").size(), 20u);
   EXPECT_EQ(versions("s").front(), 72u);
-  EXPECT_EQ(versions("s").size(), 20u);
   const auto nothing = node_.index().remove("never", ++serial_);
   ASSERT_TRUE(nothing);
   EXPECT_EQ(*nothing, StreamPresence{});
@@ -317,6 +317,47 @@ TEST_F(StreamIndexTest, RemovesManyPagesBitByBit) {
   append("other", 1);
   EXPECT_EQ(pairs_of_kind(kPageKey), 0u);
   EXPECT_EQ(pairs_of_kind(kDroppedKey), 0u);
+}
+
+// Promise: lists of pages that wait are done one after the other, each whole.
+TEST_F(StreamIndexTest, RemovesThePagesOfSeveralStreams) {
+  for (const char* const name : {"one", "two", "three"}) {
+    append(name, 30 * kPageEvents);
+    append("kept", kPageEvents);
+  }
+  for (const char* const name : {"one", "two", "three"})
+    ASSERT_TRUE(node_.index().tombstone(name, ++serial_));
+  node_.done(serial_);
+  for (int i = 0; i < 12; ++i)
+    append("other", 1);
+  EXPECT_EQ(pairs_of_kind(kPageKey), 3u + 1);
+  EXPECT_EQ(pairs_of_kind(kDroppedKey), 0u);
+  EXPECT_EQ(versions("kept").size(), 3 * kPageEvents);
+}
+
+// Promise: while the pages of a deleted stream wait to be removed, the stream goes on, and its new
+// events stay.
+TEST_F(StreamIndexTest, KeepsThePageWhereADeletedStreamGoesOn) {
+  append("s", 40 * kPageEvents + 10);
+  ASSERT_TRUE(node_.index().remove("s", ++serial_));
+  append("s", 20);
+  EXPECT_GT(pairs_of_kind(kDroppedKey), 0u);
+  for (int i = 0; i < 12; ++i)
+    append("other", 1);
+  EXPECT_EQ(pairs_of_kind(kDroppedKey), 0u);
+  ASSERT_EQ(versions("s").size(), 20u);
+  EXPECT_EQ(versions("s").front(), 40 * kPageEvents + 10);
+}
+
+// Promise: a reader that is used again finds what was appended since.
+TEST_F(StreamIndexTest, AReaderFindsWhatWasAppendedSince) {
+  StreamReader<kv::Store> reader(node_.store());
+  for (size_t events = 9; events < 200; events += 9) {
+    append("s", 9);
+    const auto read = reader.entries("s", 0, SIZE_MAX, Direction::kForwards);
+    ASSERT_TRUE(read) << read.error().message;
+    ASSERT_EQ(read->entries.size(), events);
+  }
 }
 
 // Promise: no call makes the store write more than was said before.
