@@ -13,7 +13,7 @@ ORDER = ["core", "net", "statemachine/command", "statemachine/txn", "rpc/wire", 
          "storage",
          "fasterlog/types", "fasterlog/time", "fasterlog/format", "fasterlog/engine", "fasterlog", "fasterlog/offline",
          "kv/types", "kv/log", "kv/index", "kv/engine", "kv/checkpoint", "kv",
-         "statemachine/types", "statemachine/session", "statemachine",
+         "statemachine/types", "statemachine/session", "statemachine/streams", "statemachine",
          "replication/types", "replication/protocol", "replication/copy", "replication",
          "rpc/peer", "rpc/server/measure", "rpc/server", "rpc/awaitables", "rpc/etcd", "rpc", "config",
          "app/top", "app/cli", "app/verbs", "app/bench", "app/node", "app"]

@@ -31,6 +31,7 @@ void last_failure(ByteSpan input);     // LAST-FAILURE
 void etcd(ByteSpan input);             // an answer of etcd's JSON gateway
 void http_request(ByteSpan input);     // what comes to an HTTP port
 void manifest(ByteSpan input);         // what a checkpoint of the store consists of
+void stream_records(ByteSpan input);   // a kind, and how a stream may stand in the store
 
 inline constexpr Target kTargets[] = {
     {"record", record},
@@ -46,6 +47,7 @@ inline constexpr Target kTargets[] = {
     {"etcd", etcd},
     {"http_request", http_request},
     {"manifest", manifest},
+    {"stream_records", stream_records},
     {"peer_message", peer_message},
     {"peer_protocol", peer_protocol},
     {"client_request", client_request},

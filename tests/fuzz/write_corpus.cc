@@ -17,6 +17,8 @@
 #include "rpc/wire/framing.h"
 #include "rpc/wire/schema/client.capnp.h"
 #include "statemachine/command/command.h"
+#include "statemachine/streams/recent_ids.h"
+#include "statemachine/streams/stream_records.h"
 #include "statemachine/txn/txn.h"
 #include "statemachine/txn/txn_result.h"
 #include "statemachine/types/rules.h"
@@ -399,6 +401,40 @@ void http_requests() {
   write("http_request", "long", bytes_of({99}) + Bytes(bytes.begin(), bytes.end()));
 }
 
+void stream_records() {
+  using namespace statemachine;
+  const auto write_pair = [](const std::string& name, char kind, const std::string& value) {
+    const ByteSpan bytes = as_bytes(value);
+    write("stream_records", name, bytes_of({kind}) + Bytes(bytes.begin(), bytes.end()));
+  };
+  StreamHead head;
+  head.dense_id = 1;
+  head.next = 3;
+  head.last_place = {72, 0};
+  head.last_time_ns = 9;
+  head.inline_count = 2;
+  head.inlined = {EventPlace{64, 0}, EventPlace{72, 0}};
+  std::string value;
+  encode_head(head, value);
+  write_pair("head", kHeadKey, value);
+  head.next = 100;
+  head.policy.max_count = 5;
+  head.remembers_ids = true;
+  encode_head(head, value);
+  write_pair("head-policy", kHeadKey, value);
+  head = {};
+  head.dense_id = 2;
+  head.tombstoned = true;
+  encode_head(head, value);
+  write_pair("head-tombstone", kHeadKey, value);
+  value.clear();
+  const std::vector<EventId> ids = {{1, 2}, {5, 6}, {7, 8}, {9, 10}, {11, 12}};
+  remember_ids(value, ids, 0, kDefaultDedupe);
+  write_pair("ids", kIdsKey, value);
+  write_pair("dropped", kDroppedKey, encode_dropped({1, 2, 9}));
+  write_pair("numbers", 'm', encode_numbers({3, 1, 2}));
+}
+
 }  // namespace
 }  // namespace tailrace
 
@@ -421,5 +457,6 @@ int main(int count, char** arguments) {
   tailrace::dumped_lines();
   tailrace::etcd_answers();
   tailrace::http_requests();
+  tailrace::stream_records();
   return 0;
 }
