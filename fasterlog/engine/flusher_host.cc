@@ -7,7 +7,9 @@
 // when the baton lies there again.
 //
 // sleep_ is kAwake from a wake-up until the step that it asked for has looked at everything, so
-// many wake-ups are one. As of the thread: asleep first, then a last look.
+// many wake-ups are one. As of the thread: asleep first, then a last look. hosted_ changes with the
+// baton in hand and under its mutex: whoever waits for the baton waits in vain once the thread has
+// it.
 #include "core/thread.h"
 #include "fasterlog/engine/flusher.h"
 
@@ -36,7 +38,10 @@ Result<> Flusher::host(std::function<void()> wake) {
     const MutexLock lock(host_mutex_);
     wake_host_ = std::move(wake);
   }
-  hosted_.store(true);
+  {
+    const MutexLock lock(baton_mutex_);
+    hosted_.store(true);
+  }
   lay_baton_down();
   return {};
 }
@@ -44,13 +49,13 @@ Result<> Flusher::host(std::function<void()> wake) {
 void Flusher::unhost() {
   if (!hosted_.load()) return;
   if (running_) (void)take_baton(true);
-  hosted_.store(false);
   {
     const MutexLock lock(host_mutex_);
     wake_host_ = nullptr;
   }
   {
     const MutexLock lock(baton_mutex_);
+    hosted_.store(false);
     resting_ = false;
   }
   pumping_.store(false);
@@ -68,10 +73,11 @@ void Flusher::wake_host() {
 bool Flusher::take_baton(bool to_rest) {
   MutexLock lock(baton_mutex_);
   ++want_baton_;
-  baton_changed_.wait(lock,
-                      [&]() TAILRACE_REQUIRES(baton_mutex_) { return !baton_taken_ || resting_; });
+  baton_changed_.wait(lock, [&]() TAILRACE_REQUIRES(baton_mutex_) {
+    return !baton_taken_ || resting_ || !hosted_.load();
+  });
   --want_baton_;
-  if (baton_taken_) return false;
+  if (baton_taken_ || !hosted_.load()) return false;
   baton_taken_ = true;
   resting_ = to_rest;
   pumping_.store(true);
@@ -91,7 +97,11 @@ void Flusher::lay_baton_down() {
 
 bool Flusher::flush_until(Address address) {
   if (!hosted_.load() || !take_baton(false)) return false;
-  flush_here_until([&] { return core_.failed.load() || core_.durable.load() >= address.value; });
+  // Who was slow to come here may want what was cut since: that is not enqueued any more.
+  flush_here_until([&] {
+    return core_.failed.load() || core_.durable.load() >= address.value ||
+           core_.ring.tail() < address;
+  });
   lay_baton_down();
   return true;
 }
