@@ -19,8 +19,10 @@ namespace {
 
 // Of who flushes while waiting; it is woken, too.
 constexpr auto kLongestWait = std::chrono::milliseconds(50);
-// A mark finds no room before the next segment is there.
+// A mark finds no room before the next segment is there, or the system has no room for a request.
 constexpr auto kUntilRoom = std::chrono::milliseconds(1);
+// A quick disk and busy writers would keep the loop in one step: what else it has to do goes first.
+constexpr int kMostRounds = 4;
 
 }  // namespace
 
@@ -81,6 +83,8 @@ bool Flusher::take_baton(bool to_rest) {
   baton_taken_ = true;
   resting_ = to_rest;
   pumping_.store(true);
+  // Nobody waits in the queue yet, or will once it is closed.
+  sleep_.store(Sleep::kAwake);
   return true;
 }
 
@@ -114,9 +118,11 @@ std::chrono::nanoseconds Flusher::step() {
   }
   sleep_.store(Sleep::kAwake);
   std::chrono::nanoseconds timeout = kTick;
-  for (bool again = true; again;) {
-    // What has completed makes room for what is begun, which is then submitted.
-    if (!idle()) (void)reap(std::chrono::nanoseconds::zero());
+  bool again = true;
+  for (int round = 0; again && round < kMostRounds; ++round) {
+    // What has completed makes room for what is begun, which is then submitted. Also when nothing
+    // is in flight: a wake-up that came too late would leave the descriptor readable.
+    (void)reap(std::chrono::nanoseconds::zero());
     const SteadyTime now = core_.clock.now();
     const bool room = begin_due(now);
     const size_t completed = idle() ? 0 : reap(std::chrono::nanoseconds::zero());
@@ -126,7 +132,12 @@ std::chrono::nanoseconds Flusher::step() {
     sleep_.store(idle() ? Sleep::kIdle : Sleep::kInQueue);
     const bool more = has_work(now);
     again = completed > 0 || (more && room);
-    if (more && !room) timeout = kUntilRoom;
+    if ((more && !room) || queue_->must_submit()) timeout = kUntilRoom;
+  }
+  if (again) {
+    // Who wakes it now need not: it comes back at once.
+    sleep_.store(Sleep::kAwake);
+    timeout = std::chrono::nanoseconds::zero();
   }
   const MutexLock lock(baton_mutex_);
   baton_taken_ = false;

@@ -4,9 +4,13 @@
 #include <future>
 #include <thread>
 
+#include <poll.h>
+
+#include "fault_options.h"
 #include "host_thread.h"
 #include "log_fixture.h"
 #include "storage/io_choice.h"
+#include "tests/support/fault_file_system.h"
 
 namespace tailrace::fasterlog {
 namespace {
@@ -19,6 +23,45 @@ class HostedFlushRaces : public LogFixture {
     if (storage::io_uring_obstacle()) GTEST_SKIP() << "there is no io_uring here";
   }
 };
+
+bool is_readable(int descriptor) {
+  pollfd watched{descriptor, POLLIN, 0};
+  return ::poll(&watched, 1, 0) == 1;
+}
+
+// Else the loop would be called again and again until the next flush.
+TEST_F(HostedFlushRaces, AStepLeavesNothingToBeToldOfAgain) {
+  auto log = open_writer(options());
+  std::atomic<bool> stop{false};
+  // Whoever asks for commits wakes him who flushes, also when that has just ended.
+  std::thread asks([&] {
+    while (!stop.load())
+      (void)log->request_commit();
+  });
+  const auto steps = log->host_flushes([] {});
+  ASSERT_TRUE(steps);
+  int readable = 0;
+  for (int i = 0; i < 300; ++i) {
+    append(*log, "flushed by the waiter");
+    (void)(*steps)->step();
+    (void)(*steps)->step();
+    readable += is_readable((*steps)->descriptor());
+  }
+  stop.store(true);
+  asks.join();
+  EXPECT_EQ(readable, 0);
+}
+
+TEST_F(HostedFlushRaces, AClosedLogDoesNotCallItsHost) {
+  auto log = open_writer(options());
+  const auto steps = log->host_flushes([] {});
+  ASSERT_TRUE(steps);
+  append(*log, "flushed by the waiter");
+  (void)(*steps)->step();
+  ASSERT_TRUE(log->close());
+  (void)log->request_commit();
+  EXPECT_FALSE(is_readable((*steps)->descriptor()));
+}
 
 // The thread that flushes from now on tells nobody who waits for his turn to flush.
 TEST_F(HostedFlushRaces, WhoWaitsForHisTurnToFlushWhenTheHostGoesIsToldOfTheThread) {
@@ -87,6 +130,29 @@ TEST_F(HostedFlushRaces, WhoseRecordIsCutBeforeHeFlushesKeepsNobodyFromFlushing)
     waiter.join();
   joined.store(true);
   appends.join();
+}
+
+// The loop has others to serve, however quick the disk is and whoever goes on writing.
+TEST(HostedFlushFaults, AStepEndsWhileOthersGoOnWriting) {
+  testing::FaultFileSystem disk(1);
+  auto log = Log::open(disk, fault_options());
+  ASSERT_TRUE(log);
+  ASSERT_TRUE((*log)->become_writer(Epoch{1}));
+  const auto steps = (*log)->host_flushes([] {});
+  ASSERT_TRUE(steps);
+  int told = 0;
+  const auto listener = (*log)->add_durable_listener([&](Address, const Error*) {
+    if (++told < 100) (void)(*log)->try_enqueue(RecordKind::kData, as_bytes("next"));
+  });
+  ASSERT_TRUE((*log)->try_enqueue(RecordKind::kData, as_bytes("first")));
+  for (int calls = 0; told < 100 && calls < 100; ++calls) {
+    const int before = told;
+    const auto pause = (*steps)->step();
+    EXPECT_LE(told - before, 10);
+    // It is not waited for where something is left.
+    EXPECT_TRUE(told == 100 || pause.count() == 0);
+  }
+  EXPECT_EQ(told, 100);
 }
 
 }  // namespace
