@@ -104,11 +104,11 @@ class Log {
   /// handle before the log.
   using DurableInterest = std::shared_ptr<void>;
   [[nodiscard]] virtual DurableInterest want_durable(Address address) = 0;
-  /// Called on the flusher's thread, or its host's, after moves of durable, downwards too when
-  /// truncate_after() cuts, and once after a failure, with the error; on close()'s thread once with
-  /// kClosed (on the adding thread when the log is closed already). From now on until the returned
-  /// handle is dropped, which waits for a call that runs. Must be short and call nothing of this
-  /// log that waits.
+  /// Called on the thread that flushes (the log's own, the host's, or with a host that of whoever
+  /// waits) after moves of durable, downwards too when truncate_after() cuts, and once after a
+  /// failure, with the error; on close()'s thread once with kClosed (on the adding thread when the
+  /// log is closed already). From now on until the returned handle is dropped, which waits for a
+  /// call that runs. Must be short and call nothing of this log that waits.
   using DurableListener = fasterlog::DurableListener;
   using ListenerHandle = std::shared_ptr<void>;
   [[nodiscard]] virtual ListenerHandle add_durable_listener(DurableListener listener) = 0;

@@ -82,6 +82,9 @@ class IoQueue {
   /// Readable when wait() has something to hand out, for an event loop which then calls it with no
   /// timeout; below 0: there is none.
   virtual int descriptor() const { return -1; }
+  /// The last wait() has left something to be submitted, for which the descriptor will not become
+  /// readable: the next wait() submits it.
+  virtual bool must_submit() const { return false; }
 };
 
 /// Held as long as the object lives; released by the kernel when the process dies.

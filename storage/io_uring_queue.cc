@@ -148,6 +148,7 @@ class IoUringQueue final : public IoQueue {
   }
 
   int descriptor() const override { return ring_.ring_fd; }
+  bool must_submit() const override { return ::io_uring_sq_ready(&ring_) > 0; }
 
  private:
   static const PosixFile& posix(File& file) {

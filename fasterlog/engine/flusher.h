@@ -52,7 +52,7 @@ class Flusher {
   std::chrono::nanoseconds step();
   int descriptor() const { return queue_->descriptor(); }
   /// Of a waiter that may be the host's thread: flushes on the calling thread until `address`,
-  /// which is requested, is durable. False at once where there is no host.
+  /// which is requested, is durable, or is cut. False at once where there is no host.
   bool flush_until(Address address);
 
   /// After the tail moved to `end`. Any thread; cheap when the flusher is awake or has not enough
@@ -155,7 +155,8 @@ class Flusher {
   void note_closed();
 
   // flusher_host.cc
-  /// False, and it is not taken, while the flusher rests and the caller is not who lets it.
+  /// False, and it is not taken, while the flusher rests and the caller is not who lets it, and
+  /// where the host has gone meanwhile.
   bool take_baton(bool to_rest);
   void lay_baton_down();
   void wake_host();

@@ -28,6 +28,8 @@ void Flusher::wake_for_bytes() {
   if (hosted_.load()) return wake();
   Sleep before = Sleep::kIdle;
   if (sleep_.compare_exchange_strong(before, Sleep::kIdleNudged)) {
+    // The host has come meanwhile, and knows no such sleep.
+    if (hosted_.load()) return wake();
     {
       const MutexLock lock(baton_mutex_);
       bytes_came_ = true;
@@ -37,6 +39,7 @@ void Flusher::wake_for_bytes() {
     baton_changed_.notify_one();
   } else if (before == Sleep::kInQueue && sleep_.compare_exchange_strong(before, Sleep::kAwake)) {
     queue_->wake();
+    if (hosted_.load()) wake_host();
   }
 }
 
@@ -62,7 +65,8 @@ void Flusher::sleep_idle(std::chrono::nanoseconds timeout, bool nap) {
 
 bool Flusher::try_take_baton() {
   const MutexLock lock(baton_mutex_);
-  if (baton_taken_ || woken_ || thread_wants_) return false;
+  // A host would not learn that it lies there again.
+  if (hosted_.load() || baton_taken_ || woken_ || thread_wants_) return false;
   baton_taken_ = true;
   return true;
 }

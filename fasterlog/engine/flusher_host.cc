@@ -7,7 +7,9 @@
 // when the baton lies there again.
 //
 // sleep_ is kAwake from a wake-up until the step that it asked for has looked at everything, so
-// many wake-ups are one. As of the thread: asleep first, then a last look.
+// many wake-ups are one. As of the thread: asleep first, then a last look. hosted_ changes with the
+// baton in hand and under its mutex: whoever waits for the baton waits in vain once the thread has
+// it.
 #include "core/thread.h"
 #include "fasterlog/engine/flusher.h"
 
@@ -17,8 +19,10 @@ namespace {
 
 // Of who flushes while waiting; it is woken, too.
 constexpr auto kLongestWait = std::chrono::milliseconds(50);
-// A mark finds no room before the next segment is there.
+// A mark finds no room before the next segment is there, or the system has no room for a request.
 constexpr auto kUntilRoom = std::chrono::milliseconds(1);
+// A quick disk and busy writers would keep the loop in one step: what else it has to do goes first.
+constexpr int kMostRounds = 4;
 
 }  // namespace
 
@@ -36,7 +40,10 @@ Result<> Flusher::host(std::function<void()> wake) {
     const MutexLock lock(host_mutex_);
     wake_host_ = std::move(wake);
   }
-  hosted_.store(true);
+  {
+    const MutexLock lock(baton_mutex_);
+    hosted_.store(true);
+  }
   lay_baton_down();
   return {};
 }
@@ -44,13 +51,13 @@ Result<> Flusher::host(std::function<void()> wake) {
 void Flusher::unhost() {
   if (!hosted_.load()) return;
   if (running_) (void)take_baton(true);
-  hosted_.store(false);
   {
     const MutexLock lock(host_mutex_);
     wake_host_ = nullptr;
   }
   {
     const MutexLock lock(baton_mutex_);
+    hosted_.store(false);
     resting_ = false;
   }
   pumping_.store(false);
@@ -68,13 +75,16 @@ void Flusher::wake_host() {
 bool Flusher::take_baton(bool to_rest) {
   MutexLock lock(baton_mutex_);
   ++want_baton_;
-  baton_changed_.wait(lock,
-                      [&]() TAILRACE_REQUIRES(baton_mutex_) { return !baton_taken_ || resting_; });
+  baton_changed_.wait(lock, [&]() TAILRACE_REQUIRES(baton_mutex_) {
+    return !baton_taken_ || resting_ || !hosted_.load();
+  });
   --want_baton_;
-  if (baton_taken_) return false;
+  if (baton_taken_ || !hosted_.load()) return false;
   baton_taken_ = true;
   resting_ = to_rest;
   pumping_.store(true);
+  // Nobody waits in the queue yet, or will once it is closed.
+  sleep_.store(Sleep::kAwake);
   return true;
 }
 
@@ -91,7 +101,11 @@ void Flusher::lay_baton_down() {
 
 bool Flusher::flush_until(Address address) {
   if (!hosted_.load() || !take_baton(false)) return false;
-  flush_here_until([&] { return core_.failed.load() || core_.durable.load() >= address.value; });
+  // Who was slow to come here may want what was cut since: that is not enqueued any more.
+  flush_here_until([&] {
+    return core_.failed.load() || core_.durable.load() >= address.value ||
+           core_.ring.tail() < address;
+  });
   lay_baton_down();
   return true;
 }
@@ -104,9 +118,11 @@ std::chrono::nanoseconds Flusher::step() {
   }
   sleep_.store(Sleep::kAwake);
   std::chrono::nanoseconds timeout = kTick;
-  for (bool again = true; again;) {
-    // What has completed makes room for what is begun, which is then submitted.
-    if (!idle()) (void)reap(std::chrono::nanoseconds::zero());
+  bool again = true;
+  for (int round = 0; again && round < kMostRounds; ++round) {
+    // What has completed makes room for what is begun, which is then submitted. Also when nothing
+    // is in flight: a wake-up that came too late would leave the descriptor readable.
+    (void)reap(std::chrono::nanoseconds::zero());
     const SteadyTime now = core_.clock.now();
     const bool room = begin_due(now);
     const size_t completed = idle() ? 0 : reap(std::chrono::nanoseconds::zero());
@@ -116,7 +132,12 @@ std::chrono::nanoseconds Flusher::step() {
     sleep_.store(idle() ? Sleep::kIdle : Sleep::kInQueue);
     const bool more = has_work(now);
     again = completed > 0 || (more && room);
-    if (more && !room) timeout = kUntilRoom;
+    if ((more && !room) || queue_->must_submit()) timeout = kUntilRoom;
+  }
+  if (again) {
+    // Who wakes it now need not: it comes back at once.
+    sleep_.store(Sleep::kAwake);
+    timeout = std::chrono::nanoseconds::zero();
   }
   const MutexLock lock(baton_mutex_);
   baton_taken_ = false;

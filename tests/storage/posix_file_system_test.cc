@@ -1,9 +1,11 @@
+#include <csignal>
 #include <map>
 #include <thread>
 #include <typeinfo>
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <poll.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -254,6 +256,50 @@ TEST_P(IoQueueTest, AWakeEndsTheWaitThatRunsOrTheNextOne) {
     EXPECT_LT(std::chrono::steady_clock::now() - started, kLong);
   }
   EXPECT_TRUE(completions.empty());
+}
+
+/// For a while no file of this process may be written beyond so many bytes.
+class FileSizeLimit {
+ public:
+  explicit FileSizeLimit(rlim_t bytes) {
+    EXPECT_EQ(::getrlimit(RLIMIT_FSIZE, &before_), 0);
+    rlimit limit = before_;
+    limit.rlim_cur = bytes;
+    EXPECT_EQ(::setrlimit(RLIMIT_FSIZE, &limit), 0);
+  }
+  ~FileSizeLimit() {
+    (void)::setrlimit(RLIMIT_FSIZE, &before_);
+    (void)std::signal(SIGXFSZ, signal_);
+  }
+  FileSizeLimit(const FileSizeLimit&) = delete;
+  FileSizeLimit& operator=(const FileSizeLimit&) = delete;
+
+ private:
+  void (*const signal_)(int) = std::signal(SIGXFSZ, SIG_IGN);
+  rlimit before_{};
+};
+
+// An event loop waits at the descriptor. The first half of each write is written, and the queue
+// goes on with the second one.
+TEST_P(IoQueueTest, NobodyWaitsAtTheDescriptorForWhatIsNotSubmitted) {
+  const auto queue = make_queue(4);
+  if (queue->descriptor() < 0) GTEST_SKIP() << "it has no descriptor";
+  const auto file = create("short");
+  ASSERT_TRUE(file->write_at(0, as_bytes(std::string(8192, 'x'))));
+  const std::string bytes(8192, 'y');
+  const FileSizeLimit limit(4096);
+  for (int round = 0; round < 3000; ++round) {
+    queue->write(*file, 0, as_bytes(bytes), 1);
+    std::vector<Completion> completions;
+    for (int waits = 1; completions.empty(); ++waits) {
+      ASSERT_TRUE(queue->wait(completions, std::chrono::nanoseconds(0)));
+      // The loop has other reasons to look at the queue, so the first half may be there at any one.
+      if (waits <= round % 300 || !completions.empty() || queue->must_submit()) continue;
+      pollfd watched{queue->descriptor(), POLLIN, 0};
+      ASSERT_EQ(::poll(&watched, 1, 20'000), 1) << "in round " << round;
+    }
+    EXPECT_FALSE(completions[0].bytes);
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Forms, IoQueueTest, ::testing::Bool(),
