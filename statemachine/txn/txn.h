@@ -60,7 +60,7 @@ enum class TxnEffectKind : uint8_t {
 };
 
 /// What a stream must be for an append to it.
-enum class ExpectedVersion : uint8_t {
+enum class Expected : uint8_t {
   kAny = 0,
   kNone = 1,    // the stream does not exist
   kExists = 2,  // in any version
@@ -76,7 +76,7 @@ struct TxnEffect {
   uint64_t expires_at_ns = 0;
   int64_t delta = 0;  // add
   // Append: its events are those of Txn::events from `first_event` on.
-  ExpectedVersion expected = ExpectedVersion::kAny;
+  Expected expected = Expected::kAny;
   uint64_t expected_version = 0;  // exact only
   uint32_t first_event = 0;
   uint32_t event_count = 0;
@@ -94,11 +94,11 @@ enum class ContentType : uint8_t {
   kLast = kProtobuf
 };
 
-using EventId = std::array<std::byte, 16>;
+using EventIdBytes = std::array<std::byte, 16>;
 
 struct TxnEvent {
   std::string_view type = {};  // UTF-8; empty: none
-  std::optional<EventId> id = {};
+  std::optional<EventIdBytes> id = {};
   /// Its tags, UTF-8, are those from `first_tag` on: of Txn::tags, or of what event_at() filled.
   uint32_t first_tag = 0;
   uint32_t tag_count = 0;

@@ -84,9 +84,8 @@ void read_time(ByteReader& reader, TxnEffect& effect) {
 }
 
 void read_append(ByteReader& reader, uint8_t flags, TxnEffect& effect) {
-  effect.expected = ExpectedVersion{flags};
-  if (effect.expected == ExpectedVersion::kExact)
-    effect.expected_version = reader.number<uint64_t>();
+  effect.expected = Expected{flags};
+  if (effect.expected == Expected::kExact) effect.expected_version = reader.number<uint64_t>();
   effect.event_count = reader.number<uint16_t>();
   if (effect.event_count == 0) reader.damaged("an append without events");
 }
@@ -136,7 +135,7 @@ TxnEvent read_event(ByteReader& reader, std::vector<std::string_view>* tags) {
   TxnEvent event;
   event.offset = static_cast<uint32_t>(reader.at());
   const TxnEventHead head = read_event_head(reader);
-  if ((head.flags & kEventHasId) != 0) event.id = reader.number<EventId>();
+  if ((head.flags & kEventHasId) != 0) event.id = reader.number<EventIdBytes>();
   event.content_type = ContentType{head.content_type};
   event.type = reader.text(head.type_bytes);
   event.first_tag = tags != nullptr ? static_cast<uint32_t>(tags->size()) : 0;

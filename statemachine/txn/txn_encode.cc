@@ -43,7 +43,7 @@ void write_numbers(const TxnEffect& effect, Sink& sink) {
   if ((fields & kEffectHasValue) != 0) sink.number(static_cast<uint32_t>(effect.value.size()));
   if ((fields & kEffectHasDelta) != 0) sink.number(effect.delta);
   if ((fields & kEffectHasEvents) != 0) {
-    if (effect.expected == ExpectedVersion::kExact) sink.number(effect.expected_version);
+    if (effect.expected == Expected::kExact) sink.number(effect.expected_version);
     sink.number(static_cast<uint16_t>(effect.event_count));
   }
   if ((fields & kEffectHasPolicy) != 0)

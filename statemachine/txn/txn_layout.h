@@ -35,7 +35,7 @@ struct TxnItemHead {
 };
 static_assert(sizeof(TxnItemHead) == 4 && std::is_trivially_copyable_v<TxnItemHead>);
 inline constexpr uint8_t kItemHasTime = 1;      // put, expire
-inline constexpr uint8_t kItemExpected = 3;     // append: these bits are an ExpectedVersion
+inline constexpr uint8_t kItemExpected = 3;     // append: these bits are an Expected
 inline constexpr uint8_t kItemHasMaxCount = 1;  // policy, and the two below
 inline constexpr uint8_t kItemHasMaxAge = 2;
 inline constexpr uint8_t kItemHasTruncateBefore = 4;

@@ -146,7 +146,7 @@ Result<> check_fields(const TxnEffect& effect, const EffectInfo& info) {
       absent(".expires_at", lacks(kEffectHasTime) && effect.expires_at_ns != 0));
   TAILRACE_RETURN_IF_ERROR(absent(".delta", lacks(kEffectHasDelta) && effect.delta != 0));
   TAILRACE_RETURN_IF_ERROR(
-      absent(".expected", lacks(kEffectHasEvents) && effect.expected != ExpectedVersion::kAny));
+      absent(".expected", lacks(kEffectHasEvents) && effect.expected != Expected::kAny));
   TAILRACE_RETURN_IF_ERROR(
       absent(".events", lacks(kEffectHasEvents) && (effect.event_count | effect.first_event) != 0));
   const bool has_policy = effect.max_count || effect.max_age_ns || effect.truncate_before;
@@ -154,7 +154,7 @@ Result<> check_fields(const TxnEffect& effect, const EffectInfo& info) {
   if (!lacks(kEffectHasPolicy) && !has_policy)
     return refuse(" says nothing: one of max_count, max_age and truncate_before is to be given");
   return check_is_absent(".expected_version",
-                         effect.expected_version != 0 && effect.expected != ExpectedVersion::kExact,
+                         effect.expected_version != 0 && effect.expected != Expected::kExact,
                          "an append without an exact version");
 }
 

@@ -309,9 +309,10 @@ void transactions() {
   }
   write_txn("effects");
   txn.then.push_back({.kind = TxnEffectKind::kAppend, .name = as_bytes("stream")});
-  txn.then[0].expected = ExpectedVersion::kExact;
+  txn.then[0].expected = Expected::kExact;
   const std::string_view tags[] = {"a:1", "b"};
-  txn.add_event(txn.then[0], {.type = "type", .id = EventId{}, .data = as_bytes("data")}, tags);
+  txn.add_event(txn.then[0], {.type = "type", .id = EventIdBytes{}, .data = as_bytes("data")},
+                tags);
   txn.add_event(txn.then[0], {.metadata = as_bytes("{}"), .content_type = ContentType::kJson});
   write_txn("events");
 }

@@ -209,9 +209,9 @@ TEST(TxnFormat, EventsHaveTheDocumentedLayout) {
   Txn txn;
   txn.then = {{.kind = TxnEffectKind::kAppend,
                .name = as_bytes("s"),
-               .expected = ExpectedVersion::kExact,
+               .expected = Expected::kExact,
                .expected_version = 4}};
-  EventId id{};
+  EventIdBytes id{};
   id[0] = std::byte{0xaa};
   id[15] = std::byte{0xbb};
   const std::string_view tags[] = {"x", "yz"};
@@ -223,8 +223,7 @@ TEST(TxnFormat, EventsHaveTheDocumentedLayout) {
                  .data = as_bytes("1")},
                 tags);
   txn.add_event(txn.then[0], {.content_type = ContentType::kProtobuf});
-  for (const auto expected :
-       {ExpectedVersion::kAny, ExpectedVersion::kNone, ExpectedVersion::kExists}) {
+  for (const auto expected : {Expected::kAny, Expected::kNone, Expected::kExists}) {
     const std::string_view names[] = {"a", "n", "e"};
     txn.otherwise.push_back({.kind = TxnEffectKind::kAppend,
                              .name = as_bytes(names[static_cast<size_t>(expected)]),

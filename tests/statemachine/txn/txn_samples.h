@@ -94,8 +94,8 @@ class TxnSource {
   }
 
   void append(TxnEffect& effect) {
-    effect.expected = static_cast<ExpectedVersion>(random_.below(4));
-    if (effect.expected == ExpectedVersion::kExact) effect.expected_version = random_.below(5);
+    effect.expected = static_cast<Expected>(random_.below(4));
+    if (effect.expected == Expected::kExact) effect.expected_version = random_.below(5);
     for (uint64_t left = random_.between(1, 4); left > 0; --left) {
       TxnEvent event;
       if (random_.chance(3, 4)) event.type = name();

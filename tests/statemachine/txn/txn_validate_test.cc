@@ -152,7 +152,7 @@ TEST(TxnValidate, NumbersThatNoEnumerationHas) {
             "then[0].kind is 255, the kinds are 1 to 9");
   Txn txn;
   txn.then = {effect(TxnEffectKind::kAppend, "s")};
-  txn.then[0].expected = ExpectedVersion{4};
+  txn.then[0].expected = Expected{4};
   txn.add_event(txn.then[0], {});
   EXPECT_EQ(refusal(txn), "then[0].append.expected is 4, 3 is the greatest that is known");
   EXPECT_EQ(refusal(TxnEvent{.content_type = ContentType{9}}),
@@ -284,7 +284,7 @@ TEST(TxnValidate, FieldsThatAKindDoesNotHave) {
             "then[0].get.expires_at is given, but 'get' has none");
   EXPECT_EQ(with(kPut, [](TxnEffect& it) { it.delta = 1; }),
             "then[0].put.delta is given, but 'put' has none");
-  EXPECT_EQ(with(kPut, [](TxnEffect& it) { it.expected = ExpectedVersion::kNone; }),
+  EXPECT_EQ(with(kPut, [](TxnEffect& it) { it.expected = Expected::kNone; }),
             "then[0].put.expected is given, but 'put' has none");
   EXPECT_EQ(with(kTombstone, [](TxnEffect& it) { it.event_count = 1; }),
             "then[0].tombstone.events is given, but 'tombstone' has none");
