@@ -12,7 +12,7 @@
 namespace tailrace::statemachine {
 namespace {
 
-constexpr uint64_t kSeeds = kSanitized ? 2 : 12;
+constexpr uint64_t kStreamSeeds = kSanitized ? 2 : 12;
 constexpr int kSteps = 700;
 
 /// What a record of a log would say, and what came of it.
@@ -411,7 +411,7 @@ class StreamsRun {
 // checkpoint answers the same again, and comes to the same pairs as one that never ended. No page
 // is left behind.
 TEST(StreamsModel, AgreesWithAnEventStoreInMemory) {
-  kv::for_seeds(kSeeds, [](uint64_t seed) { StreamsRun(seed).run(); });
+  kv::for_seeds(kStreamSeeds, [](uint64_t seed) { StreamsRun(seed).run(); });
 }
 
 }  // namespace

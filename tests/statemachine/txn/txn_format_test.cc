@@ -9,7 +9,7 @@
 namespace tailrace::statemachine {
 namespace {
 
-constexpr uint64_t kSeeds = 3000;
+constexpr uint64_t kFormatSeeds = 3000;
 
 // Promise: whatever passes validate() is decoded again after encode() to the same, and to the same
 // bytes. Reuse of a Txn leaves nothing behind.
@@ -18,7 +18,7 @@ TEST(TxnFormat, ATransactionComesBackAsItWasEncoded) {
   std::vector<std::byte> bytes, again;
   std::set<CheckKind> checks;
   std::set<TxnEffectKind> effects;
-  for (uint64_t seed = 1; seed <= kSeeds; ++seed) {
+  for (uint64_t seed = 1; seed <= kFormatSeeds; ++seed) {
     SCOPED_TRACE("seed " + std::to_string(seed));
     TxnSource source(seed);
     const Txn& txn = source.draw();
@@ -49,7 +49,7 @@ TEST(TxnFormat, AnEventIsFoundByItsOffsetAndByItsOrdinal) {
   std::vector<std::byte> bytes;
   std::vector<std::string_view> tags;
   size_t events = 0;
-  for (uint64_t seed = 1; seed <= kSeeds / 4; ++seed) {
+  for (uint64_t seed = 1; seed <= kFormatSeeds / 4; ++seed) {
     SCOPED_TRACE("seed " + std::to_string(seed));
     TxnSource source(seed);
     encode(source.draw(), bytes);
@@ -69,7 +69,7 @@ TEST(TxnFormat, AnEventIsFoundByItsOffsetAndByItsOrdinal) {
     }
     EXPECT_EQ(event_of(bytes, txn.events.size(), tags).error().code, ErrorCode::kOutOfRange);
   }
-  EXPECT_GT(events, kSeeds / 4);
+  EXPECT_GT(events, kFormatSeeds / 4);
 }
 
 // Promise: event_at() looks at no other item: behind damage elsewhere in the body an event is still
