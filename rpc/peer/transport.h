@@ -9,6 +9,7 @@
 
 #include "core/address.h"
 #include "core/result.h"
+#include "fasterlog/log.h"
 #include "observability/metrics.h"
 #include "replication/protocol/membership.h"
 #include "replication/transport.h"
