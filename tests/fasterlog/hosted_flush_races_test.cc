@@ -42,8 +42,9 @@ TEST_F(HostedFlushRaces, AStepLeavesNothingToBeToldOfAgain) {
   int readable = 0;
   for (int i = 0; i < 300; ++i) {
     append(*log, "flushed by the waiter");
-    (void)(*steps)->step();
-    (void)(*steps)->step();
+    // Who has begun to wake the waiter may come to it a moment later: the next step takes that.
+    for (int step = 0; step < 20 && (step < 2 || is_readable((*steps)->descriptor())); ++step)
+      (void)(*steps)->step();
     readable += is_readable((*steps)->descriptor());
   }
   stop.store(true);
