@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <list>
 #include <thread>
 
 #include "core/random.h"
@@ -139,7 +140,7 @@ TEST_F(LogConcurrency, EverythingAtOnceWhileBothEndsAreTruncated) {
   with.segment_bytes = 128u << 10;
   log_ = open_writer(with);
   ASSERT_NE(log_, nullptr);
-  std::vector<std::thread> threads;
+  std::list<std::thread> threads;  // in a vector g++ 12 sees an array without elements
   threads.emplace_back([this] { enqueues(1); });
   threads.emplace_back([this] { enqueues(2); });
   threads.emplace_back([this] { scans(false); });
