@@ -1,5 +1,4 @@
 // What there is only so much of, for all: who holds it without need, or for longest, makes room.
-#include <algorithm>
 #include <string>
 #include <thread>
 
@@ -38,15 +37,17 @@ TEST(Sharing, OperatorsComeInHoweverManyWait) {
   for (int i = 0; i < 256; ++i) {
     wait.push_back(std::make_unique<BareClient>(node.port));
     ask_for_digest(*wait.back(), 1, kFarAddress);
-    // Each waits before the next one comes: who asks nothing yet goes first.
+    // Each waits before the next one comes: who asks nothing yet goes first. With the last one
+    // there are too many.
+    if (i == 255) break;
     ASSERT_TRUE(soon([&] {
-      return value_of(registry, "tailrace_rpc_in_flight_requests") >= std::min(i + 1, 200);
+      return value_of(registry, "tailrace_rpc_in_flight_requests") >= i + 1;
     })) << i;
   }
   auto client = client_of(node, std::chrono::seconds(5));
   EXPECT_TRUE(client->status().front().second);
   EXPECT_TRUE(client->put(as_bytes("k"), as_bytes("v")));
-  EXPECT_LT(value_of(registry, "tailrace_rpc_evicted_connections_total"), 200);
+  EXPECT_LT(value_of(registry, "tailrace_rpc_evicted_connections_total"), 50);
   // The first is the one that had to go.
   EXPECT_FALSE(wait.front()->read_until(
       [](wire::Response::Reader response) { return response.isDigest(); }));
