@@ -12,8 +12,8 @@
 # find them.
 
 set(TAILRACE_COMPONENTS
-  core net command txn wire client observability http storage fasterlog kv statemachine replication
-  rpc config)
+  core net txn command wire client observability http storage fasterlog kv statemachine history
+  replication rpc config)
 
 set(TAILRACE_core_COMPONENTS)
 set(TAILRACE_core_PACKAGES tl-expected)
@@ -23,19 +23,19 @@ set(TAILRACE_net_COMPONENTS core)
 set(TAILRACE_net_PACKAGES Threads fmt)
 set(TAILRACE_net_MODULES)
 
-set(TAILRACE_command_COMPONENTS core)
-set(TAILRACE_command_PACKAGES)
-set(TAILRACE_command_MODULES)
-
-set(TAILRACE_txn_COMPONENTS core command)
+set(TAILRACE_txn_COMPONENTS core)
 set(TAILRACE_txn_PACKAGES)
 set(TAILRACE_txn_MODULES)
+
+set(TAILRACE_command_COMPONENTS core txn)
+set(TAILRACE_command_PACKAGES)
+set(TAILRACE_command_MODULES)
 
 set(TAILRACE_wire_COMPONENTS core net)
 set(TAILRACE_wire_PACKAGES Threads fmt CapnProto)
 set(TAILRACE_wire_MODULES)
 
-set(TAILRACE_client_COMPONENTS core command wire)
+set(TAILRACE_client_COMPONENTS core txn command wire)
 set(TAILRACE_client_PACKAGES Threads fmt)
 set(TAILRACE_client_MODULES)
 
@@ -63,15 +63,19 @@ set(TAILRACE_statemachine_COMPONENTS core command observability fasterlog kv)
 set(TAILRACE_statemachine_PACKAGES fmt)
 set(TAILRACE_statemachine_MODULES XXHASH=libxxhash)
 
+set(TAILRACE_history_COMPONENTS core txn storage fasterlog statemachine)
+set(TAILRACE_history_PACKAGES fmt)
+set(TAILRACE_history_MODULES XXHASH=libxxhash ZSTD=libzstd)
+
 set(TAILRACE_replication_COMPONENTS core observability storage fasterlog statemachine)
 set(TAILRACE_replication_PACKAGES fmt)
 set(TAILRACE_replication_MODULES)
 
-set(TAILRACE_rpc_COMPONENTS client wire observability http fasterlog kv statemachine replication)
+set(TAILRACE_rpc_COMPONENTS client wire observability http fasterlog kv statemachine history replication)
 set(TAILRACE_rpc_PACKAGES Threads fmt OpenSSL)
 set(TAILRACE_rpc_MODULES)
 set(TAILRACE_rpc_LIBRARIES http_parser)
 
-set(TAILRACE_config_COMPONENTS core observability http rpc)
+set(TAILRACE_config_COMPONENTS core observability http history rpc)
 set(TAILRACE_config_PACKAGES yaml-cpp)
 set(TAILRACE_config_MODULES XXHASH=libxxhash)

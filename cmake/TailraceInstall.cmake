@@ -15,10 +15,10 @@ set(TAILRACE_PKGCONFIG_DIR "${CMAKE_INSTALL_LIBDIR}/pkgconfig")
 # they may change with any release and are not installed.
 set(TAILRACE_PUBLIC_HEADERS
   core/address.h core/bytes.h core/clock.h core/cluster_identity.h core/cluster_version.h
-  core/counter.h core/mutex.h core/record_kind.h core/result.h core/vote.h
+  core/counter.h core/mutex.h core/record_kind.h core/result.h core/shared_bytes.h core/vote.h
   statemachine/command/command.h
-  statemachine/txn/txn.h statemachine/txn/txn_result.h
-  rpc/client/client.h rpc/client/runtime.h rpc/wire/status.h
+  statemachine/txn/names.h statemachine/txn/txn.h statemachine/txn/txn_result.h
+  rpc/client/client.h rpc/client/events.h rpc/client/runtime.h rpc/wire/status.h
   observability/logging.h observability/metric_table.h observability/metrics.h
   observability/process_metrics.h
   http/message.h http/monitoring.h http/request_parser.h http/server.h
@@ -30,14 +30,21 @@ set(TAILRACE_PUBLIC_HEADERS
   fasterlog/types/records.h
   kv/checkpoint_source.h kv/session.h kv/store.h kv/types/checkpoint.h kv/types/copied_file.h
   kv/types/log_address.h kv/types/operation.h kv/types/options.h
-  statemachine/anchors.h statemachine/cost.h statemachine/state_copy.h
-  statemachine/state_machine.h statemachine/step_times.h statemachine/types/copy_plan.h statemachine/types/rules.h
+  statemachine/anchors.h statemachine/cost.h statemachine/outcomes/outcome_log.h
+  statemachine/state_copy.h
+  statemachine/state_machine.h statemachine/step_times.h statemachine/streams/stream.h
+  statemachine/streams/stream_reader.h statemachine/streams/stream_records.h
+  statemachine/types/copy_plan.h statemachine/types/rules.h statemachine/types/scavenge_point.h
   statemachine/types/state_value.h statemachine/watermarks.h
+  history/block_cache.h history/catalogue.h history/event_cursor.h history/event_file.h
+  history/event_file_writer.h history/event_outcomes.h history/floor_cursor.h
+  history/format/event_entry.h
+  history/historian.h history/history.h history/logged_outcomes.h history/scavenge_host.h history/types/options.h
   replication/coordinator.h replication/copy/checkpoint_copy_status.h replication/node.h
   replication/protocol/membership.h replication/protocol/messages.h replication/protocol/role.h
   replication/transport.h
   rpc/awaitables/async_enqueue.h rpc/awaitables/durable_wait.h rpc/awaitables/store_read.h
-  rpc/etcd/coordinator.h rpc/peer/transport.h rpc/server/server.h
+  rpc/etcd/coordinator.h rpc/history/fetcher.h rpc/peer/transport.h rpc/server/server.h
   config/coordinator_config.h config/node_config.h)
 
 install(TARGETS tailrace RUNTIME)

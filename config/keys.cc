@@ -41,7 +41,7 @@ constexpr Key kKeys[] = {
 
   // ---- log
   {"log", "page_bytes", Form::kPowerOfTwo, 64 * kKiB, 64 * kMiB, "", TARGET(log.page_bytes), "",
-   "A page of the log's memory. Bounds a record: the largest value is 128 KiB less. Fixed when the log is created."},
+   "A page of the log's memory. Bounds a record: the largest value is 128 KiB less. Records do not cross pages, so with 4 MiB a third more is written and sent for values of 1 MiB, with 16 MiB a fifteenth. The same on all nodes. Fixed when the log is created."},
   {"log", "buffer_pages", Form::kNumber, 4, 4096, "", TARGET(log.buffer_pages), "",
    "How many pages are in memory; a power of two. More where the disk has pauses and writers must not wait for it."},
   {"log", "segment_bytes", Form::kPowerOfTwo, 64 * kKiB, 64 * kGiB, "", TARGET(log.segment_bytes), "",
@@ -107,7 +107,7 @@ constexpr Key kKeys[] = {
   {"state_machine", "checkpoint_kind", Form::kChoice, 1, 0, "fold_over snapshot incremental", TARGET_CHOICE(state_machine.checkpoint_kind), "",
    "fold_over: the store's log becomes durable; cheapest for the disk. snapshot: what is in memory is written to a file of its own, and updates in place go on. incremental: as snapshot, but only what changed."},
   {"state_machine", "retention_bytes", Form::kSize, 0, 1024 * kTiB, "", TARGET(state_machine.retention_bytes), "",
-   "Log that is kept for tails, below what is applied. 0: a checkpoint removes all that it covers, events too."},
+   "Log that is kept for tails, below what is applied. 0: a checkpoint removes all that it covers. Events of streams stay in event files, unless history.keep is none."},
   {"state_machine", "session_ttl", Form::kTime, kSecond, kLongest, "", TARGET(state_machine.session_ttl), "",
    "How long a client's session is remembered after its last command: a command that is sent again within it is applied once. Longer than any client may take to send one again. In force for the cluster is what the leader's file says."},
   {"state_machine", "session_answers", Form::kNumber, 1, 65536, "", TARGET(state_machine.session_answers), "",
@@ -122,6 +122,12 @@ constexpr Key kKeys[] = {
    "Commands are refused so far below what the store can take, so that those on their way find room."},
   {"state_machine", "digest_bytes_per_s", Form::kSize, 0, kTiB, "", TARGET(state_machine.digest_bytes_per_s), "",
    "How much of the store a digest reads a second (replication.digest_interval). 0: as fast as it can."},
+
+  // ---- history
+  {"history", "keep", Form::kChoice, 0, 0, "events none", TARGET_CHOICE(history.keep), "",
+   "What is kept of the log when it is truncated. events: the events of streams, in files that can be read; keys and values take no room there. none: nothing, so events end with the log. The same on all nodes."},
+  {"history", "compression", Form::kChoice, 0, 0, "none zstd", TARGET_CHOICE(history.compression), "",
+   "How event files are compressed. zstd: events of text take a fifth or less. none: for data that are compressed already."},
 
   // ---- replication
   {"replication", "listen", Form::kAddress, 0, 0, "", TARGET(peers.listen), "this member's `peer`",

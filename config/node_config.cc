@@ -204,6 +204,7 @@ Result<NodeConfig> load_node_config(const std::string& file) {
     store.finish();
     check_store(store, config.store);
     read_whole(top.mapping("state_machine"), "state_machine", config);
+    read_whole(top.mapping("history"), "history", config);
     read_replication(top.mapping("replication"), config);
     read_server(top.mapping("server"), config);
     read_whole(top.mapping("metrics"), "metrics", config);
@@ -240,6 +241,8 @@ void place_in_directory(NodeConfig& config, const std::string& data_dir) {
   config.log.owner = owner;
   config.store.directory = root / "store";
   config.store.owner = owner;
+  config.history.directory = root / "history";
+  config.history.outcomes = root / "outcomes";
   config.node.directory = root;
   config.peers.self = config.node.self;
   config.peers.cluster = config.node.cluster;

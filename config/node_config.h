@@ -6,6 +6,7 @@
 #include "config/coordinator_config.h"
 #include "core/result.h"
 #include "fasterlog/log.h"
+#include "history/types/options.h"
 #include "http/monitoring.h"
 #include "kv/store.h"
 #include "replication/node.h"
@@ -16,11 +17,22 @@
 
 namespace tailrace::config {
 
+/// What becomes of events when the log is truncated.
+enum class KeepHistory : uint8_t { kEvents, kNone };
+
+struct HistoryConfig {
+  KeepHistory keep = KeepHistory::kEvents;
+  history::Compression compression = history::Compression::kZstd;
+  std::string directory;  // of event files
+  std::string outcomes;   // of what became of transactions
+};
+
 struct NodeConfig {
   std::string data_dir;
   fasterlog::LogOptions log;
   kv::StoreOptions store;
   statemachine::StateMachineOptions state_machine;
+  HistoryConfig history;
   replication::NodeOptions node;
   CoordinatorConfig coordinator;
   rpc::ServerOptions server;

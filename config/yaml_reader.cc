@@ -3,11 +3,11 @@
 #include <algorithm>
 #include <bit>
 #include <charconv>
-#include <numeric>
 #include <set>
 
 #include "config/keys.h"
 #include "core/host_port.h"
+#include "core/nearest.h"
 
 namespace tailrace::config {
 
@@ -27,21 +27,6 @@ std::optional<std::pair<uint64_t, std::string>> split_unit(const std::string& te
 std::optional<uint64_t> times(uint64_t value, uint64_t factor) {
   if (value != 0 && factor > UINT64_MAX / value) return std::nullopt;
   return value * factor;
-}
-
-size_t editing_distance(const std::string& a, const std::string& b) {
-  std::vector<size_t> row(b.size() + 1);
-  std::iota(row.begin(), row.end(), size_t{0});
-  for (size_t i = 1; i <= a.size(); ++i) {
-    size_t diagonal = row[0];
-    row[0] = i;
-    for (size_t j = 1; j <= b.size(); ++j) {
-      const size_t substituted = diagonal + (a[i - 1] == b[j - 1] ? 0 : 1);
-      diagonal = row[j];
-      row[j] = std::min({row[j] + 1, row[j - 1] + 1, substituted});
-    }
-  }
-  return row[b.size()];
 }
 
 }  // namespace
@@ -71,20 +56,6 @@ std::optional<std::chrono::milliseconds> parse_duration(const std::string& text)
   if (unit == "h") ms = times(value, 3'600'000);
   if (!ms || *ms > kMostMs) return std::nullopt;
   return std::chrono::milliseconds(*ms);
-}
-
-std::optional<std::string> nearest(const std::string& word,
-                                   const std::vector<std::string>& candidates) {
-  std::optional<std::string> best;
-  size_t least = std::max<size_t>(2, word.size() / 3) + 1;
-  for (const std::string& candidate : candidates) {
-    const size_t distance = editing_distance(word, candidate);
-    if (distance < least) {
-      least = distance;
-      best = candidate;
-    }
-  }
-  return best;
 }
 
 void ReadState::fail(const YAML::Node& at, const std::string& message) {
@@ -338,13 +309,14 @@ void YamlReader::finish() {
       state_.fail(entry.first, full(key) + " is given twice");
     }
     if (std::find(known_.begin(), known_.end(), key) != known_.end()) continue;
-    const auto close = nearest(key, known_);
+    const std::vector<std::string_view> known(known_.begin(), known_.end());
+    const auto close = nearest(key, known);
     std::string message = "unknown key '" + full(key) + "'";
     const std::string place = right_place(key, path_, entry.second);
     if (key.find('.') != std::string::npos && !place.empty()) {
       message += "; " + place;
     } else if (close) {
-      message += "; did you mean '" + *close + "'?";
+      message += "; did you mean '" + std::string(*close) + "'?";
     } else if (!place.empty()) {
       message += "; " + place;
     } else {

@@ -20,9 +20,6 @@ std::optional<uint64_t> parse_size(const std::string& text);
 inline constexpr uint64_t kMostDays = 366;
 /// "250 ms", "10s", "5 m", "1h": a duration. A number without a unit is refused.
 std::optional<std::chrono::milliseconds> parse_duration(const std::string& text);
-/// The candidate within an editing distance that a slip of the finger explains, or nothing.
-std::optional<std::string> nearest(const std::string& word,
-                                   const std::vector<std::string>& candidates);
 
 /// Where errors are collected while one file is read: the first one stays.
 struct ReadState {

@@ -27,7 +27,10 @@ enum class Feature : uint8_t {
   kClusterIdentity,
   kPromiseNamesCluster,
   kInsert,
-  kLast = kInsert,
+  kTxn,
+  kPositions,
+  kScavenge,
+  kLast = kScavenge,
 };
 
 /// Where an older program would meet it.
@@ -50,6 +53,9 @@ inline constexpr std::array kFeatures{
     FeatureInfo{Feature::kClusterIdentity,     4, WrittenTo::kMembersRecord, "layout 3: which cluster it is"},
     FeatureInfo{Feature::kPromiseNamesCluster, 4, WrittenTo::kPromiseFile,   "version 4: which cluster the disk belongs to"},
     FeatureInfo{Feature::kInsert,              4, WrittenTo::kCommand,       "`insert`: a compare-and-swap against an absent key"},
+    FeatureInfo{Feature::kTxn,                 5, WrittenTo::kCommand,       "`txn`: checks and effects on keys and streams, together"},
+    FeatureInfo{Feature::kPositions,           5, WrittenTo::kCommand,       "`rules` of version 3: keys remember where they were last modified"},
+    FeatureInfo{Feature::kScavenge,            6, WrittenTo::kCommand,       "`scavenge`: event files are to be without dead events"},
 };
 // clang-format on
 

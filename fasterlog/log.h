@@ -165,9 +165,10 @@ class Log {
   /// at or above durable, kInvalidArgument when no record begins there.
   virtual Result<Record> read(Address address, std::vector<std::byte>& buffer) = 0;
   /// Visits the record at each address, in the order given; ascending addresses share their reads.
-  /// Ends at the first error. A record's payload lives until the visitor returns.
+  /// Ends at the first error, and once the visitor returns false. A record's payload lives until it
+  /// returns.
   virtual Result<> read_batch(std::span<const Address> addresses,
-                              const std::function<void(const Record&)>& visit) = 0;
+                              const std::function<bool(const Record&)>& visit) = 0;
   using ScanOptions = fasterlog::ScanOptions;
   /// A forward scan from a record boundary (or begin); each scanner belongs to one thread.
   virtual std::unique_ptr<LogScanner> scan(Address from, ScanOptions options) = 0;
@@ -204,6 +205,14 @@ class Log {
   /// And how many segments it would take from the log, to delete or to use again.
   virtual uint64_t reclaimable_segments(Address limit) const = 0;
   virtual uint64_t disk_bytes() const = 0;  // of segment files, spare ones included
+  /// Deletes spare segments with bytes from before `address`, and from now on
+  /// deletes such segments instead of keeping them as spares. What the log has no file for then is
+  /// made anew, which is slower. Any thread.
+  virtual Result<> discard_before(Address address) = 0;
+  /// The first byte that a segment file has: begin() lies within its segment.
+  virtual Address first_byte() const = 0;
+  /// Where bytes from before begin()'s segment are still on the disk, or may be.
+  virtual std::vector<OldBytes> old_bytes() const = 0;
 
   // ---- Consumers: named readers whose position outlives them. -----------------------------------
   /// Goes on at the stored position of `name` (1–255 bytes), or stores the wanted one first.

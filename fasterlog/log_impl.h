@@ -75,7 +75,7 @@ class LogImpl final : public Log {
 
   Result<Record> read(Address address, std::vector<std::byte>& buffer) override;
   Result<> read_batch(std::span<const Address> addresses,
-                      const std::function<void(const Record&)>& visit) override;
+                      const std::function<bool(const Record&)>& visit) override;
   std::unique_ptr<LogScanner> scan(Address from, ScanOptions options) override;
   Result<> read_raw(Address from, size_t most_bytes, std::vector<std::byte>& into) override;
   Result<> read_raw_flushing(Address from, size_t most_bytes,
@@ -93,6 +93,9 @@ class LogImpl final : public Log {
   Result<> remove_consumer(const std::string& name) override;
   std::vector<ConsumerStatus> consumers() const override;
   uint64_t disk_bytes() const override { return core_->segments.disk_bytes(); }
+  Result<> discard_before(Address address) override;
+  Address first_byte() const override;
+  std::vector<OldBytes> old_bytes() const override;
 
   void register_metrics(observability::MetricRegistry& registry, TellAddresses addresses) override;
 

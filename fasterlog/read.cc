@@ -27,14 +27,14 @@ Result<Record> LogImpl::read(Address address, std::vector<std::byte>& buffer) {
 }
 
 Result<> LogImpl::read_batch(std::span<const Address> addresses,
-                             const std::function<void(const Record&)>& visit) {
+                             const std::function<bool(const Record&)>& visit) {
   LogSource source(*core_);
   RecordReader reader(source, core_->options.page_bytes, kBatchReadBytes);
   const uint64_t cuts = core_->cut_count.load();
   for (const Address address : addresses) {
     if (core_->cut_count.load() != cuts) reader.forget();
     TAILRACE_ASSIGN_OR_RETURN(auto record, read_one(source, reader, address));
-    visit(record);
+    if (!visit(record)) return {};
   }
   return {};
 }

@@ -48,6 +48,19 @@ tl::unexpected<Error> LogImpl::give_up(Error error) {
   return tl::unexpected(std::move(error));
 }
 
+Result<> LogImpl::discard_before(Address address) {
+  const uint64_t bytes = core_->segments.segment_bytes();
+  return core_->segments.discard_before(align_up(address.value, bytes) / bytes);
+}
+
+Address LogImpl::first_byte() const {
+  return Address{core_->segments.index_of(begin()) * core_->segments.segment_bytes()};
+}
+
+std::vector<OldBytes> LogImpl::old_bytes() const {
+  return core_->segments.old_bytes(durable());
+}
+
 uint64_t LogImpl::reclaimable_segments(Address limit) const {
   const auto to = begin_not_above(std::min(limit, durable()));
   return to ? core_->segments.count_before(core_->segments.index_of(*to)) : 0;

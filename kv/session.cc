@@ -1,5 +1,7 @@
 #include "kv/session.h"
 
+#include <thread>
+
 #include "kv/engine/engine_hot.h"
 #include "kv/engine/hashed_key.h"
 #include "kv/session_impl.h"
@@ -11,6 +13,7 @@ using Outcome = Engine::Outcome;
 
 namespace {
 constexpr std::chrono::milliseconds kPollInterval{100};
+constexpr std::chrono::milliseconds kRoomPause{100};
 
 Error not_found() {
   return Error{ErrorCode::kNotFound, "no such key"};
@@ -320,17 +323,22 @@ Outcome SessionCore::attempt(const HashedKey& key, const Engine::Change& change,
 }
 
 Result<> SessionCore::wait_for_room(uint64_t bytes) {
-  HybridLog& log = engine_.log();
-  if (budget_ == HybridLog::Budget::kBeyond) return log.wait_for_room(bytes, budget_);
-  auto room = store_.wait_for_room(bytes);
-  if (room || room.error().code != ErrorCode::kResourceExhausted) return room;
-  if (!options_.beyond_disk_budget) {
-    store_.probe().refusals.add();
-    return room;
+  if (budget_ != HybridLog::Budget::kBeyond) {
+    auto room = store_.wait_for_room(bytes);
+    if (room || room.error().code != ErrorCode::kResourceExhausted) return room;
+    if (!options_.beyond_disk_budget) {
+      store_.probe().refusals.add();
+      return room;
+    }
+    budget_ = HybridLog::Budget::kBeyond;
+    store_.probe().beyond_budget.add();
   }
-  budget_ = HybridLog::Budget::kBeyond;
-  store_.probe().beyond_budget.add();
-  return log.wait_for_room(bytes, budget_);
+  auto room = engine_.log().wait_for_room(bytes, budget_);
+  if (room || room.error().code != ErrorCode::kResourceExhausted) return room;
+  if (!options_.waits_for_disk || !options_.waits_for_disk()) return room;
+  // The write is tried again, and has the log look whether there is room by then.
+  std::this_thread::sleep_for(kRoomPause);
+  return {};
 }
 
 Result<> SessionCore::provide(Outcome outcome, const Engine::Waiting& waiting, const HashedKey& key,

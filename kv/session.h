@@ -27,6 +27,9 @@ struct SessionOptions {
   /// Where compaction wins no room at the disk budget the session's writes go on beyond it, as far
   /// as the disk has space: for an embedder that has decided already, and must not fail any more.
   bool beyond_disk_budget = false;
+  /// With beyond_disk_budget: a write that finds the disk full waits for room, as long as this says
+  /// so: it is asked ten times a second. Null: such a write fails.
+  std::function<bool()> waits_for_disk = nullptr;
   /// Each serial is one write, done when the call returns: serials ascend strictly, and an idle
   /// session, or one whose thread has ended, holds up no checkpoint and no scan. Without it several
   /// writes may have one serial, and refresh() says that there are no more of it.

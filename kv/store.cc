@@ -141,6 +141,12 @@ bool Store::wants_checkpoint() const {
 uint64_t Store::capacity_bytes() const {
   return impl_->capacity_bytes();
 }
+bool Store::is_limited_by_disk() const {
+  return impl_->is_limited_by_disk();
+}
+void Store::note_refused_write() const {
+  impl_->probe().refusals.add();
+}
 size_t Store::max_record_bytes() const {
   return impl_->engine().max_record_bytes();
 }

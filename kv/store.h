@@ -133,6 +133,10 @@ class Store final {
   /// with. Beyond the budget (SessionOptions) used exceeds capacity. Any thread; cheap.
   uint64_t used_bytes() const;
   uint64_t capacity_bytes() const;
+  /// Whether the budget is what the disk has left, and not disk_bytes.
+  bool is_limited_by_disk() const;
+  /// Counts a write that its caller refused for lack of capacity. Any thread.
+  void note_refused_write() const;
   /// used_bytes() once compaction has made up for what is beyond the budget. Any thread; cheap.
   uint64_t settled_bytes() const;
   /// Three quarters of the budget are taken, and compaction has left something behind that only the

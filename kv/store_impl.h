@@ -53,6 +53,7 @@ class StoreImpl final {
   uint64_t used_bytes() const;
   bool wants_checkpoint() const;
   uint64_t capacity_bytes() const;
+  bool is_limited_by_disk() const { return options_.disk_bytes == 0; }
   /// As of the last measure_budget(): asking the disk is a system call.
   uint64_t budget_bytes() const { return budget_bytes_.load(std::memory_order_relaxed); }
   /// Asks the disk and sets aside what compaction needs of it. The compactor's thread, now and

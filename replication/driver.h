@@ -82,7 +82,7 @@ class Driver final : public Node, public TransportHandler {
   void perform_one(Send& action);
   void perform_one(const ShipBytes& action);
   /// Reads them, or gives those that are on their way to another follower.
-  Result<std::shared_ptr<const std::vector<std::byte>>> bytes_to_ship(const ShipBytes& action);
+  Result<SharedBytes> bytes_to_ship(const ShipBytes& action);
   void perform_one(AppendRaw& action);
   void perform_one(const AdvanceCommitted& action);
   void perform_one(const SetAnchor& action);
@@ -180,12 +180,13 @@ class Driver final : public Node, public TransportHandler {
   bool running_ = false;
   bool epoch_start_waits_ = false;  // this node leads; its epoch's first record waits for room
   std::deque<AppendRaw> appends_;   // waiting for room in the log, in order
-  /// Bytes of the log on their way to a follower: the next one often wants the same.
+  /// Bytes of the log that were read for a follower: the next one often wants the same. Until the
+  /// next tick, at most.
   struct OnTheirWay {
     Address from;
     uint64_t most_bytes = 0;
     bool flushing = false;
-    std::weak_ptr<const std::vector<std::byte>> bytes;
+    SharedBytes bytes;
   };
   RoundTrips round_trips_;
   ClockOffset clock_offset_;

@@ -23,6 +23,7 @@ std::string in_words(const statemachine::Rules& rules) {
     words += fmt::format(", sessions {}, answers_bytes {}, answer_value_bytes {}",
                          rules.limits->sessions, rules.limits->answers_bytes,
                          rules.limits->answer_value_bytes);
+  if (rules.positions) words += ", keys have positions";
   return words;
 }
 

@@ -15,6 +15,7 @@ class LeaderRules {
   /// What of those that the file wants all members know.
   static statemachine::Rules known(statemachine::Rules wanted, uint32_t cluster_version) {
     if (!knows(cluster_version, Feature::kSessionLimits)) wanted.limits.reset();
+    if (!knows(cluster_version, Feature::kPositions)) wanted.positions = false;
     return wanted;
   }
 

@@ -254,6 +254,7 @@ Candidacy Driver::candidacy() const {
 
 void Driver::tick() {
   if (!running_) return;
+  shipped_ = {};
   drain_appends();
   write_epoch_start();
   if (const Result<> kept = promise_file_.keep_room(); !kept)

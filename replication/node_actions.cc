@@ -160,18 +160,19 @@ void Driver::perform_one(Send& action) {
   transport_.send(action.peer, std::move(action.message));
 }
 
-Result<std::shared_ptr<const std::vector<std::byte>>> Driver::bytes_to_ship(
-    const ShipBytes& action) {
-  if (shipped_.from == action.from && shipped_.most_bytes == action.most_bytes &&
-      shipped_.flushing == action.flushing) {
-    if (auto same = shipped_.bytes.lock()) return same;
+Result<SharedBytes> Driver::bytes_to_ship(const ShipBytes& action) {
+  if (shipped_.bytes && shipped_.from == action.from && shipped_.flushing == action.flushing) {
+    // More than was asked for is one batch, which nobody gets in parts.
+    const size_t size = shipped_.bytes->size();
+    if (size > 0 && (size <= action.most_bytes || size > shipped_.most_bytes))
+      return shipped_.bytes;
   }
   auto bytes = std::make_shared<std::vector<std::byte>>();
   TAILRACE_RETURN_IF_ERROR(action.flushing
                                ? log_.read_raw_flushing(action.from, action.most_bytes, *bytes)
                                : log_.read_raw(action.from, action.most_bytes, *bytes));
-  shipped_ = {action.from, action.most_bytes, action.flushing, bytes};
-  return bytes;
+  shipped_ = {action.from, action.most_bytes, action.flushing, std::move(bytes)};
+  return shipped_.bytes;
 }
 
 void Driver::perform_one(const ShipBytes& action) {
@@ -199,6 +200,11 @@ void Driver::perform_one(const ShipBytes& action) {
 void Driver::perform_one(AppendRaw& action) {
   appends_.push_back(std::move(action));
   drain_appends();
+  if (appends_.empty()) return;
+  // What has to wait holds its own bytes only, and not all that came with them.
+  AppendRaw& waits = appends_.back();
+  waits.bytes = SharedBytes::copy_of(waits.bytes->subspan(waits.skip));
+  waits.skip = 0;
 }
 
 void Driver::drain_appends() {

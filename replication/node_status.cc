@@ -238,8 +238,11 @@ void Driver::register_metrics(observability::MetricRegistry& registry) {
   });
   registry.add_gauge(to, observability::metric("tailrace_replication_states_disputed"), {},
                      [this] { return status()->disagreement.empty() ? 0.0 : 1.0; });
-  registry.add_gauge(to, observability::metric("tailrace_replication_last_compared_address_bytes"),
-                     {}, [this] { return static_cast<double>(status()->last_compared.value); });
+  registry.add_gauge(
+      to, observability::metric("tailrace_replication_last_compared_address_bytes"), {}, [this] {
+        const Address at = status()->last_compared;
+        return at == Address{} ? observability::kNotKnown : static_cast<double>(at.value);
+      });
   registry.add_counter(to,
                        observability::metric("tailrace_replication_state_digest_mismatches_total"),
                        {}, probe_.digest_mismatches);

@@ -21,6 +21,7 @@ constexpr uint64_t kStretchBytes = 4u << 20;
 // Whoever listens has all answers of a stretch in memory until they are sent.
 constexpr size_t kStretchAnswerBytes = 1u << 20;
 constexpr size_t kDigestsKept = 64;
+constexpr std::chrono::minutes kTellEvery{1};
 /// A store's log of so many bytes is summed up in a few milliseconds: at once.
 constexpr uint64_t kSmallStateBytes = 4u << 20;
 constexpr size_t kMarksKept = 65536;
@@ -31,6 +32,7 @@ Rules rules_of(const StateMachineOptions& options) {
   rules.session_ttl_ns = static_cast<uint64_t>(Nanoseconds(options.session_ttl).count());
   rules.session_answers = options.session_answers;
   rules.limits = options.session_limits;
+  rules.positions = true;
   return rules;
 }
 
@@ -38,11 +40,13 @@ Rules rules_of(const StateMachineOptions& options) {
 Rules own_rules(const StateMachineOptions& options) {
   Rules rules = rules_of(options);
   rules.limits.reset();
+  rules.positions = false;
   return rules;
 }
 
 uint32_t format_of(const Rules& rules) {
-  return rules.limits ? kStateFormat : kStateFormatBeforeLimits;
+  if (rules.positions) return kStateFormat;
+  return rules.limits ? kStateFormatBeforePositions : kStateFormatBeforeLimits;
 }
 
 }  // namespace
@@ -53,7 +57,10 @@ Applier::Applier(fasterlog::Log& log, kv::Store& store, Watermarks& watermarks,
       store_(store),
       watermarks_(watermarks),
       probe_(probe),
-      sessions_(own_rules(options), probe) {
+      outcomes_(options.outcomes),
+      waits_(options.waits_for_disk),
+      sessions_(own_rules(options), probe),
+      txns_(store, expiries_) {
   rules_.in_force = own_rules(options);
   rules_.wanted = rules_of(options);
 }
@@ -87,6 +94,7 @@ Result<> Applier::recover(Address from, const std::function<void(double)>& progr
     TAILRACE_RETURN_IF_ERROR(store_.read(as_bytes(kRulesKey), value));
     TAILRACE_ASSIGN_OR_RETURN(const auto rules, decode_rules(as_bytes(value)));
     sessions_.take_rules(rules);
+    positions_ = rules.positions;
     {
       const MutexLock lock(mutex_);
       rules_.in_force = rules;
@@ -96,14 +104,18 @@ Result<> Applier::recover(Address from, const std::function<void(double)>& progr
     if (!evicted && evicted.error().code != ErrorCode::kNotFound) return evicted;
     if (evicted) TAILRACE_RETURN_IF_ERROR(sessions_.load_evicted(as_bytes(value)));
   }
+  TAILRACE_RETURN_IF_ERROR(load_scavenge_point());
   TAILRACE_RETURN_IF_ERROR(load_state(format, progress));
   {
     const MutexLock lock(mutex_);
     marks_.emplace_back(from, log_time_ns());
   }
   // What is committed must be applied: the budget is the leader's to keep (StateMachine::admit).
-  TAILRACE_ASSIGN_OR_RETURN(session_,
-                            store_.start_session(kApplierSession, {.beyond_disk_budget = true}));
+  kv::SessionOptions options;
+  options.beyond_disk_budget = true;
+  if (waits_) options.waits_for_disk = [this] { return waits_for_disk(); };
+  TAILRACE_ASSIGN_OR_RETURN(session_, store_.start_session(kApplierSession, options));
+  TAILRACE_RETURN_IF_ERROR(txns_.open(*session_, outcomes_ ? &recorder_ : nullptr));
   if (format >= kStateFormatBeforeRules) {
     session_->refresh(from.value);
     return {};
@@ -124,7 +136,7 @@ Result<> Applier::load_state(uint64_t format, const std::function<void(double)>&
   const auto wanted = [&](ByteSpan key, ByteSpan value) {
     if (key.empty() || !result) return false;
     const char kind = as_text(key).front();
-    if (kind != kUserKey) return kind == kSessionKey || kind == kAnswerKey;
+    if (kind != kUserKey) return kind == kSessionKey || kind == kAnswerKey || kind == kOnceKey;
     if (format == 1) return false;
     const auto stored = decode_state_value(value);
     // Of format 1, and overwritten by the upgrade, or damaged: that is to be found out.
@@ -134,7 +146,10 @@ Result<> Applier::load_state(uint64_t format, const std::function<void(double)>&
   };
   const auto take = [&](ByteSpan key, ByteSpan value) {
     if (!result) return;
-    if (as_text(key).front() == kUserKey)
+    const char kind = as_text(key).front();
+    if (kind == kOnceKey)
+      result = txns_.load_once(key, value);
+    else if (kind == kUserKey)
       result = make_error(ErrorCode::kCorruption, "a value in the checkpoint does not parse");
     else
       result = format == 1 ? sessions_.load_pair_of_format_1(key, value)
@@ -166,7 +181,7 @@ Result<> Applier::upgrade(kv::Serial at) {
   for (const std::string& key : keys) {
     const auto wrap = [](const ByteSpan* present, std::string& next) {
       if (present == nullptr) return kv::Modification::kKeep;
-      encode_state_value(*present, 0, next);
+      encode_state_value({*present}, next);
       return kv::Modification::kWrite;
     };
     TAILRACE_RETURN_IF_ERROR(session_->rmw(as_bytes(key), wrap, at));
@@ -194,6 +209,12 @@ void Applier::stop() {
   work_.notify_all();
   progress_.notify_all();
   if (thread_.joinable()) thread_.join();
+  end_session();
+  visits_.close(Error{ErrorCode::kClosed, "the state machine is stopping"});
+}
+
+void Applier::end_session() {
+  txns_.close();
   session_.reset();
 }
 
@@ -253,23 +274,30 @@ Result<StateDigest> Applier::digest_at(Address address) const {
 void Applier::run() {
   for (;;) {
     while (apply_stretch()) {
+      visits_.run(watermarks_);
       MutexLock lock(mutex_);
       if (stopping_) return;
     }
+    // Half of a command may be in the store after a failure.
+    if (const auto failed = failure())
+      visits_.close(*failed);
+    else
+      visits_.run(watermarks_);
     MutexLock lock(mutex_);
     if (stopping_) return;
     if (failure_) {
       lock.unlock();
       // Half of a command may be in the store. Ending the session lets a checkpoint that runs come
       // to its end, where the checkpointer refuses to publish it.
-      session_.reset();
+      end_session();
       return;
     }
     // A running checkpoint needs the session to adopt its phases, also while nothing is applied.
     const bool checkpointing =
         hurries_.load() > 0 || store_.checkpoint_progress().phase != kv::CheckpointPhase::kRest;
     work_.wait_for(lock, std::chrono::milliseconds(checkpointing ? 1 : 100),
-                   [&]() TAILRACE_REQUIRES(mutex_) { return woken_ || stopping_; });
+                   [&]()
+                       TAILRACE_REQUIRES(mutex_) { return woken_ || stopping_ || visits_.any(); });
     woken_ = false;
   }
 }
@@ -284,7 +312,7 @@ bool Applier::apply_stretch() {
   std::optional<Error> failed;
   while (!failed && records < kStretchRecords && end - first < kStretchBytes) {
     ahead_.read(*scanner_, limit, kStretchRecords - records, kStretchBytes - (end - first),
-                *session_);
+                *session_, txns_.streams());
     for (const RecordsAhead::Item& item : ahead_.items()) {
       const fasterlog::Record& record = item.record;
       TAILRACE_CHECK(record.end <= limit, "the log handed out a record that is not committed");
@@ -314,6 +342,7 @@ bool Applier::apply_stretch() {
 
 void Applier::stretch_applied(std::shared_ptr<AppliedBatch> batch, size_t records) {
   const AddressRange range = batch->range;
+  if (outcomes_) outcomes_->applied(range.end, recorder_.take());
   {
     MutexLock lock(mutex_);  // so that no waiter misses it
     watermarks_.advance_applied(range.end, batch->epoch);
@@ -342,8 +371,9 @@ Result<> Applier::apply_record(const RecordsAhead::Item& item, AppliedBatch& bat
     probe_.replays.add();
     answer = std::move(*known);
   } else {
+    position_ = positions_ ? record.address.value : 0;
     if (command->operation != Operation::kDigest && command->operation != Operation::kCompare) {
-      TAILRACE_ASSIGN_OR_RETURN(answer, apply_command(*command, item.key, at));
+      TAILRACE_ASSIGN_OR_RETURN(answer, apply_command(item));
     }
     if (command->session) {
       TAILRACE_RETURN_IF_ERROR(
@@ -398,15 +428,22 @@ Result<Answer> Applier::apply_rules(ByteSpan value, kv::Serial at) {
   // What a version does not have stays as it is. (Who leads a cluster of a later one writes that.)
   const Rules before = this->rules().in_force;
   if (!rules.limits) rules.limits = before.limits;
+  rules.positions |= before.positions;
   std::vector<std::byte> bytes;
   encode(rules, bytes);
   TAILRACE_RETURN_IF_ERROR(session_->upsert(as_bytes(kRulesKey), bytes, at));
   if (format_ < format_of(rules)) TAILRACE_RETURN_IF_ERROR(note_format(format_of(rules), at));
   sessions_.take_rules(rules);
+  positions_ = rules.positions;
   const MutexLock lock(mutex_);
   rules_.in_force = rules;
   rules_.in_log = true;
   return Answer{};
+}
+
+ScavengePoint Applier::scavenge_point() const {
+  const MutexLock lock(mutex_);
+  return scavenge_;
 }
 
 RulesStatus Applier::rules() const {
@@ -435,12 +472,23 @@ Result<> Applier::apply_mark(const fasterlog::Record& record) {
   TAILRACE_RETURN_IF_ERROR(session_->upsert(as_bytes(kLogTimeKey), time, record.end.value));
   TAILRACE_RETURN_IF_ERROR(
       sessions_.log_time_moved(*session_, before_ns, now_ns, record.end.value));
+  TAILRACE_RETURN_IF_ERROR(txns_.log_time_moved(now_ns, record.end.value));
   expiries_.passed(now_ns);
   const MutexLock lock(mutex_);
   marks_.emplace_back(record.end, now_ns);
   if (marks_.size() > kMarksKept) marks_.pop_front();
   log_time_ns_.store(now_ns, std::memory_order_release);
   return {};
+}
+
+bool Applier::waits_for_disk() {
+  if (gives_up_.load(std::memory_order_acquire)) return false;
+  const SteadyTime now = std::chrono::steady_clock::now();
+  if (now - told_of_disk_ < kTellEvery) return true;
+  told_of_disk_ = now;
+  observability::log_error(
+      "applying waits: the disk of the store is full; make room on it, and it goes on by itself");
+  return true;
 }
 
 void Applier::fail(Error error) {

@@ -15,10 +15,15 @@
 #include "kv/store.h"
 #include "statemachine/background_digest.h"
 #include "statemachine/expiry_schedule.h"
+#include "statemachine/outcomes/outcome_log.h"
+#include "statemachine/outcomes/outcome_recorder.h"
 #include "statemachine/records_ahead.h"
 #include "statemachine/session/session_table.h"
 #include "statemachine/state_machine.h"
+#include "statemachine/stretch_visits.h"
+#include "statemachine/txn_applier.h"
 #include "statemachine/types/probe.h"
+#include "statemachine/types/scavenge_point.h"
 #include "statemachine/types/state_value.h"
 
 namespace tailrace::statemachine {
@@ -41,8 +46,13 @@ class Applier {
   void set_background(BackgroundDigest* background) { background_ = background; }
   void start();
   void stop();
+  /// A write of the store that waits for room on the disk fails: for whoever waits for this thread
+  /// before stop().
+  void give_up_waiting() { gives_up_.store(true, std::memory_order_release); }
   void wake();
 
+  /// After recover(), before start().
+  bool knows_no_stream() { return txns_.streams().knows_no_stream(); }
   std::optional<Error> failure() const;
   Result<> wait_applied(Address address, SteadyTime deadline);
   Result<StateDigest> digest_at(Address address) const;
@@ -51,12 +61,15 @@ class Applier {
   bool moved() const { return moved_.load(std::memory_order_acquire); }
   const SessionTable& sessions() const { return sessions_; }
   RulesStatus rules() const;
+  ScavengePoint scavenge_point() const;
   /// Of what is applied.
   uint64_t log_time_ns() const { return log_time_ns_.load(std::memory_order_acquire); }
   /// What the log time was when all below `address` was applied, nothing more; nothing when that is
   /// too long ago.
   std::optional<uint64_t> log_time_at(Address address) const;
   const ExpirySchedule& expiries() const { return expiries_; }
+  /// Done by the applier between two stretches; wake() it after adding one.
+  StretchVisits& visits() { return visits_; }
   /// While one exists, the session adopts a checkpoint's or scan's phases at once.
   class Hurry {
    public:
@@ -79,7 +92,7 @@ class Applier {
   /// Tells that what `batch` covers is applied, in `records` records.
   void stretch_applied(std::shared_ptr<AppliedBatch> batch, size_t records);
   Result<> apply_record(const RecordsAhead::Item& item, AppliedBatch& batch);
-  Result<Answer> apply_command(const Command& command, const std::string& key, kv::Serial at);
+  Result<Answer> apply_command(const RecordsAhead::Item& item);
   /// Delete, add, cas, insert and expire: what becomes of the key depends on what it is.
   Result<Answer> modify(const Command& command, const std::string& key, kv::Serial at);
   void compare(Address at);
@@ -87,12 +100,17 @@ class Applier {
   void begin_background(Address at, BackgroundDigest::Purpose purpose);
   Result<> apply_mark(const fasterlog::Record& record);
   Result<Answer> apply_rules(ByteSpan value, kv::Serial at);
+  Result<Answer> apply_scavenge(const fasterlog::Record& record);
   void fail(Error error) TAILRACE_EXCLUDES(mutex_);
+  /// What is committed must be applied: of a full disk it waits for the end.
+  bool waits_for_disk();
   /// What is held in memory beside the store.
+  Result<> load_scavenge_point();
   Result<> load_state(uint64_t format, const std::function<void(double)>& progress);
   /// From the format that the recovered state is of to the present one.
   Result<> upgrade(kv::Serial at);
   Result<> note_format(uint32_t format, kv::Serial at);
+  void end_session();
 
   fasterlog::Log& log_;
   kv::Store& store_;
@@ -100,19 +118,29 @@ class Applier {
   Probe& probe_;
   Listener listener_;  // set before start
   BackgroundDigest* background_ = nullptr;
+  const std::shared_ptr<OutcomeLog> outcomes_;  // or null
+  const bool waits_;                            // for room on the disk
+
+  ExpirySchedule expiries_;
 
   // The applier's thread only, once it runs.
   std::unique_ptr<fasterlog::LogScanner> scanner_;
   std::unique_ptr<kv::Session> session_;
   SessionTable sessions_;
+  OutcomeRecorder recorder_;
+  TxnApplier txns_;
   RecordsAhead ahead_;
   std::string value_;
-  uint64_t format_ = 0;  // of the state
+  uint64_t format_ = 0;     // of the state
+  bool positions_ = false;  // whether keys remember where they were last modified: the rules say so
+  uint64_t position_ = 0;   // of the record that is applied, where they do; else 0
 
   std::atomic<uint64_t> log_time_ns_{0};  // written by the applier's thread
   std::atomic<bool> moved_{true};         // as well
-  ExpirySchedule expiries_;
   std::atomic<int> hurries_{0};
+  std::atomic<bool> gives_up_{false};
+  SteadyTime told_of_disk_{std::chrono::hours(-1)};  // of the applier's thread
+  StretchVisits visits_;
 
   mutable Mutex mutex_;
   Condition work_, progress_;
@@ -120,6 +148,7 @@ class Applier {
   bool woken_ TAILRACE_GUARDED_BY(mutex_) = false;
   std::optional<Error> failure_ TAILRACE_GUARDED_BY(mutex_);
   RulesStatus rules_ TAILRACE_GUARDED_BY(mutex_);
+  ScavengePoint scavenge_ TAILRACE_GUARDED_BY(mutex_);
   std::deque<StateDigest> digests_ TAILRACE_GUARDED_BY(mutex_);
   /// Ends of the last commit marks, and their times; ascending.
   std::deque<std::pair<Address, uint64_t>> marks_ TAILRACE_GUARDED_BY(mutex_);

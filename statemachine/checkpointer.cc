@@ -175,6 +175,7 @@ Result<Address> Checkpointer::take() {
     TAILRACE_RETURN_IF_ERROR(applier_.wait_applied(point, SteadyTime::max()));
     // After a failure half of a command may be in the store: nothing is published then.
     if (auto failed = applier_.failure()) return tl::unexpected(*failed);
+    if (options_.outcomes) TAILRACE_RETURN_IF_ERROR(options_.outcomes->flush());
     return std::to_string(point.value);
   };
   hooks.done = [published](const Result<kv::CheckpointInfo>& info) { published->set_value(info); };

@@ -1,6 +1,7 @@
 #pragma once
 // Takes checkpoints and then truncates the log, in the one safe order: the store's data fsynced,
-// the log durable past the point, the manifest published, the anchor moved, the log truncated.
+// the log durable past the point, the outcomes of its transactions durable, the manifest published,
+// the anchor moved, the log truncated.
 
 #include <functional>
 #include <stop_token>

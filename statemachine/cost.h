@@ -12,7 +12,10 @@ struct CommandCost {
   uint64_t log_bytes = 0;
   uint64_t store_bytes = 0;   // at most, once it is applied
   uint64_t answer_bytes = 0;  // at most, until the client has it
-  bool frees_room = false;    // an erase: a full store can be emptied
+  /// What looking at keys of a transaction is counted as, while it waits to be applied.
+  uint64_t read_bytes = 0;
+  uint64_t events = 0;      // that a transaction appends if its checks hold
+  bool frees_room = false;  // an erase: a full store can be emptied
 };
 
 /// Of a command of `log_bytes` in the log, where no value is longer than `max_value_bytes`.

@@ -8,7 +8,7 @@
 
 #include "fasterlog/log.h"
 #include "statemachine/command/command.h"
-#include "statemachine/command/stream_name.h"
+#include "statemachine/txn/names.h"
 
 namespace tailrace::statemachine {
 

@@ -6,6 +6,7 @@
 #include "statemachine/background_digest.h"
 #include "statemachine/checkpointer.h"
 #include "statemachine/digest.h"
+#include "statemachine/read_together.h"
 
 namespace tailrace::statemachine {
 namespace {
@@ -17,14 +18,27 @@ const std::string& user_key(ByteSpan key) {
   return full;
 }
 
+tl::unexpected<Error> unreadable_value() {
+  return make_error(ErrorCode::kCorruption, "the store holds a value that does not parse");
+}
+
 /// What is stored becomes what the user has put. False when it has expired.
 Result<bool> unwrap(std::string& stored, uint64_t log_time_ns) {
   const auto value = decode_state_value(as_bytes(stored));
-  if (!value)
-    return make_error(ErrorCode::kCorruption, "the store holds a value that does not parse");
+  if (!value) return unreadable_value();
   if (value->is_expired(log_time_ns)) return false;
   stored.erase(0, stored.size() - value->value.size());
   return true;
+}
+
+/// The same for all of it; `into.value` is what is stored.
+Result<bool> unwrap(KeyState& into, uint64_t log_time_ns) {
+  const auto value = decode_state_value(as_bytes(into.value));
+  if (value) {
+    into.modified_at = value->modified_at;
+    into.expires_at_ns = value->expires_at_ns;
+  }
+  return unwrap(into.value, log_time_ns);
 }
 
 class StateScanImpl final : public StateScan {
@@ -101,6 +115,8 @@ class StateMachineImpl final : public StateMachine {
                             "checkpoint directory or copy the state from a peer");
     }
     TAILRACE_RETURN_IF_ERROR(applier_.recover(from, options_.on_recovery_progress));
+    if (options_.outcomes)
+      TAILRACE_RETURN_IF_ERROR(options_.outcomes->open(from, applier_.knows_no_stream()));
     if (recovered && options_.expiry_horizon)
       options_.expiry_horizon->advance(applier_.log_time_ns());
     // A checkpoint holds only what was committed.
@@ -121,6 +137,7 @@ class StateMachineImpl final : public StateMachine {
     checkpointer_.start();
   }
   void stop() override {
+    applier_.give_up_waiting();
     checkpointer_.stop();  // first: a checkpoint that runs needs the applier's session
     digests_.stop();       // the same
     applier_.stop();
@@ -144,14 +161,23 @@ class StateMachineImpl final : public StateMachine {
     // An erase may go by what is left once compaction has cleared away the rest: it makes room.
     const uint64_t used = cost.frees_room ? store_.settled_bytes() : store_.used_bytes();
     if (used + waiting + own <= capacity) return {};
-    std::string message = "the store would need " + std::to_string(used + waiting + own) +
-                          " of its " + std::to_string(capacity) + " bytes";
+    const std::string need = std::to_string(used + waiting + own) + " bytes";
+    // Asked by whoever writes while there is no room, so often: it goes by what was measured last.
+    const std::string message =
+        store_.is_limited_by_disk()
+            ? "the store's disk is too full: there is room for " + std::to_string(capacity) +
+                  " bytes of keys and values on it, and this write would need " + need
+            : "the store would need " + need + " of the " + std::to_string(capacity) +
+                  " that store.disk_bytes leaves for keys and values";
     if (store_.settled_bytes() + own <= capacity)
       return make_error(ErrorCode::kWouldBlock,
                         message + " until what waits is applied and garbage is cleared away");
-    return make_error(ErrorCode::kResourceExhausted,
-                      message + "; delete keys, free disk space or raise store.disk_bytes");
+    return make_error(
+        ErrorCode::kResourceExhausted,
+        message + (store_.is_limited_by_disk() ? "; free disk space"
+                                               : "; delete keys, or raise store.disk_bytes"));
   }
+  void note_refused_write() const override { store_.note_refused_write(); }
   Result<> read(ByteSpan key, std::string& value) const override {
     TAILRACE_RETURN_IF_ERROR(store_.read(as_bytes(user_key(key)), value));
     TAILRACE_ASSIGN_OR_RETURN(const auto found, unwrap(value, applier_.log_time_ns()));
@@ -170,6 +196,48 @@ class StateMachineImpl final : public StateMachine {
       done(std::move(found), std::move(value));
     };
     store_.read_async(as_bytes(user_key(key)), std::move(wrapped));
+  }
+  Result<> read_state(ByteSpan key, KeyState& into) const override {
+    TAILRACE_RETURN_IF_ERROR(store_.read(as_bytes(user_key(key)), into.value));
+    TAILRACE_ASSIGN_OR_RETURN(const auto found, unwrap(into, applier_.log_time_ns()));
+    if (found) return {};
+    return make_error(ErrorCode::kNotFound, "the key has expired");
+  }
+  Result<ReadOutcome> try_read_state(ByteSpan key, KeyState& into) const override {
+    const ReadOutcome outcome = store_.try_read(as_bytes(user_key(key)), into.value);
+    if (outcome != ReadOutcome::kFound) return outcome;
+    TAILRACE_ASSIGN_OR_RETURN(const auto found, unwrap(into, applier_.log_time_ns()));
+    return found ? ReadOutcome::kFound : ReadOutcome::kAbsent;
+  }
+  void read_state_async(ByteSpan key, StateDone done) const override {
+    auto wrapped = [this, done = std::move(done)](Result<bool> found, std::string value) {
+      KeyState state{std::move(value)};
+      if (found && *found) found = unwrap(state, applier_.log_time_ns());
+      done(std::move(found), std::move(state));
+    };
+    store_.read_async(as_bytes(user_key(key)), std::move(wrapped));
+  }
+  Result<KeysTogether> read_together(const std::vector<std::string>& keys, size_t most_bytes,
+                                     const GoOn& go_on) override {
+    std::vector<std::string> stored;
+    for (const std::string& key : keys)
+      stored.push_back(user_key(as_bytes(key)));
+    return read_keys_together(
+        store_, applier_.visits(), [this] { applier_.wake(); },
+        [this] { return applier_.log_time_ns(); }, std::move(stored), most_bytes, go_on);
+  }
+  Result<std::optional<StreamHead>> stream_head(std::string_view stream) const override {
+    return StreamReader<kv::Store>(store_).head(stream);
+  }
+  Result<StreamEntries> stream_entries(std::string_view stream, StreamVersion from, size_t most,
+                                       Direction direction) const override {
+    return StreamReader<kv::Store>(store_).entries(stream, from, most, direction);
+  }
+  Result<std::unique_ptr<StreamList>> start_stream_list(std::string_view prefix,
+                                                        std::string_view after,
+                                                        size_t most) override {
+    const Applier::Hurry hurry(applier_);
+    return StreamList::start(store_, prefix, after, most);
   }
   Result<std::unique_ptr<StateScan>> start_scan(ByteSpan prefix) override {
     Result<std::unique_ptr<kv::Scan>> scan;
@@ -191,6 +259,7 @@ class StateMachineImpl final : public StateMachine {
   uint64_t log_time_ns() const override { return applier_.log_time_ns(); }
   bool wants_log_time(uint64_t now_ns) const override { return applier_.expiries().due(now_ns); }
   RulesStatus rules() const override { return applier_.rules(); }
+  ScavengePoint scavenge_point() const override { return applier_.scavenge_point(); }
   StoreStatus store_status() const override {
     return {store_.used_bytes(), store_.capacity_bytes(), store_.live_records(),
             store_.log_extent()};

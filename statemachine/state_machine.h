@@ -20,8 +20,11 @@
 #include "statemachine/anchors.h"
 #include "statemachine/command/command.h"
 #include "statemachine/cost.h"
+#include "statemachine/outcomes/outcome_log.h"
 #include "statemachine/state_copy.h"
+#include "statemachine/streams/stream_reader.h"
 #include "statemachine/types/rules.h"
+#include "statemachine/types/scavenge_point.h"
 #include "statemachine/types/state_value.h"
 #include "statemachine/watermarks.h"
 
@@ -37,10 +40,16 @@ struct StateMachineOptions {
   uint32_t session_answers = 1024;           // remembered for each session
   SessionLimits session_limits = {};         // of all sessions together
   uint64_t store_reserve_bytes = 32u << 20;  // admission stops this far below capacity
-  uint64_t digest_bytes_per_s = 64u << 20;   // read by a background digest; 0: as fast as it can
+  /// What applying does when the store's disk is full: it waits for room, or fails for good. Only
+  /// followers come to that, for a leader admits nothing that finds no room.
+  bool waits_for_disk = true;
+  uint64_t digest_bytes_per_s = 64u << 20;  // read by a background digest; 0: as fast as it can
   kv::CheckpointKind checkpoint_kind = kv::CheckpointKind::kFoldOver;
   /// The store's is_garbage asks the same object; null: expired keys are never cleared away.
   std::shared_ptr<ExpiryHorizon> expiry_horizon;
+  /// Is told what becomes of the log's transactions, for whoever reads events from the log. Opened
+  /// by create(). Null: nobody does.
+  std::shared_ptr<OutcomeLog> outcomes;
   /// During create(), on its thread: which part (0–1) of the recovered store was read; may be null.
   std::function<void(double)> on_recovery_progress;
 };
@@ -94,6 +103,25 @@ struct RulesStatus {
   }
 };
 
+/// A key as it is in the applied state.
+struct KeyState {
+  std::string value;
+  /// Where the key was last modified: the log address of the record that wrote it. 0: not known, as
+  /// it was before the cluster's rules had positions (Rules::positions).
+  uint64_t modified_at = 0;
+  uint64_t expires_at_ns = 0;  // unix time; 0: never
+};
+
+/// Several keys as they are at one applied address.
+struct KeysTogether {
+  LogPoint at;
+  struct Key {
+    bool found = false;
+    KeyState state;
+  };
+  std::vector<Key> keys;  // in the order in which they were asked for
+};
+
 /// What the store takes.
 struct StoreStatus {
   uint64_t used_bytes = 0, capacity_bytes = 0, live_records = 0;
@@ -145,6 +173,9 @@ class StateMachine {
   /// use the reserve (store_reserve_bytes) too: a full store can be emptied. Any thread.
   virtual Result<> admit(const CommandCost& cost, uint64_t extra_in_flight) const = 0;
 
+  /// Counts a command that was refused because admit() found no room for it. Any thread.
+  virtual void note_refused_write() const {}
+
   /// A key's value in the applied state. kNotFound when absent. Any thread; waits for the disk.
   virtual Result<> read(ByteSpan key, std::string& value) const = 0;
   /// Never waits. kCold: read_async() gets it.
@@ -153,6 +184,35 @@ class StateMachine {
   /// `done` is called once, on some thread, and must not block: whether there is one, or the error.
   using ReadDone = std::function<void(Result<bool> found, std::string value)>;
   virtual void read_async(ByteSpan key, ReadDone done) const = 0;
+  /// The same three, with what else is known of the key.
+  virtual Result<> read_state(ByteSpan key, KeyState& into) const = 0;
+  virtual Result<ReadOutcome> try_read_state(ByteSpan key, KeyState& into) const = 0;
+  using StateDone = std::function<void(Result<bool> found, KeyState state)>;
+  virtual void read_state_async(ByteSpan key, StateDone done) const = 0;
+  /// Whether somebody still waits for what takes long.
+  using GoOn = std::function<bool()>;
+  /// The keys as they are when all below one address is applied and nothing above it: never half of
+  /// a transaction. Any thread but the applier's; waits for the disk and for the applier. `go_on`
+  /// is asked every few ms and before each key that is on disk; kCancelled once it says no.
+  /// kResourceExhausted when the stored values take more than `most_bytes`.
+  virtual Result<KeysTogether> read_together(const std::vector<std::string>& keys,
+                                             size_t most_bytes, const GoOn& go_on) = 0;
+
+  /// A stream in the applied state; nothing: it was never heard of. Any thread; waits for the disk.
+  virtual Result<std::optional<StreamHead>> stream_head(std::string_view stream) const = 0;
+  /// Up to `most` of a stream's events from version `from` on, or from it down, and its head: where
+  /// in the log each is (EventPlace), for the events themselves stand in their transactions
+  /// (event_of() in txn/txn.h). What is unreadable is left out, but for events that are too old:
+  /// those the caller leaves out, by the times in the records (streams/stream_reader.h). Any
+  /// thread; waits for the disk, one page of the index for 64 events. Memory: 24 bytes an entry.
+  virtual Result<StreamEntries> stream_entries(std::string_view stream, StreamVersion from,
+                                               size_t most, Direction direction) const = 0;
+  /// The first `most` streams that exist, whose names begin with `prefix` and come after `after`,
+  /// by their names, as of one moment. To be read in pieces; reads all of the store, whatever the
+  /// prefix. Errors as of start_scan(); end it.
+  virtual Result<std::unique_ptr<StreamList>> start_stream_list(std::string_view prefix,
+                                                                std::string_view after,
+                                                                size_t most) = 0;
   /// Any thread but the applier's; may wait for a running checkpoint. kUnavailable when the applier
   /// has stopped, kResourceExhausted while there are too many.
   virtual Result<std::unique_ptr<StateScan>> start_scan(ByteSpan prefix) = 0;
@@ -164,6 +224,8 @@ class StateMachine {
   virtual bool wants_log_time(uint64_t now_ns) const = 0;
   /// Any thread.
   virtual RulesStatus rules() const = 0;
+  /// Up to where event files are to be without dead events, by what is applied. Any thread.
+  virtual ScavengePoint scavenge_point() const { return {}; }
   virtual StoreStatus store_status() const = 0;
 
   /// Waits until applied() >= address. kTimedOut, kClosed, or the failure that stopped applying.
@@ -181,7 +243,6 @@ class StateMachine {
   virtual DigestProgress digest_progress() const = 0;
   /// XXH3-128 of the raw log bytes in `range` (both ends at commit-mark ends or begin). `go_on` is
   /// asked now and then; kCancelled once it says no.
-  using GoOn = std::function<bool()>;
   virtual Result<std::pair<uint64_t, uint64_t>> log_digest(AddressRange range,
                                                            const GoOn& go_on) const = 0;
 

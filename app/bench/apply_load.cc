@@ -15,6 +15,8 @@
 #include "statemachine/anchors.h"
 #include "statemachine/command/command.h"
 #include "statemachine/state_machine.h"
+#include "statemachine/txn/txn.h"
+#include "statemachine/types/rules.h"
 #include "statemachine/watermarks.h"
 
 namespace tailrace::app {
@@ -35,6 +37,7 @@ class ApplyLoad {
   Result<ApplyLoadResult> run(const std::function<void(const std::string&)>& stage) {
     TAILRACE_RETURN_IF_ERROR(open());
     ApplyLoadResult result;
+    TAILRACE_RETURN_IF_ERROR(write_rules());
     stage("loading keys");
     for (uint64_t done = 0; done < options_.keys; done += kApplyStretch)
       TAILRACE_RETURN_IF_ERROR(
@@ -102,6 +105,35 @@ class ApplyLoad {
     return {};
   }
 
+  /// Those that a leader writes today.
+  Result<> write_rules() {
+    statemachine::Rules rules;
+    rules.limits.emplace();
+    rules.positions = true;
+    std::vector<std::byte> value, bytes;
+    encode(rules, value);
+    Command command;
+    command.operation = statemachine::Operation::kRules;
+    command.value = value;
+    encode(command, bytes);
+    TAILRACE_RETURN_IF_ERROR(log_->enqueue(statemachine::kCommandRecord, bytes));
+    return {};
+  }
+
+  /// An append of one event to the stream of that name.
+  void encode_append(ByteSpan stream) {
+    static const std::string data(100, 'd');
+    txn_.clear();
+    txn_.time_ns = 1;
+    statemachine::TxnEffect& append = txn_.then.emplace_back();
+    append.kind = statemachine::TxnEffectKind::kAppend;
+    append.name = stream;
+    statemachine::EventIdBytes id;
+    random_.fill(id);
+    txn_.add_event(append, {.type = "placed", .id = id, .data = as_bytes(data)});
+    encode(txn_, body_);
+  }
+
   /// Each key once, in order, when loading; else draws.
   Result<> write_commands(uint64_t first, uint64_t count, bool loading) {
     fasterlog::BatchWriter writer(*log_, 64u << 10);
@@ -109,13 +141,22 @@ class ApplyLoad {
     for (uint64_t i = first; i < first + count; ++i) {
       const uint64_t key = key_of(loading ? i : random_.below(options_.keys));
       Command command;
-      command.operation =
-          options_.add ? statemachine::Operation::kAdd : statemachine::Operation::kPut;
-      command.key = bytes_of(key);
-      if (options_.add) {
-        command.delta = 1;
-      } else {
-        command.value = bytes_of(i);
+      switch (options_.kind) {
+        case ApplyLoadKind::kPut:
+          command.operation = statemachine::Operation::kPut;
+          command.key = bytes_of(key);
+          command.value = bytes_of(i);
+          break;
+        case ApplyLoadKind::kAdd:
+          command.operation = statemachine::Operation::kAdd;
+          command.key = bytes_of(key);
+          command.delta = 1;
+          break;
+        case ApplyLoadKind::kTxn:
+          encode_append(bytes_of(key));
+          command.operation = statemachine::Operation::kTxn;
+          command.value = body_;
+          break;
       }
       if (!loading && options_.sessions > 0) {
         const uint64_t client = i % options_.sessions;
@@ -147,6 +188,8 @@ class ApplyLoad {
   Random random_{1};
   std::vector<uint64_t> serials_ = std::vector<uint64_t>(options_.sessions);
   double reading_seconds_ = 0;
+  statemachine::Txn txn_;
+  std::vector<std::byte> body_;
 };
 
 }  // namespace

@@ -10,11 +10,15 @@
 
 namespace tailrace::app {
 
+/// What each command does: puts 8 bytes; adds 1 to a number; is a transaction that appends one
+/// event of 100 bytes to a stream.
+enum class ApplyLoadKind : uint8_t { kPut, kAdd, kTxn };
+
 struct ApplyLoadOptions {
   storage::Path directory;  // where log and store go, each below a folder of its own
-  bool add = false;         // add 1 to numbers, else put 8 bytes
+  ApplyLoadKind kind = ApplyLoadKind::kPut;
   uint64_t commands = 8'000'000;
-  uint64_t keys = 1'000'000;  // of 8 bytes, drawn evenly; all of them are there before
+  uint64_t keys = 1'000'000;  // or streams, of 8 bytes, drawn evenly; all of them are there before
   uint32_t sessions = 0;      // of exactly-once clients; 0: commands carry none
 };
 

@@ -48,7 +48,9 @@ void print(const BenchApplyOptions& options, const ApplyLoadResult& result) {
 
 int bench_apply(BenchApplyOptions& options) {
   storage::FileSystem& files = storage::posix_file_system();
-  options.load.add = options.operation == "add";
+  options.load.kind = options.operation == "add"   ? ApplyLoadKind::kAdd
+                      : options.operation == "txn" ? ApplyLoadKind::kTxn
+                                                   : ApplyLoadKind::kPut;
   options.load.directory =
       storage::Path(options.directory) / ("tailrace-bench-" + std::to_string(::getpid()));
   if (auto made = files.make_directory(options.load.directory); !made) return report(made.error());
@@ -71,14 +73,16 @@ void add_bench_apply_verb(CLI::App& bench, int& exit_code) {
   CLI::App* verb = bench.add_subcommand(
       "apply", "One applier alone: committed commands from the log into the store");
   const auto options = std::make_shared<BenchApplyOptions>();
-  verb->add_option("--op", options->operation, "put or add")
-      ->check(CLI::IsMember({"put", "add"}))
+  verb->add_option("--op", options->operation,
+                   "put, add, or txn: an append of one event to a stream")
+      ->check(CLI::IsMember({"put", "add", "txn"}))
       ->capture_default_str();
   whole_number(verb->add_option("--commands", options->load.commands, "Applied"), uint64_t{1},
                uint64_t{1} << 36)
       ->capture_default_str();
-  whole_number(verb->add_option("--keys", options->load.keys, "Of 8 bytes, drawn evenly"),
-               uint64_t{1}, uint64_t{1} << 32)
+  whole_number(
+      verb->add_option("--keys", options->load.keys, "Or streams, of 8 bytes, drawn evenly"),
+      uint64_t{1}, uint64_t{1} << 32)
       ->capture_default_str();
   whole_number(verb->add_option("--sessions", options->load.sessions,
                                 "Exactly-once clients that the commands are of; 0: none"),

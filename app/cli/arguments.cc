@@ -38,7 +38,6 @@ std::string_view meant_verb(std::string_view word) {
       {"keys", "scan --keys-only"},
       {"ls", "scan"},
       {"list", "scan"},
-      {"read", "get"},
       {"rm", "delete"},
       {"remove", "delete"},
       {"ttl", "expire"},

@@ -122,7 +122,8 @@ void warn_of_truncation(Address begin, std::string_view more) {
   if (begin <= fasterlog::kFirstAddress) return;
   print_error(
       "tailrace: the log begins at address {}: events before it were truncated{}. "
-      "state_machine.retention_bytes in the nodes' files (serve --retention) keeps more\n",
+      "state_machine.retention_bytes in the nodes' files (serve --retention) keeps more of the "
+      "log\n",
       begin.value, more);
 }
 
@@ -147,6 +148,8 @@ int report_outcome(const rpc::CommandAnswer& answer, const std::string& key) {
     case Outcome::kSerialGap:
     case Outcome::kSessionExpired:
       return say(kRefused, "the session had ended; nothing changed");
+    case Outcome::kTxnFailed:
+      return say(kNegative, "a check of the transaction failed");
     case Outcome::kAnswerForgotten:
       return say(kUnreachable, "the command was applied, but its answer is forgotten");
   }

@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "app/cli/json_text.h"
+#include "json/txn_json.h"
 #include "statemachine/command/command_table.h"
 
 namespace tailrace::app {
@@ -71,20 +72,46 @@ std::optional<std::optional<Operation>> operation_of(std::string_view kind) {
   if (kind == "epoch_start" || kind == "configuration") return std::optional<Operation>();
   const auto operation = statemachine::operation_named(kind);
   if (!operation) return std::nullopt;
-  const bool of_clients = has(*operation, statemachine::kHasKey | statemachine::kHasStream);
+  const bool of_clients = has(*operation, statemachine::kHasKey | statemachine::kHasStream) ||
+                          *operation == Operation::kTxn;
   return of_clients ? operation : std::optional<Operation>();
+}
+
+/// From the text, where numbers and members of events are as they were written.
+Result<std::string> read_txn_body(std::string_view text) {
+  const auto view = JsonView::parse(text);
+  auto items = view ? view->items() : JsonView::parse("{}")->items();
+  while (items.next()) {
+    if (items.name() != "txn") continue;
+    TAILRACE_ASSIGN_OR_RETURN(const auto owned, parse_logged_txn(items.value()));
+    // As it was before the leader gave it times.
+    statemachine::Txn undated = owned.txn;
+    undated.time_ns = 0;
+    if (undated.once && undated.once->until_ns != 0) undated.once->until_ns = 1;
+    const statemachine::TxnLimits limits{statemachine::kMaxTxnBytes, statemachine::kMaxTxnBytes};
+    TAILRACE_RETURN_IF_ERROR(statemachine::validate(undated, limits));
+    std::string body(statemachine::encoded_bytes(owned.txn), '\0');
+    statemachine::encode_at(owned.txn, reinterpret_cast<std::byte*>(body.data()));
+    return body;
+  }
+  return make_error(ErrorCode::kInvalidArgument, "'txn' is missing");
+}
+
+void read_session(Fields& fields, DumpedLine& line) {
+  line.client = fields.text("client", false);
+  line.serial = fields.number("serial", false);
+  line.begins_before_ns = fields.number("begins_before_ns", false);
 }
 
 void read_command(Fields& fields, DumpedLine& line) {
   const auto carries = [&](uint8_t field) { return has(*line.operation, field); };
-  line.key = fields.text(carries(statemachine::kHasStream) ? "stream" : "key", true);
+  line.key = fields.text(carries(statemachine::kHasStream) ? "stream" : "key",
+                         *line.operation != Operation::kTxn);
   if (carries(statemachine::kHasValue)) line.value = fields.text("payload", true);
   if (carries(statemachine::kHasExpected)) line.expected = fields.text("expected", true);
   if (carries(statemachine::kHasDelta)) line.delta = fields.signed_number("delta");
   line.expires_at_ns = fields.number("expires_at_ns", false);
-  line.client = fields.text("client", false);
-  line.serial = fields.number("serial", false);
-  line.begins_before_ns = fields.number("begins_before_ns", false);
+  read_session(fields, line);
 }
 
 }  // namespace
@@ -112,7 +139,12 @@ Result<DumpedLine> parse_dumped_line(std::string_view text) {
                       kind));
     line.operation = *operation;
     line.begins_epoch = kind == "epoch_start";
-    if (line.operation) read_command(fields, line);
+    if (line.operation == Operation::kTxn) {
+      TAILRACE_ASSIGN_OR_RETURN(line.value, read_txn_body(text));
+      read_session(fields, line);
+    } else if (line.operation) {
+      read_command(fields, line);
+    }
     if (kind == "rules") {
       const auto rules = statemachine::decode_rules(as_bytes(fields.text("payload", false)));
       if (rules) line.rules = *rules;

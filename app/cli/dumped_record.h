@@ -20,8 +20,8 @@ struct DumpedLine {
   bool behind_damage = false;
   /// Nothing for what each cluster writes for itself: epochs, members, digests, rules, times.
   std::optional<statemachine::Operation> operation;
-  std::string key;  // or the stream's name
-  std::string value, expected;
+  std::string key;              // or the stream's name
+  std::string value, expected;  // of a txn: its body, with the times of its log
   int64_t delta = 0;
   uint64_t expires_at_ns = 0;
   std::string client;  // of the session; empty: none

@@ -1,24 +1,15 @@
 #pragma once
 // Bytes as text: in JSON as they are where they are UTF-8, else in base64.
 
-#include <cstddef>
-#include <optional>
 #include <string>
 #include <string_view>
 
 #include <nlohmann/json_fwd.hpp>
 
+#include "json/base64.h"
+
 namespace tailrace::app {
 
-std::string base64(std::string_view bytes);
-/// Of so many bytes in base64, with its padding.
-constexpr size_t base64_bytes(size_t bytes) {
-  return (bytes + 2) / 3 * 4;
-}
-/// The same, written to where base64_bytes() have room.
-void write_base64(std::string_view bytes, char* to);
-/// Nothing when the text is not base64, with its padding.
-std::optional<std::string> from_base64(std::string_view text);
 /// The JSON's text, on one line or indented. Never throws: what is not UTF-8 in a string that was
 /// not set by set_text() (a file's name, a server's message) becomes U+FFFD.
 std::string json_text(const nlohmann::json& json, int indent = -1);

@@ -9,14 +9,11 @@
 #include <fmt/format.h>
 
 #include "core/host_port.h"
+#include "json/time_text.h"
 
 namespace tailrace::app {
 
 namespace {
-
-// A hundred years: log time and that are far below 2^64 nanoseconds.
-constexpr uint64_t kMostDays = 36500;
-constexpr uint64_t kDayMs = 86'400'000;
 
 template <typename Number>
 std::optional<Number> parse_all(std::string_view text) {
@@ -25,26 +22,6 @@ std::optional<Number> parse_all(std::string_view text) {
   const auto [stopped, error] = std::from_chars(text.data(), end, number);
   if (error != std::errc{} || stopped != end) return std::nullopt;
   return number;
-}
-
-/// A whole number and its unit, with a blank between them or without.
-std::optional<uint64_t> parse_time_ms(std::string_view text) {
-  struct Unit {
-    std::string_view name;
-    uint64_t milliseconds;
-  };
-  // "ms" before "s": the first that the text ends with is meant.
-  constexpr Unit kUnits[] = {
-      {"ms", 1}, {"s", 1000}, {"m", 60'000}, {"h", 3'600'000}, {"d", kDayMs}};
-  for (const Unit& unit : kUnits) {
-    if (!text.ends_with(unit.name)) continue;
-    text.remove_suffix(unit.name.size());
-    if (text.ends_with(' ')) text.remove_suffix(1);
-    const auto number = parse_all<uint64_t>(text);
-    if (!number || *number > kMostDays * kDayMs / unit.milliseconds) return std::nullopt;
-    return *number * unit.milliseconds;
-  }
-  return std::nullopt;
 }
 
 CLI::Option* number_of(CLI::Option* option, std::string_view what, double least, double most) {
@@ -66,7 +43,7 @@ Result<uint64_t> parse_whole_number(std::string_view text) {
 
 std::optional<uint64_t> parse_milliseconds(std::string_view text) {
   const auto number = parse_all<uint64_t>(text);
-  return number ? number : parse_time_ms(text);
+  return number ? number : parse_duration_ms(text);
 }
 
 Result<Address> parse_address(std::string_view text, std::string_view option,
@@ -125,7 +102,7 @@ CLI::Option* per_second(CLI::Option* option, double least, double most) {
 CLI::Option* seconds_or_time(CLI::Option* option, double least, double most) {
   const auto check = [least, most](std::string& text) -> std::string {
     auto number = parse_all<double>(text);
-    if (const auto time = parse_time_ms(text)) number = static_cast<double>(*time) / 1000;
+    if (const auto time = parse_duration_ms(text)) number = static_cast<double>(*time) / 1000;
     if (!number || !(*number >= least && *number <= most))
       return fmt::format(
           "'{}' is not a number of seconds from {} to {}, or such a time with a "
@@ -161,12 +138,12 @@ CLI::Option* reachable_host_port(CLI::Option* option) {
 
 CLI::Option* add_time_to_live(CLI::App& verb, uint64_t& milliseconds) {
   const auto check = [](std::string& text) -> std::string {
-    const auto parsed = parse_time_ms(text);
+    const auto parsed = parse_duration_ms(text);
     if (!parsed || *parsed == 0)
       return fmt::format(
           "'{}' is not a time from 1ms to {}d; it needs a unit: 250ms, 30s, 5m, 1h "
           "or 7d",
-          text, kMostDays);
+          text, kMostDurationDays);
     text = std::to_string(*parsed);
     return {};
   };

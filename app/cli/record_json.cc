@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include "app/cli/log_report.h"
+#include "json/txn_json.h"
 #include "statemachine/command/command_table.h"
 
 namespace tailrace::app {
@@ -24,6 +25,17 @@ std::optional<Command> command_of(const ShownRecord& record) {
 
 bool shows_value(const Command& command) {
   return statemachine::has(command.operation, statemachine::kHasValue) || !command.value.empty();
+}
+
+/// A transaction's JSON; nothing for other commands, and for a body of a newer version.
+std::optional<std::string> txn_json(const Command& command) {
+  if (command.operation != statemachine::Operation::kTxn) return std::nullopt;
+  statemachine::Txn txn;
+  if (!statemachine::decode(command.value, txn)) return std::nullopt;
+  std::string text;
+  JsonWriter to(text);
+  write_txn(txn, to);
+  return text;
 }
 
 /// In 16 digits.
@@ -55,6 +67,11 @@ void write_record(const ShownRecord& record, JsonLine& to) {
     return;
   }
   to.text("kind", info_of(command->operation).name);
+  if (const auto txn = txn_json(*command)) {
+    to.json("txn", *txn);
+    if (command->session) write_session(*command->session, to);
+    return;
+  }
   to.text(has(command->operation, statemachine::kHasStream) ? "stream" : "key",
           as_text(command->key));
   if (has(command->operation, statemachine::kHasDelta)) to.signed_number("delta", command->delta);
@@ -73,6 +90,10 @@ std::string record_line(const ShownRecord& record) {
   const auto column = [&](ByteSpan bytes) { line += "\t" + one_line(as_text(bytes)); };
   if (!command) {
     column(record.payload);
+    return line;
+  }
+  if (const auto txn = txn_json(*command)) {
+    column(as_bytes(*txn));
     return line;
   }
   column(command->key);

@@ -4,10 +4,10 @@
 
 #include <string>
 
-#include "app/cli/json_line.h"
 #include "core/address.h"
 #include "core/bytes.h"
 #include "fasterlog/log.h"
+#include "json/json_line.h"
 
 namespace tailrace::app {
 
@@ -28,6 +28,7 @@ struct ShownRecord {
 ///   cas                               key, expected, payload
 ///   insert (a cas against absent)     key, payload
 ///   expire                            key, expires_at_ns (unless it lives for ever)
+///   txn                               txn: its checks and effects (json/txn_json.h)
 ///   digest, compare, time, rules      payload (where it has one)
 ///   commands with a session           client, serial; begins_before_ns of a first one with a bound
 ///   any other kind                    payload

@@ -32,15 +32,16 @@ int report_answer(const Error& error);
 // clang-format off
 #define TAILRACE_VERBS(VERB) \
   VERB(serve) \
-  VERB(put) VERB(get) VERB(delete) VERB(add) VERB(cas) VERB(expire) VERB(scan) \
-  VERB(append) VERB(tail) VERB(load) \
+  VERB(put) VERB(get) VERB(mget) VERB(delete) VERB(add) VERB(cas) VERB(expire) VERB(scan) \
+  VERB(append) VERB(read) VERB(streams) VERB(stream) VERB(txn) VERB(tail) VERB(load) \
   VERB(status) VERB(top) VERB(transfer) VERB(promote) VERB(member) VERB(checkpoint) VERB(verify) \
+  VERB(history) \
   VERB(log) VERB(bench)
 // clang-format on
 /// Those of `log`, and of `bench`.
 #define TAILRACE_LOG_VERBS(VERB) VERB(log_inspect) VERB(log_check) VERB(log_dump) VERB(log_repair)
 #define TAILRACE_BENCH_VERBS(VERB) \
-  VERB(bench_apply) VERB(bench_kv) VERB(bench_log) VERB(bench_service)
+  VERB(bench_apply) VERB(bench_events) VERB(bench_kv) VERB(bench_log) VERB(bench_service)
 
 #define TAILRACE_DECLARE_VERB(name) void add_##name##_verb(CLI::App& parent, int& exit_code);
 TAILRACE_VERBS(TAILRACE_DECLARE_VERB)

@@ -47,10 +47,13 @@ NodeRuntime::NodeRuntime(config::NodeConfig config, std::function<void(const Err
 NodeRuntime::~NodeRuntime() {
   composed_ = false;
   monitoring_.reset();
+  fetcher_.reset();
   // After a start that failed half-way threads may run that use what is destroyed before them.
   if (server_) server_->drain_and_stop(std::chrono::milliseconds(0));
   if (transport_) transport_->stop();
   flush_host_.reset();
+  if (scavenger_) scavenger_->stop();
+  if (history_) history_->stop();
   if (state_machine_) state_machine_->stop();
   if (failed_) (void)failures_.wait();
 }
@@ -84,12 +87,18 @@ Result<> NodeRuntime::start() {
   set_stage("reading the state");
   const SteadyTime read = system_clock().now();
   auto options = config_.state_machine;
+  if (config_.history.keep == config::KeepHistory::kEvents)
+    options.outcomes =
+        std::make_shared<statemachine::OutcomeLog>(file_system_, config_.history.outcomes);
+  else
+    TAILRACE_RETURN_IF_ERROR(forget_outcomes());  // from now on they would have gaps
   options.on_recovery_progress = [this](double part) { tell_progress("reading the state", part); };
   TAILRACE_ASSIGN_OR_RETURN(state_machine_, statemachine::StateMachine::create(
                                                 *log_, *store_, *watermarks_, anchors_, options));
   node_metrics_.recovered(NodeMetrics::Part::kState, read);
   log_time_->follow(state_machine_->log_time_ns());
   state_machine_->register_metrics(metrics_);
+  if (options.outcomes) TAILRACE_RETURN_IF_ERROR(open_history(*options.outcomes));
 
   std::unique_ptr<replication::Coordinator> coordinator;  // null: the static one
   if (config_.coordinator.kind == config::CoordinatorConfig::Kind::kEtcd) {
@@ -107,16 +116,19 @@ Result<> NodeRuntime::start() {
   node_->register_metrics(metrics_);
 
   TAILRACE_ASSIGN_OR_RETURN(
-      server_,
-      rpc::Server::create(config_.server,
-                          {log_.get(), state_machine_.get(), watermarks_.get(), &anchors_,
-                           node_.get(), log_time_.get(), [this] { return last_failure(); }}));
+      server_, rpc::Server::create(config_.server,
+                                   {log_.get(), state_machine_.get(), watermarks_.get(), &anchors_,
+                                    node_.get(), log_time_.get(), [this] { return last_failure(); },
+                                    history_.get(), [this] { return left_event_files(); }}));
   server_->register_metrics(metrics_);
 
   TAILRACE_RETURN_IF_ERROR(start_replication());
+  if (history_) TAILRACE_RETURN_IF_ERROR(history_->start());
+  if (scavenger_) scavenger_->start();
   composed_ = true;
   state_machine_->start();
   server_->start();
+  if (history_) start_fetcher();
   set_stage({});
   node_metrics_.recovered(NodeMetrics::Part::kAll, began);
   return {};
@@ -170,9 +182,27 @@ Result<> NodeRuntime::install_copy() {
       const auto installed,
       statemachine::install_state_copy(
           file_system_, {config_.data_dir, config_.log, config_.store, {divergence.path()}}));
-  if (installed)
-    observability::log_info("log and store are now a copy of another node's; theirs are gone");
-  return {};
+  if (!installed) return {};
+  observability::log_info("log and store are now a copy of another node's; theirs are gone");
+  // Of a log that is gone. Event files stay: they are of the cluster's.
+  return forget_outcomes();
+}
+
+Result<std::vector<storage::Path>> NodeRuntime::left_event_files() const {
+  const storage::Path& directory = config_.history.directory;
+  TAILRACE_ASSIGN_OR_RETURN(const bool there, file_system_.exists(directory));
+  std::vector<storage::Path> files;
+  if (!there) return files;
+  TAILRACE_ASSIGN_OR_RETURN(const auto names, file_system_.list(directory));
+  for (const std::string& name : names)
+    if (name.find(".events") != std::string::npos) files.push_back(directory / name);
+  return files;
+}
+
+Result<> NodeRuntime::forget_outcomes() {
+  TAILRACE_ASSIGN_OR_RETURN(const bool had, file_system_.exists(config_.history.outcomes));
+  if (!had) return {};
+  return file_system_.remove_directory(config_.history.outcomes);
 }
 
 Result<> NodeRuntime::open_log() {
@@ -229,6 +259,42 @@ Result<> NodeRuntime::open_store() {
   return {};
 }
 
+Result<> NodeRuntime::open_history(statemachine::OutcomeLog& outcomes) {
+  history::HistorianOptions options;
+  options.files.compression = config_.history.compression;
+  options.reserve_disk_bytes = config_.log.reserve_disk_bytes;
+  // Truncation frees whole segments: a stretch that is longer would hold them back.
+  options.stretch_bytes = std::min<uint64_t>(options.stretch_bytes, config_.log.segment_bytes);
+  history::ScavengerOptions scavenging;
+  scavenging.files = options.files;
+  scavenging.wanted = [this] {
+    const Address to = state_machine_->scavenge_point().to;
+    // Segments that are used again would keep what is to be erased.
+    if (const auto discarded = log_->discard_before(to); !discarded)
+      observability::log_warning("log: {}", discarded.error().message);
+    return to;
+  };
+  TAILRACE_ASSIGN_OR_RETURN(
+      history_, history::History::open(file_system_, config_.history.directory, *log_, anchors_,
+                                       outcomes, std::move(options)));
+  history_->register_metrics(metrics_);
+  TAILRACE_ASSIGN_OR_RETURN(
+      scavenger_, history::Scavenger::open(file_system_, *history_, std::move(scavenging)));
+  return {};
+}
+
+void NodeRuntime::start_fetcher() {
+  fetcher_ = std::make_unique<rpc::HistoryFetcher>(file_system_, *history_, [this] {
+    const auto status = node_->status();
+    std::vector<std::string> others;
+    for (const replication::Member& member : status->members)
+      if (member.id != status->self && !member.client_address.empty())
+        others.push_back(member.client_address);
+    return others;
+  });
+  fetcher_->start();
+}
+
 Result<> NodeRuntime::start_replication() {
   set_stage("starting replication");
   state_machine_->set_applied_listener(
@@ -255,6 +321,7 @@ Result<> NodeRuntime::host_flushes() {
 
 Result<> NodeRuntime::stop(std::chrono::milliseconds drain) {
   set_stage("stopping");
+  fetcher_.reset();
   if (replicating_) hand_over();
   server_->drain_and_stop(drain);
   if (replicating_) {
@@ -265,6 +332,8 @@ Result<> NodeRuntime::stop(std::chrono::milliseconds drain) {
     });
   }
   transport_->stop();
+  if (scavenger_) scavenger_->stop();
+  if (history_) history_->stop();
   state_machine_->stop();
   return log_->close();
 }

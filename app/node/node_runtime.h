@@ -12,6 +12,7 @@
 //     log recovered, state machine            everything destroyed
 //     client port bound
 //     replication starts: anchors are set
+//     history is kept: its anchor is set
 //     applier and checkpointer start
 //     clients are served
 //
@@ -31,10 +32,13 @@
 #include "core/result.h"
 #include "fasterlog/log.h"
 #include "fasterlog/time/log_time.h"
+#include "history/history.h"
+#include "history/scavenge/scavenger.h"
 #include "http/monitoring.h"
 #include "kv/store.h"
 #include "observability/metrics.h"
 #include "replication/node.h"
+#include "rpc/history/fetcher.h"
 #include "rpc/peer/transport.h"
 #include "rpc/server/server.h"
 #include "statemachine/anchors.h"
@@ -67,8 +71,13 @@ class NodeRuntime {
   Result<> look_at_system();
   Result<> check_promise();
   Result<> install_copy();
+  Result<> forget_outcomes();
+  /// Of a time when history was kept.
+  Result<std::vector<storage::Path>> left_event_files() const;
   Result<> open_log();
   Result<> open_store();
+  Result<> open_history(statemachine::OutcomeLog& outcomes);
+  void start_fetcher();
   Result<> start_replication();
   /// On the transport's thread, where the log's flushes are from now on if the system lets them.
   Result<> host_flushes();
@@ -116,9 +125,12 @@ class NodeRuntime {
   statemachine::AnchorRegistry anchors_;
   SteadyTime time_appended_;  // of the transport's thread
   std::unique_ptr<statemachine::StateMachine> state_machine_;
-  std::shared_ptr<void> flush_host_;  // of the log; null: its own thread
+  std::unique_ptr<history::History> history_;      // null: nothing is kept
+  std::unique_ptr<history::Scavenger> scavenger_;  // with history only
+  std::shared_ptr<void> flush_host_;               // of the log; null: its own thread
   std::unique_ptr<replication::Node> node_;
   std::unique_ptr<rpc::Server> server_;
+  std::unique_ptr<rpc::HistoryFetcher> fetcher_;  // with history only
   std::unique_ptr<http::Monitoring> monitoring_;  // last: its thread reads all the others
   bool replicating_ = false;
 };

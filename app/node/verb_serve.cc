@@ -268,9 +268,8 @@ void add_serve_verb(CLI::App& app, int& exit_code) {
       ->excludes(config);
   byte_size(verb->add_option(
                 "--retention", options->retention_bytes,
-                "Keep so much of the log (for example 10GiB; default 0): a checkpoint, every 60 s, "
-                "removes "
-                "the older events. Set it when events are to be read later than that. In a file: "
+                "Keep so much of the log for tails (for example 10GiB; default 0): a checkpoint, "
+                "every 60 s, removes the rest. Events of streams stay in event files. In a file: "
                 "state_machine.retention_bytes"),
             uint64_t{1024} << 40)
       ->excludes(config);

@@ -132,7 +132,8 @@ int report_load(const Loader& loader, const LoadVerbOptions& options, const Resu
 /// What a cluster writes for itself.
 bool is_own(statemachine::Operation operation) {
   using enum statemachine::Operation;
-  return operation == kDigest || operation == kTime || operation == kCompare || operation == kRules;
+  return operation == kDigest || operation == kTime || operation == kCompare ||
+         operation == kRules || operation == kScavenge;
 }
 
 /// Whoever loads a dump twice has it twice. A repair's rest is loaded into what is there, too.

@@ -6,6 +6,7 @@
 
 #include "core/clock.h"
 #include "statemachine/command/command_table.h"
+#include "statemachine/txn/txn.h"
 
 namespace tailrace::app {
 
@@ -29,7 +30,7 @@ std::optional<std::chrono::milliseconds> left_of(uint64_t expires_at_ns) {
 
 /// A session that had ended, or an outcome of a newer version: not what applying came to.
 Result<> check_outcome(const statemachine::Answer& answer) {
-  if (answer.outcome <= Outcome::kNotAnInteger) return {};
+  if (answer.outcome <= Outcome::kNotAnInteger || answer.outcome == Outcome::kTxnFailed) return {};
   return make_error(ErrorCode::kUnknownOutcome,
                     "the session had ended: the command may or may not have been applied");
 }
@@ -146,10 +147,33 @@ Result<> Loader::send_command(const DumpedLine& line) {
   return {};
 }
 
+/// With the times that are left. What has expired meanwhile expires at once; a once key whose time
+/// is over is none.
+Result<rpc::CommandAnswer> Loader::call_txn(const DumpedLine& line) {
+  statemachine::Txn txn;
+  TAILRACE_RETURN_IF_ERROR(statemachine::decode(as_bytes(line.value), txn));
+  const uint64_t now_ns = system_clock().unix_time_ns();
+  const auto left_ns = [now_ns](uint64_t until_ns) {
+    return until_ns > now_ns ? until_ns - now_ns : 1;
+  };
+  txn.time_ns = 0;
+  for (auto* list : {&txn.then, &txn.otherwise})
+    for (statemachine::TxnEffect& effect : *list)
+      if (effect.expires_at_ns != 0) effect.expires_at_ns = left_ns(effect.expires_at_ns);
+  if (txn.once && txn.once->until_ns <= now_ns) txn.once.reset();
+  if (txn.once)
+    txn.once->until_ns = std::min(left_ns(txn.once->until_ns), statemachine::kMaxOnceNs);
+  TAILRACE_ASSIGN_OR_RETURN(const auto answer, client_.txn(txn));
+  rpc::CommandAnswer told{answer.epoch, answer.range, answer.range.first, {}};
+  if (!answer.succeeded) told.answer.outcome = Outcome::kTxnFailed;
+  return told;
+}
+
 /// As the table says what the command has.
 Result<rpc::CommandAnswer> Loader::call(const DumpedLine& line) {
   using namespace statemachine;
   const Operation operation = *line.operation;
+  if (operation == Operation::kTxn) return call_txn(line);
   rpc::Client::Write write{.operation = operation, .key = as_bytes(line.key)};
   if (has(operation, kHasValue)) write.value = as_bytes(line.value);
   if (has(operation, kHasExpected)) write.expected = as_bytes(line.expected);

@@ -76,6 +76,7 @@ class Loader {
   Result<> send_events(size_t first, size_t count);
   Result<> send_command(const DumpedLine& line);
   Result<rpc::CommandAnswer> call(const DumpedLine& line);
+  Result<rpc::CommandAnswer> call_txn(const DumpedLine& line);
   void flow(const DumpedLine& line);
   Result<> settle(size_t most_in_flight) TAILRACE_EXCLUDES(mutex_);
   void note_end(const rpc::CommandAnswer& answer) TAILRACE_REQUIRES(mutex_);

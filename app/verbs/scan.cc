@@ -9,10 +9,10 @@
 #include <CLI/CLI.hpp>
 
 #include "app/cli/client_options.h"
-#include "app/cli/json_line.h"
 #include "app/cli/option_values.h"
 #include "app/cli/output.h"
 #include "app/cli/verbs.h"
+#include "json/json_line.h"
 
 namespace tailrace::app {
 

@@ -145,7 +145,8 @@ void print_text(const rpc::NodeStatusAnswer& node) {
             node.durable.value, node.tail.value);
   if (node.begin > fasterlog::kFirstAddress)
     print_out(
-        "  events before address {} were truncated; state_machine.retention_bytes keeps more\n",
+        "  events before address {} were truncated, but those of streams are in event files unless "
+        "history.keep is none; state_machine.retention_bytes keeps more of the log\n",
         node.begin.value);
   print_out("  log {} on disk, store {} of {}, {} pairs\n", bytes_text(node.log_disk_bytes),
             bytes_text(node.store_used_bytes), bytes_text(node.store_capacity_bytes),

@@ -1,7 +1,9 @@
 // `tailrace tail`: committed records, events as lines or all as JSON.
 
+#include <algorithm>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include <CLI/CLI.hpp>
 
@@ -11,6 +13,7 @@
 #include "app/cli/record_json.h"
 #include "app/cli/verbs.h"
 #include "statemachine/command/command.h"
+#include "statemachine/txn/txn.h"
 
 namespace tailrace::app {
 
@@ -24,28 +27,62 @@ struct TailVerbOptions {
   bool follow = false, json = false;
 };
 
-bool is_event_of(const statemachine::Command& command, const TailVerbOptions& options) {
-  return command.operation == statemachine::Operation::kEvent &&
-         (!options.stream || as_text(command.key) == *options.stream);
+using Events = std::vector<ByteSpan>;
+
+/// Those of the stream that is asked for, or of any, as they were sent: those of a transaction's
+/// `then`, whatever came of its checks.
+void find_events(const statemachine::Command& command, const TailVerbOptions& options,
+                 statemachine::Txn& txn, Events& found) {
+  using statemachine::Operation;
+  const auto is_wanted = [&](ByteSpan stream) {
+    return !options.stream || as_text(stream) == *options.stream;
+  };
+  found.clear();
+  if (command.operation == Operation::kEvent && is_wanted(command.key))
+    found.push_back(command.value);
+  if (command.operation != Operation::kTxn || !statemachine::decode(command.value, txn)) return;
+  for (const statemachine::TxnEffect& effect : txn.then)
+    if (effect.kind == statemachine::TxnEffectKind::kAppend && is_wanted(effect.name))
+      for (const statemachine::TxnEvent& event : txn.events_of(effect))
+        found.push_back(event.data);
 }
 
-/// Prints the record if it is wanted; whether it was.
-bool print_wanted(const rpc::TailRecord& record, const TailVerbOptions& options, JsonLine& line) {
-  if (!options.json || options.stream) {
-    if (record.kind != statemachine::kCommandRecord) return false;
-    const auto command = statemachine::decode(as_bytes(record.payload));
-    if (!command || !is_event_of(*command, options)) return false;
-    if (!options.json) {
-      write_out(as_text(command->value));
-      write_out("\n");
-      return true;
+/// Prints what is wanted of records.
+class Printer {
+ public:
+  explicit Printer(const TailVerbOptions& options) : options_(options) {}
+
+  /// Up to `most` lines; how many they were.
+  uint64_t print(const rpc::TailRecord& record, uint64_t most) {
+    if (!options_.json || options_.stream) {
+      if (record.kind != statemachine::kCommandRecord) return 0;
+      const auto command = statemachine::decode(as_bytes(record.payload));
+      if (!command) return 0;
+      find_events(*command, options_, txn_, events_);
+      if (events_.empty()) return 0;
+      if (!options_.json) return print_events(most);
     }
+    write_record({record.address, record.end, record.epoch, record.kind, as_bytes(record.payload)},
+                 line_);
+    write_out(line_.end());
+    return 1;
   }
-  write_record({record.address, record.end, record.epoch, record.kind, as_bytes(record.payload)},
-               line);
-  write_out(line.end());
-  return true;
-}
+
+ private:
+  uint64_t print_events(uint64_t most) const {
+    const uint64_t count = std::min<uint64_t>(events_.size(), most);
+    for (uint64_t i = 0; i < count; ++i) {
+      write_out(as_text(events_[i]));
+      write_out("\n");
+    }
+    return count;
+  }
+
+  const TailVerbOptions& options_;
+  JsonLine line_;
+  statemachine::Txn txn_;
+  Events events_;
+};
 
 Result<rpc::Client::TailOptions> parse(const TailVerbOptions& options) {
   rpc::Client::TailOptions tail;
@@ -65,7 +102,10 @@ int tail(const TailVerbOptions& options) {
   auto what = parse(options);
   if (!what) return report(what.error());
   what->started = [from_begin = options.from == "begin"](Address from) {
-    if (from_begin) warn_of_truncation(from, "");
+    if (from_begin)
+      warn_of_truncation(from,
+                         ", but those of streams are in event files (tailrace read STREAM), unless "
+                         "history.keep is none");
   };
   gather_output();
   // A reader sees each record at once: what has come is written before more is waited for.
@@ -73,11 +113,10 @@ int tail(const TailVerbOptions& options) {
   auto client = options.client.connect();
   if (!client) return report(client.error());
   uint64_t printed = 0;
-  JsonLine line;
+  Printer printer(options);
   const auto visit = [&](const rpc::TailRecord& record) {
-    if (!print_wanted(record, options, line)) return true;
-    ++printed;
-    return !output_fails() && printed != options.count;
+    printed += printer.print(record, options.count == 0 ? UINT64_MAX : options.count - printed);
+    return !output_fails() && (options.count == 0 || printed < options.count);
   };
   const auto reached = (*client)->tail(*what, visit);
   const auto flushed = flush_output();

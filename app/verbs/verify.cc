@@ -14,6 +14,7 @@
 #include "app/cli/output.h"
 #include "app/cli/printable.h"
 #include "app/cli/verbs.h"
+#include "app/verbs/history/history_report.h"
 
 namespace tailrace::app {
 
@@ -26,7 +27,7 @@ constexpr std::chrono::milliseconds kPause{250};
 
 struct VerifyOptions {
   ClientFlags client;
-  bool json = false, only_named = false;
+  bool json = false, only_named = false, history = false;
 };
 
 struct Verification {
@@ -147,9 +148,23 @@ void print_text(const Verification& result) {
   }
 }
 
+int verify_history(rpc::Client& client, const VerifyOptions& options) {
+  const HistoryOfNodes all = ask_history(client, options.only_named);
+  if (!all.silent.empty()) {
+    Error error = all.silent.front();
+    if (!options.only_named)
+      error.message += "; --only-named compares the nodes that --server names, without the others";
+    return report_answer(error);
+  }
+  const int code = print_comparison(all, options.json);
+  const auto flushed = flush_output();
+  return flushed ? code : report(flushed.error());
+}
+
 int verify(const VerifyOptions& options) {
   auto client = options.client.connect();
   if (!client) return report(client.error());
+  if (options.history) return verify_history(**client, options);
   auto result = compare(**client, options);
   for (int attempt = 1; attempt < kMostAttempts; ++attempt) {
     if (result || !worth_another_attempt(result.error())) break;
@@ -190,6 +205,9 @@ void add_verify_verb(CLI::App& app, int& exit_code) {
   const auto options = std::make_shared<VerifyOptions>();
   verb->add_flag("--json", options->json, "One JSON object");
   verb->add_flag("--only-named", options->only_named, "Compare only the nodes that --server names");
+  verb->add_flag("--history", options->history,
+                 "Compare the event files instead: each range of the log must have the same events "
+                 "on all members, and no member may lack what another has");
   options->client.add_to(*verb);
   verb->callback([options, &exit_code] { exit_code = verify(*options); });
 }

@@ -419,10 +419,14 @@ void Flusher::advance(uint32_t own_waiters) {
 Address Flusher::wanted_memory_end() const {
   const PageRing& ring = core_.ring;
   const Address durable{core_.durable.load()};
-  // A quarter is kept for readers of what is durable, the rest lies ahead of the tail.
-  return std::min(
-      ring.page_floor(durable) + ring.bytes(),
-      ring.page_ceil(ring.tail()) + align_down(ring.bytes() / 4 * 3, core_.options.page_bytes));
+  // Half is kept for readers of what was written, the rest lies ahead of the tail: a writer gets no
+  // further before the next flush anyhow. With a quarter for them, the applier and the stream read
+  // large values that were still on their way from the disk. A copy whose sender is further ahead
+  // asks for more, up to the most that it takes at once.
+  const uint64_t ahead =
+      room_wanted_.load(std::memory_order_relaxed) ? ring.bytes() / 4 * 3 : ring.bytes() / 2;
+  return std::min(ring.page_floor(durable) + ring.bytes(),
+                  ring.page_ceil(ring.tail()) + align_down(ahead, core_.options.page_bytes));
 }
 
 void Flusher::make_room() {

@@ -4,11 +4,19 @@
 
 namespace tailrace::fasterlog {
 
+namespace {
+// From memory little is read ahead: a record that is longer is then read once more, from its
+// beginning.
+constexpr uint64_t kMostAheadInMemory = 64u << 10;
+}  // namespace
+
 Result<ByteSpan> RecordReader::bytes_at(Address from, uint64_t bytes, Address limit) {
   if (from < base_ || from + bytes > base_end_) {
     const Address base{align_down(from.value, storage::kBlockBytes)};
     const uint64_t needed = from - base + bytes;
-    const uint64_t wanted = std::min(std::max(needed, read_ahead_), limit - base);
+    const uint64_t ahead =
+        checked_.empty() ? read_ahead_ : std::min(read_ahead_, kMostAheadInMemory);
+    const uint64_t wanted = std::min(std::max(needed, ahead), limit - base);
     const uint64_t room = align_up(wanted, storage::kBlockBytes);
     base_ = base_end_ = Address{};
     checked_ = {};

@@ -71,6 +71,11 @@ Result<> SegmentFiles::open_existing(bool writable) {
     files_[*first / segment_bytes_] = std::move(file);
     count();
   }
+  const MutexLock lock(mutex_);
+  const uint64_t begin = files_.empty() ? 0 : files_.begin()->first * segment_bytes_;
+  if (begin == 0) return {};
+  for (const auto& [index, file] : files_)
+    made_of_[index] = {Address{}, Address{begin}};
   return {};
 }
 
@@ -124,8 +129,57 @@ Result<> SegmentFiles::make(uint64_t index) {
                             file_system_.open(path, {storage::OpenMode::kReadWrite, true}));
   const MutexLock lock(mutex_);
   files_[index] = std::move(file);
+  made_of_.erase(index);
+  if (spare) made_of_[index] = addresses_of(*spare);
   count();
   return {};
+}
+
+AddressRange SegmentFiles::addresses_of(const storage::Path& spare) const {
+  storage::Path segment = spare.filename();
+  segment.replace_extension(".seg");
+  const uint64_t first = parse_segment_name(segment.string()).value_or(0);
+  return {Address{first}, Address{first + segment_bytes_}};
+}
+
+Result<> SegmentFiles::discard_before(uint64_t index) {
+  std::vector<storage::Path> discarded;
+  {
+    const MutexLock lock(mutex_);
+    const uint64_t least = no_spares_before_ = std::max(no_spares_before_, index);
+    std::erase_if(spares_, [&](const storage::Path& spare) {
+      const bool goes = addresses_of(spare).first.value / segment_bytes_ < least;
+      if (goes) discarded.push_back(spare);
+      return goes;
+    });
+    count();
+  }
+  if (discarded.empty()) return {};
+  Result<> failed;
+  for (const storage::Path& spare : discarded) {
+    const auto removed = file_system_.remove(spare);
+    if (removed || removed.error().code == ErrorCode::kNotFound) continue;
+    // Tried again by the next call; until then it is told of, and may be used.
+    failed = removed;
+    const MutexLock lock(mutex_);
+    spares_.push_back(spare);
+    count();
+  }
+  TAILRACE_RETURN_IF_ERROR(failed);
+  return file_system_.sync_directory(directory_);
+}
+
+std::vector<OldBytes> SegmentFiles::old_bytes(Address end) const {
+  std::vector<OldBytes> found;
+  const MutexLock lock(mutex_);
+  for (const storage::Path& spare : spares_)
+    found.push_back({spare.string(), addresses_of(spare), {}});
+  for (const auto& [index, of] : made_of_) {
+    const Address segment_end{(index + 1) * segment_bytes_};
+    if (files_.contains(index) && segment_end > end)
+      found.push_back({path_of(Address{index * segment_bytes_}).string(), of, segment_end});
+  }
+  return found;
 }
 
 Result<> SegmentFiles::create(const storage::Path& path) {
@@ -153,8 +207,12 @@ size_t SegmentFiles::count_before(uint64_t index) const {
 
 uint64_t SegmentFiles::bytes_freed_by_removing(size_t segments) const {
   const MutexLock lock(mutex_);
+  // The first ones are discarded, if any.
+  const auto discarded =
+      static_cast<size_t>(std::distance(files_.begin(), files_.lower_bound(no_spares_before_)));
+  const size_t gone = std::min(segments, discarded);
   const size_t room = most_spares_ - std::min<size_t>(most_spares_, spares_.size());
-  return (segments - std::min(segments, room)) * segment_bytes_;
+  return (segments - std::min(segments - gone, room)) * segment_bytes_;
 }
 
 Result<> SegmentFiles::remove_from(uint64_t index) {
@@ -173,7 +231,8 @@ Result<> SegmentFiles::remove_in_order(const std::vector<uint64_t>& all, bool ma
     {
       const MutexLock lock(mutex_);
       files_.erase(each);
-      keep = may_become_spares && spares_.size() < most_spares_;
+      keep = may_become_spares && each >= no_spares_before_ && spares_.size() < most_spares_;
+      made_of_.erase(each);
       count();
     }
     if (keep) {

@@ -12,6 +12,7 @@
 #include "core/address.h"
 #include "core/mutex.h"
 #include "core/result.h"
+#include "fasterlog/types/records.h"
 #include "storage/file_system.h"
 
 namespace tailrace::fasterlog {
@@ -55,6 +56,12 @@ class SegmentFiles {
   /// What remove_before(index) takes away, and how many bytes of it the disk gets back.
   size_t count_before(uint64_t index) const;
   uint64_t bytes_freed_by_removing(size_t segments) const;
+  /// Deletes spares with bytes from before the segment `index`, and keeps no such ones from now on.
+  Result<> discard_before(uint64_t index);
+  /// Spares, and segments that were made of one and lie, in part, at or behind `end`. Of a segment
+  /// that was there when the directory was opened it is not known what was there before: it counts,
+  /// if anything was truncated.
+  std::vector<OldBytes> old_bytes(Address end) const;
   /// Deletes the segments from `index` on, greatest first. They never become spares: their
   /// addresses will be used again, and their records would be sound there.
   Result<> remove_from(uint64_t index);
@@ -79,6 +86,7 @@ class SegmentFiles {
   /// Takes these segments away one after the other, then syncs the directory.
   Result<> remove_in_order(const std::vector<uint64_t>& all, bool may_become_spares);
   Result<> create(const storage::Path& path);
+  AddressRange addresses_of(const storage::Path& spare) const;
   void count() TAILRACE_REQUIRES(mutex_);
 
   storage::FileSystem& file_system_;
@@ -88,6 +96,9 @@ class SegmentFiles {
   mutable Mutex mutex_;
   std::map<uint64_t, std::shared_ptr<storage::File>> files_ TAILRACE_GUARDED_BY(mutex_);
   std::vector<storage::Path> spares_ TAILRACE_GUARDED_BY(mutex_);
+  uint64_t no_spares_before_ TAILRACE_GUARDED_BY(mutex_) = 0;  // an index
+  /// By index: which addresses a segment's file had before.
+  std::map<uint64_t, AddressRange> made_of_ TAILRACE_GUARDED_BY(mutex_);
   std::atomic<uint64_t> count_{0};
 };
 

@@ -2,6 +2,7 @@
 // Records as the log takes and gives them, and what it keeps of them at hand.
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "core/address.h"
@@ -57,5 +58,14 @@ inline constexpr uint32_t kMostConfigurationBytes = 64u << 10;
 /// Whether these can be such records of one log, in their order, all of which end at or below
 /// `end`.
 bool are_possible(const ConfigurationTable& table, Address end);
+
+/// A file that has, or may have, bytes of segments which were truncated.
+struct OldBytes {
+  std::string file;
+  AddressRange of;  // the log addresses that they had
+  /// The log takes the file's room step by step: they are gone once its durable end is there. 0:
+  /// it is a spare segment, of which nobody can say when it is used.
+  Address until;
+};
 
 }  // namespace tailrace::fasterlog

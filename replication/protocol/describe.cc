@@ -10,7 +10,7 @@ std::string node(NodeId id) {
   return fmt::format("node {}", id.value);
 }
 
-std::string size_of(const std::shared_ptr<const std::vector<std::byte>>& bytes) {
+std::string size_of(const SharedBytes& bytes) {
   return fmt::format("{} bytes", bytes ? bytes->size() : 0);
 }
 

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "core/address.h"
+#include "core/shared_bytes.h"
 #include "fasterlog/types/records.h"
 #include "replication/protocol/membership.h"
 #include "replication/protocol/messages.h"
@@ -211,7 +212,7 @@ struct ShipBytes {
 /// log has no room they wait.
 struct AppendRaw {
   Address at;
-  std::shared_ptr<const std::vector<std::byte>> bytes;
+  SharedBytes bytes;
   size_t skip = 0;
 };
 struct AdvanceCommitted {

@@ -10,6 +10,7 @@
 
 #include "core/address.h"
 #include "core/cluster_identity.h"
+#include "core/shared_bytes.h"
 #include "core/vote.h"
 #include "fasterlog/types/records.h"
 #include "statemachine/types/copy_plan.h"
@@ -148,7 +149,7 @@ struct Refuse {
 struct Data {
   Epoch epoch;
   Address from;
-  std::shared_ptr<const std::vector<std::byte>> bytes;  // null: none
+  SharedBytes bytes;  // null: none
   Address committed;
   Address leader_durable;
   uint64_t leader_unix_time_ns = 0;
@@ -199,9 +200,9 @@ struct ReadCheckpoint {
 struct CheckpointPart {
   uint64_t fingerprint = 0;
   uint64_t offset = 0;
-  uint32_t checksum = 0;                                // CRC32C
-  std::shared_ptr<const std::vector<std::byte>> bytes;  // as many as asked for, or fewer
-  std::string problem;                                  // not empty: no bytes, and why
+  uint32_t checksum = 0;  // CRC32C
+  SharedBytes bytes;      // as many as asked for, or fewer
+  std::string problem;    // not empty: no bytes, and why
 };
 
 // ---- Comparing states (state_comparison.h). ----------------------------------------------------

@@ -5,6 +5,7 @@
 
 #include "net/listen.h"
 #include "rpc/client/impl.h"
+#include "rpc/wire/message.h"
 #include "rpc/wire/operation.h"
 
 namespace tailrace::rpc {
@@ -22,6 +23,15 @@ Result<CommandAnswer> read_command(const Reply& reply) {
   answer.answer.has_value = from.getHasValue();
   if (from.getHasValue()) answer.answer.value = to_string(from.getValue());
   answer.answer.withheld_bytes = from.getWithheldBytes();
+  return answer;
+}
+
+/// Of an append, which may have become a transaction on its way (RequestQueue::make_txn).
+Result<CommandAnswer> read_append(const Reply& reply) {
+  TAILRACE_ASSIGN_OR_RETURN(auto answer, read_command(reply));
+  if (answer.answer.outcome == statemachine::Outcome::kTxnFailed)
+    return make_error(ErrorCode::kFailedPrecondition,
+                      "the stream takes no more events: it was tombstoned, or is full");
   return answer;
 }
 
@@ -50,6 +60,16 @@ Result<DigestAnswer> read_digest(const Reply& reply) {
   const auto from = reply->getDigest();
   return DigestAnswer{Address{from.getBegin()}, from.getStateHigh(), from.getStateLow(),
                       from.getPairs(),          from.getLogHigh(),   from.getLogLow()};
+}
+
+/// A copy, with zeros up to the end of the last word.
+SharedBytes whole_words(ByteSpan bytes) {
+  const size_t size = align_up(bytes.size(), sizeof(capnp::word));
+  auto words = std::make_shared<std::vector<std::byte>>();
+  words->reserve(size);
+  words->insert(words->end(), bytes.begin(), bytes.end());
+  words->resize(size);
+  return words;
 }
 
 }  // namespace
@@ -158,7 +178,12 @@ ClientRequest ClientImpl::request_of(ClientRequest::Verb verb, ByteSpan key) con
 ClientRequest ClientImpl::write_request(const Write& write) const {
   ClientRequest request = request_of(ClientRequest::Verb::kCommand, write.key);
   request.operation = to_wire(write.operation);
-  request.value = to_string(write.value);
+  if (write.value.size() >= kLeastLentBytes) {
+    request.words = whole_words(write.value);
+    request.words_used = write.value.size();
+  } else {
+    request.value = to_string(write.value);
+  }
   request.expected = to_string(write.expected);
   request.delta = write.delta;
   request.time_to_live_ms = static_cast<uint64_t>(write.time_to_live.count());
@@ -206,7 +231,7 @@ Result<CommandAnswer> ClientImpl::write(const Write& write) {
 
 Result<CommandAnswer> ClientImpl::append(std::string_view stream,
                                          const std::vector<ByteSpan>& events) {
-  return wait_for_command(append_request(stream, events));
+  return wait_for<CommandAnswer>(*leader_, append_request(stream, events), read_append);
 }
 
 Result<ReadAnswer> ClientImpl::get(ByteSpan key, ReadOptions options) {
@@ -226,7 +251,7 @@ void ClientImpl::async_write(const Write& write, CommandCallback done) {
 void ClientImpl::async_append(std::string_view stream, const std::vector<ByteSpan>& events,
                               CommandCallback done) {
   ClientRequest request = append_request(stream, events);
-  request.done = [done = std::move(done)](Reply reply) { done(read_command(reply)); };
+  request.done = [done = std::move(done)](Reply reply) { done(read_append(reply)); };
   leader_->submit(std::move(request));
 }
 

@@ -16,6 +16,7 @@
 #include "core/bytes.h"
 #include "core/record_kind.h"
 #include "core/result.h"
+#include "rpc/client/events.h"
 #include "rpc/client/runtime.h"
 #include "rpc/wire/status.h"
 #include "statemachine/command/command.h"
@@ -81,6 +82,39 @@ struct TailRecord {
 /// would wait for itself (kFailedPrecondition). Errors: kTimedOut / kUnavailable (unreachable),
 /// kUnknownOutcome (may have happened), kUnsupported (a newer protocol; or a server of another
 /// cluster than those before, or whose log was begun anew), else what the server answered.
+/// A file with events that the log no longer has. Two with the same range, revision and digest hold
+/// the same events, whatever they take.
+struct HistoryFile {
+  AddressRange range;  // of the log
+  uint32_t revision = 0;
+  uint64_t digest_high = 0, digest_low = 0;
+  uint64_t bytes = 0;  // on disk
+  bool holds_the_same(const HistoryFile& other) const {
+    return range == other.range && revision == other.revision && digest_high == other.digest_high &&
+           digest_low == other.digest_low;
+  }
+};
+
+/// What one node keeps of events that its log no longer has.
+/// Where a node still has, or may have, events of a stream.
+struct StreamRemains {
+  std::string what;
+  AddressRange range;  // of the log, where the bytes are of it
+};
+
+struct HistoryAnswer {
+  bool kept = false;   // else the rest is empty
+  AddressRange range;  // of the log: from the first file's begin to where it is complete
+  uint64_t files = 0, bytes = 0;
+  uint64_t missing_bytes = 0;  // of the log within the range that no file covers
+  std::string trouble;         // why no more is written; empty: nothing is wrong
+  Address scavenge_to;   // up to there files are to be without dead events; 0: never asked for
+  Address scavenged_to;  // up to there they are; 0: that is not known
+  std::string scavenge_trouble;  // why they are not; empty: nothing is wrong
+  uint64_t removed_events = 0;   // since the node's start
+  std::vector<HistoryFile> listed;
+};
+
 class Client {
  public:
   static Result<std::unique_ptr<Client>> create(ClientOptions options);
@@ -134,10 +168,55 @@ class Client {
          .expected = expected.value_or(ByteSpan{}),
          .time_to_live = time_to_live});
   }
-  /// One atomic batch of events; its range covers all of them.
+  /// One atomic batch of events without ids; its range covers all of them. In a cluster of version
+  /// 5 on it is a transaction (below): the events are found by their stream, at most 4,095 make a
+  /// batch, and one that is sent again after a lost answer is applied once. kFailedPrecondition
+  /// when the stream was tombstoned.
   virtual Result<CommandAnswer> append(std::string_view stream,
                                        const std::vector<ByteSpan>& events) = 0;
   virtual Result<ReadAnswer> get(ByteSpan key, ReadOptions options) = 0;
+
+  // ---- Transactions and streams. Writes are refused with kFailedPrecondition until all nodes of
+  // the cluster know them (cluster version 5), and with kUnsupported by an older server; sent again
+  // after a lost answer they are applied once, as all commands are.
+
+  /// Checks, and what is done if all hold or if one does not, as one. Times in it are how long from
+  /// now, in ns (statemachine/txn/txn.h); its time is 0. kInvalidArgument names the item that is
+  /// wrong.
+  virtual Result<TxnAnswer> txn(const statemachine::Txn& txn) = 0;
+  /// Events for one stream, at least one and at most 4,095, all or none.
+  virtual Result<AppendAnswer> append(std::string_view stream, std::span<const NewEvent> events,
+                                      ExpectedStream expected) = 0;
+
+  /// A stream's events from version `from` on (nothing: from the first that can be read, or
+  /// backwards from the last), until `limit` (nothing: all; 0: none, to learn what there is of the
+  /// stream) were visited or `visit` returns false. Each page is of a state that is not older than
+  /// that of the page before. kTruncated when the log no longer holds the first of them: the
+  /// message names the first version that it has.
+  struct StreamReadOptions {
+    ReadOptions read;
+    std::optional<uint64_t> from;
+    bool backwards = false;
+    std::optional<uint64_t> limit;
+  };
+  using EventVisitor = std::function<bool(const StreamEvent& event)>;
+  virtual Result<StreamEnd> read_stream(std::string_view stream, const StreamReadOptions& options,
+                                        const EventVisitor& visit) = 0;
+  /// The streams that exist and whose names begin with `prefix`, by their names, those behind
+  /// `after` only, until `limit` (0: all) were visited or `visit` returns false; how many were
+  /// visited. The server reads all of its store for each 1,024 of them.
+  struct StreamsOptions {
+    ReadOptions read;
+    std::string after;
+    uint64_t limit = 0;
+  };
+  using StreamVisitor = std::function<bool(const ListedStream& stream)>;
+  virtual Result<uint64_t> streams(std::string_view prefix, const StreamsOptions& options,
+                                   const StreamVisitor& visit) = 0;
+  /// Up to 1,024 keys as they are at one applied address, also on a follower: never half of a
+  /// transaction. kResourceExhausted when their values take more than 1 MiB (or than one value
+  /// may).
+  virtual Result<MgetAnswer> mget(const std::vector<ByteSpan>& keys, ReadOptions options) = 0;
 
   /// All pairs whose keys begin with `prefix`, in no order, exactly as they were at one address,
   /// until `limit` of them (0: all) were visited or `visit` returns false. kUnavailable when the
@@ -168,6 +247,18 @@ class Client {
                             CommandCallback done) = 0;
   virtual void async_get(ByteSpan key, ReadOptions options,
                          std::function<void(Result<ReadAnswer>)> done) = 0;
+
+  using TxnCallback = std::function<void(Result<TxnAnswer>)>;
+  virtual void async_txn(const statemachine::Txn& txn, TxnCallback done) = 0;
+  using AppendCallback = std::function<void(Result<AppendAnswer>)>;
+  virtual void async_append(std::string_view stream, std::span<const NewEvent> events,
+                            ExpectedStream expected, AppendCallback done) = 0;
+  virtual void async_mget(const std::vector<ByteSpan>& keys, ReadOptions options,
+                          std::function<void(Result<MgetAnswer>)> done) = 0;
+  /// As read_stream(), one page after the other; `visit` runs on the client's thread, too.
+  using StreamCallback = std::function<void(Result<StreamEnd>)>;
+  virtual void async_read_stream(std::string_view stream, const StreamReadOptions& options,
+                                 EventVisitor visit, StreamCallback done) = 0;
 
   /// Committed records from `from` (nothing: the log's begin) until `to`, which is waited for
   /// (nothing: the committed address at the call, as the first server knows it; with follow: for
@@ -221,6 +312,17 @@ class Client {
   /// Waits for `server` to have applied `address`; log digest over [log_from, address).
   virtual Result<DigestAnswer> digest(const std::string& server, Address address,
                                       Address log_from) = 0;
+  /// Appends a command by which each node takes the events that are dead at its end out of its
+  /// event files; returns that address. history() tells how far each is.
+  virtual Result<Address> request_scavenge() = 0;
+  /// What `server` keeps, and all of its event files.
+  virtual Result<HistoryAnswer> history(const std::string& server) = 0;
+  /// Where `server` still has events of the stream, readable or not. Empty: nowhere.
+  virtual Result<std::vector<StreamRemains>> remains(const std::string& server,
+                                                     std::string_view stream) = 0;
+  /// Up to `bytes`, a MiB at most, of one of them; fewer at its end. kNotFound when it is gone.
+  virtual Result<std::string> history_piece(const std::string& server, const HistoryFile& file,
+                                            uint64_t offset, uint32_t bytes) = 0;
 };
 
 }  // namespace tailrace::rpc

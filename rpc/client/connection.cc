@@ -98,6 +98,7 @@ ServerHello read_hello(wire::Hello::Reader hello) {
   result.log_time_ns = hello.getLogTimeNs();
   result.session_ttl_ns = hello.getSessionTtlNs();
   result.cluster_identity = to_string(hello.getClusterIdentity());
+  result.cluster_version = hello.getClusterVersion();
   for (const auto server : hello.getServers())
     result.servers.push_back(to_string(server));
   return result;

@@ -25,6 +25,7 @@ struct ServerHello {
   /// Log time, and the ttl of sessions; 0: no bounds are to be sent.
   uint64_t log_time_ns = 0, session_ttl_ns = 0;
   std::string cluster_identity = {};  // or kNoIdentity; empty: it does not say
+  uint32_t cluster_version = 0;       // 0: it does not say
 };
 ServerHello read_hello(wire::Hello::Reader hello);
 

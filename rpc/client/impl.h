@@ -44,6 +44,14 @@ class ClientImpl : public Client {
   Result<CommandAnswer> append(std::string_view stream,
                                const std::vector<ByteSpan>& events) override;
   Result<ReadAnswer> get(ByteSpan key, ReadOptions options) override;
+  Result<TxnAnswer> txn(const statemachine::Txn& txn) override;
+  Result<AppendAnswer> append(std::string_view stream, std::span<const NewEvent> events,
+                              ExpectedStream expected) override;
+  Result<StreamEnd> read_stream(std::string_view stream, const StreamReadOptions& options,
+                                const EventVisitor& visit) override;
+  Result<uint64_t> streams(std::string_view prefix, const StreamsOptions& options,
+                           const StreamVisitor& visit) override;
+  Result<MgetAnswer> mget(const std::vector<ByteSpan>& keys, ReadOptions options) override;
   Result<ScanEnd> scan(ByteSpan prefix, const ScanOptions& options,
                        const PairVisitor& visit) override;
   void async_write(const Write& write, CommandCallback done) override;
@@ -51,6 +59,13 @@ class ClientImpl : public Client {
                     CommandCallback done) override;
   void async_get(ByteSpan key, ReadOptions options,
                  std::function<void(Result<ReadAnswer>)> done) override;
+  void async_txn(const statemachine::Txn& txn, TxnCallback done) override;
+  void async_append(std::string_view stream, std::span<const NewEvent> events,
+                    ExpectedStream expected, AppendCallback done) override;
+  void async_mget(const std::vector<ByteSpan>& keys, ReadOptions options,
+                  std::function<void(Result<MgetAnswer>)> done) override;
+  void async_read_stream(std::string_view stream, const StreamReadOptions& options,
+                         EventVisitor visit, StreamCallback done) override;
   Result<Address> tail(const TailOptions& options,
                        const std::function<bool(const TailRecord&)>& visit) override;
   std::vector<ServerStatus> status() override;
@@ -64,6 +79,12 @@ class ClientImpl : public Client {
   Result<Address> request_digest() override;
   Result<DigestAnswer> digest(const std::string& server, Address address,
                               Address log_from) override;
+  Result<Address> request_scavenge() override;
+  Result<HistoryAnswer> history(const std::string& server) override;
+  Result<std::vector<StreamRemains>> remains(const std::string& server,
+                                             std::string_view stream) override;
+  Result<std::string> history_piece(const std::string& server, const HistoryFile& file,
+                                    uint64_t offset, uint32_t bytes) override;
 
  private:
   /// Of that verb, with the client's deadline.
@@ -71,6 +92,11 @@ class ClientImpl : public Client {
   ClientRequest write_request(const Write& write) const;
   ClientRequest append_request(std::string_view stream, const std::vector<ByteSpan>& events) const;
   ClientRequest get_request(ByteSpan key, ReadOptions options) const;
+  ClientRequest txn_request(const statemachine::Txn& txn) const;
+  ClientRequest mget_request(const std::vector<ByteSpan>& keys, ReadOptions options) const;
+  struct StreamWalk;
+  ClientRequest page_request(const StreamWalk& walk) const;
+  void ask_page(std::shared_ptr<StreamWalk> walk);
   RequestQueue& queue_for(const ReadOptions& options);
   RequestQueue& queue_to(const std::string& server);
   /// On the loop's thread.

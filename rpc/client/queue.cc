@@ -6,7 +6,9 @@
 #include <fmt/format.h>
 #include <kj/exception.h>
 
+#include "core/cluster_version.h"
 #include "rpc/wire/wire_error.h"
+#include "statemachine/txn/txn.h"
 
 namespace tailrace::rpc {
 namespace {
@@ -20,7 +22,8 @@ constexpr size_t kRequestOverhead = 256, kEventOverhead = 16;
 
 /// Whether the server will take it. Sent nevertheless, it would cost the connection.
 Result<> check_size(const ClientRequest& request, uint64_t max_frame_bytes) {
-  const size_t bytes = request.key.size() + request.value.size() + request.expected.size();
+  const size_t bytes =
+      request.key.size() + request.value.size() + request.words_used + request.expected.size();
   const size_t frame = bytes + kRequestOverhead + kEventOverhead * request.event_sizes.size();
   if (max_frame_bytes == 0 || frame <= max_frame_bytes) return {};
   return make_error(ErrorCode::kInvalidArgument,
@@ -31,6 +34,33 @@ Result<> check_size(const ClientRequest& request, uint64_t max_frame_bytes) {
 }
 
 }  // namespace
+
+Result<> RequestQueue::make_txn(ClientRequest& request) const {
+  if (request.verb != Verb::kAppend || request.sent_before ||
+      !knows(cluster_version_, Feature::kTxn))
+    return {};
+  thread_local statemachine::Txn txn;  // keeps its room
+  txn.clear();
+  statemachine::TxnEffect append{.kind = statemachine::TxnEffectKind::kAppend,
+                                 .name = as_bytes(request.key)};
+  size_t at = 0;
+  for (const uint32_t bytes : request.event_sizes) {
+    statemachine::TxnEvent event;
+    event.data = as_bytes(std::string_view(request.value).substr(at, bytes));
+    txn.add_event(append, event);
+    at += bytes;
+  }
+  txn.then.push_back(append);
+  TAILRACE_RETURN_IF_ERROR(statemachine::validate(txn, {statemachine::kMaxTxnBytes, SIZE_MAX}));
+  std::string body(statemachine::encoded_bytes(txn), '\0');
+  statemachine::encode_at(txn, reinterpret_cast<std::byte*>(body.data()));
+  request.verb = Verb::kCommand;
+  request.operation = wire::Operation::TXN;
+  request.key.clear();
+  request.value = std::move(body);
+  request.event_sizes.clear();
+  return {};
+}
 
 RequestQueue::RequestQueue(std::shared_ptr<ClientContext> context, Route route,
                            std::vector<std::string> servers)
@@ -116,7 +146,9 @@ void RequestQueue::send_queued() {
   if (switching_ || !bounced_.empty()) return;
   while (!queued_.empty() && connection_->unsent_bytes() < kMostUnsentBytes) {
     ClientRequest& next = queued_.front();
-    if (auto fits = check_size(next, connection_->server().max_frame_bytes); !fits) {
+    Result<> fits = make_txn(next);
+    if (fits) fits = check_size(next, connection_->server().max_frame_bytes);
+    if (!fits) {
       ClientRequest request = std::move(next);
       queued_.pop_front();
       refused(std::move(request), fits.error());
@@ -160,6 +192,7 @@ void RequestQueue::on_response(wire::Response::Reader response) {
       const ServerHello hello = read_hello(response.getHello());
       learn(hello.servers);
       take_bound(hello.log_time_ns, hello.session_ttl_ns);
+      cluster_version_ = std::max(cluster_version_, hello.cluster_version);
       if (route_ != Route::kOne && connection_)
         (void)context_->cluster.meet(hello.cluster_identity, connection_->address());
     }
@@ -242,6 +275,7 @@ void RequestQueue::refused(ClientRequest request, const Error& error) {
 }
 
 void RequestQueue::bounce(uint64_t id, ClientRequest request) {
+  request.put_off = true;
   bounced_.emplace(id, std::move(request));
 }
 

@@ -16,6 +16,7 @@
 #include "core/clock.h"
 #include "core/mutex.h"
 #include "core/random.h"
+#include "core/shared_bytes.h"
 #include "rpc/client/client.h"
 #include "rpc/client/connection.h"
 #include "rpc/client/loop.h"
@@ -36,17 +37,31 @@ struct ClientRequest {
     kTransfer,
     kPromote,
     kSetMember,
-    kRemoveMember
+    kRemoveMember,
+    kReadStream,
+    kListStreams,
+    kMget,
+    kHistory
   };
   Verb verb = Verb::kGet;
   wire::Operation operation = wire::Operation::NONE;
   std::string key;  // or the stream
   std::string value, expected;
+  /// A large value, in place of `value`: sent from where it is. Whole words; the value is the first
+  /// so many bytes.
+  SharedBytes words;
+  size_t words_used = 0;
   int64_t delta = 0;
   uint64_t time_to_live_ms = 0;
   uint64_t scan = 0, slice = 0;       // scan; the prefix is in `key`
   uint32_t pairs = 0;                 // scan: at most
-  std::vector<uint32_t> event_sizes;  // append: of the events in `value`
+  std::vector<uint32_t> event_sizes;  // append: of the events in `value`; mget: of the keys there
+  /// readStream: the stream is in `key`; listStreams: its prefix is, and in `value` what they come
+  /// behind.
+  std::optional<uint64_t> from;
+  bool backwards = false;
+  uint32_t most = 0;  // events, streams, files; of a piece: bytes
+  HistoryFile file;   // history: of a piece, which begins at `from`; or files, from `address` on
   ReadOptions read;
   Address address, log_from;  // digest
   NodeId node;                // transfer: to whom; removeMember: whom
@@ -57,6 +72,7 @@ struct ClientRequest {
   // The queue's own.
   statemachine::SessionSerial session;  // serial 0: none yet
   bool sent_before = false;             // an earlier attempt may have reached a server
+  bool put_off = false;                 // a server sent it on to another; problem_ says why
 };
 
 /// Of what is asked for when the client ends.
@@ -129,6 +145,9 @@ class RequestQueue : public std::enable_shared_from_this<RequestQueue>, Deadline
   void learn(const std::vector<std::string>& members);
   void send_queued();
   void write_request(uint64_t id, ClientRequest& request);
+  /// Makes a transaction of an append that was not sent yet, where the cluster knows them: its
+  /// events are found by their stream then, and sent again it is applied once.
+  Result<> make_txn(ClientRequest& request) const;
   /// The server refused it; it was not enqueued in this attempt.
   void refused(ClientRequest request, const Error& error);
   /// It goes back to where it stood, to be sent again once all others in flight are settled.
@@ -164,6 +183,7 @@ class RequestQueue : public std::enable_shared_from_this<RequestQueue>, Deadline
   std::string hint_;                      // where the leader is said to be; tried first, once
   size_t tried_ = 0;                      // servers that were left since the last success
   std::string problem_;                   // of the last attempt
+  std::string said_;                      // by the last server that answered and does not lead
   std::shared_ptr<ServerSearch> search_;  // while there is no connection
   /// What the next search begins with (ServerSearch::set_patience).
   std::chrono::milliseconds patience_ = kDialTime;
@@ -181,6 +201,7 @@ class RequestQueue : public std::enable_shared_from_this<RequestQueue>, Deadline
   Random random_;
   statemachine::SessionSerial session_;  // serial: the last one given
   uint64_t begins_before_ns_ = 0;        // of the next session; 0: without a bound
+  uint32_t cluster_version_ = 0;         // as servers have said; 0: none has
   statemachine::ClientId in_flight_client_;
   asio::steady_timer retry_timer_;
   /// No request is to be told earlier that its time is over; may be of one that is over.

@@ -21,11 +21,12 @@ bool writes(const ClientRequest& request) {
 Error no_answer(const ClientRequest& request, bool in_flight, const std::string& problem) {
   if (!in_flight && !request.sent_before)
     return Error{ErrorCode::kUnavailable, "no server took the request in time; last: " + problem};
+  const std::string earlier = request.put_off ? "; before that: " + problem : std::string();
   // Also with a session: its serial is given up here, so no one will ever ask again.
   if (writes(request))
     return Error{ErrorCode::kUnknownOutcome,
-                 "no answer in time: the write may or may not have happened"};
-  return Error{ErrorCode::kTimedOut, "no answer in time"};
+                 "no answer in time: the write may or may not have happened" + earlier};
+  return Error{ErrorCode::kTimedOut, "no answer in time" + earlier};
 }
 
 /// The next moment of those at which all queues look after what is not urgent: one wake-up for all.
@@ -150,8 +151,10 @@ void RequestQueue::expire() {
   const SteadyTime now = std::chrono::steady_clock::now();
   if (least_deadline_ > now) return;
   const auto tell = [this](ClientRequest& request, bool in_flight) {
-    const std::string problem =
+    std::string problem =
         problem_.empty() ? fmt::format("no answer from {}", fmt::join(servers_, ", ")) : problem_;
+    // That another server cannot be reached says less.
+    if (!said_.empty() && said_ != problem) problem = said_ + "; " + problem;
     // Of one server that was named, what its last attempt came to says all.
     const bool plain = route_ == Route::kOne && !in_flight && !request.sent_before;
     Error error =

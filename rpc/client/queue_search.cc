@@ -115,6 +115,7 @@ std::shared_ptr<ClientConnection> RequestQueue::leave_connection() {
 
 void RequestQueue::take(const std::shared_ptr<ClientConnection>& connection) {
   patience_ = kDialTime;
+  said_.clear();
   connection_ = connection;
   const auto at = std::ranges::find(servers_, connection->address());
   if (at != servers_.end()) server_ = static_cast<size_t>(at - servers_.begin());
@@ -125,6 +126,7 @@ void RequestQueue::take(const std::shared_ptr<ClientConnection>& connection) {
   events.closed = [this](const Error& error) { on_closed(error); };
   member_ = connection->join(std::move(events));
   take_bound(connection->server().log_time_ns, connection->server().session_ttl_ns);
+  cluster_version_ = std::max(cluster_version_, connection->server().cluster_version);
   send_queued();
 }
 
@@ -136,6 +138,7 @@ bool RequestQueue::on_hello(const std::shared_ptr<ClientConnection>& connection,
                            hello.leader_address.empty()
                                ? "and knows of no leader"
                                : "it knows the leader at " + hello.leader_address);
+    said_ = problem_;
     if (hello.leader_address != connection->address()) search_->hint(hello.leader_address);
     return false;
   }

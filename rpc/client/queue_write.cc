@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "rpc/client/queue.h"
+#include "rpc/wire/message.h"
 
 namespace tailrace::rpc {
 namespace {
@@ -20,6 +21,16 @@ wire::ReadLevel to_wire(ReadOptions::Level level) {
       break;
   }
   return wire::ReadLevel::LINEARIZABLE;
+}
+
+/// Of which state is to be read.
+template <typename Builder>
+void write_needs(Builder& to, const ReadOptions& read, uint32_t timeout_ms) {
+  to.setLevel(to_wire(read.level));
+  to.setEpoch(read.epoch.value);
+  to.setAddress(read.address.value);
+  to.setTimeoutMs(timeout_ms);
+  to.setStalenessMs(read.staleness_ms);
 }
 
 }  // namespace
@@ -45,7 +56,10 @@ void RequestQueue::write_request(uint64_t id, ClientRequest& request) {
         session.setBeginsBeforeNs(request.session.begins_before_ns);
       }
       command.setKey(to_data(request.key));
-      if (!request.value.empty()) command.setValue(to_data(request.value));
+      if (request.words)
+        command.adoptValue(lend(command, request.words->first(request.words_used)));
+      else if (!request.value.empty())
+        command.setValue(to_data(request.value));
       if (!request.expected.empty()) command.setExpected(to_data(request.expected));
       command.setDelta(request.delta);
       command.setTimeToLiveMs(request.time_to_live_ms);
@@ -65,11 +79,7 @@ void RequestQueue::write_request(uint64_t id, ClientRequest& request) {
     case Verb::kGet: {
       auto get = to.initGet();
       get.setKey(to_data(request.key));
-      get.setLevel(to_wire(request.read.level));
-      get.setEpoch(request.read.epoch.value);
-      get.setAddress(request.read.address.value);
-      get.setTimeoutMs(left_ms);
-      get.setStalenessMs(request.read.staleness_ms);
+      write_needs(get, request.read, left_ms);
       break;
     }
     case Verb::kScan: {
@@ -78,11 +88,59 @@ void RequestQueue::write_request(uint64_t id, ClientRequest& request) {
       scan.setSlice(request.slice);
       scan.setPairs(request.pairs);
       scan.setPrefix(to_data(request.key));
-      scan.setLevel(to_wire(request.read.level));
-      scan.setEpoch(request.read.epoch.value);
-      scan.setAddress(request.read.address.value);
-      scan.setTimeoutMs(left_ms);
-      scan.setStalenessMs(request.read.staleness_ms);
+      write_needs(scan, request.read, left_ms);
+      break;
+    }
+    case Verb::kReadStream: {
+      auto read = to.initReadStream();
+      read.setStream(capnp::Text::Reader(request.key.c_str(), request.key.size()));
+      read.setFrom(request.from.value_or(0));
+      read.setFromEdge(!request.from);
+      read.setBackwards(request.backwards);
+      read.setEvents(request.most);
+      write_needs(read, request.read, left_ms);
+      break;
+    }
+    case Verb::kListStreams: {
+      auto list = to.initListStreams();
+      list.setPrefix(capnp::Text::Reader(request.key.c_str(), request.key.size()));
+      list.setAfter(capnp::Text::Reader(request.value.c_str(), request.value.size()));
+      list.setStreams(request.most);
+      write_needs(list, request.read, left_ms);
+      break;
+    }
+    case Verb::kMget: {
+      auto mget = to.initMget();
+      auto keys = mget.initKeys(static_cast<unsigned>(request.event_sizes.size()));
+      size_t at = 0;
+      for (unsigned i = 0; i < request.event_sizes.size(); ++i) {
+        keys.set(i, to_data(std::string_view(request.value).substr(at, request.event_sizes[i])));
+        at += request.event_sizes[i];
+      }
+      write_needs(mget, request.read, left_ms);
+      break;
+    }
+    case Verb::kHistory: {
+      auto history = to.initHistory();
+      history.setTimeoutMs(left_ms);
+      if (!request.key.empty()) {
+        history.setStream(capnp::Text::Reader(request.key.c_str(), request.key.size()));
+        break;
+      }
+      if (!request.from) {
+        history.setAfter(request.address.value);
+        history.setFiles(request.most);
+        break;
+      }
+      history.setOffset(*request.from);
+      history.setBytes(request.most);
+      auto file = history.initFile();
+      file.setBegin(request.file.range.first.value);
+      file.setEnd(request.file.range.end.value);
+      file.setRevision(request.file.revision);
+      file.setDigestHigh(request.file.digest_high);
+      file.setDigestLow(request.file.digest_low);
+      file.setBytes(request.file.bytes);
       break;
     }
     case Verb::kStatus:
@@ -116,7 +174,7 @@ void RequestQueue::write_request(uint64_t id, ClientRequest& request) {
       break;
     }
   }
-  connection_->send(message.builder());
+  connection_->send(message.builder(), request.words);
 }
 
 }  // namespace tailrace::rpc

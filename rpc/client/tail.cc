@@ -72,6 +72,10 @@ struct Arrivals {
       case wire::Response::CHECKPOINT:
       case wire::Response::DIGEST:
       case wire::Response::SCAN:
+      case wire::Response::STREAM:
+      case wire::Response::STREAMS:
+      case wire::Response::MGET:
+      case wire::Response::HISTORY:
       case wire::Response::DONE:
         break;  // nothing that a tail asks for
     }

@@ -1,6 +1,5 @@
 #include "rpc/peer/codec.h"
 
-#include <capnp/orphan.h>
 #include <fmt/format.h>
 
 #include "rpc/wire/message.h"
@@ -26,23 +25,17 @@ using replication::StateCompared;
 using replication::Subscribe;
 using replication::TakeOver;
 
-using Bytes = std::shared_ptr<const std::vector<std::byte>>;
-
-// Below, a copy costs less than one more piece to write.
-constexpr size_t kLeastLentBytes = 16u << 10;
-
 struct Encode {
   wire::PeerFrame::Builder frame;
-  Bytes lent = nullptr;
+  SharedBytes lent = nullptr;
 
   template <typename Builder>
-  void set_bytes(Builder to, const Bytes& bytes) {
+  void set_bytes(Builder to, const SharedBytes& bytes) {
     if (!bytes || bytes->empty()) return;
-    const capnp::Data::Reader data = to_data(ByteSpan(*bytes));
     // A segment is whole words.
     if (bytes->size() < kLeastLentBytes || bytes->size() % sizeof(capnp::word) != 0)
-      return to.setBytes(data);
-    to.adoptBytes(capnp::Orphanage::getForMessageContaining(to).referenceExternalData(data));
+      return to.setBytes(to_data(*bytes));
+    to.adoptBytes(lend(to, *bytes));
     lent = bytes;
   }
 
@@ -234,21 +227,21 @@ CheckpointPart part_of(wire::CheckpointPart::Reader from) {
   to.checksum = from.getChecksum();
   to.problem = to_string(from.getProblem());
   const ByteSpan bytes = to_span(from.getBytes());
-  if (!bytes.empty())
-    to.bytes = std::make_shared<const std::vector<std::byte>>(bytes.begin(), bytes.end());
+  if (!bytes.empty()) to.bytes = SharedBytes::copy_of(bytes);
   return to;
 }
 
 /// What a newer node may say of votes is taken for none: that can only cost time.
 }  // namespace
 
-Bytes encode_peer(const replication::Message& message, wire::PeerFrame::Builder to) {
+SharedBytes encode_peer(const replication::Message& message, wire::PeerFrame::Builder to) {
   Encode encode{to};
   std::visit(encode, message);
   return std::move(encode.lent);
 }
 
-Result<replication::Message> decode_peer(wire::PeerFrame::Reader from) {
+Result<replication::Message> decode_peer(wire::PeerFrame::Reader from,
+                                         const std::shared_ptr<const void>& memory) {
   switch (from.which()) {
     case wire::PeerFrame::SUBSCRIBE: {
       const auto in = from.getSubscribe();
@@ -284,7 +277,7 @@ Result<replication::Message> decode_peer(wire::PeerFrame::Reader from) {
       data.keep_from = Address{in.getKeepFrom()};
       const ByteSpan bytes = to_span(in.getBytes());
       if (!bytes.empty())
-        data.bytes = std::make_shared<const std::vector<std::byte>>(bytes.begin(), bytes.end());
+        data.bytes = memory ? SharedBytes(memory, bytes) : SharedBytes::copy_of(bytes);
       return data;
     }
     case wire::PeerFrame::ACKNOWLEDGE: {

@@ -7,8 +7,10 @@
 namespace tailrace::rpc {
 
 namespace {
-// Peers are few, and what they send beside signs of life are batches of a mebibyte.
-constexpr size_t kKeptReadBytes = 4u << 20;
+// Peers are few, and one at a time sends batches: a mebibyte, or what its log has flushed at once,
+// which may be half of the memory of a log. To grow to that anew each time would cost the follower
+// more than all else that it does.
+constexpr size_t kKeptReadBytes = 32u << 20;
 constexpr size_t kMostErrorBytes = 1000;
 }  // namespace
 
@@ -76,7 +78,7 @@ void PeerConnection::send_message(const replication::Message& message) {
 FramedSocket::Take PeerConnection::on_frame(capnp::MessageReader& message) {
   const auto frame = message.getRoot<wire::PeerFrame>();
   if (introduced()) {
-    auto decoded = decode_peer(frame);
+    auto decoded = decode_peer(frame, frame_memory());
     if (!decoded)
       close(decoded.error().message);
     else

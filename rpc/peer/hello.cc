@@ -8,6 +8,10 @@ namespace tailrace::rpc {
 
 Result<> check_peer(const PeerIdentity& theirs, const PeerIdentity& ours) {
   TAILRACE_RETURN_IF_ERROR(check_protocol_version(theirs.protocol_version));
+  if (theirs.cluster.empty() && theirs.node == NodeId{})
+    return make_error(ErrorCode::kFailedPrecondition,
+                      "this port is for the other nodes of the cluster; clients use the address of "
+                      "server.listen");
   if (theirs.cluster != ours.cluster)
     return make_error(
         ErrorCode::kFailedPrecondition,

@@ -23,14 +23,19 @@ constexpr RequestClass class_of(RequestKind kind) {
     case RequestKind::kCas:
     case RequestKind::kAppend:
     case RequestKind::kExpire:
+    case RequestKind::kTxn:
       return RequestClass::kWrite;
     case RequestKind::kGet:
     case RequestKind::kScan:
+    case RequestKind::kReadStream:
+    case RequestKind::kListStreams:
+    case RequestKind::kMget:
       return RequestClass::kRead;
     case RequestKind::kTail:
     case RequestKind::kStatus:
     case RequestKind::kCheckpoint:
     case RequestKind::kDigest:
+    case RequestKind::kHistory:
     case RequestKind::kTransfer:
     case RequestKind::kPromote:
     case RequestKind::kChangeMember:
@@ -71,7 +76,7 @@ void fill_requests(const Probe& probe, Activity& activity) {
     }
     activity.record_bytes += probe.record_bytes(kind);
   }
-  activity.events = probe.records(RequestKind::kAppend);
+  activity.events = probe.records(RequestKind::kAppend) + probe.records(RequestKind::kTxn);
 }
 
 void fill_stages(const Probe& probe, Activity& activity) {

@@ -52,6 +52,14 @@ std::optional<RequestKind> kind_of_request(wire::Request::Reader request) {
       return RequestKind::kPromote;
     case wire::Request::CHANGE_MEMBER:
       return RequestKind::kChangeMember;
+    case wire::Request::READ_STREAM:
+      return RequestKind::kReadStream;
+    case wire::Request::LIST_STREAMS:
+      return RequestKind::kListStreams;
+    case wire::Request::MGET:
+      return RequestKind::kMget;
+    case wire::Request::HISTORY:
+      return RequestKind::kHistory;
     case wire::Request::HELLO:
     case wire::Request::COMMAND:
     case wire::Request::CREDIT:
@@ -92,6 +100,7 @@ Connection::Connection(asio::ip::tcp::socket socket, IoThread& thread)
       context_(thread.context()),
       hello_timer_(executor()),
       number_(thread.next_number()),
+      asker_(thread.context().reads.new_asker()),
       memory_(thread.context().memory) {}
 
 void Connection::begin() {
@@ -172,6 +181,14 @@ FramedSocket::Take Connection::dispatch(wire::Request::Reader request) {
     case wire::Request::CHANGE_MEMBER:
       handle_change_member(id, request.getChangeMember());
       return Take::kDone;
+    case wire::Request::READ_STREAM:
+      return handle_read_stream(id, request.getReadStream());
+    case wire::Request::LIST_STREAMS:
+      return handle_list_streams(id, request.getListStreams());
+    case wire::Request::MGET:
+      return handle_mget(id, request.getMget());
+    case wire::Request::HISTORY:
+      return handle_history(id, request.getHistory());
   }
   // Of a newer client.
   const Asked asked{id, RequestKind::kStatus, arrived_};
@@ -232,6 +249,7 @@ void Connection::fill_hello(wire::Hello::Builder ours) {
   if (can_be_told(now.leader_client_address))
     ours.setLeaderAddress(now.leader_client_address.c_str());
   ours.setMaxFrameBytes(context_.options.max_frame_bytes);
+  ours.setClusterVersion(now.cluster_version);
   ours.setClusterIdentity(now.identity.known() ? text_of(now.identity).c_str() : kNoIdentity);
   if (const auto rules = context_.to.state_machine->rules(); rules.in_log) {
     const uint64_t log_time_ns = context_.to.state_machine->log_time_ns();
@@ -302,6 +320,7 @@ void Connection::on_closed(const std::string& reason) {
   for (const auto& [wait, read] : std::exchange(waiting_reads_, {}))
     thread_.forget_waiter(read.waiter);
   to_answer_.clear();
+  context_.reads.drop(asker_);
   leave_unplaced();
   context_.probe.connections.fetch_sub(1);
   thread_.counts().ended(in_flight_);

@@ -108,6 +108,11 @@ class Connection : public FramedSocket {
   Take handle_append(uint64_t id, wire::Append::Reader request);
   void handle_get(uint64_t id, wire::Get::Reader request);
   Take handle_scan(uint64_t id, wire::Scan::Reader request);
+  Take handle_read_stream(uint64_t id, wire::ReadStream::Reader request);
+  Take handle_list_streams(uint64_t id, wire::ListStreams::Reader request);
+  Take handle_mget(uint64_t id, wire::Mget::Reader request);
+  Take handle_history(uint64_t id, wire::History::Reader request);
+  Take handle_remains(const Asked& asked, wire::History::Reader request);
   void handle_tail(uint64_t id, wire::Tail::Reader request);
   void handle_credit(uint64_t id, uint64_t bytes);
   void cancel_tail(uint64_t id);
@@ -124,8 +129,13 @@ class Connection : public FramedSocket {
   /// Whether another digest is under way.
   bool held_for_digest();
   /// In the epoch of the status that let them in: a pending answer, a hold, or an error answered.
-  Take enqueue(const Asked& asked, std::span<const fasterlog::RecordView> records, uint64_t extra);
-  Result<> admit(const statemachine::Command& command, size_t payload_bytes, uint64_t& extra);
+  struct Admitted {
+    uint64_t extra = 0, answer_bytes = 0;  // as CommandAsker has them
+    size_t events = 0;                     // in one record of a transaction
+  };
+  Take enqueue(const Asked& asked, std::span<const fasterlog::RecordView> records,
+               Admitted admitted);
+  Result<Admitted> admit(const statemachine::Command& command, size_t payload_bytes);
   void answer_cold_get(const Asked& asked, std::string key, wire::ReadLevel level);
   /// Whether one more value may be read from the disk for it: the value counts from then on.
   bool has_room_for_cold_read();
@@ -151,6 +161,13 @@ class Connection : public FramedSocket {
     return {request.getLevel(), Address{request.getAddress()}, Epoch{request.getEpoch()},
             request.getStalenessMs(), deadline(request.getTimeoutMs())};
   }
+  /// For reads that other threads do (handle_streams.cc).
+  template <typename Answer>
+  struct Elsewhere;
+  template <typename Answer>
+  Take read_elsewhere(const Asked& asked, const ReadNeeds& needs, Elsewhere<Answer> read);
+  template <typename Answer>
+  void begin_elsewhere(const Asked& asked, Elsewhere<Answer> read);
   void answer_get(const Asked& asked, ByteSpan key, const ReadNeeds& needs);
   void answer_get_later(const Asked& asked, ByteSpan key, const ReadNeeds& needs,
                         size_t value_bytes);
@@ -225,9 +242,11 @@ class Connection : public FramedSocket {
   StatusOfTurn status_;
   asio::steady_timer hello_timer_;
   uint32_t in_flight_ = 0;
-  uint32_t cas_in_flight_ = 0, scans_in_flight_ = 0, cold_in_flight_ = 0;  // among these
-  uint32_t digests_in_flight_ = 0, checkpoints_in_flight_ = 0;             // and these
-  size_t keys_in_flight_bytes_ = 0;                                        // of all these
+  // Among these; the scans are slices of them, and other reads on other threads.
+  uint32_t scans_in_flight_ = 0, cold_in_flight_ = 0;
+  uint64_t answers_in_flight_bytes_ = 0;                        // of commands, at most
+  uint32_t digests_in_flight_ = 0, checkpoints_in_flight_ = 0;  // and these
+  size_t keys_in_flight_bytes_ = 0;                             // of all these
   /// The frame that is being taken: when it was offered first, and this time.
   SteadyTime arrived_{}, taken_{};
   bool frame_held_ = false;
@@ -238,6 +257,7 @@ class Connection : public FramedSocket {
   std::map<uint64_t, Subscription> subscriptions_;
   std::unordered_map<uint64_t, WaitingRead> waiting_reads_;
   uint64_t last_wait_ = 0;
+  const Turns::Asker asker_;                      // of the threads that read
   std::deque<WaitingAnswer> to_answer_;           // reads whose answers have no room yet
   std::optional<SteadyTime> place_wanted_since_;  // it has none but an operator's
   std::optional<SteadyTime> no_room_since_;       // the store has had none for this one's commands

@@ -44,7 +44,7 @@ void Connection::account() {
   const uint64_t kept = outgoing_capacity(), used = std::max(unsent_bytes(), kSmallBufferBytes);
   memory_.holds(buffered + unsent_bytes() + (kept - std::min(kept, used)) +
                 answered_.capacity() * sizeof(Answered) + uint64_t{in_flight_} * kRequestBytes +
-                keys_in_flight_bytes_ + uint64_t{cas_in_flight_} * statemachine::kMostAnswerBytes +
+                keys_in_flight_bytes_ + answers_in_flight_bytes_ +
                 uint64_t{cold_in_flight_} * context_.options.max_value_bytes +
                 scans_in_flight_ * ScanTable::kSliceBytes +
                 subscriptions_.size() * kSubscriptionBytes);

@@ -8,6 +8,7 @@
 #include "rpc/wire/operation.h"
 #include "statemachine/command/command_table.h"
 #include "statemachine/event.h"
+#include "statemachine/txn/txn.h"
 
 namespace tailrace::rpc {
 namespace {
@@ -23,20 +24,30 @@ constexpr std::chrono::milliseconds kScansMayHold{500};
 constexpr bool all_are_counted() {
   for (const WireOperation& row : kWireOperations)
     if (info_of(kind_of(row.operation)).name != info_of(row.operation).name &&
-        row.operation != statemachine::Operation::kInsert)
+        row.operation != statemachine::Operation::kInsert &&
+        row.operation != statemachine::Operation::kScavenge)
       return false;
   return true;
 }
 static_assert(all_are_counted(), "a command has no row in kRequests (probe.h)");
 
-/// In log time, once: the command carries the moment, not the time left. What is applied may be
-/// ahead of all clocks here.
-uint64_t expiry(uint64_t time_to_live_ms, const ServerDependencies& to) {
+/// Log time, asked once: a command carries moments, not the time left. What is applied may be ahead
+/// of all clocks here.
+uint64_t now_ns(const ServerDependencies& to) {
   const uint64_t clock_ns = to.log_time ? to.log_time->reckon_ns() : system_clock().unix_time_ns();
-  const uint64_t now_ns = std::max(to.state_machine->log_time_ns(), clock_ns);
+  return std::max(to.state_machine->log_time_ns(), clock_ns);
+}
+
+/// A body that does not parse is the client's mistake; nothing of this node is damaged.
+Error of_a_client(Error error) {
+  if (error.code == ErrorCode::kCorruption) error.code = ErrorCode::kInvalidArgument;
+  return error;
+}
+
+uint64_t expiry(uint64_t time_to_live_ms, const ServerDependencies& to) {
   uint64_t expires_at_ns = 0;
   if (__builtin_mul_overflow(time_to_live_ms, uint64_t{1'000'000}, &expires_at_ns) ||
-      __builtin_add_overflow(expires_at_ns, now_ns, &expires_at_ns))
+      __builtin_add_overflow(expires_at_ns, now_ns(to), &expires_at_ns))
     return UINT64_MAX;
   return expires_at_ns;
 }
@@ -118,30 +129,38 @@ FramedSocket::Take Connection::handle_command(uint64_t id, wire::Command::Reader
     command.session->begins_before_ns = bound_ns;
   if (const auto checked = statemachine::validate(command, context_.options.max_value_bytes);
       !checked) {
-    reply_error(asked, checked.error());
+    reply_error(asked, of_a_client(checked.error()));
     return Take::kDone;
   }
   std::vector<std::byte>& payload = thread_.encode_buffer();
   statemachine::encode(command, payload);
-  uint64_t extra = 0;
-  if (const auto admitted = admit(command, payload.size(), extra); !admitted) {
+  if (command.operation == statemachine::Operation::kTxn) {
+    // Its body is the last part. It was validated, so it can be dated.
+    const auto body = std::span(payload).last(command.value.size());
+    if (const auto dated = statemachine::date(body, now_ns(context_.to)); !dated) {
+      reply_error(asked, dated.error());
+      return Take::kDone;
+    }
+  }
+  const auto admitted = admit(command, payload.size());
+  if (!admitted) {
     if (admitted.error().code == ErrorCode::kWouldBlock) return Take::kHold;
     reply_error(asked, admitted.error());
     return Take::kDone;
   }
   const fasterlog::RecordView record{statemachine::kCommandRecord, ByteSpan(payload)};
-  const Take taken = enqueue(asked, {&record, 1}, extra);
+  const Take taken = enqueue(asked, {&record, 1}, *admitted);
   thread_.trim_encode_buffer();
   return taken;
 }
 
 /// kWouldBlock: the frame is to be held.
-Result<> Connection::admit(const statemachine::Command& command, size_t payload_bytes,
-                           uint64_t& extra) {
+Result<Connection::Admitted> Connection::admit(const statemachine::Command& command,
+                                               size_t payload_bytes) {
   const auto& machine = *context_.to.state_machine;
   const statemachine::CommandCost cost = statemachine::cost_of(
       command, fasterlog::record_bytes(payload_bytes), context_.options.max_value_bytes);
-  extra = statemachine::extra_store_bytes(cost);
+  const uint64_t extra = statemachine::extra_store_bytes(cost) + cost.read_bytes;
   const int64_t told = context_.extra_in_flight.load(std::memory_order_relaxed);
   const uint64_t in_flight = static_cast<uint64_t>(std::max<int64_t>(0, told));
   const auto hold = [this] {
@@ -154,16 +173,22 @@ Result<> Connection::admit(const statemachine::Command& command, size_t payload_
   auto admitted = machine.admit(cost, in_flight);
   if (admitted) {
     no_room_since_.reset();
-    return {};
+    return Admitted{extra, cost.answer_bytes, cost.events};
   }
-  if (admitted.error().code != ErrorCode::kWouldBlock) return admitted;
+  const auto refuse = [&](Error error) {
+    machine.note_refused_write();
+    context_.refusals.note(error);
+    return tl::unexpected(std::move(error));
+  };
+  if (admitted.error().code != ErrorCode::kWouldBlock) return refuse(std::move(admitted).error());
   const SteadyTime now = std::chrono::steady_clock::now();
   if (!no_room_since_) no_room_since_ = now;
   if (now - *no_room_since_ > kScansMayHold) context_.scans.give_way();
   if (now - *no_room_since_ <= kMostWaitForRoom) return hold();
-  return make_error(ErrorCode::kResourceExhausted,
-                    admitted.error().message +
-                        ", which takes long; try again, write less, or raise store.disk_bytes");
+  return refuse(Error{ErrorCode::kResourceExhausted,
+                      admitted.error().message +
+                          ", which takes long; try again, write less, free disk space, or "
+                          "raise store.disk_bytes where it is set"});
 }
 
 FramedSocket::Take Connection::handle_append(uint64_t id, wire::Append::Reader request) {
@@ -187,14 +212,14 @@ FramedSocket::Take Connection::handle_append(uint64_t id, wire::Append::Reader r
   std::vector<fasterlog::RecordView> records;
   batch.encode(thread_.encode_buffer(), records);
   // Events never reach the store: the log's own limits are all there is to admit.
-  const Take taken = enqueue(asked, records, 0);
+  const Take taken = enqueue(asked, records, {});
   thread_.trim_encode_buffer();
   return taken;
 }
 
 FramedSocket::Take Connection::enqueue(const Asked& asked,
                                        std::span<const fasterlog::RecordView> records,
-                                       uint64_t extra) {
+                                       Admitted admitted) {
   // The status may be of a while ago: what it let in belongs to its epoch and to no other.
   const Epoch epoch = status().epoch;
   const Result<AddressRange> range = context_.to.log->try_enqueue_in(epoch, records);
@@ -220,14 +245,18 @@ FramedSocket::Take Connection::enqueue(const Asked& asked,
     context_.digests_asked.end.store(range->end);
     context_.digests_asked.time.store(taken_);
   }
-  thread_.counts().entered(asked.kind, records.size(), range->end - range->first);
+  thread_.counts().entered(asked.kind, std::max(records.size(), admitted.events),
+                           range->end - range->first);
   const StageTimes::Tag tag = thread_.stages().enqueued(asked.started, taken_, *range,
                                                         *context_.to.log, *context_.to.watermarks);
-  thread_.desk().owe(
-      {epoch, *range, last, {std::move(self), asked.id, asked.kind, asked.started, extra, tag}});
-  thread_.note_cost(static_cast<int64_t>(extra));
+  thread_.desk().owe({epoch,
+                      *range,
+                      last,
+                      {std::move(self), asked.id, asked.kind, asked.started, admitted.extra,
+                       admitted.answer_bytes, tag}});
+  thread_.note_cost(static_cast<int64_t>(admitted.extra));
   began();
-  if (asked.kind == RequestKind::kCas) ++cas_in_flight_;
+  answers_in_flight_bytes_ += admitted.answer_bytes;
   return Take::kDone;
 }
 
@@ -236,7 +265,7 @@ void Connection::answer_command(const PendingCommand& pending, const statemachin
   if (closed()) return;
   const CommandAsker& asker = pending.asker;
   ended();
-  if (asker.kind == RequestKind::kCas) --cas_in_flight_;
+  answers_in_flight_bytes_ -= asker.answer_bytes;
   OutgoingMessage message;
   auto response = begin_response(message, asker.id);
   response.setEpoch(pending.epoch.value);
@@ -265,7 +294,7 @@ void Connection::answer_unknown(const PendingCommand& pending) {
   if (closed()) return;
   const CommandAsker& asker = pending.asker;
   ended();
-  if (asker.kind == RequestKind::kCas) --cas_in_flight_;
+  answers_in_flight_bytes_ -= asker.answer_bytes;
   reply_error(Asked{asker.id, asker.kind, asker.started},
               Error{ErrorCode::kUnknownOutcome,
                     fmt::format("this node lost its leadership of epoch {} before the command at "

@@ -85,7 +85,8 @@ void Connection::handle_tail(uint64_t id, wire::Tail::Reader request) {
                                                 std::to_string(log.begin().value) +
                                                 "; what stood before it was truncated (more "
                                                 "of it is kept by "
-                                                "state_machine.retention_bytes)"});
+                                                "state_machine.retention_bytes; events of streams "
+                                                "are read by their streams)"});
   if (from > readable && !request.getFollow())
     return reply_error(
         asked, Error{ErrorCode::kOutOfRange,

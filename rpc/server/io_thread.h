@@ -22,8 +22,10 @@
 #include "rpc/server/measure/probe.h"
 #include "rpc/server/measure/stage_times.h"
 #include "rpc/server/memory_budget.h"
+#include "rpc/server/refused_writes.h"
 #include "rpc/server/scan_table.h"
 #include "rpc/server/server.h"
+#include "rpc/server/streams/read_threads.h"
 #include "rpc/server/withheld.h"
 #include "rpc/wire/status.h"
 
@@ -37,7 +39,8 @@ struct CommandAsker {
   uint64_t id = 0;  // of the request
   RequestKind kind = RequestKind::kPut;
   SteadyTime started;
-  uint64_t extra = 0;  // statemachine::extra_store_bytes()
+  uint64_t extra = 0;         // statemachine::extra_store_bytes()
+  uint64_t answer_bytes = 0;  // of the answer at most, beside what each has
   StageTimes::Tag tag = 0;
 };
 using PendingCommand = Pending<CommandAsker>;
@@ -67,6 +70,7 @@ struct ServerContext {
   const SteadyTime started = std::chrono::steady_clock::now();
   Probe probe;
   ScanTable scans;
+  ReadThreads reads;
   DigestTable digests;
   CheckpointDesk checkpoints;
   MemoryBudget memory;
@@ -74,6 +78,7 @@ struct ServerContext {
   std::atomic<int64_t> unplaced{0};         // connections that have no place
   std::atomic<uint64_t> tails{0};           // subscriptions of all connections
   std::atomic<int64_t> extra_in_flight{0};  // of all commands whose answers are owed
+  RefusedWrites refusals;
   /// Has every thread close a connection that is idle. Any thread.
   std::function<void()> want_place;
   /// What the server has done and holds, as of a moment ago: for all who ask meanwhile

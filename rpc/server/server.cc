@@ -195,6 +195,7 @@ class ServerImpl : public Server {
     context_.checkpoints.stop();
     context_.digests.stop();
     context_.scans.stop();
+    context_.reads.stop();
     // The acceptor lives on the first thread: it goes last, after no one posts to the others.
     for (auto thread = threads_.rbegin(); thread != threads_.rend(); ++thread)
       (*thread)->stop();

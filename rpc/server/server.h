@@ -11,6 +11,7 @@
 #include "core/result.h"
 #include "fasterlog/log.h"
 #include "fasterlog/time/log_time.h"
+#include "history/history.h"
 #include "observability/metrics.h"
 #include "replication/node.h"
 #include "replication/transport.h"
@@ -59,6 +60,9 @@ struct ServerDependencies {
   const fasterlog::LogTime* log_time = nullptr;  // null: the wall clock
   /// What the node's last failure was; null: it is not told. Any thread.
   std::function<std::optional<NodeStatusAnswer::LastFailure>()> last_failure = nullptr;
+  history::History* history = nullptr;  // null: events go with the log
+  /// Without history: event files that are there from before. Any thread.
+  std::function<Result<std::vector<storage::Path>>()> left_files = nullptr;
 };
 
 class Server {

@@ -86,7 +86,7 @@ void FramedSocket::on_turn() {
   read();
 }
 
-void FramedSocket::send(capnp::MessageBuilder& message, OutgoingFrames::Bytes lent) {
+void FramedSocket::send(capnp::MessageBuilder& message, SharedBytes lent) {
   if (!closed_ && !closing_ && !write_failed_) gathered_.append(message, std::move(lent));
 }
 

@@ -46,7 +46,7 @@ class FramedSocket : public net::Readiness::Watched,
   void start();
   /// Gathers a frame; flush() writes. Nothing after close_after_sending(). Bytes that the message
   /// refers to and does not hold are `lent`: kept until they are written, and not copied.
-  void send(capnp::MessageBuilder& message, OutgoingFrames::Bytes lent = nullptr);
+  void send(capnp::MessageBuilder& message, SharedBytes lent = nullptr);
   void flush();
   /// Offers the held frame again, and reads on.
   void resume();
@@ -70,11 +70,13 @@ class FramedSocket : public net::Readiness::Watched,
   /// Where what was sent so far ends, and how much of that the system has taken. Both only grow.
   uint64_t stream_end() const { return bytes_written_ - written_ + unsent_bytes(); }
   uint64_t sent_bytes() const { return bytes_written_; }
-  /// What is allocated for what goes out; give_back() lets go of it where nothing waits.
+  /// What is allocated for what goes out; give_back() lets go of it where nothing waits, and of
+  /// what is allocated for what comes in.
   size_t outgoing_capacity() const { return gathered_.capacity() + writing_.capacity(); }
   void give_back() {
     gathered_.give_back();
     writing_.give_back();
+    decoder_.give_back();
   }
   /// What is allocated for what comes in.
   size_t buffered_bytes() const { return decoder_.capacity(); }
@@ -109,6 +111,8 @@ class FramedSocket : public net::Readiness::Watched,
   /// A machine that is switched off, or a network that is cut, says nothing: the system asks after
   /// so many seconds without a byte, three times at that interval, and closes.
   void notice_when_it_is_gone(int idle_s, int interval_s);
+  /// Of on_frame()'s message: as long as somebody keeps this, it is not overwritten.
+  std::shared_ptr<const void> frame_memory() const { return decoder_.memory(); }
   /// Large frames will come one after the other.
   void keep_read_buffer(size_t bytes) { decoder_.set_kept_bytes(bytes); }
 

@@ -21,7 +21,7 @@ FrameDecoder::FrameDecoder(size_t max_frame_bytes) : max_frame_bytes_(max_frame_
 
 void FrameDecoder::resize(size_t capacity) {
   capacity = align_up(capacity, sizeof(uint64_t));
-  auto larger = std::make_unique_for_overwrite<uint64_t[]>(capacity / sizeof(uint64_t));
+  auto larger = std::make_shared_for_overwrite<uint64_t[]>(capacity / sizeof(uint64_t));
   if (end_ > begin_) std::memcpy(larger.get(), data() + begin_, end_ - begin_);
   words_ = std::move(larger);
   capacity_ = capacity;
@@ -37,26 +37,50 @@ size_t FrameDecoder::capacity_with_room() const {
   }
   const bool enough =
       capacity_ - end_ >= kLeastRoom || capacity_ - held >= std::max(kLeastRoom, capacity_ / 2);
-  return enough ? capacity_ : capacity_ * 2;
+  return enough ? capacity_ : next_capacity();
+}
+
+size_t FrameDecoder::next_capacity() const {
+  // No more than the frame needs, and what tells of the next one.
+  const size_t needed = std::max(frame_bytes_, capacity_) + kLeastRoom;
+  return frame_bytes_ == 0 ? 2 * capacity_ : std::min(2 * capacity_, needed);
+}
+
+bool FrameDecoder::begins_anew() const {
+  if (begin_ == end_) return true;
+  // It would have to be moved before the frame's end comes, when there is more of it.
+  const bool crosses = begin_ > 0 && frame_bytes_ <= capacity_ && begin_ + frame_bytes_ > capacity_;
+  return crosses || capacity_ - end_ < kLeastRoom;
 }
 
 MutableByteSpan FrameDecoder::room() {
   const size_t capacity = capacity_with_room();
-  if (begin_ == end_) begin_ = end_ = 0;
-  if (capacity != capacity_) {
+  const bool moves = begins_anew();
+  if (capacity != capacity_ || (moves && words_.use_count() > 1)) {
     resize(capacity);
-  } else if (capacity_ - end_ < kLeastRoom) {
+  } else if (moves) {
     std::memmove(data(), data() + begin_, end_ - begin_);
     end_ -= begin_;
     begin_ = 0;
   }
-  return {data() + end_, capacity_ - end_};
+  room_ = capacity_ - end_;
+  const size_t held = end_ - begin_;
+  if (frame_bytes_ > kBusyBytes && frame_bytes_ > held)
+    room_ = std::min(room_, frame_bytes_ - held + kLeastRoom);
+  return {data() + end_, room_};
 }
 
 void FrameDecoder::filled(size_t bytes) {
-  TAILRACE_CHECK(bytes <= capacity_ - end_, "more bytes than there was room for");
-  was_filled_ = bytes == capacity_ - end_;
+  TAILRACE_CHECK(bytes <= room_, "more bytes than there was room for");
+  was_filled_ = bytes == room_;
+  room_ = 0;
   end_ += bytes;
+}
+
+void FrameDecoder::give_back() {
+  if (has_part()) return;
+  words_.reset();
+  capacity_ = begin_ = end_ = 0;
 }
 
 Result<std::optional<size_t>> FrameDecoder::announced_bytes() const {
@@ -64,10 +88,16 @@ Result<std::optional<size_t>> FrameDecoder::announced_bytes() const {
   if (held < 8) return std::nullopt;
   const std::byte* table = data() + begin_;
   const uint64_t segments = uint64_t{load<uint32_t>(table)} + 1;
-  if (segments > kMostSegments)
-    return make_error(ErrorCode::kInvalidArgument,
-                      fmt::format("a frame announces {} segments; at most {} are taken", segments,
-                                  kMostSegments));
+  if (segments > kMostSegments) {
+    const bool http = std::memcmp(table, "HTTP", 4) == 0;
+    return make_error(
+        ErrorCode::kInvalidArgument,
+        fmt::format("a frame announces {} segments; at most {} are taken{}", segments,
+                    kMostSegments,
+                    http ? ": the answer is HTTP, as a port for metrics gives it; clients use the "
+                           "address of server.listen"
+                         : ""));
+  }
   const uint64_t table_bytes = align_up(4 * (segments + 1), 8);
   if (held < table_bytes) return std::nullopt;
   uint64_t words = 0;

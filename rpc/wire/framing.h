@@ -22,7 +22,8 @@ inline constexpr uint32_t kMostSegments = 16;
 /// Finds the frames in a stream of bytes from someone who may lie. What a segment table announces
 /// is checked before anything is allocated for it, and memory grows only with the bytes that have
 /// really come: at most twice of them (and 16 KiB, or 64 KiB where a buffer was filled at once).
-/// One thread.
+/// A large frame is read to its end and hardly further, so that little has to be moved for the next
+/// one. One thread.
 class FrameDecoder {
  public:
   explicit FrameDecoder(size_t max_frame_bytes);
@@ -47,22 +48,32 @@ class FrameDecoder {
   Result<std::optional<ByteSpan>> peek();
   /// Steps over the frame that peek() returned.
   void consume();
+  /// Where that frame stands: as long as somebody keeps this, nothing is written over it, and what
+  /// comes next goes to other memory. Same thread.
+  std::shared_ptr<const void> memory() const { return words_; }
 
   size_t capacity() const { return capacity_; }
+  /// Lets go of the buffer while it is empty.
+  void give_back();
 
  private:
   /// Bytes of the frame that begins at begin_, or nothing while its table is not complete.
   Result<std::optional<size_t>> announced_bytes() const;
+  /// What capacity_ grows to.
+  size_t next_capacity() const;
+  /// Whether what is held, or nothing, is to stand at the buffer's beginning before more is read.
+  bool begins_anew() const;
   const std::byte* data() const { return reinterpret_cast<const std::byte*>(words_.get()); }
   std::byte* data() { return reinterpret_cast<std::byte*>(words_.get()); }
   void resize(size_t capacity);
 
   size_t max_frame_bytes_;
-  size_t kept_bytes_ = 1u << 20;
-  std::unique_ptr<uint64_t[]> words_;  // frames are whole words: aligned once, aligned for ever
+  size_t kept_bytes_ = 2u << 20;
+  std::shared_ptr<uint64_t[]> words_;  // frames are whole words: aligned once, aligned for ever
   size_t capacity_ = 0;
   size_t begin_ = 0, end_ = 0;  // of the bytes not yet consumed
   size_t frame_bytes_ = 0;      // of the frame at begin_, when known; else 0
+  size_t room_ = 0;             // what room() gave
   bool was_filled_ = false;     // more may have come than there was room for
 };
 

@@ -5,6 +5,7 @@
 #include <string>
 
 #include <capnp/message.h>
+#include <capnp/orphan.h>
 #include <capnp/serialize.h>
 
 #include "core/bytes.h"
@@ -30,6 +31,17 @@ inline std::string to_string(capnp::Text::Reader text) {
 }
 inline std::string to_string(capnp::Data::Reader data) {
   return {reinterpret_cast<const char*>(data.begin()), data.size()};
+}
+
+/// Below, a copy costs less than one more piece to write.
+inline constexpr size_t kLeastLentBytes = 16u << 10;
+
+/// Data of the message that `to` belongs to, which refers to the bytes: a segment of its own, up to
+/// the end of the last word, for OutgoingFrames::append(). They begin at a word and live until the
+/// frame has been sent.
+template <typename Builder>
+capnp::Orphan<capnp::Data> lend(Builder to, ByteSpan bytes) {
+  return capnp::Orphanage::getForMessageContaining(to).referenceExternalData(to_data(bytes));
 }
 
 /// Twice the message may be traversed (each list is read once), 16 levels deep.

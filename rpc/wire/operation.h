@@ -19,7 +19,9 @@ inline constexpr std::array kWireOperations{
     WireOperation{statemachine::Operation::kCas, wire::Operation::CAS},
     WireOperation{statemachine::Operation::kInsert, wire::Operation::INSERT},
     WireOperation{statemachine::Operation::kExpire, wire::Operation::EXPIRE},
+    WireOperation{statemachine::Operation::kTxn, wire::Operation::TXN},
     WireOperation{statemachine::Operation::kDigest, wire::Operation::DIGEST},
+    WireOperation{statemachine::Operation::kScavenge, wire::Operation::SCAVENGE},
 };
 
 /// NONE, which every server refuses, for what no client may ask.

@@ -12,7 +12,7 @@ namespace {
 constexpr size_t kKeptBytes = 4u << 20;
 }  // namespace
 
-void OutgoingFrames::append(capnp::MessageBuilder& message, Bytes lent) {
+void OutgoingFrames::append(capnp::MessageBuilder& message, SharedBytes lent) {
   const auto place = append_frame_without(message, lent ? lent->data() : nullptr, own_);
   if (!place) return;
   lent_bytes_ += lent->size();

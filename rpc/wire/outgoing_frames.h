@@ -2,13 +2,12 @@
 // Frames that wait to be written to a socket.
 
 #include <cstdint>
-#include <memory>
 #include <span>
 #include <vector>
 
 #include <sys/uio.h>
 
-#include "core/bytes.h"
+#include "core/shared_bytes.h"
 
 namespace capnp {
 class MessageBuilder;
@@ -19,11 +18,9 @@ namespace tailrace::rpc {
 /// One thread.
 class OutgoingFrames {
  public:
-  using Bytes = std::shared_ptr<const std::vector<std::byte>>;
-
   /// Adds the message as one frame. The segment that begins where `lent` does, if there is one, is
   /// not copied: `lent` is kept until clear(). May be null.
-  void append(capnp::MessageBuilder& message, Bytes lent);
+  void append(capnp::MessageBuilder& message, SharedBytes lent);
   bool empty() const { return bytes() == 0; }
   size_t bytes() const { return own_.size() + lent_bytes_; }
   /// What stands behind the first `from` bytes, in order and as far as `to` has room: how many
@@ -39,7 +36,7 @@ class OutgoingFrames {
  private:
   struct Lent {
     size_t before;  // its place in own_
-    Bytes bytes;
+    SharedBytes bytes;
   };
   std::vector<std::byte> own_;
   std::vector<Lent> lent_;

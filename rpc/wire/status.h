@@ -22,7 +22,7 @@ struct NodeActivity {
   uint64_t disk_free_bytes = 0;      // of the file system of the data directory
   uint64_t disk_capacity_bytes = 0;  // 0: not known
   uint64_t writes = 0, reads = 0;    // requests that were answered without an error
-  uint64_t events = 0;               // records that appends put into the log
+  uint64_t events = 0;               // records that appends and transactions put into the log
   uint64_t record_bytes = 0;         // of all records that requests put into the log
   uint64_t refused = 0;              // requests that were answered with an error: it refused them,
   uint64_t not_leader = 0;           // it did not lead,

@@ -9,6 +9,7 @@
 
 #include "statemachine/command/command_table.h"
 #include "statemachine/command/plain_event.h"
+#include "statemachine/txn/txn.h"
 
 // The payload of a command record, little-endian, 48 bytes of header and then the bytes themselves:
 //
@@ -158,6 +159,8 @@ Result<Command> decode(ByteSpan payload) {
        {std::pair{header.expected_bytes != 0, kHasExpected},
         std::pair{header.delta != 0, kHasDelta}, std::pair{has_expiry, kHasTime}})
     if (given && !has(command.operation, field)) return damaged(only_others_have(field));
+  if (command.operation == Operation::kTxn && header.key_bytes != 0)
+    return damaged("a transaction with a key");
   if (has_bound && (!has_session || header.serial != 1))
     return damaged("only serial 1 of a session has a bound");
   if (has_session) {
@@ -199,14 +202,31 @@ Result<> validate_key(ByteSpan key) {
   return {};
 }
 
+namespace {
+
+/// The length is the body's own.
+Result<> validate_txn(const Command& command, size_t max_value_bytes) {
+  if (!command.key.empty())
+    return make_error(ErrorCode::kInvalidArgument,
+                      "a transaction has no key of its own; its body names keys");
+  thread_local Txn txn;  // keeps its room
+  TAILRACE_RETURN_IF_ERROR(decode(command.value, txn));
+  return validate(txn, {kMaxTxnBytes, max_value_bytes});
+}
+
+}  // namespace
+
 Result<> validate(const Command& command, size_t max_value_bytes) {
   if (has(command.operation, kHasKey)) TAILRACE_RETURN_IF_ERROR(validate_key(command.key));
   if (command.key.size() > kMaxKeyBytes) {
     return too_long("a stream's name", command.key.size(), kMaxKeyBytes);
   }
   const size_t most = std::min<size_t>(max_value_bytes, std::numeric_limits<uint32_t>::max() - 64);
-  if (command.value.size() > most)
+  if (command.operation == Operation::kTxn) {
+    TAILRACE_RETURN_IF_ERROR(validate_txn(command, max_value_bytes));
+  } else if (command.value.size() > most) {
     return too_long("a value", command.value.size(), most, kLimitOfValues);
+  }
   if (command.expected.size() > most) {
     return too_long("an expected value", command.expected.size(), most, kLimitOfValues);
   }

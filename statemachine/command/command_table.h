@@ -31,10 +31,12 @@ enum class Effect : uint8_t {
   kSets,      // the key's value, whatever it was
   kModifies,  // what becomes of the key depends on what it is
   kRules,     // by what applying goes from here on
+  kTxn,       // what its body says
+  kScavenge,  // notes where it stands
 };
 
 /// The most that a command leaves under its key, and the most of its answer that is kept.
-enum class Bytes : uint8_t { kNone, kOfNumber, kOfValue, kOfAnyValue, kOfAnswer };
+enum class Bytes : uint8_t { kNone, kOfNumber, kOfValue, kOfAnyValue, kOfAnswer, kOfBody };
 
 struct CommandInfo {
   Operation operation;
@@ -62,6 +64,8 @@ inline constexpr std::array kCommands{
     CommandInfo{Operation::kCompare, "compare", "a comparison", kNoFields, tailrace::since(Feature::kCompare), Effect::kNothing, Bytes::kNone, Bytes::kNone},
     CommandInfo{Operation::kRules,   "rules",   "rules",       kNoFields, tailrace::since(Feature::kRules), Effect::kRules, Bytes::kNone, Bytes::kNone},
     CommandInfo{Operation::kInsert,  "insert",  "a compare-and-swap against an absent key", kHasKey | kHasValue | kHasTime, tailrace::since(Feature::kInsert), Effect::kModifies, Bytes::kOfValue, Bytes::kOfAnswer},
+    CommandInfo{Operation::kTxn,     "txn",     "a transaction", kHasValue, tailrace::since(Feature::kTxn), Effect::kTxn, Bytes::kOfBody, Bytes::kOfBody},
+    CommandInfo{Operation::kScavenge, "scavenge", "a scavenge", kNoFields, tailrace::since(Feature::kScavenge), Effect::kScavenge, Bytes::kOfNumber, Bytes::kNone, true},
 };
 // clang-format on
 

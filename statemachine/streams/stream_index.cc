@@ -95,6 +95,18 @@ Result<StreamIndex::Checked> StreamIndex::check(std::string_view stream, Expecte
 
 // ---- Appends.
 
+Result<AppendOutcome> StreamIndex::preview(const StreamAppend& batch) {
+  TAILRACE_RETURN_IF_ERROR(check_batch(batch));
+  TAILRACE_ASSIGN_OR_RETURN(CachedStream* const stream, cache_.find(batch.stream));
+  AppendOutcome outcome;
+  outcome.found = presence_of(stream->head);
+  TAILRACE_ASSIGN_OR_RETURN(const bool refused, is_refused(*stream, batch, outcome));
+  if (refused) return outcome;
+  outcome.first = stream->head ? stream->head->next : 0;
+  outcome.last = outcome.first + batch.places.size() - 1;
+  return outcome;
+}
+
 Result<AppendOutcome> StreamIndex::append(const StreamAppend& batch, kv::Serial at) {
   TAILRACE_RETURN_IF_ERROR(check_batch(batch));
   TAILRACE_ASSIGN_OR_RETURN(CachedStream* const stream, cache_.find(batch.stream));
@@ -108,6 +120,9 @@ Result<AppendOutcome> StreamIndex::append(const StreamAppend& batch, kv::Serial 
   outcome.last = head.next + batch.places.size() - 1;
   TAILRACE_RETURN_IF_ERROR(place(*stream, batch, at));
   TAILRACE_RETURN_IF_ERROR(remember(*stream, batch, outcome.first, at));
+  if (recorder_)
+    recorder_->appended(head.dense_id, batch.places.front().ordinal, batch.places.size(),
+                        outcome.first);
   TAILRACE_RETURN_IF_ERROR(write(*stream, before, page_of(head.first), at));
   return outcome;
 }
@@ -247,6 +262,8 @@ Result<> StreamIndex::remember(CachedStream& stream, const StreamAppend& batch, 
 /// readers that miss a page find out from the head that it is gone. Pages below `dropped_to` go.
 Result<> StreamIndex::write(CachedStream& stream, const StreamHead& before, uint64_t dropped_to,
                             kv::Serial at) {
+  if (recorder_ && stream.head->first != before.first)
+    recorder_->unreadable_below(stream.head->dense_id, stream.head->first);
   encode_head(*stream.head, value_);
   TAILRACE_RETURN_IF_ERROR(session_.upsert(as_bytes(stream.stored_head.key), as_bytes(value_), at));
   // Behind the last event on a page no page was ever written.

@@ -17,6 +17,7 @@
 
 #include "core/result.h"
 #include "kv/store.h"
+#include "statemachine/outcomes/outcome_recorder.h"
 #include "statemachine/streams/dropped_pages.h"
 #include "statemachine/streams/recent_ids.h"
 #include "statemachine/streams/stream.h"
@@ -38,6 +39,11 @@ class StreamIndex {
   /// Reads the numbers of all streams. `store` and its `session` outlive the index.
   static Result<std::unique_ptr<StreamIndex>> open(kv::Store& store, kv::Session& session);
 
+  /// Nobody has ever appended, or asked for a policy or an end.
+  bool knows_no_stream() const { return numbers_ == StreamNumbers{}; }
+  /// From now on it is told what becomes readable and unreadable; null: nobody is. Outlives this.
+  void set_recorder(OutcomeRecorder* recorder) { recorder_ = recorder; }
+
   /// Begins to fetch what appends to these streams will need, from memory and from disk; does not
   /// wait (StreamCache). Optional. For what comes next: it forgets those of before.
   Result<> prefetch(std::span<const StreamAhead> ahead) { return cache_.prefetch(ahead); }
@@ -51,6 +57,8 @@ class StreamIndex {
   };
   Result<Checked> check(std::string_view stream, ExpectedVersion expected);
 
+  /// What append() would come to; nothing is written. The same errors.
+  Result<AppendOutcome> preview(const StreamAppend& batch);
   /// Asks in this order: tombstoned, one id twice in the batch, replayed or partly there, expected
   /// version. kInvalidArgument when there is no event, an address is beyond
   /// EventPlace::kAddressEnd, or ids and events are not as many: to be refused before it is taken.
@@ -92,6 +100,7 @@ class StreamIndex {
   StreamCache cache_;
   PageRemover remover_;
   IdMatcher matcher_;
+  OutcomeRecorder* recorder_ = nullptr;
   std::string value_;
 };
 

@@ -22,6 +22,9 @@ inline constexpr size_t kMaxEventTypeBytes = 255;
 inline constexpr size_t kMaxEventTags = 16;
 inline constexpr size_t kMaxEventTagBytes = 255;
 inline constexpr size_t kMaxEventMetadataBytes = 64u << 10;
+inline constexpr size_t kMaxTxnBytes = 4u << 20;                    // of an encoded body
+inline constexpr uint64_t kMaxTxnDedupe = 256;                      // ids that a stream remembers
+inline constexpr uint64_t kMaxOnceNs = 604'800ull * 1'000'000'000;  // seven days
 
 // The numbers of the enumerations below are those of the format.
 
@@ -59,6 +62,15 @@ enum class TxnEffectKind : uint8_t {
   kLast = kTombstone
 };
 
+/// Whether what it names is a stream; else it is a key, or nothing.
+constexpr bool is_of_stream(CheckKind kind) {
+  return kind == CheckKind::kStreamAt || kind == CheckKind::kStreamAbsent ||
+         kind == CheckKind::kStreamExists;
+}
+constexpr bool is_of_stream(TxnEffectKind kind) {
+  return kind >= TxnEffectKind::kAppend;
+}
+
 /// What a stream must be for an append to it.
 enum class Expected : uint8_t {
   kAny = 0,
@@ -72,7 +84,8 @@ struct TxnEffect {
   TxnEffectKind kind = TxnEffectKind::kGet;
   ByteSpan name = {};   // the key, or the stream's name
   ByteSpan value = {};  // put
-  /// Put and expire: unix time from which on the key is absent; 0: never.
+  /// Put and expire: unix time from which on the key is absent; 0: never. Before date() it is how
+  /// long from now, in ns.
   uint64_t expires_at_ns = 0;
   int64_t delta = 0;  // add
   // Append: its events are those of Txn::events from `first_event` on.
@@ -83,6 +96,7 @@ struct TxnEffect {
   // Policy; absent: stays as it is, 0: no limit.
   std::optional<uint64_t> max_count = {}, max_age_ns = {};
   std::optional<uint64_t> truncate_before = {};  // the first version that is kept
+  std::optional<uint64_t> dedupe = {};  // how many ids are remembered; kMaxTxnDedupe at most
 };
 
 /// What an event's data are; nobody checks that they are so.
@@ -97,8 +111,8 @@ enum class ContentType : uint8_t {
 using EventIdBytes = std::array<std::byte, 16>;
 
 struct TxnEvent {
-  std::string_view type = {};  // UTF-8; empty: none
-  std::optional<EventIdBytes> id = {};
+  std::string_view type = {};           // UTF-8; empty: none
+  std::optional<EventIdBytes> id = {};  // not all zeros
   /// Its tags, UTF-8, are those from `first_tag` on: of Txn::tags, or of what event_at() filled.
   uint32_t first_tag = 0;
   uint32_t tag_count = 0;
@@ -113,12 +127,17 @@ struct TxnEvent {
 /// A key for a whole transaction: while it is remembered, the same one again changes nothing.
 struct OnceKey {
   uint64_t high = 0, low = 0;
-  uint64_t until_ns = 0;  // log time up to which it is remembered; not 0
+  /// Log time up to which it is remembered at least; not 0. Before date() it is how long from now,
+  /// in ns, at most kMaxOnceNs.
+  uint64_t until_ns = 0;
   bool operator==(const OnceKey&) const = default;
 };
 
 /// Views; valid as long as the bytes they were made from. To be used again: clear() keeps the room.
 struct Txn {
+  /// Unix time of its events: the clock of the leader that has written it into its log, asked once;
+  /// 0 until then (date()).
+  uint64_t time_ns = 0;
   std::optional<OnceKey> once;
   std::vector<TxnCheck> checks;
   std::vector<TxnEffect> then;       // if all checks hold
@@ -143,8 +162,9 @@ struct TxnLimits {
   size_t max_value_bytes = 0;  // of a value, and of an event's data
 };
 
-/// kInvalidArgument naming the item, the limit and the value: "then[3].append.events[0].type is 300
-/// bytes long, 255 are allowed". Whatever passes is decoded again after encode() to the same.
+/// Of what a client asks for, before date(). kInvalidArgument naming the item, the limit and the
+/// value: "then[3].append.events[0].type is 300 bytes long, 255 are allowed". Whatever passes is
+/// decoded again after encode() to the same.
 Result<> validate(const Txn& txn, const TxnLimits& limits);
 
 /// Replaces `into`. The caller has validated the transaction.
@@ -158,10 +178,24 @@ void encode_at(const Txn& txn, std::byte* place);
 /// what is decoded is encoded to the same bytes. After an error nothing is said of `into`.
 Result<> decode(ByteSpan body, Txn& into);
 
+/// The time of a body, which is all that is looked at. kCorruption and kUnsupported as decode().
+Result<uint64_t> time_of_txn(ByteSpan body);
+/// An event's bytes, from its header to its data. Replaces `into`; event_alone() is the way back.
+void encode_event(const TxnEvent& event, std::span<const std::string_view> tags, std::string& into);
+
+/// What the leader makes of a body that a client has sent, before it enters the log: `now_ns`, unix
+/// time, becomes the time of the body, and is added to how long keys and the once key are to last.
+/// A sum beyond the greatest number becomes that number. In place; kCorruption and kUnsupported as
+/// decode(), after which the body is of no use. kInvalidArgument when it was dated before.
+Result<> date(std::span<std::byte> body, uint64_t now_ns);
+
 /// The event whose header stands at `offset` of a body, as decode() has told it; it looks at no
 /// other item. Replaces `tags`. kCorruption and kUnsupported as decode(); where no event begins,
 /// what comes is not to be relied on.
 Result<TxnEvent> event_at(ByteSpan body, size_t offset, std::vector<std::string_view>& tags);
+/// The event whose bytes these are, from its header to its data, taken out of a body. Replaces
+/// `tags`. Errors as decode().
+Result<TxnEvent> event_alone(ByteSpan bytes, std::vector<std::string_view>& tags);
 /// The event with this ordinal, found by walking from the body's begin. kOutOfRange: the body has
 /// fewer events.
 Result<TxnEvent> event_of(ByteSpan body, size_t ordinal, std::vector<std::string_view>& tags);

@@ -50,6 +50,23 @@ std::optional<TxnConflict> first_conflict(const std::vector<TxnEffect>& list) {
   return std::nullopt;
 }
 
+std::optional<TxnConflict> first_repeated_id(std::span<const TxnEvent> events) {
+  TAILRACE_CHECK(events.size() <= kMaxTxnItems, "an append has more events than a transaction");
+  std::array<uint16_t, kMaxTxnItems> places;
+  size_t count = 0;
+  for (size_t i = 0; i < events.size(); ++i)
+    if (events[i].id) places[count++] = static_cast<uint16_t>(i);
+  const std::span sorted(places.data(), count);
+  std::sort(sorted.begin(), sorted.end(), [&](uint16_t left, uint16_t right) {
+    if (*events[left].id != *events[right].id) return *events[left].id < *events[right].id;
+    return left < right;
+  });
+  for (size_t i = 1; i < count; ++i)
+    if (*events[sorted[i - 1]].id == *events[sorted[i]].id)
+      return TxnConflict{sorted[i - 1], sorted[i]};
+  return std::nullopt;
+}
+
 std::string describe(const TxnConflict& conflict, const char* name,
                      const std::vector<TxnEffect>& list) {
   const auto item = [&](size_t i) {

@@ -1,8 +1,9 @@
 #pragma once
-// Effects of one list that contradict each other. Internal.
+// Effects of one list that contradict each other, and ids that an append has twice. Internal.
 
 #include <cstddef>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -21,5 +22,8 @@ std::optional<TxnConflict> first_conflict(const std::vector<TxnEffect>& list);
 /// "then[2].put changes the key that then[0].delete changes; …". `name` is the list's.
 std::string describe(const TxnConflict& conflict, const char* name,
                      const std::vector<TxnEffect>& list);
+
+/// Two of these events have one id.
+std::optional<TxnConflict> first_repeated_id(std::span<const TxnEvent> events);
 
 }  // namespace tailrace::statemachine

@@ -1,3 +1,4 @@
+#include <cstddef>
 #include <string>
 
 #include "statemachine/txn/txn.h"
@@ -74,7 +75,7 @@ uint8_t known_flags(const EffectInfo& info) {
   if ((info.fields & kEffectHasTime) != 0) return kItemHasTime;
   if ((info.fields & kEffectHasEvents) != 0) return kItemExpected;
   if ((info.fields & kEffectHasPolicy) != 0)
-    return kItemHasMaxCount | kItemHasMaxAge | kItemHasTruncateBefore;
+    return kItemHasMaxCount | kItemHasMaxAge | kItemHasTruncateBefore | kItemHasDedupe;
   return 0;
 }
 
@@ -95,6 +96,9 @@ void read_policy(ByteReader& reader, uint8_t flags, TxnEffect& effect) {
   if ((flags & kItemHasMaxCount) != 0) effect.max_count = reader.number<uint64_t>();
   if ((flags & kItemHasMaxAge) != 0) effect.max_age_ns = reader.number<uint64_t>();
   if ((flags & kItemHasTruncateBefore) != 0) effect.truncate_before = reader.number<uint64_t>();
+  if ((flags & kItemHasDedupe) != 0) effect.dedupe = reader.number<uint64_t>();
+  if (effect.dedupe.value_or(0) > kMaxTxnDedupe)
+    reader.damaged(std::to_string(*effect.dedupe) + " ids to be remembered");
 }
 
 /// Up to the first of its events.
@@ -174,6 +178,7 @@ Result<> decode(ByteSpan body, Txn& into) {
   into.clear();
   ByteReader reader(kNoTxn, body);
   const TxnHead head = read_head(reader);
+  into.time_ns = head.time_ns;
   if ((head.flags & kTxnHasOnce) != 0) into.once = read_once(reader);
   for (size_t check = 0; check < head.checks && reader.is_sound(); ++check)
     into.checks.push_back(read_check(reader));
@@ -183,6 +188,40 @@ Result<> decode(ByteSpan body, Txn& into) {
   read_effects(reader, head.otherwise, room, into.otherwise, into);
   reader.expect_end();
   return reader.result();
+}
+
+namespace {
+
+/// The time at `offset` was how long from now.
+void date_at(std::span<std::byte> body, size_t offset, uint64_t now_ns) {
+  std::byte* const place = body.data() + offset;
+  uint64_t time_ns = 0;
+  if (__builtin_add_overflow(load<uint64_t>(place), now_ns, &time_ns)) time_ns = UINT64_MAX;
+  store(place, time_ns);
+}
+
+}  // namespace
+
+Result<> date(std::span<std::byte> body, uint64_t now_ns) {
+  ByteReader reader(kNoTxn, body);
+  const TxnHead head = read_head(reader);
+  if (reader.is_sound() && head.time_ns != 0)
+    return make_error(ErrorCode::kInvalidArgument, "the transaction has a time already");
+  if ((head.flags & kTxnHasOnce) != 0 && read_once(reader).until_ns != 0)
+    date_at(body, reader.at() - sizeof(uint64_t), now_ns);
+  for (size_t check = 0; check < head.checks && reader.is_sound(); ++check)
+    read_check(reader);
+  for (size_t left = size_t{head.then} + head.otherwise; left > 0 && reader.is_sound(); --left) {
+    const size_t begin = reader.at();
+    const TxnEffect effect = read_effect(reader);
+    if (effect.expires_at_ns != 0) date_at(body, begin + sizeof(TxnItemHead), now_ns);
+    for (uint32_t event = 0; event < effect.event_count && reader.is_sound(); ++event)
+      read_event(reader, nullptr);
+  }
+  reader.expect_end();
+  TAILRACE_RETURN_IF_ERROR(reader.result());
+  store(body.data() + offsetof(TxnHead, time_ns), now_ns);
+  return {};
 }
 
 Result<TxnEvent> event_at(ByteSpan body, size_t offset, std::vector<std::string_view>& tags) {
@@ -196,6 +235,15 @@ Result<TxnEvent> event_at(ByteSpan body, size_t offset, std::vector<std::string_
                                                   std::to_string(body.size()) + " bytes");
   ByteReader reader(kNoTxn, body, offset);
   const TxnEvent event = read_event(reader, &tags);
+  TAILRACE_RETURN_IF_ERROR(reader.result());
+  return event;
+}
+
+Result<TxnEvent> event_alone(ByteSpan bytes, std::vector<std::string_view>& tags) {
+  tags.clear();
+  ByteReader reader("no event", bytes);
+  const TxnEvent event = read_event(reader, &tags);
+  reader.expect_end();
   TAILRACE_RETURN_IF_ERROR(reader.result());
   return event;
 }
@@ -219,6 +267,13 @@ Result<TxnEvent> event_of(ByteSpan body, size_t ordinal, std::vector<std::string
   TAILRACE_RETURN_IF_ERROR(reader.result());
   return make_error(ErrorCode::kOutOfRange, "event " + std::to_string(ordinal) +
                                                 " of a transaction with " + std::to_string(events));
+}
+
+Result<uint64_t> time_of_txn(ByteSpan body) {
+  ByteReader reader(kNoTxn, body);
+  const TxnHead head = read_head(reader);
+  TAILRACE_RETURN_IF_ERROR(reader.result());
+  return head.time_ns;
 }
 
 }  // namespace tailrace::statemachine

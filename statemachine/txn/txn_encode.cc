@@ -31,6 +31,7 @@ uint8_t flags_of(const TxnEffect& effect) {
     if (effect.max_count) flags |= kItemHasMaxCount;
     if (effect.max_age_ns) flags |= kItemHasMaxAge;
     if (effect.truncate_before) flags |= kItemHasTruncateBefore;
+    if (effect.dedupe) flags |= kItemHasDedupe;
   }
   return flags;
 }
@@ -47,23 +48,24 @@ void write_numbers(const TxnEffect& effect, Sink& sink) {
     sink.number(static_cast<uint16_t>(effect.event_count));
   }
   if ((fields & kEffectHasPolicy) != 0)
-    for (const auto& limit : {effect.max_count, effect.max_age_ns, effect.truncate_before})
+    for (const auto& limit :
+         {effect.max_count, effect.max_age_ns, effect.truncate_before, effect.dedupe})
       if (limit) sink.number(*limit);
 }
 
 template <typename Sink>
-void write_event(const Txn& txn, const TxnEvent& event, Sink& sink) {
+void write_event(const TxnEvent& event, std::span<const std::string_view> tags, Sink& sink) {
   TxnEventHead head{};
   head.flags = event.id ? kEventHasId : 0;
   head.content_type = static_cast<uint8_t>(event.content_type);
   head.type_bytes = static_cast<uint8_t>(event.type.size());
-  head.tags = static_cast<uint8_t>(event.tag_count);
+  head.tags = static_cast<uint8_t>(tags.size());
   head.metadata_bytes = static_cast<uint32_t>(event.metadata.size());
   head.data_bytes = static_cast<uint32_t>(event.data.size());
   sink.number(head);
   if (event.id) sink.number(*event.id);
   sink.bytes(as_bytes(event.type));
-  for (const std::string_view tag : txn.tags_of(event)) {
+  for (const std::string_view tag : tags) {
     sink.number(static_cast<uint8_t>(tag.size()));
     sink.bytes(as_bytes(tag));
   }
@@ -81,14 +83,15 @@ void write_effect(const Txn& txn, const TxnEffect& effect, Sink& sink) {
   if ((fields & kEffectHasValue) != 0) sink.bytes(effect.value);
   if ((fields & kEffectHasEvents) != 0)
     for (const TxnEvent& event : txn.events_of(effect))
-      write_event(txn, event, sink);
+      write_event(event, txn.tags_of(event), sink);
 }
 
 template <typename Sink>
 void write_txn(const Txn& txn, Sink& sink) {
-  sink.number(TxnHead{
-      kTxnVersion, txn.once ? kTxnHasOnce : uint8_t{0}, static_cast<uint16_t>(txn.checks.size()),
-      static_cast<uint16_t>(txn.then.size()), static_cast<uint16_t>(txn.otherwise.size())});
+  sink.number(TxnHead{kTxnVersion, txn.once ? kTxnHasOnce : uint8_t{0},
+                      static_cast<uint16_t>(txn.checks.size()),
+                      static_cast<uint16_t>(txn.then.size()),
+                      static_cast<uint16_t>(txn.otherwise.size()), txn.time_ns});
   if (txn.once) {
     sink.number(txn.once->high);
     sink.number(txn.once->low);
@@ -104,6 +107,7 @@ void write_txn(const Txn& txn, Sink& sink) {
 }  // namespace
 
 void Txn::clear() {
+  time_ns = 0;
   once.reset();
   checks.clear();
   then.clear();
@@ -119,6 +123,15 @@ void Txn::add_event(TxnEffect& append, TxnEvent event, std::span<const std::stri
   event.tag_count = static_cast<uint32_t>(of_it.size());
   tags.insert(tags.end(), of_it.begin(), of_it.end());
   events.push_back(event);
+}
+
+void encode_event(const TxnEvent& event, std::span<const std::string_view> tags,
+                  std::string& into) {
+  ByteCounter counter;
+  write_event(event, tags, counter);
+  into.resize(counter.counted());
+  ByteWriter writer(reinterpret_cast<std::byte*>(into.data()));
+  write_event(event, tags, writer);
 }
 
 size_t encoded_bytes(const Txn& txn) {

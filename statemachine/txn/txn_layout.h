@@ -23,8 +23,9 @@ struct TxnHead {
   uint16_t checks;
   uint16_t then;
   uint16_t otherwise;
+  uint64_t time_ns;
 };
-static_assert(sizeof(TxnHead) == 8 && std::is_trivially_copyable_v<TxnHead>);
+static_assert(sizeof(TxnHead) == 16 && std::is_trivially_copyable_v<TxnHead>);
 inline constexpr uint8_t kTxnHasOnce = 1;
 
 /// Begins a check and an effect.
@@ -39,6 +40,7 @@ inline constexpr uint8_t kItemExpected = 3;     // append: these bits are an Exp
 inline constexpr uint8_t kItemHasMaxCount = 1;  // policy, and the two below
 inline constexpr uint8_t kItemHasMaxAge = 2;
 inline constexpr uint8_t kItemHasTruncateBefore = 4;
+inline constexpr uint8_t kItemHasDedupe = 8;
 
 struct TxnEventHead {
   uint8_t flags;

@@ -1,6 +1,7 @@
 #include "statemachine/txn/txn_result.h"
 
 #include <string>
+#include <utility>
 
 #include "statemachine/txn/txn.h"
 #include "statemachine/txn/txn_layout.h"
@@ -20,6 +21,10 @@ bool has_number(FoundKind found) {
     case FoundKind::kPosition:
     case FoundKind::kVersion:
     case FoundKind::kLogTime:
+    case FoundKind::kPartialIds:
+    case FoundKind::kStreamFull:
+    case FoundKind::kOnceFull:
+    case FoundKind::kReadLimit:
       return true;
   }
   return false;
@@ -151,6 +156,28 @@ FailedCheck found_value(TxnList list, uint16_t index, ByteSpan value) {
   FailedCheck failed{list, index, FoundKind::kValue, value, 0};
   if (value.size() > kMaxFoundBytes) failed = {list, index, FoundKind::kWithheld, {}, value.size()};
   return failed;
+}
+
+void limit_bytes(TxnResult& result) {
+  // What each item takes at most without a value, or with one that would not be shorter without;
+  // so the loops below end within the limit.
+  constexpr size_t kFailed = sizeof(FailedCheckHead) + 8, kResult = sizeof(EffectResultHead) + 16;
+  static_assert(sizeof(TxnResultHead) + kMaxTxnItems * (kFailed + kResult) <= kMostTxnResultBytes);
+  size_t bytes = encoded_bytes(result);
+  for (size_t i = result.results.size(); i > 0 && bytes > kMostTxnResultBytes; --i) {
+    EffectResult& each = result.results[i - 1];
+    if (each.kind != EffectResultKind::kValue || each.value.size() <= 4) continue;
+    bytes = bytes + sizeof(uint64_t) - sizeof(uint32_t) - each.value.size();
+    each.withheld_bytes = std::exchange(each.value, {}).size();
+    each.kind = EffectResultKind::kWithheld;
+  }
+  for (size_t i = result.failed.size(); i > 0 && bytes > kMostTxnResultBytes; --i) {
+    FailedCheck& each = result.failed[i - 1];
+    if (each.found != FoundKind::kValue || each.value.size() <= 6) continue;
+    bytes = bytes + sizeof(uint64_t) - sizeof(uint16_t) - each.value.size();
+    each.number = std::exchange(each.value, {}).size();
+    each.found = FoundKind::kWithheld;
+  }
 }
 
 size_t encoded_bytes(const TxnResult& result) {

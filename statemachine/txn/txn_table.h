@@ -79,6 +79,14 @@ constexpr bool has_a_row_for_each(const Table& table, Kind last) {
 }
 static_assert(has_a_row_for_each(kCheckTable, CheckKind::kLast));
 static_assert(has_a_row_for_each(kEffectTable, TxnEffectKind::kLast));
+constexpr bool names_agree() {
+  for (const CheckInfo& info : kCheckTable)
+    if ((info.name == NameOf::kStream) != is_of_stream(info.kind)) return false;
+  for (const EffectInfo& info : kEffectTable)
+    if ((info.name == NameOf::kStream) != is_of_stream(info.kind)) return false;
+  return true;
+}
+static_assert(names_agree());
 
 constexpr bool is_known(CheckKind kind) {
   return kind != CheckKind{} && kind <= CheckKind::kLast;

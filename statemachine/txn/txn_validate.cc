@@ -3,8 +3,7 @@
 #include <string>
 
 #include "core/utf8.h"
-#include "statemachine/command/command.h"
-#include "statemachine/command/stream_name.h"
+#include "statemachine/txn/names.h"
 #include "statemachine/txn/txn.h"
 #include "statemachine/txn/txn_conflicts.h"
 #include "statemachine/txn/txn_table.h"
@@ -149,13 +148,25 @@ Result<> check_fields(const TxnEffect& effect, const EffectInfo& info) {
       absent(".expected", lacks(kEffectHasEvents) && effect.expected != Expected::kAny));
   TAILRACE_RETURN_IF_ERROR(
       absent(".events", lacks(kEffectHasEvents) && (effect.event_count | effect.first_event) != 0));
-  const bool has_policy = effect.max_count || effect.max_age_ns || effect.truncate_before;
+  const bool has_policy =
+      effect.max_count || effect.max_age_ns || effect.truncate_before || effect.dedupe;
   TAILRACE_RETURN_IF_ERROR(absent(".policy", lacks(kEffectHasPolicy) && has_policy));
   if (!lacks(kEffectHasPolicy) && !has_policy)
-    return refuse(" says nothing: one of max_count, max_age and truncate_before is to be given");
+    return refuse(
+        " says nothing: one of max_count, max_age, truncate_before and dedupe is to be given");
+  if (effect.dedupe.value_or(0) > kMaxTxnDedupe)
+    return refuse(".dedupe is " + number_of(*effect.dedupe) + " ids, " + number_of(kMaxTxnDedupe) +
+                  " are allowed");
   return check_is_absent(".expected_version",
                          effect.expected_version != 0 && effect.expected != Expected::kExact,
                          "an append without an exact version");
+}
+
+Result<> check_once(const OnceKey& once) {
+  if (once.until_ns == 0) return refuse("once.until is 0, it is to be how long from now, in ns");
+  if (once.until_ns <= kMaxOnceNs) return {};
+  return refuse("once.until is " + number_of(once.until_ns) + " ns from now, " +
+                number_of(kMaxOnceNs) + " are allowed");
 }
 
 /// Validates one transaction: items in the order of the body, and so events and tags in theirs.
@@ -165,7 +176,9 @@ class TxnValidator {
 
   Result<> run() {
     TAILRACE_RETURN_IF_ERROR(check_counts());
-    if (txn_.once && txn_.once->until_ns == 0) return refuse("once.until is 0, it is to be a time");
+    if (txn_.time_ns != 0)
+      return refuse("time is " + number_of(txn_.time_ns) + ", the leader gives it: it is to be 0");
+    if (txn_.once) TAILRACE_RETURN_IF_ERROR(check_once(*txn_.once));
     for (size_t i = 0; i < txn_.checks.size(); ++i)
       if (const auto checked = check_check(txn_.checks[i], limits_); !checked)
         return within("if[" + number_of(i) + "]", checked);
@@ -216,7 +229,14 @@ class TxnValidator {
       if (const auto checked = check_event(txn_.events[next_event_ + i]); !checked)
         return within(".events[" + number_of(i) + "]", checked);
     next_event_ += append.event_count;
-    return {};
+    return check_ids(txn_.events_of(append));
+  }
+
+  Result<> check_ids(std::span<const TxnEvent> events) const {
+    const auto repeated = first_repeated_id(events);
+    if (!repeated) return {};
+    return refuse(".events[" + number_of(repeated->second) + "].id is that of .events[" +
+                  number_of(repeated->first) + "]; each event has an id of its own");
   }
 
   Result<> check_event(const TxnEvent& event) {
@@ -224,6 +244,7 @@ class TxnValidator {
     TAILRACE_RETURN_IF_ERROR(
         check_length(".metadata", event.metadata.size(), kMaxEventMetadataBytes));
     TAILRACE_RETURN_IF_ERROR(check_is_known(".content_type", event.content_type));
+    if (event.id == EventIdBytes{}) return refuse(".id is all zeros; give another one, or none");
     TAILRACE_RETURN_IF_ERROR(check_value(".data", event.data, limits_));
     if (event.first_tag != next_tag_ || event.tag_count > txn_.tags.size() - next_tag_)
       return refuse(".tags are " + number_of(event.tag_count) + " from " +

@@ -8,7 +8,7 @@ namespace tailrace::statemachine {
 
 namespace {
 
-constexpr uint32_t kWithoutLimits = 1, kWithLimits = 2;
+constexpr uint32_t kWithoutLimits = 1, kWithLimits = 2, kWithPositions = 3;
 
 struct Layout {
   uint32_t version;
@@ -21,7 +21,7 @@ static_assert(sizeof(Layout) == kRulesBytes && std::is_trivially_copyable_v<Layo
 static_assert(offsetof(Layout, session_ttl_ns) == 8 &&
               offsetof(Layout, session_answer_bytes) == 16);
 
-/// Follows in version 2.
+/// Follows in versions 2 and 3, which differ in what they say of keys.
 struct LimitsLayout {
   uint32_t sessions;
   uint32_t answer_value_bytes;
@@ -46,8 +46,11 @@ tl::unexpected<Error> out_of_bounds(const std::string& what, uint64_t is, uint64
 
 void encode(const Rules& rules, std::vector<std::byte>& into) {
   into.resize(rules.limits ? kRulesWithLimitsBytes : kRulesBytes);
-  store(into.data(), Layout{rules.limits ? kWithLimits : kWithoutLimits, rules.session_answers,
-                            rules.session_ttl_ns, rules.session_answer_bytes, 0});
+  const uint32_t version = !rules.limits     ? kWithoutLimits
+                           : rules.positions ? kWithPositions
+                                             : kWithLimits;
+  store(into.data(), Layout{version, rules.session_answers, rules.session_ttl_ns,
+                            rules.session_answer_bytes, 0});
   if (rules.limits)
     store(into.data() + kRulesBytes,
           LimitsLayout{rules.limits->sessions, rules.limits->answer_value_bytes,
@@ -58,18 +61,19 @@ Result<Rules> decode_rules(ByteSpan bytes) {
   if (bytes.size() < sizeof(uint32_t))
     return make_error(ErrorCode::kCorruption, "the rules have less bytes than their version");
   const auto version = load<uint32_t>(bytes.data());
-  if (version > kWithLimits)
+  if (version > kWithPositions)
     return make_error(ErrorCode::kUnsupported, "the rules are of version " +
                                                    std::to_string(version) +
                                                    ", which is newer; upgrade this node");
-  const size_t size = version == kWithLimits ? kRulesWithLimitsBytes : kRulesBytes;
+  const size_t size = version >= kWithLimits ? kRulesWithLimitsBytes : kRulesBytes;
   if (version == 0 || bytes.size() != size)
     return make_error(ErrorCode::kCorruption, "rules of version " + std::to_string(version) +
                                                   " in " + std::to_string(bytes.size()) +
                                                   " bytes; they take " + std::to_string(size));
   const auto in = load<Layout>(bytes.data());
   Rules rules{in.session_ttl_ns, in.session_answers, in.session_answer_bytes};
-  if (version == kWithLimits) {
+  rules.positions = version == kWithPositions;
+  if (version >= kWithLimits) {
     const auto limits = load<LimitsLayout>(bytes.data() + kRulesBytes);
     rules.limits = SessionLimits{limits.sessions, limits.answer_value_bytes, limits.answers_bytes};
   }

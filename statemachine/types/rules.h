@@ -57,6 +57,8 @@ struct Rules {
   uint32_t session_answers = 1024;                    // remembered for each session
   uint32_t session_answer_bytes = 64u << 10;          // the same; at most kMostAnswerBytes
   std::optional<SessionLimits> limits = {};           // without them: rules of version 1
+  /// Keys remember where they were last modified. With limits: rules of version 3.
+  bool positions = false;
   bool operator==(const Rules&) const = default;
 };
 
@@ -69,7 +71,8 @@ inline constexpr uint64_t kMostAnswersBytes = uint64_t{64} << 30;
 
 inline constexpr size_t kRulesBytes = 24, kRulesWithLimitsBytes = 40;
 
-/// Replaces `into`. Of version 1 where there are no limits, which older programs can read.
+/// Replaces `into`. Of version 1 where there are no limits, which older programs can read; of
+/// version 2 where there are no positions. There are none without limits.
 void encode(const Rules& rules, std::vector<std::byte>& into);
 /// kUnsupported for a newer version of the layout, kCorruption for anything else that encode()
 /// would not have written.

@@ -1,28 +1,51 @@
 #include "statemachine/types/state_value.h"
 
+#include <array>
+#include <cstring>
+#include <utility>
+
 namespace tailrace::statemachine {
 
 namespace {
 
-constexpr std::byte kPlain{0}, kTimed{1};
+constexpr uint8_t kTimeGiven = 1, kPositionGiven = 2;
 
 }  // namespace
 
-void encode_state_value(ByteSpan value, ExpiryTime expires_at_ns, std::string& into) {
+void encode_state_value(const StateValue& value, std::string& into) {
+  std::array<char, kMostStateValueOverhead> head;
+  size_t bytes = 1;
+  uint8_t flags = 0;
+  for (const auto& [number, flag] :
+       {std::pair{value.expires_at_ns, kTimeGiven}, std::pair{value.modified_at, kPositionGiven}}) {
+    if (number == 0) continue;
+    flags |= flag;
+    std::memcpy(head.data() + bytes, &number, sizeof number);
+    bytes += sizeof number;
+  }
+  head[0] = static_cast<char>(flags);
   into.clear();
-  into.reserve(kMostStateValueOverhead + value.size());
-  into.push_back(static_cast<char>(expires_at_ns == 0 ? kPlain : kTimed));
-  if (expires_at_ns != 0)
-    into.append(reinterpret_cast<const char*>(&expires_at_ns), sizeof expires_at_ns);
-  into.append(as_text(value));
+  into.reserve(bytes + value.value.size());
+  into.append(head.data(), bytes);
+  into.append(as_text(value.value));
 }
 
 std::optional<StateValue> decode_state_value(ByteSpan stored) {
   if (stored.empty()) return std::nullopt;
-  if (stored[0] == kPlain) return StateValue{stored.subspan(1), 0};
-  if (stored[0] != kTimed || stored.size() < kMostStateValueOverhead) return std::nullopt;
-  const auto expires_at_ns = load<uint64_t>(stored.data() + 1);
-  return StateValue{stored.subspan(kMostStateValueOverhead), expires_at_ns};
+  const auto flags = std::to_integer<uint8_t>(stored[0]);
+  if ((flags & ~(kTimeGiven | kPositionGiven)) != 0) return std::nullopt;
+  const size_t numbers = (flags & kTimeGiven) + ((flags & kPositionGiven) >> 1);
+  ByteSpan rest = stored.subspan(1);
+  if (rest.size() < numbers * sizeof(uint64_t)) return std::nullopt;
+  StateValue value;
+  for (const auto& [number, flag] : {std::pair{&value.expires_at_ns, kTimeGiven},
+                                     std::pair{&value.modified_at, kPositionGiven}}) {
+    if ((flags & flag) == 0) continue;
+    *number = load<uint64_t>(rest.data());
+    rest = rest.subspan(sizeof(uint64_t));
+  }
+  value.value = rest;
+  return value;
 }
 
 bool ExpiryHorizon::is_garbage(ByteSpan key, ByteSpan stored) const {

@@ -27,7 +27,7 @@ TAILRACE = sys.argv[1]
 DONE, NEGATIVE, USAGE, UNREACHABLE, REFUSED = range(5)
 SERVER_VERBS = [["put", "k", "v"], ["get", "k"], ["delete", "k"], ["add", "k", "1"],
                 ["cas", "k", "a", "b"], ["expire", "k", "--never"], ["scan", "k"], ["append"], ["tail"], ["status"], ["checkpoint"],
-                ["verify"], ["top", "--iterations", "1"], ["bench", "service"]]
+                ["verify"], ["top", "--iterations", "1"], ["bench", "service"], ["bench", "events"]]
 
 # Nothing is truncated but where a test asks for it, however long the tests take.
 SETTINGS = SMALL_LOG + "state_machine: {checkpoint_interval: 0 s}\n"
@@ -39,10 +39,10 @@ def setUpModule():
     global single, three
     single = Cluster(TAILRACE, nodes=1, settings=SETTINGS)
     unittest.addModuleCleanup(single.__exit__)
-    single.__enter__()
+    single.__enter__().wait_version()
     three = Cluster(TAILRACE, nodes=3, settings=SETTINGS)
     unittest.addModuleCleanup(three.__exit__)
-    three.__enter__()
+    three.__enter__().wait_version()
 
 
 def run(*arguments, cluster=None, server=None, input=None, environment=None):
@@ -399,8 +399,12 @@ class FindingTheServer(VerbTest):
 
 class Lines(VerbTest):
     def tailed(self, stream, cluster=None):
+        """Its events, each with what its record says."""
         records = run("tail", "--json", cluster=cluster or single).stdout.splitlines()
-        return [one for one in map(json.loads, records) if one.get("stream") == stream]
+        appends = [(one, effect["append"]) for one in map(json.loads, records) if one["kind"] == "txn"
+                   for effect in one["txn"]["then"] if "append" in effect]
+        return [dict(one, payload=event.get("text", event.get("data_base64")))
+                for one, append in appends if append["stream"] == stream for event in append["events"]]
 
     def test_append_prints_where_the_lines_are(self):
         for cluster in (single, three):
@@ -445,7 +449,7 @@ class Lines(VerbTest):
         kept = len(self.tailed("long")) - before
         self.assertIn(f"the first {kept} lines are in the log; none after it", done.stderr.decode())
         self.assertIn("line 3 is the longest, 2097152 bytes", done.stderr.decode())
-        self.assertIn("the limit is 1048576 bytes (server.max_value_bytes in", done.stderr.decode())
+        self.assertIn("1048576 are allowed (server.max_value_bytes in", done.stderr.decode())
 
     def test_a_value_comes_from_standard_input_exactly(self):
         for value in (b"", b"line\n", bytes(range(256)) * 1000):
@@ -510,10 +514,17 @@ class Lines(VerbTest):
 class Tail(VerbTest):
     @classmethod
     def setUpClass(cls):
-        run("append", "--stream", "tail", input=b"".join(b"%d\n" % n for n in range(10)),
-            cluster=single)
-        everything = run("tail", "--json", cluster=single).stdout.splitlines()
-        cls.records = [one for one in map(json.loads, everything) if one.get("stream") == "tail"]
+        # Each is a record of its own.
+        for n in range(10):
+            run("append", "--stream", "tail", input=b"%d\n" % n, cluster=single)
+        everything = run("tail", "--json", "--stream", "tail", cluster=single).stdout.splitlines()
+        cls.records = [json.loads(line) for line in everything]
+
+    def only_text(self, line):
+        """Of a record with one event."""
+        [effect] = json.loads(line)["txn"]["then"]
+        [event] = effect["append"]["events"]
+        return event["text"]
 
     def texts(self, *arguments):
         return self.expect(DONE, "tail", *arguments).stdout.decode().split("\n")[:-1]
@@ -539,7 +550,7 @@ class Tail(VerbTest):
         self.assertEqual(self.texts("--from", first, "--stream", "other"), ["another"])
         self.assertEqual(self.texts("--from", first, "--stream", "nobody"), [])
         shown = self.expect(DONE, "tail", "--json", "--stream", "other", "-n", "1").stdout
-        self.assertEqual(json.loads(shown)["payload"], "another")
+        self.assertEqual(self.only_text(shown), "another")
 
     def test_follow_ends_at_an_address(self):
         first, last = str(self.records[0]["address"]), str(self.records[-1]["end"])
@@ -553,7 +564,7 @@ class Tail(VerbTest):
                             "--timeout", "300", *flags, cluster=single)
             for number in range(10):
                 line = waits.line().decode()
-                text = json.loads(line)["payload"] if "--json" in flags else line.rstrip("\n")
+                text = self.only_text(line) if "--json" in flags else line.rstrip("\n")
                 self.assertEqual(text, str(number), flags)
             self.assertIsNone(waits.process.poll(), flags)
 
@@ -599,10 +610,11 @@ class Tail(VerbTest):
         for verb in (["put", "t", "v"], ["add", "n", "-4"], ["cas", "t", "v", "w"],
                      ["delete", "t"], ["cas", "t", "--absent", "new"], ["verify"]):
             run(*verb, cluster=single)
+        run("append", cluster=single, input=b"line\n")
         records = [json.loads(line) for line in self.expect(DONE, "tail", "--json")
                    .stdout.splitlines()]
         kinds = {one["kind"]: one for one in records}
-        self.assertLessEqual({"epoch_start", "event", "put", "add", "cas", "insert", "delete", "digest"},
+        self.assertLessEqual({"epoch_start", "txn", "put", "add", "cas", "insert", "delete", "digest"},
                              set(kinds))
         self.assertEqual((kinds["put"]["key"], kinds["put"]["payload"]), ("t", "v"))
         self.assertEqual(kinds["add"]["delta"], -4)
@@ -838,20 +850,22 @@ class Administration(VerbTest):
         self.assertGreater(one["log_disk_bytes"], 1 << 20)
 
     def test_what_is_truncated_is_told(self):
-        def nothing_left():
-            run("checkpoint", cluster=three)
-            return "nothing was left to compare" in self.expect(
-                DONE, "verify", cluster=three).stderr.decode()
+        # With history the log keeps its last stretch until that is a file.
+        with Cluster(TAILRACE, nodes=3, settings=SMALL_LOG + "history: {keep: none}\n") as all_goes:
+            def nothing_left():
+                run("checkpoint", cluster=all_goes)
+                return "nothing was left to compare" in self.expect(
+                    DONE, "verify", cluster=all_goes).stderr.decode()
 
-        run("append", input=b"gone\n", cluster=three)
-        wait_until("the log has let go of all", nothing_left)
-        begin = json.loads(run("status", "--json", cluster=three).stdout)[0]["begin"]
-        self.assertEqual(three.leader.metric("tailrace_log_truncated_bytes"), begin - 64)
-        truncated = "events before it were truncated"
-        for _ in range(10):
-            self.expect(DONE, "tail", cluster=three, says=truncated)
-        self.expect(DONE, "append", cluster=three, input=b"new\n", says=truncated)
-        self.assertIn(b"were truncated", run("status", cluster=three).stdout)
+            run("append", input=b"gone\n", cluster=all_goes)
+            wait_until("the log has let go of all", nothing_left)
+            begin = json.loads(run("status", "--json", cluster=all_goes).stdout)[0]["begin"]
+            self.assertEqual(all_goes.leader.metric("tailrace_log_truncated_bytes"), begin - 64)
+            truncated = "events before it were truncated"
+            for _ in range(10):
+                self.expect(DONE, "tail", cluster=all_goes, says=truncated)
+            self.expect(DONE, "append", cluster=all_goes, input=b"new\n", says=truncated)
+            self.assertIn(b"were truncated", run("status", cluster=all_goes).stdout)
         self.assertNotIn(truncated, run("append", cluster=single, input=b"kept\n").stderr.decode())
 
     def test_verify_compares_all_nodes(self):
@@ -867,18 +881,48 @@ class Administration(VerbTest):
         self.expect(UNREACHABLE, "verify", "--timeout", "1", out=b"",
                     server=f"{single.servers},{dead_address()}")
 
+    def test_history_tells_of_those_that_answer(self):
+        dead = dead_address()
+        server = f"{single.servers},{dead}"
+        for form in ([], ["--json"]):
+            done = self.expect(UNREACHABLE, "history", "status", "--only-named", "--timeout", "1", *form,
+                               server=server, says=dead)
+            self.assertIn(single.servers.encode(), done.stdout)
+        self.expect(UNREACHABLE, "verify", "--history", "--timeout", "1", server=server, out=b"", says="--only-named")
+
+    def test_a_write_without_a_leader_says_what_the_node_says(self):
+        with Cluster(TAILRACE, nodes=3, settings=SETTINGS) as alone:
+            for node in alone.nodes:
+                node.kill()
+            alone.nodes[0].start()
+            # Others that cannot be reached are no reason to hide what this one knows.
+            self.expect(UNREACHABLE, "put", "k", "v", "--timeout", "2", server=alone.nodes[0].server,
+                        says="node 1 does not lead, and knows of no leader")
+
+    def test_a_wrong_port_is_named(self):
+        for port, code, says in ((single.leader.metrics_port, UNREACHABLE, "clients use the address of server.listen"),
+                                 (single.leader.peer_port, REFUSED, "this port is for the other nodes")):
+            self.expect(code, "get", "k", "--timeout", "1", server=f"127.0.0.1:{port}", says=says)
+
     def test_verify_finds_states_that_differ(self):
-        # Two clusters of one node: the same addresses, another value, so another state and log.
+        for _ in range(5):
+            done = self.verify_two_clusters()
+            # A leader writes records of its own, each in its own time: the addresses may not be the same.
+            if done.returncode == NEGATIVE: break
+        self.assertEqual(done.returncode, NEGATIVE, done)
+        self.assertIn(b"states differ", done.stderr)
+        answer = json.loads(done.stdout)
+        self.assertFalse(answer["states_agree"] or answer["logs_agree"], answer)
+        self.assertIn(b"logs differ", done.stderr)
+
+    def verify_two_clusters(self):
+        # Of one node each: the same addresses, another value, so another state and log.
         with Cluster(TAILRACE, nodes=1) as one, Cluster(TAILRACE, nodes=1) as other:
             for cluster, value in ((one, "1"), (other, "2")):
                 wait_until_quiet(cluster)  # a leader writes the rules of the state first
                 run("put", "k", value, cluster=cluster)
             run("verify", cluster=other)  # its digest stands where the next one of `one` will
-            both = f"{one.servers},{other.servers}"
-            done = self.expect(NEGATIVE, "verify", "--json", server=both, says="states differ")
-            answer = json.loads(done.stdout)
-            self.assertFalse(answer["states_agree"] or answer["logs_agree"], answer)
-            self.assertIn(b"logs differ", done.stderr)
+            return run("verify", "--json", server=f"{one.servers},{other.servers}")
 
     def test_bench_json(self):
         for operation, *more in (["put"], ["append"], ["get"], ["mixed"], ["own"],
@@ -896,6 +940,50 @@ class Administration(VerbTest):
             self.assertEqual(answer["errors"], 0)
             self.assertEqual(answer.get("read"), more[1] if more else
                              "linearizable" if operation in ("get", "mixed") else None)
+
+    def bench_events(self, *words):
+        # Not where the log is shown as text.
+        done = self.expect(DONE, "bench", "events", "--json", "--seconds", "0.3", "--size", "64", *words,
+                           cluster=three)
+        answer = json.loads(done.stdout)
+        self.assertEqual(answer["errors"], 0, answer)
+        self.assertEqual(sum(count for _, count in answer["histogram_us"]), answer["ops"])
+        return answer, round(answer["records_per_s"] * answer["seconds"])
+
+    # What it counts is in the streams, neither more nor less.
+    def test_bench_events_appends_what_it_says(self):
+        def events():
+            listed = run("streams", "bench/", "--json", cluster=three).stdout  # none is an error
+            return sum(json.loads(line)["next"] for line in listed.splitlines())
+
+        for operation, each, in_streams, *more in (("append", 1, 1), ("batch", 10, 10, "--batch", "10"),
+                                                   ("txn", 1, 2), ("append", 1, 1, "--compare")):
+            before = events()
+            answer, records = self.bench_events("--op", operation, "--clients", "2", "--in-flight", "3",
+                                                "--streams", "20", *more)
+            self.assertGreater(answer["ops"], 20, "each stream has a second append")
+            self.assertEqual(records, answer["ops"] * each)
+            self.assertEqual(events() - before, answer["ops"] * in_streams)
+        self.assertEqual(answer["puts"]["errors"], 0, answer)
+        self.assertGreater(answer["puts"]["ops"], 0)
+        self.assertGreater(answer["ratio"], 0)
+
+    # A read of several pages, and reads of short streams: each has all of its events.
+    def test_bench_events_reads_whole_streams(self):
+        for operation, length, *more in (("read", 2500, "--streams", "2"),
+                                         ("read-many", 3, "--streams", "20", "--read", "any")):
+            answer, records = self.bench_events("--op", operation, "--length", str(length), *more)
+            self.assertGreater(answer["ops"], 0)
+            self.assertEqual(records, answer["ops"] * length)
+
+    def test_bench_events_says_what_makes_no_sense(self):
+        for arguments in (["--op", "nothing"], ["--streams", "0"], ["--batch", "4096"], ["--length", "x"],
+                          ["--size", "-1"], ["--in-flight", "0"]):
+            self.expect(USAGE, "bench", "events", *arguments, says=arguments[0])
+        self.expect(USAGE, "bench", "events", "--streams", "5", "--in-flight", "6", cluster=three,
+                    says="--streams is 5, and there are 6 requests at once")
+        self.expect(REFUSED, "bench", "events", "--seconds", "0.1", "--size", "2000000", "--in-flight", "1",
+                    cluster=three, says="1048576")
 
     def test_bench_reads_of_any_server_go_to_all_of_them(self):
         def answered():

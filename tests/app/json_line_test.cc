@@ -1,5 +1,5 @@
 // The lines that tail, scan and `log dump` write: byte for byte what the JSON library writes.
-#include "app/cli/json_line.h"
+#include "json/json_line.h"
 
 #include <cstdlib>
 #include <limits>

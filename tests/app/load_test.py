@@ -40,9 +40,13 @@ def state(cluster):
 
 
 class LoadTest(unittest.TestCase):
+    """Of clusters whose appends are records of events."""
+    REPLICATION = "  cluster_version: 4\n"
+
     def setUp(self):
-        self.old, self.new = (self.enterContext(Cluster(TAILRACE, nodes=1, settings=SETTINGS))
-                              for _ in range(2))
+        self.old, self.new = (
+            self.enterContext(Cluster(TAILRACE, nodes=1, settings=SETTINGS, replication=self.REPLICATION))
+            for _ in range(2))
 
     def enterContext(self, context):  # of unittest from 3.11 on
         self.addCleanup(context.__exit__, None, None, None)
@@ -223,6 +227,47 @@ class LoadTest(unittest.TestCase):
         self.old.run(*recover[1].split("tailrace ")[2].split(), input=kept + rest)
         self.assertEqual(events(dump(self.old)), [("default", f"line {n}") for n in range(2000) if n != 1000])
         self.assertEqual((self.old.run("get", "k").stdout, self.old.run("get", "n").stdout), (b"v", b"3"))
+
+
+class LoadTransactionsTest(unittest.TestCase):
+    def setUp(self):
+        self.old, self.new = (
+            self.enterContext(Cluster(TAILRACE, nodes=1, settings=SETTINGS)).wait_version()
+            for _ in range(2))
+
+    def enterContext(self, context):  # of unittest from 3.11 on
+        self.addCleanup(context.__exit__, None, None, None)
+        return context.__enter__()
+
+    def read(self, cluster, stream):
+        """Without where and when."""
+        return [{name: value for name, value in one.items() if name not in ("position", "time")}
+                for one in lines(cluster.run("read", stream, "--json"))]
+
+    def test_streams_and_transactions_come_back(self):
+        run = self.old.run
+        run("append", "plain", input=b"".join(b"%d\n" % n for n in range(3000)))
+        run("append", "bytes", input=b"\xff\xfe binary \x01\n\n")
+        run("append", "ids", "--json", "--expect", "none", input=(
+            b'{"id":"0123456789abcdef0123456789abcdef","type":"t","data":{"n":1.10},"meta":{"m":1},"tags":["a"]}\n'))
+        run("append", "ids", "--expect", "7", input=b"never\n", check=False)
+        run("txn", input=b'{"if":[{"key":"k","absent":true}],"then":[{"put":{"key":"k","value":"v","ttl":"1h"}},'
+                         b'{"put":{"key_base64":"/w==","value_base64":"/w=="}},{"add":{"key":"n","delta":3}}],"else":[]}')
+        run("txn", input=b'{"if":[{"key":"k","absent":true}],"then":[{"delete":{"key":"n"}}],'
+                         b'"else":[{"append":{"stream":"ids","events":[{"text":"else"}]}}]}', check=False)
+        run("stream", "set", "plain", "--max-count", "5", "--max-age", "7d")
+        before = dump(self.old)
+        done = self.new.run("load", input=as_lines(before))
+        self.assertIn(b"commands", done.stdout)
+        for stream in ("plain", "bytes", "ids"):
+            self.assertEqual(self.read(self.new, stream), self.read(self.old, stream))
+        self.assertEqual(len(self.read(self.new, "plain")), 5)
+        self.assertEqual(state(self.new), state(self.old))
+        wrong = [one for one in before if one["kind"] == "txn"][0]
+        wrong["txn"]["then"][0]["append"]["evnts"] = []
+        done = self.new.run("load", input=as_lines([wrong]), check=False)
+        self.assertEqual(done.returncode, 4)
+        self.assertIn(b"then[0].append.evnts is not known; did you mean events?", done.stderr)
 
 
 unittest.main(argv=[sys.argv[0], *sys.argv[2:]])

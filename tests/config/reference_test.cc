@@ -110,7 +110,8 @@ TEST(ConfigurationReference, TheTableHasTheKeysThatFilesMayHave) {
     std::set<std::string> below;
     if (section.empty()) {
       text += odd + "\n";
-      below = {"storage", "log", "store", "state_machine", "replication", "server", "metrics"};
+      below = {"storage", "log",         "store",  "state_machine",
+               "history", "replication", "server", "metrics"};
     } else if (section == "store.compaction") {
       text += "store: {compaction: {" + odd + "}}\n";
     } else if (section == "replication") {

@@ -98,6 +98,7 @@ class LogConcurrency : public LogFixture {
       }
       const auto read = log_->read_batch(addresses, [](const Record& record) {
         if (record.kind == RecordKind::kData) check_payload(record);
+        return true;
       });
       EXPECT_TRUE(read || one_of(read.error().code, {ErrorCode::kTruncated, ErrorCode::kOutOfRange,
                                                      ErrorCode::kInvalidArgument}))

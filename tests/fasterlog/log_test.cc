@@ -270,6 +270,64 @@ TEST_F(LogTest, ReclaimableIsWhatTruncationFrees) {
   EXPECT_GT(freed_in_all, 0u);
 }
 
+// Promise: what is to be erased stays in no file once the log has gone on; until then it is told
+// where it may be.
+TEST_F(LogTest, NoSpareHasBytesFromBeforeWhatIsDiscarded) {
+  const auto spares = [](const Log& log) {
+    auto old = log.old_bytes();
+    std::erase_if(old, [](const OldBytes& each) { return each.until != Address{}; });
+    return old;
+  };
+  const auto is_on_disk = [&](const std::string& marker) {
+    for (const auto& entry : std::filesystem::directory_iterator(root_ / "log")) {
+      std::ifstream file(entry.path(), std::ios::binary);
+      const std::string bytes((std::istreambuf_iterator<char>(file)), {});
+      if (bytes.find(marker) != std::string::npos) return true;
+    }
+    return false;
+  };
+  LogOptions small = options();
+  small.segment_bytes = small.page_bytes;
+  small.spare_segments = 2;
+  auto log = open_writer(small);
+  append(*log, "secret-marker");
+  fill(*log, 600, 1000);
+  EXPECT_TRUE(log->old_bytes().empty()) << "nothing was truncated";
+  ASSERT_TRUE(log->truncate_before(log->durable()));
+  ASSERT_FALSE(spares(*log).empty());
+  EXPECT_EQ(spares(*log)[0].of, (AddressRange{Address{0}, Address{small.segment_bytes}}));
+  EXPECT_TRUE(is_on_disk("secret-marker"));
+  const Address discarded = log->durable();
+  ASSERT_TRUE(log->discard_before(discarded));
+  EXPECT_TRUE(spares(*log).empty());
+  EXPECT_FALSE(is_on_disk("secret-marker"));
+  // Segments behind that of the address may be kept as spares again.
+  append(*log, "later-marker");
+  fill(*log, 600, 1000);
+  ASSERT_TRUE(log->truncate_before(log->durable()));
+  EXPECT_FALSE(spares(*log).empty());
+  for (const OldBytes& spare : spares(*log))
+    EXPECT_GE(spare.of.first.value, align_up(discarded.value, small.segment_bytes));
+  // Their bytes come back in the segments made of them, until the log has overwritten these. A log
+  // that is opened does not know which they are.
+  for (const bool opened_anew : {false, true}) {
+    if (opened_anew) {
+      log.reset();
+      log = open_writer(small, Epoch{2});
+    }
+    ASSERT_TRUE(log->discard_before(log->durable()));
+    Address until;
+    for (const OldBytes& each : log->old_bytes())
+      until = std::max(until, each.until);
+    EXPECT_TRUE(!opened_anew || until > log->durable());
+    while (log->durable() < until)
+      append(*log, std::string(1000, 'x'));
+    for (const OldBytes& each : log->old_bytes())
+      EXPECT_GT(each.until, until) << each.file;
+  }
+  EXPECT_FALSE(is_on_disk("later-marker"));
+}
+
 TEST_F(LogTest, ABatchAcrossSegmentsIsReclaimableOnlyAtItsEnd) {
   LogOptions slow = options();
   slow.segment_bytes = slow.page_bytes;

@@ -20,7 +20,11 @@ TEST_F(ReadingTest, ABatchOfAddressesIsReadFromMemoryAndDiskInTheOrderGiven) {
     addresses.push_back(append(*log, expected.back()).first);
   }
   std::vector<std::string> got;
-  const auto take = [&](const Record& record) { got.push_back(to_string(record.payload)); };
+  size_t most = SIZE_MAX;
+  const auto take = [&](const Record& record) {
+    got.push_back(to_string(record.payload));
+    return got.size() < most;
+  };
   ASSERT_TRUE(log->read_batch(addresses, take).has_value());
   EXPECT_EQ(got, expected);
   const Address some[] = {addresses[299], addresses[0], addresses[150], addresses[0]};
@@ -30,6 +34,11 @@ TEST_F(ReadingTest, ABatchOfAddressesIsReadFromMemoryAndDiskInTheOrderGiven) {
             (std::vector<std::string>{expected[299], expected[0], expected[150], expected[0]}));
 
   const Address bad[] = {addresses[1], addresses[2] + 8};
+  got.clear();
+  most = 1;
+  EXPECT_TRUE(log->read_batch(bad, take)) << "what the visitor did not want was read";
+  EXPECT_EQ(got, std::vector<std::string>{expected[1]});
+  most = SIZE_MAX;
   got.clear();
   EXPECT_EQ(log->read_batch(bad, take).error().code, ErrorCode::kInvalidArgument);
   EXPECT_EQ(got, std::vector<std::string>{expected[1]});
@@ -170,6 +179,63 @@ TEST(FlushingFault, AfterAFailedFlushOnlyWhatIsDurableIsReadRaw) {
   std::vector<std::byte> bytes(1);
   ASSERT_TRUE((*log)->read_raw_flushing((*log)->durable(), 1u << 20, bytes).has_value());
   EXPECT_TRUE(bytes.empty());
+}
+
+// Who reads behind the writers by no more than half of the memory costs the disk nothing.
+TEST(ReadingMemory, HalfOfTheMemoryIsReadWithoutTheDisk) {
+  testing::FaultFileSystem disk(random_seed());
+  LogOptions options = fault_options();
+  options.page_bytes = 64u << 10;
+  options.buffer_pages = 8;
+  options.segment_bytes = 1u << 20;
+  auto log = Log::open(disk, options).value();
+  ASSERT_TRUE(log->become_writer(Epoch{1}));
+  std::vector<AddressRange> ranges;
+  for (int i = 0; i < 100; ++i) {  // more than the memory holds
+    ranges.push_back(*log->enqueue(RecordKind::kData, as_bytes(std::string(9000, 'm'))));
+    ASSERT_TRUE(log->wait_durable(ranges.back().end));
+  }
+  const uint64_t memory = uint64_t{options.page_bytes} * options.buffer_pages;
+  const Address kept{align_up(log->tail().value, options.page_bytes) - memory / 2};
+  const uint64_t reads = disk.reads();
+  std::vector<std::byte> bytes;
+  size_t found = 0;
+  for (const AddressRange& range : ranges) {
+    if (range.first < kept + storage::kBlockBytes) continue;  // whole blocks are read
+    ASSERT_TRUE(log->read(range.first, bytes));
+    const auto next = log->scan(range.first)->next(Address::max());
+    ASSERT_TRUE(next && *next);
+    EXPECT_EQ((*next)->address, range.first);
+    ++found;
+  }
+  EXPECT_GE(found, 20u);
+  EXPECT_EQ(disk.reads(), reads);
+}
+
+// A copy takes up to three quarters of its memory at once, if its sender was that far ahead.
+TEST_F(ReadingTest, ACopyMakesRoomForThreeQuartersOfItsMemory) {
+  LogOptions large = options();
+  large.buffer_pages = 8;
+  auto log = open_writer(large);
+  std::vector<std::byte> bytes;
+  const uint64_t most = uint64_t{large.page_bytes} * large.buffer_pages / 4 * 3;
+  for (int i = 0; i < 60; ++i)
+    append(*log, std::string(9000, 'c'));
+  ASSERT_TRUE(log->read_raw(log->begin(), most, bytes));
+  ASSERT_GT(bytes.size(), uint64_t{large.page_bytes} * large.buffer_pages / 2 + large.page_bytes);
+  LogOptions small = options("copy");
+  small.buffer_pages = 8;
+  auto copy = open(small);
+  ASSERT_TRUE(copy->become_copy());
+  const SteadyTime deadline = system_clock().now() + std::chrono::seconds(10);
+  Result<> taken = copy->try_append_raw(copy->tail(), bytes);
+  while (!taken && taken.error().code == ErrorCode::kWouldBlock && system_clock().now() < deadline)
+    taken = copy->try_append_raw(copy->tail(), bytes);
+  ASSERT_TRUE(taken) << taken.error().message;
+  ASSERT_TRUE(copy->wait_durable(copy->tail()));
+  std::vector<std::byte> back;
+  ASSERT_TRUE(copy->read_raw(copy->begin(), SIZE_MAX, back));
+  EXPECT_TRUE(back == bytes);
 }
 
 TEST_F(ReadingTest, WaitingFormsOfPartsAndBatchesWaitForRoomAndTimeOut) {

@@ -11,7 +11,7 @@
 
 namespace tailrace::fuzz {
 
-using Bytes = std::shared_ptr<const std::vector<std::byte>>;
+using Bytes = SharedBytes;
 
 template <typename V>
 void fields(V& visit, replication::Seal& of) {

@@ -27,11 +27,13 @@ void client_response(ByteSpan input);  // to the client library
 void command(ByteSpan input);          // a record's payload, for the state machine
 void txn(ByteSpan input);              // a transaction, and what one came to
 void dumped_line(ByteSpan input);      // a line of a dump, for `tailrace load`
+void json_forms(ByteSpan input);       // a transaction, and an event, as JSON
 void last_failure(ByteSpan input);     // LAST-FAILURE
 void etcd(ByteSpan input);             // an answer of etcd's JSON gateway
 void http_request(ByteSpan input);     // what comes to an HTTP port
 void manifest(ByteSpan input);         // what a checkpoint of the store consists of
 void stream_records(ByteSpan input);   // a kind, and how a stream may stand in the store
+void event_file(ByteSpan input);       // a kind, and an event file, or a part of one
 
 inline constexpr Target kTargets[] = {
     {"record", record},
@@ -43,11 +45,13 @@ inline constexpr Target kTargets[] = {
     {"command", command},
     {"txn", txn},
     {"dumped_line", dumped_line},
+    {"json_forms", json_forms},
     {"last_failure", last_failure},
     {"etcd", etcd},
     {"http_request", http_request},
     {"manifest", manifest},
     {"stream_records", stream_records},
+    {"event_file", event_file},
     {"peer_message", peer_message},
     {"peer_protocol", peer_protocol},
     {"client_request", client_request},

@@ -32,6 +32,18 @@ void check_events(ByteSpan input, const statemachine::Txn& txn) {
   }
 }
 
+void check_dating(ByteSpan input, const statemachine::Txn& txn) {
+  constexpr uint64_t kNow = uint64_t{1} << 60;
+  std::vector<std::byte> body(input.begin(), input.end());
+  const auto dated = statemachine::date(body, kNow);
+  TAILRACE_CHECK(dated.has_value() == (txn.time_ns == 0), "dated twice, or not at all");
+  statemachine::Txn back;
+  if (!dated) return;
+  TAILRACE_CHECK(statemachine::decode(body, back) && back.time_ns == kNow, "dating damages");
+  TAILRACE_CHECK(back.events.size() == txn.events.size() && body.size() == input.size(),
+                 "dating changes what it should not");
+}
+
 void check_result(ByteSpan input) {
   statemachine::TxnResult result;
   if (!statemachine::decode(input, result)) return;
@@ -45,6 +57,7 @@ void check_result(ByteSpan input) {
 void txn(ByteSpan input) {
   check_result(input);
   std::vector<std::string_view> tags;
+  (void)statemachine::event_alone(input, tags);
   for (size_t offset = 0; offset <= input.size() && offset < 100; ++offset)
     (void)statemachine::event_at(input, offset, tags);
   statemachine::Txn txn;
@@ -56,6 +69,7 @@ void txn(ByteSpan input) {
   statemachine::encode(txn, again);
   TAILRACE_CHECK(as_text(again) == as_text(input), "a transaction loses bytes");
   check_events(input, txn);
+  check_dating(input, txn);
   const statemachine::TxnLimits limits{input.size(), input.size()};
   const auto checked = statemachine::validate(txn, limits);
   TAILRACE_CHECK(checked || checked.error().code == ErrorCode::kInvalidArgument,

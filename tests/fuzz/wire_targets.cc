@@ -11,6 +11,7 @@
 #include "rpc/wire/message.h"
 #include "rpc/wire/schema/client.capnp.h"
 #include "statemachine/command/command.h"
+#include "statemachine/cost.h"
 #include "statemachine/types/rules.h"
 #include "tests/fuzz/log_bytes.h"
 #include "tests/fuzz/targets.h"
@@ -63,7 +64,10 @@ void framing(ByteSpan input) {
 
 void command(ByteSpan input) {
   const auto command = statemachine::decode(input);
-  if (!command || command->operation != statemachine::Operation::kRules) return;
+  if (!command) return;
+  (void)statemachine::validate(*command, input.size());
+  (void)statemachine::cost_of(*command, input.size(), input.size());
+  if (command->operation != statemachine::Operation::kRules) return;
   const auto rules = statemachine::decode_rules(command->value);
   if (!rules) return;
   std::vector<std::byte> again;

@@ -13,6 +13,11 @@
 #include "fasterlog/engine/consumers.h"
 #include "fasterlog/format/log_metadata.h"
 #include "fasterlog/format/record.h"
+#include "history/event_file_writer.h"
+#include "history/format/entries.h"
+#include "history/format/file_name.h"
+#include "history/format/floors.h"
+#include "history/format/index.h"
 #include "rpc/peer/codec.h"
 #include "rpc/wire/framing.h"
 #include "rpc/wire/schema/client.capnp.h"
@@ -257,23 +262,39 @@ void commands() {
   for (const Operation operation :
        {Operation::kEvent, Operation::kPut, Operation::kDelete, Operation::kAdd, Operation::kCas,
         Operation::kDigest, Operation::kExpire, Operation::kTime, Operation::kCompare,
-        Operation::kRules, Operation::kInsert}) {
+        Operation::kRules, Operation::kInsert, Operation::kTxn, Operation::kScavenge}) {
     for (const bool session : {false, true}) {
       statemachine::Command command;
       command.operation = operation;
       if (session) command.session = statemachine::SessionSerial{{1, 2}, 1, 3};
       const bool has_key = operation != Operation::kDigest && operation != Operation::kTime &&
-                           operation != Operation::kCompare && operation != Operation::kRules;
+                           operation != Operation::kCompare && operation != Operation::kRules &&
+                           operation != Operation::kTxn && operation != Operation::kScavenge;
       if (has_key) command.key = as_bytes("key");
       if (has_key && operation != Operation::kDelete && operation != Operation::kExpire)
         command.value = as_bytes("value");
       if (operation == Operation::kExpire) command.expires_at_ns = 1'700'000'000'000'000'000;
       if (operation == Operation::kCas) command.expected = as_bytes("expected");
-      Bytes rules, bytes;
+      Bytes rules, body, bytes;
       statemachine::Rules limited;
       if (session) limited.limits.emplace();
+      statemachine::Txn txn;
+      txn.checks = {{.kind = statemachine::CheckKind::kStreamAbsent, .name = as_bytes("s")}};
+      txn.then = {{.kind = statemachine::TxnEffectKind::kAppend, .name = as_bytes("s")}};
+      txn.add_event(txn.then[0], {.type = "t", .data = as_bytes("{}")});
+      statemachine::encode(txn, body);
       statemachine::encode(limited, rules);
       if (operation == Operation::kRules) command.value = rules;
+      if (operation == Operation::kTxn) command.value = body;
+      if (operation == Operation::kRules && session) {
+        limited.positions = true;
+        Bytes with_positions;
+        statemachine::encode(limited, with_positions);
+        command.value = with_positions;
+        statemachine::encode(command, bytes);
+        write("command", "10-positions", bytes);
+        command.value = rules;
+      }
       statemachine::encode(command, bytes);
       const std::string name =
           std::to_string(static_cast<int>(operation)) + (session ? "-session" : "-plain");
@@ -304,7 +325,7 @@ void transactions() {
         std::string_view("abcdefghi").substr(static_cast<size_t>(kind) - 1);
     list.push_back({.kind = static_cast<TxnEffectKind>(kind), .name = as_bytes(name)});
     if (list.back().kind == TxnEffectKind::kPut) list.back().expires_at_ns = 7;
-    if (list.back().kind == TxnEffectKind::kPolicy) list.back().max_age_ns = 0;
+    if (list.back().kind == TxnEffectKind::kPolicy) list.back().max_age_ns = list.back().dedupe = 0;
     if (list.back().kind == TxnEffectKind::kAppend) txn.add_event(list.back(), {});
   }
   write_txn("effects");
@@ -436,6 +457,68 @@ void stream_records() {
   write_pair("numbers", 'm', encode_numbers({3, 1, 2}));
 }
 
+/// Three events of two streams.
+void add_events(history::EventFileWriter& writer, history::EntryEncoder& encoder,
+                history::IndexBuilder& index) {
+  const std::string_view tags[] = {"a", "b"};
+  for (uint64_t event = 0; event < 3; ++event) {
+    history::EventEntry entry;
+    entry.stream = event == 1 ? "b" : "a-1";
+    entry.version = event * 2;
+    entry.record_address = Address{64 + event * 100};
+    entry.position = entry.record_address + 50;
+    entry.epoch = Epoch{1 + event};
+    entry.time_ns = 1'700'000'000'000'000'000 - event;
+    entry.type = event == 0 ? "" : "a";
+    if (event == 2) entry.id.emplace();
+    entry.tags = std::span(tags).first(event);
+    if (event == 1) entry.metadata = as_bytes("{}");
+    entry.content_type = statemachine::ContentType::kJson;
+    entry.data = as_bytes("data");
+    (void)writer.add(entry);
+    (void)encoder.add(entry, ~size_t{0});
+    (void)index.add(entry);
+  }
+}
+
+void event_files() {
+  using namespace history;
+  Bytes leaf, rows;
+  for (const Compression compression : {Compression::kNone, Compression::kZstd}) {
+    testing::FaultFileSystem disk(1);
+    (void)disk.make_directory("/events");
+    EventFileOptions options;
+    options.compression = compression;
+    auto writer = EventFileWriter::create(disk, "/events", Address{64}, options);
+    EntryEncoder encoder;
+    IndexBuilder index;
+    add_events(**writer, encoder, index);
+    std::vector<std::byte> floors;
+    for (const StreamFloor& floor : {StreamFloor{"a-1", 3}, StreamFloor{"gone", 300}}) {
+      (void)(*writer)->add_floor(floor);
+      (void)append_floor(floor, ~size_t{0}, floors);
+    }
+    const auto info = (*writer)->finish(Address{1000}, Epoch{3});
+    const std::string name = name_of(*info);
+    const std::string kind = compression == Compression::kNone ? "none" : "zstd";
+    write("event_file", "file-" + kind, bytes_of({0}) + disk.content("/events/" + name));
+    if (compression == Compression::kZstd) continue;
+    write("event_file", "entries",
+          bytes_of({1, 3}) + Bytes(encoder.bytes().begin(), encoder.bytes().end()));
+    (void)index.write([&](const IndexKey& first, ByteSpan bytes) -> Result<> {
+      leaf.assign(bytes.begin(), bytes.end());
+      append_leaf_row(first, {0, 10, 20, 2, 0, 0}, rows);
+      return {};
+    });
+    write("event_file", "leaf", bytes_of({2}) + leaf);
+    write("event_file", "leaves",
+          bytes_of({3, 1, 0, 0, 0, 40 + 16 + 10, 0, 0, 0, 0, 0, 0, 0}) + rows);
+    write("event_file", "floors", bytes_of({5}) + Bytes(floors.begin(), floors.end()));
+    const ByteSpan text = as_bytes(name);
+    write("event_file", "name", bytes_of({4}) + Bytes(text.begin(), text.end()));
+  }
+}
+
 }  // namespace
 }  // namespace tailrace
 
@@ -459,5 +542,6 @@ int main(int count, char** arguments) {
   tailrace::etcd_answers();
   tailrace::http_requests();
   tailrace::stream_records();
+  tailrace::event_files();
   return 0;
 }

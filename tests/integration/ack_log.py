@@ -1,7 +1,9 @@
 """What ack_writer was told, held against what the servers have: nothing acknowledged is lost, nothing
 is there twice, nothing that was refused is there."""
+import base64
 import collections
 import json
+import re
 import subprocess
 
 import cluster
@@ -43,8 +45,10 @@ class Writer:
         self.failed = set()                        # numbers of puts and events
         self.sums = set()                          # answers of additions
         self.new_events = {}                       # number: address; acknowledged, not yet found
+        self.told = set()                          # numbers of all events that were acknowledged
         self.unknown_events = set()
-        self.seen = {}                             # number: address; events found in the log
+        self.seen = {}                             # number: (session, addresses); events found in the log
+        self.versions = {}                         # number: version; events found in the stream
         self.newest_address = 0                    # of all acknowledged
 
     def close(self):
@@ -98,6 +102,7 @@ class Writer:
                     self.unknown_puts[key].add(number)
             elif result == "ok":
                 self.new_events[number] = int(address)
+                self.told.add(number)
             else:
                 self.unknown_events.add(number)
         return self.acknowledged
@@ -151,27 +156,58 @@ class Writer:
     # ---- Against the log.
 
     def check_events(self, records, end, where):
-        """`records` are all of the log from somewhere to `end`: (address, stream, event)."""
-        for address, stream, event in records:
+        """`records` are all of the log from somewhere to `end`: (address, stream, event, session). One that has
+        a session may be there again: of its attempts one is applied, as check_stream() shows."""
+        for address, stream, event, session in records:
             if stream != self.name:
                 continue
             number = number_of(self.name, event)
-            before = self.seen.setdefault(number, address)
-            assert before == address, f"{where}: event {number} is at {before} and at {address}"
+            first, addresses = self.seen.setdefault(number, (session, {address}))
+            assert address in addresses or (session and first), \
+                f"{where}: event {number} is at {addresses} and at {address}"
+            addresses.add(address)
         for number, address in [*self.new_events.items()]:
             if address < end:
-                assert self.seen.get(number) == address, \
+                assert address in self.seen.get(number, (None, ()))[1], \
                     f"{where}: event {number}, acknowledged at {address}, is not in the log there"
                 del self.new_events[number]
 
+    def check_stream(self, nodes, server, where, start=0):
+        """Each event is in the stream once, at one version on all nodes. What the log was truncated below is
+        left out."""
+        while True:
+            done = nodes.run("read", self.name, "--json", "--read", "any", "--from", start, server=server,
+                             check=False)
+            rest = re.search(rb"the first that can be read is (\d+)", done.stderr)
+            if not rest:
+                break
+            start = int(rest[1])
+        nothing = b"there is no stream" in done.stderr or b"none of its events can be read" in done.stderr
+        assert done.returncode == 0 or nothing, f"{where}: {done.stderr.decode()}"
+        for line in done.stdout.decode().splitlines():
+            event = json.loads(line)
+            number = number_of(self.name, base64.b64decode(event["data_base64"]).decode())
+            version = self.versions.setdefault(number, event["version"])
+            assert version == event["version"], \
+                f"{where}: event {number} is at version {version} and at {event['version']}"
+            assert event["version"] == start, f"{where}: version {start} is missing"
+            start += 1
+        return start
+
     def check_events_at_end(self):
         assert not self.new_events, f"acknowledged and not in the log: {sorted(self.new_events)[:10]}"
-        refused = self.failed & self.seen.keys()
-        assert not refused, f"refused, and in the log: {sorted(refused)[:10]}"
+        twice = len(self.versions) - len(set(self.versions.values()))
+        assert twice == 0, f"{twice} versions have two events"
+        # Before the client knows the cluster's version, events stand alone: in the log, and in no stream.
+        alone = {number for number, (session, _) in self.seen.items() if not session}
+        missing = self.told - self.versions.keys() - alone
+        assert not missing, f"acknowledged and not in the stream: {sorted(missing)[:10]}"
+        refused = self.failed & self.versions.keys()
+        assert not refused, f"refused, and in the stream: {sorted(refused)[:10]}"
 
 
 def read_log(nodes, server, start):
-    """(end, events as (address, stream, payload)) of one server's committed log from `start`."""
+    """(end, events as (address, stream, payload, session)) of one server's committed log from `start`."""
     done = nodes.run("tail", "--json", "--from", start, server=server)
     end, events = start, []
     for line in done.stdout.decode().splitlines():
@@ -179,5 +215,11 @@ def read_log(nodes, server, start):
         assert record["address"] >= end, f"{server}: record at {record['address']} after {end}"
         end = record["end"]
         if record["kind"] == "event":
-            events.append((record["address"], record["stream"], record["payload"]))
+            events.append((record["address"], record["stream"], record["payload"], None))
+        elif record["kind"] == "txn":
+            session = record.get("client"), record.get("serial")
+            for effect in record["txn"]["then"]:
+                for event in effect.get("append", {"events": []})["events"]:
+                    payload = base64.b64decode(event["data_base64"]).decode()
+                    events.append((record["address"], effect["append"]["stream"], payload, session))
     return end, events

@@ -64,9 +64,13 @@ def of_newer_version(content):
 
 
 class Case(unittest.TestCase):
-    def cluster(self, nodes=1, settings=SMALL_LOG, server="", directory=None):
+    # Its appends are records of events, which need no room in the store.
+    EVENTS_ALONE = "  cluster_version: 4\n"
+
+    def cluster(self, nodes=1, settings=SMALL_LOG, server="", directory=None, replication=""):
         """Not started; stopped and removed at the end of the test."""
-        cluster = Cluster(TAILRACE, nodes=nodes, settings=settings, directory=directory)
+        cluster = Cluster(TAILRACE, nodes=nodes, settings=settings, directory=directory,
+                          replication=replication)
         self.addCleanup(cluster.__exit__)
         for node in cluster.nodes:
             node.config.write_text(node.config.read_text().replace("server: {",
@@ -189,7 +193,7 @@ class DataDirectory(Case):
     it; each test damages or claims it, sees it refused and unchanged, and undoes the damage."""
 
     def stored(self, how):
-        cluster = self.cluster()
+        cluster = self.cluster(replication=self.EVENTS_ALONE)
         node = cluster.leader
         node.start().wait_ready()
         for number in range(20):
@@ -629,11 +633,11 @@ class Limits(Case):
                   says="the limit is 66560 bytes")
         self.verb(REFUSED, cluster, "put", "", "v", says="the key is empty")
         self.verb(REFUSED, cluster, "append", "--stream", "s" * 1025, input=b"x\n",
-                  says="the limit is 1024 bytes")
+                  says="1025 bytes long, 1024 are allowed")
         self.verb(REFUSED, cluster, "append", input=b"x" * 66561 + b"\n",
-                  says="the limit is 66560 bytes")
+                  says="66561 bytes long, 66560 are allowed (server.max_value_bytes in")
         self.verb(REFUSED, cluster, "append", input=b"x" * (20 << 20) + b"\n",
-                  says="max_frame_bytes")
+                  says="4194304 are allowed")
         cluster.run("append", input=b"x" * 66560 + b"\n")
         binary = bytes(range(1, 256))
         cluster.run("put", os.fsdecode(b"bin" + binary), os.fsdecode(binary))
@@ -663,10 +667,13 @@ class Limits(Case):
         self.assertEqual(done.returncode, REFUSED, done.stderr)
         self.assertIn(b"raise store.disk_bytes", done.stderr)
         self.assertGreater(kept, 80)
+        self.assertGreater(cluster.leader.metric("tailrace_kv_refused_writes_total"), 0)
+        self.assertIn("writes are refused, 1 since the start: the store would need",
+                      cluster.leader.errors())
         for again in range(2):
             for number in range(kept):
                 self.assertEqual(cluster.run("get", f"key {number}").stdout.decode(), value)
-            cluster.run("append", input=b"an event needs no room in the store\n")
+            cluster.run("append", input=b"an event needs little room in the store\n")
             if not again:
                 cluster.leader.kill()
                 cluster.leader.start().wait_ready()
@@ -708,7 +715,8 @@ class Disk(Case):
     def small_cluster(self, mebibytes, reserve):
         place = self.mounted(mebibytes)
         settings = self.SETTINGS.replace("log:\n", f"log:\n  reserve_disk_bytes: {reserve}\n")
-        cluster = self.cluster(settings=settings, server=SMALL_VALUES, directory=place / "cluster")
+        cluster = self.cluster(settings=settings, server=SMALL_VALUES, directory=place / "cluster",
+                               replication=self.EVENTS_ALONE)
         cluster.leader.log = pathlib.Path(tempfile.mkstemp(prefix="tailrace-test-")[1])
         self.addCleanup(cluster.leader.log.unlink)
         return place, cluster

@@ -132,11 +132,13 @@ def explained_tests(tests):
 class Node:
     """One node: its configuration, and its process while it runs."""
 
-    def __init__(self, program, number, directory, ports, config, host="127.0.0.1", inside=()):
+    def __init__(self, program, number, directory, ports, config, host="127.0.0.1", inside=(),
+                 behind=None):
         self.program, self.number = program, number
         self.host, self.inside = host, list(inside)
         self.directory = pathlib.Path(directory)
         self.client_port, self.peer_port, self.metrics_port = ports
+        self.behind = behind or self.server
         self.config = self.directory / "node.yaml"
         self.data = self.directory / "data"
         self.log = self.directory / "stderr.log"
@@ -211,12 +213,14 @@ class Cluster:
     """`nodes` nodes of which number 1 leads. `server` and `metrics` ("KEY: VALUE, " each) and `replication`
     ("  KEY: VALUE\\n" each) are more keys of these mappings, `members` ({NUMBER: "KEY: VALUE, "}) of
     single members. With a `network` (network.py) each node is on a machine of its own. `published` nodes
-    listen on other ports than they advertise, with a forwarder in between. The directory goes at the end, unless it is kept for a failed test by TAILRACE_KEEP=1."""
+    listen on other ports than they advertise, with a forwarder in between; with `in_front` one of that class
+    is between clients and nodes alone, and `node.behind` is the way past it. The directory goes at the end,
+    unless it is kept for a failed test by TAILRACE_KEEP=1."""
 
     def __init__(self, program, nodes=3, settings=SMALL_LOG, directory=None, server="",
                  replication="", coordinator="kind: static, leader: 1", network=None, members=(),
-                 published=False, metrics=""):
-        self.published, self.forwarders = published, []
+                 published=False, metrics="", in_front=None):
+        self.published, self.in_front, self.forwarders = published, in_front, []
         self.program, self.network = program, network
         self.inside = network.inside(0) if network else []
         self.owned = directory is None
@@ -252,12 +256,17 @@ class Cluster:
             self.forwarders += [Forwarder(*ports) for ports in zip((client, peer), behind)]
             listen = f"0.0.0.0:{behind[0]}"
             replication += f"  listen: '0.0.0.0:{behind[1]}'\n"
+        inner = client
+        if self.in_front:
+            inner = free_ports(1)[0]
+            self.forwarders.append(self.in_front(client, inner))
+            listen = f"{host}:{inner}"
         config = (f"cluster: test\nnode: {number}\ndata_dir: {folder}/data\n"
                   f"server: {{{self.server}listen: '{listen}'}}\n"
                   f"metrics: {{{self.metrics}listen: '127.0.0.1:{metrics}'}}\n"
                   f"{replication}  members:\n{members}{self.settings}")
         return Node(self.program, number, folder, ports, config, host,
-                    self.network.inside(number) if self.network else ())
+                    self.network.inside(number) if self.network else (), f"{host}:{inner}")
 
     def new_node(self):
         """One more, which is no member yet: its configuration has those of the beginning, and itself as a
@@ -307,8 +316,9 @@ class Cluster:
         return ",".join(node.server for node in self.nodes)
 
     def run(self, *arguments, server=None, input=None, check=True, timeout=120):
-        """A client verb; `server` defaults to all nodes. Bytes in, bytes out."""
-        environment = dict(os.environ, TAILRACE_SERVER=server or self.servers)
+        """A client verb; `server` defaults to all nodes, past what is in front. Bytes in, bytes out."""
+        past = ",".join(node.behind for node in self.nodes)
+        environment = dict(os.environ, TAILRACE_SERVER=server or past)
         done = subprocess.run([*self.inside, self.program, *map(str, arguments)], env=environment,
                               input=input,
                               stdin=subprocess.DEVNULL if input is None else None,
@@ -342,6 +352,12 @@ class Cluster:
             return done.returncode == 0
 
         wait_until(f"node {number} leads", hand_over, seconds)
+
+    def wait_version(self, least=5, seconds=30):
+        """Until all nodes know that the cluster is of that version: from 5 on appends are transactions."""
+        wait_until(f"the cluster is of version {least}", lambda: all(
+            node.get("cluster_version", 0) >= least for node in self.status()), seconds)
+        return self
 
     def describe(self):
         """For a test that fails: what each node says of itself, and the end of what it has logged."""

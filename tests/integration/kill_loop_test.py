@@ -16,7 +16,7 @@ from cluster import Cluster, explained, wait_until
 
 TAILRACE, ACK_WRITER = sys.argv[1:3]
 SEED = int(os.environ.get("TAILRACE_SEED") or random.SystemRandom().randrange(1 << 32))
-ROUNDS = int(os.environ.get("TAILRACE_ROUNDS") or 40)
+ROUNDS = int(os.environ.get("TAILRACE_ROUNDS") or 25)
 PATIENCE = 120  # seconds; for a machine that is busy with other things
 
 # A checkpoint and a new segment every few thousand writes. What is retained is read back after each
@@ -45,6 +45,7 @@ class KillLoop(unittest.TestCase):
                 Writer(ACK_WRITER, "hasty", self.cluster.servers, self.cluster.directory,
                        "--in-flight", 16, "--keys", 50, "--adders", 2, "--timeout", 0.2)]
             self.checked_to = 64
+            self.versions = {}  # of each writer's stream: the next one to be checked
             self.epoch, self.margin = 0, 1 << 62
             try:
                 with explained(self.describe):
@@ -144,6 +145,8 @@ class KillLoop(unittest.TestCase):
         end, events = read_log(self.cluster, node.server, self.checked_to)
         for writer in self.writers:
             writer.check_events(events, end, f"node {node.number}")
+            self.versions[writer.name] = writer.check_stream(
+                self.cluster, node.server, f"node {node.number}", self.versions.get(writer.name, 0))
             writer.check_state_while_writing()
         self.checked_to = end
 
@@ -171,6 +174,7 @@ class KillLoop(unittest.TestCase):
             end, events = self.read_all(node)
             for writer in self.writers:
                 writer.check_events(events, end, where)
+                writer.check_stream(self.cluster, node.server, where)
                 writer.check_state_at_end(writer.get("any", node.server), where)
         for writer in self.writers:
             writer.check_events_at_end()

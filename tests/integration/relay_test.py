@@ -80,6 +80,7 @@ class Relay(unittest.TestCase):
         self.cluster.wait_equal(PATIENCE)
         end, events = read_log(self.cluster, self.learner.server, 64)
         self.writer.check_events(events, end, "the learner")
+        self.writer.check_stream(self.cluster, self.learner.server, "the learner")
         self.cluster.run("verify")
 
     def test_another_leader_changes_nothing_for_it(self):

@@ -1,5 +1,7 @@
 """Bare sockets for tests that speak to a node in its own bytes."""
+import itertools
 import pathlib
+import random
 import socket
 import struct
 import threading
@@ -10,13 +12,22 @@ def connect(port):
     return socket.create_connection(("127.0.0.1", port), timeout=60)
 
 
+def frame_size(stream):
+    """Of the frame that it begins with; more than it has while that is not whole."""
+    if len(stream) < 8:
+        return 8
+    count = struct.unpack_from("<I", stream)[0] + 1
+    table = (4 * (count + 1) + 7) // 8 * 8
+    if len(stream) < table:
+        return table
+    return table + 8 * sum(struct.unpack_from(f"<{count}I", stream, 4))
+
+
 def frames_of(stream):
     """Splits recorded bytes into frames."""
     frames = []
     while len(stream) >= 8:
-        count = struct.unpack_from("<I", stream)[0] + 1
-        table = (4 * (count + 1) + 7) // 8 * 8
-        size = table + 8 * sum(struct.unpack_from(f"<{count}I", stream, 4))
+        size = frame_size(stream)
         frames.append(stream[:size])
         stream = stream[size:]
     return frames
@@ -115,13 +126,18 @@ class Forwarder:
                 one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             with self.lock:
                 self.open |= {client, server}
-            for pair in ((client, server), (server, client)):
-                threading.Thread(target=self.copy, args=pair, daemon=True).start()
+            for way, pair in ((self.copy, (client, server)), (self.answer, (server, client))):
+                threading.Thread(target=self.run, args=(way, *pair), daemon=True).start()
 
     def copy(self, come, go):
+        while some := come.recv(1 << 20):
+            go.sendall(some)
+
+    answer = copy
+
+    def run(self, way, come, go):
         try:
-            while some := come.recv(1 << 20):
-                go.sendall(some)
+            way(come, go)
         except OSError:
             pass
         shut(come, go)
@@ -134,6 +150,36 @@ class Forwarder:
         self.listener.close()
         with self.lock:
             shut(*self.open)
+
+
+class Cutter(Forwarder):
+    """Cuts a connection in place of an answer that the server has given: a fifth of those to a client that
+    goes on. The first answers of each connection always pass, so that everyone gets on."""
+
+    FIRST, SHARE = 3, 0.5  # SHARE of the others is cut
+
+    def __init__(self, port, target):
+        self.passed = self.cut = 0
+        self.random = random.Random()
+        super().__init__(port, target)
+
+    def answer(self, come, go):
+        rest = b""
+        for number in itertools.count():  # the first is the server's greeting
+            while len(rest) < (size := frame_size(rest)):
+                some = come.recv(1 << 20)
+                if not some:
+                    return
+                rest += some
+            if number > self.FIRST and self.random.random() < self.SHARE:
+                with self.lock:
+                    self.cut += 1
+                return
+            go.sendall(rest[:size])
+            rest = rest[size:]
+            if number > 0:
+                with self.lock:
+                    self.passed += 1
 
 
 def resident_bytes(node):

@@ -40,7 +40,7 @@ int tamper(const std::string& directory, const std::string& owner, const std::st
   if (!session) return failed(session.error());
   const kv::Serial at = (*session)->last_serial() + 1;
   std::string stored;
-  statemachine::encode_state_value(as_bytes(value), 0, stored);
+  statemachine::encode_state_value({as_bytes(value)}, stored);
   const std::string full = std::string(1, statemachine::kUserKey) + key;
   if (auto done = (*session)->upsert(as_bytes(full), as_bytes(stored), at); !done)
     return failed(done.error());

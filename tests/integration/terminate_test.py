@@ -55,6 +55,7 @@ class Terminate(unittest.TestCase):
             where = f"node {node.number}"
             end, events = read_log(self.nodes, node.server, 64)
             self.writer.check_events(events, end, where)
+            self.writer.check_stream(self.nodes, node.server, where)
             self.writer.check_state_at_end(self.writer.get("any", node.server), where)
         self.writer.check_events_at_end()
         if drained:

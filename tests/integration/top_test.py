@@ -3,6 +3,7 @@
 Usage: top_test.py TAILRACE
 """
 import fcntl
+import itertools
 import json
 import os
 import pathlib
@@ -209,9 +210,10 @@ class Batch(Writing):
 
 class Terminal:
     """A shell in a terminal of its own."""
+    numbers = itertools.count()
 
     def __init__(self, width, height, environment=()):
-        self.socket = f"tailrace-top-{os.getpid()}-{id(self)}"
+        self.socket = f"tailrace-top-{os.getpid()}-{next(self.numbers)}"
         cleared = {name: value for name, value in os.environ.items()
                    if name not in ("TMUX", "NO_COLOR", "TAILRACE_SERVER")}
         self.environment = dict(cleared, PS1="ready> ", TAILRACE_SERVER=cluster.servers, **dict(environment))

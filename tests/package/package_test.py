@@ -27,10 +27,10 @@ INSTALLED_AT = WORK / "installed"
 PREFIX = WORK / "moved"  # nothing may know where it was installed first
 COMPILER = next((define.split("=", 1)[1] for define in OPTIONS.define
                  if define.startswith("CMAKE_CXX_COMPILER=")), "c++")
-COMPONENTS = ["core", "net", "command", "txn", "wire", "client", "observability", "http", "storage",
-              "fasterlog", "kv", "statemachine", "replication", "rpc", "config"]
+COMPONENTS = ["core", "net", "txn", "command", "wire", "client", "observability", "http", "storage",
+              "fasterlog", "kv", "statemachine", "history", "replication", "rpc", "config"]
 # What a client does without.
-ENGINES = ["liburing", "libisal", "prometheus", "spdlog", "xxhash", "yaml", "http_parser", "ssl"]
+ENGINES = ["liburing", "libisal", "prometheus", "spdlog", "xxhash", "zstd", "yaml", "http_parser", "ssl"]
 HEAVY = re.compile(r"/(asio(\.hpp|/)|capnp/|kj/|prometheus/|spdlog/|yaml-cpp/"
                    r"|liburing|http_parser|nlohmann/|openssl/)")
 

@@ -30,7 +30,7 @@ inline LogPosition empty_log() {
   return log_of(64, 64);
 }
 
-inline std::shared_ptr<const std::vector<std::byte>> bytes(size_t count) {
+inline SharedBytes bytes(size_t count) {
   return std::make_shared<std::vector<std::byte>>(count);
 }
 

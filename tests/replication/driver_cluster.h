@@ -195,6 +195,28 @@ class IdleStateMachine final : public statemachine::StateMachine {
     return ReadOutcome::kAbsent;
   }
   void read_async(ByteSpan, ReadDone) const override {}
+  Result<> read_state(ByteSpan, statemachine::KeyState&) const override { return {}; }
+  Result<ReadOutcome> try_read_state(ByteSpan, statemachine::KeyState&) const override {
+    return ReadOutcome::kAbsent;
+  }
+  void read_state_async(ByteSpan, StateDone) const override {}
+  Result<statemachine::KeysTogether> read_together(const std::vector<std::string>&, size_t,
+                                                   const GoOn&) override {
+    return statemachine::KeysTogether{};
+  }
+  Result<std::optional<statemachine::StreamHead>> stream_head(std::string_view) const override {
+    return std::nullopt;
+  }
+  Result<statemachine::StreamEntries> stream_entries(std::string_view, statemachine::StreamVersion,
+                                                     size_t,
+                                                     statemachine::Direction) const override {
+    return statemachine::StreamEntries{};
+  }
+  Result<std::unique_ptr<statemachine::StreamList>> start_stream_list(std::string_view,
+                                                                      std::string_view,
+                                                                      size_t) override {
+    return make_error(ErrorCode::kUnavailable, "");
+  }
   Result<std::unique_ptr<statemachine::StateScan>> start_scan(ByteSpan) override {
     return make_error(ErrorCode::kUnavailable, "");
   }
@@ -273,8 +295,8 @@ class LinkedTransport final : public Transport {
   const NodeId self;
   Members named;  // the last ones
   TransportHandler* handler = nullptr;
-  uint64_t greatest_round = 0;                             // of what was sent
-  std::map<NodeId, const std::vector<std::byte>*> newest;  // bytes of the log that were sent there
+  uint64_t greatest_round = 0;                // of what was sent
+  std::map<NodeId, const std::byte*> newest;  // bytes of the log that were sent there
 
  private:
   Network& network_;
@@ -354,7 +376,7 @@ inline void LinkedTransport::reset(NodeId peer) {
 inline void LinkedTransport::send(NodeId to, Message message) {
   if (const auto* data = std::get_if<Data>(&message)) {
     greatest_round = std::max(greatest_round, data->round);
-    if (data->bytes) newest[to] = data->bytes.get();
+    if (data->bytes) newest[to] = data->bytes->data();
   }
   network_.send(self, to, std::move(message));
 }
@@ -385,6 +407,7 @@ struct Side {
     options.leader = NodeId{1};
     options.log = log_options;
     options.store = store_options;
+    options.window_bytes = window_bytes;
     node = std::move(Node::create(storage::posix_file_system(), options, *log, state_machine,
                                   *watermarks, anchors, executor, transport, nullptr, clock)
                          .value());
@@ -413,6 +436,7 @@ struct Side {
   const uint32_t members;
   // Taken by make(); log and store for a copy of another node's state.
   std::function<Result<Members>()> members_in_file;
+  uint64_t window_bytes = NodeOptions{}.window_bytes;
   fasterlog::LogOptions log_options;
   kv::StoreOptions store_options;
   std::unique_ptr<Node> node;

@@ -40,8 +40,8 @@ TEST_F(DriverTest, TheFollowerHasBytesWhileTheLeaderStillFlushesThem) {
   EXPECT_EQ(at(2).log->bytes(), at(1).log->bytes());
 }
 
-// The log is read once for all who want the same of it, as long as it is on its way; and not once
-// more what was read before.
+// The log is read once for all who want the same of it, until the next tick; and not once more what
+// was read before.
 TEST_F(DriversTest, FollowersThatAreEquallyFarAreSentTheSameBytes) {
   for (const std::string text : {"one", "two"}) {
     ASSERT_TRUE(at(1).log->try_enqueue(fasterlog::RecordKind::kData, as_bytes(text)));
@@ -54,6 +54,34 @@ TEST_F(DriversTest, FollowersThatAreEquallyFarAreSentTheSameBytes) {
     EXPECT_EQ(at(2).log->bytes(), at(1).log->bytes());
     EXPECT_EQ(at(3).log->bytes(), at(1).log->bytes());
   }
+}
+
+// A large batch is read once, too, though the followers' windows leave room for unequal amounts.
+TEST_F(DriversTest, ABatchBeyondWhatTheWindowLeavesIsReadOnceForAll) {
+  at(1).window_bytes = 64u << 10;
+  at(1).make();
+  ASSERT_TRUE(at(1).node->start());
+  settle();
+  for (int i = 0; i < 6; ++i)
+    pass(std::chrono::milliseconds(250));
+  at(3).log->room = 0;  // it acknowledges nothing
+  const std::string small(20u << 10, 's'), large(100u << 10, 'l');
+  ASSERT_TRUE(at(1).enqueue(small));
+  at(1).log->flush();
+  executor.run();
+  at(2).log->flush();
+  executor.run();
+  ASSERT_TRUE(at(1).enqueue(large));
+  at(1).log->begin_flush();
+  executor.posted.front()();
+  executor.posted.pop_front();
+  ASSERT_NE(at(1).transport.newest[NodeId{2}], nullptr);
+  EXPECT_EQ(at(1).transport.newest[NodeId{2}], at(1).transport.newest[NodeId{3}]);
+  at(3).log->room = SIZE_MAX;
+  settle();
+  pass(std::chrono::milliseconds(250));
+  EXPECT_EQ(at(2).log->bytes(), at(1).log->bytes());
+  EXPECT_EQ(at(3).log->bytes(), at(1).log->bytes());
 }
 
 TEST_F(DriverTest, ManyMovesOfDurablePostOneEvent) {

@@ -43,6 +43,11 @@ TEST(LeaderRules, AreWrittenOnceWhereTheyDifferAndAllThatWasBeforeIsApplied) {
   EXPECT_EQ(LeaderRules::known(rules.wanted, state.cluster_version), rules.wanted);
   rules.in_force = rules.wanted;
   EXPECT_FALSE(leader.is_due(state, rules, Address{300}));
+  rules.wanted.positions = true;
+  EXPECT_FALSE(leader.is_due(state, rules, Address{300})) << "not all members know positions";
+  state.cluster_version = since(Feature::kPositions);
+  EXPECT_TRUE(leader.is_due(state, rules, Address{300}));
+  rules.in_force = rules.wanted;
   rules.wanted.session_answers = 7;
   EXPECT_TRUE(leader.is_due(state, rules, Address{300}));
   leader.asked(Epoch{3}, Address{400});

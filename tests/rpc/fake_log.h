@@ -131,6 +131,11 @@ class FakeLog : public tailrace::testing::LogDouble {
     const MutexLock lock(mutex_);
     return records_.size();
   }
+  /// Empty: there is no record.
+  std::string last_payload() const {
+    const MutexLock lock(mutex_);
+    return records_.empty() ? std::string() : records_.back().payload;
+  }
   void block_next(int times) {
     const MutexLock lock(mutex_);
     would_block_ = times;

@@ -109,6 +109,51 @@ class FakeStateMachine : public statemachine::StateMachine {
       done(found, std::move(value));
     }).detach();
   }
+  Result<> read_state(ByteSpan key, statemachine::KeyState& into) const override {
+    return read(key, into.value);
+  }
+  Result<ReadOutcome> try_read_state(ByteSpan key, statemachine::KeyState& into) const override {
+    return try_read(key, into.value);
+  }
+  void read_state_async(ByteSpan key, StateDone done) const override {
+    read_async(key, [done = std::move(done)](Result<bool> found, std::string value) {
+      done(std::move(found), {std::move(value)});
+    });
+  }
+  Result<statemachine::KeysTogether> read_together(const std::vector<std::string>& keys, size_t,
+                                                   const GoOn& go_on) override {
+    ++together_begun;
+    while (together_waits) {
+      if (!go_on()) {
+        ++together_given_up;
+        return make_error(ErrorCode::kCancelled, "nobody waits");
+      }
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+    statemachine::KeysTogether together{marks_.applied_point(), {}};
+    for (const std::string& key : keys) {
+      auto& one = together.keys.emplace_back();
+      one.found = read(as_bytes(key), one.state.value).has_value();
+    }
+    return together;
+  }
+  /// read_together() comes to its end when this is false, or it is given up.
+  std::atomic<bool> together_waits{false};
+  std::atomic<int> together_begun{0}, together_given_up{0};
+  /// It has no streams.
+  Result<std::optional<statemachine::StreamHead>> stream_head(std::string_view) const override {
+    return std::nullopt;
+  }
+  Result<statemachine::StreamEntries> stream_entries(std::string_view, statemachine::StreamVersion,
+                                                     size_t,
+                                                     statemachine::Direction) const override {
+    return statemachine::StreamEntries{};
+  }
+  Result<std::unique_ptr<statemachine::StreamList>> start_stream_list(std::string_view,
+                                                                      std::string_view,
+                                                                      size_t) override {
+    return make_error(ErrorCode::kUnavailable, "it has no streams");
+  }
   Result<std::unique_ptr<statemachine::StateScan>> start_scan(ByteSpan prefix) override {
     const MutexLock lock(state_mutex_);
     return std::make_unique<FakeScan>(marks_.applied(), to_string(prefix), state_);

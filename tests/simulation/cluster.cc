@@ -6,6 +6,7 @@
 
 #include <fmt/core.h>
 
+#include "event_side.h"
 #include "replication/protocol/describe.h"
 #include "server_side.h"
 
@@ -18,37 +19,6 @@ constexpr Time kTick = std::chrono::milliseconds(10);
 constexpr Time kFaultsEnd = std::chrono::seconds(3);
 constexpr Time kEnd = std::chrono::seconds(6);
 }  // namespace
-
-void Outcome::add(const Outcome& other) {
-  acknowledged += other.acknowledged;
-  reads += other.reads;
-  fresh += other.fresh;
-  leader_starts += other.leader_starts;
-  crashes += other.crashes;
-  truncations += other.truncations;
-  cuts += other.cuts;
-  fetches += other.fetches;
-  wipes += other.wipes;
-  installs += other.installs;
-  transfers += other.transfers;
-  full_disks += other.full_disks;
-  damaged_disks += other.damaged_disks;
-  operations += other.operations;
-  repeats += other.repeats;
-  bounded_reads += other.bounded_reads;
-  own_reads += other.own_reads;
-  too_hard += other.too_hard;
-  changes += other.changes;
-  relayed += other.relayed;
-  returned_disks += other.returned_disks;
-  put_back += other.put_back;
-  replaced += other.replaced;
-  clones += other.clones;
-  served_done += other.served_done;
-  served_unknown += other.served_unknown;
-  served_refused += other.served_refused;
-  served_reads += other.served_reads;
-}
 
 Cluster::Cluster(uint64_t seed, ClusterOptions options)
     : options_(options),
@@ -67,6 +37,7 @@ Cluster::Cluster(uint64_t seed, ClusterOptions options)
   }
   for (SimNode& node : nodes_)
     node.file = first_members_;
+  if (options_.events) events_ = std::make_shared<EventSide>(*this, seed + 2'000'000'011);
 }
 
 Outcome Cluster::run() {
@@ -78,6 +49,7 @@ Outcome Cluster::run() {
   read();
   start_clients();
   if (options_.servers) request();
+  if (events_) events_->start();
   disturb();
   if (options_.spares > 0) change_members();
   after(kFaultsEnd, [this] {
@@ -101,6 +73,7 @@ Outcome Cluster::run() {
   if (!outcome_.violation) check_end();
   if (!outcome_.violation) judge_clients();
   if (!outcome_.violation) judge_served();
+  if (events_ && !outcome_.violation) events_->judge();
   outcome_.served_refused = served_.refused.size();
   outcome_.acknowledged = acknowledged_.size();
   return outcome_;
@@ -162,7 +135,8 @@ void Cluster::start(SimNode& node) {
   node.core = std::make_unique<Core>(options);
   node.invariants = std::make_unique<InvariantChecker>();
   // A checkpoint remembers what was applied before begin.
-  node.committed = node.log.begin;
+  node.committed = std::max(node.log.begin, node.events.checkpointed());
+  EventSide::restore(node);
   if (options_.servers) node.server = std::make_shared<ServerSide>(*this, node);
   feed(node, Started{node.log.position(), node.promise, node.committed, now_ + node.clock,
                      node.boot, ClusterIdentity{node.id.value, node.boot}});
@@ -192,6 +166,7 @@ void Cluster::crash(SimNode& node) {
   node.reads.clear();
   node.promise_written = Time{0};
   node.state = ModelState{};
+  node.event_memory = EventMemory{};
   for (SimNode& other : nodes_)
     if (other.id != node.id && &body(node.id, other.id) == &node) unlink(node.id, other.id);
 }

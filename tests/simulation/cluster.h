@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "core/random.h"
+#include "event_state.h"
 #include "model_log.h"
 #include "model_state.h"
 #include "replication/protocol/core.h"
@@ -44,6 +45,10 @@ struct ClusterOptions {
   bool servers = false;
   rpc::AnswerFaults answers;
   bool names_node_epoch = false;  // a read names the node's epoch, not that of its record
+  /// Clients of streams and transactions, and what a node keeps of them (event_side.h). These take
+  /// the place of half of the other writes.
+  bool events = false;
+  EventFaults event_faults;
 };
 
 /// CoreOptions::finalize_after of all nodes.
@@ -65,6 +70,11 @@ struct Outcome {
   uint64_t returned_disks = 0, put_back = 0, replaced = 0;  // disks; votes that changed disks
   uint64_t clones = 0;                                      // that ran beside their originals
   uint64_t served_done = 0, served_unknown = 0, served_refused = 0, served_reads = 0;
+  // Of clients of streams: commands that were answered, done, refused, sent again while they had no
+  // answer, and long after they had one; linearizable reads, and looks at any node.
+  uint64_t event_commands = 0, event_done = 0, event_refused = 0, event_repeats = 0,
+           event_replays = 0, event_reads = 0, looks = 0;
+  uint64_t checkpoints = 0, event_files = 0;
   bool operator==(const Outcome&) const = default;
   /// All counts of it as well.
   void add(const Outcome& other);
@@ -78,6 +88,7 @@ class Cluster {
 
  private:
   class ServerSide;
+  class EventSide;
   /// What a server has told of a read.
   struct ServedRead {
     statemachine::LogPoint shown, asked;  // asked: epoch 0 if nothing was
@@ -104,6 +115,7 @@ class Cluster {
     ModelLog log;
     replication::Promise promise;
     std::map<NodeId, uint64_t> met;  // starts of the others' present disks
+    EventDisk events;
   };
   struct SimNode {
     NodeId id;
@@ -116,7 +128,8 @@ class Cluster {
     // The disk.
     ModelLog log;
     replication::Promise promise;
-    std::map<NodeId, uint64_t> met;    // as in Disk
+    std::map<NodeId, uint64_t> met;  // as in Disk
+    EventDisk events;
     std::optional<ModelLog> lost_log;  // what the disk before this one held
     std::optional<Disk> shelf;         // the disk before this one, as it was when it was taken out
     std::optional<Disk> copy;          // of this disk, as it once was
@@ -135,6 +148,7 @@ class Cluster {
     std::vector<Read> reads;
     Time promise_written{0};
     ModelState state;
+    EventMemory event_memory;
     std::shared_ptr<ServerSide> server;  // null without servers
     bool paused = false;                 // takes part in nothing; what comes waits
     bool met_others = false;             // of a clone: it had a connection
@@ -305,6 +319,7 @@ class Cluster {
   const ClusterOptions options_;
   Random random_;
   Served served_;
+  std::shared_ptr<EventSide> events_;  // null without events
   const bool trace_;
   Time now_{0};
   uint64_t orders_ = 0;

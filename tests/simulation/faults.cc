@@ -4,7 +4,7 @@
 
 #include <fmt/core.h>
 
-#include "cluster.h"
+#include "event_side.h"
 
 namespace tailrace::simulation {
 
@@ -90,7 +90,7 @@ void Cluster::write() {
     pending_.push_back({range, node.id, node.boot, node.core->state().epoch});
     flush(node);
   }
-  after(between(500, 12000), [this] { write(); });
+  after(between(500, events_ ? 24000 : 12000), [this] { write(); });
 }
 
 void Cluster::read() {
@@ -201,6 +201,7 @@ void Cluster::truncate() {
   for (SimNode& node : nodes_) {
     if (node.boot == 0 || node.paused) continue;
     Address limit = std::min(node.committed, node.log.durable());
+    if (events_) limit = std::min(limit, events_->needed(node));
     for (const auto& [peer, address] : node.anchors)
       limit = std::min(limit, address);
     for (const Batch& batch : node.log.batches()) {
@@ -287,7 +288,7 @@ void Cluster::wipe(SimNode& node) {
 }
 
 Cluster::Disk Cluster::disk_of(const SimNode& node) {
-  Disk disk{node.log, node.promise, node.met};
+  Disk disk{node.log, node.promise, node.met, node.events};
   disk.log.crash();  // what is not durable is not on it
   return disk;
 }
@@ -296,6 +297,7 @@ void Cluster::insert_disk(SimNode& node, Disk disk) {
   node.lost_log = std::exchange(node.log, std::move(disk.log));
   node.promise = std::move(disk.promise);
   node.met = std::move(disk.met);
+  node.events = std::move(disk.events);
   node.committed = node.log.begin;
 }
 
@@ -435,6 +437,7 @@ void Cluster::install_checkpoint(SimNode& node, SimNode& source, Address end) {
   node.log = source.log;
   node.log.cut(copy_end);
   node.promise = promise;
+  node.events = {source.events.checkpoint, {node.log.begin, node.log.begin, {}}};
   node.committed = node.log.begin;
   start(node);
 }

@@ -28,7 +28,34 @@ void ModelLog::push(std::vector<std::byte> bytes) {
   batch.configuration = load<uint32_t>(bytes.data() + 4) != 0;
   batch.chain = crc32c(bytes, batches_.empty() ? 0 : batches_.back().chain);
   batch.bytes = std::move(bytes);
+  if (epochs_.empty() || epochs_.back().epoch != batch.epoch)
+    epochs_.push_back({batch.epoch, batch.start});
+  if (batch.configuration) {
+    const ByteSpan payload = payload_of(batch);
+    auto table = configurations_ ? std::make_shared<fasterlog::ConfigurationTable>(*configurations_)
+                                 : std::make_shared<fasterlog::ConfigurationTable>();
+    table->push_back({batch.start, batch.end(), batch.epoch, {payload.begin(), payload.end()}});
+    configurations_ = std::move(table);
+  }
   batches_.push_back(std::move(batch));
+}
+
+/// The first so many; drops the rest.
+void ModelLog::keep(size_t batches) {
+  batches_.resize(batches);
+  const auto end = tail();
+  while (!epochs_.empty() && epochs_.back().start >= end)
+    epochs_.pop_back();
+  if (!configurations_ || configurations_->empty() || configurations_->back().start < end) return;
+  auto table = std::make_shared<fasterlog::ConfigurationTable>(*configurations_);
+  while (!table->empty() && table->back().start >= end)
+    table->pop_back();
+  configurations_ = std::move(table);
+}
+
+void ModelLog::crash() {
+  keep(durable_batches);
+  flush_end = durable();
 }
 
 replication::MembersRecord members_of(const Batch& batch) {
@@ -87,8 +114,10 @@ void ModelLog::make_durable(Address upto) {
 }
 
 void ModelLog::cut(Address to) {
-  while (!batches_.empty() && batches_.back().end() > to)
-    batches_.pop_back();
+  size_t kept = batches_.size();
+  while (kept > 0 && batches_[kept - 1].end() > to)
+    --kept;
+  keep(kept);
   durable_batches = std::min(durable_batches, batches_.size());
   flush_end = std::min(flush_end, tail());
 }
@@ -99,29 +128,15 @@ replication::LogPosition ModelLog::position() const {
           durable_batches == 0 ? Epoch{} : batches_[durable_batches - 1].epoch,
           tail(),
           std::make_shared<replication::EpochTable>(epoch_table()),
-          std::make_shared<fasterlog::ConfigurationTable>(configurations()),
+          configurations_,
           flushing()};
 }
 
-/// All that there ever were, so that the one in force where it begins is there.
-fasterlog::ConfigurationTable ModelLog::configurations() const {
-  fasterlog::ConfigurationTable table;
-  for (const Batch& batch : batches_) {
-    const ByteSpan payload = payload_of(batch);
-    if (batch.configuration)
-      table.push_back({batch.start, batch.end(), batch.epoch, {payload.begin(), payload.end()}});
-  }
-  return table;
-}
-
 replication::EpochTable ModelLog::epoch_table() const {
-  replication::EpochTable table;
-  for (const Batch& batch : batches_) {
-    if (!table.empty() && table.back().epoch == batch.epoch) continue;
-    if (batch.start < begin) table.clear();  // reaches back to the record before begin
-    table.push_back({batch.epoch, batch.start});
-  }
-  return table;
+  // It reaches back to the record before begin.
+  auto from = std::ranges::lower_bound(epochs_, begin, {}, &fasterlog::EpochStart::start);
+  if (from != epochs_.begin()) --from;
+  return {from, epochs_.end()};
 }
 
 }  // namespace tailrace::simulation

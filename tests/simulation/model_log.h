@@ -50,21 +50,23 @@ class ModelLog {
   bool append_raw(Address at, ByteSpan bytes);
   /// Whole batches from `from`, about `most` bytes, none at or above `limit`.
   std::vector<std::byte> read(Address from, size_t most, Address limit) const;
-  void crash() {
-    batches_.resize(durable_batches);
-    flush_end = durable();
-  }
+  void crash();
   void make_durable(Address upto);
   /// Drops what lies behind `to`, durably.
   void cut(Address to);
   replication::LogPosition position() const;
   replication::EpochTable epoch_table() const;
-  fasterlog::ConfigurationTable configurations() const;
 
  private:
   void push(std::vector<std::byte> bytes);
+  void keep(size_t batches);
 
   std::vector<Batch> batches_;
+  // What stands in them: the position is asked for all the time.
+  replication::EpochTable epochs_;
+  /// All that there ever were, so that the one in force where it begins is there; null: none. Never
+  /// changed, for whoever was told a position holds it.
+  std::shared_ptr<const fasterlog::ConfigurationTable> configurations_;
 };
 
 }  // namespace tailrace::simulation

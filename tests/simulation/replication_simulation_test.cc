@@ -108,23 +108,47 @@ TEST(ReplicationSimulation, CommittedIsNeverLostAndProgressReturnsWhenFaultsStop
   }
 }
 
+/// Of runs with clients of streams: what they saw, and that enough of it happened.
+void expect_events(const Seeds& seeds) {
+  const auto& [first, count, total, one] = seeds;
+  fmt::print(
+      "streams: {} commands answered, {} done, {} refused, {} sent again, {} long after their "
+      "answer, {} reads, {} looks at any node, {} checkpoints, {} times files of events\n",
+      total.event_commands, total.event_done, total.event_refused, total.event_repeats,
+      total.event_replays, total.event_reads, total.looks, total.checkpoints, total.event_files);
+  if (one || count < 20) return;
+  EXPECT_GT(total.event_done, count * 30);
+  EXPECT_GT(total.event_refused, count * 20);
+  EXPECT_GT(total.event_repeats, count * 2);
+  EXPECT_GT(total.event_replays, count * 5);
+  EXPECT_GT(total.event_reads, count * 20);
+  EXPECT_GT(total.looks, count * 200);
+  EXPECT_GT(total.checkpoints, count * 10);
+  EXPECT_GT(total.event_files, count * 5);
+  EXPECT_GT(total.installs, count / 10) << "copies of the state";
+}
+
 /// A change every few milliseconds, as no operator makes them.
 TEST(ReplicationSimulation, NothingIsLostWhereMembersChangeAllTheTime) {
   const Seeds seeds = run_seeds(4, [](uint64_t seed, ClusterOptions& options) {
     options.spares = 2;
     options.change_pause_us = seed % 2 == 0 ? 15000 : 60000;
+    options.events = true;
   });
   fmt::print("{} changes of the members\n", seeds.total.changes);
+  expect_events(seeds);
   if (!seeds.one) {
     EXPECT_GT(seeds.total.changes, seeds.count * 5);
   }
 }
 
 TEST(ReplicationSimulation, NothingIsLostWhereDisksComeBackAllTheTime) {
-  const Seeds seeds = run_seeds(4, [](uint64_t, ClusterOptions& options) { options.disks = true; });
+  const Seeds seeds = run_seeds(
+      4, [](uint64_t, ClusterOptions& options) { options.disks = options.events = true; });
   const auto& [first, count, total, one] = seeds;
   fmt::print("{} old disks back, {} put back, {} clones, {} votes given to disks\n",
              total.returned_disks, total.put_back, total.clones, total.replaced);
+  expect_events(seeds);
   if (!one && count >= 100) {
     EXPECT_GT(total.clones, count / 10);
     EXPECT_GT(total.returned_disks, count / 10);
@@ -150,9 +174,13 @@ TEST(ReplicationSimulation, WhatClientsAreToldIsInTheCommittedLog) {
 }
 
 TEST(ReplicationSimulation, OneSeedGivesOneHistory) {
-  const Outcome first = Cluster(7, shape(7)).run();
-  const Outcome second = Cluster(7, shape(7)).run();
-  EXPECT_TRUE(first == second);
+  for (const bool events : {false, true}) {
+    ClusterOptions options = shape(7);
+    options.events = events;
+    const Outcome first = Cluster(7, options).run();
+    const Outcome second = Cluster(7, options).run();
+    EXPECT_TRUE(first == second);
+  }
 }
 
 /// Each fault must be noticed by some seed, by the sentence that it breaks. Where few seeds do, the
@@ -310,6 +338,33 @@ TEST(ReplicationSimulation, NoticesAReadThatNamesTheEpochOfItsNode) {
         o.names_node_epoch = true;
       },
       "a read's answer is not of the state that it names");
+}
+/// With clients of streams, and a fault in what a node makes of their commands.
+void expect_caught_by_events(bool EventFaults::*fault, const std::string& sentence) {
+  expect_caught(
+      [&](ClusterOptions& o) {
+        o.events = true;
+        o.event_faults.*fault = true;
+      },
+      sentence);
+}
+TEST(ReplicationSimulation, NoticesAnAppendThatIgnoresTheVersionItExpects) {
+  expect_caught_by_events(&EventFaults::ignores_versions, "than it expected");
+}
+TEST(ReplicationSimulation, NoticesACheckpointThatForgetsWhatWasSent) {
+  expect_caught_by_events(&EventFaults::forgets_ids, "an event stands twice");
+}
+TEST(ReplicationSimulation, NoticesARepeatThatIsNotAnsweredAsTheFirst) {
+  expect_caught_by_events(&EventFaults::forgets_ids, "sent again");
+}
+TEST(ReplicationSimulation, NoticesAFileWithEventsOfATransactionThatFailed) {
+  expect_caught_by_events(&EventFaults::ignores_outcomes, "an event that the stream does not have");
+}
+TEST(ReplicationSimulation, NoticesHalfOfATransactionInACheckpoint) {
+  expect_caught_by_events(&EventFaults::halves, "shows half of a transaction");
+}
+TEST(ReplicationSimulation, NoticesALogTruncatedBeforeItsEventsAreInFiles) {
+  expect_caught_by_events(&EventFaults::truncates_early, "have a hole before version");
 }
 TEST(ReplicationSimulation, NoticesAPromiseThatACrashTakesBack) {
   expect_caught([](ClusterOptions& o) { o.promise_lies = true; }, "");

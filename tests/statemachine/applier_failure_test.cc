@@ -14,7 +14,10 @@ namespace {
 
 class ApplierFailure : public ::testing::Test {
  protected:
-  void SetUp() override { reopen(); }
+  void SetUp() override {
+    options_.machine.waits_for_disk = false;
+    reopen();
+  }
   void TearDown() override { gate_.let_go(); }
   void reopen() {
     node_.reset();
@@ -98,6 +101,48 @@ TEST_F(ApplierFailure, AFullDiskStopsAtTheFirstRecordThatDoesNotFit) {
   model.apply(put("later", "v"));
   EXPECT_EQ(node_->replica().pairs(), model.pairs());
   EXPECT_TRUE(node_->checkpoint());
+}
+
+// Promise: a full disk is waited for, and what is committed is then applied, once.
+TEST_F(ApplierFailure, AFullDiskIsWaitedForIfThatIsWanted) {
+  options_.machine.waits_for_disk = true;
+  reopen();
+  gate_.limit("/kv/log/", 2u << 20);
+  Model model;
+  for (int i = 0; i < 2000; ++i) {
+    const OwnedCommand command =
+        i % 2 == 0 ? add("n", 1) : put("k" + std::to_string(i), std::string(3000, 'v'));
+    const auto range = append(node_->log(), command);
+    ASSERT_TRUE(range);
+    model.apply(command);
+  }
+  const Address end = node_->log().tail();
+  ASSERT_TRUE(node_->log().wait_durable(end, soon()));
+  const auto early = node_->machine().wait_applied(
+      end, std::chrono::steady_clock::now() + std::chrono::milliseconds(500));
+  ASSERT_FALSE(early);
+  EXPECT_EQ(early.error().code, ErrorCode::kTimedOut) << early.error().message;
+  EXPECT_FALSE(node_->machine().failure());
+  gate_.limit("", 0);
+  ASSERT_TRUE(node_->machine().wait_applied(end, soon()));
+  EXPECT_EQ(node_->replica().pairs(), model.pairs());
+  EXPECT_TRUE(node_->checkpoint());
+}
+
+// Whoever stops does not wait for an operator, also while a checkpoint is being taken.
+TEST_F(ApplierFailure, WhatWaitsForADiskCanBeStopped) {
+  options_.machine.waits_for_disk = true;
+  reopen();
+  gate_.limit("/kv/log/", 2u << 20);
+  for (int i = 0; i < 2000; ++i)
+    ASSERT_TRUE(append(node_->log(), put("k" + std::to_string(i), std::string(3000, 'v'))));
+  ASSERT_TRUE(node_->log().wait_durable(node_->log().tail(), soon()));
+  auto taken = request_checkpoint(node_->machine());
+  const auto early = node_->machine().wait_applied(
+      node_->log().durable(), std::chrono::steady_clock::now() + std::chrono::milliseconds(300));
+  EXPECT_FALSE(early);
+  node_.reset();
+  EXPECT_EQ(taken.wait_until(soon()), std::future_status::ready);
 }
 
 // Half of a command is in the store: the user's key is written, the session is not.

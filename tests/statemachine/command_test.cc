@@ -20,13 +20,14 @@ std::vector<Command> samples() {
   Command time{Operation::kTime, std::nullopt, {}, {}, {}, 0};
   Command compare{Operation::kCompare, std::nullopt, {}, {}, {}, 0};
   Command rules{Operation::kRules, std::nullopt, {}, as_bytes("rules"), {}, 0};
+  Command txn{Operation::kTxn, SessionSerial{{1, 2}, 3}, {}, as_bytes("body"), {}, 0};
   Command insert{Operation::kInsert, std::nullopt, as_bytes("k"), as_bytes("new"), {}, 0};
   Command lock{Operation::kInsert, std::nullopt, as_bytes("k"), as_bytes("me"), {}, 0, 99};
   Command first{Operation::kPut, SessionSerial{{1, 2}, 1, 88}, as_bytes("k"), as_bytes("v"), {}, 0};
   Command both{
       Operation::kPut, SessionSerial{{1, 2}, 1, 88}, as_bytes("k"), as_bytes("v"), {}, 0, 7};
-  return {event,   put,  erase,   add,   cas,    digest, timed, expire,
-          forever, time, compare, rules, insert, lock,   first, both};
+  return {event, put,     erase, add, cas,    digest, timed, expire, forever,
+          time,  compare, rules, txn, insert, lock,   first, both};
 }
 
 TEST(Command, ComesBackAsItWasEncoded) {
@@ -154,7 +155,7 @@ TEST(Command, RandomBytesNeverCrash) {
     random.fill(bytes);
     if (bytes.size() >= 12 && random.chance(3, 4)) {
       // Lengths that nearly fit reach deeper than pure noise.
-      bytes[0] = static_cast<std::byte>(random.below(13));
+      bytes[0] = static_cast<std::byte>(random.below(14));
       bytes[1] = static_cast<std::byte>(random.below(8));
       store(bytes.data() + 2, static_cast<uint16_t>(random.below(16)));
       store(bytes.data() + 4, static_cast<uint32_t>(random.below(32)));

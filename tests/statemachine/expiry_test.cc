@@ -211,13 +211,13 @@ TEST_F(Expiry, ThePairIsGarbageOnlyBehindACheckpoint) {
   ASSERT_TRUE(node_->checkpoint());
   pass(minutes(1));
   std::string stored;
-  encode_state_value(as_bytes("v"), node_->machine().log_time_ns() - 1, stored);
+  encode_state_value({as_bytes("v"), node_->machine().log_time_ns() - 1}, stored);
   EXPECT_EQ(read("k"), "absent");
   EXPECT_FALSE(horizon_->is_garbage(as_bytes("uk"), as_bytes(stored)));
   ASSERT_TRUE(node_->checkpoint());
   EXPECT_TRUE(horizon_->is_garbage(as_bytes("uk"), as_bytes(stored)));
   EXPECT_FALSE(horizon_->is_garbage(as_bytes("sk"), as_bytes(stored))) << "not a user's";
-  encode_state_value(as_bytes("v"), 0, stored);
+  encode_state_value({as_bytes("v")}, stored);
   EXPECT_FALSE(horizon_->is_garbage(as_bytes("uk"), as_bytes(stored)));
 }
 

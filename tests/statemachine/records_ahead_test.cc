@@ -43,6 +43,8 @@ TEST_F(RecordsAheadTest, AnEntryIsClearedBeforeItIsUsedAgain) {
   ASSERT_TRUE(store) << store.error().message;
   auto session = (*store)->start_session(1);
   ASSERT_TRUE(session);
+  const auto streams = StreamIndex::open(**store, **session);
+  ASSERT_TRUE(streams) << streams.error().message;
   const std::string user(1, kUserKey);
   const std::vector<OwnedCommand> keyed = {put("a key that is long", "1"), add("another", 1),
                                            erase("a third one"), put("fourth", "4")};
@@ -55,7 +57,7 @@ TEST_F(RecordsAheadTest, AnEntryIsClearedBeforeItIsUsedAgain) {
   std::vector<std::string> keys;
   for (;;) {
     // As many at a time as there are commands before a mark: each entry sees both kinds.
-    ahead.read(*scanner, log_->durable(), 4, 1u << 20, **session);
+    ahead.read(*scanner, log_->durable(), 4, 1u << 20, **session, **streams);
     ASSERT_FALSE(ahead.error());
     if (ahead.items().empty()) break;
     for (const RecordsAhead::Item& item : ahead.items()) {

@@ -35,6 +35,8 @@ TEST(Rules, HaveTheDocumentedLayoutAndWhatIsNoneIsRefused) {
   bytes[0] = std::byte{2};
   EXPECT_EQ(decode_rules(bytes).error().code, ErrorCode::kCorruption) << "it has no limits";
   bytes[0] = std::byte{3};
+  EXPECT_EQ(decode_rules(bytes).error().code, ErrorCode::kCorruption) << "it has none either";
+  bytes[0] = std::byte{4};
   EXPECT_EQ(decode_rules(bytes).error().code, ErrorCode::kUnsupported);
   for (const Rules& bad : {with_ttl(seconds(0)), with_ttl(kMostSessionTtl + seconds(1)),
                            Rules{kSecond, 0, 1}, Rules{kSecond, kMostSessionAnswers + 1, 1},
@@ -56,6 +58,14 @@ TEST(Rules, WithLimitsHaveTheDocumentedLayoutAndWhatIsNoneIsRefused) {
   EXPECT_EQ(*decode_rules(bytes), with({0x0102, 3, 0xa'0405'0000}));
   for (size_t length = 0; length < bytes.size(); ++length)
     EXPECT_FALSE(decode_rules(ByteSpan(bytes).first(length)));
+  Rules positions = with({0x0102, 3, 0xa'0405'0000});
+  positions.positions = true;
+  bytes[0] = std::byte{3};
+  ASSERT_TRUE(decode_rules(bytes));
+  EXPECT_EQ(*decode_rules(bytes), positions);
+  std::vector<std::byte> again;
+  encode(positions, again);
+  EXPECT_EQ(again, bytes);
   bytes[0] = std::byte{1};
   EXPECT_EQ(decode_rules(bytes).error().code, ErrorCode::kCorruption);
   for (const SessionLimits& bad :
@@ -177,7 +187,7 @@ TEST_F(RulesInTheLog, FewerAnswersAreKeptFromTheirAddressOn) {
 
 TEST_F(RulesInTheLog, ThoseOfANewerVersionStopTheApplier) {
   OwnedCommand newer = set_rules(Rules{});
-  newer.value[0] = 3;
+  newer.value[0] = 4;
   auto range = append(node_->log(), newer);
   ASSERT_TRUE(range);
   ASSERT_TRUE(node_->log().wait_durable(range->end, soon()));
@@ -198,6 +208,21 @@ TEST_F(RulesInTheLog, LimitsMakeANewFormatAndStayWhenALaterRecordHasNone) {
   for (int round = 0; round < 2; ++round) {
     EXPECT_EQ(node_->machine().rules().in_force, rules);
     EXPECT_EQ(format(), 4u);
+    ASSERT_TRUE(node_->checkpoint());
+    reopen();
+  }
+}
+
+TEST_F(RulesInTheLog, PositionsMakeANewFormatAndStayWhenALaterRecordHasNone) {
+  Rules rules = with_ttl(hours(2));
+  rules.limits = SessionLimits{5, 6, 7};
+  rules.positions = true;
+  ASSERT_EQ(answer(set_rules(rules)), kDone);
+  rules.positions = false;
+  ASSERT_EQ(answer(set_rules(rules)), kDone);
+  for (int round = 0; round < 2; ++round) {
+    EXPECT_TRUE(node_->machine().rules().in_force.positions);
+    EXPECT_EQ(format(), 5u);
     ASSERT_TRUE(node_->checkpoint());
     reopen();
   }

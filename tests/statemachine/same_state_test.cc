@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "harness.h"
+#include "tests/statemachine/txn/txn_support.h"
 #include "tests/support/fault_file_system.h"
 
 namespace tailrace::statemachine {
@@ -31,11 +32,14 @@ class Load {
     if (!sent_.empty() && random_.chance(1, 5)) return sent_[random_.below(sent_.size())];
     const std::string key = "k" + std::to_string(random_.below(20));
     OwnedCommand command;
-    switch (random_.below(10)) {
-      case 0:
-        return set_rules({random_.between(1, 5000) * 1'000'000'000,
-                          static_cast<uint32_t>(random_.between(1, 4)),
-                          static_cast<uint32_t>(random_.between(1, 100)), draw_limits(random_)});
+    switch (random_.below(12)) {
+      case 0: {
+        Rules rules{random_.between(1, 5000) * 1'000'000'000,
+                    static_cast<uint32_t>(random_.between(1, 4)),
+                    static_cast<uint32_t>(random_.between(1, 100)), draw_limits(random_)};
+        rules.positions = random_.chance(1, 2);
+        return set_rules(rules);
+      }
       case 1:
         return expire(key, log_time_ns + random_.below(7200) * 1'000'000'000);
       case 2:
@@ -53,6 +57,10 @@ class Load {
       case 6:
         command = insert(key, "1");
         break;
+      case 7:
+      case 8:
+        command = txn(key, log_time_ns);
+        break;
       default:
         command = add(key + "n", 1);
     }
@@ -66,6 +74,31 @@ class Load {
   }
 
  private:
+  /// An append to one of a few streams, of which half is sent again by its ids, beside a key; and
+  /// now and then something else of the stream.
+  OwnedCommand txn(const std::string& key, uint64_t log_time_ns) {
+    const std::string stream = "s" + std::to_string(random_.below(4));
+    Txn txn;
+    if (random_.chance(1, 2))
+      txn.once = OnceKey{0, random_.below(40), random_.between(1, 7200) * 1'000'000'000};
+    txn.checks = {{.kind = CheckKind::kKeyAbsent, .name = as_bytes(key)}};
+    txn.otherwise = {{.kind = TxnEffectKind::kAdd, .name = as_bytes(key), .delta = 1}};
+    TxnEffect append{.kind = TxnEffectKind::kAppend, .name = as_bytes(stream)};
+    const auto first = static_cast<uint8_t>(random_.below(200));
+    for (uint64_t i = 0, events = random_.between(1, 12); i < events; ++i)
+      txn.add_event(append, {.id = event_id(static_cast<uint8_t>(first + i))});
+    txn.then = {append,
+                {.kind = TxnEffectKind::kPut,
+                 .name = as_bytes(key),
+                 .value = as_bytes("1"),
+                 .expires_at_ns = random_.below(2) * 60'000'000'000}};
+    const TxnEffect others[] = {
+        {.kind = TxnEffectKind::kPolicy, .name = as_bytes(stream), .max_count = 7, .dedupe = 9},
+        {.kind = TxnEffectKind::kDeleteStream, .name = as_bytes(stream)}};
+    if (random_.chance(1, 3)) txn.otherwise.push_back(others[random_.below(2)]);
+    return txn_command(txn, log_time_ns + 1);
+  }
+
   Random& random_;
   uint64_t serials_[8] = {};
   std::vector<OwnedCommand> sent_;

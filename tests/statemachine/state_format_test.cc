@@ -12,14 +12,24 @@ namespace {
 
 TEST(StateValue, HasTheDocumentedLayout) {
   std::string stored;
-  encode_state_value(as_bytes("ab"), 0, stored);
+  encode_state_value({as_bytes("ab")}, stored);
   EXPECT_EQ(stored, std::string("\0ab", 3));
-  encode_state_value(as_bytes("ab"), 0x0102, stored);
+  encode_state_value({as_bytes("ab"), 0x0102}, stored);
   EXPECT_EQ(stored, std::string("\1\2\1\0\0\0\0\0\0ab", 11));
+  for (size_t length = 1; length < 9; ++length)
+    EXPECT_FALSE(decode_state_value(as_bytes(stored).first(length)));
+  encode_state_value({as_bytes("ab"), 0, 0x0304}, stored);
+  EXPECT_EQ(stored, std::string("\2\4\3\0\0\0\0\0\0ab", 11));
+  encode_state_value({as_bytes("ab"), 0x0102, 0x0304}, stored);
+  EXPECT_EQ(stored, std::string("\3\2\1\0\0\0\0\0\0\4\3\0\0\0\0\0\0ab", 19));
+  const auto both = decode_state_value(as_bytes(stored));
+  ASSERT_TRUE(both);
+  EXPECT_EQ(std::pair(both->expires_at_ns, both->modified_at),
+            std::pair(uint64_t{0x0102}, uint64_t{0x0304}));
   for (size_t length = 1; length < kMostStateValueOverhead; ++length)
     EXPECT_FALSE(decode_state_value(as_bytes(stored).first(length)));
   EXPECT_FALSE(decode_state_value({}));
-  EXPECT_FALSE(decode_state_value(as_bytes("\2ab")));
+  EXPECT_FALSE(decode_state_value(as_bytes("\4ab")));
 }
 
 class StateFormat : public ::testing::Test {

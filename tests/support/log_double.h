@@ -12,6 +12,9 @@ class LogDouble : public fasterlog::Log {
     return make_error(ErrorCode::kUnsupported, "the test's log has no such call");
   }
 
+  Result<> discard_before(Address) override { return refused(); }
+  Address first_byte() const override { return {}; }
+  std::vector<fasterlog::OldBytes> old_bytes() const override { return {}; }
   using Log::enqueue;
   Result<AddressRange> enqueue(fasterlog::RecordKind, std::span<const ByteSpan>,
                                SteadyTime) override {
@@ -48,7 +51,7 @@ class LogDouble : public fasterlog::Log {
   }
   Address request_commit() override { return tail(); }
   Result<> read_batch(std::span<const Address>,
-                      const std::function<void(const Record&)>&) override {
+                      const std::function<bool(const Record&)>&) override {
     return refused();
   }
   Result<Address> mark_end_at(Address) const override { return refused(); }

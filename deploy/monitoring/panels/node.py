@@ -1,7 +1,7 @@
 """Node: use, saturation and errors of what each process needs: threads, memory, disk, descriptors."""
-from panels.overview import FREE, SOON_FULL, UNTIL_FULL
+from panels.overview import FREE, KNOWN, SOON_FULL, UNTIL_FULL
 from panels.parts import (BLUE, GREEN, NODE, RED, YELLOW, bars, dashboard, graph, largest, mean, number,
-                          quantile, rate, states, steps, table, texts)
+                          of_one_node, quantile, rate, states, steps, table, texts)
 
 SIZE = "tailrace_filesystem_size_bytes"
 SHARE = steps(GREEN, (0.7, YELLOW), (0.9, RED))
@@ -9,7 +9,8 @@ BY_DIRECTORY = "node {{node}}, {{directory}}"
 
 
 def limit_shares():
-    """(what is limited, its share of the limit); a limit of 0 is none."""
+    """(what is limited, its share of the limit). A limit of 0 is none, but for the store: its budget is what the disk
+    has left for it, and 0 is a full disk."""
     def share(used, limit):
         return f"{used}{{@}} / ({limit}{{@}} > 0)"
 
@@ -22,7 +23,7 @@ def limit_shares():
         ("log not applied", share("tailrace_apply_lag_bytes", "tailrace_apply_lag_limit_bytes")),
         ("sessions", share("tailrace_sessions", "tailrace_sessions_limit")),
         ("remembered answers", share("tailrace_session_answers_bytes", "tailrace_session_answers_limit_bytes")),
-        ("store's disk budget", share("tailrace_kv_used_bytes", "tailrace_kv_capacity_bytes")),
+        ("store's disk budget", "clamp_max(tailrace_kv_used_bytes{@} / tailrace_kv_capacity_bytes{@}, 1)"),
     ]
 
 
@@ -74,11 +75,12 @@ def memory():
               "A process that grows for days: compare with the parts to the right, and report it.",
               "bytes", [("max by (node) (process_resident_memory_bytes{@})", NODE)], width=12),
         graph("What is the memory used for?",
-              "The parts of a node's memory that have a limit, on the chosen node that uses most.",
+              "The parts of a node's memory that have a limit, all of the chosen node that uses most.",
               "The store's part grows to store.memory_bytes. The others are small.",
               "Lower the key that bounds the part: store.memory_bytes, server.memory_bytes, log.buffer_pages, "
               "state_machine.answers_bytes.",
-              "bytes", [(f"max({expression})", name) for name, expression in parts], width=12),
+              "bytes", [(of_one_node(expression, "process_resident_memory_bytes{@}"), name)
+                        for name, expression in parts], width=12),
     ]
 
 
@@ -113,18 +115,20 @@ def disk():
               "See in the dashboard of storage whether the log, the store or another program grows.",
               "percentunit", [(f"max by (node, directory) (1 - {FREE}{{@}} / {SIZE}{{@}})", BY_DIRECTORY)], most=1),
         graph("How much disk is free in a day?",
-              "A forecast from the last six hours: free space in 24 hours if it goes on as it did. 0: full by then.",
+              "A forecast from the last six hours: free space in 24 hours if it goes on as it did. 0: full by then. Needs "
+              "data of three hours.",
               "Far above 0.",
               "Make room before that time. A log that waits for its next checkpoint makes the forecast too dark.",
-              "bytes", [(f"min by (node, directory) (clamp_min(predict_linear({FREE}{{@}}[6h], 86400), 0))",
+              "bytes", [(f"min by (node, directory) (clamp_min(predict_linear({FREE}{{@}}[6h], 86400), 0) and {KNOWN})",
                          BY_DIRECTORY)]),
         number("When is each disk full?",
-               "How long until the file system is full if it goes on filling as in the last six hours.",
+               "How long until the file system is full if it goes on filling as in the last six hours. Needs data of "
+               "three hours.",
                "Nothing, or more than a week. Logs fill a disk until the next checkpoint, and a load of data that ends "
                "soon looks like a trend.",
                "Make room before that time.",
                "s", [(f"min by (node) ({UNTIL_FULL})", NODE)], width=8, graph="none",
-               none="does not fill", thresholds=SOON_FULL),
+               none="none foreseen", thresholds=SOON_FULL),
         number("Do requests to the disk go by io_uring?",
                "Whether the node uses io_uring. Ordinary system calls work too and are slower.",
                "io_uring, where the kernel allows it.",

@@ -1,5 +1,5 @@
 """Overview: is the cluster well, who does what, how much work is done and how fast."""
-from panels.parts import (ANSWERED, BLUE, FAILED, GREEN, NODE, NOT_OK, ORANGE, PURPLE, READS, RED, WRITES, YELLOW,
+from panels.parts import (ANSWERED, BLUE, DATA, FAILED, GREEN, NODE, NOT_OK, ORANGE, PURPLE, READS, RED, WRITES, YELLOW,
                           dashboard, graph, number, quantile, rate, states, steps, table, texts, told_by_leader)
 
 ROLE = "tailrace_replication_role"
@@ -8,9 +8,11 @@ ROLES = (("stopped", RED), ("starting", YELLOW), ("learner", PURPLE), ("follower
 REQUESTS = "tailrace_rpc_requests_total"
 DURATION = "tailrace_rpc_request_duration_seconds"
 FREE = "tailrace_filesystem_free_bytes"
+# Three of the last six hours have data: after a start a few minutes are no trend.
+KNOWN = f"present_over_time({FREE}{{@}}[3h] offset 3h)"
 # How long until a file system is full if it goes on as in the last six hours, as the alert and the recording rule have
-# it. Nothing while it does not fill.
-UNTIL_FULL = f"{FREE}{{@}} / (-deriv({FREE}{{@}}[6h]) > 0)"
+# it. Nothing while it does not fill, and while nothing is known.
+UNTIL_FULL = f"{FREE}{{@}} / (-deriv({FREE}{{@}}[6h]) > 0) and {KNOWN}"
 # Nothing has the first color.
 SOON_FULL = steps(GREEN, (0, RED), (86400, YELLOW), (7 * 86400, GREEN))
 
@@ -48,8 +50,8 @@ def now():
                "the log.",
                "0.",
                "Ask the node: /readyz says why. A node that diverged has to be replaced.",
-               "none", [("count(tailrace_node_healthy{@} == 0) or vector(0)", "unhealthy")],
-               thresholds=steps(GREEN, (1, RED)), graph="none"),
+               "none", [("count(tailrace_node_healthy{@} == 0) or 0 * count(tailrace_node_healthy{@})", "unhealthy")],
+               none="no node answers", thresholds=steps(GREEN, (1, RED)), graph="none"),
         number("How many writes a second?",
                "Commands that clients sent and the leader answered with success.",
                "What your services usually do.",
@@ -61,12 +63,13 @@ def now():
                "A sudden fall: see the errors below.",
                "rps", [(rate("tailrace_rpc_reads_total", ""), "reads")]),
         number("What share of requests fails?",
-               "Requests that failed, or whose outcome the client was not told. An answer that sends the client to "
-               "another node does not count.",
+               "Requests for data that the cluster could not do: there was no room or no majority, a disk failed, or the "
+               "client was not told the outcome. TailraceRequestErrors counts the same. Mistakes of clients, a lost cas, "
+               "and answers that send the client to another node do not count.",
                "0 %, but for a moment at a change of leader.",
                "See “Which errors are answered?” in the dashboard of requests.",
-               "percentunit", [(f"({rate(REQUESTS, '', FAILED)} or vector(0)) / {rate(REQUESTS, '', ANSWERED)}",
-                                "failed")],
+               "percentunit", [(f"({rate(REQUESTS, '', f'{DATA},{FAILED}')} or vector(0)) / "
+                                f"{rate(REQUESTS, '', f'{DATA},{ANSWERED}')}", "failed")],
                thresholds=steps(GREEN, (0.001, YELLOW), (0.01, RED))),
     ]
 
@@ -88,11 +91,12 @@ def delays():
                none="not known",
                thresholds=steps(GREEN, (5, YELLOW), (30, RED))),
         number("When is the first disk full?",
-               "How long until the first file system is full if it goes on filling as in the last six hours.",
+               "How long until the first file system is full if it goes on filling as in the last six hours. Needs data "
+               "of three hours.",
                "Nothing, or more than a week. Logs fill a disk until the next checkpoint, and a load of data that ends "
                "soon looks like a trend.",
                "See the disk space of the node, and what keeps the log in the dashboard of storage.",
-               "s", [(f"min({UNTIL_FULL})", "full")], none="does not fill", graph="none",
+               "s", [(f"min({UNTIL_FULL})", "full")], none="none foreseen", graph="none",
                thresholds=SOON_FULL),
         number("How old is the oldest checkpoint?",
                "The age of the newest checkpoint, on the node where it is oldest. A restart takes longer and the "
@@ -166,7 +170,8 @@ def load():
               "refused is an answer to a wrong request or to one without room.",
               "Some not_leader after a change of leader, elsewhere where a follower sends bounded reads on, and "
               "what your clients do wrong themselves.",
-              "The dashboard of requests shows the codes. unknown_outcome and failed need a look.",
+              "The dashboard of requests shows the codes. unknown_outcome, failed, and refused with the code "
+              "resource_exhausted need a look.",
               "reqps", [(rate(REQUESTS, "result", NOT_OK), "{{result}}")], none="none"),
     ]
 

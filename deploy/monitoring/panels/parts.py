@@ -11,9 +11,12 @@ JOB = 'job="tailrace"'
 SELECTED = JOB + ',cluster="$cluster",node=~"$node"'
 COLUMNS = 24
 SCHEMA_VERSION = 39  # Grafana 10.4 and newer
-WRITES = 'kind=~"put|delete|add|cas|append|expire"'
-READS = 'kind=~"get|scan"'
-FAILED = 'result=~"failed|unknown_outcome"'
+WRITES = 'kind=~"put|delete|add|cas|append|expire|txn"'
+READS = 'kind=~"get|mget|scan|read_stream|list_streams"'
+DATA = 'kind=~"put|delete|add|cas|expire|append|txn|get|mget|scan|read_stream|list_streams|tail"'
+# What the cluster is to blame for, as recording.rules.yml has it: also writes that are refused because there is no room.
+FAILED = ('result!="elsewhere",'
+          'code=~"unknown_outcome|timed_out|would_block|resource_exhausted|corruption|io|unavailable"')
 NOT_OK = 'result!="ok"'
 # Without the answers that send a client to another node: it asks there.
 ANSWERED = 'result!~"not_leader|elsewhere"'
@@ -45,6 +48,11 @@ def mean(histogram, by="", where=""):
 def largest(expression):
     """The largest by node."""
     return f"max by (node) ({expression})"
+
+
+def of_one_node(series, chosen_by):
+    """A gauge of the one node where `chosen_by` is largest: several of them belong together then."""
+    return f"max({series} and on (node) topk(1, max by (node) ({chosen_by})))"
 
 
 def told_by_leader(series):

@@ -114,10 +114,12 @@ def errors():
               "of requests?” shows how many of them are only sent on (elsewhere).",
               "reqps", [(rate(REQUESTS, "code", 'code!="ok"'), "{{code}}")], none="none"),
         graph("Which kinds of requests fail?",
-              "The share of requests of each kind that failed or have an unknown outcome. Answers that send a client "
-              "to another node do not count.",
+              "The share of requests of each kind that the cluster could not do: there was no room or no majority, a disk "
+              "failed, or the client was not told the outcome. TailraceRequestErrors counts the same, of requests for "
+              "data. Mistakes of clients, a lost cas, and answers that send a client to another node do not count.",
               "0 %.",
-              "One kind only: the client that sends it. All kinds: the cluster.",
+              "All writes: the codes say why; resource_exhausted is a full disk or limit. All kinds: the node or the "
+              "majority is away. One kind only: the client that sends it.",
               "percentunit", [(f"({rate(REQUESTS, 'kind', FAILED)} or 0 * {rate(REQUESTS, 'kind', ANSWERED)}) / "
                                f"({rate(REQUESTS, 'kind', ANSWERED)} > 0)", "{{kind}}")]),
     ]

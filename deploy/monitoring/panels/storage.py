@@ -1,6 +1,6 @@
 """Storage and compaction: the log's flushes, what keeps the log, checkpoints, the store and its disk."""
 from panels.parts import (BLUE, GREEN, NODE, ORANGE, PURPLE, RED, YELLOW, dashboard, fixed, graph, largest, mean,
-                          number, quantile, rate, states, steps, table, texts)
+                          number, of_one_node, quantile, rate, states, steps, table, texts)
 
 FLUSH = "tailrace_log_flush_duration_seconds"
 PHASES = (("rest", "#b8c4ce"), ("prepare", BLUE), ("in_progress", GREEN), ("wait_pending", ORANGE),
@@ -11,8 +11,15 @@ def address(watermark):
     return f'tailrace_kv_address_bytes{{@,watermark="{watermark}"}}'
 
 
+# By what one node is chosen, so that all lines of a panel are of it. A budget of 0 is used up.
+FULLEST = "tailrace_kv_used_bytes{@} / tailrace_kv_capacity_bytes{@}"
+
+
 def between(first, last):
     return f"{address(last)} - ignoring(watermark) {address(first)}"
+
+
+LARGEST = between("begin", "tail")
 
 
 def flushes():
@@ -66,11 +73,13 @@ def kept():
               "See to the right who keeps the log.",
               "bytes", [(largest("tailrace_log_disk_bytes{@}"), NODE)]),
         graph("Who keeps the log?",
-              "How far from the end of the log each of those is who need it: the checkpoint, the retention, and "
-              "each follower. The log is kept from the furthest of them on.",
+              "How far each anchor is from the end of the log. An anchor is the address from which on somebody needs the "
+              "log: the checkpoint, the retention, and on the leader each follower. cluster, on the other nodes: the "
+              "oldest address that a member still needs, as the leader says; any of them may lead next. The log is kept "
+              "from the furthest on.",
               "The checkpoint is the furthest; followers are near 0.",
-              "A follower that is away: start it, or remove it. A checkpoint that grows for long: see whether "
-              "checkpoints fail.",
+              "A follower that is away: start it, or remove it. cluster is the furthest: see which follower of the leader "
+              "is. A checkpoint that grows for long: see whether checkpoints fail.",
               "bytes", [(f"max by (anchor) ({tail} - ignoring(watermark, anchor) group_right() "
                          "tailrace_truncation_anchor_address_bytes{@})", "{{anchor}}"),
                         (f"max({tail} - ignoring(watermark) tailrace_truncation_limit_address_bytes{{@}})",
@@ -80,6 +89,25 @@ def kept():
               "Peaks after checkpoints.",
               "0 for long: see who keeps the log.",
               "binBps", [("sum by (node) (rate(tailrace_log_truncated_bytes{@}[@]))", NODE)]),
+        graph("How much disk do kept events take?",
+              "Bytes of event files: they have the events that the log no longer has.",
+              "It grows with the events that are appended, alike on all nodes.",
+              "Nodes that differ: one lacks files, see to the right.",
+              "bytes", [(largest("tailrace_history_bytes{@}"), NODE)]),
+        graph("Is an event file missing?",
+              "How much of the log no event file of a node covers, although one should; how many files were found "
+              "damaged; and, where no event file can be written, 1.",
+              "All 0. A node with a new disk fetches its files from the others for a while.",
+              "Missing for long: `tailrace verify --history` says who lacks what. Held back: the node's log says why, "
+              "and the log is not truncated meanwhile. A damaged file is fetched anew from another member.",
+              "none", [(largest("tailrace_history_missing_bytes{@}"), "node {{node}}, bytes missing"),
+                       (largest("tailrace_history_held_back{@}"), "node {{node}}, held back"),
+                       (f"sum by (node) (increase(tailrace_history_damaged_files_total{{@}}[@]))",
+                        "node {{node}}, files damaged"),
+                       (f"sum by (node) (increase(tailrace_history_fetched_files_total{{@}}[@]))",
+                        "node {{node}}, files fetched"),
+                       (f"sum by (node) (increase(tailrace_history_removed_events_total{{@}}[@]))",
+                        "node {{node}}, dead events removed")]),
     ]
 
 
@@ -158,11 +186,13 @@ def applying():
 def store():
     return [
         graph("How full is the store?",
-              "Live records, what new records cannot have, and the disk budget, on the fullest node.",
+              "Live records, what new records cannot have, and the disk budget, all of the node that uses most of its "
+              "budget. Another node may become that one. A budget of 0: the disk has no room for the store at all.",
               "The used part stays below the budget; live is at least half of it.",
               "Delete keys or raise store.disk_bytes. Used far above live: compaction does not keep up.",
-              "bytes", [("max(tailrace_kv_live_bytes{@})", "live"), ("max(tailrace_kv_used_bytes{@})", "used"),
-                        ("max(tailrace_kv_capacity_bytes{@})", "budget")], log=True, least=None,
+              "bytes", [(of_one_node("tailrace_kv_live_bytes{@}", FULLEST), "live"),
+                        (of_one_node("tailrace_kv_used_bytes{@}", FULLEST), "used"),
+                        (of_one_node("tailrace_kv_capacity_bytes{@}", FULLEST), "budget")], log=True, least=None,
               overrides=[fixed("live", GREEN), fixed("used", YELLOW), fixed("budget", RED)]),
         graph("How many keys are stored?",
               "Keys in the store of each node.",
@@ -170,14 +200,14 @@ def store():
               "A steady growth: do keys have a time to live?",
               "short", [(largest("tailrace_kv_live_records{@}"), NODE)]),
         graph("Where are the store's records?",
-              "The parts of the store's own log: on disk only, in memory and read-only, and updated in place. Of "
-              "the node where the log is largest.",
+              "The parts of the store's own log: on disk only, in memory and read-only, and updated in place. All of "
+              "the node where that log is largest.",
               "Memory is used up to store.memory_bytes. Only then records are on disk only.",
               "Much on disk and many reads of the disk: raise store.memory_bytes.",
-              "bytes", [(f"max({between('begin', 'head')})", "on disk only"),
-                        (f"max({between('head', 'read_only')})", "in memory, read-only"),
-                        (f"max({between('read_only', 'tail')})", "in memory, updated in place"),
-                        (f"max({between('flushed', 'tail')})", "not on disk yet")]),
+              "bytes", [(of_one_node(between("begin", "head"), LARGEST), "on disk only"),
+                        (of_one_node(between("head", "read_only"), LARGEST), "in memory, read-only"),
+                        (of_one_node(between("read_only", "tail"), LARGEST), "in memory, updated in place"),
+                        (of_one_node(between("flushed", "tail"), LARGEST), "not on disk yet")]),
         graph("How often does a read go to the disk?",
               "Reads of the disk for records that are not in memory.",
               "Few, while the keys that are used fit in memory.",

@@ -28,7 +28,12 @@ enum class RequestKind : uint8_t {
   kTransfer,
   kPromote,
   kChangeMember,
-  kLast = kChangeMember
+  kTxn,
+  kReadStream,
+  kListStreams,
+  kMget,
+  kHistory,
+  kLast = kHistory
 };
 inline constexpr size_t kRequestKinds = static_cast<size_t>(RequestKind::kLast) + 1;
 
@@ -64,6 +69,11 @@ inline constexpr std::array<RequestInfo, kRequestKinds> kRequests{{
     {RequestKind::kTransfer,     "transfer",      AnsweredBy::kLeader,        true, false},
     {RequestKind::kPromote,      "promote",       AnsweredBy::kAnyNode,       true, false},
     {RequestKind::kChangeMember, "change_member", AnsweredBy::kLeader,        true, false},
+    {RequestKind::kTxn,          "txn",           AnsweredBy::kLeader,        false, true},
+    {RequestKind::kReadStream,   "read_stream",   AnsweredBy::kOneOrTheOther, false, false},
+    {RequestKind::kListStreams,  "list_streams",  AnsweredBy::kOneOrTheOther, false, false},
+    {RequestKind::kMget,         "mget",          AnsweredBy::kOneOrTheOther, false, false},
+    {RequestKind::kHistory,      "history",       AnsweredBy::kOneOrTheOther, true, true},
 }};
 // clang-format on
 constexpr bool requests_are_in_order() {
@@ -79,6 +89,7 @@ constexpr const RequestInfo& info_of(RequestKind kind) {
 /// What a command is counted as: the request that has its name.
 constexpr RequestKind kind_of(statemachine::Operation operation) {
   if (operation == statemachine::Operation::kInsert) return RequestKind::kCas;  // against absent
+  if (operation == statemachine::Operation::kScavenge) return RequestKind::kHistory;
   for (const RequestInfo& request : kRequests)
     if (request.name == info_of(operation).name) return request.kind;
   return RequestKind::kPut;

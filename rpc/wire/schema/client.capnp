@@ -26,6 +26,7 @@ struct Hello {
                              # bound is to be; 0: the log has no rules, so send no bounds
   clusterIdentity @10 :Text; # server: 32 hexadecimal digits; "none" before its log has one; empty: an older
                              # server, which does not say
+  clusterVersion @11 :UInt32; # server: as Status has it; 0: an older server, which does not say
 }
 
 struct Request {
@@ -45,6 +46,10 @@ struct Request {
     transfer @12 :UInt32;   # to the leader: hand the lead over to this node; 0: to the fittest
     promote @13 :Void;      # to a voter: seek the lead
     changeMember @14 :MemberChange;  # to the leader; done when it is committed
+    readStream @15 :ReadStream;
+    listStreams @16 :ListStreams;
+    mget @17 :Mget;
+    history @18 :History;
   }
 }
 
@@ -72,6 +77,8 @@ enum Operation {
   digest @5;
   expire @6;
   insert @7;  # a cas against absent; an enumerant of its own, so that older servers refuse it
+  txn @8;  # value: the body of a transaction (docs/formats/txn.md), whose times are how long from now
+  scavenge @9;  # event files up to its record's end are to be without dead events
 }
 
 struct Command {
@@ -103,6 +110,84 @@ struct Get {
   address @3 :UInt64;
   timeoutMs @4 :UInt32;  # how long the server may wait for its state; 0: its own limit
   stalenessMs @5 :UInt64;  # bounded: no staler than this
+}
+
+struct ReadStream {
+  stream @0 :Text;
+  from @1 :UInt64;      # the version of the first event of the answer
+  fromEdge @2 :Bool;    # instead: the first event that can be read; backwards the last one
+  backwards @3 :Bool;
+  events @4 :UInt32;    # at most in this answer; 0: only what there is of the stream
+  level @5 :ReadLevel;
+  epoch @6 :UInt64;
+  address @7 :UInt64;
+  timeoutMs @8 :UInt32;
+  stalenessMs @9 :UInt64;
+}
+
+struct ListStreams {
+  prefix @0 :Text;
+  after @1 :Text;       # only names behind it
+  streams @2 :UInt32;   # at most in this answer
+  level @3 :ReadLevel;
+  epoch @4 :UInt64;
+  address @5 :UInt64;
+  timeoutMs @6 :UInt32;
+  stalenessMs @7 :UInt64;
+}
+
+# The event files of one node: which there are, or a piece of one.
+struct History {
+  after @0 :UInt64;     # files: those whose range begins there or behind
+  files @1 :UInt32;     # at most in this answer; 0: a piece is wanted
+  file @2 :EventFile;   # whose
+  offset @3 :UInt64;
+  bytes @4 :UInt32;     # at most
+  timeoutMs @5 :UInt32;
+  stream @6 :Text;      # not empty: where events of it still are, and none of the above
+}
+
+struct StreamRemains {
+  what @0 :Text;
+  begin @1 :UInt64;     # of the log, where the bytes are of it; else both are 0
+  end @2 :UInt64;
+}
+
+struct EventFile {
+  begin @0 :UInt64;     # of the log
+  end @1 :UInt64;
+  revision @2 :UInt32;
+  digestHigh @3 :UInt64;
+  digestLow @4 :UInt64;
+  bytes @5 :UInt64;     # on that node's disk
+}
+
+struct HistoryAnswer {
+  kept @0 :Bool;        # else the rest is empty
+  begin @1 :UInt64;     # of the log that event files cover
+  complete @2 :UInt64;  # and their end
+  files @3 :UInt64;     # all of them
+  bytes @4 :UInt64;
+  missingBytes @5 :UInt64;  # of the log between the two, that no file covers
+  trouble @6 :Text;     # why no more is written
+  listed @7 :List(EventFile);  # by their ranges
+  more @8 :Bool;
+  piece @9 :Data;
+  scavengeTo @10 :UInt64;    # up to there event files are to be without dead events; 0: never asked for
+  scavengedTo @11 :UInt64;   # up to there they are; 0: that is not known
+  scavengeTrouble @12 :Text; # why they are not yet
+  removedEvents @13 :UInt64; # dead ones, since the node's start
+  remains @14 :List(StreamRemains);
+  looked @15 :Bool;     # for a stream; an older server did not
+}
+
+struct Mget {
+  keys @0 :List(Data);
+  level @1 :ReadLevel;
+  epoch @2 :UInt64;
+  address @3 :UInt64;
+  timeoutMs @4 :UInt32;
+  stalenessMs @5 :UInt64;
 }
 
 struct Tail {
@@ -153,6 +238,10 @@ struct Response {
     tailStart @13 :TailStart;  # first of subscription id: what it will cover
     scan @14 :ScanAnswer;
     done @15 :Void;            # of transfer, promote and changeMember
+    stream @16 :StreamAnswer;
+    streams @17 :StreamsAnswer;
+    mget @18 :MgetAnswer;
+    history @19 :HistoryAnswer;
   }
 }
 
@@ -183,6 +272,53 @@ struct CommandAnswer {
 struct GetAnswer {
   found @0 :Bool;
   value @1 :Data;
+}
+
+struct StreamAnswer {
+  state @0 :UInt8;      # 0: there is no such stream, 1: it exists, 2: deleted, 3: tombstoned
+  first @1 :UInt64;     # versions from it to before `end` can be read
+  end @2 :UInt64;       # the version of the next event
+  events @3 :List(StreamEvent);
+  more @4 :Bool;        # there are more in that direction:
+  next @5 :UInt64;      # from this version on
+  policy @6 :StreamPolicy;
+}
+
+struct StreamEvent {
+  version @0 :UInt64;
+  position @1 :UInt64;
+  timeNs @2 :UInt64;    # unix time
+  event @3 :Data;       # its header and what follows (docs/formats/txn.md, Events)
+}
+
+struct StreamPolicy {
+  maxCount @0 :UInt64;  # 0: all
+  maxAgeNs @1 :UInt64;  # 0: all
+  dedupe @2 :UInt32;
+}
+
+struct StreamsAnswer {
+  streams @0 :List(ListedStream);  # that exist, in the order of their names
+  more @1 :Bool;                   # there may be more behind the last one
+}
+
+struct ListedStream {
+  name @0 :Text;
+  first @1 :UInt64;     # as in StreamAnswer
+  end @2 :UInt64;
+  lastTimeNs @3 :UInt64;
+  policy @4 :StreamPolicy;
+}
+
+struct MgetAnswer {
+  values @0 :List(KeyValue);  # of each key, in the order of the request; all as they were at `applied`
+}
+
+struct KeyValue {
+  found @0 :Bool;
+  value @1 :Data;
+  withheldBytes @2 :UInt64;  # not 0: the value has so many bytes and found no room in the answer
+  modifiedAt @3 :UInt64;     # position; 0: not known
 }
 
 struct ScanAnswer {
@@ -262,7 +398,7 @@ struct Activity {
   diskCapacityBytes @4 :UInt64;  # 0: not known
   writes @5 :UInt64;          # requests that were answered without an error
   reads @6 :UInt64;
-  events @7 :UInt64;          # records that appends put into the log
+  events @7 :UInt64;          # records that appends and transactions put into the log
   recordBytes @8 :UInt64;     # of all records that requests put into the log
   refused @9 :UInt64;         # requests that were answered with an error
   notLeader @10 :UInt64;

@@ -265,6 +265,7 @@ class ModelRun {
     const auto done = log_->read_batch(addresses, [&](const Record& record) {
       EXPECT_EQ(record.address.value, addresses[seen++].value);
       model_.check_content(record);
+      return true;
     });
     if (!done) return failed(done.error());
     ASSERT_EQ(seen, addresses.size());

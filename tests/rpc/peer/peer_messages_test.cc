@@ -1,5 +1,6 @@
 // What one node sends another one arrives, unchanged and in order.
 
+#include <algorithm>
 #include <chrono>
 #include <initializer_list>
 #include <string>
@@ -33,7 +34,7 @@ TEST(PeerTransport, MessagesArriveInOrderBothWays) {
   for (uint64_t i = 0; i < 50; ++i) {
     const auto& data = std::get<replication::Data>(follower.recorder.messages[i]);
     EXPECT_EQ(data.from, Address{i});
-    EXPECT_EQ(*data.bytes, *bytes);
+    EXPECT_TRUE(std::ranges::equal(*data.bytes, *bytes));
     EXPECT_EQ(std::get<replication::Acknowledge>(leader.recorder.messages[i]).durable, Address{i});
   }
 }

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <future>
 #include <string>
+#include <vector>
 
 #include <gtest/gtest.h>
 
@@ -81,6 +82,84 @@ TEST(Service, ACasAgainstAbsentEntersNoLogBeforeAllMembersKnowIt) {
             Outcome::kDone);
 }
 
+statemachine::Command last_command(FakeNode& node) {
+  static std::string payload;
+  payload = node.log.last_payload();
+  const auto command = statemachine::decode(as_bytes(payload));
+  EXPECT_TRUE(command) << command.error().message;
+  return command.value_or(statemachine::Command{});
+}
+
+// So its events are found by their stream, and sent again it is applied once.
+TEST(Service, AnAppendIsATransactionOnceTheClusterKnowsThem) {
+  FakeNode node;
+  {
+    auto client = client_of({node.address()});
+    ASSERT_TRUE(client->append("s", {as_bytes("a"), as_bytes("b")}));
+    EXPECT_EQ(last_command(node).operation, statemachine::Operation::kEvent);
+    const auto refused = client->txn({});
+    ASSERT_FALSE(refused);
+    EXPECT_EQ(refused.error().code, ErrorCode::kFailedPrecondition) << refused.error().message;
+  }
+  replication::NodeStatus status = *node.node.status();
+  status.cluster_version = tailrace::since(Feature::kTxn);
+  node.node.set(status);
+  auto client = client_of({node.address()});
+  const uint64_t before_ns = system_clock().unix_time_ns();
+  const auto appended = client->append("s", {as_bytes("a"), as_bytes("b")});
+  ASSERT_TRUE(appended) << appended.error().message;
+  const statemachine::Command command = last_command(node);
+  ASSERT_EQ(command.operation, statemachine::Operation::kTxn);
+  EXPECT_TRUE(command.session);
+  statemachine::Txn txn;
+  ASSERT_TRUE(statemachine::decode(command.value, txn));
+  EXPECT_GE(txn.time_ns, before_ns);
+  ASSERT_EQ(txn.then.size(), 1u);
+  EXPECT_EQ(as_text(txn.then[0].name), "s");
+  EXPECT_EQ(txn.events.size(), 2u);
+  const size_t count = node.log.count();
+  const std::vector<ByteSpan> many(statemachine::kMaxTxnItems, as_bytes("e"));
+  EXPECT_EQ(client->append("s", many).error().code, ErrorCode::kInvalidArgument);
+  EXPECT_EQ(node.log.count(), count);
+}
+
+// What only clients of other make could send: nothing of it enters the log.
+TEST(Service, ATransactionThatIsNoneIsTheClientsMistake) {
+  FakeNode node;
+  replication::NodeStatus status = *node.node.status();
+  status.cluster_version = tailrace::since(Feature::kTxn);
+  node.node.set(status);
+  auto client = client_of({node.address()});
+  const auto refused = client->write(
+      {.operation = statemachine::Operation::kTxn, .value = as_bytes("no transaction")});
+  ASSERT_FALSE(refused);
+  EXPECT_NE(refused.error().code, ErrorCode::kCorruption);
+  const auto keyed = client->mget({as_bytes("a"), as_bytes("")}, {});
+  ASSERT_FALSE(keyed);
+  EXPECT_EQ(keyed.error().code, ErrorCode::kInvalidArgument);
+  EXPECT_EQ(client->mget({}, {}).error().code, ErrorCode::kInvalidArgument);
+  const auto many = client->mget(std::vector<ByteSpan>(1025, as_bytes("a")), {});
+  ASSERT_FALSE(many);
+  EXPECT_EQ(many.error().code, ErrorCode::kInvalidArgument);
+  for (const char* part : {"1025 keys", "1 to 1024"})
+    EXPECT_NE(many.error().message.find(part), std::string::npos) << many.error().message;
+  EXPECT_EQ(client->read_stream("", {}, [](const auto&) { return true; }).error().code,
+            ErrorCode::kInvalidArgument);
+  std::promise<ErrorCode> told;
+  client->async_read_stream(
+      "", {}, [](const auto&) { return true; },
+      [&](const Result<StreamEnd>& end) {
+        told.set_value(end ? ErrorCode::kCancelled : end.error().code);
+      });
+  EXPECT_EQ(told.get_future().get(), ErrorCode::kInvalidArgument);
+  EXPECT_EQ(node.log.count(), 0u);
+  ASSERT_TRUE(client->put(as_bytes("a"), as_bytes("1")));
+  const auto several = client->mget({as_bytes("a"), as_bytes("b")}, {});
+  ASSERT_TRUE(several) << several.error().message;
+  EXPECT_EQ(several->values[0].value, "1");
+  EXPECT_FALSE(several->values[1].found);
+}
+
 // The leader's clock is asked once: the command carries the moment.
 TEST(Service, ATimeToLiveBecomesAMomentInTheLog) {
   FakeNode node;
@@ -122,6 +201,38 @@ TEST(Service, ManyRequestsInFlightAreAllAnsweredOnce) {
   EXPECT_EQ(failed, 0);
   EXPECT_EQ(node.log.count(), static_cast<size_t>(kRequests));
   EXPECT_EQ(client->get(as_bytes("k"), {})->value, std::to_string(kRequests - 1));
+}
+
+// A large value is sent from where it is, in whole words: whatever its length, beside others in one
+// write, and with an expected value behind it, what arrives is the value and nothing more.
+TEST(Service, ValuesOfAnyLengthArriveAsTheyAre) {
+  FakeNode node;
+  auto client = client_of({node.address()});
+  std::vector<std::string> values;
+  for (const size_t bytes : {16'383u, 16'384u, 16'385u, 16'391u, 100'001u, 65'536u, 1u << 20}) {
+    values.emplace_back(bytes, static_cast<char>('a' + values.size()));
+    values.emplace_back(3, static_cast<char>('A' + values.size()));
+  }
+  std::atomic<int> failed{0}, done{0};
+  std::promise<void> all;
+  for (size_t i = 0; i < values.size(); ++i)
+    client->async_put(as_bytes(std::to_string(i)), as_bytes(values[i]), [&](const auto& answer) {
+      if (!answer) ++failed;
+      if (++done == static_cast<int>(values.size())) all.set_value();
+    });
+  all.get_future().wait();
+  EXPECT_EQ(failed, 0);
+  for (size_t i = 0; i < values.size(); ++i) {
+    const auto got = client->get(as_bytes(std::to_string(i)), {});
+    ASSERT_TRUE(got) << got.error().message;
+    EXPECT_TRUE(got->value == values[i])
+        << values[i].size() << " bytes came as " << got->value.size();
+    const std::string next = values[i] + "n";
+    const auto swapped = client->cas(as_bytes(std::to_string(i)), as_bytes(values[i]),
+                                     as_bytes(std::string_view(next).substr(0, 1u << 20)));
+    ASSERT_TRUE(swapped) << swapped.error().message;
+    EXPECT_EQ(swapped->answer.outcome, Outcome::kDone) << values[i].size();
+  }
 }
 
 TEST(Service, AnOversizedValueIsRefusedAndTheSessionGoesOn) {

@@ -27,11 +27,17 @@ std::ostream& operator<<(std::ostream& out, const Part& part) {
 }
 
 constexpr Part kParts[] = {
-    {"keys", &keys},           {"numbers", &numbers_in_values},
-    {"comparing", &comparing}, {"without_effect", &without_effect},
-    {"expiry", &expiry},       {"sessions", &sessions},
-    {"answers", &answers},     {"beginnings", &beginnings},
-    {"ends", &ends},           {"limits", &limits},
+    {"keys", &keys},
+    {"numbers", &numbers_in_values},
+    {"comparing", &comparing},
+    {"without_effect", &without_effect},
+    {"expiry", &expiry},
+    {"sessions", &sessions},
+    {"answers", &answers},
+    {"beginnings", &beginnings},
+    {"ends", &ends},
+    {"limits", &limits},
+    {"transactions", &transactions},
     {"broken", &broken},
 };
 
@@ -101,7 +107,7 @@ TEST(AppliedHistories, HaveEveryCommandAndEveryOutcome) {
   for (const CommandInfo& info : kCommands)
     EXPECT_TRUE(operations.contains(static_cast<uint8_t>(info.operation)))
         << "no part of the history has " << info.title;
-  for (int outcome = 0; outcome <= static_cast<int>(Outcome::kAnswerForgotten); ++outcome)
+  for (int outcome = 0; outcome <= static_cast<int>(Outcome::kLast); ++outcome)
     EXPECT_TRUE(outcomes.contains(static_cast<Outcome>(outcome))) << "outcome " << outcome;
 }
 

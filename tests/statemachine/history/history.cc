@@ -5,14 +5,15 @@
 #include <fmt/format.h>
 
 #include "fasterlog/format/record.h"
+#include "statemachine/streams/stream_records.h"
 
 namespace tailrace::statemachine::history {
 namespace {
 
 constexpr uint32_t kPageBytes = 256u << 10;
 constexpr const char* kOutcomes[] = {
-    "done",       "absent",          "mismatch",        "not an integer",
-    "serial gap", "session expired", "answer forgotten"};
+    "done",       "absent",          "mismatch",         "not an integer",
+    "serial gap", "session expired", "answer forgotten", "a check failed"};
 
 std::string in_words(const Answer& answer) {
   std::string text = kOutcomes[static_cast<size_t>(answer.outcome)];
@@ -40,8 +41,12 @@ std::string as_numbers(const std::string& bytes) {
 std::string name_of_key(const std::string& key) {
   if (key.front() == kUserKey) return "key " + in_quotes(key.substr(1));
   if (key.front() == kMachineKey) return key.substr(1);
+  if (key.front() == kHeadKey) return "stream " + in_quotes(key.substr(1));
+  if (key.front() == kPageKey || key.front() == kIdsKey || key.front() == kDroppedKey)
+    return fmt::format("{} {}", key.front(), in_hex(key.substr(1)));
   const std::string id = fmt::format("{}/{}", number_at(key, 1), number_at(key, 9));
   if (key.front() == kSessionKey) return "session " + id;
+  if (key.front() == kOnceKey) return "once " + id;
   return fmt::format("answer {} serial {}", id, number_at(key, 17));
 }
 
@@ -52,10 +57,17 @@ std::string in_words(const std::string& key, const std::string& value) {
            fmt::format("outcome {} flags {} ", static_cast<int>(value.at(0)),
                        static_cast<int>(value.at(1))) +
            in_quotes(value.substr(2));
-  if (key == "mformat" || key == "mrules") return name + in_hex(value);
+  if (key == "mformat" || key == "mrules" || key.front() == kHeadKey) return name + in_hex(value);
+  if (key.front() == kPageKey || key.front() == kIdsKey || key.front() == kOnceKey)
+    return name + in_quotes(value);
   if (key.front() != kUserKey) return name + as_numbers(value);
   if (value.size() >= 9 && value[0] == 1)
     return name + in_quotes(value.substr(9)) + fmt::format(" until {}", number_at(value, 1));
+  if (value.size() >= 9 && value[0] == 2)
+    return name + in_quotes(value.substr(9)) + fmt::format(" of {}", number_at(value, 1));
+  if (value.size() >= 17 && value[0] == 3)
+    return name + in_quotes(value.substr(17)) +
+           fmt::format(" until {} of {}", number_at(value, 1), number_at(value, 9));
   return name + (value.at(0) == 0 ? "" : "not plain: ") + in_quotes(value.substr(1));
 }
 

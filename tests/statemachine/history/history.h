@@ -77,6 +77,7 @@ void answers(History& history);
 void beginnings(History& history);
 void ends(History& history);
 void limits(History& history);
+void transactions(History& history);
 void broken(History& history);
 
 }  // namespace tailrace::statemachine::history

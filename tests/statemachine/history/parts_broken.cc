@@ -34,7 +34,7 @@ void broken_headers(History& history) {
   stop(history, "Lengths that say more than there is.",
        changed("put", plain, 4, "\xff\xff\xff\xff"));
   stop(history, "Operation 0.", changed("operation 0", plain, 0, std::string(1, '\0')));
-  stop(history, "The operation after the last.", changed("operation 12", plain, 0, "\x0c"));
+  stop(history, "The operation after the last.", changed("operation 14", plain, 0, "\x0e"));
   stop(history, "The greatest operation.", changed("operation 255", plain, 0, "\xff"));
   stop(history, "A flag that is not known.", changed("flag 8", plain, 1, "\x08"));
   stop(history, "Another one.", changed("flag 128", plain, 1, "\x80"));
@@ -77,7 +77,7 @@ void broken_rules(History& history) {
   refuse("nothing.", "");
   refuse("three bytes.", one.substr(0, 3));
   refuse("version 0.", with(one, 0, 0));
-  refuse("version 3.", with(two, 0, 3));
+  refuse("version 4.", with(two, 0, 4));
   refuse("version 1 in a byte less.", one.substr(0, 23));
   refuse("version 1 in the bytes of version 2.", with(two, 0, 1));
   refuse("version 2 in the bytes of version 1.", with(one, 0, 2));
@@ -96,7 +96,7 @@ void broken_rules(History& history) {
   refuse("too many bytes of all answers.",
          rules_bytes(kHour, 1, 1, {1, 1, (uint64_t{64} << 30) + 1}));
   stop(history, "Broken rules in a session, which does not begin.",
-       rules(with(one, 0, 3)).in_session(7, 1));
+       rules(with(one, 0, 4)).in_session(7, 1));
 }
 
 }  // namespace

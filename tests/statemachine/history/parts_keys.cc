@@ -130,6 +130,9 @@ void without_effect(History& history) {
   history.set_time(~uint64_t{0});
   history.step("The greatest time.", {add("n", 1)});
   history.step("And once more.", {add("n", 1)});
+  history.step("The last scavenge is noted, and how many there were.",
+               {scavenge(), put("k", "v"), scavenge()});
+  history.step("Another one.", {scavenge()});
 }
 
 }  // namespace tailrace::statemachine::history

@@ -10,8 +10,9 @@ namespace tailrace::statemachine::history {
 namespace {
 
 constexpr size_t kMostShown = 40;
-constexpr const char* kNames[] = {"nothing", "event",  "put",  "delete",  "add",   "cas",
-                                  "digest",  "expire", "time", "compare", "rules", "insert"};
+constexpr const char* kNames[] = {"nothing", "event",  "put",    "delete",  "add",
+                                  "cas",     "digest", "expire", "time",    "compare",
+                                  "rules",   "insert", "txn",    "scavenge"};
 
 WrittenCommand on_key(uint8_t operation, std::string key, std::string value = {}) {
   WrittenCommand command;
@@ -42,12 +43,14 @@ std::string WrittenCommand::words() const {
   const bool known = operation < std::size(kNames);
   std::string text = known ? kNames[operation] : fmt::format("operation {}", operation);
   const bool is_rules = operation == 10;
+  const bool is_txn = operation == 12;
+  if (is_txn) text += " " + in_hex(value);
   if (is_rules) text += value.empty() ? " of no bytes" : " " + in_hex(value);
   const bool has_key = operation >= 1 && operation != 6 && (operation < 8 || operation == 11);
   if (has_key || !key.empty()) text += " " + in_quotes(key);
   if (operation == 5 || !expected.empty()) text += " from " + in_quotes(expected);
   const bool has_value = operation == 1 || operation == 2 || operation == 5 || operation == 11;
-  if (!is_rules && (has_value || !value.empty())) text += " to " + in_quotes(value);
+  if (!is_rules && !is_txn && (has_value || !value.empty())) text += " to " + in_quotes(value);
   if (operation == 4 || delta != 0) text += fmt::format(" {:+}", delta);
   if (operation == 7 || expires_at != 0) text += fmt::format(" until {}", expires_at);
   if (has_session)
@@ -102,11 +105,18 @@ WrittenCommand time_passes() {
 WrittenCommand compare() {
   return on_key(9, {});
 }
+WrittenCommand scavenge() {
+  return on_key(13, {});
+}
 WrittenCommand rules(std::string bytes) {
   return on_key(10, {}, std::move(bytes));
 }
 WrittenCommand insert(std::string key, std::string value) {
   return on_key(11, std::move(key), std::move(value));
+}
+
+WrittenCommand txn(std::string body) {
+  return on_key(12, {}, std::move(body));
 }
 
 std::string rules_bytes(uint64_t ttl, uint32_t answers, uint32_t answer_bytes) {
@@ -126,6 +136,13 @@ std::string rules_bytes(uint64_t ttl, uint32_t answers, uint32_t answer_bytes,
   put_number(bytes, limits.sessions);
   put_number(bytes, limits.answer_value_bytes);
   put_number(bytes, limits.answers_bytes);
+  return bytes;
+}
+
+std::string rules_with_positions_bytes(uint64_t ttl, uint32_t answers, uint32_t answer_bytes,
+                                       const WrittenLimits& limits) {
+  std::string bytes = rules_bytes(ttl, answers, answer_bytes, limits);
+  bytes[0] = 3;
   return bytes;
 }
 

@@ -59,7 +59,10 @@ WrittenCommand digest();
 WrittenCommand expire(std::string key, uint64_t time);
 WrittenCommand time_passes();
 WrittenCommand compare();
+WrittenCommand scavenge();
 WrittenCommand insert(std::string key, std::string value);
+/// Of this body, which need not be a transaction.
+WrittenCommand txn(std::string body);
 
 struct WrittenLimits {
   uint32_t sessions = 100'000, answer_value_bytes = 1024;
@@ -68,6 +71,9 @@ struct WrittenLimits {
 std::string rules_bytes(uint64_t ttl, uint32_t answers, uint32_t answer_bytes);
 std::string rules_bytes(uint64_t ttl, uint32_t answers, uint32_t answer_bytes,
                         const WrittenLimits& limits);
+/// Of version 3.
+std::string rules_with_positions_bytes(uint64_t ttl, uint32_t answers, uint32_t answer_bytes,
+                                       const WrittenLimits& limits);
 /// Of these bytes, which need not be rules.
 WrittenCommand rules(std::string bytes);
 inline WrittenCommand rules(uint64_t ttl, uint32_t answers, uint32_t answer_bytes) {

@@ -17,7 +17,7 @@ namespace tailrace::statemachine {
 namespace {
 
 /// Letters as they are in keys; else in hexadecimal, where more than 16 zeros are counted.
-std::string hex(std::string_view bytes) {
+std::string hex_of(std::string_view bytes) {
   std::string text;
   for (size_t at = 0; at < bytes.size();) {
     const size_t end = std::min(bytes.size(), bytes.find_first_not_of('\0', at));
@@ -33,13 +33,13 @@ std::string hex(std::string_view bytes) {
 /// Of a long one the beginning, and the checksum of all of it.
 std::string value_text(std::string_view value) {
   constexpr size_t kShown = 160;
-  if (value.size() <= kShown) return hex(value);
-  return hex(value.substr(0, kShown)) +
+  if (value.size() <= kShown) return hex_of(value);
+  return hex_of(value.substr(0, kShown)) +
          fmt::format("... {} bytes, crc {:08x}", value.size(), crc32c(as_bytes(value)));
 }
 std::string key_text(std::string_view key) {
   if (key[0] == kHeadKey || key[0] == 'm') return std::string(key);
-  return std::string(1, key[0]) + " " + hex(key.substr(1));
+  return std::string(1, key[0]) + " " + hex_of(key.substr(1));
 }
 
 class StreamsPage {

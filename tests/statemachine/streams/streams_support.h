@@ -1,6 +1,7 @@
 #pragma once
 // A store with the index of streams in it, on a disk that may lose its power.
 
+#include <future>
 #include <map>
 #include <memory>
 #include <string>
@@ -32,7 +33,18 @@ class StreamsNode {
   /// All of the serial is done.
   void done(kv::Serial serial) { session_->refresh(serial); }
   void checkpoint(kv::CheckpointKind kind = kv::CheckpointKind::kFoldOver) {
+    finish_checkpoint();
     const auto taken = kv::checkpoint(*store_, kind);
+    ASSERT_TRUE(taken) << taken.error().message;
+  }
+  /// Goes on beside whatever comes next; a restart may come before its end.
+  void begin_checkpoint(kv::CheckpointKind kind) {
+    finish_checkpoint();
+    running_ = kv::begin_checkpoint(*store_, nullptr, kind);
+  }
+  void finish_checkpoint() {
+    if (!running_.valid()) return;
+    const auto taken = running_.get();
     ASSERT_TRUE(taken) << taken.error().message;
   }
   /// Returns the serial up to which all is there.
@@ -59,6 +71,7 @@ class StreamsNode {
     index_.reset();
     session_.reset();
     store_.reset();
+    running_ = {};
   }
 
   testing::FaultFileSystem disk_;
@@ -66,6 +79,7 @@ class StreamsNode {
   std::unique_ptr<kv::Store> store_;
   std::unique_ptr<kv::Session> session_;
   std::unique_ptr<StreamIndex> index_;
+  std::future<Result<kv::CheckpointInfo>> running_;
 };
 
 inline EventId stream_event_id(uint64_t number) {

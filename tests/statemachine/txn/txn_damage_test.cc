@@ -91,15 +91,15 @@ TEST(TxnDamage, RandomBytesNeverCrash) {
   for (int round = 0; round < 50000; ++round) {
     bytes.resize(random.below(80));
     random.fill(bytes);
-    if (bytes.size() >= 16 && random.chance(3, 4)) {
+    if (bytes.size() >= 24 && random.chance(3, 4)) {
       // What nearly fits reaches deeper than pure noise.
       const uint16_t head[] = {1, static_cast<uint16_t>(random.below(2)),
                                static_cast<uint16_t>(random.below(2)),
                                static_cast<uint16_t>(random.below(2))};
       store(bytes.data(), head);
-      bytes[8] = static_cast<std::byte>(random.below(11));
-      bytes[9] = static_cast<std::byte>(random.below(4));
-      store(bytes.data() + 10, static_cast<uint16_t>(random.below(3)));
+      bytes[16] = static_cast<std::byte>(random.below(11));
+      bytes[17] = static_cast<std::byte>(random.below(4));
+      store(bytes.data() + 18, static_cast<uint16_t>(random.below(3)));
     }
     read_all_ways(bytes);
   }
@@ -117,13 +117,13 @@ struct Refused {
 std::vector<std::byte> one_of_each() {
   Txn txn;
   txn.once = OnceKey{1, 2, 3};
-  txn.checks = {{.kind = CheckKind::kKeyAbsent, .name = as_bytes("k")}};  // byte 32
-  txn.then = {{.kind = TxnEffectKind::kAppend, .name = as_bytes("s")}};   // byte 37
+  txn.checks = {{.kind = CheckKind::kKeyAbsent, .name = as_bytes("k")}};  // byte 40
+  txn.then = {{.kind = TxnEffectKind::kAppend, .name = as_bytes("s")}};   // byte 45
   const std::string_view tags[] = {"x"};
-  txn.add_event(txn.then[0], {}, tags);  // byte 44, tag 56
+  txn.add_event(txn.then[0], {}, tags);  // byte 52, tag 64
   txn.then.push_back({.kind = TxnEffectKind::kPut, .name = as_bytes("a"), .expires_at_ns = 1});
   txn.then.push_back({.kind = TxnEffectKind::kPolicy, .name = as_bytes("p"), .max_count = 1});
-  std::vector<std::byte> bytes;  // 58 and 75
+  std::vector<std::byte> bytes;  // 66 and 83
   encode(txn, bytes);
   return bytes;
 }
@@ -138,28 +138,29 @@ TEST(TxnDamage, EachRefusalNamesTheByteAndTheReason) {
       {"version", 0, 2, kNewer, "at byte 0: version 2" + newer},
       {"flags", 1, 3, kNewer, "at byte 0: flags 3" + newer},
       {"checks", 3, 16, kDamage, "at byte 0: more than 4096 items"},
-      {"once", 24, 0, kDamage, "at byte 24: a once key is remembered until 0"},
-      {"kind of check", 32, 0, kDamage, "at byte 32: a check of kind 0"},
-      {"kind of check", 32, 10, kNewer, "at byte 32: a check of kind 10" + newer},
-      {"flags of check", 33, 1, kNewer, "at byte 32: flags 1 of a check" + newer},
-      {"name of check", 34, 0, kDamage, "at byte 32: an empty name"},
-      {"a name where there is none", 32, 9, kDamage, "at byte 32: a name of what has none"},
-      {"kind of effect", 37, 0, kDamage, "at byte 37: an effect of kind 0"},
-      {"kind of effect", 37, 10, kNewer, "at byte 37: an effect of kind 10" + newer},
-      {"flags of append", 38, 4, kNewer, "at byte 37: flags 4 of append" + newer},
-      {"events", 41, 0, kDamage, "at byte 41: an append without events"},
-      {"events", 42, 16, kDamage, "at byte 44: more than 4096 items with its events"},
-      {"flags of event", 44, 2, kNewer, "at byte 44: flags 2 of an event" + newer},
-      {"content type", 45, 4, kNewer, "at byte 44: content type 4" + newer},
-      {"tags", 47, 17, kDamage, "at byte 44: 17 tags of an event"},
-      {"metadata", 50, 2, kDamage, "at byte 44: 131072 bytes of metadata"},
-      {"tag", 56, 0, kDamage, "at byte 56: an empty tag"},
-      {"time of put", 62, 0, kDamage, "at byte 62: a time is flagged but not given"},
-      {"policy", 76, 0, kDamage, "at byte 75: a policy that says nothing"},
-      {"policy", 76, 8, kNewer, "at byte 75: flags 8 of policy" + newer},
-      {"length", 73, 1, kDamage, "at byte 75: 16777216 bytes are to follow, 13 are left"},
-      {"end", 6, 1, kDamage, "at byte 88: 4 bytes are to follow, 0 are left"},
-      {"end", 4, 2, kDamage, "at byte 75: 13 bytes are left behind its end"},
+      {"once", 32, 0, kDamage, "at byte 32: a once key is remembered until 0"},
+      {"kind of check", 40, 0, kDamage, "at byte 40: a check of kind 0"},
+      {"kind of check", 40, 10, kNewer, "at byte 40: a check of kind 10" + newer},
+      {"flags of check", 41, 1, kNewer, "at byte 40: flags 1 of a check" + newer},
+      {"name of check", 42, 0, kDamage, "at byte 40: an empty name"},
+      {"a name where there is none", 40, 9, kDamage, "at byte 40: a name of what has none"},
+      {"kind of effect", 45, 0, kDamage, "at byte 45: an effect of kind 0"},
+      {"kind of effect", 45, 10, kNewer, "at byte 45: an effect of kind 10" + newer},
+      {"flags of append", 46, 4, kNewer, "at byte 45: flags 4 of append" + newer},
+      {"events", 49, 0, kDamage, "at byte 49: an append without events"},
+      {"events", 50, 16, kDamage, "at byte 52: more than 4096 items with its events"},
+      {"flags of event", 52, 2, kNewer, "at byte 52: flags 2 of an event" + newer},
+      {"content type", 53, 4, kNewer, "at byte 52: content type 4" + newer},
+      {"tags", 55, 17, kDamage, "at byte 52: 17 tags of an event"},
+      {"metadata", 58, 2, kDamage, "at byte 52: 131072 bytes of metadata"},
+      {"tag", 64, 0, kDamage, "at byte 64: an empty tag"},
+      {"time of put", 70, 0, kDamage, "at byte 70: a time is flagged but not given"},
+      {"policy", 84, 0, kDamage, "at byte 83: a policy that says nothing"},
+      {"policy", 84, 16, kNewer, "at byte 83: flags 16 of policy" + newer},
+      {"ids", 84, 9, kDamage, "at byte 95: 8 bytes are to follow, 1 are left"},
+      {"length", 81, 1, kDamage, "at byte 83: 16777216 bytes are to follow, 13 are left"},
+      {"end", 6, 1, kDamage, "at byte 96: 4 bytes are to follow, 0 are left"},
+      {"end", 4, 2, kDamage, "at byte 83: 13 bytes are left behind its end"},
   };
   const std::vector<std::byte> sound = one_of_each();
   Txn txn;
@@ -172,6 +173,18 @@ TEST(TxnDamage, EachRefusalNamesTheByteAndTheReason) {
     EXPECT_EQ(decoded.error().message, "no transaction: " + each.message) << each.what;
     EXPECT_EQ(decoded.error().code, each.code) << each.what;
   }
+}
+
+// Promise: no node is told to remember more ids of a stream than a stream can.
+TEST(TxnDamage, APolicyOfTooManyIds) {
+  Txn txn;
+  txn.then = {{.kind = TxnEffectKind::kPolicy, .name = as_bytes("s"), .dedupe = 256}};
+  std::vector<std::byte> bytes;
+  encode(txn, bytes);
+  ASSERT_TRUE(decode(bytes, txn));
+  store(bytes.data() + 20, uint64_t{257});
+  EXPECT_EQ(decode(bytes, txn).error().message,
+            "no transaction: at byte 20: 257 ids to be remembered");
 }
 
 // Promise: no body makes decoding hold more than kMaxTxnItems items.

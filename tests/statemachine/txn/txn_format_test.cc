@@ -61,6 +61,12 @@ TEST(TxnFormat, AnEventIsFoundByItsOffsetAndByItsOrdinal) {
       ASSERT_TRUE(at) << at.error().message;
       EXPECT_EQ(text_of(*at, tags), text);
       EXPECT_EQ(at->offset, event.offset);
+      const auto end = static_cast<size_t>(event.data.data() + event.data.size() - bytes.data());
+      const ByteSpan own = ByteSpan(bytes).subspan(event.offset, end - event.offset);
+      const auto alone = event_alone(own, tags);
+      ASSERT_TRUE(alone) << alone.error().message;
+      EXPECT_EQ(text_of(*alone, tags), text);
+      EXPECT_FALSE(event_alone(own.first(own.size() - 1), tags));
       const auto of = event_of(bytes, ordinal, tags);
       ASSERT_TRUE(of) << of.error().message;
       EXPECT_EQ(text_of(*of, tags), text);
@@ -83,7 +89,7 @@ TEST(TxnFormat, AnEventIsReadWithoutTheItemsBeforeIt) {
   encode(txn, bytes);
   Txn back;
   ASSERT_TRUE(decode(bytes, back));
-  bytes[8] = std::byte{0};  // the kind of the delete
+  bytes[16] = std::byte{0};  // the kind of the delete
   ASSERT_FALSE(decode(bytes, back));
   std::vector<std::string_view> tags;
   const auto event = event_at(bytes, bytes.size() - 12 - 1 - 4, tags);
@@ -100,7 +106,7 @@ TEST(TxnFormat, NoEventBeginsOutsideOfTheBody) {
   std::vector<std::string_view> tags;
   encode(txn, bytes);
   ASSERT_TRUE(event_at(bytes, bytes.size() - 12, tags));
-  for (const size_t offset : {size_t{0}, size_t{7}, bytes.size() - 11, bytes.size(),
+  for (const size_t offset : {size_t{0}, size_t{15}, bytes.size() - 11, bytes.size(),
                               bytes.size() + 1, ~size_t{0}, ~size_t{0} - 11}) {
     const auto event = event_at(bytes, offset, tags);
     ASSERT_FALSE(event) << offset;
@@ -126,6 +132,7 @@ TEST(TxnFormat, ChecksHaveTheDocumentedLayout) {
   encode(txn, bytes);
   EXPECT_EQ(hex(bytes),
             "0101090000000000"
+            "0000000000000000"
             "010000000000000002000000000000000300000000000000"
             "0100010002000000"
             "6b"
@@ -165,13 +172,15 @@ TEST(TxnFormat, EffectsHaveTheDocumentedLayout) {
                    {.kind = TxnEffectKind::kPolicy,
                     .name = as_bytes("i"),
                     .max_age_ns = 7,
-                    .truncate_before = 8},
+                    .truncate_before = 8,
+                    .dedupe = 9},
                    {.kind = TxnEffectKind::kDeleteStream, .name = as_bytes("j")},
                    {.kind = TxnEffectKind::kTombstone, .name = as_bytes("k")}};
   std::vector<std::byte> bytes;
   encode(txn, bytes);
   EXPECT_EQ(hex(bytes),
             "0100000007000400"
+            "0000000000000000"
             "01000100"
             "01000000"
             "61"
@@ -195,9 +204,10 @@ TEST(TxnFormat, EffectsHaveTheDocumentedLayout) {
             "07010100"
             "0000000000000000"
             "68"
-            "07060100"
+            "070e0100"
             "0700000000000000"
             "0800000000000000"
+            "0900000000000000"
             "69"
             "08000100"
             "6a"
@@ -235,6 +245,7 @@ TEST(TxnFormat, EventsHaveTheDocumentedLayout) {
   encode(txn, bytes);
   EXPECT_EQ(hex(bytes),
             "0100000001000300"
+            "0000000000000000"
             "06030100"
             "0400000000000000"
             "0200"
@@ -270,17 +281,63 @@ TEST(TxnFormat, EventsHaveTheDocumentedLayout) {
             "00000000"
             "00000000");
   ASSERT_TRUE(decode(bytes, txn));
-  EXPECT_EQ(txn.events[0].offset, 8u + 15);
-  EXPECT_EQ(txn.events[1].offset, 8u + 15 + 37);
+  EXPECT_EQ(txn.events[0].offset, 16u + 15);
+  EXPECT_EQ(txn.events[1].offset, 16u + 15 + 37);
+}
+
+std::vector<std::byte> dated(const Txn& txn, uint64_t now_ns) {
+  std::vector<std::byte> bytes;
+  encode(txn, bytes);
+  const auto done = date(bytes, now_ns);
+  EXPECT_TRUE(done) << done.error().message;
+  return bytes;
+}
+
+// Promise: the leader's time is added to what says how long something lasts, to nothing else, and
+// no sum runs over; so the body is that of the transaction with these times.
+TEST(TxnFormat, DatingAddsTheTimeToWhatLasts) {
+  constexpr uint64_t kNow = 1'700'000'000'000'000'000;
+  const auto later = [](uint64_t& time_ns) {
+    time_ns = time_ns > UINT64_MAX - kNow ? UINT64_MAX : time_ns + kNow;
+  };
+  std::vector<std::byte> bytes;
+  size_t times = 0;
+  for (uint64_t seed = 1; seed <= kFormatSeeds / 4; ++seed) {
+    SCOPED_TRACE("seed " + std::to_string(seed));
+    TxnSource source(seed);
+    Txn txn = source.draw();
+    const std::vector<std::byte> patched = dated(txn, kNow);
+    txn.time_ns = kNow;
+    if (txn.once) later(txn.once->until_ns);
+    for (auto* list : {&txn.then, &txn.otherwise})
+      for (TxnEffect& effect : *list) {
+        if (effect.expires_at_ns == 0) continue;
+        later(effect.expires_at_ns);
+        ++times;
+      }
+    encode(txn, bytes);
+    ASSERT_EQ(hex(patched), hex(bytes));
+  }
+  EXPECT_GT(times, kFormatSeeds / 10);
+}
+
+TEST(TxnFormat, ABodyIsDatedOnceAndOnlyIfItIsSound) {
+  Txn txn;
+  txn.then = {{.kind = TxnEffectKind::kPut, .name = as_bytes("k"), .expires_at_ns = 1}};
+  std::vector<std::byte> bytes = dated(txn, 5);
+  EXPECT_EQ(date(bytes, 5).error().code, ErrorCode::kInvalidArgument);
+  encode(txn, bytes);
+  bytes.push_back(std::byte{0});
+  EXPECT_EQ(date(bytes, 5).error().code, ErrorCode::kCorruption);
 }
 
 // Promise: the body of the least transaction is its head alone.
 TEST(TxnFormat, ATransactionMayBeEmpty) {
   const Txn txn;
-  ASSERT_TRUE(validate(txn, {8, 0}));
+  ASSERT_TRUE(validate(txn, {16, 0}));
   std::vector<std::byte> bytes;
   encode(txn, bytes);
-  EXPECT_EQ(hex(bytes), "0100000000000000");
+  EXPECT_EQ(hex(bytes), "01000000000000000000000000000000");
   Txn back;
   EXPECT_TRUE(decode(bytes, back));
 }

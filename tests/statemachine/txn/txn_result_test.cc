@@ -24,9 +24,9 @@ std::string text_of(const TxnResult& result) {
 
 FailedCheck draw_failed(Random& random) {
   FailedCheck failed;
-  failed.list = static_cast<TxnList>(random.below(3));
+  failed.list = static_cast<TxnList>(random.below(4));
   failed.index = static_cast<uint16_t>(random.below(4096));
-  failed.found = static_cast<FoundKind>(random.between(1, 8));
+  failed.found = static_cast<FoundKind>(random.between(1, 12));
   switch (failed.found) {
     case FoundKind::kValue:
       failed.value = as_bytes("value").first(random.below(6));
@@ -35,6 +35,10 @@ FailedCheck draw_failed(Random& random) {
     case FoundKind::kPosition:
     case FoundKind::kVersion:
     case FoundKind::kLogTime:
+    case FoundKind::kPartialIds:
+    case FoundKind::kStreamFull:
+    case FoundKind::kOnceFull:
+    case FoundKind::kReadLimit:
       failed.number = random.next();
       break;
     case FoundKind::kAbsent:
@@ -191,6 +195,37 @@ TEST(TxnResult, ALongValueIsWithheld) {
             "no result of a transaction: at byte 20: a value of 4097 bytes");
 }
 
+// Promise: whatever a transaction comes to, its result has a bound, and what fits stays.
+TEST(TxnResult, IsLimitedByLeavingValuesOut) {
+  const std::string large(300'000, 'v'), found(kMaxFoundBytes, 'f');
+  TxnResult result;
+  result.succeeded = true;
+  for (int i = 0; i < 5; ++i)
+    result.results.push_back({.kind = EffectResultKind::kValue, .value = as_bytes(large)});
+  limit_bytes(result);
+  EXPECT_LE(encoded_bytes(result), kMostTxnResultBytes);
+  for (size_t i = 0; i < 5; ++i) {
+    EXPECT_EQ(result.results[i].kind,
+              i < 3 ? EffectResultKind::kValue : EffectResultKind::kWithheld);
+    EXPECT_EQ(result.results[i].withheld_bytes, i < 3 ? 0 : large.size());
+  }
+  result.clear();
+  for (size_t i = 0; i < kMaxTxnItems; ++i) {
+    result.failed.push_back(found_value(TxnList::kChecks, 0, as_bytes(found)));
+    result.results.push_back({.kind = EffectResultKind::kValue, .value = as_bytes(large)});
+  }
+  limit_bytes(result);
+  EXPECT_LE(encoded_bytes(result), kMostTxnResultBytes);
+  EXPECT_EQ(result.failed.front().found, FoundKind::kValue);
+  EXPECT_EQ(result.failed.back().found, FoundKind::kWithheld);
+  EXPECT_EQ(result.failed.back().number, found.size());
+  // The longest that has no values.
+  result.clear();
+  result.failed.assign(kMaxTxnItems, {.found = FoundKind::kVersion});
+  result.results.assign(kMaxTxnItems, {.kind = EffectResultKind::kAppended});
+  EXPECT_LE(encoded_bytes(result), kMostTxnResultBytes);
+}
+
 void read_again(ByteSpan bytes) {
   static TxnResult result;
   const auto decoded = decode(bytes, result);
@@ -255,9 +290,9 @@ TEST(TxnResult, EachRefusalNamesTheByteAndTheReason) {
       {3, 16, kDamage, "0: more than 4096 items"},
       {5, 16, kDamage, "0: more than 4096 items"},
       {6, 1, kDamage, "0: a reserved field is not zero"},
-      {16, 3, kNewer, "16: list 3" + newer},
+      {16, 4, kNewer, "16: list 4" + newer},
       {17, 0, kDamage, "16: found is 0"},
-      {17, 9, kNewer, "16: found 9" + newer},
+      {17, 13, kNewer, "16: found 13" + newer},
       {19, 16, kDamage, "16: item 4097 failed"},
       {20, 0, kDamage, "20: a result of kind 0"},
       {20, 7, kNewer, "20: a result of kind 7" + newer},

@@ -28,7 +28,8 @@ class TxnSource {
   const Txn& draw() {
     txn_.clear();
     texts_.clear();
-    if (random_.chance(1, 2)) txn_.once = OnceKey{random_.next(), random_.next(), some_number()};
+    if (random_.chance(1, 2))
+      txn_.once = OnceKey{random_.next(), random_.next(), random_.between(1, kMaxOnceNs)};
     for (uint64_t left = random_.below(6); left > 0; --left)
       txn_.checks.push_back(check());
     for (auto* list : {&txn_.then, &txn_.otherwise})
@@ -87,10 +88,11 @@ class TxnSource {
   }
 
   void policy(TxnEffect& effect) {
-    const uint64_t which = random_.between(1, 7);
+    const uint64_t which = random_.between(1, 15);
     if ((which & 1) != 0) effect.max_count = random_.below(3);
     if ((which & 2) != 0) effect.max_age_ns = random_.next();
     if ((which & 4) != 0) effect.truncate_before = random_.below(2);
+    if ((which & 8) != 0) effect.dedupe = random_.below(kMaxTxnDedupe + 1);
   }
 
   void append(TxnEffect& effect) {
@@ -143,11 +145,11 @@ inline std::string text_of(const TxnCheck& check) {
 
 inline std::string text_of(const Txn& txn, const TxnEffect& effect) {
   std::string text = fmt::format(
-      "effect {} {} value {} until {} delta {} expected {} {} policy {} {} {} events {}+{}\n",
+      "effect {} {} value {} until {} delta {} expected {} {} policy {} {} {} {} events {}+{}\n",
       static_cast<int>(effect.kind), hex(effect.name), hex(effect.value), effect.expires_at_ns,
       effect.delta, static_cast<int>(effect.expected), effect.expected_version,
       text_of(effect.max_count), text_of(effect.max_age_ns), text_of(effect.truncate_before),
-      effect.first_event, effect.event_count);
+      text_of(effect.dedupe), effect.first_event, effect.event_count);
   for (const TxnEvent& event : txn.events_of(effect))
     text += "  event " + text_of(event, txn.tags_of(event)) + "\n";
   return text;
@@ -155,7 +157,7 @@ inline std::string text_of(const Txn& txn, const TxnEffect& effect) {
 
 /// All of it but where its events stand in the body.
 inline std::string text_of(const Txn& txn) {
-  std::string text;
+  std::string text = fmt::format("time {}\n", txn.time_ns);
   if (txn.once)
     text += fmt::format("once {:x} {:x} {}\n", txn.once->high, txn.once->low, txn.once->until_ns);
   for (const TxnCheck& check : txn.checks)

@@ -67,8 +67,8 @@ TEST(TxnValidate, TooManyItems) {
 TEST(TxnValidate, TooManyBytes) {
   Txn txn;
   txn.then = {effect(TxnEffectKind::kDelete, "k")};
-  EXPECT_EQ(refusal(txn, {13, 0}), "");
-  EXPECT_EQ(refusal(txn, {12, 0}), "the transaction is 13 bytes long, 12 are allowed");
+  EXPECT_EQ(refusal(txn, {21, 0}), "");
+  EXPECT_EQ(refusal(txn, {20, 0}), "the transaction is 21 bytes long, 20 are allowed");
   txn.then = {{.kind = TxnEffectKind::kPut, .name = as_bytes("k"), .value = as_bytes("four")}};
   EXPECT_EQ(refusal(txn, {100, 4}), "");
   EXPECT_EQ(
@@ -94,7 +94,9 @@ TEST(TxnValidate, AOnceKeyWithoutATime) {
   txn.once = OnceKey{0, 0, 1};
   EXPECT_EQ(refusal(txn), "");
   txn.once->until_ns = 0;
-  EXPECT_EQ(refusal(txn), "once.until is 0, it is to be a time");
+  EXPECT_EQ(refusal(txn), "once.until is 0, it is to be how long from now, in ns");
+  txn.once->until_ns = kMaxOnceNs + 1;
+  EXPECT_EQ(refusal(txn), "once.until is 604800000000001 ns from now, 604800000000000 are allowed");
 }
 
 TEST(TxnValidate, Keys) {
@@ -190,9 +192,45 @@ TEST(TxnValidate, Tags) {
 }
 
 TEST(TxnValidate, APolicyThatSaysNothing) {
-  EXPECT_EQ(refusal({TxnEffect{.kind = TxnEffectKind::kPolicy, .name = as_bytes("s")}}),
-            "then[0].policy says nothing: one of max_count, max_age and truncate_before is to be "
-            "given");
+  EXPECT_EQ(
+      refusal({TxnEffect{.kind = TxnEffectKind::kPolicy, .name = as_bytes("s")}}),
+      "then[0].policy says nothing: one of max_count, max_age, truncate_before and dedupe is to "
+      "be given");
+}
+
+TEST(TxnValidate, APolicyOfTooManyIds) {
+  TxnEffect policy{.kind = TxnEffectKind::kPolicy, .name = as_bytes("s"), .dedupe = 256};
+  EXPECT_EQ(refusal({policy}), "");
+  policy.dedupe = 257;
+  EXPECT_EQ(refusal({policy}), "then[0].policy.dedupe is 257 ids, 256 are allowed");
+}
+
+TEST(TxnValidate, ATimeThatTheLeaderIsToGive) {
+  Txn txn;
+  txn.time_ns = 7;
+  EXPECT_EQ(refusal(txn), "time is 7, the leader gives it: it is to be 0");
+}
+
+// Promise: an id is of one event of its append; in two appends, or none, it may be.
+TEST(TxnValidate, IdsThatAnAppendHasTwice) {
+  const auto id_of = [](uint8_t last) {
+    EventIdBytes id{};
+    id[15] = std::byte{last};
+    return id;
+  };
+  Txn txn;
+  txn.then = {effect(TxnEffectKind::kAppend, "a"), effect(TxnEffectKind::kAppend, "b")};
+  txn.add_event(txn.then[0], {.id = id_of(3)});
+  txn.add_event(txn.then[0], {});
+  txn.add_event(txn.then[0], {});
+  txn.add_event(txn.then[0], {.id = id_of(1)});
+  txn.add_event(txn.then[1], {.id = id_of(3)});
+  EXPECT_EQ(refusal(txn), "");
+  txn.events[3].id = id_of(3);
+  EXPECT_EQ(refusal(txn),
+            "then[0].append.events[3].id is that of .events[0]; each event has an id of its own");
+  txn.events[3].id = EventIdBytes{};
+  EXPECT_EQ(refusal(txn), "then[0].append.events[3].id is all zeros; give another one, or none");
 }
 
 // Promise: a key is changed once in a list, whatever changes it, and is not read there.
