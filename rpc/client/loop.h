@@ -2,6 +2,7 @@
 // One thread of a runtime: an io_context, and the deadlines of all clients on it. Internal.
 
 #include <atomic>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -13,6 +14,7 @@
 #include <asio/steady_timer.hpp>
 
 #include "core/clock.h"
+#include "core/mutex.h"
 #include "rpc/wire/framed_socket.h"
 
 namespace tailrace::rpc {
@@ -71,6 +73,10 @@ class Loop {
   void stop();
 
   asio::io_context& io() { return io_; }
+  /// Runs `work` on the loop's thread, after what was posted before; at the latest when the loop
+  /// ends. What is only posted to io() is dropped then. For what parts objects that hold each
+  /// other. Any thread.
+  void run_surely(std::function<void()> work);
   DeadlineList& deadlines() { return deadlines_; }
   /// The same one for the same `key`, while anyone holds it. On the loop's thread.
   std::shared_ptr<SharedSearch> shared_search(const std::string& key);
@@ -85,6 +91,7 @@ class Loop {
  private:
   Loop(const void* owner, uint32_t number)
       : owner_(owner), number_(number), work_(asio::make_work_guard(io_)) {}
+  void run_duties();
 
   const void* const owner_;
   const uint32_t number_;
@@ -93,6 +100,8 @@ class Loop {
   asio::executor_work_guard<asio::io_context::executor_type> work_;
   DeadlineList deadlines_{io_};
   std::map<std::string, std::weak_ptr<SharedSearch>> shared_searches_;
+  Mutex duties_mutex_;
+  std::vector<std::function<void()>> duties_ TAILRACE_GUARDED_BY(duties_mutex_);  // run_surely()
   std::thread thread_;
 };
 

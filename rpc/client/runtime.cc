@@ -83,10 +83,29 @@ std::shared_ptr<Loop> Loop::start(const void* owner, uint32_t number) {
   loop->thread_ = named_thread("client", [loop]() mutable {
     current_loop = loop.get();
     loop->io_.run();
+    loop->run_duties();
     loop.reset();
     current_loop = nullptr;
   });
   return loop;
+}
+
+void Loop::run_surely(std::function<void()> work) {
+  {
+    const MutexLock lock(duties_mutex_);
+    duties_.push_back(std::move(work));
+  }
+  asio::post(io_, [this] { run_duties(); });
+}
+
+void Loop::run_duties() {
+  std::vector<std::function<void()>> duties;
+  {
+    const MutexLock lock(duties_mutex_);
+    duties.swap(duties_);
+  }
+  for (const auto& duty : duties)
+    duty();
 }
 
 void Loop::stop() {

@@ -228,7 +228,8 @@ class Tailing {
       std::rotate(order.begin(), order.begin() + static_cast<long>(first_), order.end());
       asio::post(io_, [subscription, order] { subscription->open(order); });
       const auto ended = read(*subscription);
-      asio::post(io_, [subscription] { subscription->leave(); });
+      // Until then the subscription and its connection hold each other.
+      context_->loop.run_surely([subscription] { subscription->leave(); });
       if (ended) return *ended;
       {
         const MutexLock lock(subscription->arrivals().mutex);

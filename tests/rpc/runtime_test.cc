@@ -8,9 +8,11 @@
 #include <thread>
 #include <vector>
 
+#include <asio/post.hpp>
 #include <gtest/gtest.h>
 
 #include "rpc/client/client.h"
+#include "rpc/client/loop.h"
 #include "tests/rpc/fake_node.h"
 #include "tests/rpc/relay.h"
 #include "tests/rpc/served_node.h"
@@ -407,6 +409,28 @@ TEST(Runtime, WorkIsDoneOnItsThread) {
 }
 
 // What makes no sense is refused, and the message says what does.
+// Promise: what parts objects that hold each other is done at the latest when the loop ends; else
+// a tail that ends together with its client would leave its connection behind.
+TEST(Runtime, WhatHasToBeDoneIsDoneWhenTheLoopEnds) {
+  const std::shared_ptr<Loop> loop = Loop::start(nullptr, 0);
+  std::promise<void> busy, go_on;
+  asio::post(loop->io(), [&] {
+    busy.set_value();
+    go_on.get_future().wait();
+  });
+  busy.get_future().wait();
+  bool posted = false, done = false;
+  asio::post(loop->io(), [&] { posted = true; });
+  loop->run_surely([&] { done = loop->on_thread(); });
+  std::thread stops([&] { loop->stop(); });
+  while (!loop->io().stopped())
+    std::this_thread::yield();
+  go_on.set_value();
+  stops.join();
+  EXPECT_FALSE(posted);
+  EXPECT_TRUE(done);
+}
+
 TEST(Runtime, RefusesWhatMakesNoSense) {
   EXPECT_EQ(Runtime::create({.threads = 0}).error().code, ErrorCode::kInvalidArgument);
   EXPECT_EQ(Runtime::create({.threads = Runtime::kMostThreads + 1}).error().code,
