@@ -17,6 +17,7 @@ constexpr const char* kOpenMetricsType =
     "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// The quality of a media type in the field Accept (RFC 9110, 12.5.1): 0 where it is not named.
+/// `accept` in lower case: names of types and of parameters differ by no case.
 double quality_of(std::string_view accept, std::string_view type) {
   double best = 0;
   while (!accept.empty()) {
@@ -36,10 +37,13 @@ double quality_of(std::string_view accept, std::string_view type) {
 
 /// OpenMetrics for those who name it and do not like the plain text better.
 observability::Exposition wanted_by(const Request& request) {
-  const std::string* accept = request.field("accept");
-  if (accept == nullptr) return observability::Exposition::kText;
-  const double open = quality_of(*accept, "application/openmetrics-text");
-  return open > 0 && open >= quality_of(*accept, "text/plain")
+  const std::string* field = request.field("accept");
+  if (field == nullptr) return observability::Exposition::kText;
+  std::string accept = *field;
+  for (char& letter : accept)
+    if (letter >= 'A' && letter <= 'Z') letter = static_cast<char>(letter - 'A' + 'a');
+  const double open = quality_of(accept, "application/openmetrics-text");
+  return open > 0 && open >= quality_of(accept, "text/plain")
              ? observability::Exposition::kOpenMetrics
              : observability::Exposition::kText;
 }

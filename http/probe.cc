@@ -45,6 +45,8 @@ void Probe::register_at(observability::MetricRegistry& registry) {
                      [this] { return static_cast<double>(most_connections); });
   registry.add_histogram(registration_, observability::metric("tailrace_loop_lateness_seconds"),
                          {{"loop", "http"}}, lateness);
+  registry.add_gauge(registration_, observability::metric("tailrace_loop_since_turn_seconds"),
+                     {{"loop", "http"}}, [this] { return turns.since(); });
 }
 
 }  // namespace tailrace::http

@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "net/loop_turns.h"
 #include "observability/metrics.h"
 
 namespace tailrace::http {
@@ -26,6 +27,7 @@ struct Probe {
   std::atomic<int64_t> connections{0};
   size_t most_connections = 0;
   observability::Histogram lateness{observability::lateness_bounds_s()};  // of the server's thread
+  net::LoopTurns turns;
 
  private:
   observability::MetricRegistry::Registration registration_;  // last: goes first

@@ -159,7 +159,10 @@ class ServerImpl final : public Server, public Connection::Owner {
   asio::io_context io_{1};
   std::optional<asio::ip::tcp::acceptor> acceptor_;
   asio::steady_timer pause_{io_};
-  net::LoopWatch watch_{io_, [this](double late) { probe.lateness.observe(late); }};
+  net::LoopWatch watch_{io_, [this](double late) {
+                          probe.lateness.observe(late);
+                          probe.turns.note();
+                        }};
   // On the thread only. The oldest first: accepted, or done with a request.
   std::list<std::shared_ptr<Connection>> connections_;
   std::optional<SteadyTime> complained_;

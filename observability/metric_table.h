@@ -33,6 +33,7 @@ inline constexpr MetricInfo kMetrics[] = {
     {"tailrace_threads", MetricType::kGauge, "thread=NAME", "", "Threads that run now, by what they do."},
     {"tailrace_thread_cpu_seconds_total", MetricType::kCounter, "thread=NAME", "", "Processor time of threads, by what they do. Its rate, divided by tailrace_threads, is the busy share."},
     {"tailrace_loop_lateness_seconds", MetricType::kHistogram, "loop=clients|nodes|http|etcd", "", "How late a timer of an event loop ran: what waits for the loop waits as long."},
+    {"tailrace_loop_since_turn_seconds", MetricType::kGauge, "loop=clients|nodes|http|etcd", "", "Time since an event loop last ran its timer, which it does five times a second; of several threads, the longest. NaN: it has not begun."},
     // ---- The replicated log
     {"tailrace_log_address_bytes", MetricType::kGauge, "watermark=begin|checkpointed|applied|committed|durable|tail", "", "How far each step has come, as an address in the log."},
     {"tailrace_log_truncated_bytes", MetricType::kGauge, "", "", "Bytes of the log that were removed since its beginning."},
@@ -119,6 +120,7 @@ inline constexpr MetricInfo kMetrics[] = {
     {"tailrace_replication_serving", MetricType::kGauge, "", "", "1 while this node leads and takes writes."},
     {"tailrace_replication_voters", MetricType::kGauge, "", "leader", "Voters of the cluster, on a leader that serves. NaN elsewhere."},
     {"tailrace_replication_voters_connected", MetricType::kGauge, "", "leader", "Voters that the leader reaches and whose vote counts, itself among them. NaN elsewhere. No majority of the voters: no write is answered."},
+    {"tailrace_replication_member", MetricType::kGauge, "", "", "1: this node is a member of the cluster, as its log has it. 0: it was removed, or is to be added."},
     {"tailrace_replication_members", MetricType::kGauge, "kind=voter|joining|learner", "", "Members of the cluster, as this node's log has them."},
     {"tailrace_replication_cluster_version", MetricType::kGauge, "", "", "The version of formats and rules that the cluster uses."},
     {"tailrace_replication_connected_to_leader", MetricType::kGauge, "", "", "1 while the leader, or this node's upstream, streams the log to it. 0 on the leader."},
@@ -166,7 +168,7 @@ inline constexpr MetricInfo kMetrics[] = {
     {"tailrace_coordinator_since_contact_seconds", MetricType::kGauge, "", "etcd", "Time since the coordinator's last answer."},
     {"tailrace_coordinator_lease_remaining_seconds", MetricType::kGauge, "", "etcd", "Time until this node's session in etcd (its lease) ends unless it is renewed."},
     // ---- Requests of clients
-    {"tailrace_rpc_requests_total", MetricType::kCounter, "kind=put|delete|add|cas|append|get|tail|status|checkpoint|digest|scan|expire|transfer|promote|change_member|txn|read_stream|list_streams|mget|history result=ok|refused|not_leader|elsewhere|unknown_outcome|failed code=CODE", "", "Requests answered. code: the name of the error; ok where there was none. elsewhere: the client was told to ask another node. A kind's errors are told from the first one on."},
+    {"tailrace_rpc_requests_total", MetricType::kCounter, "kind=put|delete|add|cas|append|get|tail|status|checkpoint|digest|scan|expire|transfer|promote|change_member|txn|read_stream|list_streams|mget|history result=ok|refused|not_leader|elsewhere|unknown_outcome|failed code=CODE", "", "Requests answered. code: the name of the error; ok where there was none. elsewhere: the client was told to ask another node, or this one has not applied what the read names. Errors that count against the cluster are told from the start, others from the first one on."},
     {"tailrace_rpc_request_duration_seconds", MetricType::kHistogram, "kind=put|delete|add|cas|append|get|tail|status|checkpoint|digest|scan|expire|transfer|promote|change_member|txn|read_stream|list_streams|mget|history", "", "From the arrival of a request until the operating system had taken its answer."},
     {"tailrace_rpc_request_stage_duration_seconds", MetricType::kHistogram, "stage=held|enqueue|flush|commit|apply|answer", "", "Where the time of a write goes, on the leader. Measured of some writes: at most 1,000 a second and thread. held: it waited for room. enqueue: it was checked and put into the log. flush: until it was durable here. commit: until a majority had it. apply: until the state machine had applied it. answer: until the operating system had taken the answer, which waits for a client that reads slowly."},
     {"tailrace_rpc_records_total", MetricType::kCounter, "kind=put|delete|add|cas|append|digest|expire|txn|history", "", "Log records that requests of clients enqueued; of an append, its events."},

@@ -78,6 +78,13 @@ struct FollowerStatus {
 };
 
 struct NodeStatus {
+  /// No status was made for so long: the node makes one at each tick.
+  static constexpr std::chrono::seconds kStandsStill{10};
+  bool stands_still(std::chrono::seconds time = kStandsStill) const {
+    return std::chrono::steady_clock::now() - made_at > time;
+  }
+
+  SteadyTime made_at = std::chrono::steady_clock::now();
   NodeId self;
   Role role = Role::kStarting;
   Epoch epoch;

@@ -216,10 +216,15 @@ void Driver::register_metrics(observability::MetricRegistry& registry) {
   });
   registry.add_gauge(to, observability::metric("tailrace_replication_cluster_version"), {},
                      [this] { return static_cast<double>(status()->cluster_version); });
-  registry.add_gauge(to, observability::metric("tailrace_replication_serving"), {},
-                     [this] { return status()->serving ? 1.0 : 0.0; });
+  registry.add_gauge(to, observability::metric("tailrace_replication_serving"), {}, [this] {
+    const auto told = status();
+    return told->serving && !told->stands_still() ? 1.0 : 0.0;
+  });
   registry.add_gauge(to, observability::metric("tailrace_replication_connected_to_leader"), {},
-                     [this] { return status()->connected_to_leader ? 1.0 : 0.0; });
+                     [this] {
+                       const auto told = status();
+                       return told->connected_to_leader && !told->stands_still() ? 1.0 : 0.0;
+                     });
   registry.add_gauge(to, observability::old_metric("tailrace_replication_vote"), {},
                      [this] { return static_cast<double>(status()->vote); });
   registry.add_gauge(to, observability::old_metric("tailrace_replication_source_node"), {},
@@ -246,6 +251,8 @@ void Driver::register_metrics(observability::MetricRegistry& registry) {
   registry.add_counter(to,
                        observability::metric("tailrace_replication_state_digest_mismatches_total"),
                        {}, probe_.digest_mismatches);
+  registry.add_gauge(to, observability::metric("tailrace_replication_member"), {},
+                     [this] { return status()->removed ? 0.0 : 1.0; });
   registry.add_series(to, observability::metric("tailrace_replication_members"), [this] {
     double voters = 0, joining = 0, learners = 0;
     const auto now_published = status();

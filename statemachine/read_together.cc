@@ -27,7 +27,7 @@ struct Stored {
 };
 
 tl::unexpected<Error> too_much(size_t most_bytes) {
-  return make_error(ErrorCode::kResourceExhausted,
+  return make_error(ErrorCode::kFailedPrecondition,
                     "the values of these keys take more than " + std::to_string(most_bytes) +
                         " bytes, the most that is read together; ask for fewer keys");
 }

@@ -22,6 +22,11 @@ constexpr std::chrono::seconds kProgressInterval{2};
 constexpr std::chrono::seconds kTimeInterval{1};
 constexpr std::chrono::milliseconds kClientsLeave{200};
 constexpr uint64_t kLeastDescriptors = 256;
+// A restart may help a node whose thread stands still for so long.
+constexpr std::chrono::seconds kHangs{60};
+constexpr const char* kStandsStill =
+    "the thread for the other nodes stands still: the node neither leads nor follows; keep a stack "
+    "of all threads (gdb -p PID -batch -ex 'thread apply all bt') and restart the node";
 
 /// Runs `function` on the executor and waits for what it returns.
 template <typename Function>
@@ -442,6 +447,8 @@ bool NodeRuntime::majority_connected(const replication::NodeStatus& status) cons
 
 http::Health NodeRuntime::healthz() const {
   if (const auto failure = first_failure()) return {false, failure->message};
+  const MutexLock lock(stage_mutex_);
+  if (stage_.empty() && node_->status()->stands_still(kHangs)) return {false, kStandsStill};
   return {};
 }
 
@@ -452,6 +459,7 @@ http::Health NodeRuntime::readyz() const {
   }
   if (const auto failure = first_failure()) return {false, failure->message};
   const auto status = node_->status();
+  if (status->stands_still()) return {false, kStandsStill};
   if (!status->unhealthy.empty()) return {false, status->unhealthy};
   if (!status->problem.empty()) return {false, status->problem};
   if (status->role == replication::Role::kLeader) {

@@ -76,8 +76,8 @@ bool has_colours() {
 
 size_t batch_width() {
   constexpr size_t kUsual = 100;
-  const size_t columns = std::strtoul(std::string(environment("COLUMNS")).c_str(), nullptr, 10);
-  return columns == 0 ? kUsual : std::clamp(columns, kLeastWidth, kMostWidth);
+  const long columns = std::strtol(std::string(environment("COLUMNS")).c_str(), nullptr, 10);
+  return columns <= 0 ? kUsual : std::clamp(static_cast<size_t>(columns), kLeastWidth, kMostWidth);
 }
 
 Result<std::unique_ptr<Terminal>> Terminal::open() {

@@ -16,6 +16,7 @@
 #include "core/clock.h"
 #include "core/mutex.h"
 #include "core/thread.h"
+#include "net/loop_turns.h"
 #include "net/loop_watch.h"
 #include "observability/logging.h"
 #include "observability/metric_table.h"
@@ -172,6 +173,8 @@ class EtcdCoordinator : public replication::Coordinator {
                          {}, election_.grants());
     registry.add_histogram(registration_, observability::metric("tailrace_loop_lateness_seconds"),
                            {{"loop", "etcd"}}, lateness_);
+    registry.add_gauge(registration_, observability::metric("tailrace_loop_since_turn_seconds"),
+                       {{"loop", "etcd"}}, [this] { return turns_.since(); });
   }
 
  private:
@@ -198,7 +201,11 @@ class EtcdCoordinator : public replication::Coordinator {
   asio::io_context io_{1};
   asio::executor_work_guard<asio::io_context::executor_type> work_;
   observability::Histogram lateness_{observability::lateness_bounds_s()};
-  net::LoopWatch watch_{io_, [this](double late) { lateness_.observe(late); }};
+  net::LoopTurns turns_;
+  net::LoopWatch watch_{io_, [this](double late) {
+                          lateness_.observe(late);
+                          turns_.note();
+                        }};
   std::thread thread_;
 
   // On the io thread only.

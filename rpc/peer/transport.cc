@@ -81,6 +81,8 @@ void PeerTransportImpl::register_metrics(observability::MetricRegistry& registry
                      [this] { return static_cast<double>(up_.load()); });
   registry.add_histogram(registration_, observability::metric("tailrace_loop_lateness_seconds"),
                          {{"loop", "nodes"}}, lateness_);
+  registry.add_gauge(registration_, observability::metric("tailrace_loop_since_turn_seconds"),
+                     {{"loop", "nodes"}}, [this] { return turns_.since(); });
 }
 
 void PeerTransportImpl::post(std::function<void()> function) {

@@ -19,6 +19,7 @@
 #include <asio/ip/tcp.hpp>
 #include <asio/steady_timer.hpp>
 
+#include "net/loop_turns.h"
 #include "net/loop_watch.h"
 #include "rpc/peer/connection.h"
 #include "rpc/peer/flush_host.h"
@@ -114,7 +115,11 @@ class PeerTransportImpl : public PeerTransport {
   asio::io_context io_{1};
   asio::executor_work_guard<asio::io_context::executor_type> work_;
   observability::Histogram lateness_{observability::lateness_bounds_s()};
-  net::LoopWatch watch_{io_, [this](double late) { lateness_.observe(late); }};
+  net::LoopTurns turns_;
+  net::LoopWatch watch_{io_, [this](double late) {
+                          lateness_.observe(late);
+                          turns_.note();
+                        }};
   std::optional<asio::ip::tcp::acceptor> acceptor_;
   std::thread thread_;
   int port_ = 0;

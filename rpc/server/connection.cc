@@ -410,6 +410,12 @@ void Connection::reply_error(const Asked& asked, const Error& error, bool try_an
   if (closed()) return;
   const bool elsewhere = try_another || (error.code == ErrorCode::kUnavailable &&
                                          (status().removed || !status().unhealthy.empty()));
+  send_error(asked, error, elsewhere);
+  answered_with(asked, elsewhere ? RequestCounts::kElsewhere : RequestCounts::place_of(error.code));
+}
+
+void Connection::send_error(const Asked& asked, const Error& error, bool elsewhere) {
+  if (closed()) return;
   OutgoingMessage message;
   auto response = begin_response(message, asked.id);
   const bool of_leader = error.code == ErrorCode::kNotLeader;
@@ -417,7 +423,6 @@ void Connection::reply_error(const Asked& asked, const Error& error, bool try_an
   write_error(told(error), of_leader ? status().leader_client_address : std::string(), to);
   to.setTryAnother(elsewhere);
   send(message.builder());
-  answered_with(asked, elsewhere ? RequestCounts::kElsewhere : RequestCounts::place_of(error.code));
 }
 
 std::function<void(std::function<void(Connection&)>)> Connection::come_back() {

@@ -223,6 +223,11 @@ class Connection : public FramedSocket {
   Error told(const Error& error);
   /// `try_another`: it is about this node, and another one may answer.
   void reply_error(const Asked& asked, const Error& error, bool try_another = false);
+  void send_error(const Asked& asked, const Error& error, bool elsewhere);
+  /// A read whose state did not come. That this node has not applied what was named is no failure
+  /// of the cluster: it counts as one that another node may answer.
+  void reply_unreadable(const Asked& asked, wire::ReadLevel level, const Error& error);
+  bool refuse_beyond_end(const Asked& asked, const ReadNeeds& needs);
   /// `key_bytes`: of the key or prefix that is kept until the request has its answer.
   void began(size_t key_bytes = 0) {
     ++in_flight_, thread_.counts().began();

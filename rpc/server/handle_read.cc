@@ -71,8 +71,9 @@ bool Connection::refuse_read(const Asked& asked, const ReadNeeds& needs) {
   if (needs.level == wire::ReadLevel::LINEARIZABLE && refuse_unless_leader(asked)) return true;
   if (refuse_unhealthy(asked)) return true;
   switch (needs.level) {
-    case wire::ReadLevel::ANY:
     case wire::ReadLevel::AT_LEAST:
+      return refuse_beyond_end(asked, needs);
+    case wire::ReadLevel::ANY:
     case wire::ReadLevel::LINEARIZABLE:
       return false;
     case wire::ReadLevel::BOUNDED: {
@@ -92,6 +93,29 @@ bool Connection::refuse_read(const Asked& asked, const ReadNeeds& needs) {
   }
   reply_error(asked, Error{ErrorCode::kUnsupported, "this server does not know the read level"});
   return true;
+}
+
+/// A leader has all that its epoch and those before it have acknowledged. So what is beyond its end
+/// is a mistake of whoever asks, and no wait makes it come.
+bool Connection::refuse_beyond_end(const Asked& asked, const ReadNeeds& needs) {
+  const replication::NodeStatus& now = status();
+  if (!now.serving || needs.epoch == Epoch{} || needs.epoch > now.epoch) return false;
+  const Address end = context_.to.log->tail();
+  if (needs.address <= end) return false;
+  reply_error(
+      asked, Error{ErrorCode::kOutOfRange,
+                   fmt::format("no state of epoch {} reaches to address {}: the log of "
+                               "node {}, which leads, ends at {}",
+                               needs.epoch.value, needs.address.value, now.self.value, end.value)});
+  return true;
+}
+
+void Connection::reply_unreadable(const Asked& asked, wire::ReadLevel level, const Error& error) {
+  const bool not_here_yet =
+      level == wire::ReadLevel::AT_LEAST && error.code == ErrorCode::kTimedOut;
+  if (!not_here_yet) return reply_error(asked, error);
+  send_error(asked, error, false);
+  answered_with(asked, RequestCounts::kElsewhere);
 }
 
 Result<> Connection::check_point(const ReadNeeds& needs) const {
@@ -196,7 +220,7 @@ void Connection::handle_get(uint64_t id, wire::Get::Reader request) {
     if (arrived)
       self.answer_get(asked, as_bytes(name), needs);
     else
-      self.reply_error(asked, arrived.error());
+      self.reply_unreadable(asked, needs.level, arrived.error());
   };
   when_readable(needs, key.size(), std::move(then));
 }

@@ -37,9 +37,9 @@ FramedSocket::Take Connection::handle_scan(uint64_t id, wire::Scan::Reader reque
   }
   const ReadNeeds needs = needs_of(request);
   if (refuse_read(asked, needs)) return Take::kDone;
-  auto then = [asked, prefix = to_string(prefix), pairs, done = std::move(done)](Connection& self,
-                                                                                 Result<> arrived) {
-    if (!arrived) return self.reply_error(asked, arrived.error());
+  auto then = [asked, level = needs.level, prefix = to_string(prefix), pairs,
+               done = std::move(done)](Connection& self, Result<> arrived) {
+    if (!arrived) return self.reply_unreadable(asked, level, arrived.error());
     self.began();
     ++self.scans_in_flight_;
     self.context_.scans.open(&self, prefix, pairs, self.shown_state(), done);

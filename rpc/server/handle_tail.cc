@@ -59,7 +59,7 @@ Error not_looked_at(Address from) {
 void Connection::handle_tail(uint64_t id, wire::Tail::Reader request) {
   const Asked asked{id, RequestKind::kTail, arrived_};
   if (subscriptions_.size() >= kMostSubscriptions || subscriptions_.contains(id))
-    return reply_error(asked, Error{ErrorCode::kResourceExhausted,
+    return reply_error(asked, Error{ErrorCode::kFailedPrecondition,
                                     "too many tails on this connection, or one of the same id"});
   if (context_.tails.load(std::memory_order_relaxed) >= kMostTails)
     return reply_error(asked, Error{ErrorCode::kResourceExhausted,

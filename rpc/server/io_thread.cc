@@ -63,7 +63,11 @@ IoThread::IoThread(ServerContext& context)
       counts_(context.probe.add_thread()),
       stages_(context.probe, context.to.watermarks->steps(), random_seed()),
       cold_reads_(most_cold_reads(context.options)),
-      loop_watch_(io_, [&probe = context.probe](double late) { probe.lateness.observe(late); }),
+      loop_watch_(io_,
+                  [&probe = context.probe, &counts = counts_](double late) {
+                    probe.lateness.observe(late);
+                    counts.turns.note();
+                  }),
       room_timer_(io_),
       held_timer_(io_),
       ticker_(io_),

@@ -36,8 +36,9 @@ FramedSocket::Take Connection::read_elsewhere(const Asked& asked, const ReadNeed
   if (refuse_read(asked, needs)) return Take::kDone;
   read.deadline = needs.deadline;
   const size_t key_bytes = read.key_bytes;
-  auto then = [asked, read = std::move(read)](Connection& self, Result<> arrived) {
-    if (!arrived) return self.reply_error(asked, arrived.error());
+  auto then = [asked, level = needs.level, read = std::move(read)](Connection& self,
+                                                                   Result<> arrived) {
+    if (!arrived) return self.reply_unreadable(asked, level, arrived.error());
     self.begin_elsewhere(asked, read);
   };
   when_readable(needs, key_bytes, std::move(then));

@@ -127,7 +127,7 @@ Result<ScanTable::Slice> ScanTable::open_now(const void* owner, const std::strin
     return make_error(ErrorCode::kResourceExhausted,
                       "writes need the room that scans hold back: try again in some seconds");
   if (count_of(owner) >= kMostScansOfOne)
-    return make_error(ErrorCode::kResourceExhausted,
+    return make_error(ErrorCode::kFailedPrecondition,
                       fmt::format("{} scans are open on this connection, the most that one has; "
                                   "end one of them first",
                                   kMostScansOfOne));

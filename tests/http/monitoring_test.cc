@@ -93,9 +93,11 @@ TEST_F(MonitoringTest, SpeaksOpenMetricsWhereItIsAskedFor) {
       is_open("application/openmetrics-text;version=1.0.0,application/openmetrics-text;"
               "version=0.0.1;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1"));
   EXPECT_TRUE(is_open("application/openmetrics-text"));
+  EXPECT_TRUE(is_open("Application/OpenMetrics-Text;Q=1"));
   for (const char* accept :
        {"", "*/*", "text/plain", "text/plain, application/openmetrics-text;q=0.5",
-        "application/openmetrics-text;q=0", "application/openmetrics-textual", ";,;q=,,"})
+        "application/openmetrics-text;q=0", "application/openmetrics-text; Q=0.0",
+        "application/openmetrics-textual", ";,;q=,,"})
     EXPECT_FALSE(is_open(accept)) << accept;
 }
 

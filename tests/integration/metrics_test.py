@@ -3,6 +3,7 @@ with values that agree with what was done; liveness and readiness over a node's 
 
 Usage: metrics_test.py TAILRACE
 """
+import ctypes
 import json
 import math
 import os
@@ -88,6 +89,32 @@ class Scrape:
         """The values of a metric by one label."""
         return {dict(labels)[label]: value for (each, labels), value in self.samples.items()
                 if each == name}
+
+
+class StoppedThread:
+    """The threads of a process that have this name stand still, as a debugger stops them."""
+    SEIZE, INTERRUPT, DETACH, ALL_THREADS = 0x4206, 0x4207, 17, 0x40000000
+
+    def __init__(self, process, name):
+        tasks = pathlib.Path(f"/proc/{process}/task")
+        self.threads = [int(task.name) for task in tasks.iterdir() if (task / "comm").read_text().strip() == name]
+        assert self.threads, name
+        self.libc = ctypes.CDLL(None, use_errno=True)
+
+    def ask(self, request, thread):
+        if self.libc.ptrace(ctypes.c_long(request), ctypes.c_long(thread), None, None) != 0:
+            raise OSError(ctypes.get_errno(), f"ptrace {request:#x} of thread {thread}")
+
+    def __enter__(self):
+        for thread in self.threads:
+            self.ask(self.SEIZE, thread)
+            self.ask(self.INTERRUPT, thread)
+            os.waitpid(thread, self.ALL_THREADS)
+        return self
+
+    def __exit__(self, *error):
+        for thread in self.threads:
+            self.ask(self.DETACH, thread)
 
 
 def rows_of_page():
@@ -462,6 +489,23 @@ class Health(unittest.TestCase):
         self.leader.start().wait_ready()
         got = self.cluster.run("get", "k", check=False)
         self.assertIn((got.returncode, got.stdout), ((0, b"v"), (1, b"")))
+
+    def test_a_thread_that_stands_still_is_told(self):
+        """What a node last said of itself is not told for ever: it does not lead while its thread hangs."""
+        with Cluster(TAILRACE, nodes=1, settings=SETTINGS) as cluster:
+            node = cluster.leader
+            cluster.run("put", "k", "v")
+            self.assertEqual(node.metric("tailrace_replication_serving"), 1)
+            wait_until("its loop has run", lambda: node.metric("tailrace_loop_since_turn_seconds", loop="nodes") < 5)
+            with StoppedThread(node.process.pid, "nodes"):
+                wait_until("it says that it stands still", lambda: node.http("/readyz")[0] == 503, 30)
+                self.assertIn("stands still", node.http("/readyz")[1])
+                self.assertEqual(node.metric("tailrace_replication_serving"), 0)
+                self.assertGreater(node.metric("tailrace_loop_since_turn_seconds", loop="nodes"), 5)
+                self.assertLess(node.metric("tailrace_loop_since_turn_seconds", loop="clients"), 5)
+            node.wait_ready()
+            self.assertEqual(node.metric("tailrace_replication_serving"), 1)
+            cluster.run("put", "k", "w")
 
     def test_what_the_endpoint_does_not_know(self):
         with Cluster(TAILRACE, nodes=1, settings=SETTINGS) as cluster:

@@ -1,5 +1,7 @@
 #include "rpc/server/measure/probe.h"
 
+#include <cmath>
+
 #include "observability/metric_table.h"
 
 namespace tailrace::rpc {
@@ -121,12 +123,34 @@ observability::Histogram::Snapshot Probe::seconds(RequestKind kind) const {
   return all;
 }
 
+namespace {
+/// Errors that count against the cluster are told before the first one comes: a rate does not see
+/// the step from nothing to a number. The others are told once they have come, for brevity.
+bool is_told_from_start(const RequestInfo& request, RequestCounts::Place place) {
+  if (place == RequestCounts::kOk) return true;
+  if (place == RequestCounts::kElsewhere || request.of_operators) return false;
+  switch (static_cast<ErrorCode>(place - 1)) {
+    case ErrorCode::kUnknownOutcome:
+      return request.writes;
+    case ErrorCode::kTimedOut:
+    case ErrorCode::kWouldBlock:
+    case ErrorCode::kResourceExhausted:
+    case ErrorCode::kCorruption:
+    case ErrorCode::kIo:
+    case ErrorCode::kUnavailable:
+      return true;
+    default:
+      return false;
+  }
+}
+}  // namespace
+
 observability::MetricRegistry::Samples Probe::request_samples() const {
   observability::MetricRegistry::Samples samples;
   for (const RequestInfo& request : kRequests) {
     for (RequestCounts::Place place = 0; place <= RequestCounts::kElsewhere; ++place) {
       const uint64_t count = requests(request.kind, place);
-      if (count == 0 && place != RequestCounts::kOk) continue;
+      if (count == 0 && !is_told_from_start(request, place)) continue;
       std::string_view name = name_of(RequestResult::kOk), code = name;
       if (place == RequestCounts::kElsewhere) {
         name = name_of(RequestResult::kElsewhere);
@@ -184,6 +208,13 @@ void Probe::register_at(observability::MetricRegistry& registry) {
   register_requests(registry);
   registry.add_histogram(registration_, observability::metric("tailrace_loop_lateness_seconds"),
                          {{"loop", "clients"}}, lateness);
+  registry.add_gauge(registration_, observability::metric("tailrace_loop_since_turn_seconds"),
+                     {{"loop", "clients"}}, [this] {
+                       double longest = observability::kNotKnown;
+                       for (const auto& thread : threads_)
+                         longest = std::fmax(longest, thread->turns.since());
+                       return longest;
+                     });
   registry.add_counter(registration_, observability::metric("tailrace_rpc_received_bytes_total"),
                        {}, traffic.bytes_in);
   registry.add_counter(registration_, observability::metric("tailrace_rpc_sent_bytes_total"), {},

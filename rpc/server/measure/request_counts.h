@@ -9,6 +9,7 @@
 
 #include "core/clock.h"
 #include "core/result.h"
+#include "net/loop_turns.h"
 #include "observability/owned_metrics.h"
 #include "rpc/server/measure/request_table.h"
 
@@ -29,6 +30,7 @@ class RequestCounts {
   /// `took`: from its arrival until the operating system had its answer.
   void answered(RequestKind kind, Place place, SteadyTime::duration took) {
     requests[static_cast<size_t>(kind)][place].add();
+    if (place == kElsewhere) return;  // the node that answers it tells how long that took
     seconds[static_cast<size_t>(kind)].observe(std::chrono::duration<double>(took).count());
   }
   /// The system never had its answer, or that is not known: it has no time.
@@ -51,6 +53,7 @@ class RequestCounts {
   std::array<observability::OwnedHistogram, kRequestKinds> seconds;
   std::array<std::array<observability::OwnedCounter, kReadFroms>, kReadLevels> reads;
   std::array<observability::OwnedCounter, kRequestKinds> records, record_bytes;
+  net::LoopTurns turns;  // of the thread's loop
 
  private:
   template <size_t... kKinds>

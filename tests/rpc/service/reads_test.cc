@@ -10,6 +10,7 @@
 #include <gtest/gtest.h>
 
 #include "tests/rpc/fake_node.h"
+#include "tests/rpc/served_node.h"
 #include "tests/rpc/service/clients.h"
 
 namespace tailrace::rpc {
@@ -61,6 +62,53 @@ TEST(Service, AReadAtLeastWaitsForItsAddressAndTimesOut) {
   const auto late = client->get(as_bytes("k"), at_least);
   ASSERT_FALSE(late);
   EXPECT_EQ(late.error().code, ErrorCode::kTimedOut);
+}
+
+// Promise: a leader knows what its epoch has acknowledged: who names more is told at once. What a
+// newer epoch may have acknowledged is waited for.
+TEST(Service, AReadAtLeastBeyondTheLeadersEndIsRefusedAtOnce) {
+  FakeNode node;
+  ASSERT_TRUE(client_of({node.address()})->put(as_bytes("k"), as_bytes("v")));
+  ReadOptions at_least;
+  at_least.level = ReadOptions::Level::kAtLeast;
+  at_least.epoch = Epoch{1};
+  at_least.address = node.log.tail();
+  EXPECT_TRUE(client_of({node.address()})->get(as_bytes("k"), at_least));
+  at_least.address = node.log.tail() + 1;
+  const auto refused = client_of({node.address()})->get(as_bytes("k"), at_least);
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, ErrorCode::kOutOfRange) << refused.error().message;
+  at_least.epoch = Epoch{2};
+  const auto late = client_of({node.address()}, true, 300)->get(as_bytes("k"), at_least);
+  ASSERT_FALSE(late);
+  EXPECT_EQ(late.error().code, ErrorCode::kTimedOut) << late.error().message;
+}
+
+// Promise: a client that asks a follower for what it has not applied cannot make the cluster look
+// broken or slow.
+TEST(Service, AReadAtLeastThatComesTooEarlyIsNoFailureOfTheCluster) {
+  FakeNode node;
+  observability::MetricRegistry registry;
+  node.server->register_metrics(registry);
+  replication::NodeStatus status = *node.node.status();
+  status.role = replication::Role::kFollower;
+  status.serving = status.alone = false;
+  node.node.set(status);
+  ReadOptions at_least;
+  at_least.level = ReadOptions::Level::kAtLeast;
+  at_least.epoch = Epoch{1};
+  at_least.address = Address{1 << 20};
+  EXPECT_FALSE(client_of({node.address()}, true, 200)->get(as_bytes("k"), at_least));
+  const auto shows = [&](const std::string& line) {
+    return registry.expose().find(line + "\n") != std::string::npos;
+  };
+  EXPECT_TRUE(testing::soon([&] {
+    return shows(
+        "tailrace_rpc_requests_total{kind=\"get\",result=\"elsewhere\",code=\"unavailable\"} 1");
+  }));
+  EXPECT_TRUE(
+      shows("tailrace_rpc_requests_total{kind=\"get\",result=\"failed\",code=\"timed_out\"} 0"));
+  EXPECT_TRUE(shows("tailrace_rpc_request_duration_seconds_count{kind=\"get\"} 0"));
 }
 
 // One that knows of nothing newer than it has promised to be is asked, and then the next.

@@ -121,7 +121,7 @@ TEST(ScanTable, AScanGivesWayToOthersToTimeAndToWrites) {
   std::vector<uint64_t> scans;
   for (size_t i = 0; i < ScanTable::kMostScansOfOne; ++i)
     scans.push_back(open(table, &one).value().scan);
-  EXPECT_EQ(open(table, &one).error().code, ErrorCode::kResourceExhausted);
+  EXPECT_EQ(open(table, &one).error().code, ErrorCode::kFailedPrecondition);
   EXPECT_TRUE(open(table, &other));
   table.give_way();
   table.give_way();

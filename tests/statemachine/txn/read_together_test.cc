@@ -120,10 +120,10 @@ TEST_F(ReadTogether, WhatIsOnDiskIsOfTheSameMoment) {
 
 TEST_F(ReadTogether, WhatIsTooMuchIsRefused) {
   put_all(std::string(1000, 'v'));
-  EXPECT_EQ(read(7000).error().code, ErrorCode::kResourceExhausted);
+  EXPECT_EQ(read(7000).error().code, ErrorCode::kFailedPrecondition);
   EXPECT_TRUE(read(9000));
   fill();
-  EXPECT_EQ(read(7000).error().code, ErrorCode::kResourceExhausted);
+  EXPECT_EQ(read(7000).error().code, ErrorCode::kFailedPrecondition);
 }
 
 TEST_F(ReadTogether, EndsOnceNobodyWaits) {
