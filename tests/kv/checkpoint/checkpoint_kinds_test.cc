@@ -110,6 +110,12 @@ class Prefix : public ::testing::TestWithParam<Setting> {
   }
 };
 
+#ifdef __SANITIZE_THREAD__
+constexpr int kLives = 2;  // ten times slower
+#else
+constexpr int kLives = 4;
+#endif
+
 // Promise: all operations with serials up to the point, and none after, for each of four sessions
 // that write while checkpoints are taken; life after life.
 TEST_P(Prefix, IsExact) {
@@ -117,7 +123,7 @@ TEST_P(Prefix, IsExact) {
   options.compaction.automatic = false;
   testing::FaultFileSystem disk(1);
   std::vector<Serial> points(kSessions, 0);
-  for (int life = 0; life < 4; ++life) {
+  for (int life = 0; life < kLives; ++life) {
     auto store = open_or_die(disk, options);
     ASSERT_NE(store, nullptr);
     EXPECT_TRUE(store->recovery_notes().empty());
