@@ -95,19 +95,23 @@ def kept():
               "Nodes that differ: one lacks files, see to the right.",
               "bytes", [(largest("tailrace_history_bytes{@}"), NODE)]),
         graph("Is an event file missing?",
-              "How much of the log no event file of a node covers, although one should; how many files were found "
-              "damaged; and, where no event file can be written, 1.",
-              "All 0. A node with a new disk fetches its files from the others for a while.",
+              "How much of the log no event file of a node covers, although one should; 1 where no event file can be "
+              "written; and, in the time of one step, files that were found damaged, files that came from other nodes, and "
+              "unreadable events that scavenging took out.",
+              "None is missing, held back or damaged. A node with a new disk fetches its files from the others for a "
+              "while. Dead events are removed when `tailrace history scavenge` was asked for.",
               "Missing for long: `tailrace verify --history` says who lacks what. Held back: the node's log says why, "
               "and the log is not truncated meanwhile. A damaged file is fetched anew from another member.",
               "none", [(largest("tailrace_history_missing_bytes{@}"), "node {{node}}, bytes missing"),
                        (largest("tailrace_history_held_back{@}"), "node {{node}}, held back"),
-                       (f"sum by (node) (increase(tailrace_history_damaged_files_total{{@}}[@]))",
+                       ("sum by (node) (increase(tailrace_history_damaged_files_total{@}[@]))",
                         "node {{node}}, files damaged"),
-                       (f"sum by (node) (increase(tailrace_history_fetched_files_total{{@}}[@]))",
+                       ("sum by (node) (increase(tailrace_history_fetched_files_total{@}[@]))",
                         "node {{node}}, files fetched"),
-                       (f"sum by (node) (increase(tailrace_history_removed_events_total{{@}}[@]))",
-                        "node {{node}}, dead events removed")]),
+                       ("sum by (node) (increase(tailrace_history_removed_events_total{@}[@]))",
+                        "node {{node}}, dead events removed")],
+              overrides=[{"matcher": {"id": "byRegexp", "options": ".*, bytes missing"},
+                          "properties": [{"id": "unit", "value": "bytes"}]}]),
     ]
 
 
