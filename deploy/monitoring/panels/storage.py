@@ -76,10 +76,14 @@ def kept():
               "How far each anchor is from the end of the log. An anchor is the address from which on somebody needs the "
               "log: the checkpoint, the retention, and on the leader each follower. cluster, on the other nodes: the "
               "oldest address that a member still needs, as the leader says; any of them may lead next. The log is kept "
-              "from the furthest on.",
-              "The checkpoint is the furthest; followers are near 0.",
-              "A follower that is away: start it, or remove it. cluster is the furthest: see which follower of the leader "
-              "is. A checkpoint that grows for long: see whether checkpoints fail.",
+              "from the furthest on. history: up to where event files have the events. It trails the furthest of the "
+              "others by up to a stretch (64 MiB): its line is usually the furthest, and the next one says who keeps the "
+              "log.",
+              "Behind history the checkpoint or the retention is the furthest; followers are near 0.",
+              "A follower that is away: start it, or remove it. cluster is next to history: see which follower of the "
+              "leader is away. A checkpoint that grows for long: see whether checkpoints fail. history itself keeps "
+              "the log only while tailrace_history_held_back is 1, which “Is an event file missing?” shows, or while it "
+              "stands still and the others go on.",
               "bytes", [(f"max by (anchor) ({tail} - ignoring(watermark, anchor) group_right() "
                          "tailrace_truncation_anchor_address_bytes{@})", "{{anchor}}"),
                         (f"max({tail} - ignoring(watermark) tailrace_truncation_limit_address_bytes{{@}})",
