@@ -76,10 +76,14 @@ def kept():
               "How far each anchor is from the end of the log. An anchor is the address from which on somebody needs the "
               "log: the checkpoint, the retention, and on the leader each follower. cluster, on the other nodes: the "
               "oldest address that a member still needs, as the leader says; any of them may lead next. The log is kept "
-              "from the furthest on.",
-              "The checkpoint is the furthest; followers are near 0.",
-              "A follower that is away: start it, or remove it. cluster is the furthest: see which follower of the leader "
-              "is. A checkpoint that grows for long: see whether checkpoints fail.",
+              "from the furthest on. history: up to where event files have the events. It trails the furthest of the "
+              "others by up to a stretch (64 MiB): its line is usually the furthest, and the next one says who keeps the "
+              "log.",
+              "Behind history the checkpoint or the retention is the furthest; followers are near 0.",
+              "A follower that is away: start it, or remove it. cluster is next to history: see which follower of the "
+              "leader is away. A checkpoint that grows for long: see whether checkpoints fail. history itself keeps "
+              "the log only while tailrace_history_held_back is 1, which “Is an event file missing?” shows, or while it "
+              "stands still and the others go on.",
               "bytes", [(f"max by (anchor) ({tail} - ignoring(watermark, anchor) group_right() "
                          "tailrace_truncation_anchor_address_bytes{@})", "{{anchor}}"),
                         (f"max({tail} - ignoring(watermark) tailrace_truncation_limit_address_bytes{{@}})",
@@ -95,19 +99,23 @@ def kept():
               "Nodes that differ: one lacks files, see to the right.",
               "bytes", [(largest("tailrace_history_bytes{@}"), NODE)]),
         graph("Is an event file missing?",
-              "How much of the log no event file of a node covers, although one should; how many files were found "
-              "damaged; and, where no event file can be written, 1.",
-              "All 0. A node with a new disk fetches its files from the others for a while.",
+              "How much of the log no event file of a node covers, although one should; 1 where no event file can be "
+              "written; and, in the time of one step, files that were found damaged, files that came from other nodes, and "
+              "unreadable events that scavenging took out.",
+              "None is missing, held back or damaged. A node with a new disk fetches its files from the others for a "
+              "while. Dead events are removed when `tailrace history scavenge` was asked for.",
               "Missing for long: `tailrace verify --history` says who lacks what. Held back: the node's log says why, "
               "and the log is not truncated meanwhile. A damaged file is fetched anew from another member.",
               "none", [(largest("tailrace_history_missing_bytes{@}"), "node {{node}}, bytes missing"),
                        (largest("tailrace_history_held_back{@}"), "node {{node}}, held back"),
-                       (f"sum by (node) (increase(tailrace_history_damaged_files_total{{@}}[@]))",
+                       ("sum by (node) (increase(tailrace_history_damaged_files_total{@}[@]))",
                         "node {{node}}, files damaged"),
-                       (f"sum by (node) (increase(tailrace_history_fetched_files_total{{@}}[@]))",
+                       ("sum by (node) (increase(tailrace_history_fetched_files_total{@}[@]))",
                         "node {{node}}, files fetched"),
-                       (f"sum by (node) (increase(tailrace_history_removed_events_total{{@}}[@]))",
-                        "node {{node}}, dead events removed")]),
+                       ("sum by (node) (increase(tailrace_history_removed_events_total{@}[@]))",
+                        "node {{node}}, dead events removed")],
+              overrides=[{"matcher": {"id": "byRegexp", "options": ".*, bytes missing"},
+                          "properties": [{"id": "unit", "value": "bytes"}]}]),
     ]
 
 
