@@ -1,9 +1,9 @@
 """Many streams, and a history that is longer than the log, on three real nodes.
 
 Usage: long_streams_test.py TAILRACE STREAM_CLIENTS [unittest arguments]
-Environment: TAILRACE_SCENARIOS=large has a million streams, and so many bytes of events as TAILRACE_SCENARIOS_BYTES
-says (4 GiB unless given; three nodes take less than that on the disk of TMPDIR, for these events compress well), each
-event of TAILRACE_SCENARIOS_EVENT_BYTES (1,024 unless given). Then starts with a history and with none are compared.
+Environment: TAILRACE_SCENARIOS=large has TAILRACE_SCENARIOS_STREAMS streams (a million unless given), and
+TAILRACE_SCENARIOS_BYTES of events (4 GiB), each of TAILRACE_SCENARIOS_EVENT_BYTES (1,024). On the disk of TMPDIR three
+nodes take less than that, for these events compress well. Starts with a history and with none are compared then.
 """
 import hashlib
 import json
@@ -23,8 +23,8 @@ from scenario import CLIENTS, LARGE, PATIENCE, TAILRACE, Scenario
 @explained_tests
 class ManyStreams(Scenario):
     """As many streams as events: each has its own, they are listed in their order, and all of it goes on through a
-    change of leader and restarts. The state is much larger than the store's memory then."""
-    STREAMS = 1_000_000 if LARGE else 3_000
+    change of leader and restarts. When there are a million, the state is larger than the store's memory."""
+    STREAMS = int(os.environ.get("TAILRACE_SCENARIOS_STREAMS", 1_000_000)) if LARGE else 3_000
     settings = ("log: {segment_bytes: 64 MiB}\nstore: {memory_bytes: 64 MiB, page_bytes: 4 MiB}\n" if LARGE
                 else SMALL_LOG) + "state_machine: {checkpoint_log_bytes: %s, retention_bytes: 0}\n" % (
                     "64 MiB" if LARGE else "256 KiB")
