@@ -241,7 +241,7 @@ HistoryStatus History::status() const {
   const Address end = status.historian.complete;
   const Address first = files.empty() ? end : files.front().range.first;
   status.range = {std::min(first, end), end};
-  for (const AddressRange& gap : catalogue_->gaps(status.range))
+  for (const AddressRange& gap : missing())
     status.missing += gap.bytes();
   status.removed = removed_.value();
   const MutexLock lock(files_mutex_);

@@ -32,7 +32,7 @@ struct HistoryStatus {
   AddressRange range;  // from the first file's begin to where history is complete
   uint64_t files = 0;
   uint64_t bytes = 0;    // of the files, on disk
-  uint64_t missing = 0;  // bytes of log within the range that no file covers
+  uint64_t missing = 0;  // bytes of log that no file covers, but for what nobody has
   ScavengeStatus scavenge;
   uint64_t removed = 0;  // events, by the scavenger, since the start
 };

@@ -81,24 +81,55 @@ Result<> PostingWalk::seek_entry(uint32_t entry) {
   return {};
 }
 
+Result<std::optional<size_t>> PostingWalk::leaf_of_version(uint64_t version) {
+  TAILRACE_ASSIGN_OR_RETURN(directory_, file_.leaf_directory());
+  const auto& rows = directory_->rows;
+  if (rows.empty()) return std::nullopt;
+  const auto is_before = [](const LeafRow& row, const IndexKey& wanted) {
+    return row.first < wanted;
+  };
+  const auto first = std::lower_bound(rows.begin(), rows.end(), key(0), is_before);
+  // Those from `low` on begin with the name; the one before it may end with it.
+  auto low = static_cast<size_t>(first - rows.begin());
+  auto high = static_cast<size_t>(std::lower_bound(first, rows.end(), key(UINT32_MAX), is_before) -
+                                  rows.begin());
+  while (low < high) {
+    const size_t middle = low + (high - low) / 2;
+    TAILRACE_RETURN_IF_ERROR(load_leaf(middle));
+    if (leaf_->items.front().first_version <= version)
+      low = middle + 1;
+    else
+      high = middle;
+  }
+  return low == 0 ? 0 : low - 1;
+}
+
 Result<> PostingWalk::seek_version(uint64_t version) {
   is_over_ = true;
-  TAILRACE_ASSIGN_OR_RETURN(const bool found, find(key(0)));
-  if (!found) return {};
-  bool is_there = is_mine(leaf_->items[item_]);
-  if (is_there) {
-    TAILRACE_RETURN_IF_ERROR(load_postings());
-  } else {
-    TAILRACE_ASSIGN_OR_RETURN(is_there, step(true));
-  }
-  while (is_there && postings_.back().version < version) {
-    TAILRACE_ASSIGN_OR_RETURN(is_there, step(true));
-    if (is_there || order_ == Order::kForwards) continue;
-    // All are below it: on from the last one, to which step() has not kept.
-    return seek_entry(file_.summary().events);
-  }
-  if (!is_there) return {};
+  TAILRACE_ASSIGN_OR_RETURN(const auto leaf, leaf_of_version(version));
+  if (!leaf) return {};
+  if (!leaf_ || leaf_number_ != *leaf) TAILRACE_RETURN_IF_ERROR(load_leaf(*leaf));
+  const auto& items = leaf_->items;
+  const auto behind = std::partition_point(items.begin(), items.end(), [&](const IndexItem& item) {
+    return is_mine(item) ? item.first_version <= version : item.key < key(0);
+  });
+  const auto count = static_cast<size_t>(behind - items.begin());
+  item_ = count == 0 ? 0 : count - 1;
   const bool forwards = order_ == Order::kForwards;
+  if (count == 0 || !is_mine(items[item_])) {
+    // All of the stream's events are above the version, if there are any.
+    if (!forwards) return {};
+    if (count == 0 && is_mine(items[item_])) {
+      TAILRACE_RETURN_IF_ERROR(load_postings());
+      is_over_ = false;
+    } else if (count > 0) {
+      TAILRACE_ASSIGN_OR_RETURN(const bool is_there, step(true));
+      is_over_ = !is_there;
+    }
+    next_ = 0;
+    return {};
+  }
+  TAILRACE_RETURN_IF_ERROR(load_postings());
   const auto at =
       std::partition_point(postings_.begin(), postings_.end(), [&](const Posting& each) {
         return forwards ? each.version < version : each.version <= version;

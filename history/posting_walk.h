@@ -30,6 +30,9 @@ class PostingWalk {
  private:
   IndexKey key(uint32_t first_entry) const { return {kind_, name_, first_entry}; }
   bool is_mine(const IndexItem& item) const { return item.key.is_of(key(0)); }
+  /// The last leaf that may have an item of the name whose first version is not above that one, by
+  /// halving: a stream may have thousands of leaves. Nothing: there are no leaves.
+  Result<std::optional<size_t>> leaf_of_version(uint64_t version);
   /// The last item that is not behind the key, or the first one of all. False: there are no items.
   Result<bool> find(const IndexKey& wanted);
   Result<> load_leaf(size_t leaf);

@@ -21,13 +21,13 @@ constexpr uint64_t kProgressBytes = 64u << 20;
 
 class ScanImpl final : public Scan {
  public:
-  ScanImpl(StoreImpl& store, StoreImpl::Moment moment, ByteSpan prefix, const Filter* wanted,
+  ScanImpl(StoreImpl& store, StoreImpl::Moment moment, ByteSpan prefix, Filter wanted,
            std::atomic<size_t>* open_scans)
       : store_(store),
         engine_(store.engine()),
         moment_(std::move(moment)),
         prefix_(to_string(prefix)),
-        wanted_(wanted),
+        wanted_(std::move(wanted)),
         open_scans_(open_scans),
         stream_(store.file_system(), engine_, moment_.begin, moment_.point.end),
         window_(store.file_system(), engine_) {}
@@ -73,8 +73,7 @@ class ScanImpl final : public Scan {
           !as_text(record.key()).starts_with(prefix_)) {
         return Outcome::kKept;
       }
-      if (wanted_ != nullptr && entry.fetch.found.from == 0 &&
-          !(*wanted_)(record.key(), record.stable_value()))
+      if (wanted_ && entry.fetch.found.from == 0 && !wanted_(record.key(), record.stable_value()))
         return Outcome::kKept;
       // The chain of a moment does not change: what the disk has said is final.
       const ColdFound& cold = entry.fetch.found;
@@ -95,7 +94,7 @@ class ScanImpl final : public Scan {
   Engine& engine_;
   const StoreImpl::Moment moment_;
   const std::string prefix_;
-  const Filter* const wanted_;  // null: all
+  const Filter wanted_;  // null: all
   std::atomic<size_t>* const open_scans_;
   RecordStream stream_;
   RecordWindow window_;
@@ -104,7 +103,7 @@ class ScanImpl final : public Scan {
 
 }  // namespace
 
-Result<std::unique_ptr<Scan>> StoreImpl::start_scan(ByteSpan prefix) {
+Result<std::unique_ptr<Scan>> StoreImpl::start_scan(ByteSpan prefix, Scan::Filter wanted) {
   if (open_scans_.fetch_add(1) >= Store::kMostScans) {
     open_scans_.fetch_sub(1);
     return make_error(ErrorCode::kResourceExhausted,
@@ -115,7 +114,8 @@ Result<std::unique_ptr<Scan>> StoreImpl::start_scan(ByteSpan prefix) {
     open_scans_.fetch_sub(1);
     return tl::unexpected(std::move(moment.error()));
   }
-  return std::make_unique<ScanImpl>(*this, std::move(*moment), prefix, nullptr, &open_scans_);
+  return std::make_unique<ScanImpl>(*this, std::move(*moment), prefix, std::move(wanted),
+                                    &open_scans_);
 }
 
 Result<> StoreImpl::for_each(const Scan::Filter* wanted, const Scan::Visitor& visit,
@@ -126,7 +126,7 @@ Result<> StoreImpl::for_each(const Scan::Filter* wanted, const Scan::Visitor& vi
   pins_.lift(now.pin, now.begin);
   // All that is there counts as it does for any reader.
   now.point.end = now.point.boundary = engine_->log().tail();
-  ScanImpl scan(*this, std::move(now), {}, wanted, nullptr);
+  ScanImpl scan(*this, std::move(now), {}, wanted != nullptr ? *wanted : Scan::Filter(), nullptr);
   for (;;) {
     TAILRACE_ASSIGN_OR_RETURN(auto more, scan.next(SIZE_MAX, kProgressBytes, visit));
     if (progress) progress(scan.fraction());

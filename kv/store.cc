@@ -100,8 +100,8 @@ Result<> Store::start_checkpoint(CheckpointRequest request) {
 CheckpointProgress Store::checkpoint_progress() const {
   return impl_->checkpoint_progress();
 }
-Result<std::unique_ptr<Scan>> Store::start_scan(ByteSpan prefix) {
-  return impl_->start_scan(prefix);
+Result<std::unique_ptr<Scan>> Store::start_scan(ByteSpan prefix, Scan::Filter wanted) {
+  return impl_->start_scan(prefix, std::move(wanted));
 }
 Result<> Store::for_each(const Scan::Visitor& visit) {
   return impl_->for_each(nullptr, visit, nullptr);

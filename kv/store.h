@@ -96,8 +96,10 @@ class Store final {
   /// A consistent view of all that is done now. Runs through the phases of a checkpoint without
   /// writing anything, so sessions must keep calling; waits for a running checkpoint to end.
   /// At most kMostScans at a time. The log knows no order of keys, so all of it is read whatever
-  /// the prefix; but neither the index nor the chains on disk are asked about other keys.
-  Result<std::unique_ptr<Scan>> start_scan(ByteSpan prefix = {});
+  /// the prefix; but neither the index nor the chains on disk are asked about other keys, nor about
+  /// what `wanted` rejects (as for_each(); it is asked on the thread of next(), and may come to
+  /// reject more). Null: all are wanted.
+  Result<std::unique_ptr<Scan>> start_scan(ByteSpan prefix = {}, Scan::Filter wanted = nullptr);
   static constexpr size_t kMostScans = 64;
 
   /// Visits every live pair, in no order. The pairs are complete and consistent only while no

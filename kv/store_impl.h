@@ -41,7 +41,7 @@ class StoreImpl final {
 
   // store.cc
   Result<std::unique_ptr<Session>> start_session(SessionId id, SessionOptions options);
-  Result<std::unique_ptr<Scan>> start_scan(ByteSpan prefix);  // scan.cc
+  Result<std::unique_ptr<Scan>> start_scan(ByteSpan prefix, Scan::Filter wanted);  // scan.cc
   /// scan.cc; a null `wanted` wants all.
   Result<> for_each(const Scan::Filter* wanted, const Scan::Visitor& visit,
                     const std::function<void(double)>& progress);

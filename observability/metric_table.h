@@ -74,7 +74,7 @@ inline constexpr MetricInfo kMetrics[] = {
     // ---- History
     {"tailrace_history_files", MetricType::kGauge, "", "", "Event files: they have the events that the log no longer has."},
     {"tailrace_history_bytes", MetricType::kGauge, "", "", "What event files take on disk."},
-    {"tailrace_history_missing_bytes", MetricType::kGauge, "", "", "How much of the log behind the first event file no event file of this node covers."},
+    {"tailrace_history_missing_bytes", MetricType::kGauge, "", "", "How much of the log no event file of this node covers, up to where its history is durable. What no other member has does not count."},
     {"tailrace_history_fetched_files_total", MetricType::kCounter, "", "", "Event files that came from other members."},
     {"tailrace_history_damaged_files_total", MetricType::kCounter, "", "", "Event files that were found damaged and put aside."},
     {"tailrace_history_scavenged_address_bytes", MetricType::kGauge, "", "", "Up to this address of the log no event file has an event that became unreadable before it; 0: never asked for, or not known."},

@@ -11,11 +11,12 @@ void RecordsAhead::read(fasterlog::LogScanner& scanner, Address limit, size_t mo
                         uint64_t most_log_bytes, kv::Session& session, StreamIndex& streams) {
   count_ = txn_key_count_ = stream_count_ = 0;
   error_.reset();
-  std::array<ByteSpan, kMost + kMostTxnKeys> keys;
+  const size_t most_items = std::min(most, is_cold_ ? kMostCold : kMost);
+  std::array<ByteSpan, kMostCold + kMostTxnKeys> keys;
   size_t key_count = 0;
   uint64_t log_bytes = 0;
   bool last = false;
-  while (!last && count_ < std::min(most, kMost) && log_bytes < most_log_bytes) {
+  while (!last && count_ < most_items && log_bytes < most_log_bytes) {
     auto record = scanner.next(limit);
     if (!record) {
       error_ = std::move(record).error();
@@ -46,9 +47,11 @@ void RecordsAhead::read(fasterlog::LogScanner& scanner, Address limit, size_t mo
   for (size_t i = 0; i < txn_key_count_; ++i)
     keys[key_count++] = as_bytes(txn_keys_[i]);
   session.prefetch({keys.data(), key_count});
+  is_cold_ = false;
   if (stream_count_ == 0) return;
   if (auto begun = streams.prefetch({streams_.data(), stream_count_}); !begun && !error_)
     error_ = std::move(begun).error();
+  is_cold_ = streams.cold() * 8 > stream_count_;
 }
 
 void RecordsAhead::clear(Item& item) {

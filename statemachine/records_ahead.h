@@ -41,6 +41,8 @@ class RecordsAhead {
   // Buckets and records of so many keys are asked for at a time: enough that the first is there
   // when the last was asked for, and no more than the processor's first cache holds.
   static constexpr size_t kMost = 32;
+  // While what they need is on the disk that matters less than how much of it is read side by side.
+  static constexpr size_t kMostCold = 128;
   // A longer payload is not copied, but is the last of its group. What a transaction needs may be
   // on the disk, so there longer ones are worth it.
   static constexpr size_t kMostCopiedBytes = 1024, kMostCopiedTxnBytes = 16u << 10;
@@ -55,8 +57,9 @@ class RecordsAhead {
   void note_key(ByteSpan key);
   void note_stream(std::string_view stream, size_t events);
 
-  std::array<Item, kMost> items_;
+  std::array<Item, kMostCold> items_;
   size_t count_ = 0;
+  bool is_cold_ = false;
   std::optional<Error> error_;
 
   std::array<std::string, kMostTxnKeys> txn_keys_;

@@ -235,9 +235,9 @@ class StateMachineImpl final : public StateMachine {
   }
   Result<std::unique_ptr<StreamList>> start_stream_list(std::string_view prefix,
                                                         std::string_view after,
-                                                        size_t most) override {
+                                                        StreamListLimits limits) override {
     const Applier::Hurry hurry(applier_);
-    return StreamList::start(store_, prefix, after, most);
+    return StreamList::start(store_, prefix, after, limits);
   }
   Result<std::unique_ptr<StateScan>> start_scan(ByteSpan prefix) override {
     Result<std::unique_ptr<kv::Scan>> scan;

@@ -207,12 +207,12 @@ class StateMachine {
   /// thread; waits for the disk, one page of the index for 64 events. Memory: 24 bytes an entry.
   virtual Result<StreamEntries> stream_entries(std::string_view stream, StreamVersion from,
                                                size_t most, Direction direction) const = 0;
-  /// The first `most` streams that exist, whose names begin with `prefix` and come after `after`,
-  /// by their names, as of one moment. To be read in pieces; reads all of the store, whatever the
-  /// prefix. Errors as of start_scan(); end it.
+  /// The first streams that exist, whose names begin with `prefix` and come after `after`, by their
+  /// names, within the limits, as of one moment. To be read in pieces; reads all of the store,
+  /// whatever the prefix. Errors as of start_scan(); end it.
   virtual Result<std::unique_ptr<StreamList>> start_stream_list(std::string_view prefix,
                                                                 std::string_view after,
-                                                                size_t most) = 0;
+                                                                StreamListLimits limits) = 0;
   /// Any thread but the applier's; may wait for a running checkpoint. kUnavailable when the applier
   /// has stopped, kResourceExhausted while there are too many.
   virtual Result<std::unique_ptr<StateScan>> start_scan(ByteSpan prefix) = 0;

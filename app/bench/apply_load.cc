@@ -44,6 +44,9 @@ class ApplyLoad {
           stretch(done, std::min(kApplyStretch, options_.keys - done), true, result));
     stage("applying commands");
     result = ApplyLoadResult();
+    const kv::Store::LogExtent loaded = store_->log_extent();
+    result.store_bytes = loaded.tail - loaded.begin;
+    result.memory_bytes = loaded.tail - loaded.head;
     double reading_seconds = 0;
     for (uint64_t done = 0; done < options_.commands; done += kApplyStretch) {
       const uint64_t count = std::min(kApplyStretch, options_.commands - done);
@@ -67,9 +70,14 @@ class ApplyLoad {
     kv::StoreOptions store_options;
     store_options.directory = options_.directory / "store";
     store_options.owner = "bench";
-    // Room for keys, sessions and their answers; nothing is to be read from the disk.
-    store_options.memory_bytes = std::max<uint64_t>(options_.keys * 128, 512u << 20);
-    store_options.index_buckets = std::bit_ceil(std::max<uint64_t>(options_.keys / 3, 1024));
+    // Room for keys, sessions and their answers; nothing is to be read from the disk. A stream has
+    // a head and the ids of its last events.
+    const uint64_t key_bytes = options_.kind == ApplyLoadKind::kTxn ? 2048 : 128;
+    store_options.memory_bytes = options_.memory_bytes != 0
+                                     ? options_.memory_bytes
+                                     : std::max<uint64_t>(options_.keys * key_bytes, 512u << 20);
+    const uint64_t pairs = options_.keys * (options_.kind == ApplyLoadKind::kTxn ? 2 : 1);
+    store_options.index_buckets = std::bit_ceil(std::max<uint64_t>(pairs / 3, 1024));
     TAILRACE_ASSIGN_OR_RETURN(store_, kv::Store::open(file_system_, store_options));
     watermarks_ = std::make_unique<statemachine::Watermarks>(*log_);
     statemachine::StateMachineOptions state_options;

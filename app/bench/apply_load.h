@@ -20,6 +20,8 @@ struct ApplyLoadOptions {
   uint64_t commands = 8'000'000;
   uint64_t keys = 1'000'000;  // or streams, of 8 bytes, drawn evenly; all of them are there before
   uint32_t sessions = 0;      // of exactly-once clients; 0: commands carry none
+  /// Of the store; what does not fit is read from the disk. 0: enough for all.
+  uint64_t memory_bytes = 0;
 };
 
 struct ApplyLoadResult {
@@ -27,6 +29,8 @@ struct ApplyLoadResult {
   double seconds = 0;
   double commands_per_s = 0;
   double scan_records_per_s = 0;  // the same records read from the log's memory and decoded alone
+  // Of the store's log, when all keys were loaded.
+  uint64_t store_bytes = 0, memory_bytes = 0;
 };
 
 /// `stage` is told what is done now.

@@ -31,6 +31,8 @@ void print(const BenchApplyOptions& options, const ApplyLoadResult& result) {
         {"commands", load.commands},
         {"keys", load.keys},
         {"sessions", load.sessions},
+        {"store_bytes", result.store_bytes},
+        {"store_memory_bytes", result.memory_bytes},
         {"commands_per_s", result.commands_per_s},
         {"log_bytes_per_s", bytes_per_s},
         {"scan_records_per_s", result.scan_records_per_s},
@@ -40,6 +42,10 @@ void print(const BenchApplyOptions& options, const ApplyLoadResult& result) {
   }
   print_out("{} commands ({}), {} keys, {} sessions\n", load.commands, options.operation, load.keys,
             load.sessions);
+  if (load.memory_bytes != 0)
+    print_out("store    {:8.1f} MiB of log, of which {:.1f} MiB in memory\n",
+              static_cast<double>(result.store_bytes) / (1 << 20),
+              static_cast<double>(result.memory_bytes) / (1 << 20));
   print_out("applied  {:8.3f} M commands/s   {:.3f} GB/s of log\n", result.commands_per_s / 1e6,
             bytes_per_s / 1e9);
   print_out("read     {:8.3f} M records/s, decoded and not applied\n",
@@ -87,6 +93,11 @@ void add_bench_apply_verb(CLI::App& bench, int& exit_code) {
   whole_number(verb->add_option("--sessions", options->load.sessions,
                                 "Exactly-once clients that the commands are of; 0: none"),
                0, 1 << 20)
+      ->capture_default_str();
+  byte_size(verb->add_option("--memory-bytes", options->load.memory_bytes,
+                             "Of the store's log, as 256MiB: what does not fit is read from the "
+                             "disk; 0: room for all keys"),
+            uint64_t{16} << 40)
       ->capture_default_str();
   verb->add_option("--dir", options->directory, "Where log and store go while it runs")
       ->capture_default_str();

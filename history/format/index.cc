@@ -177,7 +177,7 @@ Result<> decode_leaf(ByteSpan leaf, std::vector<IndexItem>& items) {
     item.key = read_key(reader);
     if (!items.empty() && items.back().key >= item.key) reader.damaged("items that do not ascend");
     const size_t list_begin = reader.at();
-    if (has_versions(item.key.kind)) (void)reader.varint();
+    if (has_versions(item.key.kind)) item.first_version = reader.varint();
     item.postings = static_cast<uint32_t>(reader.varint(kMostPostings, "too many postings"));
     const uint64_t bytes = reader.varint();
     if (item.postings == 0) reader.damaged("an item without postings");

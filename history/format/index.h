@@ -76,6 +76,7 @@ class IndexBuilder {
 /// One item of a leaf; a view into its bytes.
 struct IndexItem {
   IndexKey key;
+  uint64_t first_version = 0;  // of a stream only: of the first posting
   uint32_t postings = 0;
   ByteSpan list;
 };

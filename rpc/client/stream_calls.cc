@@ -7,7 +7,11 @@
 namespace tailrace::rpc {
 namespace {
 
-constexpr uint32_t kEventsOfPage = 1024, kStreamsOfPage = 1024;
+// As many as a server gives at most: each page is a round to it, and to a majority.
+constexpr uint32_t kEventsOfPage = 4096;
+// The first page comes soon. Each costs the server a look at all of its store, so those behind it
+// are long.
+constexpr uint32_t kStreamsOfFirstPage = 1024, kStreamsOfPage = 65'536;
 
 struct Page {
   StreamEnd end;
@@ -177,11 +181,12 @@ Result<uint64_t> ClientImpl::streams(std::string_view prefix, const StreamsOptio
   const Call call(*this);
   uint64_t count = 0;
   for (std::string after = options.after;;) {
-    const uint64_t wanted = options.limit == 0 ? kStreamsOfPage : options.limit - count;
+    const uint32_t most = count == 0 ? kStreamsOfFirstPage : kStreamsOfPage;
+    const uint64_t wanted = options.limit == 0 ? most : options.limit - count;
     ClientRequest request = request_of(ClientRequest::Verb::kListStreams, as_bytes(prefix));
     request.value = after;
     request.read = options.read;
-    request.most = static_cast<uint32_t>(std::min<uint64_t>(wanted, kStreamsOfPage));
+    request.most = static_cast<uint32_t>(std::min<uint64_t>(wanted, most));
     TAILRACE_ASSIGN_OR_RETURN(
         const auto page,
         submit<StreamsPage>(queue_for(options.read), std::move(request), read_streams).get());

@@ -102,6 +102,7 @@ FramedSocket::Take Connection::handle_list_streams(uint64_t id, wire::ListStream
   }
   Elsewhere<StreamsPage> read;
   read.lists = true;
+  read.answer_bytes = kListAnswerBytes;
   read.key_bytes = query.prefix.size() + query.after.size();
   read.work = [&machine = *context_.to.state_machine,
                query = std::move(query)](const std::function<bool()>& wanted) {

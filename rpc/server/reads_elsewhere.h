@@ -23,16 +23,17 @@ struct Connection::Elsewhere {
   /// `shown`: the state when the work began; may be made more exact.
   std::function<void(const Answer&, ShownState&)> note_state;
   std::function<void(const Answer&, wire::Response::Builder)> write;
-  size_t key_bytes = 0;   // that it keeps
-  bool lists = false;     // reads all of the store
-  const char* late = "";  // what is said when it took too long
+  size_t key_bytes = 0;                // that it keeps
+  size_t answer_bytes = kAnswerBytes;  // about, at most
+  bool lists = false;                  // reads all of the store
+  const char* late = "";               // what is said when it took too long
   SteadyTime deadline;
 };
 
 template <typename Answer>
 FramedSocket::Take Connection::read_elsewhere(const Asked& asked, const ReadNeeds& needs,
                                               Elsewhere<Answer> read) {
-  if (!has_room_for(kAnswerBytes)) return Take::kHold;
+  if (!has_room_for(read.answer_bytes)) return Take::kHold;
   if (refuse_read(asked, needs)) return Take::kDone;
   read.deadline = needs.deadline;
   const size_t key_bytes = read.key_bytes;

@@ -13,7 +13,7 @@ using State = FetchedPair::State;
 Result<> StreamCache::prefetch(std::span<const StreamAhead> ahead) {
   TAILRACE_RETURN_IF_ERROR(wait());
   if (slots_.empty()) slots_.resize(kMost);
-  count_ = 0;
+  count_ = cold_ = 0;
   for (const StreamAhead& one : ahead) {
     const size_t hash = std::hash<std::string_view>()(one.stream);
     if (CachedStream* const twice = known(one.stream, hash); twice != nullptr) {
@@ -24,7 +24,7 @@ Result<> StreamCache::prefetch(std::span<const StreamAhead> ahead) {
     CachedStream& slot = slots_[count_++];
     begin(slot, one.stream, hash);
     slot.events = one.events;
-    wanted_[wanted_count_++] = &slot.stored_head;
+    wanted_[wanted_count_++] = {&slot.stored_head, &slot};
   }
   is_complete_ = false;
   prefetch_all();
@@ -85,14 +85,14 @@ CachedStream* StreamCache::known(std::string_view stream, size_t hash) {
 void StreamCache::prefetch_all() {
   std::array<ByteSpan, kMost * 2> keys;
   for (size_t i = 0; i < wanted_count_; ++i)
-    keys[i] = as_bytes(wanted_[i]->key);
+    keys[i] = as_bytes(wanted_[i].pair->key);
   session_.prefetch({keys.data(), wanted_count_});
   for (size_t i = 0; i < wanted_count_; ++i)
-    fetch(*wanted_[i]);
+    fetch(*wanted_[i].pair, wanted_[i].head_of);
   wanted_count_ = 0;
 }
 
-void StreamCache::fetch(FetchedPair& pair) {
+void StreamCache::fetch(FetchedPair& pair, CachedStream* head_of) {
   switch (store_.try_read(as_bytes(pair.key), pair.value)) {
     case kv::Store::ReadOutcome::kFound:
       pair.state = State::kFound;
@@ -104,11 +104,22 @@ void StreamCache::fetch(FetchedPair& pair) {
       break;
   }
   pair.state = State::kOnItsWay;
-  session_.read_async(as_bytes(pair.key), [this, &pair](Result<bool> found, std::string value) {
+  if (head_of != nullptr) ++cold_;
+  const auto done = [this, &pair, head_of](Result<bool> found, std::string value) {
     pair.value = std::move(value);
     pair.state = found && *found ? State::kFound : State::kAbsent;
     if (!found && !error_) error_ = std::move(found).error();
-  });
+    if (error_ || head_of == nullptr) return;
+    // At once: whoever waited for the other heads first would wait twice.
+    const auto rest = rest_of(*head_of);
+    if (!rest) {
+      error_ = rest.error();
+      return;
+    }
+    for (FetchedPair* const one : *rest)
+      if (one != nullptr) fetch(*one, nullptr);
+  };
+  session_.read_async(as_bytes(pair.key), done);
 }
 
 Result<> StreamCache::load(FetchedPair& pair) {
@@ -128,22 +139,30 @@ Result<> StreamCache::fetch_rest() {
   for (size_t i = 0; i < count_; ++i) {
     CachedStream& slot = slots_[i];
     if (slot.is_decoded || slot.stored_head.state == State::kOnItsWay) continue;
-    TAILRACE_RETURN_IF_ERROR(decode(slot));
-    if (!slot.head) continue;
-    const StreamHead& head = *slot.head;
-    if (head.remembers_ids) {
-      ids_key(head.dense_id, slot.ids.key);
-      wanted_[wanted_count_++] = &slot.ids;
-    }
-    const StreamVersion begin = head.inline_begin();
-    if (head.inline_count + slot.events <= StreamHead::kMostInline || begin % kPageEvents == 0)
-      continue;
-    slot.page_number = page_of(begin);
-    page_key(head.dense_id, slot.page_number, slot.page.key);
-    wanted_[wanted_count_++] = &slot.page;
+    TAILRACE_ASSIGN_OR_RETURN(const auto rest, rest_of(slot));
+    for (FetchedPair* const one : rest)
+      if (one != nullptr) wanted_[wanted_count_++] = {one, nullptr};
   }
   prefetch_all();
   return {};
+}
+
+Result<std::array<FetchedPair*, 2>> StreamCache::rest_of(CachedStream& slot) {
+  std::array<FetchedPair*, 2> rest{};
+  TAILRACE_RETURN_IF_ERROR(decode(slot));
+  if (!slot.head) return rest;
+  const StreamHead& head = *slot.head;
+  if (head.remembers_ids) {
+    ids_key(head.dense_id, slot.ids.key);
+    rest[0] = &slot.ids;
+  }
+  const StreamVersion begin = head.inline_begin();
+  if (head.inline_count + slot.events <= StreamHead::kMostInline || begin % kPageEvents == 0)
+    return rest;
+  slot.page_number = page_of(begin);
+  page_key(head.dense_id, slot.page_number, slot.page.key);
+  rest[1] = &slot.page;
+  return rest;
 }
 
 Result<> StreamCache::decode(CachedStream& slot) {

@@ -46,13 +46,15 @@ struct CachedStream {
 class StreamCache {
  public:
   /// As many are fetched at a time.
-  static constexpr size_t kMost = 64;
+  static constexpr size_t kMost = 128;
 
   StreamCache(kv::Store& store, kv::Session& session) : store_(store), session_(session) {}
 
   /// Forgets those of before, and begins to fetch these; does not wait for the disk unless what was
   /// fetched before was never asked for. Those beyond kMost are left out.
   Result<> prefetch(std::span<const StreamAhead> ahead);
+  /// How many heads of those that prefetch() was told of last are on the disk only.
+  size_t cold() const { return cold_; }
   /// Waits for what has not come yet. Valid until the next find() or prefetch().
   Result<CachedStream*> find(std::string_view stream);
   /// Of a stream with remembers_ids. Waits for the disk if they were not fetched.
@@ -64,13 +66,16 @@ class StreamCache {
   void begin(CachedStream& slot, std::string_view stream, size_t hash);
   CachedStream* known(std::string_view stream, size_t hash);
   void prefetch_all();
-  /// What is in memory at once, what is on disk by the session's reads.
-  void fetch(FetchedPair& pair);
+  /// What is in memory at once, what is on disk by the session's reads; then what a head says that
+  /// is needed, too.
+  void fetch(FetchedPair& pair, CachedStream* head_of);
   Result<> load(FetchedPair& pair);
   /// Waits for all that is on its way.
   Result<> wait();
   /// Of all whose head has come: what it says that is needed.
   Result<> fetch_rest();
+  /// Decodes its head; null: not needed.
+  Result<std::array<FetchedPair*, 2>> rest_of(CachedStream& slot);
   Result<> decode(CachedStream& slot);
 
   kv::Store& store_;
@@ -78,8 +83,12 @@ class StreamCache {
   std::vector<CachedStream> slots_;  // kMost of them, once needed
   size_t count_ = 0;                 // of slots_
   CachedStream single_;              // one that was not fetched ahead
-  std::array<FetchedPair*, kMost * 2> wanted_;
-  size_t wanted_count_ = 0;
+  struct Wanted {
+    FetchedPair* pair;
+    CachedStream* head_of;  // null: it is no head
+  };
+  std::array<Wanted, kMost * 2> wanted_;
+  size_t wanted_count_ = 0, cold_ = 0;
   bool is_complete_ = true;  // nothing is on its way, and fetch_rest() is done for all
   std::optional<Error> error_;
 };

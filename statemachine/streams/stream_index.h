@@ -48,6 +48,9 @@ class StreamIndex {
   /// wait (StreamCache). Optional. For what comes next: it forgets those of before.
   Result<> prefetch(std::span<const StreamAhead> ahead) { return cache_.prefetch(ahead); }
 
+  /// How many of those are on the disk only.
+  size_t cold() const { return cache_.cold(); }
+
   /// What there is of the stream.
   Result<StreamPresence> presence(std::string_view stream);
   /// Whether it is as expected, and what it is. A tombstoned stream never is.

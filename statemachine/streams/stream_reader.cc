@@ -17,6 +17,10 @@ bool is_less(const StreamList::Listed& left, const StreamList::Listed& right) {
   return left.name < right.name;
 }
 
+size_t listed_bytes(std::string_view name) {
+  return StreamListLimits::kListedBytes + name.size();
+}
+
 tl::unexpected<Error> lost_page(std::string_view stream, StreamVersion version) {
   return damaged_stream("event " + std::to_string(version) + " of the stream '" +
                         std::string(stream) + "' is on no page: its entry");
@@ -160,11 +164,17 @@ template class StreamReader<kv::Session>;
 // ---- Lists.
 
 Result<std::unique_ptr<StreamList>> StreamList::start(kv::Store& store, std::string_view prefix,
-                                                      std::string_view after, size_t most) {
-  std::string key;
-  head_key(prefix, key);
-  TAILRACE_ASSIGN_OR_RETURN(auto scan, store.start_scan(as_bytes(key)));
-  return std::unique_ptr<StreamList>(new StreamList(std::move(scan), after, most));
+                                                      std::string_view after,
+                                                      StreamListLimits limits) {
+  std::string prefix_key;
+  head_key(prefix, prefix_key);
+  std::unique_ptr<StreamList> list(new StreamList(after, limits));
+  // What is not wanted is not looked up: of a million streams that is all but a page of them.
+  const auto wanted = [&list = *list](ByteSpan key, ByteSpan) {
+    return list.is_wanted(as_text(key).substr(1));
+  };
+  TAILRACE_ASSIGN_OR_RETURN(list->scan_, store.start_scan(as_bytes(prefix_key), wanted));
+  return list;
 }
 
 Result<bool> StreamList::next(uint64_t most_log_bytes) {
@@ -178,17 +188,22 @@ Result<bool> StreamList::next(uint64_t most_log_bytes) {
 }
 
 Result<> StreamList::note(std::string_view name, ByteSpan value) {
-  if (name <= after_) return {};
-  if (found_.size() == most_ && (most_ == 0 || name >= found_.front().name)) return {};
+  if (!is_wanted(name)) return {};
   TAILRACE_ASSIGN_OR_RETURN(const StreamHead head, decode_head(value));
   if (!head.exists()) return {};
-  if (found_.size() == most_) {
-    std::pop_heap(found_.begin(), found_.end(), is_less);
-    found_.pop_back();
-  }
   found_.push_back({std::string(name), head});
   std::push_heap(found_.begin(), found_.end(), is_less);
+  bytes_ += listed_bytes(name);
+  while (found_.size() > limits_.streams || (bytes_ > limits_.bytes && found_.size() > 1))
+    leave_out_last();
   return {};
+}
+
+void StreamList::leave_out_last() {
+  std::pop_heap(found_.begin(), found_.end(), is_less);
+  bytes_ -= listed_bytes(found_.back().name);
+  bound_ = std::move(found_.back().name);
+  found_.pop_back();
 }
 
 std::vector<StreamList::Listed> StreamList::take() {

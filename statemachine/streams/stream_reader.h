@@ -77,9 +77,18 @@ class StreamReader {
 extern template class StreamReader<kv::Store>;
 extern template class StreamReader<kv::Session>;
 
+/// How much a list may have: so many streams, and so many bytes, each stream with
+/// kListedBytes beside its name; one is always let in.
+struct StreamListLimits {
+  static constexpr size_t kListedBytes = 80;
+  size_t streams = SIZE_MAX;
+  size_t bytes = SIZE_MAX;
+};
+
 /// Streams that exist and whose names begin with a prefix, in the order of their names, as of one
 /// moment. The store knows no order of keys: each list reads all of its log, whatever the prefix,
-/// in pieces, and keeps no more than it was asked for. One thread; not the applier's, for which the
+/// in pieces, and keeps no more than it was asked for. So whoever lists many streams asks for many
+/// at a time. One thread; not the applier's, for which the
 /// scan waits (kv::Store::start_scan). End it: while it exists the store reclaims nothing.
 class StreamList {
  public:
@@ -87,23 +96,30 @@ class StreamList {
     std::string name;
     StreamHead head;
   };
-  /// The first `most` of those behind `after`.
+  /// The first of those behind `after`, within the limits.
   static Result<std::unique_ptr<StreamList>> start(kv::Store& store, std::string_view prefix,
-                                                   std::string_view after, size_t most);
+                                                   std::string_view after, StreamListLimits limits);
   /// Looks at so many bytes of the store's log. False when that was the end.
   Result<bool> next(uint64_t most_log_bytes);
   /// Once next() has said that that was the end.
   std::vector<Listed> take();
+  /// Whether the limits have left out any, all of them behind those of take().
+  bool is_cut() const { return bound_.has_value(); }
 
  private:
-  StreamList(std::unique_ptr<kv::Scan> scan, std::string_view after, size_t most)
-      : scan_(std::move(scan)), after_(after), most_(most) {}
+  StreamList(std::string_view after, StreamListLimits limits) : after_(after), limits_(limits) {}
+  bool is_wanted(std::string_view name) const {
+    return name > after_ && (!bound_ || name < *bound_);
+  }
   Result<> note(std::string_view name, ByteSpan value);
+  void leave_out_last();
 
   std::unique_ptr<kv::Scan> scan_;
   const std::string after_;
-  const size_t most_;
-  std::vector<Listed> found_;  // a heap, the greatest name first
+  const StreamListLimits limits_;
+  std::vector<Listed> found_;         // a heap, the greatest name first
+  size_t bytes_ = 0;                  // of what is found
+  std::optional<std::string> bound_;  // the least of those that were left out
 };
 
 }  // namespace tailrace::statemachine

@@ -445,6 +445,43 @@ TEST_F(LogTest, WholeBatchesBehindAHoleAreReported) {
   EXPECT_EQ(payloads(*log), std::vector<std::string>{"kept"});
 }
 
+// Behind the log's end stand stale events of a segment that was used before. Text in them looks
+// like commit marks of megabytes, one in each event; a start that checked them all took half an
+// hour.
+TEST_F(LogTest, StaleBytesThatLookLikeMarksCostAStartNothing) {
+  LogOptions large = options();
+  large.page_bytes = 16u << 20;
+  large.segment_bytes = 32u << 20;
+  large.buffer_pages = 4;
+  Address kept;
+  {
+    auto log = open_writer(large);
+    append(*log, "kept");
+    kept = log->durable();
+    ASSERT_TRUE(log->close());
+  }
+  LogMetadata metadata = *read_log_metadata(storage::posix_file_system(), root_ / "log");
+  metadata.clean = false;
+  ASSERT_TRUE(write_log_metadata(storage::posix_file_system(), root_ / "log", metadata));
+  RecordHeader mark;
+  mark.payload_bytes = 0x616161;
+  mark.kind = static_cast<uint8_t>(RecordKind::kCommitMark);
+  std::string stale;
+  while (stale.size() < large.segment_bytes - storage::kBlockBytes)
+    stale.append(reinterpret_cast<const char*>(&mark), offsetof(RecordHeader, epoch));
+  {
+    std::fstream file(root_ / "log" / segment_name(0), std::ios::in | std::ios::out);
+    file.seekp(storage::kBlockBytes);
+    file.write(stale.data(), static_cast<std::streamsize>(stale.size()));
+    ASSERT_TRUE(file.good());
+  }
+  auto log = open(large);
+  ASSERT_TRUE(log);
+  EXPECT_EQ(log->durable(), kept);
+  EXPECT_FALSE(log->recovery().valid_beyond_hole);
+  EXPECT_EQ(payloads(*log), std::vector<std::string>{"kept"});
+}
+
 TEST_F(LogTest, ALongRecoveryTellsHowFarItIs) {
   LogOptions large = options();
   large.page_bytes = 1u << 20;

@@ -1,5 +1,6 @@
 // What was written is what is read, whichever way: compared with a vector of the same events.
 #include <algorithm>
+#include <map>
 
 #include "history/format/file_name.h"
 #include "tests/history/history_support.h"
@@ -139,6 +140,49 @@ TEST(EventFileModel, NamesWithManyEventsAndManyNamesAreFound) {
   Random random(seed_of_test());
   expect_file({.count = 20'000, .streams = 1, .most_data = 3}, random, 3);
   expect_file({.count = 9'000, .streams = 5'000, .most_data = 3}, random, 6);
+}
+
+// A long stream has many leaves of the index; whoever reads it page by page looks its place up in
+// them each time.
+TEST(EventFileModel, AnyVersionOfALongStreamIsFound) {
+  Random random(seed_of_test());
+  const Events events = random_events(random, {.count = 60'000, .streams = 3, .most_data = 3});
+  FaultFileSystem disk(1);
+  const auto info = write_file(disk, events, Compression::kZstd);
+  ASSERT_TRUE(info) << info.error().message;
+  BlockCache cache(4u << 20);
+  const auto file = EventFile::open(disk, storage::Path(kDirectory) / name_of(*info), cache);
+  ASSERT_TRUE(file) << file.error().message;
+  std::map<std::string, std::map<uint64_t, OwnedEvent>> streams;
+  for (const OwnedEvent& event : events)
+    streams[event.stream].emplace(event.version, event);
+  for (const auto& [name, versions] : streams) {
+    std::vector<uint64_t> wanted{0, versions.begin()->first, versions.rbegin()->first,
+                                 versions.rbegin()->first + 1, UINT64_MAX};
+    for (int i = 0; i < 200; ++i)
+      wanted.push_back(random.below(versions.rbegin()->first + 2));
+    for (const uint64_t version : wanted) {
+      auto at = versions.lower_bound(version);
+      auto forwards = (*file)->events_of_stream(name, version, Order::kForwards);
+      for (int i = 0; i < 3; ++i) {
+        const auto found = forwards.next();
+        ASSERT_TRUE(found) << found.error().message;
+        ASSERT_EQ(*found == nullptr, at == versions.end()) << name << " from " << version;
+        if (*found == nullptr) break;
+        ASSERT_EQ(OwnedEvent::of(**found), (at++)->second) << name << " from " << version;
+      }
+      auto before = versions.upper_bound(version);
+      auto backwards = (*file)->events_of_stream(name, version, Order::kBackwards);
+      for (int i = 0; i < 3; ++i) {
+        const auto found = backwards.next();
+        ASSERT_TRUE(found) << found.error().message;
+        ASSERT_EQ(*found == nullptr, before == versions.begin())
+            << name << " down from " << version;
+        if (*found == nullptr) break;
+        ASSERT_EQ(OwnedEvent::of(**found), (--before)->second) << name << " down from " << version;
+      }
+    }
+  }
 }
 
 // A writer gets floors in the order of the log, several of one stream among them.

@@ -2,12 +2,16 @@
 told why, and once there is room the node is as good as before.
 
 Usage: full_disk_test.py TAILRACE ACK_WRITER [unittest arguments]
+Environment: TAILRACE_SCENARIOS=large makes the test of event files long.
 """
 import contextlib
 import json
+import os
+import random
 import signal
 import sys
 import tempfile
+import threading
 import time
 import unittest
 
@@ -17,8 +21,10 @@ from cluster import Cluster, explained, wait_until
 from etcd import INSTALLED, Etcd
 
 TAILRACE, ACK_WRITER = sys.argv[1:3]
+LARGE = os.environ.get("TAILRACE_SCENARIOS") == "large"
 PATIENCE = 120  # seconds; for a machine that is busy with other things
 DISK_MEBIBYTES = 256
+BYTES = random.Random(1)
 
 # New segments and checkpoints all the time, and a log that is kept: only the filler makes the difference.
 SETTINGS = """
@@ -27,6 +33,32 @@ store: {memory_bytes: 96 MiB, page_bytes: 1 MiB, index_buckets: 4096}
 state_machine: {checkpoint_log_bytes: 1 MiB, retention_bytes: 1 GiB}
 """
 SHORTAGE = "has no room for the log's next segment"
+
+
+class MiddleOfAFile:
+    """Fills the disk of a history as soon as a part of an event file is on it. `met`: once it has."""
+
+    def __init__(self, disk):
+        self.disk, self.met, self.over = disk, False, False
+        self.thread = threading.Thread(target=self.watch)
+
+    def watch(self):
+        while not self.met and not self.over:
+            for file in self.disk.directory.glob("*.tmp"):
+                with contextlib.suppress(FileNotFoundError):
+                    if file.stat().st_size > 0:
+                        self.disk.fill()
+                        # It may have come to its end before.
+                        self.met = file.exists() or self.disk.make_room()
+            time.sleep(0.001)
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.over = True
+        self.thread.join()
 
 
 class FullDisk(unittest.TestCase):
@@ -224,6 +256,63 @@ class FullDisk(unittest.TestCase):
             leader.start()
             self.wait_for_acks(1000)
             self.check_all()
+
+    # The disk fills in the middle of an event file: the log stays until its events are in files, no event is lost,
+    # and it goes on by itself.
+    def test_history_waits_for_room_in_the_middle_of_a_file(self):
+        turns = 20 if LARGE else 2
+        # A file has a segment's events: long enough to be met while it is written.
+        settings = SETTINGS.replace("segment_bytes: 256 KiB", "segment_bytes: 16 MiB").replace(
+            "retention_bytes: 1 GiB", "retention_bytes: 0")
+        self.nodes = Cluster(TAILRACE, 3, settings, server="max_value_bytes: 64 KiB, ")
+        self.stack.callback(self.nodes.__exit__)
+        node = self.nodes.nodes[2]
+        # Of its history alone: else it would be the checkpoint that waits.
+        disk = small_disk.SmallDisk(node.data / "history", 64 + 32 * turns)
+        self.stack.callback(disk.close)
+        self.stack.callback(lambda: node.running() and node.kill())
+        self.nodes.__enter__().wait_version()
+        sent, reasons = [], set()
+        with explained(self.nodes.describe):
+            for _ in range(turns):
+                with MiddleOfAFile(disk) as middle:
+                    while not middle.met:
+                        self.append_events(sent)
+                wait_until("history waits for room", lambda: self.held_back(node), PATIENCE)
+                reasons.add(self.held_back(node).partition(": ")[2])
+                waits_at = node.metric("tailrace_truncation_anchor_address_bytes", anchor="history")
+                self.append_events(sent, 20_000)  # the next file, too
+                self.nodes.run("checkpoint", timeout=PATIENCE)
+                self.assertTrue(self.held_back(node))
+                self.assertEqual(node.metric("tailrace_truncation_limit_address_bytes"), waits_at)
+                self.assertLessEqual(node.metric("tailrace_log_address_bytes", watermark="begin"), waits_at)
+                disk.make_room()
+                wait_until("history goes on", lambda: not self.held_back(node), PATIENCE)
+            self.append_events(sent)
+            self.nodes.wait_equal(PATIENCE)
+            wait_until("all have the same files", self.same_histories, PATIENCE, pause=0.3)
+            begin = node.metric("tailrace_log_address_bytes", watermark="begin")
+            self.assertGreater(begin, waits_at)
+            for each in self.nodes.nodes:
+                done = self.nodes.run("read", "events-1", "--read", "any", server=each.server)
+                self.assertEqual(done.stdout.decode().splitlines(), sent, f"node {each.number}")
+        print(f"{len(sent)} events; it waited for: {sorted(reasons)}", flush=True)
+
+    def append_events(self, sent, count=2000):
+        # Nothing that compresses well: then a file is long.
+        lines = [f"{len(sent) + number:08} {BYTES.randbytes(500).hex()}" for number in range(count)]
+        self.nodes.run("append", "events-1", input="".join(line + "\n" for line in lines).encode(), timeout=PATIENCE)
+        sent += lines
+
+    def held_back(self, node):
+        """Why the node writes no event file; empty: it does, or has none to write."""
+        self.nodes.run("put", "k", "v")  # else no checkpoint is due
+        done = self.nodes.run("history", "status", "--json", "--only-named", server=node.server, check=False)
+        return json.loads(done.stdout)["nodes"][0].get("trouble", "") if done.returncode == 0 else ""
+
+    def same_histories(self):
+        self.nodes.run("put", "k", "v")
+        return self.nodes.run("verify", "--history", check=False).returncode == 0
 
     # A leader without room can hand over, and follows the next one.
     def test_a_leader_with_a_full_disk_hands_over(self):

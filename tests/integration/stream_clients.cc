@@ -13,6 +13,9 @@
 //              and an event in the outbox.
 //                sold ORDER SKU LEFT ATTEMPTS
 //                out ORDER SKU                (nothing is in stock)
+//   many       One event to each of as many streams as there are tries, whose text is the stream's
+//              number. Nothing is printed.
+//   many-look  That the servers have exactly that in each of these streams. Nothing is printed.
 //   look       What one node has of these orders, at level any, in four looks: order streams, keys
 //              (those of a SKU at one address), outbox, order streams.
 //                first ORDER POSITION | stock SKU LEFT VIEWS | view ORDER POSITION |
@@ -230,6 +233,43 @@ int append_events(const Options& options) {
   });
 }
 
+// ---- Many streams.
+
+std::string many_stream(uint64_t number) {
+  return fmt::format("many/{:08}", number);
+}
+
+int append_to_many(const Options& options) {
+  return run_clients(options, true, [&](rpc::Client& client, uint32_t, Tries& tries) {
+    while (const auto number = tries.next()) {
+      const std::string text = fmt::format("{}", *number);
+      const std::vector<rpc::NewEvent> events{{.data = as_bytes(text)}};
+      const auto answer = client.append(many_stream(*number), events, {Expected::kNone, 0});
+      if (!answer) fail(answer.error().message);
+      if (!answer->appended) fail(fmt::format("{} was there already", many_stream(*number)));
+    }
+  });
+}
+
+int look_at_many(const Options& options) {
+  return run_clients(options, false, [&](rpc::Client& client, uint32_t, Tries& tries) {
+    rpc::Client::StreamReadOptions all;
+    all.read.level = rpc::ReadOptions::Level::kAny;
+    while (const auto number = tries.next()) {
+      std::vector<std::string> found;
+      const auto end =
+          client.read_stream(many_stream(*number), all, [&](const rpc::StreamEvent& event) {
+            found.push_back(fmt::format("{}:{}", event.version, as_text(event.event.data)));
+            return true;
+          });
+      if (!end) fail(fmt::format("{}: {}", many_stream(*number), end.error().message));
+      if (found != std::vector{fmt::format("0:{}", *number)})
+        fail(fmt::format("{} has {} events, {}", many_stream(*number), found.size(),
+                         found.empty() ? "" : found.back()));
+    }
+  });
+}
+
 // ---- Orders.
 
 /// All that one order does. The texts outlive the transaction.
@@ -378,6 +418,8 @@ int run(int argc, char** argv) {
   int code = 0;
   app.add_subcommand("withdraw")->callback([&] { code = withdraw(options); });
   app.add_subcommand("events")->callback([&] { code = append_events(options); });
+  app.add_subcommand("many")->callback([&] { code = append_to_many(options); });
+  app.add_subcommand("many-look")->callback([&] { code = look_at_many(options); });
   app.add_subcommand("orders")->callback([&] { code = place_orders(options); });
   app.add_subcommand("look")->callback([&] { code = Look(options).run(); });
   CLI11_PARSE(app, argc, argv);

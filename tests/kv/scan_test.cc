@@ -4,6 +4,7 @@
 #include <atomic>
 #include <map>
 #include <random>
+#include <set>
 #include <string>
 #include <thread>
 #include <vector>
@@ -239,6 +240,43 @@ TEST_F(PrefixScanTest, LooksUpWhatAFilterWantsAlone) {
   const uint64_t all = reads_of("");
   reads_of("a");
   EXPECT_LT(reads_of("none"), all / 2);
+}
+
+// Promise: the same of a scan; and its filter may come to reject more, as a list that has found
+// enough does.
+TEST_F(PrefixScanTest, AFilterMayCloseWhileItRuns) {
+  const auto read = [&](const Scan::Filter& wanted, const std::function<void(ByteSpan)>& visit) {
+    const uint64_t before = disk_.reads();
+    auto scan = store_->start_scan(as_bytes("a"), wanted);
+    EXPECT_TRUE(scan.has_value()) << scan.error().message;
+    bool more = scan.has_value();
+    while (more) {
+      const auto next = (*scan)->next(SIZE_MAX, 4096, [&](ByteSpan key, ByteSpan) { visit(key); });
+      EXPECT_TRUE(next.has_value()) << next.error().message;
+      more = next.value_or(false);
+    }
+    return disk_.reads() - before;
+  };
+  // The least five keys of the prefix, as a list finds them.
+  std::set<std::string> least;
+  const auto is_wanted = [&](ByteSpan key, ByteSpan) {
+    return least.size() < 5 || as_text(key) < *least.rbegin();
+  };
+  const auto note = [&](ByteSpan key) {
+    least.insert(to_string(key));
+    if (least.size() > 5) least.erase(std::prev(least.end()));
+  };
+  const uint64_t of_few = read(is_wanted, note);
+  std::set<std::string> expected;
+  for (const auto& [key, value] : pairs_with("a"))
+    expected.insert(key);
+  expected.erase(std::next(expected.begin(), 5), expected.end());
+  EXPECT_EQ(least, expected);
+  size_t shown = 0;
+  const uint64_t of_all = read(nullptr, [&](ByteSpan) { ++shown; });
+  EXPECT_EQ(shown, pairs_with("a").size());
+  EXPECT_LE(of_few, of_all);
+  read([](ByteSpan, ByteSpan) { return false; }, [](ByteSpan) { ADD_FAILURE() << "not wanted"; });
 }
 
 // Promise: an empty store has nothing to show.

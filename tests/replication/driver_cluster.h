@@ -212,9 +212,8 @@ class IdleStateMachine final : public statemachine::StateMachine {
                                                      statemachine::Direction) const override {
     return statemachine::StreamEntries{};
   }
-  Result<std::unique_ptr<statemachine::StreamList>> start_stream_list(std::string_view,
-                                                                      std::string_view,
-                                                                      size_t) override {
+  Result<std::unique_ptr<statemachine::StreamList>> start_stream_list(
+      std::string_view, std::string_view, statemachine::StreamListLimits) override {
     return make_error(ErrorCode::kUnavailable, "");
   }
   Result<std::unique_ptr<statemachine::StateScan>> start_scan(ByteSpan) override {

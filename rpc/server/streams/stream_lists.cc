@@ -18,8 +18,8 @@ constexpr uint64_t kListedLogBytes = 1u << 20;  // looked at in one step
 Result<StreamsPage> list_streams(statemachine::StateMachine& machine, const StreamsQuery& query,
                                  const std::function<bool()>& wanted) {
   const size_t most = std::clamp<size_t>(query.most_streams, 1, kMostStreamsOfAnswer);
-  TAILRACE_ASSIGN_OR_RETURN(const auto list,
-                            machine.start_stream_list(query.prefix, query.after, most + 1));
+  TAILRACE_ASSIGN_OR_RETURN(const auto list, machine.start_stream_list(query.prefix, query.after,
+                                                                       {most, kListAnswerBytes}));
   for (;;) {
     if (!wanted()) return make_error(ErrorCode::kCancelled, "nobody waits for the list any more");
     TAILRACE_ASSIGN_OR_RETURN(const bool more, list->next(kListedLogBytes));
@@ -27,8 +27,7 @@ Result<StreamsPage> list_streams(statemachine::StateMachine& machine, const Stre
   }
   StreamsPage page;
   page.streams = list->take();
-  page.more = page.streams.size() > most;
-  if (page.more) page.streams.resize(most);
+  page.more = list->is_cut();
   const uint64_t log_time_ns = machine.log_time_ns();
   for (auto& [name, head] : page.streams)
     head.first = statemachine::first_readable(head, log_time_ns);

@@ -325,7 +325,8 @@ class StreamsRun {
     const std::string prefix = random_.chance(1, 2) ? "" : random_.chance(1, 2) ? "s-" : "s-1";
     const std::string after = random_.chance(1, 2) ? "" : any_stream();
     const size_t most = random_.chance(1, 2) ? SIZE_MAX : random_.below(5);
-    auto started = StreamList::start(node_.store(), prefix, after, most);
+    const size_t most_bytes = random_.chance(1, 2) ? SIZE_MAX : random_.below(1000);
+    auto started = StreamList::start(node_.store(), prefix, after, {most, most_bytes});
     ASSERT_TRUE(started) << started.error().message;
     for (bool more = true; more;) {
       const auto next = (*started)->next(1 + random_.below(1u << 16));
@@ -333,13 +334,19 @@ class StreamsRun {
       more = *next;
     }
     std::vector<std::string> names, expected;
+    size_t bytes = 0;
+    bool cut = false;
     for (const StreamList::Listed& listed : (*started)->take())
       names.push_back(listed.name);
     for (const auto& [name, stream] : model_.streams())
-      if (name.starts_with(prefix) && name > after && expected.size() < most &&
-          model_.presence(name).state == StreamPresence::State::kExists)
-        expected.push_back(name);
+      if (name.starts_with(prefix) && name > after &&
+          model_.presence(name).state == StreamPresence::State::kExists) {
+        bytes += name.size() + StreamListLimits::kListedBytes;
+        cut |= expected.size() >= most || (bytes > most_bytes && !expected.empty());
+        if (!cut) expected.push_back(name);
+      }
     EXPECT_EQ(names, expected);
+    EXPECT_EQ((*started)->is_cut(), cut);
   }
 
   /// Pages are those that a head can lead to, and those that wait to be removed.

@@ -401,7 +401,7 @@ TEST_F(TxnApply, StreamsAreListed) {
   Txn removal;
   removal.then = {{.kind = TxnEffectKind::kDeleteStream, .name = as_bytes("a-3")}};
   run(removal);
-  auto list = node_->machine().start_stream_list("a-", "a-1", 2);
+  auto list = node_->machine().start_stream_list("a-", "a-1", {.streams = 2});
   ASSERT_TRUE(list) << list.error().message;
   for (;;) {
     const auto more = (*list)->next(1u << 20);
@@ -412,6 +412,7 @@ TEST_F(TxnApply, StreamsAreListed) {
   ASSERT_EQ(found.size(), 2);
   EXPECT_EQ(found[0].name, "a-2");
   EXPECT_EQ(found[1].name, "a-4");
+  EXPECT_FALSE((*list)->is_cut());
 }
 
 // Promise: a body that a client may not send is refused before it is in the log, and each refusal
