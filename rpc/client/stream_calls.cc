@@ -12,6 +12,8 @@ constexpr uint32_t kEventsOfPage = 4096;
 // The first page comes soon. Each costs the server a look at all of its store, so those behind it
 // are long.
 constexpr uint32_t kStreamsOfFirstPage = 1024, kStreamsOfPage = 65'536;
+// A long page has 4 MiB.
+constexpr size_t kFrameOfLongPage = 8u << 20;
 
 struct Page {
   StreamEnd end;
@@ -181,7 +183,8 @@ Result<uint64_t> ClientImpl::streams(std::string_view prefix, const StreamsOptio
   const Call call(*this);
   uint64_t count = 0;
   for (std::string after = options.after;;) {
-    const uint32_t most = count == 0 ? kStreamsOfFirstPage : kStreamsOfPage;
+    const bool is_short = count == 0 || options_.max_frame_bytes < kFrameOfLongPage;
+    const uint32_t most = is_short ? kStreamsOfFirstPage : kStreamsOfPage;
     const uint64_t wanted = options.limit == 0 ? most : options.limit - count;
     ClientRequest request = request_of(ClientRequest::Verb::kListStreams, as_bytes(prefix));
     request.value = after;
