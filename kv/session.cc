@@ -22,24 +22,35 @@ Error not_found() {
 
 // --- the short way ---
 
+// The bucket is asked for before anything else: from there to the end of the operation before it is
+// about half as far as from where it is looked at. So more of its miss passes beside that
+// operation's.
+[[gnu::always_inline]] inline HashedKey SessionCore::hashed_early(ByteSpan key) const {
+  const HashedKey wanted = hashed(key);
+  index_.prefetch_early(wanted.hash);
+  return wanted;
+}
+
 [[gnu::always_inline]] inline bool SessionCore::read_hot(ByteSpan key, std::string& value) const {
+  const HashedKey wanted = hashed_early(key);
   const storage::EpochProtection::Guard guard(engine_.protection());
-  return engine_.read_hot(hashed(key), value);
+  return engine_.read_hot(wanted, value);
 }
 
 [[gnu::always_inline]] inline bool SessionCore::upsert_hot(ByteSpan key, ByteSpan value,
                                                            Serial serial) {
+  const HashedKey wanted = hashed_early(key);
   const storage::EpochProtection::Guard guard(engine_.protection());
-  if (!is_ready_for(serial) || !engine_.upsert_hot(hashed(key), value, state.version)) return false;
+  if (!is_ready_for(serial) || !engine_.upsert_hot(wanted, value, state.version)) return false;
   note_done(serial);
   return true;
 }
 
 [[gnu::always_inline]] inline bool SessionCore::rmw_hot(ByteSpan key, Modify modify, Serial serial,
                                                         Modification& decision) {
+  const HashedKey wanted = hashed_early(key);
   const storage::EpochProtection::Guard guard(engine_.protection());
-  if (!is_ready_for(serial) ||
-      !engine_.rmw_hot(hashed(key), modify, scratch_, state.version, decision))
+  if (!is_ready_for(serial) || !engine_.rmw_hot(wanted, modify, scratch_, state.version, decision))
     return false;
   note_done(serial);
   return true;
@@ -169,6 +180,7 @@ SessionCore::SessionCore(StoreImpl& store, Engine& engine, CheckpointCoordinator
                          SessionId id, SessionOptions options)
     : store_(store),
       engine_(engine),
+      index_(engine.index()),
       coordinator_(coordinator),
       options_(options),
       fetcher_(store.file_system(), engine) {

@@ -35,6 +35,8 @@ class KeySequence {
   static constexpr uint64_t kWrite = uint64_t{1} << 63;
   /// The key, with kWrite set when it is to be written. Round and round.
   uint64_t operator[](uint64_t position) const { return draws_[position & (kLength - 1)]; }
+  /// All kLength of them.
+  const uint64_t* draws() const { return draws_; }
 
  private:
   storage::AlignedBuffer memory_;

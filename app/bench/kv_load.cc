@@ -10,6 +10,7 @@
 
 #include <unistd.h>
 
+#include "app/bench/add_one.h"
 #include "app/bench/measuring.h"
 #include "app/cli/metric_value.h"
 #include "core/bytes.h"
@@ -77,19 +78,7 @@ kv::StoreOptions store_options(const KvLoadOptions& options) {
   return store;
 }
 
-using kv::Modification;
 constexpr uint64_t kZero = 0;
-struct AddOne {
-  static Modification change(MutableByteSpan value) {
-    store(value.data(), load<uint64_t>(value.data()) + 1);
-    return Modification::kWrite;
-  }
-  Modification operator()(const ByteSpan* present, std::string& next) const {
-    const uint64_t sum = (present != nullptr ? load<uint64_t>(present->data()) : 0) + 1;
-    next.assign(reinterpret_cast<const char*>(&sum), sizeof sum);
-    return Modification::kWrite;
-  }
-};
 constexpr AddOne kAddOne;
 
 /// One thread of the load. What it counts is its own, a cache line away from the others'.

@@ -22,7 +22,15 @@ HashIndex::HashIndex(std::unique_ptr<HashTable> table, unsigned tag_shift, bool 
       table_(std::move(table)),
       huge_pages_(huge_pages),
       protection_(protection),
-      begin_(std::move(begin)) {}
+      begin_(std::move(begin)) {
+  set_early(*table_);
+}
+
+void HashIndex::set_early(const HashTable& table) {
+  early_buckets_.store(reinterpret_cast<const std::byte*>(&table.bucket(0)),
+                       std::memory_order_relaxed);
+  early_mask_.store(table.bucket_count() - 1, std::memory_order_relaxed);
+}
 
 HashIndex::~HashIndex() = default;
 

@@ -85,6 +85,12 @@ class HashIndex {
   [[gnu::always_inline]] void prefetch(uint64_t hash) const {
     __builtin_prefetch(&current_.load(std::memory_order_acquire)->bucket(hash));
   }
+  /// The same, as the first thing an operation does, before it is under protection: neither follows
+  /// the table nor needs it to exist. Nothing is promised while the index grows.
+  [[gnu::always_inline]] void prefetch_early(uint64_t hash) const {
+    const uint64_t offset = (hash & early_mask_.load(std::memory_order_relaxed)) * sizeof(Bucket);
+    __builtin_prefetch(early_buckets_.load(std::memory_order_relaxed) + offset);
+  }
   /// The newest record's address that an unfrozen entry of the bucket names, 0 when there is none:
   /// for prefetching the record. May be wrong (a race, an overflow bucket); never dereferenced
   /// without a check.
@@ -215,12 +221,18 @@ class HashIndex {
   bool has_rival(const HashTable& table, uint64_t hash, const Slot* mine) const;
   Found find_while_growing(const HashTable* table, uint64_t hash) const;
 
+  void set_early(const HashTable& table);
+
   // index_growth.cc
   void move_bucket(HashTable& from, HashTable& to, uint64_t number);
 
   // Where the buckets are is read with every call, and changes once a growth.
   alignas(64) std::atomic<HashTable*> current_;
   const unsigned tag_shift_;
+  // Of the table that current_ points to, or of another one for a moment: what is asked for then is
+  // of no use, and does no harm.
+  std::atomic<const std::byte*> early_buckets_{nullptr};
+  std::atomic<uint64_t> early_mask_{0};
   alignas(64) std::atomic<bool> growing_{false};
   std::unique_ptr<HashTable> table_;  // what current_ points to; of the growing thread
   std::vector<uint64_t> moving_;      // the entries of one bucket; of the growing thread

@@ -33,6 +33,7 @@ Result<> HashIndex::grow() {
     }
   }
   current_.store(&to, std::memory_order_seq_cst);
+  set_early(to);
   const std::unique_ptr<HashTable> old = std::exchange(table_, from.end_move());
   // Threads that came in earlier may still be on their way through the old table.
   protection_.wait_safe(protection_.bump());
