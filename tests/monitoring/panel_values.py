@@ -1,4 +1,4 @@
-"""What each panel must show of the cluster in scenario.py: by its title, not by its expression.
+"""What each panel must show of the cluster in made_up_cluster.py: by its title, not by its expression.
 
 {dashboard: {title: [(series, what it is, value)]}}. A series is named as its legend is; in a table, as its column and
 the labels before it are. Three values are those of nodes 1, 2 and 3, None where a node has no line. A text is what the

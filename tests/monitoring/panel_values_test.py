@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Each panel shows the number that its title promises, of the made-up cluster in scenario.py, in the unit that its
+"""Each panel shows the number that its title promises, of the cluster in made_up_cluster.py, in the unit that its
 expression has. promtool evaluates all expressions in one run; panel_values.py has the numbers."""
 import json
 import math
@@ -15,9 +15,9 @@ sys.dont_write_bytecode = True
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 sys.path[:0] = [str(HERE), str(ROOT / "deploy/monitoring")]
+import made_up_cluster as made_up  # noqa: E402
 import panel_values  # noqa: E402
 import rules  # noqa: E402
-import scenario  # noqa: E402
 import units  # noqa: E402
 from asking import filled_in  # noqa: E402
 
@@ -84,14 +84,14 @@ def ask_promtool(expressions):
     """{expression: [(labels, value)], or why it has none}. promtool prints what it got where it expected something
     else; so each case expects what nothing is."""
     def case(text, seconds):
-        whole = filled_in(text, scenario.SCRAPE_SECONDS, scenario.SECONDS, "c")
+        whole = filled_in(text, made_up.SCRAPE_SECONDS, made_up.SECONDS, "c")
         return {"expr": whole, "eval_time": f"{seconds}s",
                 "exp_samples": [{"labels": "nothing_has_this_name", "value": 0}]}
 
     groups, order = [], []
     for series, step, seconds, of_hours in (
-            (scenario.minutes(), scenario.SCRAPE_SECONDS, scenario.SECONDS, False),
-            (scenario.hours(), scenario.HOUR_STEP_SECONDS, scenario.HOURS_SECONDS, True)):
+            (made_up.minutes(), made_up.SCRAPE_SECONDS, made_up.SECONDS, False),
+            (made_up.hours(), made_up.HOUR_STEP_SECONDS, made_up.HOURS_SECONDS, True)):
         asked = [text for text in expressions if any(one in text for one in OF_HOURS) == of_hours]
         order += asked
         groups.append({"interval": f"{step}s", "input_series": series,
@@ -107,7 +107,7 @@ def ask_promtool(expressions):
         raise AssertionError(f"{len(told)} answers to {len(order)} questions:\n{done.stdout}{done.stderr}")
     made = {}
     for text, (whole, kind, got) in zip(order, told):
-        if json.loads(whole) != filled_in(text, scenario.SCRAPE_SECONDS, scenario.SECONDS, "c"):
+        if json.loads(whole) != filled_in(text, made_up.SCRAPE_SECONDS, made_up.SECONDS, "c"):
             raise AssertionError(f"{whole} is the answer to {text}")
         # Labels in braces and a number, behind one comma after the other; nil: nothing.
         made[text] = got if kind == "err" else [
@@ -184,7 +184,7 @@ class Rows(unittest.TestCase):
         self.assertFalse(set(panel_values.RULES) & set(panel_values.RULES_WITHOUT))
 
     def test_no_two_lines_of_the_scenario_have_the_same_numbers(self):
-        self.assertEqual(list(scenario.lines_alike()), [])
+        self.assertEqual(list(made_up.lines_alike()), [])
 
 
 class Units(unittest.TestCase):
