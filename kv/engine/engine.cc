@@ -43,23 +43,47 @@ uint64_t Engine::live_bytes() const {
 void Engine::set_live(uint64_t records, uint64_t bytes) {
   live_records_[0].add(records - live_records_[0].value() - live_records_[1].value());
   live_bytes_[0].add(bytes - live_bytes_[0].value() - live_bytes_[1].value());
-  lap_start_.store(log_->tail(), std::memory_order_relaxed);
+  lap_.store(log_->tail(), std::memory_order_relaxed);
+  lap_is_known_ = true;
   blind_writes_.add(records);
 }
 
+Engine::Drift Engine::drift_at_a_glance() const {
+  const RecentSums& sums = recent_[lap_.load(std::memory_order_relaxed) & kLapParity];
+  return {sums.records.value() - live_records(), sums.bytes.value() - live_bytes()};
+}
+
+/// A write counts at two places, and sums are read one after the other. So a glance may miss by
+/// what is under way; two that agree, with every write that was under way at the first ended before
+/// the second, do not miss by the same. Under a load that never lets two agree the last one is as
+/// good as an estimate can be, until the next lap.
+Engine::Drift Engine::drift() const {
+  constexpr int kMostGlances = 64;
+  Drift last = drift_at_a_glance();
+  for (int glance = 1; glance < kMostGlances; ++glance) {
+    protection_.wait_safe(protection_.bump());
+    const Drift now = drift_at_a_glance();
+    if (now == last) break;
+    last = now;
+  }
+  return last;
+}
+
 void Engine::end_lap(uint32_t version) {
-  const uint64_t records = recent_records_.value();
-  const uint64_t bytes = recent_bytes_.value();
-  if (lap_start_.load(std::memory_order_relaxed) != 0) {
-    live_records_[version % 2].add(records - live_records_[0].value() - live_records_[1].value());
-    live_bytes_[version % 2].add(bytes - live_bytes_[0].value() - live_bytes_[1].value());
+  const uint64_t lap = lap_.load(std::memory_order_relaxed);
+  if (lap_is_known_) {
+    const Drift missed = drift();
+    live_records_[version % 2].add(missed.records);
+    live_bytes_[version % 2].add(missed.bytes);
     blind_writes_before_.store(blind_writes_.value());
   }
-  // Of the next lap is what comes from here on. Who is writing this very moment is counted in
-  // either, or in none: until the end of the next lap.
-  lap_start_.store(log_->tail(), std::memory_order_relaxed);
-  recent_records_.add(-records);
-  recent_bytes_.add(-bytes);
+  // What lived below the lap that ends is gone: nobody counts there any more.
+  RecentSums& next = recent_[~lap & kLapParity];
+  next.records.add(-next.records.value());
+  next.bytes.add(-next.bytes.value());
+  const LogAddress start = align_up(log_->tail(), log_->page_bytes()) + log_->page_bytes();
+  lap_.store(start | (~lap & kLapParity), std::memory_order_relaxed);
+  lap_is_known_ = log_->tail() <= start;
 }
 
 Engine::LiveShare Engine::live_share(uint32_t version) const {
@@ -129,13 +153,15 @@ void Engine::prefetch_record(uint64_t hash, bool to_write) const {
 }
 
 Engine::Outcome Engine::append(const Lookup& at, uint64_t flags, const HashedKey& key,
-                               ByteSpan value, const Attempt& attempt, bool& lost) {
+                               ByteSpan value, const Attempt& attempt, bool& lost,
+                               LogAddress& placed) {
   const uint64_t bytes = Record::bytes_for(key.bytes.size(), value.size());
   const auto address = log_->allocate(bytes, attempt.budget);
   if (!address) {
     attempt.waiting.bytes = bytes;
     return Outcome::kNeedsRoom;
   }
+  placed = *address;
   Record& record = *log_->record(*address);
   record.initialise(at.head, flags, attempt.version.version, key.bytes, value.size());
   record.set_first_value(value);
@@ -174,11 +200,13 @@ Engine::Outcome Engine::replace_by_copy(const Lookup& at, const HashedKey& key,
   const Outcome decided = decide(change, present, erase, value);
   if (decided != Outcome::kDone) return decided;
   if (value.size() + key.bytes.size() > max_record_bytes()) return Outcome::kTooLarge;
-  const Outcome outcome = append(at, erase ? Record::kTombstone : 0, key, value, attempt, lost);
+  LogAddress placed = 0;
+  const Outcome outcome =
+      append(at, erase ? Record::kTombstone : 0, key, value, attempt, lost, placed);
   if (outcome != Outcome::kDone || lost) return outcome;
   const auto new_bytes =
       erase ? 0 : static_cast<int64_t>(Record::bytes_for(key.bytes.size(), value.size()));
-  if (!erase) count_recent(new_bytes);
+  if (!erase) count_recent(placed, new_bytes);
   if (old != nullptr) {
     probe_.copied_records.add();
     if (live)
@@ -254,7 +282,7 @@ Engine::Outcome Engine::write_mutable(const Lookup& at, const HashedKey& key, co
     record.unlock(record.store_value(was & ~Record::kTombstone, value));
     if (!live) {
       count(attempt.version.version, +1, +old_bytes);
-      if (at.present >= lap_start_.load(std::memory_order_relaxed)) count_recent(old_bytes);
+      count_recent(at.present, old_bytes);
     }
   }
   return Outcome::kDone;
@@ -344,7 +372,8 @@ Engine::Outcome Engine::write_beneath(const Lookup& at, const HashedKey& key, co
   if (decided != Outcome::kDone) return decided;
   if (next.size() + key.bytes.size() > max_record_bytes()) return Outcome::kTooLarge;
   const uint64_t flags = Record::kSnapshotOnly | (erase ? Record::kTombstone : 0);
-  const Outcome outcome = append(at, flags, key, next, attempt, again);
+  LogAddress placed = 0;
+  const Outcome outcome = append(at, flags, key, next, attempt, again, placed);
   if (outcome != Outcome::kDone || again) return outcome;
   if (change.kind == WriteKind::kUpsert) {
     if (address >= at.begin && address < in_memory) return outcome;  // taken to exist on disk
@@ -429,12 +458,14 @@ Engine::Outcome Engine::move_to_tail(const HashedKey& key, LogAddress address, R
       if (attempt.cold.address != address) return Outcome::kKept;
     }
     bool lost = false;
-    const Outcome outcome = append(at, erase ? Record::kTombstone : 0, key, value, attempt, lost);
+    LogAddress placed = 0;
+    const Outcome outcome =
+        append(at, erase ? Record::kTombstone : 0, key, value, attempt, lost, placed);
     if (outcome != Outcome::kDone) return outcome;
     if (lost) continue;
     const auto bytes = static_cast<int64_t>(Record::bytes_for(key.bytes.size(), value.size()));
     count(attempt.version.version, erase ? -1 : 0, (erase ? 0 : bytes) - old_bytes);
-    if (!erase) count_recent(bytes);
+    if (!erase) count_recent(placed, bytes);
     uncount_recent(address, old_bytes);
     return Outcome::kDone;
   }

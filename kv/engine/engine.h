@@ -177,14 +177,13 @@ class Engine {
   // The sums drift: a blind write over a chain that goes to disk does not know what it replaces,
   // and is taken to replace a record of its own length. Once round the log they are set right: what
   // was found alive below an address was copied above it, so what was counted above it is all there
-  // is.
+  // is. Sums that have not drifted stay as they are, whoever writes meanwhile.
 
   /// Compaction has passed the present lap's start, and all that lived below it has been copied.
-  bool lap_is_over(LogAddress begin) const {
-    return begin >= lap_start_.load(std::memory_order_relaxed);
-  }
+  bool lap_is_over(LogAddress begin) const { return begin >= lap_start(); }
   /// Sets the sums right (not after the first lap, which began with the store), as writes of
-  /// `version`, and begins the next lap at the tail. The compactor alone.
+  /// `version`, and begins the next lap near the tail. Waits for writes under way. The compactor
+  /// alone, not under protection.
   void end_lap(uint32_t version);
   /// Of this lap; of one that a recovery has begun, as many as there are records.
   uint64_t blind_writes() const { return blind_writes_.value() - blind_writes_before_.load(); }
@@ -217,19 +216,28 @@ class Engine {
                           const Record* old, bool live, const ByteSpan* present,
                           const Attempt& attempt, bool& lost);
   Outcome append(const Lookup& at, uint64_t flags, const HashedKey& key, ByteSpan value,
-                 const Attempt& attempt, bool& lost);
+                 const Attempt& attempt, bool& lost, LogAddress& placed);
   static Outcome decide(const Change& change, const ByteSpan* present, bool& erase,
                         ByteSpan& value);
   void count(uint32_t version, int64_t records, int64_t bytes);
-  // In this lap: a record of that length came to the tail; one went that stood at `address`.
-  void count_recent(int64_t bytes) { count_recent(1, bytes); }
-  void uncount_recent(LogAddress address, int64_t bytes) {
-    if (address >= lap_start_.load(std::memory_order_relaxed)) count_recent(-1, -bytes);
+  // A record of that length came to `address`; or one went that stood there.
+  void count_recent(LogAddress address, int64_t bytes) { count_recent(address, +1, bytes); }
+  void uncount_recent(LogAddress address, int64_t bytes) { count_recent(address, -1, -bytes); }
+  void count_recent(LogAddress address, int64_t records, int64_t bytes) {
+    const uint64_t lap = lap_.load(std::memory_order_relaxed);
+    RecentSums& sums =
+        recent_[address >= (lap & ~kLapParity) ? lap & kLapParity : ~lap & kLapParity];
+    sums.records.add(static_cast<uint64_t>(records));
+    sums.bytes.add(static_cast<uint64_t>(bytes));
   }
-  void count_recent(int64_t records, int64_t bytes) {
-    recent_records_.add(static_cast<uint64_t>(records));
-    recent_bytes_.add(static_cast<uint64_t>(bytes));
-  }
+  LogAddress lap_start() const { return lap_.load(std::memory_order_relaxed) & ~kLapParity; }
+  /// By how much what was counted in this lap exceeds the sums; signed, wrapping around.
+  struct Drift {
+    uint64_t records = 0, bytes = 0;
+    bool operator==(const Drift&) const = default;
+  };
+  Drift drift_at_a_glance() const;
+  Drift drift() const;
 
   storage::EpochProtection& protection_;
   EngineProbe& probe_;
@@ -239,11 +247,18 @@ class Engine {
   // By even and odd version. Signed sums kept in unsigned counters: they wrap around.
   tailrace::Counter live_records_[2];
   tailrace::Counter live_bytes_[2];
-  // What of them stands at or above lap_start_; what the lap before left uncounted is not in it.
-  observability::Counter recent_records_, recent_bytes_;
+  // What of them stands at or above the present lap's start, and, at the other place, below it. A
+  // lap begins a page beyond the tail, before anything is written there: so whoever still sees the
+  // lap before, or already this one, finds the same place for a record.
+  struct RecentSums {
+    observability::Counter records, bytes;
+  };
+  RecentSums recent_[2];
   observability::Counter blind_writes_;
   std::atomic<uint64_t> blind_writes_before_{0};  // this lap
-  std::atomic<LogAddress> lap_start_{0};          // 0: the first one
+  static constexpr uint64_t kLapParity = 1;       // addresses are multiples of eight
+  std::atomic<uint64_t> lap_{0};  // its start, and its place; start 0: the first one
+  bool lap_is_known_ = false;     // the log did not reach this lap's start before it began
 };
 
 }  // namespace tailrace::kv

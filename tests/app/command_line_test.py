@@ -307,9 +307,13 @@ class Reads(VerbTest):
             self.expect(DONE, "get", "read", "--read", "any", server=node.server, out=b"1")
 
     def test_a_state_that_does_not_come_in_time_is_3(self):
-        for level in ("at-least=1:999999999", "at-least=99:64"):
+        for level in ("at-least=99:999999999", "at-least=99:64"):
             self.expect(UNREACHABLE, "get", "k", "--read", level, "--timeout", "0.3", out=b"",
                         says="it has applied ")
+
+    def test_a_state_that_cannot_come_is_refused_at_once(self):
+        self.expect(REFUSED, "get", "k", "--read", "at-least=1:999999999", "--timeout", "30", out=b"",
+                    says="which leads, ends at ")
 
     def test_a_level_that_is_none_is_a_usage_error(self):
         for level in ("", "all", "at-least", "at-least=", "at-least=1", "at-least=1:x",
