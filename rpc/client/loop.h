@@ -2,6 +2,7 @@
 // One thread of a runtime: an io_context, and the deadlines of all clients on it. Internal.
 
 #include <atomic>
+#include <deque>
 #include <functional>
 #include <map>
 #include <memory>
@@ -91,7 +92,7 @@ class Loop {
  private:
   Loop(const void* owner, uint32_t number)
       : owner_(owner), number_(number), work_(asio::make_work_guard(io_)) {}
-  void run_duties();
+  bool run_duty();
 
   const void* const owner_;
   const uint32_t number_;
@@ -101,7 +102,7 @@ class Loop {
   DeadlineList deadlines_{io_};
   std::map<std::string, std::weak_ptr<SharedSearch>> shared_searches_;
   Mutex duties_mutex_;
-  std::vector<std::function<void()>> duties_ TAILRACE_GUARDED_BY(duties_mutex_);  // run_surely()
+  std::deque<std::function<void()>> duties_ TAILRACE_GUARDED_BY(duties_mutex_);  // run_surely()
   std::thread thread_;
 };
 

@@ -83,7 +83,8 @@ std::shared_ptr<Loop> Loop::start(const void* owner, uint32_t number) {
   loop->thread_ = named_thread("client", [loop]() mutable {
     current_loop = loop.get();
     loop->io_.run();
-    loop->run_duties();
+    while (loop->run_duty()) {
+    }
     loop.reset();
     current_loop = nullptr;
   });
@@ -95,17 +96,21 @@ void Loop::run_surely(std::function<void()> work) {
     const MutexLock lock(duties_mutex_);
     duties_.push_back(std::move(work));
   }
-  asio::post(io_, [this] { run_duties(); });
+  asio::post(io_, [this] { run_duty(); });
 }
 
-void Loop::run_duties() {
-  std::vector<std::function<void()>> duties;
+/// The oldest one: as many are posted as there are, so each comes after all that was posted before
+/// it was handed over. False: there is none.
+bool Loop::run_duty() {
+  std::function<void()> duty;
   {
     const MutexLock lock(duties_mutex_);
-    duties.swap(duties_);
+    if (duties_.empty()) return false;
+    duty = std::move(duties_.front());
+    duties_.pop_front();
   }
-  for (const auto& duty : duties)
-    duty();
+  duty();
+  return true;
 }
 
 void Loop::stop() {

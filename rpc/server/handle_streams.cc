@@ -137,6 +137,7 @@ FramedSocket::Take Connection::handle_mget(uint64_t id, wire::Mget::Reader reque
   const ReadNeeds needs = needs_of(request);
   const size_t most_bytes =
       std::max(kAnswerBytes, context_.options.max_value_bytes + kValueOverhead);
+  read.answer_bytes = most_bytes;
   read.work = [&machine = *context_.to.state_machine, names = std::move(names),
                most_bytes](const std::function<bool()>& wanted) {
     return machine.read_together(*names, most_bytes, wanted);

@@ -7,6 +7,7 @@
 // for one record or key: of as many reads as there are threads.
 // Internal: for the handlers of such requests.
 
+#include <algorithm>
 #include <functional>
 #include <memory>
 #include <utility>
@@ -48,12 +49,16 @@ FramedSocket::Take Connection::read_elsewhere(const Asked& asked, const ReadNeed
 
 template <typename Answer>
 void Connection::begin_elsewhere(const Asked& asked, Elsewhere<Answer> read) {
-  began(read.key_bytes);
+  // A slice's bytes count with each that is in flight: the rest of a larger answer stands with the
+  // keys.
+  const size_t held =
+      read.key_bytes + std::max(read.answer_bytes, ScanTable::kSliceBytes) - ScanTable::kSliceBytes;
+  began(held);
   ++scans_in_flight_;
   ShownState shown = shown_state();
   const bool lists = read.lists;
   auto work = [back = come_back(), weak = weak_from_this(), &threads = context_.reads, asked, shown,
-               read = std::move(read)] {
+               held, read = std::move(read)] {
     const auto wanted = [&] {
       return !weak.expired() && !threads.stopping() &&
              std::chrono::steady_clock::now() < read.deadline;
@@ -63,8 +68,8 @@ void Connection::begin_elsewhere(const Asked& asked, Elsewhere<Answer> read) {
     if (!*answer && answer->error().code == ErrorCode::kCancelled)
       *answer = make_error(ErrorCode::kTimedOut, read.late);
     back([asked, shown, answer, note_state = read.note_state, write = read.write,
-          key_bytes = read.key_bytes](Connection& self) mutable {
-      self.ended(key_bytes);
+          held](Connection& self) mutable {
+      self.ended(held);
       --self.scans_in_flight_;
       // What this node lacks, another may have.
       if (!*answer)

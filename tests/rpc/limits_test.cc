@@ -352,6 +352,32 @@ TEST(Limits, KeysOfReadsThatWaitCount) {
   asks.join();
 }
 
+// Promise: what an answer may come to counts in the server's memory from the moment when another
+// thread begins to read for it.
+TEST(Limits, AnswersThatOtherThreadsReadCountBeforeTheyCome) {
+  constexpr uint64_t kValueBytes = 8u << 20, kReads = 2;
+  ServerOptions options;
+  options.max_value_bytes = kValueBytes;
+  FakeNode node(options);
+  observability::MetricRegistry registry;
+  node.server->register_metrics(registry);
+  node.machine.together_waits = true;
+  BareClient client(node.port);
+  for (uint64_t id = 1; id <= kReads; ++id)
+    client.ask(id, [](wire::Request::Builder request) {
+      auto mget = request.initMget();
+      mget.setLevel(wire::ReadLevel::ANY);
+      mget.initKeys(1).set(0, to_data(std::string_view("k")));
+    });
+  const auto held = [&] { return value_of(registry, "tailrace_rpc_memory_bytes"); };
+  EXPECT_TRUE(soon([&] { return held() >= static_cast<double>(kReads * kValueBytes); })) << held();
+  node.machine.together_waits = false;
+  uint64_t answers = 0;
+  client.read_until(
+      [&](wire::Response::Reader response) { return response.isMget() && ++answers == kReads; });
+  EXPECT_TRUE(soon([&] { return held() < static_cast<double>(kValueBytes); })) << held();
+}
+
 TEST(Limits, APrefixIsNoLongerThanAKey) {
   FakeNode node;
   auto client = client_of(node);

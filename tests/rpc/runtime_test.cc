@@ -431,6 +431,22 @@ TEST(Runtime, WhatHasToBeDoneIsDoneWhenTheLoopEnds) {
   EXPECT_TRUE(done);
 }
 
+// Promise: it is done after what was posted before it, and not earlier.
+TEST(Runtime, WhatHasToBeDoneIsDoneInItsTurn) {
+  const std::shared_ptr<Loop> loop = Loop::start(nullptr, 0);
+  std::promise<void> go_on, done;
+  std::string order;
+  asio::post(loop->io(), [&] { go_on.get_future().wait(); });
+  loop->run_surely([&] { order += 'a'; });
+  asio::post(loop->io(), [&] { order += 'b'; });
+  loop->run_surely([&] { order += 'c'; });
+  asio::post(loop->io(), [&] { done.set_value(); });
+  go_on.set_value();
+  done.get_future().wait();
+  loop->stop();
+  EXPECT_EQ(order, "abc");
+}
+
 TEST(Runtime, RefusesWhatMakesNoSense) {
   EXPECT_EQ(Runtime::create({.threads = 0}).error().code, ErrorCode::kInvalidArgument);
   EXPECT_EQ(Runtime::create({.threads = Runtime::kMostThreads + 1}).error().code,
