@@ -157,7 +157,10 @@ void ClientConnection::on_frames_taken() {
 void ClientConnection::on_written() {
   if (detached_) return;
   if (events_.written) events_.written();
-  for (const size_t one : std::exchange(waiting_, {}))
+  auto waiting = std::exchange(waiting_, {});
+  // Another one is first each time: the first one may take all the room.
+  if (!waiting.empty()) std::rotate(waiting.begin(), waiting.begin() + 1, waiting.end());
+  for (const size_t one : waiting)
     if (const auto member = members_[one]) member->written();
 }
 

@@ -1,7 +1,9 @@
 // Many clients on the threads of a runtime: each goes on whatever the others wait for, and ends
 // when it is ended.
 
+#include <atomic>
 #include <chrono>
+#include <functional>
 #include <future>
 #include <memory>
 #include <mutex>
@@ -363,6 +365,33 @@ TEST(Runtime, ClientsOfOneConnectionGoOnWithoutEachOther) {
 }
 
 // When a shared connection breaks, each client's commands are sent again and applied once.
+// Promise: who shares a connection with one that always has more to send has its turn soon.
+TEST(Runtime, ABacklogOfOneClientHoldsUpNoOtherOfItsConnection) {
+  constexpr int kInFlight = 64;
+  const std::string value(512u << 10, 'v');
+  FakeNode node;
+  const auto runtime = one_thread();
+  const auto busy = client_on(runtime, node.address(), 60s, true);
+  const auto other = client_on(runtime, node.address(), 5s, true);
+  ASSERT_TRUE(busy->put(as_bytes("b"), as_bytes("v")));
+  ASSERT_TRUE(other->put(as_bytes("o"), as_bytes("v")));
+  std::atomic<bool> goes_on{true};
+  std::atomic<int> ended{0};
+  std::function<void()> put_again = [&] {
+    busy->async_put(as_bytes("b"), as_bytes(value), [&](const Result<CommandAnswer>& answer) {
+      if (answer && goes_on)
+        put_again();
+      else
+        ++ended;
+    });
+  };
+  for (int i = 0; i < kInFlight; ++i)
+    put_again();
+  EXPECT_TRUE(other->put(as_bytes("o"), as_bytes("w")));
+  goes_on = false;
+  EXPECT_TRUE(testing::soon([&] { return ended == kInFlight; }));
+}
+
 TEST(Runtime, CommandsOfASharedConnectionAreAppliedOnceAcrossAReconnect) {
   FakeNode node;
   Relay relay(node.port);
