@@ -204,7 +204,7 @@ class Client {
                                         const EventVisitor& visit) = 0;
   /// The streams that exist and whose names begin with `prefix`, by their names, those behind
   /// `after` only, until `limit` (0: all) were visited or `visit` returns false; how many were
-  /// visited. The server reads all of its store for each 1,024 of them.
+  /// visited. The server reads all of its store for each 65,536 of them, or 4 MiB of names.
   struct StreamsOptions {
     ReadOptions read;
     std::string after;
@@ -214,7 +214,7 @@ class Client {
   virtual Result<uint64_t> streams(std::string_view prefix, const StreamsOptions& options,
                                    const StreamVisitor& visit) = 0;
   /// Up to 1,024 keys as they are at one applied address, also on a follower: never half of a
-  /// transaction. kResourceExhausted when their values take more than 1 MiB (or than one value
+  /// transaction. kFailedPrecondition when their values take more than 1 MiB (or than one value
   /// may).
   virtual Result<MgetAnswer> mget(const std::vector<ByteSpan>& keys, ReadOptions options) = 0;
 
