@@ -139,9 +139,20 @@ bool is_told_from_start(const RequestInfo& request, RequestCounts::Place place) 
     case ErrorCode::kIo:
     case ErrorCode::kUnavailable:
       return true;
-    default:
+    case ErrorCode::kInvalidArgument:
+    case ErrorCode::kNotFound:
+    case ErrorCode::kAlreadyExists:
+    case ErrorCode::kCancelled:
+    case ErrorCode::kClosed:
+    case ErrorCode::kFailedPrecondition:
+    case ErrorCode::kInUse:
+    case ErrorCode::kTruncated:
+    case ErrorCode::kOutOfRange:
+    case ErrorCode::kUnsupported:
+    case ErrorCode::kNotLeader:
       return false;
   }
+  return false;
 }
 }  // namespace
 
